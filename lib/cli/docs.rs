@@ -1,0 +1,56 @@
+//! Man pages and completions from the one definition of the arguments (`--generate man|bash|zsh|fish`).
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use clap::{Command, ValueEnum};
+
+use super::Tool;
+
+/// What `--generate` prints.
+#[derive(ValueEnum, Debug, Clone, Copy)]
+pub(super) enum What {
+    Man,
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// Finds `--generate WHAT` before the arguments are checked.
+pub(super) fn wanted(args: impl Iterator<Item = OsString>) -> Option<What> {
+    let args: Vec<OsString> = args.skip(1).collect();
+    let value = match args.as_slice() {
+        [one] => one.to_str()?.strip_prefix("--generate=")?.to_owned(),
+        [option, value] if option == "--generate" => value.to_str()?.to_owned(),
+        _ => return None,
+    };
+    What::from_str(&value, false).ok()
+}
+
+pub(super) fn print(tool: &Tool, command: &mut Command, what: What) {
+    let mut out = Vec::new();
+    match what {
+        What::Man => out = man(tool, command).into_bytes(),
+        What::Bash => clap_complete::generate(clap_complete::Shell::Bash, command, tool.name, &mut out),
+        What::Zsh => clap_complete::generate(clap_complete::Shell::Zsh, command, tool.name, &mut out),
+        What::Fish => clap_complete::generate(clap_complete::Shell::Fish, command, tool.name, &mut out),
+    }
+    let _ = std::io::stdout().write_all(&out);
+}
+
+/// The prose of `man/NAME.1.in` with the options in their place.
+fn man(tool: &Tool, command: &mut Command) -> String {
+    command.build();
+    let page = clap_mangen::Man::new(command.clone());
+    let mut options = Vec::new();
+    // Writing to memory cannot fail.
+    let _ = page.render_options_section(&mut options);
+    let options = String::from_utf8_lossy(&options);
+    let body = options.split_once(".SH OPTIONS\n").map_or(options.as_ref(), |(_, body)| body);
+    // mandoc's lint wants no empty paragraph before a heading and no break without text.
+    let body = body
+        .trim_end_matches(['\n', ' '])
+        .trim_end_matches(".br")
+        .replace(".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n", "");
+    tool.man.replace("@VERSION@", env!("CARGO_PKG_VERSION")).replace("@OPTIONS@", body.trim_end())
+}

@@ -1,0 +1,144 @@
+//! The harness of every tool: arguments, messages, progress, exit codes. Only this module prints and exits.
+
+mod console;
+mod docs;
+mod units;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
+
+use crate::error::{Error, Kind, Result};
+pub use console::Console;
+pub use units::{Size, human};
+
+/// What a tool is, beside its arguments.
+pub struct Tool {
+    /// The program's name, `env!("CARGO_BIN_NAME")`.
+    pub name: &'static str,
+    /// One sentence: the NAME line of the man page and the first line of the help.
+    pub about: &'static str,
+    /// The man page's source, with `@SYNOPSIS@` and `@OPTIONS@` where the arguments go.
+    pub man: &'static str,
+}
+
+/// Options that every tool has.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Common options")]
+pub struct Common {
+    /// Say more: each file as it is done
+    #[arg(short, long, conflicts_with = "quiet")]
+    verbose: bool,
+    /// Say nothing but warnings and errors
+    #[arg(short, long)]
+    quiet: bool,
+    /// Show how far it is on stderr; auto: only on a terminal
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_value = "auto", default_missing_value = "always")]
+    progress: When,
+    /// How messages are written on stderr
+    #[arg(long, value_name = "FORMAT", require_equals = true, default_value = "text")]
+    log: Log,
+    /// Print the man page or a shell's completions
+    #[arg(long, hide = true, value_name = "WHAT", exclusive = true)]
+    generate: Option<docs::What>,
+}
+
+/// When to show progress, and how.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    Auto,
+    Always,
+    Never,
+    Json,
+}
+
+/// How messages look.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+enum Log {
+    Text,
+    Json,
+}
+
+#[derive(Parser)]
+#[command(version, disable_help_subcommand = true, args_override_self = true)]
+struct Line<A: Args> {
+    #[command(flatten)]
+    tool: A,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Runs a tool: parses its arguments, does its work, prints what went wrong, and ends the process as the exit code
+/// table says. Broken pipes and caught signals end by the signal itself, so that shells and systemd see it.
+pub fn run<A: Args>(tool: &Tool, work: impl FnOnce(A, &Console) -> Result<()>) -> ExitCode {
+    let mut command = Line::<A>::command().name(tool.name).about(tool.about).bin_name(tool.name);
+    // A required operand must not hide `--generate`; it is looked for before anything is demanded.
+    if let Some(what) = docs::wanted(std::env::args_os()) {
+        docs::print(tool, &mut command, what);
+        return ExitCode::SUCCESS;
+    }
+    let line = match command.try_get_matches_from_mut(std::env::args_os()).and_then(|m| Line::<A>::from_arg_matches(&m))
+    {
+        Ok(line) => line,
+        Err(error) => return refuse(tool, &error),
+    };
+    let console = Console::new(tool.name, &line.common);
+    let outcome = work(line.tool, &console);
+    console.finish();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            console.error(&error);
+            end(error.kind())
+        }
+    }
+}
+
+/// clap's words in our grammar; help and version go to stdout with 0.
+fn refuse(tool: &Tool, error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default().trim_start_matches("error: ");
+    // Missing operands are listed by clap on lines of their own.
+    let rest: Vec<&str> = lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("tip:")).collect();
+    let detail = if rest.is_empty() { String::new() } else { format!(" {}", rest.join(", ")) };
+    console::say(&format!("{}: {first}{detail}", tool.name));
+    console::say(&format!("hint: {} --help lists the options", tool.name));
+    ExitCode::from(Kind::Usage.code())
+}
+
+fn end(kind: Kind) -> ExitCode {
+    let signal = match kind {
+        Kind::Pipe => Some(signal_hook::consts::SIGPIPE),
+        Kind::Signal(number) => Some(number),
+        _ => None,
+    };
+    if let Some(signal) = signal {
+        // Returns only if the signal cannot be raised; then the code says the same.
+        let _ = signal_hook::low_level::emulate_default_handler(signal);
+    }
+    ExitCode::from(kind.code())
+}
+
+/// Standard input as a stream; a terminal is refused, for nobody types an xbstream.
+pub fn stdin() -> Result<std::fs::File> {
+    if std::io::stdin().is_terminal() {
+        return Err(Error::usage("stdin", "is a terminal; a stream is expected")
+            .hint("pipe a stream in, or redirect a file: < backup.xbs"));
+    }
+    crate::io::stdin()
+}
+
+/// Standard output for binary data; a terminal is refused.
+pub fn stdout() -> Result<std::fs::File> {
+    if std::io::stdout().is_terminal() {
+        return Err(Error::usage("stdout", "is a terminal; refusing to write a stream to it")
+            .hint("pipe it into the next tool, or redirect it to a file: > backup.xbs"));
+    }
+    crate::io::stdout()
+}

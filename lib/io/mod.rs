@@ -1,0 +1,27 @@
+//! Descriptors, pipes and files: everything below the formats.
+
+pub mod pipe;
+pub mod spool;
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use crate::error::{Error, Result};
+
+/// How many bytes one read or write moves; two of these fit into a core's second-level cache.
+pub const BUFFER: usize = 256 << 10;
+
+/// Standard input, unbuffered, its pipe enlarged.
+pub fn stdin() -> Result<File> {
+    open("stdin", std::io::stdin().as_fd())
+}
+
+/// Standard output, unbuffered, its pipe enlarged. (std's own would look for newlines.)
+pub fn stdout() -> Result<File> {
+    open("stdout", std::io::stdout().as_fd())
+}
+
+fn open(name: &str, fd: BorrowedFd<'_>) -> Result<File> {
+    pipe::enlarge(fd);
+    Ok(File::from(fd.try_clone_to_owned().map_err(|cause| Error::io(name, "cannot use", &cause))?))
+}

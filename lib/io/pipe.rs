@@ -1,0 +1,111 @@
+//! Bigger pipes, and moving bytes from descriptor to descriptor without looking at them.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::BorrowedFd;
+
+use rustix::pipe::SpliceFlags;
+
+use super::BUFFER;
+
+/// What we ask pipes to hold: the kernel's default ceiling for ordinary users (`fs.pipe-max-size`).
+pub const PIPE_SIZE: usize = 1 << 20;
+
+/// Enlarges a pipe to [`PIPE_SIZE`]. Anything that is not a pipe, and every refusal, is left as it is; a pipe that
+/// somebody made larger is never made smaller.
+pub fn enlarge(fd: BorrowedFd<'_>) {
+    if rustix::pipe::fcntl_getpipe_size(fd).is_ok_and(|size| size < PIPE_SIZE) {
+        let _ = rustix::pipe::fcntl_setpipe_size(fd, PIPE_SIZE);
+    }
+}
+
+/// Moves bytes between two descriptors, in the kernel where it can.
+///
+/// The first refusal of splice (neither side is a pipe, an append-only target, an old file system) selects reading
+/// and writing from then on; later errors are real ones.
+#[derive(Debug, Default)]
+pub struct Mover {
+    plain: Option<Box<[u8]>>,
+}
+
+impl Mover {
+    /// Moves up to `limit` bytes and returns how many went; 0 means end of input.
+    pub fn some(&mut self, from: &File, to: &File, limit: u64) -> io::Result<usize> {
+        let want = usize::try_from(limit).unwrap_or(usize::MAX).min(PIPE_SIZE);
+        if want == 0 {
+            return Ok(0);
+        }
+        if self.plain.is_none() {
+            match rustix::pipe::splice(from, None, to, None, want, SpliceFlags::MOVE | SpliceFlags::MORE) {
+                Ok(moved) => return Ok(moved),
+                Err(rustix::io::Errno::INTR) => return self.some(from, to, limit),
+                Err(rustix::io::Errno::INVAL) => self.plain = Some(vec![0; BUFFER].into_boxed_slice()),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        let Some(buffer) = self.plain.as_mut().and_then(|buffer| buffer.get_mut(..want.min(BUFFER))) else {
+            return Ok(0);
+        };
+        let mut from = from;
+        let read = loop {
+            match from.read(buffer) {
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                other => break other?,
+            }
+        };
+        let mut to = to;
+        to.write_all(buffer.get(..read).unwrap_or_default())?;
+        Ok(read)
+    }
+
+    /// Moves exactly `len` bytes; an early end of input is [`io::ErrorKind::UnexpectedEof`].
+    pub fn exactly(&mut self, from: &File, to: &File, mut len: u64) -> io::Result<()> {
+        while len > 0 {
+            match self.some(from, to, len)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                moved => len = len.saturating_sub(moved as u64),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Seek, SeekFrom};
+
+    /// File to file cannot be spliced: the fallback must give the same bytes.
+    #[test]
+    fn moves_with_and_without_splice() {
+        let data: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
+        let mut source = tempfile::tempfile().unwrap();
+        source.write_all(&data).unwrap();
+        source.seek(SeekFrom::Start(0)).unwrap();
+        let mut target = tempfile::tempfile().unwrap();
+        let mut mover = Mover::default();
+        mover.exactly(&source, &target, data.len() as u64).unwrap();
+        assert!(mover.plain.is_some());
+        assert_eq!(mover.some(&source, &target, 1).unwrap(), 0);
+        let mut got = Vec::new();
+        target.seek(SeekFrom::Start(0)).unwrap();
+        target.read_to_end(&mut got).unwrap();
+        assert_eq!(got, data);
+
+        source.seek(SeekFrom::Start(0)).unwrap();
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        let (mut read, write) = (File::from(read), File::from(write));
+        enlarge(std::os::fd::AsFd::as_fd(&write));
+        let reader = std::thread::spawn(move || {
+            let mut got = Vec::new();
+            read.read_to_end(&mut got).map(|_| got)
+        });
+        let mut mover = Mover::default();
+        mover.exactly(&source, &write, data.len() as u64).unwrap();
+        assert!(mover.plain.is_none());
+        drop(write);
+        assert_eq!(reader.join().unwrap().unwrap(), data);
+        let cut = mover.exactly(&source, &target, 1).unwrap_err();
+        assert_eq!(cut.kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

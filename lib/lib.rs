@@ -1,0 +1,18 @@
+//! The library of xb-tools: streams, pages, redo and servers, without a command line.
+//!
+//! Direction of use, never against it:
+//!
+//! ```text
+//! tools -> cli -> jobs {snap, redo, pack, unpack} -> {stream, innodb, server} -> io -> error
+//! ```
+//!
+//! Formats (`stream::chunk`, `innodb::page`, `innodb::redo`) are pure functions of bytes: no files, threads, clap
+//! or printing. Jobs return values and errors and speak through [`report::Report`]; only [`cli`] prints and exits.
+
+pub mod cli;
+pub mod error;
+pub mod io;
+pub mod report;
+pub mod stream;
+
+pub use error::{Error, Kind, Result};

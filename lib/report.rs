@@ -1,0 +1,33 @@
+//! What a job tells while it runs. The command line prints it; a caller that wants silence passes `&()`.
+
+use std::fmt::Arguments;
+
+/// How much an operator wants to know of a note.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Only with `--verbose`.
+    Detail,
+    /// What a run says by default, unless `--quiet`.
+    Info,
+    /// Said even with `--quiet`: the result may not be what was wanted.
+    Warning,
+}
+
+/// Receives notes and progress. All methods may be called from any thread.
+pub trait Report: Sync {
+    /// One line, in the grammar of messages (`where: what`).
+    fn note(&self, level: Level, text: Arguments<'_>);
+    /// How many bytes are expected in all, as soon as that is known.
+    fn expect(&self, bytes: u64);
+    /// So many bytes more have gone through.
+    fn advance(&self, bytes: u64);
+    /// What is being done now: a phase ("copying", "waiting for commits") or a member's name.
+    fn stage(&self, text: &str);
+}
+
+impl Report for () {
+    fn note(&self, _: Level, _: Arguments<'_>) {}
+    fn expect(&self, _: u64) {}
+    fn advance(&self, _: u64) {}
+    fn stage(&self, _: &str) {}
+}

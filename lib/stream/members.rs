@@ -1,0 +1,181 @@
+//! The rules that span chunks: every member is opened once, grows without gaps, and meets its end.
+
+use std::collections::{HashMap, HashSet};
+
+use bstr::ByteSlice;
+
+use super::reader::{Body, Head, SENDER};
+use crate::error::{Error, Result};
+
+/// Sixteen bytes that stand for a path, so that a million members need little memory.
+pub type Key = [u8; 16];
+
+/// The key of a path.
+pub fn key(path: &[u8]) -> Key {
+    blake3::hash(path).as_bytes().first_chunk().copied().unwrap_or_default()
+}
+
+/// What a chunk means for its member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The member's number: small, the same while it is open, then free for another.
+    pub slot: usize,
+    /// True if this chunk opened the member.
+    pub opened: bool,
+    /// True if the member stood in the stream before and begins anew (rewrite flag).
+    pub anew: bool,
+}
+
+/// Which members are open, which are complete.
+#[derive(Debug, Default)]
+pub struct Members {
+    open: HashMap<Vec<u8>, Open>,
+    complete: HashSet<Key>,
+    directories: HashSet<Key>,
+    free: Vec<usize>,
+    opened: usize,
+}
+
+#[derive(Debug)]
+struct Open {
+    slot: usize,
+    /// Where the next bytes must go.
+    next: u64,
+}
+
+impl Members {
+    /// Checks a chunk against what came before it. `place` is the input's name in messages.
+    pub fn accept(&mut self, place: &str, head: &Head) -> Result<Step> {
+        let path = &head.path;
+        let fault = |what: &str| {
+            Err(Error::damaged(place, format_args!("{}: {what} (stream byte {})", path.as_bstr(), head.at)))
+        };
+        match &head.body {
+            Body::Skipped => return Ok(Step { slot: 0, opened: false, anew: false }),
+            Body::Rename(_) | Body::Remove if self.open.contains_key(path) => {
+                return fault("renamed or removed before its end mark");
+            }
+            Body::Rename(new) => {
+                if !self.complete.remove(&key(path)) {
+                    return fault("renamed, but not in the stream");
+                }
+                if self.open.contains_key(new) || self.directories.contains(&key(new)) || !self.place_under(new) {
+                    return fault("renamed to a name that is in use");
+                }
+                self.complete.insert(key(new));
+                return Ok(Step { slot: 0, opened: false, anew: false });
+            }
+            Body::Remove => {
+                self.complete.remove(&key(path));
+                return Ok(Step { slot: 0, opened: false, anew: false });
+            }
+            Body::Payload { .. } | Body::Sparse { .. } | Body::Seek(_) | Body::End => {}
+        }
+        let (opened, anew) = match self.open.contains_key(path) {
+            true => (false, false),
+            false => {
+                let known = self.complete.contains(&key(path));
+                if known && !head.rewrite {
+                    return fault("comes a second time");
+                }
+                if self.directories.contains(&key(path)) || !self.place_under(path) {
+                    return fault("is both a file and a directory");
+                }
+                self.complete.remove(&key(path));
+                let slot = self.free.pop().unwrap_or(self.open.len());
+                self.opened += 1;
+                self.open.insert(path.clone(), Open { slot, next: 0 });
+                (true, known)
+            }
+        };
+        let Some(open) = self.open.get_mut(path) else { return fault("lost") };
+        let slot = open.slot;
+        match head.body {
+            Body::Payload { offset, .. } | Body::Sparse { offset, .. } if offset != open.next => {
+                let what = format!("out of order: bytes for offset {offset} come where {} is expected", open.next);
+                return fault(&what);
+            }
+            // The reader has checked that the sums fit a file offset.
+            Body::Payload { offset, len } => open.next = offset.saturating_add(len),
+            Body::Sparse { offset, grown, .. } => open.next = offset.saturating_add(grown),
+            Body::Seek(offset) => open.next = offset,
+            _ => {
+                self.open.remove(path);
+                self.free.push(slot);
+                self.complete.insert(key(path));
+            }
+        }
+        Ok(Step { slot, opened, anew })
+    }
+
+    /// Checks that nothing is left open at the end of the input, `at` bytes into it.
+    pub fn finish(&self, place: &str, at: u64) -> Result<()> {
+        let Some((path, open)) = self.open.iter().min_by_key(|(_, open)| open.slot) else { return Ok(()) };
+        let more = match self.open.len() {
+            1 => String::new(),
+            count => format!("; {} more members are open", count - 1),
+        };
+        let what =
+            format!("truncated: {} has {} bytes and no end mark{more} (stream byte {at})", path.as_bstr(), open.next);
+        Err(Error::damaged(place, what).hint(SENDER))
+    }
+
+    /// How many members have been opened so far.
+    pub fn count(&self) -> usize {
+        self.opened
+    }
+
+    /// Bytes of an open member so far, holes included.
+    pub fn size(&self, path: &[u8]) -> Option<u64> {
+        self.open.get(path).map(|open| open.next)
+    }
+
+    /// Notes the directories of a path; false if one of them is a file.
+    fn place_under(&mut self, path: &[u8]) -> bool {
+        for slash in path.find_iter(b"/") {
+            let directory = path.get(..slash).unwrap_or_default();
+            let name = key(directory);
+            if self.directories.insert(name) && (self.complete.contains(&name) || self.open.contains_key(directory)) {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(path: &str, body: Body) -> Head {
+        Head { path: path.into(), rewrite: false, at: 0, body }
+    }
+
+    #[test]
+    fn slots_are_reused_and_ends_are_demanded() {
+        let mut members = Members::default();
+        let data = |offset, len| Body::Payload { offset, len };
+        assert_eq!(members.accept("x", &head("a", data(0, 5))).unwrap().slot, 0);
+        assert_eq!(members.accept("x", &head("b", data(0, 5))).unwrap().slot, 1);
+        assert!(!members.accept("x", &head("a", data(5, 1))).unwrap().opened);
+        assert!(members.finish("x", 9).unwrap_err().to_string().contains("a has 6 bytes and no end mark; 1 more"));
+        members.accept("x", &head("a", Body::End)).unwrap();
+        assert_eq!(members.accept("x", &head("c", Body::End)).unwrap().slot, 0);
+        members.accept("x", &head("b", Body::End)).unwrap();
+        members.finish("x", 9).unwrap();
+        for body in [data(0, 1), Body::End, Body::Seek(3)] {
+            assert!(members.accept("x", &head("a", body)).unwrap_err().to_string().contains("second time"));
+        }
+        let again = Head { rewrite: true, ..head("a", data(0, 1)) };
+        assert!(members.accept("x", &again).unwrap().anew);
+    }
+
+    #[test]
+    fn a_name_is_a_file_or_a_directory() {
+        let mut members = Members::default();
+        members.accept("x", &head("t1", Body::End)).unwrap();
+        assert!(members.accept("x", &head("t1/x", Body::End)).is_err());
+        members.accept("x", &head("d/x", Body::End)).unwrap();
+        assert!(members.accept("x", &head("d", Body::End)).is_err());
+    }
+}

@@ -1,0 +1,432 @@
+//! What our own streams carry beside files: `xb_begin` first, `xb_manifest` last, `xb_mark.N` between.
+//!
+//! Other readers extract them as ordinary files. A stream that has the first and lacks a valid last is truncated; that
+//! is how the end of one is proved. The man page `xbstream(5)` documents both for other programs.
+//!
+//! `xb_manifest` is JSON lines: an [`Entry`] for each member, then the [`Trailer`], which holds the digest of the
+//! lines before it. Names and contents in it are the plain ones, so it still verifies what was compressed or encrypted
+//! on the way.
+
+use std::collections::BTreeMap;
+
+use bstr::ByteSlice;
+use serde::{Deserialize, Serialize};
+
+use super::members::{Key, key};
+use crate::error::{Error, Result};
+
+/// The first member.
+pub const BEGIN: &[u8] = b"xb_begin";
+/// The last member.
+pub const MANIFEST: &[u8] = b"xb_manifest";
+/// Begins the names of the marks that xb-snap sends to xb-redo.
+pub const MARK: &[u8] = b"xb_mark.";
+/// Version of both members; readers refuse a greater one.
+pub const FORMAT: u32 = 1;
+/// Longest line of a manifest, and longest `xb_begin`, that a reader holds in memory.
+pub const LINE_MAX: usize = 1 << 20;
+/// Suffixes that compressing and encrypting tools give to members.
+pub const SUFFIXES: [&[u8]; 5] = [b".zst", b".lz4", b".qp", b".xbseal", b".xbcrypt"];
+
+/// What a stream holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StreamKind {
+    /// A whole backup.
+    Full,
+    /// What has changed since another backup.
+    Incremental,
+    /// Files that xb-pack was given.
+    Files,
+}
+
+/// The redo log of the server that is copied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redo {
+    /// The format word in the log's header: `Phys`, `encrypted`, or MySQL's number.
+    pub format: String,
+    /// The directory that holds the log.
+    pub dir: String,
+    /// c0: the checkpoint that was newest before the first page was read.
+    pub checkpoint_lsn: u64,
+    /// MariaDB: where the checkpoint's own mini-transaction begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_end_lsn: Option<u64>,
+}
+
+/// The backup that an increment builds on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// Its backup id, when it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Its c0: pages newer than this are in the increment.
+    pub lsn: u64,
+}
+
+/// `xb_begin`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begin {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// What the stream holds.
+    pub kind: StreamKind,
+    /// Sixteen random bytes in hex, the same in the manifest.
+    pub backup_id: String,
+    /// RFC 3339, UTC.
+    pub start_time: String,
+    /// Name and version of the program that began the stream.
+    pub program: String,
+    /// Bytes of content expected; an estimate, for progress.
+    pub estimated_bytes: u64,
+    /// `mariadb` or `mysql`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flavour: Option<String>,
+    /// As the server tells it: `10.11.19-MariaDB`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_version: Option<String>,
+    /// The server's identity: its UUID, or what stands for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_uuid: Option<String>,
+    /// The data directory that was copied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datadir: Option<String>,
+    /// The redo log, when the stream is of a server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redo: Option<Redo>,
+    /// The base, when the stream is an increment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Base>,
+}
+
+/// What kind of file a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EntryKind {
+    /// An InnoDB tablespace, page-verified.
+    Innodb,
+    /// Any other file.
+    File,
+    /// Made by the backup itself.
+    Meta,
+    /// The redo log, from c0 to the end LSN.
+    Redo,
+    /// The pages of a tablespace that an increment brings.
+    Delta,
+}
+
+/// A line of the manifest: one member, by its plain name and content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The name, when it is UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    /// The name in hex, when it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    path_hex: Option<String>,
+    /// What kind of file.
+    pub kind: EntryKind,
+    /// Bytes of content.
+    pub size: u64,
+    /// BLAKE3 of the content, in hex.
+    pub blake3: String,
+    /// InnoDB: tablespace id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub space_id: Option<u32>,
+    /// InnoDB: tablespace flags of page 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flags: Option<u32>,
+    /// InnoDB: physical page size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page_size: Option<u32>,
+    /// Where the file was, when that is not below the data directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// Increments: runs of pages that are all zero, as (first page, count).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub zero_runs: Vec<(u32, u32)>,
+}
+
+impl Entry {
+    /// An entry without the InnoDB fields.
+    pub fn new(path: &[u8], kind: EntryKind, size: u64, digest: &blake3::Hash) -> Self {
+        let text = path.to_str().ok().map(str::to_owned);
+        let path_hex = text.is_none().then(|| hex(path));
+        Entry {
+            path: text,
+            path_hex,
+            kind,
+            size,
+            blake3: digest.to_hex().to_string(),
+            space_id: None,
+            flags: None,
+            page_size: None,
+            location: None,
+            zero_runs: Vec::new(),
+        }
+    }
+
+    /// The member's name.
+    pub fn path(&self) -> Option<Vec<u8>> {
+        match (&self.path, &self.path_hex) {
+            (Some(text), None) => Some(text.as_bytes().to_vec()),
+            (None, Some(hex)) => {
+                let digits = hex.as_bytes().chunks(2);
+                digits.map(|two| u8::from_str_radix(two.to_str().ok()?, 16).ok()).collect()
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Binary log position of the snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binlog {
+    /// File name without directory.
+    pub file: String,
+    /// Byte in it.
+    pub position: u64,
+    /// GTID set of the snapshot; may be empty.
+    pub gtid: String,
+}
+
+/// The last line of a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trailer {
+    /// [`FORMAT`]; only the last line has this key.
+    pub manifest: u32,
+    /// That of `xb_begin`.
+    pub backup_id: String,
+    /// Lines before this one.
+    pub members: u64,
+    /// Sum of their sizes.
+    pub bytes: u64,
+    /// E: the LSN at which the redo log is cut (MySQL: stop).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_lsn: Option<u64>,
+    /// Where the snapshot is in the binary log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binlog: Option<Binlog>,
+    /// Server variables that recovery needs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub server_options: BTreeMap<String, String>,
+    /// How long each lock was held, in milliseconds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub locks_ms: BTreeMap<String, u64>,
+    /// True if tables were left out on purpose.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
+    /// RFC 3339, UTC.
+    pub end_time: String,
+    /// BLAKE3 of the lines before this one, newlines included, in hex.
+    pub blake3: String,
+}
+
+/// Adds lines to a manifest and keeps its counts and digest.
+#[derive(Debug, Default)]
+pub struct Tally {
+    members: u64,
+    bytes: u64,
+    digest: blake3::Hasher,
+}
+
+impl Tally {
+    /// The line of an entry, newline included.
+    pub fn line(&mut self, entry: &Entry) -> String {
+        let line = to_line(entry);
+        self.add(entry, line.as_bytes());
+        line
+    }
+
+    /// Counts a line that exists already.
+    pub fn add(&mut self, entry: &Entry, line: &[u8]) {
+        self.members += 1;
+        self.bytes = self.bytes.saturating_add(entry.size);
+        self.digest.update(line);
+    }
+
+    /// The last line; counts and digest of `trailer` are filled in.
+    pub fn finish(&self, trailer: Trailer) -> String {
+        let digest = self.digest.finalize().to_hex().to_string();
+        to_line(&Trailer { manifest: FORMAT, members: self.members, bytes: self.bytes, blake3: digest, ..trailer })
+    }
+}
+
+fn to_line(value: &impl Serialize) -> String {
+    // Structs of strings and numbers always serialise.
+    serde_json::to_string(value).unwrap_or_default() + "\n"
+}
+
+/// The bytes of `xb_begin`.
+pub fn begin_bytes(begin: &Begin) -> Vec<u8> {
+    to_line(begin).into_bytes()
+}
+
+/// Reads `xb_begin`.
+pub fn parse_begin(place: &str, bytes: &[u8]) -> Result<Begin> {
+    let fault = |what: String| Error::damaged(place, format_args!("xb_begin: {what}"));
+    let begin: Begin = serde_json::from_slice(bytes).map_err(|cause| fault(format!("cannot be read: {cause}")))?;
+    if begin.format > FORMAT {
+        let what = format!("format {} is newer than this program, which knows {FORMAT}", begin.format);
+        return Err(fault(what).hint("use the xb-tools that made the stream, or newer ones"));
+    }
+    Ok(begin)
+}
+
+/// A line of a manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// A member.
+    Entry(Box<Entry>),
+    /// The last line, whose counts and digest were right.
+    Trailer(Box<Trailer>),
+}
+
+/// Reads a manifest line by line and checks its own counts and digest.
+#[derive(Debug, Default)]
+pub struct ManifestReader {
+    tally: Tally,
+    partial: Vec<u8>,
+    ended: bool,
+}
+
+impl ManifestReader {
+    /// Takes bytes as they come and hands complete lines, with their bytes, to `each`.
+    pub fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(Line, &[u8]) -> Result<()>) -> Result<()> {
+        while let Some(newline) = bytes.find_byte(b'\n') {
+            let (line, rest) = bytes.split_at(newline + 1);
+            bytes = rest;
+            if self.partial.is_empty() {
+                let parsed = self.line(line)?;
+                each(parsed, line)?;
+            } else {
+                self.partial.extend_from_slice(line);
+                let line = std::mem::take(&mut self.partial);
+                let parsed = self.line(&line)?;
+                each(parsed, &line)?;
+            }
+        }
+        if self.partial.len() + bytes.len() > LINE_MAX {
+            return Err(fault("a line is too long"));
+        }
+        self.partial.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Checks that the last line was there and nothing came after it.
+    pub fn finish(&self) -> Result<()> {
+        if self.ended && self.partial.is_empty() { Ok(()) } else { Err(fault("its last line is missing")) }
+    }
+
+    fn line(&mut self, line: &[u8]) -> Result<Line> {
+        if self.ended {
+            return Err(fault("a line follows the last one"));
+        }
+        if line.len() > LINE_MAX {
+            return Err(fault("a line is too long"));
+        }
+        if !line.starts_with(b"{\"manifest\"") {
+            let entry: Entry = serde_json::from_slice(line)
+                .map_err(|cause| fault(&format!("line {} cannot be read: {cause}", self.tally.members + 1)))?;
+            if entry.path().is_none() {
+                return Err(fault(&format!("line {} has no name", self.tally.members + 1)));
+            }
+            self.tally.add(&entry, line);
+            return Ok(Line::Entry(Box::new(entry)));
+        }
+        let trailer: Trailer =
+            serde_json::from_slice(line).map_err(|cause| fault(&format!("its last line cannot be read: {cause}")))?;
+        if trailer.manifest > FORMAT {
+            return Err(fault("it is newer than this program").hint("use newer xb-tools"));
+        }
+        let digest = self.tally.digest.finalize().to_hex();
+        if (trailer.members, trailer.bytes) != (self.tally.members, self.tally.bytes) || trailer.blake3 != *digest {
+            return Err(fault("its counts or its digest are wrong"));
+        }
+        self.ended = true;
+        Ok(Line::Trailer(Box::new(trailer)))
+    }
+}
+
+fn fault(what: &str) -> Error {
+    Error::damaged("xb_manifest", what)
+}
+
+/// What was read of each member, to be held against the manifest. 60 bytes a member.
+#[derive(Debug, Default)]
+pub struct Seen {
+    members: std::collections::HashMap<Key, Content>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Content {
+    size: u64,
+    digest: Key,
+    /// False if the member is compressed or encrypted, so that size and digest say nothing of the plain content.
+    plain: bool,
+}
+
+impl Seen {
+    /// Notes a member. A later one of the same name (rewrite flag) takes its place.
+    pub fn add(&mut self, path: &[u8], size: u64, digest: &blake3::Hash) {
+        let plain = plain_name(path);
+        let content = Content {
+            size,
+            digest: digest.as_bytes().first_chunk().copied().unwrap_or_default(),
+            plain: plain.len() == path.len(),
+        };
+        self.members.insert(key(plain), content);
+    }
+
+    /// Forgets a member (remove, or the old name of a rename).
+    pub fn remove(&mut self, path: &[u8]) {
+        self.members.remove(&key(plain_name(path)));
+    }
+
+    /// Gives a member another name.
+    pub fn rename(&mut self, from: &[u8], to: &[u8]) {
+        if let Some(content) = self.members.remove(&key(plain_name(from))) {
+            self.members.insert(key(plain_name(to)), content);
+        }
+    }
+
+    /// Holds an entry against what was read and strikes it off. True if the content could be compared.
+    pub fn check(&mut self, entry: &Entry) -> Result<bool> {
+        let path = entry.path().unwrap_or_default();
+        let name = path.as_bstr();
+        let Some(content) = self.members.remove(&key(&path)) else {
+            return Err(Error::damaged(name, "missing: the manifest lists it, the stream does not have it"));
+        };
+        if !content.plain {
+            return Ok(false);
+        }
+        if content.size != entry.size {
+            return Err(Error::damaged(name, format_args!("{} bytes, the manifest says {}", content.size, entry.size)));
+        }
+        if !entry.blake3.starts_with(&hex(&content.digest)) {
+            return Err(Error::damaged(name, "its content differs from what the manifest says"));
+        }
+        Ok(true)
+    }
+
+    /// Checks that nothing was read that the manifest does not list.
+    pub fn finish(&self) -> Result<()> {
+        match self.members.len() {
+            0 => Ok(()),
+            count => Err(Error::damaged("xb_manifest", format_args!("{count} members of the stream are not in it"))),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A member's name without the suffixes of compression and encryption.
+pub fn plain_name(path: &[u8]) -> &[u8] {
+    let mut plain = path;
+    while let Some(shorter) = SUFFIXES.iter().find_map(|suffix| plain.strip_suffix(*suffix)) {
+        plain = shorter;
+    }
+    plain
+}

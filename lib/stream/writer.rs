@@ -1,0 +1,101 @@
+//! Puts chunks on a descriptor, whole, from any thread.
+
+use std::fs::File;
+use std::io::{self, IoSlice, Write};
+use std::sync::Mutex;
+
+use super::chunk;
+use crate::error::{Error, Result};
+
+/// A stream's output, shared by the threads that make its members. A chunk is written whole, under one lock, with one
+/// system call for head and payload; nothing is buffered, so what was written is on its way.
+#[derive(Debug)]
+pub struct Writer<W = File> {
+    output: Mutex<Output<W>>,
+}
+
+#[derive(Debug)]
+struct Output<W> {
+    sink: W,
+    written: u64,
+    /// Set while a chunk is being written, and for good by the first error: no chunk may follow half a one.
+    broken: bool,
+}
+
+impl<W: Write> Writer<W> {
+    /// Writes to `sink`, which is stdout to the user.
+    pub fn new(sink: W) -> Self {
+        Writer { output: Mutex::new(Output { sink, written: 0, broken: false }) }
+    }
+
+    /// Bytes `offset..offset + data.len()` of a member, as one chunk.
+    pub fn payload(&self, path: &[u8], offset: u64, data: &[u8]) -> Result<()> {
+        let mut head = Vec::with_capacity(chunk::PREFIX + path.len() + chunk::PAYLOAD_HEAD);
+        chunk::put_payload(&mut head, path, data.len() as u64, offset, crc32fast::hash(data));
+        self.put(&head, data)
+    }
+
+    /// The end of a member.
+    pub fn end(&self, path: &[u8]) -> Result<()> {
+        let mut head = Vec::with_capacity(chunk::PREFIX + path.len());
+        chunk::put_end(&mut head, path);
+        self.put(&head, &[])
+    }
+
+    /// A small member, complete, in one write: no chunk of another member can come between.
+    pub fn member(&self, path: &[u8], data: &[u8]) -> Result<()> {
+        let mut bytes = Vec::with_capacity(2 * (chunk::PREFIX + path.len()) + chunk::PAYLOAD_HEAD + data.len());
+        if !data.is_empty() {
+            chunk::put_payload(&mut bytes, path, data.len() as u64, 0, crc32fast::hash(data));
+            bytes.extend_from_slice(data);
+        }
+        chunk::put_end(&mut bytes, path);
+        self.put(&bytes, &[])
+    }
+
+    /// Bytes that are whole chunks already.
+    pub fn put(&self, head: &[u8], data: &[u8]) -> Result<()> {
+        let mut output = self.lock();
+        if output.broken {
+            return Err(Error::io("stdout", "cannot write", &io::ErrorKind::BrokenPipe.into()));
+        }
+        // Set first: should the sink panic, half a chunk is out.
+        output.broken = true;
+        write_both(&mut output.sink, head, data).map_err(|cause| Error::io("stdout", "cannot write", &cause))?;
+        output.broken = false;
+        output.written += (head.len() + data.len()) as u64;
+        Ok(())
+    }
+
+    /// Bytes written so far.
+    pub fn written(&self) -> u64 {
+        self.lock().written
+    }
+
+    /// Ends writing and gives the sink back.
+    pub fn into_inner(self) -> W {
+        self.output.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).sink
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Output<W>> {
+        // `broken` tells what a thread that panicked left behind.
+        self.output.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn write_both(sink: &mut impl Write, mut head: &[u8], mut data: &[u8]) -> io::Result<()> {
+    while !head.is_empty() || !data.is_empty() {
+        let slices = [IoSlice::new(head), IoSlice::new(data)];
+        match sink.write_vectored(&slices) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                let of_head = count.min(head.len());
+                head = head.get(of_head..).unwrap_or_default();
+                data = data.get(count - of_head..).unwrap_or_default();
+            }
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+            Err(cause) => return Err(cause),
+        }
+    }
+    Ok(())
+}

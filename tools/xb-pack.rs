@@ -1,0 +1,2 @@
+//! Turn files into an xbstream.
+fn main() {}

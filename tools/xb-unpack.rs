@@ -1,0 +1,2 @@
+//! Turn an xbstream into files.
+fn main() {}
