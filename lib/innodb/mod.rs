@@ -7,6 +7,7 @@
 pub mod checksum;
 pub mod doublewrite;
 pub mod page;
+pub mod redo;
 pub mod space;
 
 pub use doublewrite::Doublewrite;
