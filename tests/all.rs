@@ -1,1 +1,2 @@
 //! All integration tests; one crate, so that everything links once.
+mod pages;
