@@ -11,4 +11,5 @@
 
 mod house;
 mod pages;
+mod redo_format;
 mod support;
