@@ -3,11 +3,13 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use tempfile::TempDir;
 use xb::innodb::space::{HEAD, Tally};
-use xb::innodb::{Content, Doublewrite, Space, doublewrite, page};
+use xb::innodb::{Aria, Content, Doublewrite, Space, aria, doublewrite, page};
+
+use crate::support::{Flavour, Random, root, scratch};
 
 /// A data directory that a server has made and cleanly left.
 struct Made {
@@ -18,16 +20,19 @@ impl Made {
     /// Runs `sql` (a statement a line) in a server without grants or network; `--bootstrap` reads it from stdin and
     /// shuts down cleanly.
     fn new(options: &[&str], sql: &str) -> Made {
-        let made = Made { scratch: TempDir::new().unwrap() };
+        let made = Made { scratch: scratch() };
         fs::create_dir(made.data()).unwrap();
         let keys = made.scratch.path().join("keys");
         fs::write(&keys, "1;770A8A65DA156D24EE2A093277530142\n2;880A8A65DA156D24EE2A093277530143\n").unwrap();
-        let mut server = Command::new("mariadbd")
-            .args(["--no-defaults", "--bootstrap", "--user=root", "--innodb-buffer-pool-size=32M"])
+        let mut server = Flavour::Installed
+            .program("mariadbd")
+            .args(["--no-defaults", "--bootstrap", "--innodb-buffer-pool-size=32M"])
             .args(["--innodb-log-file-size=8M", "--innodb-autoextend-increment=8", "--innodb-undo-tablespaces=2"])
             .args(["--plugin-load-add=file_key_management", "--innodb-flush-log-at-trx-commit=0"])
             .arg(format!("--datadir={}", made.data().display()))
             .arg(format!("--file-key-management-filename={}", keys.display()))
+            .arg(format!("--plugin-dir={}", Flavour::Installed.plugins().display()))
+            .args(root().then_some("--user=root"))
             .args(options)
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
@@ -148,7 +153,7 @@ fn prove(checksum: &str, page_size: u32) {
     );
     let spaces = tablespaces(&made);
     assert!(spaces.len() > 10);
-    let mut random = Random(u64::from(page_size));
+    let mut random = Random::new(u64::from(page_size));
     for (name, space, first, bytes) in &spaces {
         let size = space.page_size as usize;
         assert_eq!(bytes.len() % size, 0, "{name}");
@@ -176,7 +181,7 @@ fn prove(checksum: &str, page_size: u32) {
         assert!(!kind.ends_with("secret") || encrypted > 5, "{name} has only {encrypted} encrypted pages");
 
         for _ in 0..60 {
-            let index = random.below(bytes.len() / size);
+            let index = random.below((bytes.len() / size) as u64) as usize;
             let number = first + u32::try_from(index).unwrap();
             if area.as_ref().is_some_and(|area| area.covers(number)) {
                 continue;
@@ -186,24 +191,12 @@ fn prove(checksum: &str, page_size: u32) {
                 continue;
             }
             // Half of them in the header, where the special cases are.
-            let range = if random.below(2) == 0 { 40 } else { size };
-            let at = random.below(range);
+            let range = if random.chance(50) { 40 } else { size };
+            let at = random.below(range as u64) as usize;
             let silent = uncovered(space, &page, at);
             page[at] ^= 1 << random.below(8);
             assert!(silent || space.check(number, &page).is_err(), "{name} page {number}: flipped byte {at} unnoticed");
         }
-    }
-}
-
-/// xorshift: the same pages in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % limit as u64).unwrap()
     }
 }
 
@@ -235,4 +228,65 @@ fn the_doublewrite_area_is_where_the_server_puts_it() {
     let area = Doublewrite::parse(&bytes[at..at + (16 << 10)], 16 << 10).unwrap();
     let covered: Vec<u32> = (0..320).filter(|number| area.covers(*number)).collect();
     assert_eq!(covered, (64..192).collect::<Vec<u32>>());
+}
+
+/// Both files of an Aria table: how many blocks were verified, and no flip unnoticed.
+fn prove_aria(data: &Path, table: &str) -> (usize, usize) {
+    let index = fs::read(data.join(format!("{table}.MAI"))).unwrap();
+    let rows = fs::read(data.join(format!("{table}.MAD"))).unwrap();
+    let aria = Aria::parse(&index[..aria::HEAD.min(index.len())]).unwrap();
+    let check = [Aria::check_index as fn(&Aria, u64, &[u8]) -> _, Aria::check_data];
+    let mut random = Random::new(17);
+    let counts = [index, rows].into_iter().zip(check).map(|(file, check)| {
+        let mut verified = 0;
+        for (number, block) in (0..).zip(file.chunks(aria.block_size as usize)) {
+            let content = check(&aria, number, block).unwrap_or_else(|fault| panic!("{table} block {number}: {fault}"));
+            if content != Content::Verified {
+                continue;
+            }
+            verified += 1;
+            let mut torn = block.to_vec();
+            // The first bytes are covered in every block; of an index block, the rest only as far as it is used.
+            torn[random.below(17) as usize] ^= 1 << random.below(8);
+            assert!(check(&aria, number, &torn).is_err(), "{table} block {number}: a flip is not noticed");
+            assert!(check(&aria, number + 1, block).is_err(), "{table} block {number}: good in another place");
+        }
+        verified
+    });
+    let counts: Vec<usize> = counts.collect();
+    (counts[0], counts[1])
+}
+
+#[test]
+fn aria_blocks_of_every_row_format() {
+    let tables = [
+        ("page", "TRANSACTIONAL=1"),
+        ("page_plain", "TRANSACTIONAL=0 ROW_FORMAT=PAGE"),
+        ("fixed", "TRANSACTIONAL=0 ROW_FORMAT=FIXED PAGE_CHECKSUM=1"),
+        ("dynamic", "TRANSACTIONAL=0 ROW_FORMAT=DYNAMIC PAGE_CHECKSUM=1"),
+        ("unsummed", "TRANSACTIONAL=1 PAGE_CHECKSUM=0"),
+    ];
+    let mut sql = String::from("CREATE DATABASE k;\nUSE k;\n");
+    for (name, options) in tables {
+        sql += &format!(
+            "CREATE TABLE {name} (id INT PRIMARY KEY, v CHAR(200), KEY(v)) ENGINE=Aria {options};\n\
+             INSERT INTO {name} SELECT seq, REPEAT(MD5(seq), 6) FROM seq_1_to_3000;\n\
+             DELETE FROM {name} WHERE id BETWEEN 1000 AND 2000;\n"
+        );
+    }
+    for encrypted in ["OFF", "ON"] {
+        for block_size in ["2048", "8192"] {
+            let encrypt = format!("--aria-encrypt-tables={encrypted}");
+            let made = Made::new(&[&encrypt, &format!("--aria-block-size={block_size}")], &sql);
+            for (name, _) in tables {
+                let counts = prove_aria(&made.data().join("k"), name);
+                // Only tables with rows in pages are encrypted.
+                match (name, encrypted) {
+                    ("unsummed", _) | ("page" | "page_plain", "ON") => assert_eq!(counts, (0, 0), "{name}"),
+                    ("page" | "page_plain", _) => assert!(counts.0 > 10 && counts.1 > 10, "{name} {counts:?}"),
+                    _ => assert!(counts.0 > 10 && counts.1 == 0, "{name} {counts:?}"),
+                }
+            }
+        }
+    }
 }

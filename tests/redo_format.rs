@@ -8,7 +8,7 @@ use std::process::Command;
 use xb::innodb::redo::mariadb::mtr::{self, FileOp};
 use xb::innodb::redo::mariadb::{Checkpoint, FILE, Header, Mtr, MtrFault, Ring, START};
 
-use crate::support::{Flavour, Server, scratch};
+use crate::support::{Flavour, Server, root, scratch};
 
 /// A log file in memory, and what its head says.
 struct Log {
@@ -72,14 +72,9 @@ fn killed(server: &mut Server, rounds: u32) {
 /// Recovers the directory with the server that made it and returns where it found the log's end.
 fn end_of_log(server: &Server, data: &Path, options: &[String]) -> u64 {
     let output = Command::new(server.flavour().path("mariadbd"))
-        .args([
-            "--no-defaults",
-            "--bootstrap",
-            "--user=root",
-            "--innodb-buffer-pool-size=96M",
-            "--innodb-log-file-size=64M",
-        ])
+        .args(["--no-defaults", "--bootstrap", "--innodb-buffer-pool-size=96M", "--innodb-log-file-size=64M"])
         .arg(format!("--datadir={}", data.display()))
+        .args(root().then_some("--user=root"))
         .args(options)
         .output()
         .unwrap();

@@ -169,7 +169,7 @@ fn full(page: &[u8]) -> Result<Content, Fault> {
     // What follows a compressed page is a hole or what was there before.
     let stored = page.get(..len).filter(|stored| !compressed || stored.len() < page.len());
     let Some((covered, sum)) = stored.and_then(|stored| stored.split_last_chunk::<4>()) else {
-        return Err(Fault::Compressed { len: u32::from(units) * 256 });
+        return Err(Fault::Length { len: u32::from(units) * 256 });
     };
     equal(u32::from_be_bytes(*sum), checksum::full_crc32(covered))?;
     let key_version = u32_at(page, 0);
