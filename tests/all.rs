@@ -5,8 +5,9 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stderr,
+    clippy::cast_possible_truncation,
     unreachable_pub,
-    reason = "tests assert by panicking"
+    reason = "tests assert by panicking, on machines of 64 bits"
 )]
 
 mod house;
