@@ -12,7 +12,9 @@
 pub mod cli;
 pub mod error;
 pub mod io;
+pub mod pack;
 pub mod report;
 pub mod stream;
+pub mod unpack;
 
 pub use error::{Error, Kind, Result};
