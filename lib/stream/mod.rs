@@ -8,6 +8,7 @@ pub mod chunk;
 pub mod foreign;
 pub mod members;
 pub mod name;
+pub mod pick;
 pub mod profile;
 mod reader;
 mod writer;

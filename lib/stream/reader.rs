@@ -16,12 +16,19 @@ const AHEAD: usize = 64 << 10;
 pub struct Head {
     /// The member's clean name.
     pub path: Vec<u8>,
-    /// MariaDB's rewrite flag: open by truncating.
-    pub rewrite: bool,
+    /// [`chunk::REWRITE`] and others; 0 in streams of ours.
+    pub flags: u8,
     /// Where in the stream the chunk begins.
     pub at: u64,
     /// What the chunk does.
     pub body: Body,
+}
+
+impl Head {
+    /// MariaDB's rewrite flag: open by truncating.
+    pub fn rewrite(&self) -> bool {
+        self.flags & chunk::REWRITE != 0
+    }
 }
 
 /// What a chunk does.
@@ -131,7 +138,7 @@ impl<R: Read> Reader<R> {
             }
             Type::SparseOrSeek => self.sparse_or_seek(at, &path)?,
         };
-        Ok(Some(Head { path, rewrite: prefix.flags & chunk::REWRITE != 0, at, body }))
+        Ok(Some(Head { path, flags: prefix.flags, at, body }))
     }
 
     /// Bytes of the current chunk's payload; 0 when it is complete and its CRC was right.
@@ -186,8 +193,9 @@ impl<R: Read> Reader<R> {
     }
 
     fn skip_payload(&mut self) -> Result<()> {
-        if self.pending.is_some() {
-            let mut scratch = vec![0; AHEAD];
+        if let Some(pending) = &self.pending {
+            // Usually all has been taken, and only the CRC is left to check.
+            let mut scratch = vec![0; if pending.left == 0 { 0 } else { AHEAD }];
             while self.payload(&mut scratch)? > 0 {}
         }
         Ok(())
