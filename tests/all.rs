@@ -10,4 +10,6 @@
 )]
 
 mod house;
+mod pages;
+mod redo_format;
 mod support;
