@@ -12,6 +12,7 @@
 pub mod cli;
 pub mod error;
 pub mod io;
+pub mod redo;
 pub mod report;
 pub mod stream;
 
