@@ -10,6 +10,7 @@ pub mod foreign;
 pub mod members;
 pub mod name;
 mod pass;
+pub mod pick;
 pub mod profile;
 mod reader;
 mod writer;

@@ -16,12 +16,19 @@ const AHEAD: usize = 64 << 10;
 pub struct Head {
     /// The member's clean name.
     pub path: Vec<u8>,
-    /// MariaDB's rewrite flag: open by truncating.
-    pub rewrite: bool,
+    /// [`chunk::REWRITE`] and others; 0 in streams of ours.
+    pub flags: u8,
     /// Where in the stream the chunk begins.
     pub at: u64,
     /// What the chunk does.
     pub body: Body,
+}
+
+impl Head {
+    /// MariaDB's rewrite flag: open by truncating.
+    pub fn rewrite(&self) -> bool {
+        self.flags & chunk::REWRITE != 0
+    }
 }
 
 /// What a chunk does.
@@ -141,7 +148,7 @@ impl<R: Read> Reader<R> {
             }
             Type::SparseOrSeek => self.sparse_or_seek(at, &path)?,
         };
-        Ok(Some(Head { path, rewrite: prefix.flags & chunk::REWRITE != 0, at, body }))
+        Ok(Some(Head { path, flags: prefix.flags, at, body }))
     }
 
     /// The current chunk up to its payload, bit for bit.
