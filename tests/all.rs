@@ -9,6 +9,7 @@
     reason = "tests assert by panicking"
 )]
 
+mod docs;
 mod house;
 mod pages;
 mod redo_format;
