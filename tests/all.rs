@@ -10,6 +10,7 @@
     reason = "tests assert by panicking, on machines of 64 bits"
 )]
 
+mod docs;
 mod house;
 mod pages;
 mod redo_format;
