@@ -12,6 +12,11 @@
 
 mod docs;
 mod house;
+mod pack;
 mod pages;
 mod redo_format;
+mod stream_faults;
 mod support;
+mod tool;
+mod unpack;
+mod vectors;
