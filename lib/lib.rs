@@ -11,6 +11,7 @@
 
 pub mod cli;
 pub mod error;
+pub mod innodb;
 pub mod io;
 pub mod redo;
 pub mod report;

@@ -1,0 +1,230 @@
+//! A tablespace file: what page 0 says of it, and whether its pages are complete. Source: spec sections 7.2 and 7.3,
+//! `fsp0types.h`, `buf_page_is_corrupted`.
+
+use super::page::{Content, Fault, LSN, MAX, MIN, NUMBER, TYPE};
+use super::{Doublewrite, checksum, is_zero, u16_at, u32_at};
+
+/// How much of the start of a file decides what it is: the largest page, or all of a shorter file.
+pub const HEAD: usize = 64 << 10;
+
+/// The fields of page 0.
+const ID: usize = 38;
+const PAGES: usize = 46;
+const FLAGS: usize = 54;
+
+/// Where the format before full_crc32 keeps the key version, and the sum over the encrypted page.
+const KEY_VERSION: usize = 26;
+const ENCRYPTED_SUM: usize = 30;
+
+/// Page types of page_compressed in the format before full_crc32, plain and encrypted.
+const PAGE_COMPRESSED: [u16; 2] = [34354, 37401];
+/// Bit of the type that makes it a length, in full_crc32 with page_compressed; the rest counts units of 256 bytes.
+const LENGTH_MARK: u16 = 0x8000;
+
+/// What page 0 says of a tablespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// The tablespace's number; 0 is the system tablespace. It stays when a table is renamed.
+    pub id: u32,
+    /// The flags as stored.
+    pub flags: u32,
+    /// Bytes of a page in the file, 1 KiB to 64 KiB; smaller than the server's for ROW_FORMAT=COMPRESSED.
+    pub page_size: u32,
+    /// Size of the tablespace in pages. Page 0 may be older than the file's end.
+    pub pages: u32,
+    format: Format,
+}
+
+/// Which sum the pages carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    /// One CRC-32C at the end, over the page as stored.
+    Full,
+    /// Two fields, of several algorithms.
+    Old { page_compressed: bool },
+    /// ROW_FORMAT=COMPRESSED: one field and no trailer.
+    Zip,
+}
+
+/// How many pages of each kind there were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Only zeros.
+    pub zero: u64,
+    /// With the right checksum.
+    pub verified: u64,
+    /// Without a checksum over what is stored.
+    pub unverified: u64,
+    /// In the doublewrite area, not looked at.
+    pub skipped: u64,
+}
+
+impl Tally {
+    /// All pages.
+    pub fn pages(&self) -> u64 {
+        self.zero + self.verified + self.unverified + self.skipped
+    }
+}
+
+impl Space {
+    /// Decides from the start of a file ([`HEAD`] bytes, or all of a shorter one) and verifies page 0.
+    ///
+    /// `Ok(None)`: the server has created the file and not yet written page 0; then the redo log has all of it.
+    pub fn parse(head: &[u8]) -> Result<Option<Space>, Fault> {
+        // 4 KiB are the smallest page of which the server has many files; of a larger page they hold the header. A
+        // real page 0 is never zero there: it has a size.
+        if !head.is_empty() && is_zero(head.get(..4 << 10).unwrap_or(head)) {
+            return Ok(None);
+        }
+        let short = Fault::Size { want: MIN, found: head.len() };
+        if head.len() < 1 << 10 {
+            return Err(short);
+        }
+        let flags = u32_at(head, FLAGS);
+        let (page_size, format) = decode(flags).ok_or(Fault::Flags(flags))?;
+        let space = Space { id: u32_at(head, ID), flags, page_size, pages: u32_at(head, PAGES), format };
+        let size = usize::try_from(page_size).unwrap_or(usize::MAX);
+        space.check(0, head.get(..size).ok_or(Fault::Size { want: page_size, found: head.len() })?)?;
+        Ok(Some(space))
+    }
+
+    /// Whether `page` is complete and is page `number` of the tablespace; the second and later files of the system
+    /// tablespace go on counting where the one before ends. Needs no keys: the sums are over the encrypted bytes.
+    ///
+    /// What the formats do not cover stays unnoticed: bytes 26 to 38 before full_crc32, and the LSN in
+    /// ROW_FORMAT=COMPRESSED.
+    pub fn check(&self, number: u32, page: &[u8]) -> Result<Content, Fault> {
+        if u32::try_from(page.len()) != Ok(self.page_size) {
+            return Err(Fault::Size { want: self.page_size, found: page.len() });
+        }
+        let found = u32_at(page, NUMBER);
+        if (found == 0 || found != number) && is_zero(page) {
+            return Ok(Content::Zero);
+        }
+        if found != number {
+            return Err(Fault::Number { want: number, found });
+        }
+        match self.format {
+            Format::Full => full(page),
+            Format::Old { page_compressed } => {
+                if page_compressed && PAGE_COMPRESSED.contains(&u16_at(page, TYPE)) {
+                    return Ok(Content::Unverified);
+                }
+                encrypted_or(page, checksum::crc32, old)
+            }
+            Format::Zip => encrypted_or(page, checksum::zip_crc32, zip),
+        }
+    }
+
+    /// Checks consecutive pages, the first of them page `first`; on failure says which number is bad. A last piece
+    /// shorter than a page is bad, too: whoever reads files cuts it off.
+    pub fn check_run(
+        &self,
+        first: u32,
+        pages: &[u8],
+        skip: Option<&Doublewrite>,
+        tally: &mut Tally,
+    ) -> Result<(), (u32, Fault)> {
+        let size = usize::try_from(self.page_size).unwrap_or(usize::MAX);
+        for (number, page) in (first..=u32::MAX).zip(pages.chunks(size)) {
+            if skip.is_some_and(|area| area.covers(number)) {
+                tally.skipped += 1;
+                continue;
+            }
+            match self.check(number, page).map_err(|fault| (number, fault))? {
+                Content::Zero => tally.zero += 1,
+                Content::Verified => tally.verified += 1,
+                Content::Unverified => tally.unverified += 1,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Page size and format from the flags of a MariaDB tablespace; `None` for what the server would refuse, too.
+fn decode(flags: u32) -> Option<(u32, Format)> {
+    // Bit 4 is the top bit of the old format's compressed page size, which never reaches it.
+    if flags & 0x10 != 0 {
+        let (size, algorithm, unused) = (flags & 15, flags >> 5 & 7, flags >> 8);
+        return ((3..=7).contains(&size) && algorithm <= 6 && unused == 0).then_some((512 << size, Format::Full));
+    }
+    // Bit 10 is DATA DIRECTORY of MySQL 5.6 and MariaDB 10.0 and means nothing any more; MariaDB 10.1.0 to 10.1.20 set
+    // the other bits up to 15 by mistake, and the server converts those files when it opens them.
+    let (zip, size, reserved) = (flags >> 1 & 15, flags >> 6 & 15, flags >> 11 & 31);
+    let (size, page_compressed) = (if size == 0 { 5 } else { size }, flags >> 16 & 1 == 1);
+    if !(3..=7).contains(&size) || zip > size.min(5) || reserved != 0 || flags >> 21 != 0 {
+        return None;
+    }
+    let physical = 512 << if zip == 0 { size } else { zip };
+    let format = if zip == 0 { Format::Old { page_compressed } } else { Format::Zip };
+    (MIN..=MAX).contains(&physical).then_some((physical, format))
+}
+
+fn full(page: &[u8]) -> Result<Content, Fault> {
+    let kind = u16_at(page, TYPE);
+    let compressed = kind & LENGTH_MARK != 0;
+    let units = kind & !LENGTH_MARK;
+    let len = if compressed { usize::from(units) * 256 } else { page.len() };
+    // What follows a compressed page is a hole or what was there before.
+    let stored = page.get(..len).filter(|stored| !compressed || stored.len() < page.len());
+    let Some((covered, sum)) = stored.and_then(|stored| stored.split_last_chunk::<4>()) else {
+        return Err(Fault::Compressed { len: u32::from(units) * 256 });
+    };
+    equal(u32::from_be_bytes(*sum), checksum::full_crc32(covered))?;
+    let key_version = u32_at(page, 0);
+    if !compressed && key_version == 0 {
+        lsn_halves(page, len.saturating_sub(8))?;
+    }
+    Ok(Content::Verified)
+}
+
+/// Before full_crc32 an encrypted page carries a second sum, over what is stored. A key version may be something else
+/// (R-tree pages, and the first page of system files of old servers), so a page that fails this is tried as a plain one.
+fn encrypted_or(
+    page: &[u8],
+    sum: fn(&[u8]) -> u32,
+    plain: fn(&[u8]) -> Result<Content, Fault>,
+) -> Result<Content, Fault> {
+    if u32_at(page, KEY_VERSION) == 0 || u32_at(page, NUMBER) == 0 {
+        return plain(page);
+    }
+    match equal(u32_at(page, ENCRYPTED_SUM), sum(page)) {
+        Ok(()) => Ok(Content::Verified),
+        Err(fault) => plain(page).map_err(|_| fault),
+    }
+}
+
+fn old(page: &[u8]) -> Result<Content, Fault> {
+    let tail = page.len().saturating_sub(8);
+    lsn_halves(page, tail + 4)?;
+    let stored = (u32_at(page, 0), u32_at(page, tail));
+    let computed = checksum::crc32(page);
+    if stored == (computed, computed) || stored == checksum::innodb(page) {
+        return Ok(Content::Verified);
+    }
+    if stored == (checksum::NONE, checksum::NONE) {
+        return Ok(Content::Unverified);
+    }
+    // One of the two differs; the other may be right.
+    Err(Fault::Checksum { stored: if stored.0 == computed { stored.1 } else { stored.0 }, computed })
+}
+
+fn zip(page: &[u8]) -> Result<Content, Fault> {
+    let stored = u32_at(page, 0);
+    if stored == checksum::NONE {
+        return Ok(Content::Unverified);
+    }
+    let sum = equal(stored, checksum::zip_crc32(page));
+    sum.or_else(|fault| if stored == checksum::zip_adler32(page) { Ok(()) } else { Err(fault) })?;
+    Ok(Content::Verified)
+}
+
+fn equal(stored: u32, computed: u32) -> Result<(), Fault> {
+    if stored == computed { Ok(()) } else { Err(Fault::Checksum { stored, computed }) }
+}
+
+/// The low half of the LSN stands in the header and, at `tail`, in the trailer.
+fn lsn_halves(page: &[u8], tail: usize) -> Result<(), Fault> {
+    let (head, tail) = (u32_at(page, LSN + 4), u32_at(page, tail));
+    if head == tail { Ok(()) } else { Err(Fault::LsnHalves { head, tail }) }
+}
