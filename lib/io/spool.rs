@@ -9,7 +9,12 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FallocateFlags;
+
 use crate::error::{Error, Result};
+
+/// How much is read from the file before its disk room is given back.
+const RECLAIM: u64 = 16 << 20;
 
 /// Bytes in, the same bytes out, in order.
 #[derive(Debug)]
@@ -21,6 +26,8 @@ pub struct Spool {
     /// Bytes written to and read from the file; what lies between is waiting there, after what is in memory.
     written: u64,
     read: u64,
+    /// Bytes at the file's front whose disk room was given back.
+    freed: u64,
     limit: u64,
     peak: u64,
 }
@@ -35,6 +42,7 @@ impl Spool {
             dir: dir.to_owned(),
             written: 0,
             read: 0,
+            freed: 0,
             limit,
             peak: 0,
         }
@@ -112,7 +120,12 @@ impl Spool {
         if self.read == self.written {
             // Empty again: give the disk its room back and start over at the front.
             file.set_len(0).map_err(|cause| Error::io(&place, "cannot truncate", &cause))?;
-            (self.read, self.written) = (0, 0);
+            (self.read, self.written, self.freed) = (0, 0, 0);
+        } else if self.read - self.freed >= RECLAIM {
+            // A spool that never runs empty must not keep what has left it. A file system without holes keeps it.
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            let _ = rustix::fs::fallocate(file, flags, self.freed, self.read - self.freed);
+            self.freed = self.read;
         }
         Ok(want)
     }
