@@ -25,7 +25,8 @@ pub fn file(from: &Path, to: &Path) -> Result<()> {
     if rustix::fs::ioctl_ficlone(&target, &source).is_ok() {
         return Ok(());
     }
-    content(&source, &target, data.len()).map_err(|cause| Error::io(to.display(), format_args!("cannot copy {}", from.display()), &cause))
+    content(&source, &target, data.len())
+        .map_err(|cause| Error::io(to.display(), format_args!("cannot copy {}", from.display()), &cause))
 }
 
 /// Copies the data and leaves the holes.

@@ -121,7 +121,14 @@ fn lay_out(directory: &Directory, state: State, report: &dyn Report) -> Result<S
     Ok(state)
 }
 
-fn recover(directory: &Directory, state: State, program: &Program, memory: Option<u64>, lock: &File, report: &dyn Report) -> Result<State> {
+fn recover(
+    directory: &Directory,
+    state: State,
+    program: &Program,
+    memory: Option<u64>,
+    lock: &File,
+    report: &dyn Report,
+) -> Result<State> {
     let dir = &directory.path;
     let log = dir.join(mariadb::FILE);
     let log_size = fs::metadata(&log).map_err(|cause| fail(&log, "cannot read", &cause))?.len();
@@ -176,7 +183,10 @@ fn finish(dir: &Path, state: State, report: &dyn Report) -> Result<()> {
         let what = "run ALTER TABLE … FORCE, ALGORITHM=COPY on such a table before any other ALTER TABLE, which ends the server";
         report.note(Level::Warning, format_args!("{}: {what}", dir.display()));
     }
-    report.note(Level::Info, format_args!("{}: applied up to lsn {}; ready for xb-redo --copy-back", dir.display(), state.end_lsn));
+    report.note(
+        Level::Info,
+        format_args!("{}: applied up to lsn {}; ready for xb-redo --copy-back", dir.display(), state.end_lsn),
+    );
     Ok(())
 }
 
@@ -184,9 +194,10 @@ fn server(directory: &Directory, options: &Options) -> Result<Program> {
     if directory.kind != StreamKind::Full {
         directory.check()?;
     }
-    let version = directory.server_version.as_deref().and_then(Version::parse).ok_or_else(|| {
-        Error::damaged(directory.path.display(), "does not say which MariaDB server it was made of")
-    })?;
+    let version =
+        directory.server_version.as_deref().and_then(Version::parse).ok_or_else(|| {
+            Error::damaged(directory.path.display(), "does not say which MariaDB server it was made of")
+        })?;
     program::find(version, options.server.as_deref())
 }
 

@@ -13,7 +13,7 @@ use crate::stream::profile::Entry;
 const PIECE: usize = 1 << 20;
 
 /// Reads all files and compares their digests. Backups of other programs have none.
-pub fn digests(directory: &Directory, threads: usize, report: &dyn Report) -> Result<()> {
+pub(super) fn digests(directory: &Directory, threads: usize, report: &dyn Report) -> Result<()> {
     let Some(ours) = &directory.ours else { return Ok(()) };
     report.stage("checking");
     report.expect(ours.trailer.bytes);

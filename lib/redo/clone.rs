@@ -5,9 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use bstr::ByteSlice;
-
-use super::directory::{Directory, INCOMPLETE, Progress};
+use super::directory::{Directory, INCOMPLETE, Progress, UNFINISHED};
 use super::files::{self, Item, fail};
 use crate::error::{Error, Result};
 use crate::io::copy;
@@ -17,10 +15,11 @@ use crate::report::{Level, Report};
 const COPYING: &str = "xb-redo --apply --to";
 
 /// Copies a backup to `to`, which is new, empty, or what an interrupted run has left.
-pub fn run(from: &Path, to: &Path, threads: usize, report: &dyn Report) -> Result<()> {
+pub(super) fn run(from: &Path, to: &Path, threads: usize, report: &dyn Report) -> Result<()> {
     let source = Directory::read(from)?;
     if source.progress != Progress::Unpacked {
-        return Err(Error::failed(from.display(), "has been applied already, or half").hint("--to copies what is still as it was unpacked"));
+        return Err(Error::failed(from.display(), "has been applied already, or half")
+            .hint("--to copies what is still as it was unpacked"));
     }
     source.check()?;
     if same_backup(&source, to) {
@@ -47,11 +46,11 @@ fn same_backup(source: &Directory, to: &Path) -> bool {
 
 /// Makes a directory ours to fill: creates it, or takes an empty one, or one that an interrupted run of the same kind
 /// (`who`) has marked. `lost+found` is what an empty file system has.
-pub fn claim(to: &Path, who: &str) -> Result<()> {
+pub(super) fn claim(to: &Path, who: &str) -> Result<()> {
     fs::create_dir_all(to).map_err(|cause| fail(to, "cannot create", &cause))?;
-    let marker = to.join(INCOMPLETE);
+    let (marker, text) = (to.join(INCOMPLETE), format!("{who}{UNFINISHED}\n"));
     match files::read_small(&marker)? {
-        Some(text) if text.trim() == who.as_bytes() => return Ok(()),
+        Some(found) if found == text.as_bytes() => return Ok(()),
         Some(_) => return Err(Error::failed(to.display(), "is being filled by another program, or was left so")),
         None => {}
     }
@@ -59,15 +58,25 @@ pub fn claim(to: &Path, who: &str) -> Result<()> {
     for entry in entries {
         let name = entry.map_err(|cause| fail(to, "cannot list", &cause))?.file_name();
         if name != OsStr::new("lost+found") {
-            return Err(Error::failed(to.display(), format_args!("is not empty: it has {}", Path::new(&name).display()))
-                .hint("choose an empty or a new directory; nothing was written"));
+            return Err(Error::failed(
+                to.display(),
+                format_args!("is not empty: it has {}", Path::new(&name).display()),
+            )
+            .hint("choose an empty or a new directory; nothing was written"));
         }
     }
-    fs::write(&marker, format!("{who}\n")).map_err(|cause| fail(&marker, "cannot write", &cause))
+    fs::write(&marker, text).map_err(|cause| fail(&marker, "cannot write", &cause))
 }
 
 /// Copies items, directories first; `owner` gives all of them to one user and group, otherwise root keeps the owners.
-pub fn tree(from: &Path, to: &Path, items: &[Item], owner: Option<(u32, u32)>, threads: usize, report: &dyn Report) -> Result<()> {
+pub(super) fn tree(
+    from: &Path,
+    to: &Path,
+    items: &[Item],
+    owner: Option<(u32, u32)>,
+    threads: usize,
+    report: &dyn Report,
+) -> Result<()> {
     for item in items.iter().filter(|item| item.is_dir) {
         directory(&from.join(&item.path), &to.join(&item.path), owner)?;
     }
@@ -83,10 +92,12 @@ pub fn tree(from: &Path, to: &Path, items: &[Item], owner: Option<(u32, u32)>, t
 }
 
 /// Makes a directory like another.
-pub fn directory(from: &Path, to: &Path, owner: Option<(u32, u32)>) -> Result<()> {
+pub(super) fn directory(from: &Path, to: &Path, owner: Option<(u32, u32)>) -> Result<()> {
     let data = fs::metadata(from).map_err(|cause| fail(from, "cannot read", &cause))?;
     match fs::create_dir(to) {
-        Err(cause) if cause.kind() != std::io::ErrorKind::AlreadyExists => return Err(fail(to, "cannot create", &cause)),
+        Err(cause) if cause.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(fail(to, "cannot create", &cause));
+        }
         _ => {}
     }
     let permissions = fs::Permissions::from_mode(data.mode() & 0o777);
@@ -96,9 +107,8 @@ pub fn directory(from: &Path, to: &Path, owner: Option<(u32, u32)>) -> Result<()
 }
 
 /// Sets a file's owner.
-pub fn give(path: &Path, owner: Option<(u32, u32)>) -> Result<()> {
+pub(super) fn give(path: &Path, owner: Option<(u32, u32)>) -> Result<()> {
     let Some((user, group)) = owner else { return Ok(()) };
-    std::os::unix::fs::lchown(path, Some(user), Some(group)).map_err(|cause| {
-        fail(path, "cannot set the owner", &cause).hint("only root can give files to another user")
-    })
+    std::os::unix::fs::lchown(path, Some(user), Some(group))
+        .map_err(|cause| fail(path, "cannot set the owner", &cause).hint("only root can give files to another user"))
 }

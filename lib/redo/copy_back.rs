@@ -66,13 +66,22 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
     files::remove(&options.datadir.join(INCOMPLETE))?;
     let bytes: u64 = items.iter().map(|item| item.size).sum();
     let count = items.iter().filter(|item| !item.is_dir).count();
-    report.note(Level::Info, format_args!("{}: {count} files, {bytes} bytes; a server can be started on it", options.datadir.display()));
+    report.note(
+        Level::Info,
+        format_args!("{}: {count} files, {bytes} bytes; a server can be started on it", options.datadir.display()),
+    );
     needs(&directory, report);
     Ok(())
 }
 
 /// Renames where it can. The directory is no backup any more as soon as this begins, and says so.
-fn take(directory: &Directory, options: &Options, items: &[Item], owner: Option<(u32, u32)>, report: &dyn Report) -> Result<()> {
+fn take(
+    directory: &Directory,
+    options: &Options,
+    items: &[Item],
+    owner: Option<(u32, u32)>,
+    report: &dyn Report,
+) -> Result<()> {
     if let Some(state) = &directory.state {
         let mut state = state.clone();
         state.step = Step::Moving;
@@ -128,7 +137,10 @@ fn owner(options: &Options) -> Result<Option<(u32, u32)>> {
     let entry = account("/etc/passwd", user);
     let uid = entry.as_ref().map(|(id, _)| *id).or_else(|| user.parse().ok()).ok_or_else(|| unknown("user"))?;
     let gid = match group.filter(|group| !group.is_empty()) {
-        Some(group) => account("/etc/group", group).map(|(id, _)| id).or_else(|| group.parse().ok()).ok_or_else(|| unknown("group"))?,
+        Some(group) => account("/etc/group", group)
+            .map(|(id, _)| id)
+            .or_else(|| group.parse().ok())
+            .ok_or_else(|| unknown("group"))?,
         None => entry.map_or(data.gid(), |(_, group)| group),
     };
     Ok(Some((uid, gid)))

@@ -16,12 +16,14 @@ use super::state::{State, Step};
 use crate::error::{Error, Result};
 use crate::innodb::redo::mariadb;
 use crate::stream::name;
-use crate::stream::profile::{self, Begin, Entry, EntryKind, Line, ManifestReader, StreamKind, Trailer};
+use crate::stream::profile::{self, Entry, EntryKind, Line, ManifestReader, StreamKind, Trailer};
 
-/// Stands in a directory that is being filled, with the name of who does it; removed last.
-pub const INCOMPLETE: &str = "xb_incomplete";
+/// Stands in a directory that is being filled, and says by whom; removed last.
+pub(super) const INCOMPLETE: &str = "xb_incomplete";
+/// What it says after the name of the program.
+pub(super) const UNFINISHED: &str = " has not ended well in this directory: do not use what is in it.";
 /// Names of mariadb-backup's own file about a backup, newest first (11.1 renamed it).
-pub const CHECKPOINTS: [&str; 2] = ["mariadb_backup_checkpoints", "xtrabackup_checkpoints"];
+pub(super) const CHECKPOINTS: [&str; 2] = ["mariadb_backup_checkpoints", "xtrabackup_checkpoints"];
 const INFO: [&str; 2] = ["mariadb_backup_info", "xtrabackup_info"];
 const OPTIONS: &str = "backup-my.cnf";
 const BEGIN: &str = "xb_begin";
@@ -29,7 +31,7 @@ const MANIFEST: &str = "xb_manifest";
 
 /// How far a backup has been restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub(super) enum Progress {
     /// As it was unpacked.
     Unpacked,
     /// Applying was interrupted; doing it again goes on.
@@ -40,53 +42,53 @@ pub enum Progress {
 
 /// A backup in a directory.
 #[derive(Clone, Debug)]
-pub struct Directory {
+pub(super) struct Directory {
     /// Where.
-    pub path: PathBuf,
-    /// What the stream's first and last members said; `None`: another program made it.
-    pub ours: Option<Box<Ours>>,
+    pub(super) path: PathBuf,
+    /// The manifest; `None`: another program made it.
+    pub(super) ours: Option<Box<Ours>>,
     /// What it holds.
-    pub kind: StreamKind,
+    pub(super) kind: StreamKind,
     /// How far it is.
-    pub progress: Progress,
+    pub(super) progress: Progress,
     /// What `--apply` has noted.
-    pub state: Option<State>,
+    pub(super) state: Option<State>,
     /// Where its log begins: c0. Not told by other programs' files.
-    pub start_lsn: Option<u64>,
+    pub(super) start_lsn: Option<u64>,
     /// Where its log ends: E. Other programs say a number that the log may exceed.
-    pub end_lsn: Option<u64>,
+    pub(super) end_lsn: Option<u64>,
     /// The server that was copied, as it told: `10.11.19-MariaDB`.
-    pub server_version: Option<String>,
+    pub(super) server_version: Option<String>,
     /// True if tables were left out on purpose.
-    pub partial: bool,
+    pub(super) partial: bool,
     /// Variables of that server that recovery needs.
-    pub options: BTreeMap<String, String>,
+    pub(super) options: BTreeMap<String, String>,
 }
 
 /// What only our own backups have.
 #[derive(Clone, Debug)]
-pub struct Ours {
-    /// `xb_begin`.
-    pub begin: Begin,
+pub(super) struct Ours {
     /// The manifest's lines.
-    pub entries: Vec<Entry>,
+    pub(super) entries: Vec<Entry>,
     /// The manifest's last line.
-    pub trailer: Trailer,
+    pub(super) trailer: Trailer,
 }
 
 impl Directory {
     /// Reads what the directory says of itself.
-    pub fn read(path: &Path) -> Result<Directory> {
+    pub(super) fn read(path: &Path) -> Result<Directory> {
         let data = std::fs::metadata(path).map_err(|cause| fail(path, "cannot open", &cause))?;
         if !data.is_dir() {
             return Err(Error::failed(path.display(), "is not a directory"));
         }
         if let Some(who) = files::read_small(&path.join(INCOMPLETE))? {
-            let who = who.lines().next().filter(|who| !who.is_empty()).unwrap_or(b"xb-unpack").as_bstr().to_string();
-            return Err(Error::damaged(path.display(), format_args!("incomplete: {who} did not finish"))
+            let who = who.to_str_lossy();
+            let who = who.trim().trim_end_matches(UNFINISHED);
+            return Err(Error::damaged(path.display(), format_args!("incomplete: {who} has not ended well in it"))
                 .hint("look at its message and exit status, remove the directory, and run it again"));
         }
-        let has = |name: &str| path.join(name).try_exists().map_err(|cause| fail(&path.join(name), "cannot read", &cause));
+        let has =
+            |name: &str| path.join(name).try_exists().map_err(|cause| fail(&path.join(name), "cannot read", &cause));
         let state = State::read(path)?;
         match (has(BEGIN)?, has(MANIFEST)?) {
             (true, true) => Self::ours(path, state),
@@ -114,13 +116,16 @@ impl Directory {
             server_version: begin.server_version.clone(),
             partial: trailer.partial,
             options: trailer.server_options.clone(),
-            ours: Some(Box::new(Ours { begin, entries, trailer })),
+            ours: Some(Box::new(Ours { entries, trailer })),
         })
     }
 
     fn foreign(path: &Path, state: Option<State>) -> Result<Directory> {
         let Some(text) = first_of(path, &CHECKPOINTS)? else {
-            return Err(Error::damaged(path.display(), "is no complete backup: neither xb_manifest nor xtrabackup_checkpoints is there"));
+            return Err(Error::damaged(
+                path.display(),
+                "is no complete backup: neither xb_manifest nor xtrabackup_checkpoints is there",
+            ));
         };
         let checkpoints = pairs(&text);
         let info = first_of(path, &INFO)?.map(|text| pairs(&text)).unwrap_or_default();
@@ -153,21 +158,24 @@ impl Directory {
     }
 
     /// Checks all that can be checked without reading the data: that it can be restored, its files, its log.
-    pub fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let place = self.path.display();
         match self.kind {
             StreamKind::Full => {}
             StreamKind::Incremental => {
                 return Err(Error::damaged(place, "is an increment, which cannot be restored without its base"));
             }
-            StreamKind::Files => return Err(Error::damaged(place, "holds files of xb-pack, not the backup of a server")),
+            StreamKind::Files => {
+                return Err(Error::damaged(place, "holds files of xb-pack, not the backup of a server"));
+            }
         }
         match (self.progress, &self.state) {
-            (Progress::Half, Some(State { step: Step::Moving, .. })) => Err(Error::damaged(place, "files of it were moved into a data directory")
-                .hint("repeat --copy-back --move with the same data directory, if that did not finish")),
-            (Progress::Half, _) => {
-                Err(Error::damaged(place, "half applied: xb-redo --apply did not finish").hint("run xb-redo --apply on it again"))
+            (Progress::Half, Some(State { step: Step::Moving, .. })) => {
+                Err(Error::damaged(place, "files of it were moved into a data directory")
+                    .hint("repeat --copy-back --move with the same data directory, if that did not finish"))
             }
+            (Progress::Half, _) => Err(Error::damaged(place, "half applied: xb-redo --apply did not finish")
+                .hint("run xb-redo --apply on it again")),
             (Progress::Applied, Some(State { files: Some(then), .. })) => {
                 let now = files::fingerprint(&self.path)?;
                 if now == *then {
@@ -224,9 +232,10 @@ impl Directory {
         let path = self.file(entry)?;
         match std::fs::symlink_metadata(&path) {
             Ok(data) if data.is_file() && data.len() == entry.size => Ok(()),
-            Ok(data) if data.is_file() => {
-                Err(Error::damaged(path.display(), format_args!("{} bytes, the manifest says {}", data.len(), entry.size)))
-            }
+            Ok(data) if data.is_file() => Err(Error::damaged(
+                path.display(),
+                format_args!("{} bytes, the manifest says {}", data.len(), entry.size),
+            )),
             Ok(_) => Err(Error::damaged(path.display(), "not a file, which the manifest says it is")),
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
                 let coded = profile::SUFFIXES.iter().find(|suffix| {
@@ -236,7 +245,9 @@ impl Directory {
                 });
                 let error = Error::damaged(path.display(), "missing: the manifest lists it");
                 Err(match coded {
-                    Some(_) => error.hint("it is there compressed or encrypted; xb-crypt -d or xb-zip -d the stream before xb-unpack"),
+                    Some(_) => error.hint(
+                        "it is there compressed or encrypted; xb-crypt -d or xb-zip -d the stream before xb-unpack",
+                    ),
                     None => error,
                 })
             }
@@ -245,7 +256,7 @@ impl Directory {
     }
 
     /// Where an entry's file is. A name that leads out of the directory is damage.
-    pub fn file(&self, entry: &Entry) -> Result<PathBuf> {
+    pub(super) fn file(&self, entry: &Entry) -> Result<PathBuf> {
         let path = entry.path().unwrap_or_default();
         match name::clean(&path) {
             Ok(clean) => Ok(self.path.join(OsStr::from_bytes(&clean))),
@@ -307,6 +318,7 @@ fn pairs(text: &[u8]) -> BTreeMap<String, String> {
     let text = text.to_str_lossy();
     let lines = text.lines().filter(|line| !line.starts_with(['#', ';', '[']));
     let pairs = lines.filter_map(|line| line.split_once('='));
-    pairs.map(|(key, value)| (key.trim().replace('-', "_"), value.trim().trim_matches(['"', '\'']).to_owned())).collect()
+    pairs
+        .map(|(key, value)| (key.trim().replace('-', "_"), value.trim().trim_matches(['"', '\'']).to_owned()))
+        .collect()
 }
-

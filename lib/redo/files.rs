@@ -13,37 +13,37 @@ use crate::error::{Error, Result};
 /// Longest metadata file that is read into memory.
 const SMALL_MAX: u64 = 16 << 20;
 /// Begins the names of our own files.
-pub const OWN: &str = "xb_";
+pub(super) const OWN: &str = "xb_";
 
 /// What files a directory holds, in few bytes: two with the same fingerprint have the same names and sizes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fingerprint {
+pub(super) struct Fingerprint {
     /// Files.
-    pub count: u64,
+    pub(super) count: u64,
     /// Sum of their sizes.
-    pub bytes: u64,
+    pub(super) bytes: u64,
     /// BLAKE3 of the sorted names and sizes, in hex.
     pub blake3: String,
 }
 
 /// A file or directory below a root.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Item {
+pub(super) struct Item {
     /// Relative to the root.
-    pub path: PathBuf,
+    pub(super) path: PathBuf,
     /// True for a directory.
-    pub is_dir: bool,
+    pub(super) is_dir: bool,
     /// Bytes; 0 for a directory.
-    pub size: u64,
+    pub(super) size: u64,
 }
 
 /// A failed call on a path.
-pub fn fail(path: &Path, what: &str, cause: &io::Error) -> Error {
+pub(super) fn fail(path: &Path, what: &str, cause: &io::Error) -> Error {
     Error::io(path.display(), what, cause)
 }
 
 /// The content of a small file; `None` if there is none.
-pub fn read_small(path: &Path) -> Result<Option<Vec<u8>>> {
+pub(super) fn read_small(path: &Path) -> Result<Option<Vec<u8>>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -59,7 +59,7 @@ pub fn read_small(path: &Path) -> Result<Option<Vec<u8>>> {
 
 /// Puts a file in the place of another, so that one of the two is there whatever happens. Owner and mode of the old one
 /// are kept.
-pub fn replace(dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+pub(super) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     let (path, new) = (dir.join(name), dir.join(format!("{OWN}new.{name}")));
     let old = fs::metadata(&path).or_else(|_| fs::metadata(dir)).map_err(|cause| fail(dir, "cannot read", &cause))?;
     let write = || -> io::Result<()> {
@@ -77,7 +77,7 @@ pub fn replace(dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
 
 /// Everything below a directory, directories before what is in them, each in order of names. Symlinks are refused: a
 /// backup has none, and following one would lead out of it.
-pub fn list(root: &Path) -> Result<Vec<Item>> {
+pub(super) fn list(root: &Path) -> Result<Vec<Item>> {
     let mut items = Vec::new();
     let mut directories = vec![PathBuf::new()];
     while let Some(directory) = directories.pop() {
@@ -100,12 +100,13 @@ pub fn list(root: &Path) -> Result<Vec<Item>> {
 }
 
 /// True for our own files at the root of a directory: `xb_begin`, `xb_manifest`, `xb_applied` …
-pub fn is_own(path: &Path) -> bool {
-    path.parent().is_none_or(|parent| parent.as_os_str().is_empty()) && path.as_os_str().as_bytes().starts_with(OWN.as_bytes())
+pub(super) fn is_own(path: &Path) -> bool {
+    path.parent().is_none_or(|parent| parent.as_os_str().is_empty())
+        && path.as_os_str().as_bytes().starts_with(OWN.as_bytes())
 }
 
 /// The fingerprint of all files but our own.
-pub fn fingerprint(root: &Path) -> Result<Fingerprint> {
+pub(super) fn fingerprint(root: &Path) -> Result<Fingerprint> {
     let (mut count, mut bytes, mut digest) = (0, 0u64, blake3::Hasher::new());
     for item in list(root)?.iter().filter(|item| !item.is_dir && !is_own(&item.path)) {
         count += 1;
@@ -118,13 +119,13 @@ pub fn fingerprint(root: &Path) -> Result<Fingerprint> {
 }
 
 /// Writes everything below a directory to disk.
-pub fn sync(dir: &Path) -> Result<()> {
+pub(super) fn sync(dir: &Path) -> Result<()> {
     let file = File::open(dir).map_err(|cause| fail(dir, "cannot open", &cause))?;
     rustix::fs::syncfs(&file).map_err(|cause| fail(dir, "cannot sync", &cause.into()))
 }
 
 /// Removes a file that may be missing.
-pub fn remove(path: &Path) -> Result<()> {
+pub(super) fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(fail(path, "cannot remove", &cause)),
         _ => Ok(()),
@@ -132,7 +133,7 @@ pub fn remove(path: &Path) -> Result<()> {
 }
 
 /// Runs `work` for each item on so many threads; the first error ends all.
-pub fn each<T: Sync>(items: &[T], threads: usize, work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+pub(super) fn each<T: Sync>(items: &[T], threads: usize, work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
     let next = std::sync::atomic::AtomicUsize::new(0);
     let run = || {
         while let Some(item) = items.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
@@ -142,7 +143,9 @@ pub fn each<T: Sync>(items: &[T], threads: usize, work: impl Fn(&T) -> Result<()
     };
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads.clamp(1, items.len().max(1))).map(|_| scope.spawn(run)).collect();
-        let ended = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| Err(Error::failed("thread", "ended unexpectedly"))));
+        let ended = workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|_| Err(Error::failed("thread", "ended unexpectedly"))));
         ended.collect::<Vec<Result<()>>>().into_iter().collect()
     })
 }

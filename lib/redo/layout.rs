@@ -19,7 +19,7 @@ use crate::stream::name;
 
 /// Tables with DATA DIRECTORY, by name without suffix, and where the source has them: from the manifest, and from the
 /// `.isl` files that mariadb-backup copies.
-pub fn locations(directory: &Directory) -> Result<BTreeMap<String, String>> {
+pub(super) fn locations(directory: &Directory) -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     for entry in directory.ours.iter().flat_map(|ours| &ours.entries) {
         if let (Some(location), Some(path)) = (&entry.location, entry.path()) {
@@ -37,7 +37,7 @@ pub fn locations(directory: &Directory) -> Result<BTreeMap<String, String>> {
 
 /// Resolves the markers of tables that were dropped, renamed or copied again during the backup, and takes the `.isl`
 /// files away: all tables lie in the directory now, and a server that follows an `.isl` opens the source's file.
-pub fn names(dir: &Path) -> Result<()> {
+pub(super) fn names(dir: &Path) -> Result<()> {
     for marker in with_suffix(dir, "del")? {
         files::remove(&marker.with_extension("ibd"))?;
         files::remove(&marker)?;
@@ -61,7 +61,8 @@ fn renames(dir: &Path) -> Result<()> {
     }
     for marker in with_suffix(dir, "xb_to")? {
         let target = files::read_small(&marker)?.unwrap_or_default();
-        let target = name::clean(target.trim()).map_err(|fault| Error::damaged(marker.display(), format_args!("refused: {fault}")))?;
+        let target = name::clean(target.trim())
+            .map_err(|fault| Error::damaged(marker.display(), format_args!("refused: {fault}")))?;
         let target = target.strip_suffix(b".ibd").unwrap_or(&target).to_str_lossy().into_owned() + ".ibd";
         let (target, aside) = (dir.join(target), marker.with_extension("xb_ren"));
         if aside.exists() {
@@ -75,18 +76,28 @@ fn renames(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Gives the log local names and room; returns where it ends.
-pub fn redo(directory: &Directory, end: u64, elsewhere: &BTreeMap<String, String>, report: &dyn Report) -> Result<()> {
+/// Gives the log, which ends at `end`, local names and room.
+pub(super) fn redo(
+    directory: &Directory,
+    end: u64,
+    elsewhere: &BTreeMap<String, String>,
+    report: &dyn Report,
+) -> Result<()> {
     let captured = Captured::open(&directory.path)?;
     if captured.encrypted() {
         // Names cannot be seen, let alone changed, without the key.
         if let Some((table, place)) = elsewhere.iter().find(|(_, place)| Path::new(place).exists()) {
-            let what = format!("the redo log is encrypted and has {table} at {place}, which exists on this host and would be written to");
+            let what = format!(
+                "the redo log is encrypted and has {table} at {place}, which exists on this host and would be written to"
+            );
             return Err(Error::failed(directory.path.display(), what)
                 .hint("restore on another host, or where that path cannot be seen (a container, unshare -m)"));
         }
     } else if captured.has_foreign_names()? {
-        report.note(Level::Detail, format_args!("ib_logfile0: tables with DATA DIRECTORY get names below the data directory"));
+        report.note(
+            Level::Detail,
+            format_args!("ib_logfile0: tables with DATA DIRECTORY get names below the data directory"),
+        );
         captured.make_local(&directory.path)?;
     }
     log::extend(&directory.path, captured.roomy(end))

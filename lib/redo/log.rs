@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::files::fail;
 use crate::error::{Error, Result};
-use crate::innodb::redo::mariadb::{self, Checkpoint, Header, Mtr, Ring, START, mtr};
+use crate::innodb::redo::mariadb::{self, Checkpoint, Header, Mtr, Ring, START, mtr, mtr::rewrite_names};
 use crate::io::copy;
 
 /// Bytes read at a time; a mini-transaction has at most a megabyte.
@@ -20,7 +20,7 @@ const SPARE: u64 = 16 << 20;
 
 /// A captured log.
 #[derive(Debug)]
-pub struct Captured {
+pub(super) struct Captured {
     path: PathBuf,
     file: File,
     header: Header,
@@ -30,7 +30,7 @@ pub struct Captured {
 
 impl Captured {
     /// Opens `ib_logfile0` of a directory and reads its head.
-    pub fn open(dir: &Path) -> Result<Captured> {
+    pub(super) fn open(dir: &Path) -> Result<Captured> {
         let path = dir.join(mariadb::FILE);
         let file = File::open(&path).map_err(|cause| match cause.kind() {
             io::ErrorKind::NotFound => Error::damaged(path.display(), "missing"),
@@ -52,29 +52,29 @@ impl Captured {
     }
 
     /// Where recovery begins.
-    pub fn start_lsn(&self) -> u64 {
+    pub(super) fn start_lsn(&self) -> u64 {
         self.checkpoint.lsn
     }
 
     /// True if names in it cannot be seen without the server's key.
-    pub fn encrypted(&self) -> bool {
+    pub(super) fn encrypted(&self) -> bool {
         self.header.encrypted()
     }
 
     /// True if the server will take the directory for one just restored, as it should.
-    pub fn is_captured(&self) -> bool {
+    pub(super) fn is_captured(&self) -> bool {
         self.header.creator.starts_with(b"Backup ")
     }
 
     /// Reads the log from its start to its last mini-transaction, checking each, and returns where that ends. `each` gets
     /// them with their place in the file.
-    pub fn walk(&self, mut each: impl FnMut(u64, &mut [u8]) -> Result<()>) -> Result<u64> {
+    pub(super) fn walk(&self, mut each: impl FnMut(u64, &mut [u8]) -> Result<()>) -> Result<u64> {
         let encrypted = self.encrypted();
         let mut window = vec![0; WINDOW];
         let (mut lsn, mut start, mut end) = (self.checkpoint.lsn, 0, 0);
         loop {
             let bytes = window.get_mut(start..end).unwrap_or_default();
-            match mariadb::mtr(bytes, lsn, &self.ring, encrypted) {
+            match mtr(bytes, lsn, &self.ring, encrypted) {
                 Mtr::Complete { len } => {
                     each(self.ring.offset(lsn), bytes.get_mut(..len).unwrap_or_default())?;
                     start += len;
@@ -99,14 +99,17 @@ impl Captured {
 
     /// Checks that the log begins at `start` and that its last whole mini-transaction ends at `end`; `None`: anywhere at
     /// or after the checkpoint. Returns where it ends.
-    pub fn verify(&self, start: Option<u64>, end: Option<u64>) -> Result<u64> {
+    pub(super) fn verify(&self, start: Option<u64>, end: Option<u64>) -> Result<u64> {
         let fault = |what: String| Err(Error::damaged(self.path.display(), what));
         if let Some(start) = start.filter(|start| *start != self.start_lsn()) {
             return fault(format!("begins at lsn {}, the backup at {start}", self.start_lsn()));
         }
         let found = self.walk(|_, _| Ok(()))?;
         if found < self.checkpoint.end_lsn {
-            return fault(format!("ends at lsn {found}, before its checkpoint's own record at {}", self.checkpoint.end_lsn));
+            return fault(format!(
+                "ends at lsn {found}, before its checkpoint's own record at {}",
+                self.checkpoint.end_lsn
+            ));
         }
         match end {
             Some(end) if found < end => fault(format!("truncated: ends at lsn {found}, the backup at {end}")),
@@ -117,11 +120,11 @@ impl Captured {
 
     /// True if a file in it has a name that does not begin with `./`: a table with DATA DIRECTORY, which a server would
     /// look for where the source has it.
-    pub fn has_foreign_names(&self) -> Result<bool> {
+    pub(super) fn has_foreign_names(&self) -> Result<bool> {
         let mut found = false;
         if !self.encrypted() {
             self.walk(|_, bytes| {
-                found |= !found && mtr::rewrite_names(bytes);
+                found |= !found && rewrite_names(bytes);
                 Ok(())
             })?;
         }
@@ -129,25 +132,27 @@ impl Captured {
     }
 
     /// Gives all files in the log names below the data directory, in a copy that then takes the log's place.
-    pub fn make_local(&self, dir: &Path) -> Result<()> {
+    pub(super) fn make_local(&self, dir: &Path) -> Result<()> {
         let new = dir.join("xb_new.ib_logfile0");
         let write = |cause: io::Error| fail(&new, "cannot write", &cause);
         copy::file(&self.path, &new)?;
         let target = OpenOptions::new().write(true).open(&new).map_err(write)?;
-        self.walk(|at, bytes| if mtr::rewrite_names(bytes) { target.write_all_at(bytes, at).map_err(write) } else { Ok(()) })?;
+        self.walk(
+            |at, bytes| if rewrite_names(bytes) { target.write_all_at(bytes, at).map_err(write) } else { Ok(()) },
+        )?;
         target.sync_all().map_err(write)?;
         fs::rename(&new, &self.path).map_err(write)
     }
 
     /// The length that the file should have for recovery when it is used up to `end`.
-    pub fn roomy(&self, end: u64) -> u64 {
+    pub(super) fn roomy(&self, end: u64) -> u64 {
         let used = end.saturating_sub(self.header.first_lsn);
         (START as u64).saturating_add(used).saturating_add(used / 4).saturating_add(SPARE).next_multiple_of(1 << 20)
     }
 }
 
 /// Extends `ib_logfile0` of a directory, without writing to it. It is never made shorter.
-pub fn extend(dir: &Path, size: u64) -> Result<()> {
+pub(super) fn extend(dir: &Path, size: u64) -> Result<()> {
     let path = dir.join(mariadb::FILE);
     let extend = || {
         let file = OpenOptions::new().write(true).open(&path)?;

@@ -32,7 +32,7 @@ use crate::server::messages::{self, Message};
 use crate::server::program::Program;
 
 /// What the server said, in the directory.
-pub const LOG: &str = "xb_server.log";
+pub(super) const LOG: &str = "xb_server.log";
 /// How often we look whether we were asked to stop.
 const TICK: Duration = Duration::from_millis(100);
 /// How long a server that was asked to stop may take; in the middle of recovery it does not listen.
@@ -50,34 +50,40 @@ const PASSED: [&str; 8] = [
     "innodb_encrypt_temporary_tables",
 ];
 /// The same for key management and compression providers.
-const PASSED_PREFIXES: [&str; 6] =
-    ["plugin_load", "plugin_dir", "plugin_maturity", "file_key_management", "aws_key_management", "hashicorp_key_management"];
+const PASSED_PREFIXES: [&str; 6] = [
+    "plugin_load",
+    "plugin_dir",
+    "plugin_maturity",
+    "file_key_management",
+    "aws_key_management",
+    "hashicorp_key_management",
+];
 
 /// One run.
 #[derive(Debug)]
-pub struct Run<'a> {
+pub(super) struct Run<'a> {
     /// The directory.
-    pub dir: &'a Path,
+    pub(super) dir: &'a Path,
     /// The server.
-    pub program: &'a Program,
+    pub(super) program: &'a Program,
     /// Options of the source.
-    pub options: &'a BTreeMap<String, String>,
+    pub(super) options: &'a BTreeMap<String, String>,
     /// Bytes of buffer pool.
-    pub memory: u64,
+    pub(super) memory: u64,
     /// Length of `ib_logfile0`.
-    pub log_size: u64,
+    pub(super) log_size: u64,
     /// E.
-    pub end_lsn: u64,
+    pub(super) end_lsn: u64,
     /// True if no server has run on the directory before.
-    pub first: bool,
+    pub(super) first: bool,
     /// True if tables were left out of the backup on purpose.
-    pub partial: bool,
+    pub(super) partial: bool,
     /// The lock file.
-    pub lock: &'a File,
+    pub(super) lock: &'a File,
 }
 
 /// Runs the server to its end and checks what it did.
-pub fn run(run: &Run<'_>, report: &dyn Report) -> Result<()> {
+pub(super) fn run(run: &Run<'_>, report: &dyn Report) -> Result<()> {
     let stop = Arc::new(AtomicUsize::new(0));
     for signal in [SIGINT, SIGTERM] {
         let number = usize::try_from(signal).unwrap_or_default();
@@ -89,7 +95,9 @@ pub fn run(run: &Run<'_>, report: &dyn Report) -> Result<()> {
     let (sender, lines) = crossbeam_channel::bounded(64);
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            for line in said.into_iter().flat_map(|said| BufReader::new(said).split(b'\n').map_while(std::io::Result::ok)) {
+            for line in
+                said.into_iter().flat_map(|said| BufReader::new(said).split(b'\n').map_while(std::io::Result::ok))
+            {
                 if sender.send(line).is_err() {
                     break;
                 }
@@ -140,14 +148,22 @@ fn prefixed(option: &str, path: &Path) -> std::ffi::OsString {
 /// The options of the source that recovery needs, as arguments.
 fn passed(options: &BTreeMap<String, String>) -> Vec<String> {
     let known = options.iter().filter(|(key, value)| {
-        !value.is_empty() && (PASSED.contains(&key.as_str()) || PASSED_PREFIXES.iter().any(|prefix| key.starts_with(prefix)))
+        !value.is_empty()
+            && (PASSED.contains(&key.as_str()) || PASSED_PREFIXES.iter().any(|prefix| key.starts_with(prefix)))
     });
-    known.map(|(key, value)| {
-        // A checksum algorithm or a plugin's option that this server does not know must not stop it.
-        let loose = if matches!(key.as_str(), "innodb_page_size" | "innodb_data_file_path") || key.starts_with("plugin") { "" } else { "loose-" };
-        let value = if key == "innodb_data_file_path" { base_names(value) } else { value.clone() };
-        format!("--{loose}{}={value}", key.replace('_', "-"))
-    }).collect()
+    known
+        .map(|(key, value)| {
+            // A checksum algorithm or a plugin's option that this server does not know must not stop it.
+            let loose =
+                if matches!(key.as_str(), "innodb_page_size" | "innodb_data_file_path") || key.starts_with("plugin") {
+                    ""
+                } else {
+                    "loose-"
+                };
+            let value = if key == "innodb_data_file_path" { base_names(value) } else { value.clone() };
+            format!("--{loose}{}={value}", key.replace('_', "-"))
+        })
+        .collect()
 }
 
 /// `/ibdata/a:1G;/other/b:1G:autoextend` becomes `a:1G;b:1G:autoextend`: a backup holds them by these names.
@@ -160,7 +176,13 @@ fn base_names(value: &str) -> String {
 }
 
 /// Follows the server to its end.
-fn watch(run: &Run<'_>, child: &mut Child, lines: Receiver<Vec<u8>>, stop: &AtomicUsize, report: &dyn Report) -> Result<()> {
+fn watch(
+    run: &Run<'_>,
+    child: &mut Child,
+    lines: Receiver<Vec<u8>>,
+    stop: &AtomicUsize,
+    report: &dyn Report,
+) -> Result<()> {
     let path = run.dir.join(LOG);
     let mut log = File::create(&path).map_err(|cause| fail(&path, "cannot write", &cause))?;
     let (mut reached, mut error) = (None, None);

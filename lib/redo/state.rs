@@ -15,14 +15,14 @@ use super::files::{self, Fingerprint};
 use crate::error::{Error, Result};
 
 /// The name of the file.
-pub const FILE: &str = "xb_applied";
+pub(super) const FILE: &str = "xb_applied";
 /// Version of the file; a greater one is refused.
-pub const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 
 /// How far it went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Step {
+pub(super) enum Step {
     /// Checked; markers are being resolved, the log is being extended.
     Started,
     /// A server recovers, or did and was interrupted.
@@ -35,33 +35,33 @@ pub enum Step {
 
 /// `xb_applied`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
+pub(super) struct State {
     /// [`FORMAT`].
-    pub format: u32,
+    pub(super) format: u32,
     /// How far it went.
-    pub step: Step,
+    pub(super) step: Step,
     /// Where the captured log begins.
-    pub start_lsn: u64,
+    pub(super) start_lsn: u64,
     /// Where it ends: the LSN that recovery must reach.
-    pub end_lsn: u64,
+    pub(super) end_lsn: u64,
     /// Times that a server was started on the directory.
-    pub runs: u32,
+    pub(super) runs: u32,
     /// Tables that the source had elsewhere (DATA DIRECTORY): name without suffix, and place.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub locations: BTreeMap<String, String>,
+    pub(super) locations: BTreeMap<String, String>,
     /// The server that recovered it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub server: Option<String>,
+    pub(super) server: Option<String>,
     /// Once applied: what files there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub files: Option<Fingerprint>,
+    pub(super) files: Option<Fingerprint>,
     /// Name and version of the program that wrote this.
-    pub program: String,
+    pub(super) program: String,
 }
 
 impl State {
     /// The state of a directory; `None` if nothing has been done to it.
-    pub fn read(dir: &Path) -> Result<Option<State>> {
+    pub(super) fn read(dir: &Path) -> Result<Option<State>> {
         let Some(bytes) = files::read_small(&dir.join(FILE))? else { return Ok(None) };
         let fault = |what: String| Error::damaged(dir.join(FILE).display(), what);
         let state: State = serde_json::from_slice(&bytes).map_err(|cause| fault(format!("cannot be read: {cause}")))?;
@@ -72,7 +72,7 @@ impl State {
     }
 
     /// Makes this the state of a directory, on disk.
-    pub fn write(&self, dir: &Path) -> Result<()> {
+    pub(super) fn write(&self, dir: &Path) -> Result<()> {
         // Strings, numbers and maps of strings always serialise.
         let text = serde_json::to_string_pretty(self).unwrap_or_default() + "\n";
         files::replace(dir, FILE, text.as_bytes())

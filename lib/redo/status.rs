@@ -35,7 +35,9 @@ pub fn of(dir: &Path) -> Status {
     if let Ok(directory) = &read {
         describe(directory, &mut line, &mut json, outcome.is_ok());
     }
-    line.push_str(&reason.map_or(String::new(), |reason| format!(": {}", reason.strip_prefix(&format!("{}: ", dir.display())).unwrap_or(&reason))));
+    line.push_str(&reason.map_or(String::new(), |reason| {
+        format!(": {}", reason.strip_prefix(&format!("{}: ", dir.display())).unwrap_or(&reason))
+    }));
     Status { line, json, outcome }
 }
 

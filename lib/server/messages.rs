@@ -28,9 +28,11 @@ const PROGRESS: [&str; 8] = [
 
 /// Reads a line; `None` if it tells nothing that matters.
 pub fn parse(line: &str) -> Option<Message> {
-    let number = |text: &str| text.bytes().take_while(u8::is_ascii_digit).fold(None, |number: Option<u64>, digit| {
-        number.unwrap_or_default().checked_mul(10)?.checked_add(u64::from(digit - b'0'))
-    });
+    let number = |text: &str| {
+        text.bytes().take_while(u8::is_ascii_digit).fold(None, |number: Option<u64>, digit| {
+            number.unwrap_or_default().checked_mul(10)?.checked_add(u64::from(digit - b'0'))
+        })
+    };
     if let Some((_, text)) = line.split_once("[ERROR] ") {
         return Some(Message::Error(text.trim().to_owned()));
     }
@@ -43,7 +45,10 @@ pub fn parse(line: &str) -> Option<Message> {
     if let Some(lsn) = text.strip_prefix("InnoDB: log sequence number ") {
         return number(lsn).map(Message::Sequence);
     }
-    PROGRESS.iter().any(|known| text.contains(known)).then(|| Message::Progress(text.trim_start_matches("InnoDB: ").to_owned()))
+    PROGRESS
+        .iter()
+        .any(|known| text.contains(known))
+        .then(|| Message::Progress(text.trim_start_matches("InnoDB: ").to_owned()))
 }
 
 #[cfg(test)]

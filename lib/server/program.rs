@@ -63,7 +63,12 @@ pub struct Program {
 impl Program {
     /// Asks a program for its version; `None` if it is no MariaDB server.
     pub fn ask(path: &Path) -> Option<Program> {
-        let output = Command::new(path).args(["--no-defaults", "--version"]).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+        let output = Command::new(path)
+            .args(["--no-defaults", "--version"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output()
+            .ok()?;
         let version = Version::parse(&String::from_utf8_lossy(&output.stdout))?;
         Some(Program { path: path.to_owned(), version })
     }
@@ -71,9 +76,15 @@ impl Program {
     /// The prefix of an installation outside the system's directories: where its messages and character sets are.
     pub fn basedir(&self) -> Option<PathBuf> {
         let path = self.path.canonicalize().ok()?;
-        path.ancestors().skip(2).take(2).find(|prefix| {
-            ["share/english", "share/mysql/english", "share/mariadb/english"].iter().any(|messages| prefix.join(messages).is_dir())
-        }).map(Path::to_owned)
+        path.ancestors()
+            .skip(2)
+            .take(2)
+            .find(|prefix| {
+                ["share/english", "share/mysql/english", "share/mariadb/english"]
+                    .iter()
+                    .any(|messages| prefix.join(messages).is_dir())
+            })
+            .map(Path::to_owned)
     }
 }
 
@@ -101,7 +112,8 @@ pub fn find(backup: Version, chosen: Option<&Path>) -> Result<Program> {
     }
     let fits = found.iter().filter(|program| program.version.recovers(backup)).max_by_key(|program| program.version);
     fits.cloned().ok_or_else(|| {
-        let list: Vec<String> = found.iter().map(|program| format!("{} is {}", program.path.display(), program.version)).collect();
+        let list: Vec<String> =
+            found.iter().map(|program| format!("{} is {}", program.path.display(), program.version)).collect();
         let list = if list.is_empty() { "there is none on this host".to_owned() } else { list.join(", ") };
         Error::failed("server", format_args!("none fits: the backup was made of {backup}, {list}")).hint(wanted(backup))
     })
