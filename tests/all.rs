@@ -9,6 +9,7 @@
     reason = "tests assert by panicking"
 )]
 
+mod apply;
 mod docs;
 mod house;
 mod support;
