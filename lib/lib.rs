@@ -14,6 +14,8 @@ pub mod error;
 pub mod innodb;
 pub mod io;
 pub mod report;
+pub mod server;
+pub mod snap;
 pub mod stream;
 
 pub use error::{Error, Kind, Result};

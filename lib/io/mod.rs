@@ -1,5 +1,6 @@
 //! Descriptors, pipes and files: everything below the formats.
 
+pub mod cache;
 pub mod pipe;
 pub mod spool;
 
