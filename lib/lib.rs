@@ -17,6 +17,7 @@ pub mod pack;
 pub mod redo;
 pub mod report;
 pub mod server;
+pub mod snap;
 pub mod stream;
 pub mod unpack;
 

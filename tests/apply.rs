@@ -18,7 +18,11 @@ use crate::support::{Flavour, Load, Pipeline, Random, Server, check, output, pro
 fn foreign(server: &Server) -> TempDir {
     let dir = scratch();
     Pipeline::new()
-        .stage(server.program("mariadb-backup").args(server.options()).args(["--backup", "--stream=xbstream", "--user=root"]))
+        .stage(server.program("mariadb-backup").args(server.options()).args([
+            "--backup",
+            "--stream=xbstream",
+            "--user=root",
+        ]))
         .stage(xb("xb-unpack").arg("-C").arg(dir.path().join("backup")))
         .run()
         .assert_ok();
@@ -39,7 +43,8 @@ fn make_ours(dir: &Path) {
     let log = fs::read(dir.join("ib_logfile0")).unwrap();
     let first_lsn = Header::parse(&log[..512]).unwrap().first_lsn;
     let checkpoint = Checkpoint::newest(&log, first_lsn).unwrap();
-    let checkpoints = fs::read_to_string(first(dir, &["xtrabackup_checkpoints", "mariadb_backup_checkpoints"])).unwrap();
+    let checkpoints =
+        fs::read_to_string(first(dir, &["xtrabackup_checkpoints", "mariadb_backup_checkpoints"])).unwrap();
     let end_lsn = checkpoints.lines().find_map(|line| line.strip_prefix("last_lsn = ")).map(|lsn| lsn.parse().unwrap());
     let redo = Redo {
         format: "Phys".into(),
@@ -252,7 +257,10 @@ fn tables_with_data_directory_are_restored_and_the_originals_are_left_alone() {
     let mut server = small();
     let place = scratch();
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    let ddl = format!("CREATE TABLE test.far (id INT PRIMARY KEY, v VARCHAR(200)) ENGINE=InnoDB DATA DIRECTORY='{}'", place.path().display());
+    let ddl = format!(
+        "CREATE TABLE test.far (id INT PRIMARY KEY, v VARCHAR(200)) ENGINE=InnoDB DATA DIRECTORY='{}'",
+        place.path().display()
+    );
     server.sql(&ddl);
     let mut writer = server.connect();
     use mysql::prelude::Queryable;
@@ -314,7 +322,9 @@ fn damage_is_found_before_a_server_sees_it() {
         let log = fs::metadata(dir.join("ib_logfile0")).unwrap().len();
         flip(dir.join("ib_logfile0"), log - 1000);
     });
-    fault("bit in the log's head", "ib_logfile0: redo log header checksum", true, &|dir| flip(dir.join("ib_logfile0"), 40));
+    fault("bit in the log's head", "ib_logfile0: redo log header checksum", true, &|dir| {
+        flip(dir.join("ib_logfile0"), 40)
+    });
     fault("file missing", "aria_log_control: missing", true, &|dir| {
         fs::remove_file(dir.join("aria_log_control")).unwrap();
     });
@@ -334,7 +344,11 @@ fn damage_is_found_before_a_server_sees_it() {
         fs::write(dir.join("xb_manifest"), &text[..cut]).unwrap();
     });
     fault("unpacking did not end", "incomplete: xb-unpack has not ended well", true, &|dir| {
-        fs::write(dir.join("xb_incomplete"), "xb-unpack has not ended well in this directory: do not use what is in it.\n").unwrap();
+        fs::write(
+            dir.join("xb_incomplete"),
+            "xb-unpack has not ended well in this directory: do not use what is in it.\n",
+        )
+        .unwrap();
     });
     fault("no redo", "it was not piped through xb-redo", true, &|dir| {
         fs::remove_file(dir.join("ib_logfile0")).unwrap();
@@ -395,7 +409,11 @@ fn what_was_applied_and_then_changed_is_not_called_good() {
     let dir = copy(&backup(&whole));
     fs::remove_file(backup(&dir).join("mysql/innodb_index_stats.ibd")).unwrap();
     status(&backup(&dir), 3, "changed since it was applied");
-    refused(xb("xb-redo").arg("--copy-back").arg(backup(&dir)).arg("--datadir").arg(dir.path().join("data")), 3, "changed since");
+    refused(
+        xb("xb-redo").arg("--copy-back").arg(backup(&dir)).arg("--datadir").arg(dir.path().join("data")),
+        3,
+        "changed since",
+    );
     assert!(!dir.path().join("data").exists());
     let dir = copy(&backup(&whole));
     drop(server.twin(&backup(&dir)).start());
@@ -411,7 +429,13 @@ fn only_a_server_that_fits_is_used() {
     for version in ["10.11.99-MariaDB", "12.3.1-MariaDB"] {
         let other: String = text
             .lines()
-            .map(|line| if line.starts_with("server_version") { format!("server_version = {version}\n") } else { format!("{line}\n") })
+            .map(|line| {
+                if line.starts_with("server_version") {
+                    format!("server_version = {version}\n")
+                } else {
+                    format!("{line}\n")
+                }
+            })
             .collect();
         fs::write(&info, other).unwrap();
         refused(&mut apply(&backup(&dir)), 1, "none fits: the backup was made of");
@@ -430,7 +454,8 @@ fn a_copy_is_applied_and_the_backup_stays() {
     let server = small();
     let dir = foreign(&server);
     make_ours(&backup(&dir));
-    let sums = |dir: &Path| files(dir).iter().map(|item| blake3::hash(&fs::read(dir.join(item)).unwrap())).collect::<Vec<_>>();
+    let sums =
+        |dir: &Path| files(dir).iter().map(|item| blake3::hash(&fs::read(dir.join(item)).unwrap())).collect::<Vec<_>>();
     let before = sums(&backup(&dir));
     let to = dir.path().join("copy");
     for _ in 0..2 {
@@ -529,12 +554,12 @@ fn a_partial_backup_is_applied() {
         server.sql("INSERT INTO test.kept VALUES (1), (2); INSERT INTO test.left_out VALUES (3)");
         let dir = scratch();
         Pipeline::new()
-            .stage(
-                server
-                    .program("mariadb-backup")
-                    .args(server.options())
-                    .args(["--backup", "--stream=xbstream", "--user=root", "--tables-exclude=^test[.]left_out"]),
-            )
+            .stage(server.program("mariadb-backup").args(server.options()).args([
+                "--backup",
+                "--stream=xbstream",
+                "--user=root",
+                "--tables-exclude=^test[.]left_out",
+            ]))
             .stage(xb("xb-unpack").arg("-C").arg(backup(&dir)))
             .run()
             .assert_ok();

@@ -19,7 +19,7 @@ use crate::cli::human;
 use crate::error::{Error, Result};
 use crate::innodb::redo::mariadb;
 use crate::report::{Level, Report};
-use crate::server::program::{self, Program, Version};
+use crate::server::program::{self, Program};
 use crate::stream::profile::StreamKind;
 
 /// The lock file; empty, because it is the server's standard input, too.
@@ -195,7 +195,7 @@ fn server(directory: &Directory, options: &Options) -> Result<Program> {
         directory.check()?;
     }
     let version =
-        directory.server_version.as_deref().and_then(Version::parse).ok_or_else(|| {
+        directory.server_version.as_deref().and_then(program::version).ok_or_else(|| {
             Error::damaged(directory.path.display(), "does not say which MariaDB server it was made of")
         })?;
     program::find(version, options.server.as_deref())

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,7 @@ pub(super) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
         if rustix::process::geteuid().is_root() {
             std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()))?;
         }
+        file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o666))?;
         file.sync_all()?;
         fs::rename(&new, &path)?;
         File::open(dir)?.sync_all()

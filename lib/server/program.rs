@@ -1,9 +1,9 @@
 //! Finding a server program of the right version on this host.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::flavour::Version;
 use crate::error::{Error, Result};
 
 /// What distributions, upstream packages and source builds call it.
@@ -12,43 +12,24 @@ const NAMES: [&str; 2] = ["mariadbd", "mysqld"];
 const PLACES: [&str; 6] =
     ["/usr/sbin", "/usr/libexec", "/usr/bin", "/usr/local/sbin", "/usr/local/libexec", "/usr/local/mysql/bin"];
 
-/// A server's version: series and release. Only releases of one series understand each other's redo log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version {
-    /// `10.11`.
-    pub series: (u32, u32),
-    /// The third number.
-    pub release: u32,
-}
-
-impl Version {
-    /// Finds `10.11.19` in what a server says of itself: `10.11.19-MariaDB-log`, `mariadbd  Ver 10.11.19-MariaDB for …`.
-    /// `None` for servers that are not MariaDB.
-    pub fn parse(text: &str) -> Option<Version> {
-        if !text.contains("MariaDB") {
-            return None;
+/// Finds `10.11.19` in what a server says of itself: `10.11.19-MariaDB-log`, `mariadbd  Ver 10.11.19-MariaDB for …`.
+/// `None` for servers that are not MariaDB.
+pub fn version(text: &str) -> Option<Version> {
+    if !text.contains("MariaDB") {
+        return None;
+    }
+    text.split(|c: char| !c.is_ascii_digit() && c != '.').find_map(|word| {
+        let mut numbers = word.split('.').map(str::parse);
+        match (numbers.next()?, numbers.next()?, numbers.next()?) {
+            (Ok(major), Ok(minor), Ok(release)) => Some(Version(major, minor, release)),
+            _ => None,
         }
-        // Very old replication clients were told 5.5.5- before the version.
-        let text = text.strip_prefix("5.5.5-").unwrap_or(text);
-        text.split(|c: char| !c.is_ascii_digit() && c != '.').find_map(|word| {
-            let mut numbers = word.split('.').map(str::parse);
-            match (numbers.next()?, numbers.next()?, numbers.next()?) {
-                (Ok(major), Ok(minor), Ok(release)) => Some(Version { series: (major, minor), release }),
-                _ => None,
-            }
-        })
-    }
-
-    /// Can this server recover what that one wrote?
-    pub fn recovers(self, backup: Version) -> bool {
-        self.series == backup.series && self.release >= backup.release
-    }
+    })
 }
 
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.series.0, self.series.1, self.release)
-    }
+/// Can this server recover what that one wrote? Only releases of one series understand each other's redo log.
+pub fn recovers(server: Version, backup: Version) -> bool {
+    (server.0, server.1) == (backup.0, backup.1) && server >= backup
 }
 
 /// A server program.
@@ -69,7 +50,7 @@ impl Program {
             .stderr(Stdio::null())
             .output()
             .ok()?;
-        let version = Version::parse(&String::from_utf8_lossy(&output.stdout))?;
+        let version = version(&String::from_utf8_lossy(&output.stdout))?;
         Some(Program { path: path.to_owned(), version })
     }
 
@@ -93,7 +74,7 @@ pub fn find(backup: Version, chosen: Option<&Path>) -> Result<Program> {
     if let Some(path) = chosen {
         let program = Program::ask(path)
             .ok_or_else(|| Error::failed(path.display(), "is not a MariaDB server that runs here"))?;
-        if program.version.recovers(backup) {
+        if recovers(program.version, backup) {
             return Ok(program);
         }
         let what = format!("is {}, the backup was made of {backup}", program.version);
@@ -110,7 +91,9 @@ pub fn find(backup: Version, chosen: Option<&Path>) -> Result<Program> {
             }
         }
     }
-    let fits = found.iter().filter(|program| program.version.recovers(backup)).max_by_key(|program| program.version);
+    // The first of the newest: the name of today before the old one.
+    let fits =
+        found.iter().rev().filter(|program| recovers(program.version, backup)).max_by_key(|program| program.version);
     fits.cloned().ok_or_else(|| {
         let list: Vec<String> =
             found.iter().map(|program| format!("{} is {}", program.path.display(), program.version)).collect();
@@ -120,8 +103,8 @@ pub fn find(backup: Version, chosen: Option<&Path>) -> Result<Program> {
 }
 
 fn wanted(backup: Version) -> String {
-    let (major, minor) = backup.series;
-    format!("give a MariaDB {major}.{minor} server of release {} or later: --server PATH", backup.release)
+    let Version(major, minor, _) = backup;
+    format!("give a MariaDB {major}.{minor} server of version {backup} or later: --server PATH")
 }
 
 #[cfg(test)]
@@ -130,24 +113,23 @@ mod tests {
 
     #[test]
     fn versions_are_read_from_what_servers_say() {
-        let version = |series, release| Some(Version { series, release });
         for (text, expect) in [
-            ("10.11.19-MariaDB-0+deb12u1", version((10, 11), 19)),
-            ("/usr/sbin/mariadbd  Ver 11.8.6-MariaDB-ubu2404 for debian-linux-gnu on x86_64 (x)", version((11, 8), 6)),
-            ("5.5.5-10.6.1-MariaDB", version((10, 6), 1)),
+            ("10.11.19-MariaDB-0+deb12u1", Some(Version(10, 11, 19))),
+            (
+                "/usr/sbin/mariadbd  Ver 11.8.6-MariaDB-ubu2404 for debian-linux-gnu on x86_64 (x)",
+                Some(Version(11, 8, 6)),
+            ),
             ("8.0.36", None),
             ("MariaDB", None),
         ] {
-            assert_eq!(Version::parse(text), expect, "{text}");
+            assert_eq!(version(text), expect, "{text}");
         }
     }
 
     #[test]
     fn only_the_same_series_and_no_older_release_recovers() {
-        let version = |text: &str| Version::parse(&format!("{text}-MariaDB")).unwrap();
-        assert!(version("10.11.19").recovers(version("10.11.19")));
-        assert!(version("10.11.20").recovers(version("10.11.19")));
-        assert!(!version("10.11.18").recovers(version("10.11.19")));
-        assert!(!version("11.8.19").recovers(version("10.11.19")));
+        let backup = Version(10, 11, 19);
+        assert!(recovers(Version(10, 11, 19), backup) && recovers(Version(10, 11, 20), backup));
+        assert!(!recovers(Version(10, 11, 18), backup) && !recovers(Version(11, 8, 19), backup));
     }
 }
