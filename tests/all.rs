@@ -10,6 +10,7 @@
     reason = "tests assert by panicking, on machines of 64 bits"
 )]
 
+mod apply;
 mod docs;
 mod house;
 mod pack;
