@@ -1,5 +1,6 @@
 //! Descriptors, pipes and files: everything below the formats.
 
+pub mod beneath;
 pub mod cache;
 pub mod pipe;
 pub mod spool;
@@ -12,9 +13,14 @@ use crate::error::{Error, Result};
 /// How many bytes one read or write moves; two of these fit into a core's second-level cache.
 pub const BUFFER: usize = 256 << 10;
 
-/// Standard input, unbuffered, its pipe enlarged.
+/// Standard input, unbuffered, its pipe enlarged. Taken over: descriptor 0 is /dev/null from then on, so the sender
+/// has its SIGPIPE as soon as the file is dropped.
 pub fn stdin() -> Result<File> {
-    open("stdin", std::io::stdin().as_fd())
+    let input = open("stdin", std::io::stdin().as_fd())?;
+    if let Ok(null) = File::open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdin(&null);
+    }
+    Ok(input)
 }
 
 /// Standard output, unbuffered, its pipe enlarged. (std's own would look for newlines.)

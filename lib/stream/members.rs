@@ -26,6 +26,10 @@ pub struct Step {
     pub anew: bool,
 }
 
+/// Most members that may be open at once. Real backups open one for each copying thread; each open member costs its
+/// reader a few kilobytes.
+pub const OPEN_MAX: usize = 4096;
+
 /// Which members are open, which are complete.
 #[derive(Debug, Default)]
 pub struct Members {
@@ -75,11 +79,14 @@ impl Members {
             true => (false, false),
             false => {
                 let known = self.complete.contains(&key(path));
-                if known && !head.rewrite {
+                if known && !head.rewrite() {
                     return fault("comes a second time");
                 }
                 if self.directories.contains(&key(path)) || !self.place_under(path) {
                     return fault("is both a file and a directory");
+                }
+                if self.open.len() >= OPEN_MAX {
+                    return fault(&format!("opened while {OPEN_MAX} others are open"));
                 }
                 self.complete.remove(&key(path));
                 let slot = self.free.pop().unwrap_or(self.open.len());
@@ -148,7 +155,7 @@ mod tests {
     use super::*;
 
     fn head(path: &str, body: Body) -> Head {
-        Head { path: path.into(), rewrite: false, at: 0, body }
+        Head { path: path.into(), flags: 0, at: 0, body }
     }
 
     #[test]
@@ -166,7 +173,7 @@ mod tests {
         for body in [data(0, 1), Body::End, Body::Seek(3)] {
             assert!(members.accept("x", &head("a", body)).unwrap_err().to_string().contains("second time"));
         }
-        let again = Head { rewrite: true, ..head("a", data(0, 1)) };
+        let again = Head { flags: super::super::chunk::REWRITE, ..head("a", data(0, 1)) };
         assert!(members.accept("x", &again).unwrap().anew);
     }
 

@@ -8,6 +8,7 @@
 //! on the way.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 
 use bstr::ByteSlice;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,8 @@ pub const BEGIN: &[u8] = b"xb_begin";
 pub const MANIFEST: &[u8] = b"xb_manifest";
 /// Begins the names of the marks that xb-snap sends to xb-redo.
 pub const MARK: &[u8] = b"xb_mark.";
+/// No member: a file that marks a directory whose unpacking has not ended well.
+pub const INCOMPLETE: &[u8] = b"xb_incomplete";
 /// Version of both members; readers refuse a greater one.
 pub const FORMAT: u32 = 1;
 /// Longest line of a manifest, and longest `xb_begin`, that a reader holds in memory.
@@ -262,6 +265,16 @@ pub fn begin_bytes(begin: &Begin) -> Vec<u8> {
     to_line(begin).into_bytes()
 }
 
+/// The content of an `xb_mark.N`: up to this LSN the server's log is durable. N only makes the names differ.
+pub fn mark_bytes(lsn: u64) -> Vec<u8> {
+    format!("{lsn}\n").into_bytes()
+}
+
+/// Reads the content of an `xb_mark.N`.
+pub fn parse_mark(bytes: &[u8]) -> Option<u64> {
+    bytes.to_str().ok()?.trim_end().parse().ok()
+}
+
 /// Reads `xb_begin`.
 pub fn parse_begin(place: &str, bytes: &[u8]) -> Result<Begin> {
     let fault = |what: String| Error::damaged(place, format_args!("xb_begin: {what}"));
@@ -352,7 +365,7 @@ fn fault(what: &str) -> Error {
     Error::damaged("xb_manifest", what)
 }
 
-/// What was read of each member, to be held against the manifest. 60 bytes a member.
+/// What was read of each member, to be held against the manifest. 40 bytes a member.
 #[derive(Debug, Default)]
 pub struct Seen {
     members: std::collections::HashMap<Key, Content>,
@@ -362,44 +375,26 @@ pub struct Seen {
 struct Content {
     size: u64,
     digest: Key,
-    /// False if the member is compressed or encrypted, so that size and digest say nothing of the plain content.
-    plain: bool,
 }
 
 impl Seen {
-    /// Notes a member. A later one of the same name (rewrite flag) takes its place.
+    /// Notes a member by the name it has in the stream.
     pub fn add(&mut self, path: &[u8], size: u64, digest: &blake3::Hash) {
-        let plain = plain_name(path);
-        let content = Content {
-            size,
-            digest: digest.as_bytes().first_chunk().copied().unwrap_or_default(),
-            plain: plain.len() == path.len(),
-        };
-        self.members.insert(key(plain), content);
+        let digest = digest.as_bytes().first_chunk().copied().unwrap_or_default();
+        self.members.insert(key(path), Content { size, digest });
     }
 
-    /// Forgets a member (remove, or the old name of a rename).
-    pub fn remove(&mut self, path: &[u8]) {
-        self.members.remove(&key(plain_name(path)));
-    }
-
-    /// Gives a member another name.
-    pub fn rename(&mut self, from: &[u8], to: &[u8]) {
-        if let Some(content) = self.members.remove(&key(plain_name(from))) {
-            self.members.insert(key(plain_name(to)), content);
-        }
-    }
-
-    /// Holds an entry against what was read and strikes it off. True if the content could be compared.
+    /// Holds an entry against what was read and strikes it off. True if the content could be compared, false if the
+    /// member is there under a name of [`SUFFIXES`]: compressed or encrypted.
     pub fn check(&mut self, entry: &Entry) -> Result<bool> {
         let path = entry.path().unwrap_or_default();
         let name = path.as_bstr();
         let Some(content) = self.members.remove(&key(&path)) else {
+            if self.remove_coded(&path) {
+                return Ok(false);
+            }
             return Err(Error::damaged(name, "missing: the manifest lists it, the stream does not have it"));
         };
-        if !content.plain {
-            return Ok(false);
-        }
         if content.size != entry.size {
             return Err(Error::damaged(name, format_args!("{} bytes, the manifest says {}", content.size, entry.size)));
         }
@@ -409,6 +404,15 @@ impl Seen {
         Ok(true)
     }
 
+    /// Strikes off what carries the name with one suffix (compressed or encrypted) or two (both).
+    fn remove_coded(&mut self, path: &[u8]) -> bool {
+        let mut names = SUFFIXES.iter().flat_map(|first| {
+            let both = SUFFIXES.iter().map(move |second| [path, first, second].concat());
+            std::iter::once([path, first].concat()).chain(both)
+        });
+        names.any(|name| self.members.remove(&key(&name)).is_some())
+    }
+
     /// Checks that nothing was read that the manifest does not list.
     pub fn finish(&self) -> Result<()> {
         match self.members.len() {
@@ -416,6 +420,19 @@ impl Seen {
             count => Err(Error::damaged("xb_manifest", format_args!("{count} members of the stream are not in it"))),
         }
     }
+}
+
+/// Sixteen random bytes in hex, for a new [`Begin::backup_id`].
+pub fn backup_id() -> Result<String> {
+    let mut bytes = [0; 16];
+    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
+    read.map_err(|cause| Error::io("/dev/urandom", "cannot read", &cause))?;
+    Ok(hex(&bytes))
+}
+
+/// The present in RFC 3339, UTC, to the second.
+pub fn now() -> String {
+    jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default().to_string()
 }
 
 fn hex(bytes: &[u8]) -> String {
