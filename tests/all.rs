@@ -12,6 +12,7 @@
 
 mod apply;
 mod docs;
+mod hot_backup;
 mod house;
 mod pack;
 mod pages;
