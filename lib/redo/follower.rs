@@ -84,6 +84,11 @@ impl Follower {
         })
     }
 
+    #[cfg(test)]
+    pub(super) fn live(&self) -> &Live {
+        &self.live
+    }
+
     /// The header of the log.
     pub(super) fn header(&self) -> &Header {
         &self.live.header
@@ -259,7 +264,7 @@ impl Follower {
 
 /// Makes the complete mini-transactions at the beginning of `bytes` ready for a captured log: end-bytes of the first
 /// lap, names of files below the data directory. None is begun at or after `until`. Returns how many bytes they are.
-fn take(
+pub(super) fn take(
     bytes: &mut [u8],
     lsn: u64,
     ring: &Ring,

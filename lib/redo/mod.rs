@@ -7,3 +7,5 @@ mod held;
 mod live;
 mod outlet;
 mod relay;
+#[cfg(test)]
+mod simulation;
