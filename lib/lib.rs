@@ -13,8 +13,10 @@ pub mod cli;
 pub mod error;
 pub mod innodb;
 pub mod io;
+pub mod pack;
 pub mod redo;
 pub mod report;
 pub mod stream;
+pub mod unpack;
 
 pub use error::{Error, Kind, Result};

@@ -1,2 +1,63 @@
 //! Turn files into an xbstream.
-fn main() {}
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, builder::PathBufValueParser};
+use xb::cli::{self, Size, Tool};
+use xb::pack::{self, List};
+use xb::stream::pick::Patterns;
+use xb::{Error, Result};
+
+const TOOL: Tool =
+    Tool { name: env!("CARGO_BIN_NAME"), about: "Turn files into an xbstream", man: include_str!("../man/xb-pack.1.in") };
+
+#[derive(Args)]
+struct Pack {
+    /// Change to DIR first: names are relative to it
+    #[arg(short = 'C', long, value_name = "DIR", default_value = ".")]
+    directory: PathBuf,
+    /// Also pack what the lines of FILE name; - is stdin
+    #[arg(short = 'T', long, value_name = "FILE")]
+    files_from: Option<PathBuf>,
+    /// Names in FILE end with a NUL byte, not with a newline
+    #[arg(short = '0', long, requires = "files_from")]
+    null: bool,
+    /// Leave out what matches; a pattern without a slash also matches a last component
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+    /// Write neither xb_begin nor xb_manifest
+    #[arg(long)]
+    no_manifest: bool,
+    /// Read N files at the same time [default: number of processors, at most 4]
+    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
+    /// Bytes in a chunk, at most 1 MiB
+    #[arg(long, value_name = "SIZE", default_value = "512k")]
+    buffer_size: Size,
+    /// Files, and directories with all below them
+    #[arg(value_name = "PATH", required_unless_present = "files_from", value_parser = PathBufValueParser::new())]
+    paths: Vec<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    cli::run(&TOOL, |args: Pack, console| pack::pack(args.options()?, cli::stdout()?, console))
+}
+
+impl Pack {
+    fn options(self) -> Result<pack::Options> {
+        let chunk = usize::try_from(self.buffer_size.0).unwrap_or(usize::MAX);
+        if !(4096..=pack::CHUNK_MAX).contains(&chunk) {
+            return Err(Error::usage("--buffer-size", "4k to 1m are possible"));
+        }
+        Ok(pack::Options {
+            dir: self.directory,
+            paths: self.paths,
+            list: self.files_from.map(|file| List { file, null: self.null }),
+            exclude: Patterns::new(&self.exclude)?,
+            manifest: !self.no_manifest,
+            threads: cli::threads(self.threads),
+            chunk,
+        })
+    }
+}

@@ -1,2 +1,86 @@
 //! Turn an xbstream into files.
-fn main() {}
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use xb::cli::{self, Console, Tool};
+use xb::stream::pick::Patterns;
+use xb::unpack::{self, Destination, Format, Listing, Options, Sparse};
+use xb::Result;
+
+const TOOL: Tool = Tool {
+    name: env!("CARGO_BIN_NAME"),
+    about: "Turn an xbstream into files, list or verify it",
+    man: include_str!("../man/xb-unpack.1.in"),
+};
+
+#[derive(Args)]
+struct Unpack {
+    /// Write into DIR; it is created if missing, and must be empty
+    #[arg(short = 'C', long, value_name = "DIR", default_value = ".")]
+    directory: PathBuf,
+    /// DIR need not be empty; files in it are replaced
+    #[arg(long)]
+    overwrite: bool,
+    /// Do not wait until everything is on disk
+    #[arg(long)]
+    no_sync: bool,
+    /// Whether blocks of zeros become holes
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto")]
+    sparse: Holes,
+    /// List the members, write nothing
+    #[arg(short = 't', long, conflicts_with = "verify")]
+    list: bool,
+    /// List as JSON, one object a line
+    #[arg(long, requires = "list")]
+    json: bool,
+    /// Check structure, sums and manifest, write nothing
+    #[arg(long)]
+    verify: bool,
+    /// Take an input without a single byte for a stream without members
+    #[arg(long)]
+    allow_empty: bool,
+    /// Sum and write in N threads [default: number of processors, at most 4]
+    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
+    /// Write or list only members that match, or whose directory does; all are verified
+    #[arg(value_name = "PATTERN")]
+    patterns: Vec<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Holes {
+    Auto,
+    Never,
+}
+
+fn main() -> ExitCode {
+    cli::run(&TOOL, run)
+}
+
+fn run(args: Unpack, console: &Console) -> Result<()> {
+    let sparse = match args.sparse {
+        Holes::Auto => Sparse::Auto,
+        Holes::Never => Sparse::Never,
+    };
+    let format = if args.json { Format::Json } else { Format::Text };
+    let options = Options {
+        destination: (!args.list && !args.verify).then_some(Destination {
+            dir: args.directory,
+            overwrite: args.overwrite,
+            sync: !args.no_sync,
+            sparse,
+        }),
+        pick: Patterns::new(&args.patterns)?,
+        list: args.list.then(|| Listing::new(std::io::stdout(), format)),
+        inspect: None,
+        allow_empty: args.allow_empty,
+        threads: if args.list { 1 } else { cli::threads(args.threads) },
+    };
+    let summary = unpack::unpack(cli::stdin()?, &options, console)?;
+    if args.verify {
+        console.verified(&summary);
+    }
+    Ok(())
+}

@@ -79,6 +79,13 @@ impl Console {
         self.bar.finish_and_clear();
     }
 
+    /// What `--verify` says when all is well.
+    pub fn verified(&self, summary: &crate::unpack::Summary) {
+        let words = if summary.proved { "complete" } else { "whole" };
+        let (members, bytes) = (summary.members, super::human(summary.bytes));
+        self.note(Level::Info, format_args!("stdin: {words}: {members} members, {bytes}"));
+    }
+
     /// The line and hint of a failure.
     pub(super) fn error(&self, error: &Error) {
         if error.kind() == Kind::Pipe {

@@ -125,6 +125,12 @@ fn end(kind: Kind) -> ExitCode {
     ExitCode::from(kind.code())
 }
 
+/// How many threads `-j` asks for; without it as many as there are processors, at most 4.
+pub fn threads(asked: Option<u16>) -> usize {
+    let processors = || std::thread::available_parallelism().map_or(1, usize::from).min(4);
+    asked.map_or_else(processors, usize::from)
+}
+
 /// Standard input as a stream; a terminal is refused, for nobody types an xbstream.
 pub fn stdin() -> Result<std::fs::File> {
     if std::io::stdin().is_terminal() {

@@ -22,6 +22,8 @@ pub const BEGIN: &[u8] = b"xb_begin";
 pub const MANIFEST: &[u8] = b"xb_manifest";
 /// Begins the names of the marks that xb-snap sends to xb-redo.
 pub const MARK: &[u8] = b"xb_mark.";
+/// No member: a file that marks a directory whose unpacking has not ended well.
+pub const INCOMPLETE: &[u8] = b"xb_incomplete";
 /// Version of both members; readers refuse a greater one.
 pub const FORMAT: u32 = 1;
 /// Longest line of a manifest, and longest `xb_begin`, that a reader holds in memory.

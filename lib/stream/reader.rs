@@ -236,8 +236,9 @@ impl<R: Read> Reader<R> {
     }
 
     fn skip_payload(&mut self) -> Result<()> {
-        if self.pending.is_some() {
-            let mut scratch = vec![0; AHEAD];
+        if let Some(pending) = &self.pending {
+            // Usually all has been taken, and only the CRC is left to check.
+            let mut scratch = vec![0; if pending.left == 0 { 0 } else { AHEAD }];
             while self.payload(&mut scratch)? > 0 {}
         }
         Ok(())

@@ -1,0 +1,267 @@
+//! Files into a stream.
+//!
+//! The names are gathered first ([`plan`]); then threads take one file each, read, sum and send it ([`source`]).
+//! Unless told otherwise the stream begins with `xb_begin` and ends with `xb_manifest`, so that its reader can prove
+//! it complete. A directory that xb-unpack made brings its own two and becomes the stream that it came from.
+
+mod plan;
+mod source;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bstr::ByteSlice;
+
+use crate::error::{Error, Kind, Result};
+use crate::io::spool::Spool;
+use crate::report::{Level, Report};
+use crate::stream::Writer;
+use crate::stream::pick::Patterns;
+use crate::stream::profile::{
+    self, BEGIN, Begin, Entry, EntryKind, FORMAT, LINE_MAX, Line, MANIFEST, ManifestReader, Seen, StreamKind, Tally,
+    Trailer,
+};
+pub use plan::List;
+use plan::Plan;
+use source::Source;
+
+/// Largest payload of a chunk, and what a thread reads at once.
+pub const CHUNK_MAX: usize = 1 << 20;
+/// Lines of the manifest that wait in memory; more go to an unlinked temporary file.
+const LINES_IN_MEMORY: usize = 2 << 20;
+
+/// What to pack, and how.
+#[derive(Debug)]
+pub struct Options {
+    /// Names are relative to this directory.
+    pub dir: PathBuf,
+    /// Files and directories.
+    pub paths: Vec<PathBuf>,
+    /// A list of more.
+    pub list: Option<List>,
+    /// What to leave out.
+    pub exclude: Patterns,
+    /// Whether the stream gets `xb_begin` and `xb_manifest`.
+    pub manifest: bool,
+    /// Files that are read at the same time, at least 1.
+    pub threads: usize,
+    /// Payload of a chunk, 1..=[`CHUNK_MAX`]; each thread has a buffer of this size.
+    pub chunk: usize,
+}
+
+/// How the stream is framed.
+enum Frame {
+    /// By nothing: a plain stream.
+    Plain,
+    /// By members of our own; the manifest's lines wait in the spool.
+    Own { backup_id: String, tally: Tally, lines: Spool },
+    /// By the files `xb_begin` and `xb_manifest` of the directory; the manifest must still be true.
+    Kept { seen: Seen },
+}
+
+struct Pack<'a, W> {
+    dir: &'a Path,
+    chunk: usize,
+    plan: Mutex<Plan>,
+    frame: Mutex<Frame>,
+    writer: Writer<W>,
+    failed: AtomicBool,
+    report: &'a dyn Report,
+}
+
+/// Writes the stream to `output`.
+pub fn pack<W: Write + Send>(options: Options, output: W, report: &dyn Report) -> Result<()> {
+    let plan = Plan::gather(&options, report)?;
+    report.expect(plan.bytes);
+    let writer = Writer::new(output);
+    let frame = begin(&options, &plan, &writer)?;
+    let pack = Pack {
+        dir: &options.dir,
+        chunk: options.chunk,
+        plan: Mutex::new(plan),
+        frame: Mutex::new(frame),
+        writer,
+        failed: AtomicBool::new(false),
+        report,
+    };
+    pack.members(options.threads)?;
+    pack.finish()
+}
+
+fn begin<W: Write>(options: &Options, plan: &Plan, writer: &Writer<W>) -> Result<Frame> {
+    if plan.framed {
+        let path = options.dir.join("xb_begin");
+        let mut bytes = Vec::new();
+        let read = File::open(&path).and_then(|file| file.take(LINE_MAX as u64).read_to_end(&mut bytes));
+        read.map_err(|cause| Error::io(path.display(), "cannot read", &cause))?;
+        profile::parse_begin(&path.display().to_string(), &bytes)?;
+        writer.member(BEGIN, &bytes)?;
+        return Ok(Frame::Kept { seen: Seen::default() });
+    }
+    if !options.manifest {
+        return Ok(Frame::Plain);
+    }
+    let begin = Begin {
+        format: FORMAT,
+        kind: StreamKind::Files,
+        backup_id: profile::backup_id()?,
+        start_time: profile::now(),
+        program: concat!("xb-pack ", env!("CARGO_PKG_VERSION")).into(),
+        estimated_bytes: plan.bytes,
+        flavour: None,
+        server_version: None,
+        server_uuid: None,
+        datadir: None,
+        redo: None,
+        base: None,
+    };
+    writer.member(BEGIN, &profile::begin_bytes(&begin))?;
+    let lines = Spool::new(LINES_IN_MEMORY, &std::env::temp_dir(), u64::MAX);
+    Ok(Frame::Own { backup_id: begin.backup_id, tally: Tally::default(), lines })
+}
+
+impl<W: Write + Send> Pack<'_, W> {
+    /// All files, in `threads` threads.
+    fn members(&self, threads: usize) -> Result<()> {
+        let outcomes: Vec<Result<()>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(|| self.work())).collect();
+            let broken = || Err(Error::failed("stdout", "a reading thread broke off"));
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| broken())).collect()
+        });
+        let mut errors: Vec<Error> = outcomes.into_iter().filter_map(Result::err).collect();
+        // When stdout fails, other threads see it as a broken pipe: the cause goes before its echoes.
+        errors.sort_by_key(|error| error.kind() == Kind::Pipe);
+        errors.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    fn work(&self) -> Result<()> {
+        let mut buffer = vec![0; self.chunk.clamp(1, CHUNK_MAX)];
+        let outcome = loop {
+            if self.failed.load(Relaxed) {
+                break Ok(());
+            }
+            let next = lock(&self.plan).next();
+            match next.and_then(|name| name.map(|name| self.member(&name, &mut buffer)).transpose()) {
+                Ok(Some(())) => {}
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        if outcome.is_err() {
+            self.failed.store(true, Relaxed);
+        }
+        outcome
+    }
+
+    /// One file, from its first byte to its end mark.
+    fn member(&self, name: &[u8], buffer: &mut [u8]) -> Result<()> {
+        let framed = !matches!(*lock(&self.frame), Frame::Plain);
+        let mut digest = blake3::Hasher::new();
+        let mut source = Source::open(self.dir, name)?;
+        self.report.stage(&name.as_bstr().to_string());
+        while let Some((offset, data)) = source.next(buffer)? {
+            if self.failed.load(Relaxed) {
+                return Ok(());
+            }
+            if framed {
+                digest.update(data);
+            }
+            self.writer.payload(name, offset, data)?;
+            self.report.advance(data.len() as u64);
+            source.sent();
+        }
+        self.writer.end(name)?;
+        self.report.note(Level::Detail, format_args!("{}", name.as_bstr()));
+        match &mut *lock(&self.frame) {
+            Frame::Plain => Ok(()),
+            Frame::Own { tally, lines, .. } => {
+                let entry = Entry::new(name, EntryKind::File, source.size(), &digest.finalize());
+                lines.push(tally.line(&entry).as_bytes())
+            }
+            Frame::Kept { seen } => {
+                seen.add(name, source.size(), &digest.finalize());
+                Ok(())
+            }
+        }
+    }
+
+    /// The manifest.
+    fn finish(self) -> Result<()> {
+        let writer = self.writer;
+        let mut buffer = vec![0; self.chunk.clamp(1, CHUNK_MAX)];
+        let mut offset = 0;
+        match self.frame.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Frame::Plain => return Ok(()),
+            Frame::Own { backup_id, tally, mut lines } => {
+                lines.push(tally.finish(trailer(backup_id)).as_bytes())?;
+                while !lines.is_empty() {
+                    let count = fill(&mut buffer, |rest| lines.pull(rest))?;
+                    let data = buffer.get(..count).unwrap_or_default();
+                    writer.payload(MANIFEST, offset, data)?;
+                    offset += data.len() as u64;
+                }
+            }
+            Frame::Kept { mut seen } => {
+                let mut source = Source::open(self.dir, MANIFEST)?;
+                let mut manifest = ManifestReader::default();
+                let changed = |error: Error| {
+                    error.hint("changed since it was unpacked? --exclude 'xb_*' packs it as plain files")
+                };
+                while let Some((offset, data)) = source.next(&mut buffer)? {
+                    manifest.feed(data, |line, _| match line {
+                        Line::Entry(entry) if entry.path().as_deref() != Some(BEGIN) => {
+                            seen.check(&entry).map(drop).map_err(changed)
+                        }
+                        _ => Ok(()),
+                    })?;
+                    writer.payload(MANIFEST, offset, data)?;
+                }
+                manifest.finish()?;
+                seen.finish().map_err(changed)?;
+            }
+        }
+        writer.end(MANIFEST)
+    }
+}
+
+fn trailer(backup_id: String) -> Trailer {
+    Trailer {
+        manifest: FORMAT,
+        backup_id,
+        members: 0,
+        bytes: 0,
+        end_lsn: None,
+        binlog: None,
+        server_options: Default::default(),
+        locks_ms: Default::default(),
+        partial: false,
+        end_time: profile::now(),
+        blake3: String::new(),
+    }
+}
+
+/// Fills a buffer from calls that give some bytes each, until one gives none.
+fn fill(buffer: &mut [u8], mut some: impl FnMut(&mut [u8]) -> Result<usize>) -> Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match some(rest)? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    Ok(filled)
+}
+
+/// The path of a member below the directory that names are relative to.
+fn below(dir: &Path, name: &[u8]) -> PathBuf {
+    dir.join(std::ffi::OsStr::from_bytes(name))
+}
+
+/// What a thread leaves half-done when it panics is never finished: the panic fails the run.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

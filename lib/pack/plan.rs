@@ -1,0 +1,212 @@
+//! Which files go into a stream, under which names.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs::{self, Metadata};
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use bstr::ByteSlice;
+
+use super::{Options, below, fill};
+use crate::error::{Error, Result};
+use crate::io::spool::Spool;
+use crate::report::{Level, Report};
+use crate::stream::members::{Key, key};
+use crate::stream::name;
+use crate::stream::profile::{BEGIN, INCOMPLETE, MANIFEST, MARK};
+
+/// Names that wait in memory; more go to an unlinked temporary file.
+const NAMES_IN_MEMORY: usize = 2 << 20;
+/// Longest line of a list: far above every name that a stream can hold.
+const LINE_MAX: u64 = 64 << 10;
+
+/// A list of files and directories.
+#[derive(Debug, Clone)]
+pub struct List {
+    /// The file that holds it; `-` is stdin.
+    pub file: PathBuf,
+    /// Whether names end with a NUL byte, not with a newline.
+    pub null: bool,
+}
+
+/// The names, each with its length before it, in the order in which they go out.
+pub(super) struct Plan {
+    names: Spool,
+    /// Bytes of all files, as they were when they were looked at.
+    pub(super) bytes: u64,
+    /// True if the directory brings `xb_begin` and `xb_manifest`, which are not among the names.
+    pub(super) framed: bool,
+}
+
+struct Gather<'a> {
+    options: &'a Options,
+    report: &'a dyn Report,
+    plan: Plan,
+    known: HashSet<Key>,
+    begin: bool,
+    manifest: bool,
+    /// Names that begin with a dot: the first, and how many.
+    dotted: Option<(Vec<u8>, usize)>,
+}
+
+impl Plan {
+    /// Looks at everything that is to be packed, and opens nothing but directories.
+    pub(super) fn gather(options: &Options, report: &dyn Report) -> Result<Plan> {
+        let names = Spool::new(NAMES_IN_MEMORY, &std::env::temp_dir(), u64::MAX);
+        let plan = Plan { names, bytes: 0, framed: false };
+        let known = HashSet::new();
+        let mut gather = Gather { options, report, plan, known, begin: false, manifest: false, dotted: None };
+        for path in &options.paths {
+            gather.operand(path.as_os_str().as_bytes())?;
+        }
+        if let Some(list) = &options.list {
+            gather.list(list)?;
+        }
+        gather.finish()
+    }
+
+    /// The next name; `None` when all have been taken.
+    pub(super) fn next(&mut self) -> Result<Option<Vec<u8>>> {
+        let mut len = [0; 2];
+        if fill(&mut len, |rest| self.names.pull(rest))? < len.len() {
+            return Ok(None);
+        }
+        let mut name = vec![0; usize::from(u16::from_le_bytes(len))];
+        fill(&mut name, |rest| self.names.pull(rest))?;
+        Ok(Some(name))
+    }
+}
+
+impl Gather<'_> {
+    fn list(&mut self, list: &List) -> Result<()> {
+        let place = list.file.display();
+        let fail = |cause: io::Error| Error::io(place.to_string(), "cannot read", &cause);
+        let input: Box<dyn Read> = match list.file.as_os_str().as_bytes() {
+            b"-" => Box::new(io::stdin()),
+            _ => Box::new(fs::File::open(&list.file).map_err(fail)?),
+        };
+        let mut input = BufReader::new(input);
+        let end = if list.null { 0 } else { b'\n' };
+        loop {
+            let mut line = Vec::new();
+            if input.by_ref().take(LINE_MAX).read_until(end, &mut line).map_err(fail)? == 0 {
+                return Ok(());
+            }
+            let name = line.strip_suffix(&[end]).unwrap_or(&line);
+            if !name.is_empty() {
+                self.operand(name)?;
+            }
+        }
+    }
+
+    /// A name as it was given: a file, or a directory and all below it.
+    fn operand(&mut self, given: &[u8]) -> Result<()> {
+        let place = given.as_bstr();
+        let parts = given.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".");
+        let clean = parts.collect::<Vec<_>>().join(&b'/');
+        if given.first() == Some(&b'/') || clean.split(|byte| *byte == b'/').any(|part| part == b"..") {
+            return Err(Error::usage(place, "names in a stream are relative and have no '..'")
+                .hint("give the directory with -C, and names below it"));
+        }
+        if given.is_empty() {
+            return Err(Error::usage("''", "empty name"));
+        }
+        let path = below(&self.options.dir, &clean);
+        let facts = fs::metadata(&path).map_err(|cause| Error::io(path.display(), "cannot read", &cause))?;
+        if facts.is_dir() {
+            return self.directory(&clean, &facts, &mut Vec::new());
+        }
+        if !facts.is_file() {
+            return Err(Error::failed(place, "is not a regular file"));
+        }
+        self.file(clean, &facts)
+    }
+
+    /// What is below a directory, in the order of names. Symlinks are followed, as in the original: a stream has none.
+    fn directory(&mut self, name: &[u8], facts: &Metadata, above: &mut Vec<(u64, u64)>) -> Result<()> {
+        let path = below(&self.options.dir, name);
+        let identity = (facts.dev(), facts.ino());
+        if above.contains(&identity) {
+            return Err(Error::failed(path.display(), "a symlink leads back to a directory above it"));
+        }
+        above.push(identity);
+        let fail = |path: &Path, cause: &io::Error| Error::io(path.display(), "cannot read", cause);
+        let entries = fs::read_dir(&path).map_err(|cause| fail(&path, &cause))?;
+        let names: io::Result<Vec<OsString>> = entries.map(|entry| entry.map(|entry| entry.file_name())).collect();
+        let mut names = names.map_err(|cause| fail(&path, &cause))?;
+        names.sort_unstable();
+        if names.is_empty() && !name.is_empty() {
+            self.report.note(Level::Info, format_args!("{}: empty directory: a stream cannot hold it", name.as_bstr()));
+        }
+        for entry in names {
+            let child = if name.is_empty() { entry.into_vec() } else { [name, b"/", entry.as_bytes()].concat() };
+            if self.options.exclude.excludes(&child) {
+                continue;
+            }
+            let path = below(&self.options.dir, &child);
+            let facts = fs::metadata(&path).map_err(|cause| fail(&path, &cause))?;
+            if facts.is_dir() {
+                self.directory(&child, &facts, above)?;
+            } else if facts.is_file() {
+                self.file(child, &facts)?;
+            } else {
+                let what = "left out: not a regular file (socket, pipe or device)";
+                self.report.note(Level::Warning, format_args!("{}: {what}", child.as_bstr()));
+            }
+        }
+        above.pop();
+        Ok(())
+    }
+
+    fn file(&mut self, name: Vec<u8>, facts: &Metadata) -> Result<()> {
+        if self.options.exclude.excludes(&name) {
+            return Ok(());
+        }
+        name::clean(&name).map_err(|fault| Error::failed(name.as_bstr(), fault))?;
+        match name.as_slice() {
+            BEGIN => self.begin = true,
+            MANIFEST => self.manifest = true,
+            INCOMPLETE => {
+                return Err(Error::failed(name.as_bstr(), "marks a directory that was not unpacked to its end")
+                    .hint("unpack it again; --exclude 'xb_*' packs what is there as plain files"));
+            }
+            _ if name.starts_with(MARK) && self.options.manifest => {
+                return Err(Error::failed(name.as_bstr(), "name is kept for what xb-snap tells xb-redo")
+                    .hint("leave it out: --exclude 'xb_mark.*'"));
+            }
+            _ => {}
+        }
+        if !self.known.insert(key(&name)) {
+            self.report.note(Level::Detail, format_args!("{}: named twice, packed once", name.as_bstr()));
+            return Ok(());
+        }
+        if matches!(name.as_slice(), BEGIN | MANIFEST) {
+            return Ok(());
+        }
+        if name.first() == Some(&b'.') {
+            self.dotted.get_or_insert_with(|| (name.clone(), 0)).1 += 1;
+        }
+        self.plan.bytes = self.plan.bytes.saturating_add(facts.len());
+        let len = u16::try_from(name.len()).unwrap_or(u16::MAX);
+        self.plan.names.push(&len.to_le_bytes())?;
+        self.plan.names.push(&name)
+    }
+
+    fn finish(mut self) -> Result<Plan> {
+        if self.begin != self.manifest {
+            let (here, gone) = if self.begin { ("xb_begin", "xb_manifest") } else { ("xb_manifest", "xb_begin") };
+            return Err(Error::failed(here, format_args!("packed without {gone}, it would make a stream look damaged"))
+                .hint("pack the whole directory, or leave it out: --exclude 'xb_*'"));
+        }
+        self.plan.framed = self.begin;
+        if let Some((name, count)) = &self.dotted {
+            let more = if *count > 1 { format!(" (and {} more)", count - 1) } else { String::new() };
+            let text = format_args!("{}{more}: mbstream refuses names that begin with a dot", name.as_bstr());
+            self.report.note(Level::Warning, text);
+        }
+        Ok(self.plan)
+    }
+}

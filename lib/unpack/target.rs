@@ -1,0 +1,152 @@
+//! The directory that a stream is unpacked into.
+//!
+//! It is marked from before the first file until after the last sync, so that what a killed or failed run left is
+//! never taken for a backup. The manifest gets its name only when all else is on disk.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::OnceLock;
+
+use bstr::ByteSlice;
+use rustix::io::Errno;
+
+use super::{Destination, Sparse};
+use crate::error::{Error, Result};
+use crate::io::beneath::Directory;
+use crate::stream::profile::{INCOMPLETE, MANIFEST};
+
+/// The manifest's name until everything is on disk.
+const MANIFEST_PART: &[u8] = b"xb_manifest.part";
+const MARKER: &str = "xb-unpack has not ended well in this directory: do not use what is in it.\n";
+
+/// The directory, once something is to be written.
+pub(super) struct Target<'a> {
+    destination: &'a Destination,
+    directory: OnceLock<Directory>,
+}
+
+impl<'a> Target<'a> {
+    /// Checks that the directory may be unpacked into. Touches nothing.
+    pub(super) fn check(destination: &'a Destination) -> Result<Self> {
+        let target = Target { destination, directory: OnceLock::new() };
+        match Directory::open(&destination.dir) {
+            Ok(directory) => target.check_empty(&directory)?,
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+            Err(cause) => return Err(target.fail("cannot open", &cause)),
+        }
+        Ok(target)
+    }
+
+    /// Makes the directory if it is missing, and marks it. Called once, before anything else.
+    pub(super) fn prepare(&self) -> Result<()> {
+        let dir = &self.destination.dir;
+        let directory = Directory::make(dir).map_err(|cause| self.fail("cannot create", &cause))?;
+        self.check_empty(&directory)?;
+        let mark = || -> io::Result<()> {
+            if self.destination.overwrite {
+                directory.remove(INCOMPLETE)?;
+            }
+            directory.create(INCOMPLETE)?.write_all(MARKER.as_bytes())?;
+            if self.destination.overwrite {
+                directory.remove(MANIFEST)?;
+                directory.remove(MANIFEST_PART)?;
+            }
+            Ok(())
+        };
+        mark().map_err(|cause| self.fail("cannot write into it", &cause))?;
+        let _ = self.directory.set(directory);
+        Ok(())
+    }
+
+    /// Creates a member's file.
+    pub(super) fn create(&self, path: &[u8], replace: bool) -> Result<File> {
+        let create = || {
+            let directory = self.directory()?;
+            if self.destination.overwrite || replace {
+                directory.remove(name_on_disk(path))?;
+            }
+            directory.create(name_on_disk(path))
+        };
+        create().map_err(|cause| fail_member(path, "cannot create", &cause))
+    }
+
+    /// Opens a member's file again.
+    pub(super) fn reopen(&self, path: &[u8]) -> Result<File> {
+        let file = self.directory().and_then(|directory| directory.append(name_on_disk(path)));
+        file.map_err(|cause| fail_member(path, "cannot open again", &cause))
+    }
+
+    /// Removes a member's file, if it is there.
+    pub(super) fn remove(&self, path: &[u8]) -> Result<()> {
+        let removed = self.directory().and_then(|directory| directory.remove(name_on_disk(path)));
+        removed.map(drop).map_err(|cause| fail_member(path, "cannot remove", &cause))
+    }
+
+    /// Gives a member's file another name.
+    pub(super) fn rename(&self, from: &[u8], to: &[u8]) -> Result<()> {
+        let renamed = self.directory().and_then(|directory| directory.rename(from, to));
+        renamed.map_err(|cause| fail_member(from, format_args!("cannot rename to {}", to.as_bstr()), &cause))
+    }
+
+    /// Whether zeros become holes.
+    pub(super) fn is_sparse(&self) -> bool {
+        self.destination.sparse == Sparse::Auto
+    }
+
+    /// Everything has been written: puts it on disk, then names the manifest, then takes the mark away.
+    pub(super) fn finish(&self) -> Result<()> {
+        let Some(directory) = self.directory.get() else { return Ok(()) };
+        let sync = self.destination.sync;
+        let finish = || -> io::Result<()> {
+            if sync {
+                directory.sync_all()?;
+            }
+            match directory.rename(MANIFEST_PART, MANIFEST) {
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+                Err(cause) => return Err(cause),
+                Ok(()) if sync => directory.sync_entries()?,
+                Ok(()) => {}
+            }
+            directory.remove(INCOMPLETE)?;
+            if sync { directory.sync_entries() } else { Ok(()) }
+        };
+        finish().map_err(|cause| self.fail("cannot put everything on disk", &cause))
+    }
+
+    fn directory(&self) -> io::Result<&Directory> {
+        self.directory.get().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn check_empty(&self, directory: &Directory) -> Result<()> {
+        let dir = self.destination.dir.display();
+        if self.destination.overwrite {
+            return Ok(());
+        }
+        let allowed = |name: &[u8]| name == b"lost+found";
+        if directory.is_empty(allowed).map_err(|cause| self.fail("cannot read", &cause))? {
+            return Ok(());
+        }
+        if self.destination.dir.join("xb_incomplete").exists() {
+            return Err(Error::failed(dir, "holds what an earlier run left unfinished (xb_incomplete)")
+                .hint("empty it, or give another directory"));
+        }
+        Err(Error::failed(dir, "is not empty").hint("give another directory, or --overwrite"))
+    }
+
+    fn fail(&self, what: &str, cause: &io::Error) -> Error {
+        Error::io(self.destination.dir.display(), what, cause)
+    }
+}
+
+fn name_on_disk(path: &[u8]) -> &[u8] {
+    if path == MANIFEST { MANIFEST_PART } else { path }
+}
+
+fn fail_member(path: &[u8], what: impl std::fmt::Display, cause: &io::Error) -> Error {
+    let error = Error::io(path.as_bstr(), what, cause);
+    match Errno::from_io_error(cause) {
+        Some(Errno::EXIST) => error.hint("it stood there before the stream came; --overwrite replaces it"),
+        Some(Errno::LOOP) => error.hint("a symlink stands in the way; none is followed"),
+        _ => error,
+    }
+}

@@ -1,0 +1,311 @@
+//! The threads that sum and write, and the buffers that go round between them and the reader.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::{Scope, ScopedJoinHandle};
+
+use bstr::ByteSlice;
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use super::member::Member;
+use super::proof::is_unlisted;
+use super::target::Target;
+use super::{Listing, Options, lock};
+use crate::error::{Error, Result};
+use crate::io::BUFFER;
+use crate::report::{Level, Report};
+use crate::stream::profile::Seen;
+
+/// Buffers in all, of [`BUFFER`] bytes.
+const BUFFERS: usize = 32;
+/// Tasks that wait for one thread.
+const QUEUE: usize = 64;
+/// Descriptors that all threads together keep open.
+const OPEN_FILES: usize = 256;
+
+/// What a thread is told.
+pub(super) enum Task {
+    /// A member begins.
+    Open { slot: usize, member: Box<Member> },
+    /// Its bytes from `offset` on.
+    Data { slot: usize, offset: u64, buffer: Buffer },
+    /// It reaches to `end` with a hole.
+    Hole { slot: usize, end: u64 },
+    /// It is complete.
+    End { slot: usize },
+    /// All before this has been done when the answer is dropped.
+    Settle(Sender<()>),
+}
+
+/// A buffer that goes home when it is dropped, wherever that is.
+pub(super) struct Buffer {
+    bytes: Vec<u8>,
+    len: usize,
+    home: Sender<Vec<u8>>,
+}
+
+impl Buffer {
+    /// Room for up to `want` bytes.
+    pub(super) fn room(&mut self, want: usize) -> &mut [u8] {
+        let want = want.min(self.bytes.len());
+        self.bytes.get_mut(..want).unwrap_or_default()
+    }
+
+    pub(super) fn set_len(&mut self, len: usize) {
+        self.len = len;
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let _ = self.home.send(std::mem::take(&mut self.bytes));
+    }
+}
+
+/// What reader and threads have in common.
+pub(super) struct Shared<'a> {
+    target: Option<&'a Target<'a>>,
+    list: Option<&'a Listing>,
+    /// What has been read of each member of a stream of ours.
+    pub(super) seen: Mutex<Seen>,
+    pub(super) report: &'a dyn Report,
+    failed: AtomicBool,
+    failure: Mutex<Option<Error>>,
+}
+
+impl<'a> Shared<'a> {
+    pub(super) fn new(target: Option<&'a Target<'a>>, options: &'a Options<'a>, report: &'a dyn Report) -> Self {
+        Shared {
+            target,
+            list: options.list.as_ref(),
+            seen: Mutex::default(),
+            report,
+            failed: AtomicBool::new(false),
+            failure: Mutex::new(None),
+        }
+    }
+
+    /// The first chunk is there: something will be written.
+    pub(super) fn prepare(&self) -> Result<()> {
+        self.target.map_or(Ok(()), Target::prepare)
+    }
+
+    /// True if members are summed even when there is no manifest to compare them with.
+    pub(super) fn wants_sums(&self) -> bool {
+        self.list.is_some_and(Listing::wants_sums)
+    }
+
+    /// Fails when a thread has failed.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.failed.load(Relaxed) { Err(stopped()) } else { Ok(()) }
+    }
+
+    /// The first failure of a thread.
+    pub(super) fn failure(&self) -> Option<Error> {
+        lock(&self.failure).take()
+    }
+
+    /// A complete member gets another name.
+    pub(super) fn rename(&self, from: &[u8], to: &[u8]) -> Result<()> {
+        self.report.note(Level::Detail, format_args!("{} is renamed to {}", from.as_bstr(), to.as_bstr()));
+        self.target.map_or(Ok(()), |target| target.rename(from, to))
+    }
+
+    /// A member goes away.
+    pub(super) fn remove(&self, path: &[u8]) -> Result<()> {
+        self.report.note(Level::Detail, format_args!("{} is removed", path.as_bstr()));
+        self.target.map_or(Ok(()), |target| target.remove(path))
+    }
+
+    fn fail(&self, error: Error) {
+        lock(&self.failure).get_or_insert(error);
+        self.failed.store(true, Relaxed);
+    }
+}
+
+/// What the reader says when a thread has failed; the thread's own error is shown instead.
+fn stopped() -> Error {
+    Error::failed("stdin", "a writing thread broke off")
+}
+
+/// The reader's side of the threads.
+pub(super) struct Workers<'scope> {
+    queues: Vec<Sender<Task>>,
+    threads: Vec<ScopedJoinHandle<'scope, ()>>,
+    /// Which thread has the member of a slot.
+    owners: Vec<usize>,
+    pool: Receiver<Vec<u8>>,
+    home: Sender<Vec<u8>>,
+    /// Buffers that have not been made yet.
+    unmade: usize,
+    failed: &'scope AtomicBool,
+}
+
+impl<'scope> Workers<'scope> {
+    pub(super) fn start<'env>(scope: &'scope Scope<'scope, 'env>, shared: &'env Shared<'env>, count: usize) -> Self {
+        let (home, pool) = unbounded();
+        let (mut queues, mut threads) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            let (queue, tasks) = bounded(QUEUE);
+            let keep = (OPEN_FILES / count).max(1);
+            threads.push(scope.spawn(move || Worker { shared, open: HashMap::new(), files: 0, keep }.run(&tasks)));
+            queues.push(queue);
+        }
+        Workers { queues, threads, owners: Vec::new(), pool, home, unmade: BUFFERS, failed: &shared.failed }
+    }
+
+    /// An empty buffer; waits for one if all are under way.
+    pub(super) fn buffer(&mut self) -> Result<Buffer> {
+        let bytes = match self.pool.try_recv() {
+            Ok(bytes) => bytes,
+            Err(_) if self.unmade > 0 => {
+                self.unmade -= 1;
+                vec![0; BUFFER]
+            }
+            Err(_) => self.pool.recv().map_err(|_| stopped())?,
+        };
+        Ok(Buffer { bytes, len: 0, home: self.home.clone() })
+    }
+
+    /// Gives a new member to the thread that has the least to do.
+    pub(super) fn send_to_idlest(&mut self, slot: usize, task: Task) -> Result<()> {
+        let idlest = self.queues.iter().enumerate().min_by_key(|(_, queue)| queue.len()).map_or(0, |(index, _)| index);
+        if self.owners.len() <= slot {
+            self.owners.resize(slot + 1, 0);
+        }
+        if let Some(owner) = self.owners.get_mut(slot) {
+            *owner = idlest;
+        }
+        self.send(slot, task)
+    }
+
+    /// Gives a task to the thread that has the slot's member.
+    pub(super) fn send(&self, slot: usize, task: Task) -> Result<()> {
+        let queue = self.owners.get(slot).and_then(|owner| self.queues.get(*owner)).ok_or_else(stopped)?;
+        queue.send(task).map_err(|_| stopped())
+    }
+
+    /// Waits until the threads have done all that they were given; fails if one of them failed.
+    pub(super) fn settle(&self) -> Result<()> {
+        let (answer, settled) = bounded(0);
+        for queue in &self.queues {
+            queue.send(Task::Settle(answer.clone())).map_err(|_| stopped())?;
+        }
+        drop(answer);
+        // Ends when every thread has dropped its half.
+        let _ = settled.recv();
+        if self.failed.load(Relaxed) { Err(stopped()) } else { Ok(()) }
+    }
+
+    /// Ends the threads; those of a run that failed remove what is unfinished.
+    pub(super) fn join(self, shared: &Shared<'_>, failed: bool) {
+        if failed {
+            shared.failed.store(true, Relaxed);
+        }
+        drop(self.queues);
+        for thread in self.threads {
+            if thread.join().is_err() {
+                shared.fail(stopped());
+            }
+        }
+    }
+}
+
+/// One thread.
+struct Worker<'a> {
+    shared: &'a Shared<'a>,
+    open: HashMap<usize, Box<Member>>,
+    /// Descriptors that are open, and how many may be.
+    files: usize,
+    keep: usize,
+}
+
+impl Worker<'_> {
+    fn run(mut self, tasks: &Receiver<Task>) {
+        for task in tasks {
+            // After a failure tasks are only taken off the queue, so that the reader is never stuck.
+            if self.shared.failed.load(Relaxed) {
+                continue;
+            }
+            if let Err(error) = self.task(task) {
+                self.shared.fail(error);
+            }
+        }
+        for member in self.open.values_mut().filter(|member| member.is_unfinished()) {
+            member.close();
+            if let Some(target) = self.shared.target {
+                // The directory is marked; a file that cannot be removed does no harm.
+                let _ = target.remove(&member.path);
+            }
+        }
+    }
+
+    fn task(&mut self, task: Task) -> Result<()> {
+        let target = self.shared.target;
+        match task {
+            Task::Open { slot, mut member } => {
+                if let Some(target) = target.filter(|_| member.picked) {
+                    self.make_room();
+                    member.create(target)?;
+                    self.files += 1;
+                }
+                self.open.insert(slot, member);
+                Ok(())
+            }
+            Task::Data { slot, offset, buffer } => {
+                if self.open.get(&slot).is_some_and(|member| member.is_unfinished() && !member.is_open()) {
+                    self.make_room();
+                    self.files += 1;
+                }
+                let member = self.open.get_mut(&slot).ok_or_else(stopped)?;
+                member.bytes(offset, buffer.bytes(), target)
+            }
+            Task::Hole { slot, end } => {
+                self.open.get_mut(&slot).ok_or_else(stopped)?.hole(end);
+                Ok(())
+            }
+            Task::End { slot } => {
+                let mut member = self.open.remove(&slot).ok_or_else(stopped)?;
+                self.files -= usize::from(member.is_open());
+                self.end(&mut member)
+            }
+            Task::Settle(answer) => {
+                drop(answer);
+                Ok(())
+            }
+        }
+    }
+
+    fn end(&self, member: &mut Member) -> Result<()> {
+        let ended = member.end(self.shared.target);
+        if ended.is_err() {
+            if let Some(target) = self.shared.target {
+                let _ = target.remove(&member.path);
+            }
+        }
+        let (size, digest) = ended?;
+        if let Some(digest) = digest.filter(|_| !is_unlisted(&member.path)) {
+            lock(&self.shared.seen).add(&member.path, size, &digest);
+        }
+        self.shared.report.note(Level::Detail, format_args!("{}: {size} bytes", member.path.as_bstr()));
+        match self.shared.list {
+            Some(list) if member.picked => list.member(member, size, digest),
+            _ => Ok(()),
+        }
+    }
+
+    /// Closes a file if as many are open as may be; which one does not matter much, it is opened again when needed.
+    fn make_room(&mut self) {
+        if self.files >= self.keep {
+            if let Some(member) = self.open.values_mut().find(|member| member.is_open()) {
+                member.close();
+                self.files -= 1;
+            }
+        }
+    }
+}
