@@ -9,5 +9,6 @@
     reason = "tests assert by panicking"
 )]
 
+mod docs;
 mod house;
 mod support;

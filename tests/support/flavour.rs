@@ -53,9 +53,11 @@ impl Flavour {
         }
     }
 
-    /// The SQL that makes the system tables, error messages and character sets.
+    /// The SQL that makes the system tables; Debian 13 has it under another name.
     pub(super) fn share(self) -> PathBuf {
-        self.root().map_or_else(|| PathBuf::from("/usr/share/mysql"), |root| root.join("root/usr/share/mysql"))
+        let system = self.root().map_or_else(|| PathBuf::from("/usr/share"), |root| root.join("root/usr/share"));
+        let new = system.join("mariadb");
+        if new.join("mariadb_system_tables.sql").exists() { new } else { system.join("mysql") }
     }
 
     /// Plugins. The packages without a service lack some; `tests/setup` puts the full set beside.

@@ -21,6 +21,9 @@ use super::{Random, Server, wait_until};
 
 pub use bank::OPENING;
 
+/// For a load to get on, also while a lock holds it up.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// A load: its tables, and what one worker does again and again.
 pub(super) struct Kind {
     name: &'static str,
@@ -133,58 +136,74 @@ impl Load {
 
     /// Sets the workers to work on tables that are there already.
     pub fn go_on(self) -> Working {
-        let shared = Arc::new(Shared { stop: AtomicBool::new(false), done: AtomicU64::new(0) });
+        let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
         for (kind, workers) in &self.kinds {
             for number in 0..*workers {
                 let conn = self.connect();
                 let random = Random::new(self.seed.wrapping_mul(1000).wrapping_add(threads.len() as u64));
                 let worker = Worker { conn, random, number, step: 0 };
-                let (kind, shared, pace) = (*kind, shared.clone(), self.pace);
-                threads.push((kind.name, std::thread::spawn(move || work(kind, worker, &shared, pace))));
+                let (kind, pace, done) = (*kind, self.pace, Arc::new(AtomicU64::new(0)));
+                let (stop, count) = (stop.clone(), done.clone());
+                let thread = std::thread::spawn(move || work(kind, worker, &stop, &count, pace));
+                threads.push(Thread { kind: kind.name, done, thread });
             }
         }
-        Working { shared, threads }
+        Working { stop, threads }
     }
-}
-
-struct Shared {
-    stop: AtomicBool,
-    done: AtomicU64,
 }
 
 /// A load at work. Dropped, it stops.
 pub struct Working {
-    shared: Arc<Shared>,
-    threads: Vec<(&'static str, JoinHandle<Result<u64, String>>)>,
+    stop: Arc<AtomicBool>,
+    threads: Vec<Thread>,
+}
+
+struct Thread {
+    kind: &'static str,
+    /// Steps done.
+    done: Arc<AtomicU64>,
+    thread: JoinHandle<Result<(), String>>,
 }
 
 impl Working {
     /// Steps done so far, by all workers together.
     pub fn done(&self) -> u64 {
-        self.shared.done.load(Relaxed)
+        self.threads.iter().map(|thread| thread.done.load(Relaxed)).sum()
+    }
+
+    /// Steps done by the slowest worker of a kind.
+    fn least(&self, kind: &str) -> u64 {
+        let workers = self.threads.iter().filter(|thread| thread.kind == kind);
+        workers.map(|thread| thread.done.load(Relaxed)).min().unwrap_or_else(|| panic!("no load {kind}"))
     }
 
     /// Waits until so many more steps are done.
     pub fn wait_for(&self, steps: u64) {
         let goal = self.done() + steps;
-        wait_until("the write load", Duration::from_secs(120), || self.done() >= goal || self.ended());
+        wait_until("the write load", PATIENCE, || self.done() >= goal || self.ended());
+    }
+
+    /// Waits until each worker of this kind (`bank`, `rows`, `formats`, `engines`, `ddl`) has done so many more.
+    pub fn wait_for_each(&self, kind: &str, steps: u64) {
+        let goal = self.least(kind) + steps;
+        wait_until("the write load", PATIENCE, || self.least(kind) >= goal || self.ended());
     }
 
     fn ended(&self) -> bool {
-        self.threads.iter().any(|(_, thread)| thread.is_finished())
+        self.threads.iter().any(|thread| thread.thread.is_finished())
     }
 
     /// Lets each worker finish its step; how many steps each kind has done. Panics when a worker met an error that its
     /// load does not allow; that the server has gone is no such error.
     pub fn stop(mut self) -> BTreeMap<&'static str, u64> {
-        self.shared.stop.store(true, Relaxed);
+        self.stop.store(true, Relaxed);
         let mut counts = BTreeMap::new();
-        for (name, thread) in std::mem::take(&mut self.threads) {
-            match thread.join().expect("a load panicked") {
-                Ok(steps) => *counts.entry(name).or_insert(0) += steps,
-                Err(error) => panic!("load {name}: {error}"),
+        for thread in std::mem::take(&mut self.threads) {
+            if let Err(error) = thread.thread.join().expect("a load panicked") {
+                panic!("load {}: {error}", thread.kind);
             }
+            *counts.entry(thread.kind).or_insert(0) += thread.done.load(Relaxed);
         }
         counts
     }
@@ -192,19 +211,19 @@ impl Working {
 
 impl Drop for Working {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Relaxed);
-        for (_, thread) in std::mem::take(&mut self.threads) {
-            let _ = thread.join();
+        self.stop.store(true, Relaxed);
+        for thread in std::mem::take(&mut self.threads) {
+            let _ = thread.thread.join();
         }
     }
 }
 
-fn work(kind: &Kind, mut worker: Worker, shared: &Shared, pace: Duration) -> Result<u64, String> {
-    while !shared.stop.load(Relaxed) {
+fn work(kind: &Kind, mut worker: Worker, stop: &AtomicBool, done: &AtomicU64, pace: Duration) -> Result<(), String> {
+    while !stop.load(Relaxed) {
         match (kind.step)(&mut worker) {
             Ok(()) => {
                 worker.step += 1;
-                shared.done.fetch_add(1, Relaxed);
+                done.fetch_add(1, Relaxed);
             }
             Err(error) if passing(&error) => worker.conn.query_drop("ROLLBACK").unwrap_or_default(),
             Err(error) if lost(&error) => break,
@@ -212,7 +231,7 @@ fn work(kind: &Kind, mut worker: Worker, shared: &Shared, pace: Duration) -> Res
         }
         std::thread::sleep(pace);
     }
-    Ok(worker.step)
+    Ok(())
 }
 
 /// Two workers in each other's way: lock wait timeout, deadlock, record changed, table definition changed.
