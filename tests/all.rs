@@ -11,4 +11,6 @@
 
 mod docs;
 mod house;
+mod pages;
+mod redo_format;
 mod support;

@@ -30,7 +30,8 @@ pub struct Space {
     pub flags: u32,
     /// Bytes of a page in the file, 1 KiB to 64 KiB; smaller than the server's for ROW_FORMAT=COMPRESSED.
     pub page_size: u32,
-    /// Size of the tablespace in pages. Page 0 may be older than the file's end.
+    /// Size of the tablespace in pages. In a file that is in use page 0 may be older than the file's end; and the server
+    /// rounds the length of a file down to 4 KiB, so a last page of ROW_FORMAT=COMPRESSED may be missing.
     pub pages: u32,
     format: Format,
 }
@@ -168,7 +169,7 @@ fn full(page: &[u8]) -> Result<Content, Fault> {
     // What follows a compressed page is a hole or what was there before.
     let stored = page.get(..len).filter(|stored| !compressed || stored.len() < page.len());
     let Some((covered, sum)) = stored.and_then(|stored| stored.split_last_chunk::<4>()) else {
-        return Err(Fault::Compressed { len: u32::from(units) * 256 });
+        return Err(Fault::Length { len: u32::from(units) * 256 });
     };
     equal(u32::from_be_bytes(*sum), checksum::full_crc32(covered))?;
     let key_version = u32_at(page, 0);
