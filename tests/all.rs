@@ -12,5 +12,7 @@
 mod docs;
 mod house;
 mod pages;
+mod pass;
+mod redo;
 mod redo_format;
 mod support;
