@@ -20,6 +20,8 @@ pub struct Log {
     pub dir: TempDir,
     /// What a captured log must hold after its head.
     pub content: Vec<u8>,
+    /// Where its mini-transactions end.
+    ends: Vec<u64>,
 }
 
 impl Log {
@@ -27,6 +29,7 @@ impl Log {
     pub fn new(size: usize) -> Log {
         let dir = scratch();
         let mut content = mtr::file_checkpoint(C0).to_vec();
+        let mut ends = Vec::new();
         let mut random = Random::new(5);
         while content.len() < size {
             let length = 1 + random.below(15);
@@ -36,8 +39,9 @@ impl Log {
             bytes.push(1);
             bytes.extend(sum.to_be_bytes());
             content.extend(bytes);
+            ends.push(C0 + content.len() as u64);
         }
-        let log = Log { dir, content };
+        let log = Log { dir, content, ends };
         log.write(C0, C0);
         log
     }
@@ -59,6 +63,11 @@ impl Log {
 
     pub fn path(&self) -> PathBuf {
         self.dir.path().join(FILE)
+    }
+
+    /// The first LSN between two mini-transactions that is so far in.
+    pub fn near(&self, bytes: u64) -> u64 {
+        *self.ends.iter().find(|end| **end >= C0 + bytes).unwrap()
     }
 
     pub fn end(&self) -> u64 {
