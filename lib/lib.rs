@@ -16,6 +16,8 @@ pub mod io;
 pub mod pack;
 pub mod redo;
 pub mod report;
+pub mod server;
+pub mod snap;
 pub mod stream;
 pub mod unpack;
 

@@ -1,6 +1,7 @@
 //! Descriptors, pipes and files: everything below the formats.
 
 pub mod beneath;
+pub mod cache;
 pub mod pipe;
 pub mod spool;
 

@@ -1,0 +1,16 @@
+//! The server that is copied: how to reach it, what it may and can do, its locks, its positions and its files.
+//!
+//! MariaDB 10.11 and 11.x today. What differs between servers is behind [`flavour::Flavour`].
+
+pub mod ddl_log;
+pub mod files;
+pub mod flavour;
+pub mod locks;
+pub mod options;
+pub mod positions;
+pub mod privileges;
+pub mod session;
+pub mod variables;
+
+pub use session::{Login, Refusal, Session};
+pub use variables::Variables;
