@@ -1,5 +1,6 @@
 //! xb-redo as a filter: what it promises about the stream, with logs made by hand and with real servers.
 
+mod live;
 mod made;
 
 use std::fs;

@@ -187,18 +187,20 @@ impl Follower {
             let beyond = lsn.saturating_add(mtr.len() as u64) > start.end_lsn;
             return if self.anchored || !beyond { Ok(()) } else { Err(self.unanchored("no record begins there")) };
         }
+        let mut other = false;
         if self.live.header.encrypted() {
-            // Only the type of the first record can be read.
-            self.anchored = mtr.first() == Some(&0xfa);
-            let modify = mtr.first().is_some_and(|first| first & 0xf0 == 0xb0);
-            return if self.anchored || modify { Ok(()) } else { Err(self.unanchored("other records are there")) };
-        }
-        let mut other = mtr.first().is_none_or(|first| first & 0x80 == 0);
-        for file in mtr::files(mtr) {
-            match file.op {
-                FileOp::Checkpoint(lsn) => self.anchored |= lsn == start.lsn,
-                FileOp::Modify(_) => {}
-                _ => other = true,
+            // Its LSN cannot be read, but there is no other of its type before the next checkpoint.
+            let record = mtr::first_bytes(mtr).find(|first| first & 0xf0 != 0xb0);
+            self.anchored = record == Some(0xfa);
+            other = record.is_some();
+        } else {
+            other |= mtr.first().is_none_or(|first| first & 0x80 == 0);
+            for file in mtr::files(mtr) {
+                match file.op {
+                    FileOp::Checkpoint(lsn) => self.anchored |= lsn == start.lsn,
+                    FileOp::Modify(_) => {}
+                    _ => other = true,
+                }
             }
         }
         if other && !self.anchored { Err(self.unanchored("other records are there")) } else { Ok(()) }

@@ -82,7 +82,12 @@ struct Open<'a> {
 
 impl Copier<'_> {
     /// Copies a tablespace. Pages that stay bad end the backup.
-    pub(super) fn tablespace(&self, out: &Writer<impl Write>, buffers: &mut Buffers, file: Pages<'_>) -> Result<Outcome> {
+    pub(super) fn tablespace(
+        &self,
+        out: &Writer<impl Write>,
+        buffers: &mut Buffers,
+        file: Pages<'_>,
+    ) -> Result<Outcome> {
         let Some(mut open) = open(file.path, self.policy)? else { return Ok(Outcome::Gone) };
         let Some(mut read) = open.batch(&mut buffers.batch, 0)? else { return Ok(Outcome::Deferred(open.identity)) };
         let own;
@@ -139,14 +144,26 @@ impl Copier<'_> {
     }
 
     /// A tablespace whose page 0 is not written: the log has all of it (spec section 5).
-    fn raw(&self, out: &Writer<impl Write>, buffers: &mut Buffers, file: Pages<'_>, mut open: Open<'_>) -> Result<Outcome> {
+    fn raw(
+        &self,
+        out: &Writer<impl Write>,
+        buffers: &mut Buffers,
+        file: Pages<'_>,
+        mut open: Open<'_>,
+    ) -> Result<Outcome> {
         let (size, digest) = self.stream(out, buffers, file.name, &mut open)?;
         self.done(&Entry::new(file.name, EntryKind::File, size, &digest), file.name, size)?;
         Ok(Outcome::Copied(open.identity))
     }
 
     /// Copies any other file as it is. False if it has gone.
-    pub(super) fn file(&self, out: &Writer<impl Write>, buffers: &mut Buffers, name: &[u8], path: &Path) -> Result<bool> {
+    pub(super) fn file(
+        &self,
+        out: &Writer<impl Write>,
+        buffers: &mut Buffers,
+        name: &[u8],
+        path: &Path,
+    ) -> Result<bool> {
         let Some(mut open) = open(path, self.policy)? else { return Ok(false) };
         let (size, digest) = self.stream(out, buffers, name, &mut open)?;
         self.done(&Entry::new(name, EntryKind::File, size, &digest), name, size)?;
@@ -222,9 +239,9 @@ impl Open<'_> {
     }
 
     fn read(&mut self, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        self.source.read_at(buffer, offset).map_err(|cause| {
-            Error::io(self.place.display(), format_args!("cannot read at byte {offset}"), &cause)
-        })
+        self.source
+            .read_at(buffer, offset)
+            .map_err(|cause| Error::io(self.place.display(), format_args!("cannot read at byte {offset}"), &cause))
     }
 
     /// What page 0 says, read again until it is complete.
@@ -272,7 +289,14 @@ impl Open<'_> {
     }
 
     /// Reads a page until it is complete; false if it is beyond the end by now.
-    fn settle(&mut self, page: &mut [u8], number: u32, offset: u64, part: Part<'_>, again: &mut Aligned) -> Result<bool> {
+    fn settle(
+        &mut self,
+        page: &mut [u8],
+        number: u32,
+        offset: u64,
+        part: Part<'_>,
+        again: &mut Aligned,
+    ) -> Result<bool> {
         // Pages of 1 and 2 KiB share a block with others.
         let within = usize::try_from(offset % ALIGN as u64).unwrap_or(0);
         let want = (within + page.len()).next_multiple_of(ALIGN);
@@ -296,8 +320,9 @@ impl Open<'_> {
 
     fn bad(&self, number: u32, offset: u64, fault: Fault) -> Error {
         let what = format!("page {number} (byte {offset}) is bad: {fault}; read again for {} s", PATIENCE.as_secs());
-        Error::damaged(self.place.display(), what)
-            .hint("the page is damaged on disk; CHECK TABLE on the server tells more, an older backup may have it whole")
+        Error::damaged(self.place.display(), what).hint(
+            "the page is damaged on disk; CHECK TABLE on the server tells more, an older backup may have it whole",
+        )
     }
 }
 

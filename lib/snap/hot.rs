@@ -133,9 +133,7 @@ fn readable(layout: &Layout) -> Result<()> {
         std::io::ErrorKind::PermissionDenied => "run xb-snap as the server's user, or as root",
         _ => "xb-snap must run on the server's host; --datadir says where its data directory is seen from here",
     };
-    let fail = |path: &Path, cause: std::io::Error| {
-        Error::io(path.display(), "cannot read", &cause).hint(hint(&cause))
-    };
+    let fail = |path: &Path, cause: std::io::Error| Error::io(path.display(), "cannot read", &cause).hint(hint(&cause));
     std::fs::read_dir(&layout.datadir).map_err(|cause| fail(&layout.datadir, cause))?;
     for path in &layout.system {
         File::open(path).map_err(|cause| fail(path, cause))?;
@@ -264,13 +262,8 @@ impl Hot<'_> {
     fn tables(&self, known: &Known) -> Result<()> {
         each(self.job.threads, self.abort, known.tables().iter().map(Ok), |buffers, table| {
             let path = table.path(&self.layout.datadir);
-            let file = Pages {
-                name: &table.name,
-                path: &path,
-                elsewhere: table.is_elsewhere(),
-                part: None,
-                unwritten: false,
-            };
+            let file =
+                Pages { name: &table.name, path: &path, elsewhere: table.is_elsewhere(), part: None, unwritten: false };
             table.set(self.copier.tablespace(self.out, buffers, file)?);
             Ok(())
         })
