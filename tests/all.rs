@@ -16,6 +16,8 @@ mod hot_backup;
 mod house;
 mod pack;
 mod pages;
+mod pass;
+mod redo;
 mod redo_format;
 mod stream_faults;
 mod support;
