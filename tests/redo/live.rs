@@ -20,7 +20,7 @@ fn small_log() -> Builder {
 fn backup(server: &Server, directory: &Path) -> Pipeline {
     Pipeline::new()
         .stage(xb("xb-snap").args(server.options()))
-        .stage(&mut xb("xb-redo"))
+        .stage(xb("xb-redo"))
         .stage(xb("xb-unpack").arg("-C").arg(directory))
 }
 
@@ -88,7 +88,7 @@ fn a_filter_that_is_killed_ends_xb_snap_and_leaves_nothing_that_looks_good() {
         let directory = scratch();
         let run = Pipeline::new()
             .stage(xb("xb-snap").args(server.options()))
-            .stage(&mut xb("xb-redo"))
+            .stage(xb("xb-redo"))
             .relay(Relay::default().kill(1, after))
             .stage(xb("xb-unpack").arg("-C").arg(directory.path()))
             .run();
