@@ -161,7 +161,7 @@ fn a_server_that_is_killed_ends_the_backup() {
 #[test]
 fn a_full_disk_is_a_failure_everywhere() {
     let (server, _load) = busy();
-    if let Some(disk) = fault::SmallDisk::new(16 << 20) {
+    if let Some(disk) = fault::SmallDisk::new(4 << 20) {
         let target = disk.path().join("restore");
         let run = pipeline(&server, &[], Relay::default(), &target).run();
         assert_eq!(run.codes()[2], 1, "{}", run.story());
