@@ -27,8 +27,8 @@ fn status(directory: &Path) -> Run {
     Pipeline::new().stage(xb("xb-redo").arg("--status").arg(directory)).run()
 }
 
-/// Backs the server up while everything writes to it, restores, and checks. Returns what xb-snap said.
-fn prove(builder: Builder, seed: u64, load: impl FnOnce(Load) -> Load, snap: &[&str], relay: Relay) -> String {
+/// Backs the server up while a load writes to it, restores, and checks. Returns the backup's run.
+fn prove(builder: Builder, seed: u64, load: impl FnOnce(Load) -> Load, snap: &[&str], relay: Relay) -> Run {
     let server = builder.start();
     let load = load(Load::on(&server).seed(seed)).start();
     load.wait_for(300);
@@ -40,7 +40,7 @@ fn prove(builder: Builder, seed: u64, load: impl FnOnce(Load) -> Load, snap: &[&
     apply(&server, restored.path()).assert_ok();
     status(restored.path()).assert_ok();
     check::restored(&server, restored.path()).assert_good();
-    run.stderr(0).to_owned()
+    run
 }
 
 fn everything(load: Load) -> Load {
@@ -51,18 +51,22 @@ fn everything(load: Load) -> Load {
 fn a_busy_server_is_restored_as_it_was_at_the_recorded_position() {
     for flavour in Flavour::all() {
         let builder = Server::new().flavour(flavour);
-        let said = prove(builder, 1, everything, &["-j", "3"], Relay::default());
+        let run = prove(builder, 1, everything, &["-j", "3"], Relay::default());
+        let said = run.stderr(0);
         assert!(said.trim_end().ends_with("completed OK!"), "{said}");
         let lines: Vec<&str> = said.trim_end().lines().collect();
         assert!(lines[lines.len() - 2].contains("binlog position"), "{said}");
     }
 }
 
-/// 4 MiB of log, a reader that takes a twentieth of what the server writes, and stops altogether for a while.
+/// The log wraps while the reader takes less than the server writes, and for a while nothing at all.
 #[test]
 fn a_small_log_and_a_slow_reader_lose_nothing() {
     let relay = Relay::rate(8 << 20).stall(20 << 20, Duration::from_secs(4));
-    prove(Server::new().log_size("8M"), 2, |load| load.bank(3).rows(2), &[], relay);
+    let run = prove(Server::new().log_size("8M"), 2, |load| load.bank(3).rows(2), &[], relay);
+    let said = run.stderr(1);
+    let laps = said.split("wrapped ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok());
+    assert!(laps.is_some_and(|laps| laps > 0), "the log did not wrap: {said}");
 }
 
 #[test]
