@@ -11,9 +11,13 @@
 
 pub mod cli;
 pub mod error;
+pub mod innodb;
 pub mod io;
 pub mod pack;
+pub mod redo;
 pub mod report;
+pub mod server;
+pub mod snap;
 pub mod stream;
 pub mod unpack;
 

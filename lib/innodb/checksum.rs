@@ -1,0 +1,83 @@
+//! The sums that InnoDB has put on its pages over the years. Source: spec section 7.3, `buf0checksum.cc`,
+//! `page_zip_calc_checksum`.
+
+use crc32c::{crc32c, crc32c_append};
+
+use super::page::{LSN, TYPE};
+
+/// What `innodb_checksum_algorithm=none` stores instead of a sum.
+pub const NONE: u32 = 0xdead_beef;
+
+/// Beginning of what a checksum covers in the header: the checksum itself is left out.
+const COVERED: usize = 4;
+/// End of the header's covered part: what follows is rewritten when the page goes to disk.
+const FLUSHED: usize = 26;
+/// Where the page's body begins, after its 38 bytes of header.
+const BODY: usize = 38;
+/// Where a ROW_FORMAT=COMPRESSED page goes on after the field that is rewritten.
+const ZIP_REST: usize = 34;
+/// The trailer of a page that is not ROW_FORMAT=COMPRESSED.
+const TRAILER: usize = 8;
+
+/// Header and body of an uncompressed page, without what the write to disk changes.
+fn parts(page: &[u8]) -> (&[u8], &[u8]) {
+    let end = page.len().saturating_sub(TRAILER);
+    (page.get(COVERED..FLUSHED).unwrap_or_default(), page.get(BODY..end).unwrap_or_default())
+}
+
+/// The three covered ranges of a ROW_FORMAT=COMPRESSED page; its LSN is not among them.
+fn zip_parts(page: &[u8]) -> [&[u8]; 3] {
+    [COVERED..LSN, TYPE..FLUSHED, ZIP_REST..page.len()].map(|range| page.get(range).unwrap_or_default())
+}
+
+/// `crc32` of the format before full_crc32; stands in both checksum fields.
+pub fn crc32(page: &[u8]) -> u32 {
+    let (head, body) = parts(page);
+    crc32c(head) ^ crc32c(body)
+}
+
+/// `crc32` of a ROW_FORMAT=COMPRESSED page.
+pub fn zip_crc32(page: &[u8]) -> u32 {
+    zip_parts(page).into_iter().fold(0, |sum, part| sum ^ crc32c(part))
+}
+
+/// The `innodb` sum of a ROW_FORMAT=COMPRESSED page: zlib's Adler-32, begun with 0 and not with 1.
+pub fn zip_adler32(page: &[u8]) -> u32 {
+    let (mut a, mut b) = (0u32, 0u32);
+    for part in zip_parts(page) {
+        // 5552 is the most bytes whose sums cannot overflow 32 bits.
+        for run in part.chunks(5552) {
+            for byte in run {
+                a += u32::from(*byte);
+                b += a;
+            }
+            a %= 65521;
+            b %= 65521;
+        }
+    }
+    b << 16 | a
+}
+
+/// The `innodb` algorithm: the sums of the first and of the second checksum field.
+pub fn innodb(page: &[u8]) -> (u32, u32) {
+    let (head, body) = parts(page);
+    (fold(head).wrapping_add(fold(body)), fold(page.get(..FLUSHED).unwrap_or_default()))
+}
+
+fn fold(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0u32, |sum, byte| {
+        let byte = u32::from(*byte);
+        let mixed = ((sum ^ byte ^ 1_653_893_711) << 8).wrapping_add(sum);
+        (mixed ^ 1_463_735_687).wrapping_add(byte)
+    })
+}
+
+/// full_crc32: one CRC-32C over all that precedes it.
+pub fn full_crc32(covered: &[u8]) -> u32 {
+    crc32c(covered)
+}
+
+/// A CRC-32C over two ranges as if they followed each other (mini-transactions).
+pub fn crc32c_of(first: &[u8], second: &[u8]) -> u32 {
+    crc32c_append(crc32c(first), second)
+}

@@ -1,0 +1,107 @@
+//! One page: its header, and what can be wrong with it. Source: spec section 7.1, `fil0fil.h`.
+//!
+//! ```text
+//!  0  4  checksum (full_crc32: key version)     24  2  type
+//!  4  4  number in the tablespace               26  8  not full_crc32: key version, checksum after encryption
+//!  8  8  neighbours                             34  4  tablespace
+//! 16  8  LSN of the last change                 38     body, and 8 bytes of trailer unless ROW_FORMAT=COMPRESSED
+//! ```
+
+use std::fmt;
+
+use super::{u16_at, u32_at, u64_at};
+
+/// Smallest page on disk (ROW_FORMAT=COMPRESSED KEY_BLOCK_SIZE=1).
+pub const MIN: u32 = 1 << 10;
+/// Largest page on disk.
+pub const MAX: u32 = 64 << 10;
+/// Bytes of header.
+pub const HEADER: usize = 38;
+
+pub(crate) const NUMBER: usize = 4;
+pub(crate) const LSN: usize = 16;
+pub(crate) const TYPE: usize = 24;
+
+/// What a page that is complete holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Only zeros: never written, or freed and scrubbed.
+    Zero,
+    /// A page whose checksum is right.
+    Verified,
+    /// A page without a checksum over what is stored: page_compressed in the format before full_crc32, and
+    /// `innodb_checksum_algorithm=none`. Its number is right.
+    Unverified,
+}
+
+/// Why a page is not complete: torn, misplaced or damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A page of this length cannot be in this tablespace.
+    Size {
+        /// Bytes of a page here.
+        want: u32,
+        /// Bytes that there are.
+        found: usize,
+    },
+    /// The flags of page 0 are not of any known tablespace.
+    Flags(u32),
+    /// The page belongs to another place of the file.
+    Number {
+        /// Its place.
+        want: u32,
+        /// What it says itself.
+        found: u32,
+    },
+    /// The sum over the page is another than the one it carries.
+    Checksum {
+        /// What the page carries.
+        stored: u32,
+        /// The sum over what is there.
+        computed: u32,
+    },
+    /// Header and trailer are of different writes.
+    LsnHalves {
+        /// Low half of the LSN in the header.
+        head: u32,
+        /// The same in the trailer.
+        tail: u32,
+    },
+    /// A length that does not fit into the page: compressed (InnoDB), used (Aria).
+    Length {
+        /// Bytes, as the page says.
+        len: u32,
+    },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Size { want, found } => write!(f, "page of {found} bytes where pages have {want}"),
+            Fault::Flags(flags) => write!(f, "tablespace flags {flags:#010x} are not known"),
+            Fault::Number { want, found } => write!(f, "page says it is number {found} and is at the place of {want}"),
+            Fault::Checksum { stored, computed } => {
+                write!(f, "checksum {stored:#010x} is stored, {computed:#010x} is computed")
+            }
+            Fault::LsnHalves { head, tail } => {
+                write!(f, "low half of the lsn is {head:#010x} in the header, {tail:#010x} in the trailer")
+            }
+            Fault::Length { len } => write!(f, "says that {len} bytes of it are used, which cannot be"),
+        }
+    }
+}
+
+/// The number of the page in its tablespace, as it says itself.
+pub fn number(page: &[u8]) -> Option<u32> {
+    (page.len() >= HEADER).then(|| u32_at(page, NUMBER))
+}
+
+/// LSN of the end of the last mini-transaction that changed the page; in the clear in every format.
+pub fn lsn(page: &[u8]) -> Option<u64> {
+    (page.len() >= HEADER).then(|| u64_at(page, LSN))
+}
+
+/// The page's type; full_crc32 with page_compressed stores a length here, with the highest bit set.
+pub fn kind(page: &[u8]) -> Option<u16> {
+    (page.len() >= HEADER).then(|| u16_at(page, TYPE))
+}

@@ -1,0 +1,362 @@
+//! The redo log of MariaDB 10.8 and later: one file, `ib_logfile0`, written around in a ring. Source: spec sections 8
+//! and 11, `log0types.h`, `log0log.cc`, `log0recv.cc`.
+//!
+//! ```text
+//!     0   512  header: format, first LSN, creator, encryption, CRC-32C
+//!  4096    64  checkpoint block, in turn with the next
+//!  8192    64  checkpoint block
+//! 12288        mini-transactions: the ring, to the end of the file
+//! ```
+
+pub mod mtr;
+
+use std::fmt;
+
+use crate::innodb::{checksum, is_zero, u32_at, u64_at};
+pub use mtr::{Mtr, MtrFault, mtr};
+
+/// Bytes before the ring; also the lowest LSN there can be.
+pub const START: usize = 12288;
+/// Bytes of the header block.
+pub const HEADER: usize = 512;
+/// Bytes of a checkpoint block.
+pub const CHECKPOINT: usize = 64;
+/// Where the two checkpoint blocks stand.
+pub const CHECKPOINTS: [usize; 2] = [4096, 8192];
+/// The name of the log file in its directory.
+pub const FILE: &str = "ib_logfile0";
+
+/// The header's fields.
+const FIRST_LSN: usize = 8;
+const CREATOR: usize = 16;
+const ENCRYPTION: usize = 48;
+const ENCRYPTION_END: usize = 76;
+
+/// The first word of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `Phys`: MariaDB 10.8 and later. Encrypted logs of early 10.11 carry this, too.
+    Phys,
+    /// Encrypted, later 10.11 and 11.x.
+    Encrypted,
+}
+
+impl Format {
+    const PHYS: u32 = 0x5068_7973;
+    const ENCRYPTED: u32 = 0xf09f_979d;
+
+    fn word(self) -> u32 {
+        match self {
+            Format::Phys => Self::PHYS,
+            Format::Encrypted => Self::ENCRYPTED,
+        }
+    }
+}
+
+/// The header block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// How what follows is laid out.
+    pub format: Format,
+    /// LSN of the first byte of the ring, at least [`START`].
+    pub first_lsn: u64,
+    /// Who made the file, padded with NULs: `MariaDB 10.11.19`, `Backup ...`.
+    pub creator: [u8; 32],
+    /// Key id, key version, message and nonce as stored; zero in a log that is not encrypted.
+    pub encryption: [u8; ENCRYPTION_END - ENCRYPTION],
+}
+
+/// Why a block is not the header of a log that we can read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Fewer bytes than a header, or a file without a ring.
+    Size(u64),
+    /// A log of another format.
+    Format(u32),
+    /// The block's own sum is wrong; perhaps it is being written.
+    Checksum {
+        /// What the block carries.
+        stored: u32,
+        /// The sum over what is there.
+        computed: u32,
+    },
+    /// An LSN below [`START`].
+    FirstLsn(u64),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Size(size) => write!(f, "{size} bytes are no redo log"),
+            Fault::Format(word) => write!(f, "redo log {}; MariaDB 10.8 or later is needed", known(*word)),
+            Fault::Checksum { stored, computed } => {
+                write!(f, "redo log header checksum {stored:#010x} is stored, {computed:#010x} is computed")
+            }
+            Fault::FirstLsn(lsn) => write!(f, "redo log begins at lsn {lsn}, which cannot be"),
+        }
+    }
+}
+
+/// What a foreign first word means (`log0types.h` of MariaDB, `log0types.h` of MySQL).
+fn known(word: u32) -> String {
+    // Formats before 10.8 mark an encrypted log with the highest bit.
+    let server = match word & !(1 << 31) {
+        0 => "MariaDB 10.1, MySQL 5.6 or older, or without a header",
+        1 => "MariaDB 10.2 or MySQL 5.7",
+        2..=5 => "MySQL 8.0.1 to 8.0.29",
+        6 => "MySQL 8.0.30 or later",
+        103 => "MariaDB 10.3",
+        104 => "MariaDB 10.4",
+        0x5048_5953 => "MariaDB 10.5 to 10.7",
+        _ => return format!("of an unknown format {word:#010x}"),
+    };
+    format!("of {server} (format {word:#010x})")
+}
+
+impl Header {
+    /// Reads the first [`HEADER`] bytes of the file.
+    pub fn parse(block: &[u8]) -> Result<Header, Fault> {
+        let Some(block) = block.first_chunk::<HEADER>() else {
+            return Err(Fault::Size(u64::try_from(block.len()).unwrap_or(u64::MAX)));
+        };
+        let format = match u32_at(block, 0) {
+            Format::PHYS => Format::Phys,
+            Format::ENCRYPTED => Format::Encrypted,
+            other => return Err(Fault::Format(other)),
+        };
+        let (stored, computed) = sums(block);
+        if stored != computed {
+            return Err(Fault::Checksum { stored, computed });
+        }
+        let first_lsn = u64_at(block, FIRST_LSN);
+        if first_lsn < START as u64 {
+            return Err(Fault::FirstLsn(first_lsn));
+        }
+        let creator = block.get(CREATOR..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
+        let encryption = block.get(ENCRYPTION..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
+        Ok(Header { format, first_lsn, creator, encryption })
+    }
+
+    /// True if every mini-transaction carries a nonce and its content cannot be read without the server's key.
+    pub fn encrypted(&self) -> bool {
+        self.format == Format::Encrypted || u32_at(&self.encryption, 0) != 0
+    }
+
+    /// The header block as the server writes it.
+    pub fn block(&self) -> [u8; HEADER] {
+        let mut block = [0; HEADER];
+        put(&mut block, 0, &self.format.word().to_be_bytes());
+        put(&mut block, FIRST_LSN, &self.first_lsn.to_be_bytes());
+        put(&mut block, CREATOR, &self.creator);
+        put(&mut block, ENCRYPTION, &self.encryption);
+        let (_, sum) = sums(&block);
+        put(&mut block, HEADER - 4, &sum.to_be_bytes());
+        block
+    }
+
+    /// The first [`START`] bytes of a captured log that holds what follows `checkpoint` in its first lap. `tool` goes
+    /// into the creator after `Backup `: the server takes a directory whose log begins so for one just restored, drops
+    /// orphaned `#sql-` tables and does not complain about missing ones.
+    pub fn captured(&self, checkpoint: Checkpoint, tool: &str) -> Vec<u8> {
+        let mut creator = [0; 32];
+        // The last byte stays NUL.
+        put(&mut creator, 0, format!("Backup {tool}").bytes().take(31).collect::<Vec<_>>().as_slice());
+        let header = Header { first_lsn: checkpoint.lsn, creator, ..self.clone() };
+        let mut head = vec![0; START];
+        put(&mut head, 0, &header.block());
+        put(&mut head, CHECKPOINTS[0], &checkpoint.block());
+        head
+    }
+}
+
+/// A checkpoint of the server: all changes before `lsn` are in the data files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Where recovery begins.
+    pub lsn: u64,
+    /// Where the mini-transaction with FILE_CHECKPOINT(lsn) of this checkpoint begins, perhaps after FILE_MODIFYs; the
+    /// log is durable at least so far.
+    pub end_lsn: u64,
+}
+
+impl Checkpoint {
+    /// Reads one block ([`CHECKPOINT`] bytes); `None` if it is empty, being written, or older than the log.
+    pub fn parse(block: &[u8], first_lsn: u64) -> Option<Checkpoint> {
+        let block = block.first_chunk::<CHECKPOINT>()?;
+        let (stored, computed) = sums(block);
+        let (lsn, end_lsn) = (u64_at(block, 0), u64_at(block, 8));
+        let valid = stored == computed && is_zero(block.get(16..60)?) && first_lsn <= lsn && lsn <= end_lsn;
+        valid.then_some(Checkpoint { lsn, end_lsn })
+    }
+
+    /// The newer of the two in the first [`START`] bytes of the file; `None`: both are being written, read again.
+    pub fn newest(head: &[u8], first_lsn: u64) -> Option<Checkpoint> {
+        let blocks = CHECKPOINTS.into_iter().filter_map(|at| Checkpoint::parse(head.get(at..)?, first_lsn));
+        blocks.max_by_key(|checkpoint| (checkpoint.lsn, checkpoint.end_lsn))
+    }
+
+    /// The block as the server writes it.
+    pub fn block(&self) -> [u8; CHECKPOINT] {
+        let mut block = [0; CHECKPOINT];
+        put(&mut block, 0, &self.lsn.to_be_bytes());
+        put(&mut block, 8, &self.end_lsn.to_be_bytes());
+        let (_, sum) = sums(&block);
+        put(&mut block, CHECKPOINT - 4, &sum.to_be_bytes());
+        block
+    }
+}
+
+/// How LSNs lie in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ring {
+    first_lsn: u64,
+    capacity: u64,
+}
+
+impl Ring {
+    /// `size` is the length of the whole file.
+    pub fn new(first_lsn: u64, size: u64) -> Result<Ring, Fault> {
+        match size.checked_sub(START as u64) {
+            Some(capacity) if capacity > 0 => Ok(Ring { first_lsn, capacity }),
+            _ => Err(Fault::Size(size)),
+        }
+    }
+
+    /// LSN of the first byte of the first lap.
+    pub fn first_lsn(&self) -> u64 {
+        self.first_lsn
+    }
+
+    /// Bytes of log that the file holds at a time.
+    pub fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// Where in the file the byte of this LSN lies; LSNs before the first count as the first.
+    pub fn offset(&self, lsn: u64) -> u64 {
+        START as u64 + lsn.saturating_sub(self.first_lsn) % self.capacity
+    }
+
+    /// The byte that ends a mini-transaction whose end-byte has this LSN: 1 in the first lap, 0 in the second, and so on.
+    pub fn sequence(&self, lsn: u64) -> u8 {
+        u8::from((lsn.saturating_sub(self.first_lsn) / self.capacity).is_multiple_of(2))
+    }
+}
+
+/// The sum at the end of a block, and the sum over the rest.
+fn sums(block: &[u8]) -> (u32, u32) {
+    let (covered, stored) = block.split_last_chunk::<4>().unwrap_or((&[], &[0; 4]));
+    (u32::from_be_bytes(*stored), checksum::full_crc32(covered))
+}
+
+fn put(block: &mut [u8], at: usize, bytes: &[u8]) {
+    if let Some(place) = block.get_mut(at..).and_then(|rest| rest.get_mut(..bytes.len())) {
+        place.copy_from_slice(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn header() -> Header {
+        let mut creator = [0; 32];
+        creator[..16].copy_from_slice(b"MariaDB 10.11.19");
+        Header { format: Format::Phys, first_lsn: 12288, creator, encryption: [0; 28] }
+    }
+
+    #[test]
+    fn the_head_of_a_captured_log_is_what_the_server_reads() {
+        let head = header().captured(Checkpoint { lsn: 0x1_2345, end_lsn: 0x1_3000 }, "xb-tools 0.1.0");
+        assert_eq!(head.len(), START);
+        assert_eq!(head[..16], *b"Phys\0\0\0\0\0\0\0\0\0\x01\x23\x45");
+        assert_eq!(head[16..48], *b"Backup xb-tools 0.1.0\0\0\0\0\0\0\0\0\0\0\0");
+        assert_eq!(head[4096..4112], *b"\0\0\0\0\0\x01\x23\x45\0\0\0\0\0\x01\x30\0");
+        // Sums computed apart from this code.
+        assert_eq!(head[508..512], [0x1c, 0x14, 0x18, 0xf0]);
+        assert_eq!(head[4156..4160], [0xfb, 0xa7, 0x95, 0x74]);
+        let rest = [&head[512..4096], &head[4160..]].concat();
+        assert!(is_zero(&rest));
+        let read = Header::parse(&head).unwrap();
+        assert_eq!(read.first_lsn, 0x1_2345);
+        assert_eq!(Checkpoint::newest(&head, read.first_lsn), Some(Checkpoint { lsn: 0x1_2345, end_lsn: 0x1_3000 }));
+    }
+
+    #[test]
+    fn a_long_name_of_the_tool_is_cut() {
+        let head = header().captured(Checkpoint { lsn: 12288, end_lsn: 12288 }, &"x".repeat(99));
+        assert_eq!(head[16..48], *b"Backup xxxxxxxxxxxxxxxxxxxxxxxx\0");
+    }
+
+    #[test]
+    fn foreign_formats_are_named() {
+        for (word, name) in [
+            (*b"PHYS", "MariaDB 10.5 to 10.7"),
+            ([0xd0, 0x48, 0x59, 0x53], "MariaDB 10.5 to 10.7"),
+            ([0, 0, 0, 6], "MySQL 8.0.30 or later"),
+            ([0, 0, 0, 104], "MariaDB 10.4"),
+            ([0x80, 0, 0, 103], "MariaDB 10.3"),
+            (*b"\x1f\x8b\x08\0", "unknown format 0x1f8b0800"),
+        ] {
+            let mut block = header().block();
+            block[..4].copy_from_slice(&word);
+            let fault = Header::parse(&block).unwrap_err().to_string();
+            assert!(fault.contains(name), "{fault}");
+        }
+    }
+
+    #[test]
+    fn the_newer_checkpoint_that_is_whole_counts() {
+        let (old, new) = (Checkpoint { lsn: 20_000, end_lsn: 20_500 }, Checkpoint { lsn: 30_000, end_lsn: 30_100 });
+        let mut head = vec![0; START];
+        assert_eq!(Checkpoint::newest(&head, 12288), None);
+        put(&mut head, 4096, &new.block());
+        put(&mut head, 8192, &old.block());
+        assert_eq!(Checkpoint::newest(&head, 12288), Some(new));
+        // Older than a log that has been resized since.
+        assert_eq!(Checkpoint::newest(&head, 25_000), Some(new));
+        assert_eq!(Checkpoint::newest(&head, 30_001), None);
+        // One is being written: the other.
+        head[4096 + 7] ^= 1;
+        assert_eq!(Checkpoint::newest(&head, 12288), Some(old));
+    }
+
+    #[test]
+    fn laps_alternate() {
+        let ring = Ring::new(12288, 12288 + 1000).unwrap();
+        for (lsn, offset, sequence) in
+            [(12288, 12288, 1), (13287, 13287, 1), (13288, 12288, 0), (14287, 13287, 0), (14288, 12288, 1)]
+        {
+            assert_eq!((ring.offset(lsn), ring.sequence(lsn)), (offset, sequence), "{lsn}");
+        }
+        assert_eq!(Ring::new(12288, 12288), Err(Fault::Size(12288)));
+    }
+
+    proptest! {
+        #[test]
+        fn a_header_comes_back(first_lsn in 12288u64.., creator: [u8; 32], encryption: [u8; 28], phys: bool) {
+            let format = if phys { Format::Phys } else { Format::Encrypted };
+            let header = Header { format, first_lsn, creator, encryption };
+            prop_assert_eq!(Header::parse(&header.block()), Ok(header));
+        }
+
+        #[test]
+        fn a_flipped_bit_of_a_header_or_checkpoint_is_noticed(at in 0usize..HEADER, bit in 0u8..8) {
+            let mut block = header().block();
+            block[at] ^= 1 << bit;
+            prop_assert!(Header::parse(&block).is_err());
+            let mut block = Checkpoint { lsn: 20_000, end_lsn: 20_500 }.block();
+            block[at % CHECKPOINT] ^= 1 << bit;
+            prop_assert_eq!(Checkpoint::parse(&block, 12288), None);
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+            let _ = Header::parse(&bytes);
+            let _ = Checkpoint::parse(&bytes, 0);
+            let _ = Checkpoint::newest(&bytes, 0);
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! Mini-transactions, the atomic units of the log: where one ends, whether it is whole, and the file names in it.
+//! Source: spec sections 8.3, 18.2 and 18.5, `mtr0log.h`, `recv_sys_t::parse`.
+//!
+//! ```text
+//! records...  end-byte (0 or 1)  [8 nonce, in an encrypted log]  4 CRC-32C of the records and the nonce
+//! ```
+
+use std::fmt;
+
+use super::Ring;
+use crate::innodb::checksum::crc32c_of;
+use crate::innodb::{u32_at, u64_at};
+
+/// Most bytes of records; the server writes no larger mini-transaction and reads none.
+pub const MAX: usize = 1 << 20;
+/// Bytes of CRC-32C.
+const SUM: usize = 4;
+/// Bytes of nonce in an encrypted log.
+const NONCE: usize = 8;
+
+/// What stands at an LSN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mtr {
+    /// A whole mini-transaction.
+    Complete {
+        /// Bytes of it, with all that follows its records.
+        len: usize,
+    },
+    /// What there is so far may become one: give more bytes. At most [`MAX`] + 13 are ever needed.
+    Incomplete,
+    /// No mini-transaction of this lap.
+    Bad(MtrFault),
+}
+
+/// Why bytes are not a mini-transaction; the last valid one ended before, or what followed was overwritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MtrFault {
+    /// A 0 or 1 where the first record would begin: nothing has been written here in this lap.
+    Empty,
+    /// A record length that the server cannot have written, or more records than [`MAX`].
+    Length,
+    /// Written in another lap: the end-byte is not the sequence bit of its LSN.
+    Sequence,
+    /// Torn or damaged.
+    Checksum {
+        /// What the mini-transaction carries.
+        stored: u32,
+        /// The sum over what is there.
+        computed: u32,
+    },
+}
+
+impl fmt::Display for MtrFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MtrFault::Empty => f.write_str("nothing has been written here"),
+            MtrFault::Length => f.write_str("a record has an impossible length"),
+            MtrFault::Sequence => f.write_str("what is here was written in another lap of the log"),
+            MtrFault::Checksum { stored, computed } => {
+                write!(f, "mini-transaction checksum {stored:#010x} is stored, {computed:#010x} is computed")
+            }
+        }
+    }
+}
+
+/// Looks at the bytes of the log from `start_lsn` on (already joined where the ring wraps).
+pub fn mtr(bytes: &[u8], start_lsn: u64, ring: &Ring, encrypted: bool) -> Mtr {
+    match whole(bytes, start_lsn, ring, encrypted) {
+        Ok(Some(len)) => Mtr::Complete { len },
+        Ok(None) => Mtr::Incomplete,
+        Err(fault) => Mtr::Bad(fault),
+    }
+}
+
+fn whole(bytes: &[u8], start_lsn: u64, ring: &Ring, encrypted: bool) -> Result<Option<usize>, MtrFault> {
+    let Some(records) = records_len(bytes)? else { return Ok(None) };
+    let end_lsn = start_lsn.saturating_add(u64::try_from(records).unwrap_or(u64::MAX));
+    if bytes.get(records) != Some(&ring.sequence(end_lsn)) {
+        return Err(MtrFault::Sequence);
+    }
+    let sum = records + 1 + if encrypted { NONCE } else { 0 };
+    let Some(nonce) = bytes.get(records + 1..sum).filter(|_| bytes.len() >= sum + SUM) else { return Ok(None) };
+    let (stored, computed) = (u32_at(bytes, sum), crc32c_of(bytes.get(..records).unwrap_or_default(), nonce));
+    if stored == computed { Ok(Some(sum + SUM)) } else { Err(MtrFault::Checksum { stored, computed }) }
+}
+
+/// Bytes up to the end-byte; `None` if it is not there yet.
+fn records_len(bytes: &[u8]) -> Result<Option<usize>, MtrFault> {
+    let mut at = 0;
+    loop {
+        match bytes.get(at) {
+            None => return Ok(None),
+            Some(0 | 1) if at == 0 => return Err(MtrFault::Empty),
+            Some(0 | 1) => return Ok(Some(at)),
+            Some(_) => match record_len(bytes.get(at..).unwrap_or_default())? {
+                Some(len) => at += len,
+                None => return Ok(None),
+            },
+        }
+        if at > MAX {
+            return Err(MtrFault::Length);
+        }
+    }
+}
+
+/// Bytes of the record that begins here, its first byte included; the bytes themselves may be missing yet.
+fn record_len(bytes: &[u8]) -> Result<Option<usize>, MtrFault> {
+    match bytes.first().map(|first| usize::from(first & 15)) {
+        None => Ok(None),
+        Some(0) => {
+            let rest = bytes.get(1..).unwrap_or_default();
+            // Lengths use at most three bytes.
+            if rest.first().is_some_and(|first| *first >= 0xe0) {
+                return Err(MtrFault::Length);
+            }
+            let value = varint(rest).and_then(|(value, _)| usize::try_from(value).ok());
+            Ok(value.map(|value| 1 + 15 + value))
+        }
+        Some(len) => Ok(Some(1 + len)),
+    }
+}
+
+/// A number of 1 to 5 bytes, and how many; `None` if bytes are missing or make no number.
+pub fn varint(bytes: &[u8]) -> Option<(u32, usize)> {
+    let first = *bytes.first()?;
+    let (more, bits, least) = match first {
+        0x00..=0x7f => (0, 0x7f, 0),
+        0x80..=0xbf => (1, 0x3f, 128),
+        0xc0..=0xdf => (2, 0x1f, 16_512),
+        0xe0..=0xef => (3, 0x0f, 2_113_664),
+        0xf0 => (4, 0, 270_549_120),
+        0xf1..=0xff => return None,
+    };
+    let rest = bytes.get(1..=more)?;
+    let value = rest.iter().fold(u32::from(first & bits), |value, byte| value << 8 | u32::from(*byte));
+    Some((value.checked_add(least)?, 1 + more))
+}
+
+/// Makes a complete mini-transaction one of the first lap, as a captured log wants it. The end-byte is not in the sum.
+pub fn set_first_lap(mtr: &mut [u8], encrypted: bool) {
+    let tail = 1 + SUM + if encrypted { NONCE } else { 0 };
+    if let Some(end) = mtr.len().checked_sub(tail).and_then(|at| mtr.get_mut(at)) {
+        *end = 1;
+    }
+}
+
+/// The mini-transaction with FILE_CHECKPOINT alone that every checkpoint writes, of the first lap, in an unencrypted log.
+pub fn file_checkpoint(lsn: u64) -> [u8; 16] {
+    let mut mtr = [0; 16];
+    super::put(&mut mtr, 0, &[0xfa, 0, 0]);
+    super::put(&mut mtr, 3, &lsn.to_be_bytes());
+    let sum = crc32c_of(mtr.get(..11).unwrap_or_default(), &[]);
+    super::put(&mut mtr, 11, &[1]);
+    super::put(&mut mtr, 12, &sum.to_be_bytes());
+    mtr
+}
+
+/// What happened to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileOp<'a> {
+    /// Created.
+    Create(&'a [u8]),
+    /// Deleted.
+    Delete(&'a [u8]),
+    /// Renamed: from, to.
+    Rename(&'a [u8], &'a [u8]),
+    /// A tablespace with changes since the checkpoint has this name.
+    Modify(&'a [u8]),
+    /// A checkpoint at this LSN.
+    Checkpoint(u64),
+}
+
+/// A record of a file instead of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileRecord<'a> {
+    /// The tablespace; 0 for a checkpoint.
+    pub space: u32,
+    /// What happened; names as the server opens them, `./db/t.ibd`.
+    pub op: FileOp<'a>,
+}
+
+/// The file records of a complete, unencrypted mini-transaction. They stand before all page records.
+pub fn files(mtr: &[u8]) -> impl Iterator<Item = FileRecord<'_>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let (record, body) = file_record(mtr, at)?;
+            at = record.end;
+            if let Some(found) = file(record.kind, record.space, mtr.get(body..record.end)?) {
+                return Some(found);
+            }
+        }
+    })
+}
+
+/// Where a file record lies in its mini-transaction, before its name is looked at.
+struct Place {
+    kind: u8,
+    space: u32,
+    end: usize,
+}
+
+/// The file record at `at` and where its name begins; `None` at the first page record and at the end.
+fn file_record(mtr: &[u8], at: usize) -> Option<(Place, usize)> {
+    let bytes = mtr.get(at..)?;
+    let first = *bytes.first()?;
+    // Bit 7 means "same page as before"; before the first page record it means "a file".
+    if first & 0x80 == 0 {
+        return None;
+    }
+    let len = record_len(bytes).ok()??;
+    let mut body = if first & 15 == 0 { 1 + varint(bytes.get(1..)?)?.1 } else { 1 };
+    let (space, used) = varint(bytes.get(body..)?)?;
+    body += used;
+    // The page number, always 0.
+    body += varint(bytes.get(body..)?)?.1;
+    (body <= len && len <= bytes.len()).then_some((Place { kind: first & 0xf0, space, end: at + len }, at + body))
+}
+
+fn file(kind: u8, space: u32, body: &[u8]) -> Option<FileRecord<'_>> {
+    let op = match kind {
+        0x80 => FileOp::Create(body),
+        0x90 => FileOp::Delete(body),
+        0xa0 => {
+            let nul = body.iter().position(|byte| *byte == 0)?;
+            FileOp::Rename(body.get(..nul)?, body.get(nul + 1..)?)
+        }
+        0xb0 => FileOp::Modify(body),
+        // Any other length is padding.
+        0xf0 if body.len() == 8 => FileOp::Checkpoint(u64_at(body, 0)),
+        _ => return None,
+    };
+    Some(FileRecord { space, op })
+}
+
+/// Gives every file of a complete, unencrypted mini-transaction a name below the data directory, and recomputes the
+/// sum; true if something changed.
+///
+/// A table with DATA DIRECTORY is `/other/place/db/t.ibd` in the log. A backup holds it as `db/t.ibd`, but a server that
+/// recovers the backup on the same host would find the original under the name in the log, and write to it. The name
+/// is respelt in the same length, `.///////////db/t.ibd`, so that all LSNs stay.
+pub fn rewrite_names(mtr: &mut [u8]) -> bool {
+    let Ok(Some(records)) = records_len(mtr) else { return false };
+    let mut changed = false;
+    let mut at = 0;
+    while let Some((record, body)) = file_record(mtr, at) {
+        at = record.end;
+        if matches!(record.kind, 0x80..=0xb0)
+            && let Some(names) = mtr.get_mut(body..record.end)
+        {
+            for name in names.split_mut(|byte| *byte == 0) {
+                changed |= make_local(name);
+            }
+        }
+    }
+    if changed {
+        let sum = crc32c_of(mtr.get(..records).unwrap_or_default(), &[]);
+        super::put(mtr, records + 1, &sum.to_be_bytes());
+    }
+    changed
+}
+
+/// `/place/db/t.ibd` becomes `.//////db/t.ibd`; true if it was another name before.
+fn make_local(name: &mut [u8]) -> bool {
+    if name.starts_with(b"./") {
+        return false;
+    }
+    let mut slashes = name.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at).rev();
+    let (Some(table), Some(database)) = (slashes.next(), slashes.next()) else { return false };
+    if database == 0 {
+        // `/db/t.ibd` has no room for a dot: `db//t.ibd`.
+        name.get_mut(..=table).unwrap_or_default().rotate_left(1);
+    } else {
+        name.get_mut(..=database).unwrap_or_default().fill(b'/');
+        super::put(name, 0, b".");
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::innodb::redo::mariadb::START;
+
+    const LSN: u64 = 50_000;
+
+    /// A mini-transaction of these bytes, of the lap that `ring` says.
+    fn framed(records: &[u8], lsn: u64, ring: &Ring, nonce: Option<[u8; NONCE]>) -> Vec<u8> {
+        let mut mtr = records.to_vec();
+        let nonce = nonce.as_ref().map_or(&[][..], |nonce| nonce);
+        mtr.push(ring.sequence(lsn + records.len() as u64));
+        mtr.extend_from_slice(nonce);
+        mtr.extend_from_slice(&crc32c_of(records, nonce).to_be_bytes());
+        mtr
+    }
+
+    /// A record with this first nibble and body, its length in the shortest form.
+    fn record(kind: u8, body: &[u8]) -> Vec<u8> {
+        let mut record = Vec::new();
+        if body.len() < 16 {
+            record.push(kind | u8::try_from(body.len()).unwrap());
+        } else {
+            record.push(kind);
+            // Bytes after the first, the number's own included, are 15 more than it says.
+            let own = (1..=3).find(|own| body.len() + own - 15 < [0, 128, 16_512, 2_113_664][*own]).unwrap();
+            let value = u32::try_from(body.len() + own - 15).unwrap();
+            record.extend(match own {
+                1 => value.to_be_bytes()[3..].to_vec(),
+                2 => (0x8000 | (value - 128)).to_be_bytes()[2..].to_vec(),
+                _ => (0xc0_0000 | (value - 16_512)).to_be_bytes()[1..].to_vec(),
+            });
+        }
+        record.extend_from_slice(body);
+        record
+    }
+
+    fn records() -> impl Strategy<Value = Vec<u8>> {
+        let kind = prop_oneof![Just(0x10u8), Just(0x30), Just(0xb0), Just(0xf0)];
+        let body = prop_oneof![
+            9 => prop::collection::vec(any::<u8>(), 1..200),
+            1 => prop::collection::vec(any::<u8>(), 16_000..40_000),
+        ];
+        let one = (kind, body).prop_map(|(kind, body)| record(kind, &body));
+        prop::collection::vec(one, 1..8).prop_map(|records| records.concat())
+    }
+
+    #[test]
+    fn varints_mean_what_the_server_means_by_them() {
+        for (bytes, value) in [
+            (&[0][..], 0),
+            (&[0x7f], 127),
+            (&[0x80, 0], 128),
+            (&[0xbf, 0xff], 16_511),
+            (&[0xc0, 0, 0], 16_512),
+            (&[0xdf, 0xff, 0xff], 2_113_663),
+            (&[0xe0, 0, 0, 0], 2_113_664),
+            (&[0xef, 0xff, 0xff, 0xff], 270_549_119),
+            (&[0xf0, 0, 0, 0, 0], 270_549_120),
+        ] {
+            assert_eq!(varint(bytes), Some((value, bytes.len())));
+            assert_eq!(varint(&bytes[..bytes.len() - 1]), None);
+        }
+        assert_eq!(varint(&[0xf0, 0xff, 0xff, 0xff, 0xff]), None);
+        assert_eq!(varint(&[0xf1, 0, 0, 0, 0, 0]), None);
+    }
+
+    #[test]
+    fn a_checkpoint_is_written_as_the_server_writes_it() {
+        let mtr = file_checkpoint(0xc2a5);
+        // The sum was computed apart from this code.
+        assert_eq!(mtr, *b"\xfa\0\0\0\0\0\0\0\0\xc2\xa5\x01\xeb\x89\xa5\xaa");
+        let ring = Ring::new(START as u64, 4 << 20).unwrap();
+        assert_eq!(super::mtr(&mtr, 0xc2a5, &ring, false), Mtr::Complete { len: 16 });
+        let found: Vec<FileRecord> = files(&mtr).collect();
+        assert_eq!(found, [FileRecord { space: 0, op: FileOp::Checkpoint(0xc2a5) }]);
+    }
+
+    #[test]
+    fn names_outside_become_local_in_the_same_length() {
+        for (name, local) in [
+            (&b"./db/t.ibd"[..], &b"./db/t.ibd"[..]),
+            (b"/other/place/db/t.ibd", b".////////////db/t.ibd"),
+            (b"/a/db/t.ibd", b".//db/t.ibd"),
+            (b"/db/t.ibd", b"db//t.ibd"),
+            (b"db/t.ibd", b"db/t.ibd"),
+            (b"", b""),
+        ] {
+            let mut text = name.to_vec();
+            make_local(&mut text);
+            assert_eq!(text, local, "{}", String::from_utf8_lossy(&text));
+        }
+        let ring = Ring::new(START as u64, 4 << 20).unwrap();
+        let rename = [record(0xa0, b"\x07\x00/x/y/db/a.ibd\0/x/y/db/b.ibd"), record(0x30, b"\x07\x03\x05abc")].concat();
+        let mut mtr = framed(&rename, LSN, &ring, None);
+        assert!(rewrite_names(&mut mtr));
+        assert!(matches!(super::mtr(&mtr, LSN, &ring, false), Mtr::Complete { .. }));
+        let found: Vec<FileRecord> = files(&mtr).collect();
+        assert_eq!(found, [FileRecord { space: 7, op: FileOp::Rename(b".////db/a.ibd", b".////db/b.ibd") }]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_whole_one_is_complete_and_a_part_of_it_is_not(
+            records in records(), nonce in prop::option::of(any::<[u8; NONCE]>()), cut in any::<prop::sample::Index>(),
+            capacity in 4096u64..100_000, more in prop::collection::vec(any::<u8>(), 0..20),
+        ) {
+            // Where the ring wraps depends on the capacity: inside records, before the end-byte, or not at all.
+            let ring = Ring::new(START as u64, START as u64 + capacity).unwrap();
+            let whole = framed(&records, LSN, &ring, nonce);
+            let followed = [&whole[..], &more].concat();
+            prop_assert_eq!(mtr(&followed, LSN, &ring, nonce.is_some()), Mtr::Complete { len: whole.len() });
+            prop_assert_eq!(mtr(&whole[..cut.index(whole.len())], LSN, &ring, nonce.is_some()), Mtr::Incomplete);
+        }
+
+        #[test]
+        fn a_flipped_bit_of_the_content_is_noticed(
+            records in records(), at in any::<prop::sample::Index>(), bit in 0u8..8, nonce in prop::option::of(any::<[u8; NONCE]>()),
+        ) {
+            let ring = Ring::new(START as u64, 4 << 20).unwrap();
+            let mut mtr = framed(&records, LSN, &ring, nonce);
+            let at = at.index(mtr.len());
+            mtr[at] ^= 1 << bit;
+            let complete = matches!(super::mtr(&mtr, LSN, &ring, nonce.is_some()), Mtr::Complete { .. });
+            prop_assert!(!complete);
+        }
+
+        #[test]
+        fn one_of_another_lap_is_not_taken(records in records(), capacity in 4096u64..100_000) {
+            let ring = Ring::new(START as u64, START as u64 + capacity).unwrap();
+            let old = framed(&records, LSN, &ring, None);
+            prop_assert_eq!(mtr(&old, LSN + capacity, &ring, false), Mtr::Bad(MtrFault::Sequence));
+            let mut first = old.clone();
+            set_first_lap(&mut first, false);
+            let unwrapped = Ring::new(LSN, u64::MAX).unwrap();
+            prop_assert_eq!(mtr(&first, LSN, &unwrapped, false), Mtr::Complete { len: old.len() });
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), lsn in any::<u64>(), first in any::<u64>(), size in any::<u64>(), encrypted in any::<bool>()) {
+            let _ = files(&bytes).count();
+            let _ = rewrite_names(&mut bytes.clone());
+            set_first_lap(&mut bytes.clone(), encrypted);
+            if let Ok(ring) = Ring::new(first, size) {
+                let _ = mtr(&bytes, lsn, &ring, encrypted);
+                let _ = ring.offset(lsn);
+            }
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! A tablespace file: what page 0 says of it, and whether its pages are complete. Source: spec sections 7.2 and 7.3,
+//! `fsp0types.h`, `buf_page_is_corrupted`.
+
+use super::page::{Content, Fault, LSN, MAX, MIN, NUMBER, TYPE};
+use super::{Doublewrite, checksum, is_zero, u16_at, u32_at};
+
+/// How much of the start of a file decides what it is: the largest page, or all of a shorter file.
+pub const HEAD: usize = 64 << 10;
+
+/// The fields of page 0.
+const ID: usize = 38;
+const PAGES: usize = 46;
+const FLAGS: usize = 54;
+
+/// Where the format before full_crc32 keeps the key version, and the sum over the encrypted page.
+const KEY_VERSION: usize = 26;
+const ENCRYPTED_SUM: usize = 30;
+
+/// Page types of page_compressed in the format before full_crc32, plain and encrypted.
+const PAGE_COMPRESSED: [u16; 2] = [34354, 37401];
+/// Bit of the type that makes it a length, in full_crc32 with page_compressed; the rest counts units of 256 bytes.
+const LENGTH_MARK: u16 = 0x8000;
+
+/// What page 0 says of a tablespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// The tablespace's number; 0 is the system tablespace. It stays when a table is renamed.
+    pub id: u32,
+    /// The flags as stored.
+    pub flags: u32,
+    /// Bytes of a page in the file, 1 KiB to 64 KiB; smaller than the server's for ROW_FORMAT=COMPRESSED.
+    pub page_size: u32,
+    /// Size of the tablespace in pages. In a file that is in use page 0 may be older than the file's end; and the server
+    /// rounds the length of a file down to 4 KiB, so a last page of ROW_FORMAT=COMPRESSED may be missing.
+    pub pages: u32,
+    format: Format,
+}
+
+/// Which sum the pages carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    /// One CRC-32C at the end, over the page as stored.
+    Full,
+    /// Two fields, of several algorithms.
+    Old { page_compressed: bool },
+    /// ROW_FORMAT=COMPRESSED: one field and no trailer.
+    Zip,
+}
+
+/// How many pages of each kind there were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Only zeros.
+    pub zero: u64,
+    /// With the right checksum.
+    pub verified: u64,
+    /// Without a checksum over what is stored.
+    pub unverified: u64,
+    /// In the doublewrite area, not looked at.
+    pub skipped: u64,
+}
+
+impl Tally {
+    /// All pages.
+    pub fn pages(&self) -> u64 {
+        self.zero + self.verified + self.unverified + self.skipped
+    }
+}
+
+impl Space {
+    /// Decides from the start of a file ([`HEAD`] bytes, or all of a shorter one) and verifies page 0.
+    ///
+    /// `Ok(None)`: the server has created the file and not yet written page 0; then the redo log has all of it.
+    pub fn parse(head: &[u8]) -> Result<Option<Space>, Fault> {
+        // 4 KiB are the smallest page of which the server has many files; of a larger page they hold the header. A
+        // real page 0 is never zero there: it has a size.
+        if !head.is_empty() && is_zero(head.get(..4 << 10).unwrap_or(head)) {
+            return Ok(None);
+        }
+        let short = Fault::Size { want: MIN, found: head.len() };
+        if head.len() < 1 << 10 {
+            return Err(short);
+        }
+        let flags = u32_at(head, FLAGS);
+        let (page_size, format) = decode(flags).ok_or(Fault::Flags(flags))?;
+        let space = Space { id: u32_at(head, ID), flags, page_size, pages: u32_at(head, PAGES), format };
+        let size = usize::try_from(page_size).unwrap_or(usize::MAX);
+        space.check(0, head.get(..size).ok_or(Fault::Size { want: page_size, found: head.len() })?)?;
+        Ok(Some(space))
+    }
+
+    /// Whether `page` is complete and is page `number` of the tablespace; the second and later files of the system
+    /// tablespace go on counting where the one before ends. Needs no keys: the sums are over the encrypted bytes.
+    ///
+    /// What the formats do not cover stays unnoticed: bytes 26 to 38 before full_crc32, and the LSN in
+    /// ROW_FORMAT=COMPRESSED.
+    pub fn check(&self, number: u32, page: &[u8]) -> Result<Content, Fault> {
+        if u32::try_from(page.len()) != Ok(self.page_size) {
+            return Err(Fault::Size { want: self.page_size, found: page.len() });
+        }
+        let found = u32_at(page, NUMBER);
+        if (found == 0 || found != number) && is_zero(page) {
+            return Ok(Content::Zero);
+        }
+        if found != number {
+            return Err(Fault::Number { want: number, found });
+        }
+        match self.format {
+            Format::Full => full(page),
+            Format::Old { page_compressed } => {
+                if page_compressed && PAGE_COMPRESSED.contains(&u16_at(page, TYPE)) {
+                    return Ok(Content::Unverified);
+                }
+                encrypted_or(page, checksum::crc32, old)
+            }
+            Format::Zip => encrypted_or(page, checksum::zip_crc32, zip),
+        }
+    }
+
+    /// Checks consecutive pages, the first of them page `first`; on failure says which number is bad. A last piece
+    /// shorter than a page is bad, too: whoever reads files cuts it off.
+    pub fn check_run(
+        &self,
+        first: u32,
+        pages: &[u8],
+        skip: Option<&Doublewrite>,
+        tally: &mut Tally,
+    ) -> Result<(), (u32, Fault)> {
+        let size = usize::try_from(self.page_size).unwrap_or(usize::MAX);
+        for (number, page) in (first..=u32::MAX).zip(pages.chunks(size)) {
+            if skip.is_some_and(|area| area.covers(number)) {
+                tally.skipped += 1;
+                continue;
+            }
+            match self.check(number, page).map_err(|fault| (number, fault))? {
+                Content::Zero => tally.zero += 1,
+                Content::Verified => tally.verified += 1,
+                Content::Unverified => tally.unverified += 1,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Page size and format from the flags of a MariaDB tablespace; `None` for what the server would refuse, too.
+fn decode(flags: u32) -> Option<(u32, Format)> {
+    // Bit 4 is the top bit of the old format's compressed page size, which never reaches it.
+    if flags & 0x10 != 0 {
+        let (size, algorithm, unused) = (flags & 15, flags >> 5 & 7, flags >> 8);
+        return ((3..=7).contains(&size) && algorithm <= 6 && unused == 0).then_some((512 << size, Format::Full));
+    }
+    // Bit 10 is DATA DIRECTORY of MySQL 5.6 and MariaDB 10.0 and means nothing any more; MariaDB 10.1.0 to 10.1.20 set
+    // the other bits up to 15 by mistake, and the server converts those files when it opens them.
+    let (zip, size, reserved) = (flags >> 1 & 15, flags >> 6 & 15, flags >> 11 & 31);
+    let (size, page_compressed) = (if size == 0 { 5 } else { size }, flags >> 16 & 1 == 1);
+    if !(3..=7).contains(&size) || zip > size.min(5) || reserved != 0 || flags >> 21 != 0 {
+        return None;
+    }
+    let physical = 512 << if zip == 0 { size } else { zip };
+    let format = if zip == 0 { Format::Old { page_compressed } } else { Format::Zip };
+    (MIN..=MAX).contains(&physical).then_some((physical, format))
+}
+
+fn full(page: &[u8]) -> Result<Content, Fault> {
+    let kind = u16_at(page, TYPE);
+    let compressed = kind & LENGTH_MARK != 0;
+    let units = kind & !LENGTH_MARK;
+    let len = if compressed { usize::from(units) * 256 } else { page.len() };
+    // What follows a compressed page is a hole or what was there before.
+    let stored = page.get(..len).filter(|stored| !compressed || stored.len() < page.len());
+    let Some((covered, sum)) = stored.and_then(|stored| stored.split_last_chunk::<4>()) else {
+        return Err(Fault::Length { len: u32::from(units) * 256 });
+    };
+    equal(u32::from_be_bytes(*sum), checksum::full_crc32(covered))?;
+    let key_version = u32_at(page, 0);
+    if !compressed && key_version == 0 {
+        lsn_halves(page, len.saturating_sub(8))?;
+    }
+    Ok(Content::Verified)
+}
+
+/// Before full_crc32 an encrypted page carries a second sum, over what is stored. A key version may be something else
+/// (R-tree pages, and the first page of system files of old servers), so a page that fails this is tried as a plain one.
+fn encrypted_or(
+    page: &[u8],
+    sum: fn(&[u8]) -> u32,
+    plain: fn(&[u8]) -> Result<Content, Fault>,
+) -> Result<Content, Fault> {
+    if u32_at(page, KEY_VERSION) == 0 || u32_at(page, NUMBER) == 0 {
+        return plain(page);
+    }
+    match equal(u32_at(page, ENCRYPTED_SUM), sum(page)) {
+        Ok(()) => Ok(Content::Verified),
+        Err(fault) => plain(page).map_err(|_| fault),
+    }
+}
+
+fn old(page: &[u8]) -> Result<Content, Fault> {
+    let tail = page.len().saturating_sub(8);
+    lsn_halves(page, tail + 4)?;
+    let stored = (u32_at(page, 0), u32_at(page, tail));
+    let computed = checksum::crc32(page);
+    if stored == (computed, computed) || stored == checksum::innodb(page) {
+        return Ok(Content::Verified);
+    }
+    if stored == (checksum::NONE, checksum::NONE) {
+        return Ok(Content::Unverified);
+    }
+    // One of the two differs; the other may be right.
+    Err(Fault::Checksum { stored: if stored.0 == computed { stored.1 } else { stored.0 }, computed })
+}
+
+fn zip(page: &[u8]) -> Result<Content, Fault> {
+    let stored = u32_at(page, 0);
+    if stored == checksum::NONE {
+        return Ok(Content::Unverified);
+    }
+    let sum = equal(stored, checksum::zip_crc32(page));
+    sum.or_else(|fault| if stored == checksum::zip_adler32(page) { Ok(()) } else { Err(fault) })?;
+    Ok(Content::Verified)
+}
+
+fn equal(stored: u32, computed: u32) -> Result<(), Fault> {
+    if stored == computed { Ok(()) } else { Err(Fault::Checksum { stored, computed }) }
+}
+
+/// The low half of the LSN stands in the header and, at `tail`, in the trailer.
+fn lsn_halves(page: &[u8], tail: usize) -> Result<(), Fault> {
+    let (head, tail) = (u32_at(page, LSN + 4), u32_at(page, tail));
+    if head == tail { Ok(()) } else { Err(Fault::LsnHalves { head, tail }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The first pages of tables of MariaDB 10.11.19 with `innodb_page_size=4k`, `zip` with KEY_BLOCK_SIZE=1.
+    fn golden(name: &str) -> Vec<u8> {
+        let path = format!("{}/tests/vectors/pages/{name}.zst", env!("CARGO_MANIFEST_DIR"));
+        zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap()
+    }
+
+    /// Name, flags, page size, and pages that are zero, verified, unverified.
+    const GOLDEN: [(&str, u32, u32, [u64; 3]); 10] = [
+        ("full-plain", 0x13, 4096, [0, 6, 0]),
+        ("full-squeezed", 0x33, 4096, [0, 6, 0]),
+        ("full-secret", 0x13, 4096, [0, 6, 0]),
+        ("full-squeezed-secret", 0x33, 4096, [0, 6, 0]),
+        ("old-plain", 0xe1, 4096, [0, 6, 0]),
+        ("old-squeezed", 0x1_00e1, 4096, [0, 1, 5]),
+        ("old-secret", 0xe1, 4096, [0, 6, 0]),
+        ("old-squeezed-secret", 0x1_00e1, 4096, [0, 1, 5]),
+        ("old-zip", 0xe3, 1024, [4, 8, 0]),
+        ("old-zip-secret", 0xe3, 1024, [4, 8, 0]),
+    ];
+
+    #[test]
+    fn golden_pages_of_every_format_are_good() {
+        for (name, flags, page_size, [zero, verified, unverified]) in GOLDEN {
+            let bytes = golden(name);
+            let space = Space::parse(&bytes).unwrap().unwrap();
+            assert_eq!((space.flags, space.page_size), (flags, page_size), "{name}");
+            let mut tally = Tally::default();
+            space.check_run(0, &bytes, None, &mut tally).unwrap();
+            assert_eq!(tally, Tally { zero, verified, unverified, skipped: 0 }, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_bad_page_is_named_with_both_sums() {
+        let mut bytes = golden("full-plain");
+        let space = Space::parse(&bytes).unwrap().unwrap();
+        let sum = u32_at(&bytes, 4 * 4096 - 4);
+        bytes[3 * 4096 + 1000] ^= 0x10;
+        let (number, fault) = space.check_run(0, &bytes, None, &mut Tally::default()).unwrap_err();
+        assert_eq!(number, 3);
+        let text = fault.to_string();
+        assert!(text.starts_with(&format!("checksum {sum:#010x} is stored, 0x")), "{text}");
+        // The other faults, in the order in which they are looked for.
+        assert_eq!(space.check(3, &bytes[..100]), Err(Fault::Size { want: 4096, found: 100 }));
+        assert_eq!(space.check(7, &bytes[..4096]), Err(Fault::Number { want: 7, found: 0 }));
+    }
+
+    #[test]
+    fn a_file_whose_page_0_is_not_yet_written_is_deferred() {
+        assert_eq!(Space::parse(&[0; HEAD]), Ok(None));
+        assert_eq!(Space::parse(&[0; 4096]), Ok(None));
+        // The next page is there already.
+        let bytes = golden("full-plain");
+        assert_eq!(Space::parse(&[&[0; 4096], &bytes[4096..]].concat()), Ok(None));
+        assert_eq!(Space::parse(&[]), Err(Fault::Size { want: 1024, found: 0 }));
+        assert_eq!(Space::parse(&bytes[..1000]), Err(Fault::Size { want: 1024, found: 1000 }));
+        assert_eq!(Space::parse(&bytes[..2000]), Err(Fault::Size { want: 4096, found: 2000 }));
+    }
+
+    #[test]
+    fn a_zero_page_is_good_at_any_place() {
+        let space = Space::parse(&golden("old-plain")).unwrap().unwrap();
+        for number in [0, 1, u32::MAX] {
+            assert_eq!(space.check(number, &[0; 4096]), Ok(Content::Zero));
+        }
+        let mut page = [0; 4096];
+        page[4095] = 1;
+        assert_eq!(space.check(1, &page), Err(Fault::Number { want: 1, found: 0 }));
+        assert_eq!(space.check(0, &page), Err(Fault::LsnHalves { head: 0, tail: 1 }));
+    }
+
+    #[test]
+    fn a_page_without_a_sum_is_not_called_verified() {
+        let bytes = golden("old-plain");
+        let space = Space::parse(&bytes).unwrap().unwrap();
+        let mut page = bytes[3 * 4096..4 * 4096].to_vec();
+        page[..4].copy_from_slice(&checksum::NONE.to_be_bytes());
+        assert!(space.check(3, &page).is_err());
+        page[4088..4092].copy_from_slice(&checksum::NONE.to_be_bytes());
+        assert_eq!(space.check(3, &page), Ok(Content::Unverified));
+    }
+
+    #[test]
+    fn flags_that_no_server_writes_are_refused() {
+        for (flags, size) in [
+            (0x15, Some(16 << 10)),
+            (0x13, Some(4 << 10)),
+            (0x17, Some(64 << 10)),
+            (0xd5, Some(16 << 10)),
+            (0x12, None),
+            (0x18, None),
+            (0xf5, None),
+            (0x115, None),
+            (0, Some(16 << 10)),
+            (0x29, Some(8 << 10)),
+            (0x421, Some(16 << 10)),
+            (0x821, None),
+            (0x1_0021, Some(16 << 10)),
+            (0x61, None),
+            (0x2d, None),
+            (0x20_0021, None),
+        ] {
+            assert_eq!(decode(flags).map(|(size, _)| size), size, "{flags:#x}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(
+            head in prop::collection::vec(any::<u8>(), 0..5000), flags in any::<u32>(), number in any::<u32>(),
+        ) {
+            let mut head = head;
+            if let Some(place) = head.get_mut(FLAGS..FLAGS + 4) {
+                place.copy_from_slice(&flags.to_be_bytes());
+            }
+            let _ = Space::parse(&head);
+            let _ = Doublewrite::parse(&head, u32::try_from(head.len()).unwrap());
+            let _ = super::super::Aria::parse(&head);
+            if let Some((page_size, format)) = decode(flags) {
+                let space = Space { id: 1, flags, page_size, pages: 9, format };
+                let mut page = head;
+                page.resize(page_size as usize, 7);
+                page[NUMBER..NUMBER + 4].copy_from_slice(&number.to_be_bytes());
+                prop_assert!(space.check(number, &page).map_or(true, |content| content == Content::Unverified));
+            }
+        }
+    }
+}

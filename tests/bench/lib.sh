@@ -1,0 +1,100 @@
+# Shared by the benchmark scripts: a private server, data, timing, ratios. Source it; nothing here runs by itself.
+#
+# Every script prints a table `what ours peer ratio`; the two programs run in turn, so that a machine whose speed
+# drifts harms both alike, and medians are quoted. Knobs: RUNS (5), SCRATCH (where data goes; needs a few GB).
+
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+BIN=${BIN:-$ROOT/target/release}
+RUNS=${RUNS:-5}
+SCRATCH=$(mktemp -d "${SCRATCH:-${TMPDIR:-/tmp}}/xb-bench.XXXXXX")
+SOCKET=$SCRATCH/s
+SERVER_PID=
+export PATH=$BIN:$PATH:/usr/sbin
+
+cleanup() {
+    trap - EXIT INT TERM
+    if [ -n "$SERVER_PID" ]; then kill -9 "$SERVER_PID" 2>/dev/null || true; wait "$SERVER_PID" 2>/dev/null || true; fi
+    rm -rf "$SCRATCH"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+need() {
+    for program in "$@"; do
+        command -v "$program" >/dev/null || { echo "bench: $program is not installed" >&2; exit 1; }
+    done
+}
+
+sql() { mariadb --no-defaults -S "$SOCKET" -u root -N -B "$@"; }
+
+# start_server [option...]: a private server on $SOCKET with its data in $SCRATCH/data.
+start_server() {
+    local user=()
+    [ "$(id -u)" -ne 0 ] || user=(--user=root)
+    if [ ! -d "$SCRATCH/data/mysql" ]; then
+        mariadb-install-db --no-defaults --datadir="$SCRATCH/data" --auth-root-authentication-method=normal \
+            --skip-test-db "${user[@]}" "$@" >"$SCRATCH/install.log" 2>&1
+    fi
+    mariadbd --no-defaults --datadir="$SCRATCH/data" --socket="$SOCKET" --pid-file="$SCRATCH/pid" --skip-networking \
+        --log-bin="$SCRATCH/binlog" --server-id=1 --innodb-log-file-size=256M --innodb-buffer-pool-size=512M \
+        "${user[@]}" "$@" >"$SCRATCH/server.log" 2>&1 &
+    SERVER_PID=$!
+    for _ in $(seq 300); do
+        if sql -e 'SELECT 1' >/dev/null 2>&1; then return; fi
+        kill -0 "$SERVER_PID" 2>/dev/null || { tail "$SCRATCH/server.log" >&2; exit 1; }
+        sleep 0.1
+    done
+    echo "bench: the server does not answer" >&2
+    exit 1
+}
+
+# fill TABLES ROWS: sysbench tables in database sb, about 230 bytes a row.
+fill() {
+    sql -e 'CREATE DATABASE IF NOT EXISTS sb'
+    sysbench oltp_write_only --mysql-socket="$SOCKET" --mysql-user=root --mysql-db=sb --tables="$1" --table-size="$2" \
+        --threads=2 prepare >/dev/null
+}
+
+# Wall seconds of a command.
+seconds() {
+    local start end
+    start=$EPOCHREALTIME
+    "$@" >"$SCRATCH/out" 2>"$SCRATCH/err" || { echo "bench: failed: $*" >&2; tail "$SCRATCH/err" >&2; exit 1; }
+    end=$EPOCHREALTIME
+    awk -v s="$start" -v e="$end" 'BEGIN { printf "%.3f\n", e - s }'
+}
+
+median() { sort -n | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
+
+# versus NAME OURS PEER: two shell commands in turn, RUNS times after one warm-up; smaller is better.
+versus() {
+    local name=$1 ours=$2 peer=$3 run a b
+    bash -o pipefail -c "$ours" >/dev/null 2>"$SCRATCH/err" || { echo "bench: failed: $ours" >&2; tail "$SCRATCH/err" >&2; exit 1; }
+    bash -o pipefail -c "$peer" >/dev/null 2>"$SCRATCH/err" || { echo "bench: failed: $peer" >&2; tail "$SCRATCH/err" >&2; exit 1; }
+    : >"$SCRATCH/a"; : >"$SCRATCH/b"
+    for run in $(seq "$RUNS"); do
+        seconds bash -o pipefail -c "$ours" >>"$SCRATCH/a"
+        seconds bash -o pipefail -c "$peer" >>"$SCRATCH/b"
+    done
+    a=$(median <"$SCRATCH/a"); b=$(median <"$SCRATCH/b")
+    awk -v n="$name" -v a="$a" -v b="$b" 'BEGIN { printf "| %s | %.3f s | %.3f s | %.2f |\n", n, a, b, b / a }'
+}
+
+# Peak memory of a command, in MiB: the largest single process.
+peak() {
+    /usr/bin/time -f '%M' -o "$SCRATCH/rss" "$@" >/dev/null 2>"$SCRATCH/err" || { tail "$SCRATCH/err" >&2; exit 1; }
+    awk 'END { printf "%.1f\n", $1 / 1024 }' "$SCRATCH/rss"
+}
+
+header() {
+    echo
+    echo "## $1"
+    echo
+    echo "$(date -u +%F), $(nproc) × $(awk -F': ' '/model name/ { print $2; exit }' /proc/cpuinfo), Linux $(uname -r), $(mariadbd --version | awk '{ print $3 }'), \`$0\`"
+    echo
+    echo "| what | ours | peer | ratio |"
+    echo "|---|---|---|---|"
+}

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# xb-snap against mariadb-backup: copying warm data to /dev/null with two threads, and memory.
+source "$(dirname "$0")/lib.sh"
+need mariadbd mariadb-backup sysbench /usr/bin/time
+
+start_server
+fill 4 1000000
+sql -e 'SET GLOBAL innodb_max_dirty_pages_pct=0, innodb_max_dirty_pages_pct_lwm=0'
+while [ "$(sql -e "SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_pages_dirty'" | cut -f2)" -gt 10 ]; do sleep 0.5; done
+cat "$SCRATCH"/data/sb/*.ibd "$SCRATCH/data/ibdata1" >/dev/null
+
+ours="xb-snap -S $SOCKET -u root -j 2 -q"
+peer="mariadb-backup --no-defaults --backup --stream=xbstream --parallel=2 --socket=$SOCKET --user=root --target-dir=$SCRATCH"
+header "xb-snap and mariadb-backup, $(du -sm "$SCRATCH/data/sb" | cut -f1) MB of tables, in the page cache"
+versus "backup to /dev/null, 2 threads" "$ours" "$peer"
+versus "backup with its redo log to /dev/null" "$ours | xb-redo -q" "$peer"
+echo "| peak memory | $(peak $ours) MiB | $(peak $peer) MiB | |"
+mkdir "$SCRATCH/x"
+$ours >"$SCRATCH/x/stream"
+echo "| peak memory of xb-redo | $(peak xb-redo -q <"$SCRATCH/x/stream") MiB | | |"

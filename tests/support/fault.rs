@@ -1,0 +1,85 @@
+//! Faults to inject: full disks, limits, closed descriptors, an ordinary user.
+
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+/// A small file system of its own, in memory. Dropped, it is unmounted.
+pub struct SmallDisk {
+    directory: TempDir,
+}
+
+impl SmallDisk {
+    /// A disk of this many bytes; none without root, which is said.
+    pub fn new(bytes: u64) -> Option<SmallDisk> {
+        if !super::root() {
+            super::skip("a small disk can be mounted only by root");
+            return None;
+        }
+        let directory = super::scratch();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={bytes},mode=0777"), "xb-test"])
+            .arg(directory.path())
+            .output()
+            .expect("cannot run mount");
+        if !mounted.status.success() {
+            super::skip(&format!("no mounts here: {}", String::from_utf8_lossy(&mounted.stderr)));
+            return None;
+        }
+        Some(SmallDisk { directory })
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.directory.path()).status();
+    }
+}
+
+/// The same command; no file that it writes can grow beyond `bytes`: `EFBIG`, not a signal.
+pub fn file_size_limit(command: &Command, bytes: u64) -> Command {
+    let mut limited = through("trap '' XFSZ; limit=$1; shift; exec prlimit --fsize=\"$limit\" -- \"$@\"", command);
+    limited.args.insert(0, bytes.to_string().into());
+    limited.build()
+}
+
+/// The same command, with one of the descriptors 0, 1, 2 closed. In a [`super::Pipeline`] that pipe then does not exist
+/// for it.
+pub fn closed(command: &Command, descriptor: u8) -> Command {
+    through(&format!("exec \"$@\" {descriptor}>&-"), command).build()
+}
+
+/// The same command as an ordinary user (nobody); as it is when we are one already.
+pub fn ordinary_user(command: Command) -> Command {
+    if !super::root() {
+        return command;
+    }
+    let mut dropped = Command::new("setpriv");
+    dropped.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
+    dropped.arg(command.get_program()).args(command.get_args());
+    dropped
+}
+
+/// A command that a shell starts.
+struct Through {
+    script: String,
+    args: Vec<std::ffi::OsString>,
+}
+
+fn through(script: &str, command: &Command) -> Through {
+    let args = std::iter::once(command.get_program()).chain(command.get_args()).map(ToOwned::to_owned).collect();
+    Through { script: script.to_owned(), args }
+}
+
+impl Through {
+    fn build(self) -> Command {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &self.script, "sh"]).args(self.args);
+        shell
+    }
+}

@@ -1,0 +1,85 @@
+//! Which servers there are: the distribution's own, and those that `tests/setup` has unpacked without installing.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A server family and version to test with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Flavour {
+    /// What the distribution installs; on Debian 12, MariaDB 10.11.
+    Installed,
+    /// MariaDB 11.8, unpacked by `tests/setup` below `target/servers`.
+    Mariadb118,
+}
+
+impl Flavour {
+    /// Those that are here, the installed one first. In CI all must be.
+    pub fn all() -> Vec<Flavour> {
+        let mut all = vec![Flavour::Installed];
+        if Flavour::Mariadb118.present() {
+            all.push(Flavour::Mariadb118);
+        } else {
+            super::skip("MariaDB 11.8 is not in target/servers; run tests/setup");
+        }
+        all
+    }
+
+    /// Is it on this machine?
+    pub fn present(self) -> bool {
+        self.root().is_none_or(|root| root.join("bin/mariadbd").exists())
+    }
+
+    /// True if it is here; else says so, which in CI is a failure.
+    pub fn or_skip(self) -> bool {
+        if !self.present() {
+            super::skip(&format!("{self:?} is not here; run tests/setup"));
+        }
+        self.present()
+    }
+
+    /// A program of this flavour: `mariadbd`, `mariadb-backup`, `mbstream`, `mariadb-binlog`, `mariadb`.
+    pub fn program(self, name: &str) -> Command {
+        Command::new(self.path(name))
+    }
+
+    /// Where that program is: for `--server PATH`.
+    pub fn path(self, name: &str) -> PathBuf {
+        match self.root() {
+            Some(root) => root.join("bin").join(name),
+            None => {
+                let sbin = Path::new("/usr/sbin").join(name);
+                if sbin.exists() { sbin } else { Path::new("/usr/bin").join(name) }
+            }
+        }
+    }
+
+    /// The SQL that makes the system tables; Debian 13 has it under another name.
+    pub(super) fn share(self) -> PathBuf {
+        let system = self.root().map_or_else(|| PathBuf::from("/usr/share"), |root| root.join("root/usr/share"));
+        let new = system.join("mariadb");
+        if new.join("mariadb_system_tables.sql").exists() { new } else { system.join("mysql") }
+    }
+
+    /// Plugins. The packages without a service lack some; `tests/setup` puts the full set beside.
+    pub fn plugins(self) -> PathBuf {
+        let system = PathBuf::from("/usr/lib/mysql/plugin");
+        let beside = servers().join("plugins");
+        match self.root() {
+            Some(root) => root.join("root/usr/lib/mysql/plugin"),
+            None if !system.join("file_key_management.so").exists() && beside.exists() => beside,
+            None => system,
+        }
+    }
+
+    fn root(self) -> Option<PathBuf> {
+        match self {
+            Flavour::Installed => None,
+            Flavour::Mariadb118 => Some(servers().join("mariadb-11.8")),
+        }
+    }
+}
+
+/// `target/servers`, filled by `tests/setup`.
+fn servers() -> PathBuf {
+    super::cache().parent().map(Path::to_path_buf).unwrap_or_default().join("servers")
+}

@@ -1,0 +1,254 @@
+//! Write loads in the background. Every worker has its own connection and its own seed, which alone decides what it does.
+//!
+//! All of it can be replayed from the binlog: what a load writes must be the same on a server that replays it.
+
+mod bank;
+mod ddl;
+mod engines;
+mod rows;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use mysql::Conn;
+use mysql::prelude::Queryable;
+
+use super::{Random, Server, wait_until};
+
+pub use bank::OPENING;
+
+/// For a load to get on, also while a lock holds it up.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A load: its tables, and what one worker does again and again.
+pub(super) struct Kind {
+    name: &'static str,
+    /// Statements that make and fill its tables.
+    schema: fn() -> Vec<String>,
+    step: fn(&mut Worker) -> mysql::Result<()>,
+}
+
+/// What a step works with.
+pub(super) struct Worker {
+    conn: Conn,
+    random: Random,
+    /// Counted from 0 within a kind.
+    number: usize,
+    /// Steps done.
+    step: u64,
+}
+
+/// The description of a load, to be started.
+pub struct Load {
+    socket: PathBuf,
+    kinds: Vec<(&'static Kind, usize)>,
+    seed: u64,
+    pace: Duration,
+}
+
+impl Load {
+    /// A load on this server, with nothing to do yet.
+    pub fn on(server: &Server) -> Self {
+        Load { socket: server.socket(), kinds: Vec::new(), seed: 1, pace: Duration::ZERO }
+    }
+
+    /// Bank transfers: the sum of all balances never changes, and every balance follows from the ledger.
+    #[must_use]
+    pub fn bank(self, workers: usize) -> Self {
+        self.with(&bank::BANK, workers)
+    }
+
+    /// Random writes as sysbench does, with rows up to 40 KB.
+    #[must_use]
+    pub fn rows(self, workers: usize) -> Self {
+        self.with(&rows::ROWS, workers)
+    }
+
+    /// Tables of every row format, compressed, partitioned and full-text.
+    #[must_use]
+    pub fn formats(self, workers: usize) -> Self {
+        self.with(&rows::FORMATS, workers)
+    }
+
+    /// Aria of both kinds, MyISAM and CSV.
+    #[must_use]
+    pub fn engines(self, workers: usize) -> Self {
+        self.with(&engines::ENGINES, workers)
+    }
+
+    /// Create, drop, rename, truncate, rebuild, index, partition, full-text, swap, across databases.
+    #[must_use]
+    pub fn ddl(self, workers: usize) -> Self {
+        self.with(&ddl::STORM, workers)
+    }
+
+    /// All of the above.
+    #[must_use]
+    pub fn everything(self) -> Self {
+        self.bank(2).rows(1).formats(1).engines(1).ddl(1)
+    }
+
+    /// Another seed; the default is 1.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// A rest after each step.
+    #[must_use]
+    pub fn pace(mut self, rest: Duration) -> Self {
+        self.pace = rest;
+        self
+    }
+
+    fn with(mut self, kind: &'static Kind, workers: usize) -> Self {
+        self.kinds.push((kind, workers));
+        self
+    }
+
+    /// Makes and fills the tables, without a load on them.
+    pub fn prepare(&self) {
+        let mut conn = self.connect();
+        for (kind, _) in &self.kinds {
+            for statement in (kind.schema)() {
+                conn.query_drop(&statement).unwrap_or_else(|error| panic!("{error}\nin: {statement:.300}"));
+            }
+        }
+    }
+
+    /// In a database, so that sequences (`seq_1_to_500`) are found without one before their name.
+    fn connect(&self) -> Conn {
+        let mut conn = super::server::connect(&self.socket).expect("cannot connect for a load");
+        conn.query_drop("USE test").expect("there is no database test");
+        conn
+    }
+
+    /// Makes the tables and sets the workers to work.
+    pub fn start(self) -> Working {
+        self.prepare();
+        self.go_on()
+    }
+
+    /// Sets the workers to work on tables that are there already.
+    pub fn go_on(self) -> Working {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut threads = Vec::new();
+        for (kind, workers) in &self.kinds {
+            for number in 0..*workers {
+                let conn = self.connect();
+                let random = Random::new(self.seed.wrapping_mul(1000).wrapping_add(threads.len() as u64));
+                let worker = Worker { conn, random, number, step: 0 };
+                let (kind, pace, done) = (*kind, self.pace, Arc::new(AtomicU64::new(0)));
+                let (stop, count) = (stop.clone(), done.clone());
+                let thread = std::thread::spawn(move || work(kind, worker, &stop, &count, pace));
+                threads.push(Thread { kind: kind.name, done, thread });
+            }
+        }
+        Working { stop, threads }
+    }
+}
+
+/// A load at work. Dropped, it stops.
+pub struct Working {
+    stop: Arc<AtomicBool>,
+    threads: Vec<Thread>,
+}
+
+struct Thread {
+    kind: &'static str,
+    /// Steps done.
+    done: Arc<AtomicU64>,
+    thread: JoinHandle<Result<(), String>>,
+}
+
+impl Working {
+    /// Steps done so far, by all workers together.
+    pub fn done(&self) -> u64 {
+        self.threads.iter().map(|thread| thread.done.load(Relaxed)).sum()
+    }
+
+    /// Steps done by the slowest worker of a kind.
+    fn least(&self, kind: &str) -> u64 {
+        let workers = self.threads.iter().filter(|thread| thread.kind == kind);
+        workers.map(|thread| thread.done.load(Relaxed)).min().unwrap_or_else(|| panic!("no load {kind}"))
+    }
+
+    /// Waits until so many more steps are done.
+    pub fn wait_for(&self, steps: u64) {
+        let goal = self.done() + steps;
+        wait_until("the write load", PATIENCE, || self.done() >= goal || self.ended());
+    }
+
+    /// Waits until each worker of this kind (`bank`, `rows`, `formats`, `engines`, `ddl`) has done so many more.
+    pub fn wait_for_each(&self, kind: &str, steps: u64) {
+        let goal = self.least(kind) + steps;
+        wait_until("the write load", PATIENCE, || self.least(kind) >= goal || self.ended());
+    }
+
+    fn ended(&self) -> bool {
+        self.threads.iter().any(|thread| thread.thread.is_finished())
+    }
+
+    /// Lets each worker finish its step; how many steps each kind has done. Panics when a worker met an error that its
+    /// load does not allow; that the server has gone is no such error.
+    pub fn stop(mut self) -> BTreeMap<&'static str, u64> {
+        self.stop.store(true, Relaxed);
+        let mut counts = BTreeMap::new();
+        for thread in std::mem::take(&mut self.threads) {
+            if let Err(error) = thread.thread.join().expect("a load panicked") {
+                panic!("load {}: {error}", thread.kind);
+            }
+            *counts.entry(thread.kind).or_insert(0) += thread.done.load(Relaxed);
+        }
+        counts
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
+        for thread in std::mem::take(&mut self.threads) {
+            let _ = thread.thread.join();
+        }
+    }
+}
+
+fn work(kind: &Kind, mut worker: Worker, stop: &AtomicBool, done: &AtomicU64, pace: Duration) -> Result<(), String> {
+    while !stop.load(Relaxed) {
+        match (kind.step)(&mut worker) {
+            Ok(()) => {
+                worker.step += 1;
+                done.fetch_add(1, Relaxed);
+            }
+            Err(error) if passing(&error) => worker.conn.query_drop("ROLLBACK").unwrap_or_default(),
+            Err(error) if lost(&error) => break,
+            Err(error) => return Err(format!("after {} steps: {error}", worker.step)),
+        }
+        std::thread::sleep(pace);
+    }
+    Ok(())
+}
+
+/// Two workers in each other's way: lock wait timeout, deadlock, record changed, table definition changed.
+fn passing(error: &mysql::Error) -> bool {
+    matches!(error, mysql::Error::MySqlError(error) if matches!(error.code, 1205 | 1213 | 1020 | 1412))
+}
+
+/// The server has gone, or is going: shutdown in progress, connection killed.
+fn lost(error: &mysql::Error) -> bool {
+    match error {
+        mysql::Error::MySqlError(error) => matches!(error.code, 1053 | 1927 | 1317),
+        mysql::Error::IoError(_) | mysql::Error::CodecError(_) | mysql::Error::DriverError(_) => true,
+        _ => false,
+    }
+}
+
+/// The statements of a schema, from one text.
+fn statements(text: &str) -> Vec<String> {
+    text.split(';').map(str::trim).filter(|statement| !statement.is_empty()).map(str::to_owned).collect()
+}

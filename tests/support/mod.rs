@@ -1,0 +1,98 @@
+//! Real parts for tests: private servers, write loads, pipelines, checks of what was restored, and faults.
+//!
+//! A hot-backup test in ten lines:
+//!
+//! ```ignore
+//! let server = Server::new().start();
+//! let load = Load::on(&server).everything().start();
+//! load.wait_for(500);
+//! let restored = scratch();
+//! Pipeline::new()
+//!     .stage(xb("xb-snap").args(server.options()))
+//!     .stage(xb("xb-redo"))
+//!     .stage(xb("xb-unpack").arg("-C").arg(restored.path()))
+//!     .run()
+//!     .assert_ok();
+//! load.stop();
+//! Pipeline::new().stage(xb("xb-redo").arg("--apply").arg(restored.path())).run().assert_ok();
+//! check::restored(&server, restored.path()).assert_good();
+//! ```
+//!
+//! Everything that is started here is killed and removed when its value is dropped, also by a panic. Nothing waits
+//! without a deadline. `XB_KEEP=1` keeps the scratch directories of servers.
+#![allow(dead_code, reason = "a library; not every part has its test yet")]
+
+pub mod check;
+pub mod fault;
+pub mod flavour;
+pub mod load;
+pub mod pipeline;
+pub mod random;
+pub mod server;
+mod template;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+pub use flavour::Flavour;
+pub use load::Load;
+pub use pipeline::Pipeline;
+pub use random::Random;
+pub use server::Server;
+
+/// One of our binaries, by name.
+pub fn xb(name: &str) -> Command {
+    let path = Path::new(env!("CARGO_BIN_EXE_xb-unpack")).with_file_name(name);
+    assert!(path.exists(), "{} is not built; run cargo test for the whole package", path.display());
+    Command::new(path)
+}
+
+/// A program of the system, by name.
+pub fn program(name: &str) -> Command {
+    Command::new(name)
+}
+
+/// A directory that is removed when the value is dropped.
+pub fn scratch() -> TempDir {
+    tempfile::Builder::new().prefix("xb-test-").tempdir().expect("cannot make a scratch directory")
+}
+
+/// Where things are kept from one test run to the next.
+pub fn cache() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+}
+
+/// Runs a program to its end; its stdout. Panics with its stderr when it fails.
+pub fn output(command: Command) -> String {
+    let run = Pipeline::new().stage(command).run();
+    run.assert_ok();
+    String::from_utf8(run.stdout).expect("output is not text")
+}
+
+/// Are we root? Then servers run as root too, and mounts are possible.
+pub fn root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Whether this runs in CI, where a missing part is a failure; elsewhere a test may be skipped with a word.
+pub fn ci() -> bool {
+    std::env::var_os("CI").is_some_and(|value| value == "true")
+}
+
+/// Says why a test does less here than it could. In CI it fails instead.
+pub fn skip(why: &str) {
+    assert!(!ci(), "{why}; CI must have it (tests/setup)");
+    eprintln!("skipped: {why}");
+}
+
+/// Asks every 20 ms until `done`; panics after `limit`.
+pub fn wait_until(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < limit, "waited {limit:?} for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
