@@ -6,6 +6,7 @@
 
 mod list;
 mod member;
+mod pages;
 mod proof;
 mod target;
 mod workers;
@@ -25,6 +26,7 @@ use crate::stream::{Body, Head, Members, Reader};
 pub use list::{Format, Listing};
 use member::Member;
 pub use member::{Inspect, Inspector};
+pub use pages::Pages;
 use proof::Proof;
 use target::Target;
 use workers::{Shared, Task, Workers};
