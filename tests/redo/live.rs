@@ -8,7 +8,7 @@ use xb::innodb::redo::mariadb::{FILE, START};
 
 use crate::support::pipeline::{Relay, Running};
 use crate::support::server::Builder;
-use crate::support::{Load, Pipeline, Server, check, scratch, wait_until, xb};
+use crate::support::{Flavour, Load, Pipeline, Server, check, scratch, wait_until, xb};
 
 /// Bytes of log; the smallest that a server takes.
 const LOG: u64 = 4 << 20;
@@ -20,7 +20,7 @@ fn small_log() -> Builder {
 fn backup(server: &Server, directory: &Path) -> Pipeline {
     Pipeline::new()
         .stage(xb("xb-snap").args(server.options()))
-        .stage(&mut xb("xb-redo"))
+        .stage(xb("xb-redo"))
         .stage(xb("xb-unpack").arg("-C").arg(directory))
 }
 
@@ -52,17 +52,19 @@ fn pause(running: &Running, stage: usize, meanwhile: impl FnOnce()) {
 
 #[test]
 fn a_reader_that_stands_still_loses_nothing_while_the_log_wraps() {
-    let server = small_log().start();
-    let load = Load::on(&server).bank(1).rows(2).start();
-    load.wait_for(50);
-    let directory = scratch();
-    let running = backup(&server, directory.path()).start();
-    pause(&running, 2, || wait_for_log(&server, 4 * LOG));
-    running.wait().assert_ok();
-    load.stop();
-    let captured = directory.path().join(FILE).metadata().unwrap().len();
-    assert!(captured > START as u64 + 3 * LOG, "{captured} bytes were captured: the log did not wrap");
-    prove(&server, directory.path());
+    for flavour in Flavour::all() {
+        let server = small_log().flavour(flavour).start();
+        let load = Load::on(&server).bank(1).rows(2).start();
+        load.wait_for(50);
+        let directory = scratch();
+        let running = backup(&server, directory.path()).start();
+        pause(&running, 2, || wait_for_log(&server, 4 * LOG));
+        running.wait().assert_ok();
+        load.stop();
+        let captured = directory.path().join(FILE).metadata().unwrap().len();
+        assert!(captured > START as u64 + 3 * LOG, "{captured} bytes were captured: the log did not wrap");
+        prove(&server, directory.path());
+    }
 }
 
 #[test]
@@ -92,7 +94,7 @@ fn a_filter_that_is_killed_ends_xb_snap_and_leaves_nothing_that_looks_good() {
         let directory = scratch();
         let run = Pipeline::new()
             .stage(xb("xb-snap").args(server.options()))
-            .stage(&mut xb("xb-redo"))
+            .stage(xb("xb-redo"))
             .relay(Relay::default().kill(1, after))
             .stage(xb("xb-unpack").arg("-C").arg(directory.path()))
             .run();
