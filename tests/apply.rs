@@ -12,7 +12,7 @@ use xb::innodb::redo::mariadb::{Checkpoint, Header};
 use xb::stream::profile::{self, Begin, Binlog, Entry, EntryKind, Redo, StreamKind, Tally, Trailer};
 
 use crate::support::fault::{SmallDisk, ordinary_user};
-use crate::support::{Flavour, Load, Pipeline, Random, Server, check, output, program, root, scratch, xb};
+use crate::support::{Flavour, Load, Pipeline, Random, Server, check, output, program, root, scratch, wait_until, xb};
 
 /// A backup of mariadb-backup, unpacked by us.
 fn foreign(server: &Server) -> TempDir {
@@ -242,7 +242,8 @@ fn a_signal_stops_the_server_and_ends_by_the_signal() {
     let server = small();
     let dir = foreign(&server);
     let running = Pipeline::new().stage(&mut apply(&backup(&dir))).start();
-    crate::support::wait_until("a server runs", Duration::from_secs(30), || !children(running.pid(0)).is_empty());
+    let log = backup(&dir).join("xb_server.log");
+    wait_until("a server recovers", Duration::from_secs(30), || log.exists());
     let servers = children(running.pid(0));
     running.signal(0, Signal::TERM);
     let run = running.wait();
@@ -475,12 +476,17 @@ fn a_full_disk_is_an_error_and_what_is_there_is_not_called_good() {
     let server = small();
     let dir = foreign(&server);
     make_ours(&backup(&dir));
-    let Some(disk) = SmallDisk::new(20 << 20) else { return };
+    let Some(disk) = SmallDisk::new(5 << 20) else { return };
     let to = disk.path().join("copy");
     refused(apply(&backup(&dir)).arg("--to").arg(&to), 1, "no space left on device");
     status(&to, 3, "incomplete: xb-redo --apply --to has not ended well");
     // Room for the copy, not for the server.
-    let used: u64 = files(&backup(&dir)).iter().map(|item| fs::metadata(backup(&dir).join(item)).unwrap().len()).sum();
+    let used = output({
+        let mut du = program("du");
+        du.args(["-s", "-B1"]).arg(backup(&dir));
+        du
+    });
+    let used: u64 = used.split_whitespace().next().unwrap().parse().unwrap();
     let Some(disk) = SmallDisk::new(used + (3 << 20)) else { return };
     let to = disk.path().join("copy");
     let (code, said) = run(apply(&backup(&dir)).arg("--to").arg(&to));
