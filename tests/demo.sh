@@ -55,7 +55,7 @@ start_server() {
 make_datadir() {
     local as=()
     [ "$(id -u)" != 0 ] || as=(--user=root)
-    mariadb-install-db --no-defaults --datadir="$1" --auth-root-authentication-method=normal --skip-test-db "${as[@]}" \
+    mariadb-install-db --no-defaults --datadir="$1" --auth-root-authentication-method=normal --skip-test-db --force "${as[@]}" \
         > "$HERE/install.log" 2>&1 || { tail -n 20 "$HERE/install.log" >&2; fail "cannot make a data directory"; }
 }
 

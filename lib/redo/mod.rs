@@ -2,14 +2,20 @@
 //! [`apply`], [`status`], [`copy_back`].
 
 pub mod apply;
+mod capture;
 mod check;
 mod clone;
 pub mod copy_back;
 mod directory;
 mod files;
 pub mod filter;
+mod follower;
+mod held;
 mod layout;
+mod live;
 mod log;
+mod outlet;
 mod recover;
+mod relay;
 mod state;
 pub mod status;

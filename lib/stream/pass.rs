@@ -49,6 +49,11 @@ impl Pass {
         self.reader.payload(buffer)
     }
 
+    /// Fills `buffer` with payload; a short count means that the payload is complete and its CRC was right.
+    pub fn fill(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        self.reader.fill(buffer)
+    }
+
     /// The current chunk up to its payload, bit for bit; with the payload, for handing on what was looked at.
     pub fn raw(&self) -> &[u8] {
         self.reader.raw()
