@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use xb::cli::{self, Connection, Tool};
 use xb::io::cache::Policy;
-use xb::snap::{self, Job, LockDdl, filter::Filter};
+use xb::snap::{self, Job, LockDdl, filter::Wanted};
 
 const TOOL: Tool = Tool {
     name: env!("CARGO_BIN_NAME"),
@@ -46,6 +46,8 @@ struct Snap {
     /// Add xtrabackup_galera_info: the state of this Galera node
     #[arg(long)]
     galera_info: bool,
+    #[command(flatten)]
+    wanted: Wanted,
     /// Write xtrabackup_checkpoints and xtrabackup_info to DIR, too
     #[arg(long, value_name = "DIR")]
     extra_lsndir: Option<PathBuf>,
@@ -69,7 +71,7 @@ fn main() -> ExitCode {
             safe_replica: args.safe_replica,
             replica_info: args.replica_info,
             galera_info: args.galera_info,
-            filter: Filter::default(),
+            filter: args.wanted.filter()?,
             extra_lsndir: args.extra_lsndir,
             spool_dir: args.spool_dir.unwrap_or_else(std::env::temp_dir),
             command: std::env::args().collect::<Vec<_>>().join(" "),

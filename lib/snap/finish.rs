@@ -40,7 +40,6 @@ pub(super) struct Finish<'a> {
     pub(super) variables: &'a Variables,
     pub(super) begin: &'a Begin,
     pub(super) start: Zoned,
-    pub(super) began: Instant,
     pub(super) copier: &'a Copier<'a>,
 }
 

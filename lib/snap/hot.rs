@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use bstr::ByteSlice;
 use jiff::Zoned;
 
-use super::copy::{Copier, Outcome, Pages, Part, system_space};
+use super::copy::{Copier, Outcome, Pages, Part};
 use super::finish::{Finish, Snapshot};
 use super::known::{Known, with_suffix};
 use super::manifest::Manifest;
 use super::marks::Marks;
+use super::open::system_space;
 use super::workers::{Abort, each};
 use super::{Job, LockDdl, start};
 use crate::error::{Error, Result};
@@ -94,7 +95,7 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     });
     let (snapshot, spool) = done?;
     abort.check()?;
-    let finish = Finish { job, report, variables: &variables, begin: &begin, start, began, copier: &hot.copier };
+    let finish = Finish { job, report, variables: &variables, begin: &begin, start, copier: &hot.copier };
     let checkpoint = log.1;
     let summary = finish.send(&out, &marks, stages.session(), &snapshot, spool, checkpoint)?;
     let trailer = finish.trailer(&snapshot, summary.options.clone());

@@ -12,6 +12,7 @@ mod known;
 mod manifest;
 mod marks;
 mod meta;
+mod open;
 mod replica;
 mod start;
 mod workers;
