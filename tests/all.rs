@@ -15,6 +15,8 @@ mod docs;
 mod house;
 mod pack;
 mod pages;
+mod pass;
+mod redo;
 mod redo_format;
 mod stream_faults;
 mod support;

@@ -643,6 +643,7 @@ fn an_encrypted_log_is_not_let_loose_on_the_original_of_a_table_elsewhere() {
         place.path().display()
     ));
     let dir = ours(&server);
+    eprintln!("{}", fs::read_to_string(backup(&dir).join("xb_manifest")).unwrap().lines().filter(|l| l.contains("far")).collect::<String>());
     refused(&mut apply(&backup(&dir)), 1, "exists on this host and would be written to");
     drop(server);
     fs::rename(place.path().join("test"), place.path().join("away")).unwrap();
