@@ -204,7 +204,7 @@ fn killed_anywhere_and_run_again_it_goes_on() {
     let time = u64::try_from(started.elapsed().as_micros()).unwrap();
     let dir = copy(&backup(&whole));
     for round in 0..12u64 {
-        let running = Pipeline::new().stage(&mut apply(&backup(&dir))).start();
+        let running = Pipeline::new().stage(apply(&backup(&dir))).start();
         // The later half of the kills comes late, where the server works.
         let least = if round % 2 == 0 { 0 } else { time / 3 };
         std::thread::sleep(Duration::from_micros(least + random.below(time - least)));
@@ -241,7 +241,7 @@ fn children(pid: u32) -> Vec<String> {
 fn a_signal_stops_the_server_and_ends_by_the_signal() {
     let server = small();
     let dir = foreign(&server);
-    let running = Pipeline::new().stage(&mut apply(&backup(&dir))).start();
+    let running = Pipeline::new().stage(apply(&backup(&dir))).start();
     let log = backup(&dir).join("xb_server.log");
     wait_until("a server recovers", Duration::from_secs(30), || log.exists());
     let servers = children(running.pid(0));
@@ -643,7 +643,6 @@ fn an_encrypted_log_is_not_let_loose_on_the_original_of_a_table_elsewhere() {
         place.path().display()
     ));
     let dir = ours(&server);
-    eprintln!("{}", fs::read_to_string(backup(&dir).join("xb_manifest")).unwrap().lines().filter(|l| l.contains("far")).collect::<String>());
     refused(&mut apply(&backup(&dir)), 1, "exists on this host and would be written to");
     drop(server);
     fs::rename(place.path().join("test"), place.path().join("away")).unwrap();

@@ -17,5 +17,7 @@ mod log;
 mod outlet;
 mod recover;
 mod relay;
+#[cfg(test)]
+mod simulation;
 mod state;
 pub mod status;
