@@ -134,7 +134,9 @@ impl Copier<'_> {
         mut open: Open<'_>,
     ) -> Result<Outcome> {
         let (size, digest) = self.stream(out, buffers, file.name, &mut open, None)?;
-        self.done(&Entry::new(file.name, EntryKind::File, size, &digest), file.name, size)?;
+        let mut entry = Entry::new(file.name, EntryKind::File, size, &digest);
+        entry.location = file.elsewhere.then(|| file.path.display().to_string());
+        self.done(&entry, file.name, size)?;
         Ok(Outcome::Copied(open.identity))
     }
 
