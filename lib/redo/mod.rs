@@ -4,6 +4,6 @@ mod capture;
 pub mod filter;
 mod follower;
 mod held;
-mod live;
+pub(crate) mod live;
 mod outlet;
 mod relay;
