@@ -12,9 +12,12 @@
 
 mod apply;
 mod docs;
+mod hot_backup;
 mod house;
 mod pack;
 mod pages;
+mod pass;
+mod redo;
 mod redo_format;
 mod stream_faults;
 mod support;

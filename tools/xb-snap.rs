@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use xb::cli::{self, Connection, Tool};
 use xb::io::cache::Policy;
-use xb::snap::{self, Job, LockDdl, filter::Filter};
+use xb::snap::{self, Job, LockDdl, filter::Wanted};
 
 const TOOL: Tool = Tool {
     name: env!("CARGO_BIN_NAME"),
@@ -17,8 +17,6 @@ const TOOL: Tool = Tool {
 
 #[derive(Args)]
 struct Snap {
-    #[command(flatten)]
-    connection: Connection,
     /// The server's data directory as it is seen from here
     #[arg(long, value_name = "DIR")]
     datadir: Option<PathBuf>,
@@ -52,6 +50,13 @@ struct Snap {
     /// Keep what was copied under a lock and cannot be sent yet in an unlinked file in DIR [default: $TMPDIR or /tmp]
     #[arg(long, value_name = "DIR")]
     spool_dir: Option<PathBuf>,
+    /// Copy a stopped server: no connection; option files and --datadir say where it is
+    #[arg(long, conflicts_with_all = ["no_lock", "safe_replica", "replica_info", "galera_info"])]
+    offline: bool,
+    #[command(flatten)]
+    wanted: Wanted,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 fn main() -> ExitCode {
@@ -65,11 +70,12 @@ fn main() -> ExitCode {
             policy: args.cache,
             lock_ddl: args.lock_ddl,
             lock_timeout: Duration::from_secs(args.lock_timeout),
+            offline: args.offline,
             no_lock: args.no_lock,
             safe_replica: args.safe_replica,
             replica_info: args.replica_info,
             galera_info: args.galera_info,
-            filter: Filter::default(),
+            filter: args.wanted.filter()?,
             extra_lsndir: args.extra_lsndir,
             spool_dir: args.spool_dir.unwrap_or_else(std::env::temp_dir),
             command: std::env::args().collect::<Vec<_>>().join(" "),

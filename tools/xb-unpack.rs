@@ -48,7 +48,7 @@ struct Unpack {
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
     /// Bytes written at once, 64k to 4m
-    #[arg(long, value_name = "SIZE", default_value = "1m")]
+    #[arg(long, value_name = "SIZE", default_value = "256k")]
     buffer_size: Size,
     /// Write or list only members that match, or whose directory does; all are verified
     #[arg(value_name = "PATTERN")]

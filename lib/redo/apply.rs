@@ -15,7 +15,6 @@ use super::files::{self, fail};
 use super::log::Captured;
 use super::state::{self, State, Step};
 use super::{check, clone, layout, recover};
-use crate::cli::human;
 use crate::error::{Error, Result};
 use crate::innodb::redo::mariadb;
 use crate::report::{Level, Report};
@@ -92,12 +91,16 @@ fn begin(directory: &Directory, program: &Program, threads: usize, report: &dyn 
         let what = "was not written by a backup; this looks like a server's own data directory";
         return Err(Error::failed(directory.path.join(mariadb::FILE).display(), what));
     }
+    let end_lsn = match (&directory.ours, directory.end_lsn) {
+        (Some(_), Some(end)) => end,
+        // Other programs copy some more than they say. What is there is recovered.
+        _ => captured.walk(|_, _| Ok(()))?,
+    };
     let state = State {
         format: state::FORMAT,
         step: Step::Started,
         start_lsn: captured.start_lsn(),
-        // Other programs copy some more than they say. What is there is recovered.
-        end_lsn: captured.walk(|_, _| Ok(()))?,
+        end_lsn,
         runs: 0,
         locations: layout::locations(directory)?,
         server: Some(program.version.to_string()),
@@ -137,11 +140,11 @@ fn recover(
     report.note(
         Level::Info,
         format_args!(
-            "{}: recovering lsn {}..{} with {server}, {} of memory",
+            "{}: recovering lsn {}..{} with {server}, {} MiB of buffer pool",
             dir.display(),
             state.start_lsn,
             state.end_lsn,
-            human(memory)
+            memory >> 20
         ),
     );
     let run = recover::Run {

@@ -12,10 +12,12 @@ pub mod filter;
 mod follower;
 mod held;
 mod layout;
-mod live;
+pub(crate) mod live;
 mod log;
 mod outlet;
 mod recover;
 mod relay;
+#[cfg(test)]
+mod simulation;
 mod state;
 pub mod status;

@@ -39,7 +39,8 @@ const TICK: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Options of a source server that a backup may set on the server that recovers it. Anything else in a manifest or in a
 /// backup-my.cnf is left alone: neither may make the server load or write what it likes.
-const PASSED: [&str; 8] = [
+const PASSED: [&str; 9] = [
+    "lower_case_table_names",
     "innodb_page_size",
     "innodb_data_file_path",
     "innodb_undo_tablespaces",
@@ -125,7 +126,7 @@ fn command(run: &Run<'_>) -> Result<Command> {
     command.arg(format!("--innodb-log-file-size={}", run.log_size));
     // With it, a tablespace that the log knows and the backup left out is passed over.
     command.args(run.partial.then_some("--innodb-force-recovery=1"));
-    command.args(passed(run.options));
+    command.args(passed(run.dir, run.options));
     if rustix::process::geteuid().is_root() {
         match owner.uid() {
             0 => command.arg("--user=root"),
@@ -146,9 +147,10 @@ fn prefixed(option: &str, path: &Path) -> std::ffi::OsString {
 }
 
 /// The options of the source that recovery needs, as arguments.
-fn passed(options: &BTreeMap<String, String>) -> Vec<String> {
+fn passed(dir: &Path, options: &BTreeMap<String, String>) -> Vec<String> {
     let known = options.iter().filter(|(key, value)| {
         !value.is_empty()
+            && (*key != "plugin_dir" || plugins_elsewhere(dir, value))
             && (PASSED.contains(&key.as_str()) || PASSED_PREFIXES.iter().any(|prefix| key.starts_with(prefix)))
     });
     known
@@ -164,6 +166,11 @@ fn passed(options: &BTreeMap<String, String>) -> Vec<String> {
             format!("--{loose}{}={value}", key.replace('_', "-"))
         })
         .collect()
+}
+
+/// The source's directory of plugins, if this host has it. A backup does not bring its own plugins.
+fn plugins_elsewhere(dir: &Path, plugins: &str) -> bool {
+    Path::new(plugins).canonicalize().is_ok_and(|plugins| plugins.is_dir() && !plugins.starts_with(dir))
 }
 
 /// `/ibdata/a:1G;/other/b:1G:autoextend` becomes `a:1G;b:1G:autoextend`: a backup holds them by these names.
@@ -283,13 +290,14 @@ mod tests {
             ("innodb_log_group_home_dir", "/var/lib/mysql"),
             ("init_file", "/tmp/evil.sql"),
             ("datadir", "/var/lib/mysql"),
+            ("plugin_dir", "/backup/plugins"),
             ("file_key_management_filename", "/etc/keys"),
             ("innodb_undo_tablespaces", "3"),
             ("innodb_encrypt_log", ""),
         ];
         let options = options.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
         assert_eq!(
-            passed(&options),
+            passed(Path::new("/backup"), &options),
             [
                 "--loose-file-key-management-filename=/etc/keys",
                 "--innodb-data-file-path=ibdata1:12M;ibdata2:1G:autoextend",

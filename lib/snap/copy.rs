@@ -1,31 +1,21 @@
 //! Copies one file into a stream: a tablespace with its pages verified, or any other file as it is.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Mutex;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use bstr::ByteSlice;
 
 use super::manifest::Manifest;
+use super::open::{AriaFile, Open, open};
 use super::workers::{Abort, BATCH, Buffers};
-use crate::error::{Error, Result};
-use crate::innodb::space::{HEAD, Space, Tally};
-use crate::innodb::{Doublewrite, Fault};
-use crate::io::cache::{ALIGN, Aligned, Policy, Source};
+use crate::error::Result;
+use crate::innodb::Doublewrite;
+use crate::innodb::space::{Space, Tally};
+use crate::io::cache::Policy;
 use crate::report::{Level, Report};
-use crate::server::files;
 use crate::stream::Writer;
 use crate::stream::profile::{Entry, EntryKind};
-
-/// A page caught half-written is read again at once this many times, then at intervals, by time and not by count: a
-/// server with buffered writes was seen to need hundreds of reads (spec section 7.4).
-const AT_ONCE: u32 = 3;
-const INTERVAL: Duration = Duration::from_millis(5);
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Smaller files are read through the cache: nobody misses what they displace.
-const SMALL: u64 = 64 << 10;
 
 /// What all copying threads share.
 pub(super) struct Copier<'a> {
@@ -70,14 +60,6 @@ pub(super) enum Outcome {
     Deferred((u64, u64)),
     /// The file has gone since it was listed.
     Gone,
-}
-
-/// A file that is being read.
-struct Open<'a> {
-    source: Source,
-    place: &'a Path,
-    identity: (u64, u64),
-    size: u64,
 }
 
 impl Copier<'_> {
@@ -151,8 +133,10 @@ impl Copier<'_> {
         file: Pages<'_>,
         mut open: Open<'_>,
     ) -> Result<Outcome> {
-        let (size, digest) = self.stream(out, buffers, file.name, &mut open)?;
-        self.done(&Entry::new(file.name, EntryKind::File, size, &digest), file.name, size)?;
+        let (size, digest) = self.stream(out, buffers, file.name, &mut open, None)?;
+        let mut entry = Entry::new(file.name, EntryKind::File, size, &digest);
+        entry.location = file.elsewhere.then(|| file.path.display().to_string());
+        self.done(&entry, file.name, size)?;
         Ok(Outcome::Copied(open.identity))
     }
 
@@ -165,16 +149,17 @@ impl Copier<'_> {
         path: &Path,
     ) -> Result<bool> {
         let Some(mut open) = open(path, self.policy)? else { return Ok(false) };
-        let (size, digest) = self.stream(out, buffers, name, &mut open)?;
+        let aria = AriaFile::of(path);
+        let (size, digest) = self.stream(out, buffers, name, &mut open, aria.as_ref())?;
         self.done(&Entry::new(name, EntryKind::File, size, &digest), name, size)?;
         Ok(true)
     }
 
     /// A member made here.
-    pub(super) fn made(&self, out: &Writer<impl Write>, name: &str, kind: EntryKind, content: &[u8]) -> Result<()> {
-        out.member(name.as_bytes(), content)?;
-        let entry = Entry::new(name.as_bytes(), kind, content.len() as u64, &blake3::hash(content));
-        self.done(&entry, name.as_bytes(), content.len() as u64)
+    pub(super) fn made(&self, out: &Writer<impl Write>, name: &[u8], kind: EntryKind, content: &[u8]) -> Result<()> {
+        out.member(name, content)?;
+        let entry = Entry::new(name, kind, content.len() as u64, &blake3::hash(content));
+        self.done(&entry, name, content.len() as u64)
     }
 
     fn stream(
@@ -183,10 +168,14 @@ impl Copier<'_> {
         buffers: &mut Buffers,
         name: &[u8],
         open: &mut Open<'_>,
+        aria: Option<&AriaFile>,
     ) -> Result<(u64, blake3::Hash)> {
         let (mut digest, mut offset) = (blake3::Hasher::new(), 0u64);
         while let Some(count) = open.batch(&mut buffers.batch, offset)? {
             self.abort.check()?;
+            if let (Some(aria), Some(bytes)) = (aria, buffers.batch.as_mut().get_mut(..count)) {
+                open.verify_aria(bytes, offset, aria, &mut buffers.again)?;
+            }
             let bytes = buffers.batch.as_ref().get(..count).unwrap_or_default();
             digest.update(bytes);
             if offset == 0 && count < BATCH {
@@ -210,153 +199,4 @@ impl Copier<'_> {
         self.report.note(Level::Detail, format_args!("{}: {size} bytes", name.as_bstr()));
         Ok(())
     }
-}
-
-/// Opens a file; `None` if it has gone since it was listed.
-fn open(path: &Path, policy: Policy) -> Result<Option<Open<'_>>> {
-    let small = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() <= SMALL);
-    let source = match Source::open(path, if small { Policy::Keep } else { policy }) {
-        Ok(source) => source,
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(cause) => {
-            let error = Error::io(path.display(), "cannot open", &cause);
-            let denied = cause.kind() == io::ErrorKind::PermissionDenied;
-            return Err(if denied { error.hint("run xb-snap as the server's user, or as root") } else { error });
-        }
-    };
-    let meta = source.file().metadata().map_err(|cause| Error::io(path.display(), "cannot look at", &cause))?;
-    Ok(Some(Open { source, place: path, identity: files::identity(&meta), size: meta.len() }))
-}
-
-impl Open<'_> {
-    /// Reads the next batch; `None` at the end as it was when the file was opened. What is added later is in the log.
-    fn batch(&mut self, batch: &mut Aligned, offset: u64) -> Result<Option<usize>> {
-        let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX).min(BATCH);
-        let want = left.next_multiple_of(ALIGN);
-        let Some(buffer) = batch.as_mut().get_mut(..want).filter(|buffer| !buffer.is_empty()) else { return Ok(None) };
-        let read = self.read(buffer, offset)?.min(left);
-        Ok((read > 0).then_some(read))
-    }
-
-    fn read(&mut self, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        self.source
-            .read_at(buffer, offset)
-            .map_err(|cause| Error::io(self.place.display(), format_args!("cannot read at byte {offset}"), &cause))
-    }
-
-    /// What page 0 says, read again until it is complete.
-    fn space(&mut self, batch: &mut Aligned, read: usize) -> Result<Option<Space>> {
-        let mut patience = Patience::new();
-        loop {
-            let head = batch.as_ref().get(..read.min(HEAD)).unwrap_or_default();
-            match Space::parse(head) {
-                Ok(space) => return Ok(space),
-                Err(fault) if !patience.wait() => return Err(self.bad(0, 0, fault)),
-                Err(_) => {}
-            }
-            let head = batch.as_mut().get_mut(..read.min(HEAD).next_multiple_of(ALIGN)).unwrap_or_default();
-            self.read(head, 0)?;
-        }
-    }
-
-    /// Verifies whole pages, reading torn ones again into their place. Returns how many bytes are good: fewer than
-    /// there are if the file was cut off meanwhile.
-    fn verify(
-        &mut self,
-        pages: &mut [u8],
-        first: u32,
-        offset: u64,
-        part: Part<'_>,
-        tally: &mut Tally,
-        again: &mut Aligned,
-    ) -> Result<usize> {
-        let size = usize::try_from(part.space.page_size).unwrap_or(BATCH);
-        let mut done = 0;
-        loop {
-            let from = first.saturating_add(u32::try_from(done / size).unwrap_or(u32::MAX));
-            let rest = pages.get(done..).unwrap_or_default();
-            let Err((bad, _)) = part.space.check_run(from, rest, part.doublewrite, tally) else {
-                return Ok(pages.len());
-            };
-            let at = usize::try_from(bad.saturating_sub(first)).unwrap_or(usize::MAX).saturating_mul(size);
-            let Some(page) = pages.get_mut(at..at.saturating_add(size)) else { return Ok(done) };
-            if !self.settle(page, bad, offset + at as u64, part, again)? {
-                return Ok(at);
-            }
-            tally.verified += 1;
-            done = at + size;
-        }
-    }
-
-    /// Reads a page until it is complete; false if it is beyond the end by now.
-    fn settle(
-        &mut self,
-        page: &mut [u8],
-        number: u32,
-        offset: u64,
-        part: Part<'_>,
-        again: &mut Aligned,
-    ) -> Result<bool> {
-        // Pages of 1 and 2 KiB share a block with others.
-        let within = usize::try_from(offset % ALIGN as u64).unwrap_or(0);
-        let want = (within + page.len()).next_multiple_of(ALIGN);
-        let mut patience = Patience::new();
-        loop {
-            let Some(block) = again.as_mut().get_mut(..want) else { return Ok(false) };
-            let read = self.read(block, offset - within as u64)?;
-            let Some(found) = block.get(within..within + page.len()).filter(|_| read >= within + page.len()) else {
-                return Ok(false);
-            };
-            match part.space.check(number, found) {
-                Ok(_) => {
-                    page.copy_from_slice(found);
-                    return Ok(true);
-                }
-                Err(fault) if !patience.wait() => return Err(self.bad(number, offset, fault)),
-                Err(_) => {}
-            }
-        }
-    }
-
-    fn bad(&self, number: u32, offset: u64, fault: Fault) -> Error {
-        let what = format!("page {number} (byte {offset}) is bad: {fault}; read again for {} s", PATIENCE.as_secs());
-        Error::damaged(self.place.display(), what).hint(
-            "the page is damaged on disk; CHECK TABLE on the server tells more, an older backup may have it whole",
-        )
-    }
-}
-
-/// Waits between reads of a torn page.
-struct Patience {
-    start: Instant,
-    reads: u32,
-}
-
-impl Patience {
-    fn new() -> Self {
-        Patience { start: Instant::now(), reads: 0 }
-    }
-
-    /// Waits for the next read; false when it has been long enough.
-    fn wait(&mut self) -> bool {
-        self.reads += 1;
-        if self.reads > AT_ONCE {
-            sleep(INTERVAL);
-        }
-        self.start.elapsed() < PATIENCE
-    }
-}
-
-/// The system tablespace's page 0 and doublewrite area, from its first file.
-pub(super) fn system_space(path: &Path, policy: Policy) -> Result<(Space, Option<Doublewrite>)> {
-    let missing = || Error::failed(path.display(), "is not there, or page 0 is not written");
-    let mut open = open(path, policy)?.ok_or_else(missing)?;
-    let mut batch = Aligned::new(BATCH);
-    let read = open.batch(&mut batch, 0)?.ok_or_else(missing)?;
-    let space = open.space(&mut batch, read)?.ok_or_else(missing)?;
-    let size = usize::try_from(space.page_size).unwrap_or(BATCH);
-    let at = size * usize::try_from(crate::innodb::doublewrite::PAGE).unwrap_or(0);
-    let page = batch.as_ref().get(at..at + size).unwrap_or_default();
-    let doublewrite = Doublewrite::parse(page, space.page_size);
-    Ok((space, doublewrite))
 }

@@ -1,7 +1,7 @@
 //! A stream into files, or only looked at.
 //!
-//! One reader takes the stream apart and holds it against the rules ([`crate::stream::Members`], [`proof`]). Threads
-//! ([`workers`]) sum and write; a member belongs to one of them, which keeps its order. What cannot be shared is done
+//! One reader takes the stream apart and holds it against the rules ([`crate::stream::Members`], `proof`). Threads
+//! (`workers`) sum and write; a member belongs to one of them, which keeps its order. What cannot be shared is done
 //! by the reader while all of them stand still: rename, remove, rewrite, and reading the manifest.
 
 mod list;

@@ -179,6 +179,17 @@ pub struct FileRecord<'a> {
     pub op: FileOp<'a>,
 }
 
+/// The first bytes of the records of a complete mini-transaction: type and, unless 0, length. They are in the clear in an
+/// encrypted log, too.
+pub fn first_bytes(mtr: &[u8]) -> impl Iterator<Item = u8> + '_ {
+    let mut rest = mtr;
+    std::iter::from_fn(move || {
+        let first = *rest.first().filter(|first| **first > 1)?;
+        rest = rest.get(record_len(rest).ok()??..)?;
+        Some(first)
+    })
+}
+
 /// The file records of a complete, unencrypted mini-transaction. They stand before all page records.
 pub fn files(mtr: &[u8]) -> impl Iterator<Item = FileRecord<'_>> {
     let mut at = 0;

@@ -1,0 +1,229 @@
+//! A server's file being read: in batches, with its pages verified, torn ones read again.
+
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::copy::Part;
+use super::workers::BATCH;
+use crate::error::{Error, Result};
+use crate::innodb::aria::{self, Aria};
+use crate::innodb::page::Content;
+use crate::innodb::space::{HEAD, Space, Tally};
+use crate::innodb::{Doublewrite, Fault};
+use crate::io::cache::{ALIGN, Aligned, Policy, Source};
+use crate::server::files;
+
+/// A page caught half-written is read again at once this many times, then at intervals, by time and not by count: a
+/// server with buffered writes was seen to need hundreds of reads (spec section 7.4).
+const AT_ONCE: u32 = 3;
+const INTERVAL: Duration = Duration::from_millis(5);
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Smaller files are read through the cache: nobody misses what they displace.
+const SMALL: u64 = 64 << 10;
+
+/// A file that is being read.
+pub(super) struct Open<'a> {
+    source: Source,
+    place: &'a Path,
+    /// Device and inode.
+    pub(super) identity: (u64, u64),
+    size: u64,
+}
+
+/// What kind of blocks a file of an Aria table has.
+pub(super) struct AriaFile {
+    table: Aria,
+    /// True for the `.MAD`, false for the `.MAI`.
+    data: bool,
+}
+
+impl AriaFile {
+    /// From the name; `None` for any other file, and if the index cannot be read for what it is.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        let data = match path.extension()?.as_bytes() {
+            b"MAD" => true,
+            b"MAI" => false,
+            _ => return None,
+        };
+        let index = std::fs::File::open(path.with_extension("MAI")).ok()?;
+        let mut head = Vec::new();
+        index.take(aria::HEAD as u64).read_to_end(&mut head).ok()?;
+        Some(AriaFile { table: Aria::parse(&head)?, data })
+    }
+}
+
+/// Opens a file; `None` if it has gone since it was listed.
+pub(super) fn open(path: &Path, policy: Policy) -> Result<Option<Open<'_>>> {
+    let small = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() <= SMALL);
+    let source = match Source::open(path, if small { Policy::Keep } else { policy }) {
+        Ok(source) => source,
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(cause) => {
+            let error = Error::io(path.display(), "cannot open", &cause);
+            let denied = cause.kind() == io::ErrorKind::PermissionDenied;
+            return Err(if denied { error.hint("run xb-snap as the server's user, or as root") } else { error });
+        }
+    };
+    let meta = source.file().metadata().map_err(|cause| Error::io(path.display(), "cannot look at", &cause))?;
+    Ok(Some(Open { source, place: path, identity: files::identity(&meta), size: meta.len() }))
+}
+
+impl Open<'_> {
+    /// Reads the next batch; `None` at the end as it was when the file was opened. What is added later is in the log.
+    pub(super) fn batch(&mut self, batch: &mut Aligned, offset: u64) -> Result<Option<usize>> {
+        let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX).min(BATCH);
+        let want = left.next_multiple_of(ALIGN);
+        let Some(buffer) = batch.as_mut().get_mut(..want).filter(|buffer| !buffer.is_empty()) else { return Ok(None) };
+        let read = self.read(buffer, offset)?.min(left);
+        Ok((read > 0).then_some(read))
+    }
+
+    fn read(&mut self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        self.source
+            .read_at(buffer, offset)
+            .map_err(|cause| Error::io(self.place.display(), format_args!("cannot read at byte {offset}"), &cause))
+    }
+
+    /// What page 0 says, read again until it is complete.
+    pub(super) fn space(&mut self, batch: &mut Aligned, read: usize) -> Result<Option<Space>> {
+        let mut patience = Patience::new();
+        loop {
+            let head = batch.as_ref().get(..read.min(HEAD)).unwrap_or_default();
+            match Space::parse(head) {
+                Ok(space) => return Ok(space),
+                Err(fault) if !patience.wait() => return Err(self.bad(0, 0, fault)),
+                Err(_) => {}
+            }
+            let head = batch.as_mut().get_mut(..read.min(HEAD).next_multiple_of(ALIGN)).unwrap_or_default();
+            self.read(head, 0)?;
+        }
+    }
+
+    /// Verifies whole pages, reading torn ones again into their place. Returns how many bytes are good: fewer than
+    /// there are if the file was cut off meanwhile.
+    pub(super) fn verify(
+        &mut self,
+        pages: &mut [u8],
+        first: u32,
+        offset: u64,
+        part: Part<'_>,
+        tally: &mut Tally,
+        again: &mut Aligned,
+    ) -> Result<usize> {
+        let size = usize::try_from(part.space.page_size).unwrap_or(BATCH);
+        let mut done = 0;
+        loop {
+            let from = first.saturating_add(u32::try_from(done / size).unwrap_or(u32::MAX));
+            let rest = pages.get(done..).unwrap_or_default();
+            let Err((bad, _)) = part.space.check_run(from, rest, part.doublewrite, tally) else {
+                return Ok(pages.len());
+            };
+            let at = usize::try_from(bad.saturating_sub(first)).unwrap_or(usize::MAX).saturating_mul(size);
+            let Some(page) = pages.get_mut(at..at.saturating_add(size)) else { return Ok(done) };
+            let check = |page: &[u8]| part.space.check(bad, page);
+            if !self.settle(page, u64::from(bad), offset + at as u64, &check, again)? {
+                return Ok(at);
+            }
+            tally.verified += 1;
+            done = at + size;
+        }
+    }
+
+    /// Reads a page until `check` finds it complete; false if it is beyond the end by now.
+    fn settle(
+        &mut self,
+        page: &mut [u8],
+        number: u64,
+        offset: u64,
+        check: &dyn Fn(&[u8]) -> Result<Content, Fault>,
+        again: &mut Aligned,
+    ) -> Result<bool> {
+        // Pages of 1 and 2 KiB share a block with others.
+        let within = usize::try_from(offset % ALIGN as u64).unwrap_or(0);
+        let want = (within + page.len()).next_multiple_of(ALIGN);
+        let mut patience = Patience::new();
+        loop {
+            let Some(block) = again.as_mut().get_mut(..want) else { return Ok(false) };
+            let read = self.read(block, offset - within as u64)?;
+            let Some(found) = block.get(within..within + page.len()).filter(|_| read >= within + page.len()) else {
+                return Ok(false);
+            };
+            match check(found) {
+                Ok(_) => {
+                    page.copy_from_slice(found);
+                    return Ok(true);
+                }
+                Err(fault) if !patience.wait() => return Err(self.bad(number, offset, fault)),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Verifies the whole blocks of an Aria file, reading torn ones again into their place.
+    pub(super) fn verify_aria(
+        &mut self,
+        bytes: &mut [u8],
+        offset: u64,
+        aria: &AriaFile,
+        again: &mut Aligned,
+    ) -> Result<()> {
+        let size = usize::try_from(aria.table.block_size).unwrap_or(BATCH);
+        for (index, block) in bytes.chunks_exact_mut(size).enumerate() {
+            let at = offset + (index * size) as u64;
+            let number = at / u64::from(aria.table.block_size);
+            let check = |block: &[u8]| match aria.data {
+                true => aria.table.check_data(number, block),
+                false => aria.table.check_index(number, block),
+            };
+            if check(block).is_err() {
+                self.settle(block, number, at, &check, again)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn bad(&self, number: u64, offset: u64, fault: Fault) -> Error {
+        let what = format!("page {number} (byte {offset}) is bad: {fault}; read again for {} s", PATIENCE.as_secs());
+        Error::damaged(self.place.display(), what).hint(
+            "the page is damaged on disk; CHECK TABLE on the server tells more, an older backup may have it whole",
+        )
+    }
+}
+
+/// Waits between reads of a torn page.
+struct Patience {
+    start: Instant,
+    reads: u32,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Patience { start: Instant::now(), reads: 0 }
+    }
+
+    /// Waits for the next read; false when it has been long enough.
+    fn wait(&mut self) -> bool {
+        self.reads += 1;
+        if self.reads > AT_ONCE {
+            sleep(INTERVAL);
+        }
+        self.start.elapsed() < PATIENCE
+    }
+}
+
+/// The system tablespace's page 0 and doublewrite area, from its first file.
+pub(super) fn system_space(path: &Path, policy: Policy) -> Result<(Space, Option<Doublewrite>)> {
+    let missing = || Error::failed(path.display(), "is not there, or page 0 is not written");
+    let mut open = open(path, policy)?.ok_or_else(missing)?;
+    let mut batch = Aligned::new(BATCH);
+    let read = open.batch(&mut batch, 0)?.ok_or_else(missing)?;
+    let space = open.space(&mut batch, read)?.ok_or_else(missing)?;
+    let size = usize::try_from(space.page_size).unwrap_or(BATCH);
+    let at = size * usize::try_from(crate::innodb::doublewrite::PAGE).unwrap_or(0);
+    let page = batch.as_ref().get(at..at + size).unwrap_or_default();
+    let doublewrite = Doublewrite::parse(page, space.page_size);
+    Ok((space, doublewrite))
+}
