@@ -13,4 +13,5 @@ mod docs;
 mod house;
 mod pages;
 mod redo_format;
+mod snap;
 mod support;

@@ -198,7 +198,16 @@ impl Server {
 
     /// Runs statements, separated by `;`. Panics on an error.
     pub fn sql(&self, statements: &str) {
-        if let Err(error) = self.connect().query_drop(statements) {
+        let run = || -> mysql::Result<()> {
+            let mut conn = self.connect();
+            // An error of a later statement comes with its own result.
+            let mut results = conn.query_iter(statements)?;
+            while let Some(rows) = results.iter() {
+                rows.into_iter().try_for_each(|row| row.map(drop))?;
+            }
+            Ok(())
+        };
+        if let Err(error) = run() {
             panic!("{error}\nin: {statements}");
         }
     }
