@@ -111,7 +111,8 @@ fn filled() -> Server {
 
 fn stock_prepare(server: &Server, dir: &Path) {
     let mut prepare = server.program("mariadb-backup");
-    prepare.arg("--no-defaults").arg("--prepare").arg(format!("--target-dir={}", dir.display()));
+    // Its option file is the backup's own backup-my.cnf.
+    prepare.arg("--prepare").arg(format!("--target-dir={}", dir.display()));
     Pipeline::new().stage(prepare).run().assert_ok();
 }
 

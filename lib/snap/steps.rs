@@ -7,7 +7,7 @@ use std::path::Path;
 
 use jiff::Zoned;
 
-use super::Job;
+use super::{Job, LockDdl};
 use super::copy::{Copier, Outcome, Pages, Part};
 use super::known::{Known, with_suffix};
 use super::open::system_space;
@@ -139,8 +139,8 @@ impl Steps<'_> {
                 path: &path,
                 elsewhere: table.is_elsewhere(),
                 part: None,
-                // A stopped server writes no more; a running one is asked again at the end.
-                unwritten: self.job.offline,
+                // There is a second look at the end only where DDL goes on.
+                unwritten: self.job.offline || self.job.lock_ddl == LockDdl::Early,
             };
             table.set(self.copier.tablespace(self.out, buffers, file)?);
             Ok(())
