@@ -19,6 +19,7 @@ mod pages;
 mod pass;
 mod redo;
 mod redo_format;
+mod snap;
 mod stream_faults;
 mod support;
 mod tool;

@@ -1,27 +1,28 @@
 //! The copy of a running server, step by step.
 
 use std::fs::File;
+use std::io::Write;
 use std::sync::Mutex;
 use std::time::Instant;
 
 use bstr::ByteSlice;
 use jiff::Zoned;
 
-use super::copy::{Copier, Pages};
+use super::copy::Copier;
 use super::finish::{self, Finish, Snapshot};
-use super::known::{Known, with_suffix};
+use super::known::Known;
 use super::manifest::Manifest;
 use super::marks::Marks;
 use super::start::Start;
 use super::steps::{Steps, aria_control, begin, optional, readable};
-use super::workers::{Abort, each};
+use super::workers::Abort;
 use super::{Job, LockDdl, meta};
 use crate::error::{Error, Result};
 use crate::innodb::space::Tally;
 use crate::io::spool::Spool;
 use crate::report::{Level, Report};
 use crate::server::ddl_log::Named;
-use crate::server::files::{self, Layout};
+use crate::server::files::Layout;
 use crate::server::flavour::Flavour;
 use crate::server::locks::{Stage, Stages};
 use crate::server::{Login, Session, Variables, positions, privileges};
@@ -129,7 +130,7 @@ impl Hot<'_> {
             super::replica::quiesce(stages.session(), self.report)?;
         }
         if self.job.no_lock {
-            self.unchanged(&known, "without locks")?;
+            self.unchanged(&known, self.steps.out, "without locks")?;
             self.steps.others(self.steps.out, false)?;
             self.steps.late_files(self.steps.out)?;
         } else {
@@ -151,7 +152,7 @@ impl Hot<'_> {
             stages.enter(Stage::BlockDdl)?;
             self.report.stage("copying under lock");
             match self.job.lock_ddl {
-                LockDdl::Off => self.unchanged(known, "with --lock-ddl=off")?,
+                LockDdl::Off => self.unchanged(known, held, "with --lock-ddl=off")?,
                 _ => self.resync(known, held, logged)?,
             }
             self.steps.others(held, false)?;
@@ -191,22 +192,15 @@ impl Hot<'_> {
             self.report.note(Level::Detail, format_args!("{}: dropped meanwhile", name.as_bstr()));
             self.steps.copier.made(held, name, EntryKind::File, b"")?;
         }
-        each(self.job.threads, self.steps.abort, changes.again.iter().map(Ok), |buffers, found| {
-            let name = with_suffix(&found.name, b".new");
-            let below = || files::path_of(&self.steps.layout.datadir, &found.name);
-            let path = found.elsewhere.clone().unwrap_or_else(below);
-            let elsewhere = found.elsewhere.is_some();
-            let file = Pages { name: &name, path: &path, elsewhere, part: None, unwritten: true };
-            self.steps.copier.tablespace(held, buffers, file).map(drop)
-        })
+        self.steps.again(held, changes.again.iter().chain(&changes.unwritten))
     }
 
-    /// Checks that no table was created, dropped or exchanged.
-    fn unchanged(&self, known: &Known, how: &str) -> Result<()> {
+    /// Checks that no table was created, dropped or exchanged, and copies those that had no page 0 before.
+    fn unchanged<W: Write + Send>(&self, known: &Known, out: &Writer<W>, how: &str) -> Result<()> {
         let named = if self.job.no_lock { Named::default() } else { Named::parse(&self.ddl_log()?) };
         let changes = known.changes(&self.steps.layout.datadir, &self.job.filter, &named, &named)?;
         let changed = changes.again.iter().map(|found| &found.name).chain(&changes.gone).next();
-        let Some(name) = changed else { return Ok(()) };
+        let Some(name) = changed else { return self.steps.again(out, changes.unwritten.iter()) };
         Err(Error::invalid(name.as_bstr(), format_args!("changed by DDL during a backup {how}"))
             .hint("run it again, with --lock-ddl=end (the default) or --lock-ddl=early"))
     }

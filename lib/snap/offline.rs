@@ -19,7 +19,7 @@ use super::workers::Abort;
 use super::{Job, meta};
 use crate::error::{Error, Result};
 use crate::innodb::space::Tally;
-use crate::report::Report;
+use crate::report::{Level, Report};
 use crate::server::Variables;
 use crate::server::files::{Layout, undo_files};
 use crate::server::flavour::Flavour;
@@ -47,6 +47,9 @@ const OTHERS: [&str; 6] = [
     "lower_case_table_names",
 ];
 
+/// Bytes of log after a clean shutdown: FILE_CHECKPOINT, with the nonce of an encrypted log.
+const CLEAN: u64 = 16 + 8;
+
 /// Copies a stopped server.
 pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let (start, began) = (Zoned::now(), Instant::now());
@@ -59,6 +62,16 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let control = aria_control(&layout)?;
     let log = Start::read(&layout.redo)?;
     let end_lsn = log.end()?;
+    if end_lsn > log.checkpoint.end_lsn + CLEAN {
+        report.note(
+            Level::Warning,
+            format_args!(
+                "{}: the server was not shut down cleanly; transactions that its binary log would decide stay prepared \
+                 in the copy",
+                layout.datadir.display()
+            ),
+        );
+    }
     describe(&mut variables, &layout, &log, job)?;
     let flavour = Flavour::of(variables.text("version"))?;
     let known = Known::list(&layout.datadir, &job.filter)?;

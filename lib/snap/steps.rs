@@ -7,15 +7,15 @@ use std::path::Path;
 
 use jiff::Zoned;
 
-use super::Job;
 use super::copy::{Copier, Outcome, Pages, Part};
-use super::known::Known;
+use super::known::{Known, with_suffix};
 use super::open::system_space;
 use super::start::Start;
 use super::workers::{Abort, Buffers, each};
+use super::{Job, LockDdl};
 use crate::error::{Error, Result};
 use crate::server::Variables;
-use crate::server::files::{self, Layout, SYSTEM_DATABASE};
+use crate::server::files::{self, Layout, SYSTEM_DATABASE, Tablespace};
 use crate::stream::Writer;
 use crate::stream::profile::{Begin, EntryKind, FORMAT, Redo, StreamKind};
 
@@ -132,10 +132,32 @@ impl Steps<'_> {
     pub(super) fn tables(&self, known: &Known) -> Result<()> {
         each(self.job.threads, self.abort, known.tables().iter().map(Ok), |buffers, table| {
             let path = table.path(&self.layout.datadir);
-            let file =
-                Pages { name: &table.name, path: &path, elsewhere: table.is_elsewhere(), part: None, unwritten: false };
+            let file = Pages {
+                name: &table.name,
+                path: &path,
+                elsewhere: table.is_elsewhere(),
+                part: None,
+                // There is a second look at the end only where DDL goes on.
+                unwritten: self.job.offline || self.job.lock_ddl == LockDdl::Early,
+            };
             table.set(self.copier.tablespace(self.out, buffers, file)?);
             Ok(())
+        })
+    }
+
+    /// Tablespaces under the name `.new`, for their own may be in the stream.
+    pub(super) fn again<'t, W: Write + Send>(
+        &self,
+        out: &Writer<W>,
+        tables: impl Iterator<Item = &'t Tablespace> + Send,
+    ) -> Result<()> {
+        each(self.job.threads, self.abort, tables.map(Ok), |buffers, found| {
+            let name = with_suffix(&found.name, b".new");
+            let below = || files::path_of(&self.layout.datadir, &found.name);
+            let path = found.elsewhere.clone().unwrap_or_else(below);
+            let elsewhere = found.elsewhere.is_some();
+            let file = Pages { name: &name, path: &path, elsewhere, part: None, unwritten: true };
+            self.copier.tablespace(out, buffers, file).map(drop)
         })
     }
 
