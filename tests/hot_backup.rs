@@ -102,11 +102,13 @@ fn several_system_files_and_undo_apart() {
     prove(builder, 7, |load| load.bank(2).rows(2).ddl(1), &[], Relay::default());
 }
 
+/// Without DDL: after the stock prepare a server may log errors about the full-text tables of an ALTER that the backup
+/// caught half-way, before it drops them. `xb-redo --apply` leaves none.
 #[test]
 fn the_stock_prepare_takes_our_backup() {
     for flavour in Flavour::all() {
         let server = Server::new().flavour(flavour).start();
-        let load = Load::on(&server).bank(2).rows(1).engines(1).ddl(1).start();
+        let load = Load::on(&server).bank(2).rows(1).engines(1).formats(1).start();
         load.wait_for(200);
         let restored = scratch();
         pipeline(&server, &[], Relay::default(), restored.path()).run().assert_ok();
