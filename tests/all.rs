@@ -12,12 +12,14 @@
 
 mod apply;
 mod docs;
+mod hot_backup;
 mod house;
 mod pack;
 mod pages;
 mod pass;
 mod redo;
 mod redo_format;
+mod snap;
 mod stream_faults;
 mod support;
 mod tool;

@@ -115,7 +115,7 @@ before=$(transactions)
 
 step "xb-snap | xb-redo | xb-unpack"
 begin=$(now)
-# Where the clock of each tool runs together on one line, the progress of the last one is enough.
+# Three meters on one terminal would write over each other; that of the last tool is enough.
 meter=auto
 [ -t 2 ] || meter=never
 xb-snap --defaults-file="$HERE/source.cnf" --progress=never 2> >(tee "$HERE/snap.log" >&2) |
@@ -123,7 +123,7 @@ xb-snap --defaults-file="$HERE/source.cnf" --progress=never 2> >(tee "$HERE/snap
     xb-unpack -C "$HERE/restored" --progress=$meter
 end=$(now)
 written=$(($(transactions) - before))
-size=$(du -sm "$HERE/restored" | cut -f1)
+size=$(du -sm --apparent-size "$HERE/restored" | cut -f1)
 
 step "xb-redo --apply"
 xb-redo --apply "$HERE/restored"
@@ -163,4 +163,4 @@ step "Done"
 echo "copied $size MB in $(seconds "$begin" "$end") s ($(awk -v mb="$size" -v from="$begin" -v to="$end" \
     'BEGIN { printf "%d", mb * 1e9 / (to - from) }') MB/s) while $written transactions were committed"
 echo "applied in $(seconds "$end" "$applied") s"
-grep -i lock "$HERE/snap.log" || true
+sed -n 's/.*; blocked: \([^;]*\);.*/blocked meanwhile: \1/p' "$HERE/snap.log"

@@ -2,14 +2,17 @@
 
 use std::fs;
 use std::io::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tempfile::TempDir;
 use xb::innodb::space::{HEAD, Tally};
 use xb::innodb::{Aria, Content, Doublewrite, Space, aria, checksum, doublewrite, page};
+use xb::stream::chunk;
 
-use crate::support::{Flavour, Random, root, scratch};
+use crate::support::{Flavour, Pipeline, Random, Server, root, scratch};
+use crate::tool::{bad, feed, good, pack, said, tool};
 
 /// A data directory that a server has made and cleanly left.
 struct Made {
@@ -159,6 +162,7 @@ fn prove(checksum: &str, page_size: u32) {
     let spaces = tablespaces(&made);
     assert!(spaces.len() > 10);
     let mut random = Random::new(u64::from(page_size));
+    let mut all = Tally::default();
     for (name, space, first, bytes) in &spaces {
         let size = space.page_size as usize;
         assert_eq!(bytes.len() % size, 0, "{name}");
@@ -174,6 +178,7 @@ fn prove(checksum: &str, page_size: u32) {
             .check_run(*first, bytes, area.as_ref(), &mut tally)
             .unwrap_or_else(|(n, fault)| panic!("{name} {n}: {fault}"));
         assert_eq!(tally.pages(), (bytes.len() / size) as u64);
+        all += tally;
         assert!(tally.verified > 0, "{name}: {tally:?}");
         let unsummed = checksum == "crc32" && kind.starts_with("squeezed");
         assert_eq!(tally.unverified > 0, unsummed, "{name}: {tally:?}");
@@ -203,6 +208,15 @@ fn prove(checksum: &str, page_size: u32) {
             assert!(silent || space.check(number, &page).is_err(), "{name} page {number}: flipped byte {at} unnoticed");
         }
     }
+
+    // The same pages as members of a stream, in whatever pieces and order they come.
+    let stream = good(pack(&made.data(), &["--exclude=aria_log*"]));
+    let run = feed(tool("xb-unpack").args(["--verify", "--pages"]), &stream);
+    let unsummed = if all.unverified > 0 { format!(", {} without a checksum", all.unverified) } else { String::new() };
+    let (verified, zero, files) = (all.verified, all.zero, spaces.len());
+    let words = format!("pages: {verified} verified, {zero} empty{unsummed}, in {files} tablespace files");
+    assert!(said(&run).contains(&words), "{words} is not in: {}", said(&run));
+    good(run);
 }
 
 macro_rules! promises {
@@ -334,5 +348,82 @@ fn a_server_takes_pages_with_the_sums_of_old_servers() {
         fs::write(&path, &bytes).unwrap();
         assert!(space.check(3, &bytes[3 * size..4 * size]).is_err());
         made.run(&OPTIONS, &read).expect_err("the server does not look at sums");
+    }
+}
+
+/// `db/t.ibd`'s chunks with payload: where the payload and its CRC stand, and where in the file it belongs.
+struct Piece {
+    payload: Range<usize>,
+    crc: usize,
+    offset: u64,
+}
+
+fn pieces(stream: &[u8], path: &str) -> Vec<Piece> {
+    let (mut at, mut found) = (0, Vec::new());
+    while at < stream.len() {
+        let head = chunk::prefix(stream[at..].first_chunk().unwrap()).unwrap();
+        let name = at + chunk::PREFIX..at + chunk::PREFIX + head.path_len;
+        at = name.end;
+        if head.kind == chunk::Type::Payload {
+            let extent = chunk::payload(stream[at..].first_chunk().unwrap()).unwrap();
+            let payload = at + chunk::PAYLOAD_HEAD..at + chunk::PAYLOAD_HEAD + extent.len as usize;
+            at = payload.end;
+            if stream[name] == *path.as_bytes() && extent.len > 0 {
+                found.push(Piece { crc: payload.start - 4, offset: extent.offset, payload });
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_page_damaged_before_it_came_into_the_stream_is_found() {
+    let server = Server::new().encrypted().layout("innodb-undo-tablespaces", "2");
+    let mut server = server.layout("innodb-data-file-path", "ibdata1:12M;ibdata2:1M:autoextend").start();
+    server.sql(&every_kind(16 << 10));
+    // Everything is in the files, so that mariadb-backup calls no table new.
+    server.restart();
+    let mut backup = server.program("mariadb-backup");
+    let target = scratch();
+    backup.args(server.options()).arg("--backup").arg("--stream=xbstream").arg("--parallel=2");
+    backup.arg(format!("--target-dir={}", target.path().display()));
+    let run = Pipeline::new().stage(backup).run();
+    run.assert_ok();
+    let stream = run.stdout;
+
+    let whole = feed(tool("xb-unpack").args(["--verify", "--pages"]), &stream);
+    assert!(!said(&whole).contains("not checked"), "{}", said(&whole));
+    good(whole);
+    let mut random = Random::new(3);
+    for (path, page_size) in
+        [("k/plain.ibd", 16u64 << 10), ("k/zip4.ibd", 4 << 10), ("undo001", 16 << 10), ("ibdata1", 16 << 10)]
+    {
+        let pieces = pieces(&stream, path);
+        assert!(!pieces.is_empty(), "{path} is not in the stream");
+        // A bit in the body of a page that is not empty, and not in the doublewrite area.
+        let (piece, at, number) = loop {
+            let piece = random.pick(&pieces);
+            let at = random.below(piece.payload.len() as u64);
+            let (number, inside) = ((piece.offset + at) / page_size, (piece.offset + at) % page_size);
+            let page = piece.payload.start + (at - at.min(inside)) as usize;
+            let zero = stream[page..(page + page_size as usize).min(piece.payload.end)].iter().all(|byte| *byte == 0);
+            if inside > 40
+                && inside < page_size - 8
+                && at >= inside
+                && !zero
+                && !(path == "ibdata1" && (64..192).contains(&number))
+            {
+                break (piece, at as usize, number);
+            }
+        };
+        let mut damaged = stream.clone();
+        damaged[piece.payload.start + at] ^= 0x20;
+        let sum = crc32fast::hash(&damaged[piece.payload.clone()]);
+        damaged[piece.crc..piece.crc + 4].copy_from_slice(&sum.to_le_bytes());
+        // The stream itself is in order.
+        good(feed(tool("xb-unpack").arg("--verify"), &damaged));
+        let run = feed(tool("xb-unpack").args(["--verify", "--pages"]), &damaged);
+        bad(&run, 3, &format!("{path}: page {number}: checksum 0x"));
+        assert!(said(&run).contains(" is stored, 0x") && said(&run).contains(" is computed"), "{}", said(&run));
     }
 }

@@ -282,7 +282,7 @@ fn a_reader_that_goes_away_is_a_broken_pipe() {
     let log = Log::new(1000);
     let stream = Stream::of(&log).begin().member("ibdata1", &vec![7; 8 << 20]).manifest().bytes();
     let run = Pipeline::new()
-        .stage(&mut xb("xb-redo"))
+        .stage(xb("xb-redo"))
         .stage(crate::support::program("head").args(["-c", "100000"]))
         .stdin_bytes(stream)
         .run();

@@ -17,8 +17,6 @@ const TOOL: Tool = Tool {
 
 #[derive(Args)]
 struct Snap {
-    #[command(flatten)]
-    connection: Connection,
     /// The server's data directory as it is seen from here
     #[arg(long, value_name = "DIR")]
     datadir: Option<PathBuf>,
@@ -46,14 +44,19 @@ struct Snap {
     /// Add xtrabackup_galera_info: the state of this Galera node
     #[arg(long)]
     galera_info: bool,
-    #[command(flatten)]
-    wanted: Wanted,
     /// Write xtrabackup_checkpoints and xtrabackup_info to DIR, too
     #[arg(long, value_name = "DIR")]
     extra_lsndir: Option<PathBuf>,
     /// Keep what was copied under a lock and cannot be sent yet in an unlinked file in DIR [default: $TMPDIR or /tmp]
     #[arg(long, value_name = "DIR")]
     spool_dir: Option<PathBuf>,
+    /// Copy a stopped server: no connection; option files and --datadir say where it is
+    #[arg(long, conflicts_with_all = ["no_lock", "safe_replica", "replica_info", "galera_info"])]
+    offline: bool,
+    #[command(flatten)]
+    wanted: Wanted,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 fn main() -> ExitCode {
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
             policy: args.cache,
             lock_ddl: args.lock_ddl,
             lock_timeout: Duration::from_secs(args.lock_timeout),
+            offline: args.offline,
             no_lock: args.no_lock,
             safe_replica: args.safe_replica,
             replica_info: args.replica_info,

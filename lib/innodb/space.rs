@@ -67,6 +67,15 @@ impl Tally {
     }
 }
 
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, more: Tally) {
+        self.zero += more.zero;
+        self.verified += more.verified;
+        self.unverified += more.unverified;
+        self.skipped += more.skipped;
+    }
+}
+
 impl Space {
     /// Decides from the start of a file ([`HEAD`] bytes, or all of a shorter one) and verifies page 0.
     ///
@@ -87,6 +96,25 @@ impl Space {
         let size = usize::try_from(page_size).unwrap_or(usize::MAX);
         space.check(0, head.get(..size).ok_or(Fault::Size { want: page_size, found: head.len() })?)?;
         Ok(Some(space))
+    }
+
+    /// The format of a system tablespace from any piece of it but the first: that in which a page is good. Also the
+    /// page's number, and where in `piece` it is. The later files have no page 0 that could say it.
+    pub fn of_system_page(piece: &[u8]) -> Option<(Space, u32, u64)> {
+        // The usual page size first; page sizes of the format before full_crc32 are at bit 6.
+        let sizes = [5, 3, 4, 6, 7];
+        let formats = sizes.into_iter().flat_map(|size| [0x10 | size, if size == 5 { 0 } else { size << 6 }]);
+        formats.into_iter().find_map(|flags| {
+            let (page_size, format) = decode(flags)?;
+            let space = Space { id: 0, flags, page_size, pages: 0, format };
+            let size = usize::try_from(page_size).ok()?;
+            let mut pages = (0u64..).step_by(size).zip(piece.chunks_exact(size));
+            let (at, page) = pages.find(|(_, page)| {
+                let number = u32_at(page, NUMBER);
+                space.check(number, page) == Ok(Content::Verified)
+            })?;
+            Some((space, u32_at(page, NUMBER), at))
+        })
     }
 
     /// Whether `page` is complete and is page `number` of the tablespace; the second and later files of the system

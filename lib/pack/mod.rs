@@ -1,6 +1,6 @@
 //! Files into a stream.
 //!
-//! The names are gathered first ([`plan`]); then threads take one file each, read, sum and send it ([`source`]).
+//! The names are gathered first (`plan`); then threads take one file each, read, sum and send it (`source`).
 //! Unless told otherwise the stream begins with `xb_begin` and ends with `xb_manifest`, so that its reader can prove
 //! it complete. A directory that xb-unpack made brings its own two and becomes the stream that it came from.
 

@@ -9,25 +9,25 @@ use crate::error::{Error, Result};
 use crate::innodb::redo::mariadb::{CHECKPOINT, CHECKPOINTS, Checkpoint, Fault, Header, Ring, START};
 
 /// How long a block may look as if it were just being written.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Header and checkpoint blocks.
 const HEAD: usize = CHECKPOINTS[1] + CHECKPOINT;
 
 /// An open log file and how LSNs lie in it.
 #[derive(Debug)]
-pub(super) struct Live {
+pub(crate) struct Live {
     file: File,
     path: PathBuf,
     /// Device, inode, size: another one of these is another log.
     identity: (u64, u64, u64),
-    pub(super) header: Header,
-    pub(super) ring: Ring,
+    pub(crate) header: Header,
+    pub(crate) ring: Ring,
 }
 
 impl Live {
     /// Opens the log; a format that cannot be read is refused by name.
-    pub(super) fn open(path: &Path) -> Result<Live> {
+    pub(crate) fn open(path: &Path) -> Result<Live> {
         let start = Instant::now();
         loop {
             match Self::try_open(path)? {
@@ -61,7 +61,7 @@ impl Live {
     }
 
     /// The newest checkpoint; `None` while its block or the header is being written.
-    pub(super) fn checkpoint(&self) -> Result<Option<Checkpoint>> {
+    pub(crate) fn checkpoint(&self) -> Result<Option<Checkpoint>> {
         let mut head = [0; HEAD];
         self.read_at(&mut head, 0)?;
         match Header::parse(&head) {
@@ -75,7 +75,7 @@ impl Live {
     }
 
     /// The log that has taken this one's place under its name (`SET GLOBAL innodb_log_file_size`), once it is complete.
-    pub(super) fn successor(&self) -> Result<Option<Live>> {
+    pub(crate) fn successor(&self) -> Result<Option<Live>> {
         let named = std::fs::metadata(&self.path)
             .map_err(|cause| Error::io(self.path.display(), "the redo log is gone", &cause))?;
         if identity(&named) == self.identity {
@@ -92,7 +92,7 @@ impl Live {
     }
 
     /// Fills `bytes` with the log from `lsn` on, over the end of the ring where need be.
-    pub(super) fn read(&self, lsn: u64, bytes: &mut [u8]) -> Result<()> {
+    pub(crate) fn read(&self, lsn: u64, bytes: &mut [u8]) -> Result<()> {
         let (mut lsn, mut rest) = (lsn, bytes);
         while !rest.is_empty() {
             let offset = self.ring.offset(lsn);
@@ -106,7 +106,7 @@ impl Live {
         Ok(())
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 

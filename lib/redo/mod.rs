@@ -12,7 +12,7 @@ pub mod filter;
 mod follower;
 mod held;
 mod layout;
-mod live;
+pub(crate) mod live;
 mod log;
 mod outlet;
 mod recover;

@@ -299,6 +299,29 @@ fn a_torn_tail_is_read_again_and_is_no_overrun() {
     assert_eq!(reader.got, server.since(50_000));
 }
 
+/// E is waited for, for what the server has written it may not have written out yet; but not for ever.
+#[test]
+fn the_log_must_reach_the_end_of_the_backup() {
+    let mut server = Server::new(30_011);
+    let mut reader = server.follow();
+    server.write(20);
+    let end = server.lsn + 1000;
+    let goal = Goal { mark: server.lsn, end: Some(end), over: false };
+    server.put(server.lsn, &[0; 1000]);
+    reader.reach(goal).unwrap();
+    assert_eq!(reader.got, server.since(50_000));
+    let error = loop {
+        if let Err(error) = reader.reach(goal) {
+            break error;
+        }
+    };
+    assert_eq!(error.kind(), Kind::Invalid);
+    assert!(
+        error.to_string().ends_with(&format!("the log ends at lsn {}, the backup at {end}", server.lsn)),
+        "{error}"
+    );
+}
+
 /// Recovery looks for FILE_CHECKPOINT at the checkpoint's end LSN; a log without it is no backup.
 #[test]
 fn the_record_of_the_checkpoint_must_be_where_recovery_looks_for_it() {

@@ -58,6 +58,11 @@ impl Variables {
         self.values.insert("datadir".into(), dir.display().to_string());
     }
 
+    /// Says what the server does not.
+    pub fn set(&mut self, name: &str, value: String) {
+        self.values.insert(name.to_owned(), value);
+    }
+
     /// All whose name begins with `prefix`, sorted.
     pub fn beginning(&self, prefix: &str) -> Vec<(&str, &str)> {
         let all = self.values.iter().filter(|(name, _)| name.starts_with(prefix));

@@ -156,10 +156,10 @@ impl Copier<'_> {
     }
 
     /// A member made here.
-    pub(super) fn made(&self, out: &Writer<impl Write>, name: &str, kind: EntryKind, content: &[u8]) -> Result<()> {
-        out.member(name.as_bytes(), content)?;
-        let entry = Entry::new(name.as_bytes(), kind, content.len() as u64, &blake3::hash(content));
-        self.done(&entry, name.as_bytes(), content.len() as u64)
+    pub(super) fn made(&self, out: &Writer<impl Write>, name: &[u8], kind: EntryKind, content: &[u8]) -> Result<()> {
+        out.member(name, content)?;
+        let entry = Entry::new(name, kind, content.len() as u64, &blake3::hash(content));
+        self.done(&entry, name, content.len() as u64)
     }
 
     fn stream(

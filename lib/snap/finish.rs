@@ -9,12 +9,9 @@ use jiff::Zoned;
 
 use super::Job;
 use super::copy::Copier;
-use super::hot::DURABLE;
-use super::marks::Marks;
 use super::meta::{self, Facts};
 use crate::error::{Error, Result};
 use crate::innodb::redo::mariadb::Checkpoint;
-use crate::innodb::space::Tally;
 use crate::io::spool::Spool;
 use crate::report::{Level, Report};
 use crate::server::locks::Times;
@@ -22,8 +19,11 @@ use crate::server::{Session, Variables};
 use crate::stream::Writer;
 use crate::stream::profile::{Begin, Binlog, EntryKind, FORMAT, Trailer};
 
+/// How long the server may take to make its log durable up to E.
+const DURABLE: Duration = Duration::from_secs(60);
+
 /// Where the server's positions were while commits were blocked.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Snapshot {
     /// E.
     pub(super) end_lsn: u64,
@@ -33,43 +33,27 @@ pub(super) struct Snapshot {
     pub(super) times: Times,
 }
 
-/// The last steps.
+/// The last steps, of running and stopped servers.
 pub(super) struct Finish<'a> {
     pub(super) job: &'a Job,
     pub(super) report: &'a dyn Report,
     pub(super) variables: &'a Variables,
+    /// Options that recovery needs.
+    pub(super) options: BTreeMap<String, String>,
     pub(super) begin: &'a Begin,
     pub(super) start: Zoned,
+    pub(super) began: Instant,
     pub(super) copier: &'a Copier<'a>,
-}
-
-/// What the last lines need.
-pub(super) struct Summary {
-    pub(super) options: BTreeMap<String, String>,
+    pub(super) checkpoint: Checkpoint,
 }
 
 impl Finish<'_> {
-    /// Sends what waited and the metadata.
-    pub(super) fn send(
-        &self,
-        out: &Writer<File>,
-        marks: &Marks<'_>,
-        session: &mut Session,
-        snapshot: &Snapshot,
-        spool: Spool,
-        checkpoint: Checkpoint,
-    ) -> Result<Summary> {
-        self.report.stage("waiting for the log to be durable");
-        durable(session, snapshot.end_lsn)?;
-        // xb-redo may follow to the end now, however long the rest takes to be sent.
-        marks.send(snapshot.end_lsn)?;
-        self.report.stage("sending what was copied under lock");
-        drain(spool, out)?;
+    /// Sends the metadata and the manifest, and says how it went.
+    pub(super) fn send(&self, out: &Writer<File>, snapshot: &Snapshot) -> Result<()> {
         self.report.stage("finishing");
-        let options = meta::server_options(self.variables, &plugins(session)?);
-        let facts = self.facts(snapshot, checkpoint);
+        let facts = self.facts(snapshot);
         let mut members = vec![
-            ("backup-my.cnf", meta::my_cnf(self.variables, &options)),
+            ("backup-my.cnf", meta::my_cnf(self.variables, &self.options)),
             ("xtrabackup_checkpoints", facts.checkpoints()),
             ("xtrabackup_info", facts.info()),
         ];
@@ -77,20 +61,22 @@ impl Finish<'_> {
         members.extend(snapshot.replica.clone().map(|text| ("xtrabackup_slave_info", text)));
         members.extend(snapshot.galera.clone().map(|text| ("xtrabackup_galera_info", text + "\n")));
         for (name, text) in &members {
-            self.copier.made(out, name, EntryKind::Meta, text.as_bytes())?;
+            self.copier.made(out, name.as_bytes(), EntryKind::Meta, text.as_bytes())?;
         }
         self.extra_lsndir(&members)?;
-        Ok(Summary { options })
+        self.copier.manifest.send(self.trailer(snapshot), out)?;
+        self.print(snapshot, out.written());
+        Ok(())
     }
 
-    fn facts(&self, snapshot: &Snapshot, checkpoint: Checkpoint) -> Facts {
+    fn facts(&self, snapshot: &Snapshot) -> Facts {
         Facts {
             uuid: uuid(&self.begin.backup_id),
             command: self.job.command.clone(),
             server_version: self.variables.text("version").to_owned(),
             start: self.start.clone(),
             end: Zoned::now(),
-            checkpoint: checkpoint.lsn,
+            checkpoint: self.checkpoint.lsn,
             end_lsn: snapshot.end_lsn,
             binlog: snapshot.binlog.clone(),
             lock_time: snapshot.times.get("flush").map_or(0, |millis| millis / 1000),
@@ -112,7 +98,7 @@ impl Finish<'_> {
     }
 
     /// The manifest's last line but its sums.
-    pub(super) fn trailer(&self, snapshot: &Snapshot, server_options: BTreeMap<String, String>) -> Trailer {
+    fn trailer(&self, snapshot: &Snapshot) -> Trailer {
         Trailer {
             manifest: FORMAT,
             backup_id: self.begin.backup_id.clone(),
@@ -120,28 +106,19 @@ impl Finish<'_> {
             bytes: 0,
             end_lsn: Some(snapshot.end_lsn),
             binlog: snapshot.binlog.clone(),
-            server_options,
+            server_options: self.options.clone(),
             locks_ms: snapshot.times.clone(),
             partial: self.job.filter.is_partial(),
             end_time: jiff::Timestamp::now().to_string(),
             blake3: String::new(),
         }
     }
-}
 
-impl Summary {
     /// The last two lines.
-    #[expect(clippy::too_many_arguments, reason = "a line has as many facts as it has")]
-    pub(super) fn print(
-        &self,
-        report: &dyn Report,
-        snapshot: &Snapshot,
-        checkpoint: Checkpoint,
-        bytes: u64,
-        sent: u64,
-        time: Duration,
-        pages: &Tally,
-    ) {
+    fn print(&self, snapshot: &Snapshot, sent: u64) {
+        let (report, time) = (self.report, self.began.elapsed());
+        let pages = self.copier.pages.lock().map(|tally| *tally).unwrap_or_default();
+        let bytes = self.copier.manifest.bytes();
         match &snapshot.binlog {
             Some(Binlog { file, position, gtid }) => report.note(
                 Level::Info,
@@ -167,7 +144,7 @@ impl Summary {
                 held("flush"),
                 held("block_ddl"),
                 held("block_commit"),
-                checkpoint.lsn,
+                self.checkpoint.lsn,
                 snapshot.end_lsn,
             ),
         );
@@ -176,7 +153,7 @@ impl Summary {
 
 /// Waits until the log is in its file up to E. No lock is needed for that: what the log holds there is settled, and
 /// with `innodb_flush_log_at_trx_commit` 0 or 2 the server may take a second (spec section 10).
-fn durable(session: &mut Session, end_lsn: u64) -> Result<()> {
+pub(super) fn durable(session: &mut Session, end_lsn: u64) -> Result<()> {
     session.run("FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS")?;
     let begun = Instant::now();
     while session.status("Innodb_lsn_flushed")? < end_lsn {
@@ -190,7 +167,7 @@ fn durable(session: &mut Session, end_lsn: u64) -> Result<()> {
 }
 
 /// Names and libraries of the plugins that recovery needs.
-fn plugins(session: &mut Session) -> Result<Vec<(String, String)>> {
+pub(super) fn plugins(session: &mut Session) -> Result<Vec<(String, String)>> {
     let sql = "SELECT plugin_name AS name, plugin_library AS library FROM information_schema.plugins \
         WHERE plugin_status='ACTIVE' AND plugin_library IS NOT NULL \
         AND (plugin_type='ENCRYPTION' OR plugin_name LIKE 'provider\\_%') ORDER BY name";
@@ -201,7 +178,7 @@ fn plugins(session: &mut Session) -> Result<Vec<(String, String)>> {
 }
 
 /// Sends ready-made chunks.
-fn drain(mut spool: Spool, out: &Writer<File>) -> Result<()> {
+pub(super) fn drain(mut spool: Spool, out: &Writer<File>) -> Result<()> {
     let mut buffer = vec![0; crate::io::BUFFER];
     loop {
         match spool.pull(&mut buffer)? {

@@ -35,8 +35,10 @@ pub(super) struct Known {
 /// What a listing under the lock found out.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    /// To be copied again as `.new`.
+    /// To be copied again, as `.new`.
     pub(super) again: Vec<Tablespace>,
+    /// To be copied as `.new` for the first time: the same file as before, whose page 0 was not written yet.
+    pub(super) unwritten: Vec<Tablespace>,
     /// In the stream, and gone: names of their `.del`.
     pub(super) gone: Vec<Vec<u8>>,
 }
@@ -112,17 +114,19 @@ impl Known {
     pub(super) fn changes(&self, datadir: &Path, filter: &Filter, all: &Named, late: &Named) -> Result<Changes> {
         let mut changes = Changes::default();
         each(datadir, filter, &mut |found| {
-            let again = match self.find(&found.name) {
+            let Some(table) = self.find(&found.name) else {
                 // A table that an ALTER is building is dropped by the restored server; no record needs it.
-                None => !is_temporary(&found.name),
-                Some(table) => {
-                    table.present.store(true, Relaxed);
-                    let named = if table.late { late } else { all };
-                    table.outcome.get() != Some(&Outcome::Copied(found.identity)) || named.has(&found.name)
+                if !is_temporary(&found.name) {
+                    changes.again.push(found);
                 }
+                return Ok(());
             };
-            if again {
-                changes.again.push(found);
+            table.present.store(true, Relaxed);
+            let named = if table.late { late } else { all };
+            match table.outcome.get() {
+                Some(&Outcome::Deferred(identity)) if identity == found.identity => changes.unwritten.push(found),
+                Some(&Outcome::Copied(identity)) if identity == found.identity && !named.has(&found.name) => {}
+                _ => changes.again.push(found),
             }
             Ok(())
         })?;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::io::spool::Spool;
 use crate::stream::Writer;
 use crate::stream::profile::{Entry, MANIFEST, Tally, Trailer};
@@ -48,8 +48,8 @@ impl Manifest {
     }
 
     /// Writes the last member.
-    pub(super) fn send(self, trailer: Trailer, out: &Writer<impl Write>) -> Result<()> {
-        let mut lines = self.lines.into_inner().map_err(|_| Error::failed("manifest", "a thread ended early"))?;
+    pub(super) fn send(&self, trailer: Trailer, out: &Writer<impl Write>) -> Result<()> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let last = lines.tally.finish(trailer);
         lines.spool.push(last.as_bytes())?;
         let mut buffer = vec![0; CHUNK];

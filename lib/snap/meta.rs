@@ -94,7 +94,8 @@ pub(super) fn my_cnf(variables: &Variables, options: &BTreeMap<String, String>) 
     put("innodb_buffer_pool_filename", variables.text("innodb_buffer_pool_filename"));
     let plugin = |key: &str| key.starts_with("plugin") || key.contains("key_management");
     for (key, value) in options.iter().filter(|(key, _)| plugin(key)) {
-        put(key, value);
+        // The stock prepare knows the option by this name only.
+        put(if key == "plugin_load_add" { "plugin_load" } else { key }, value);
     }
     text
 }
@@ -156,6 +157,6 @@ mod tests {
         assert_eq!(options.get("file_key_management_filename").unwrap(), "/etc/keys");
         assert_eq!(options.get("plugin_load_add").unwrap(), "file_key_management.so");
         assert!(!options.values().any(|value| value.contains("sesame")));
-        assert!(my_cnf(&variables, &options).contains("\nplugin_load_add=file_key_management.so\n"));
+        assert!(my_cnf(&variables, &options).contains("\nplugin_load=file_key_management.so\n"));
     }
 }

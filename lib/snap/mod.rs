@@ -12,9 +12,11 @@ mod known;
 mod manifest;
 mod marks;
 mod meta;
+mod offline;
 mod open;
 mod replica;
 mod start;
+mod steps;
 mod workers;
 
 use std::fs::File;
@@ -56,6 +58,8 @@ pub struct Job {
     pub lock_ddl: LockDdl,
     /// How long a lock is waited for.
     pub lock_timeout: Duration,
+    /// The server is stopped.
+    pub offline: bool,
     /// No locks at all.
     pub no_lock: bool,
     /// Wait until replication has no temporary tables open.
@@ -74,7 +78,7 @@ pub struct Job {
     pub command: String,
 }
 
-/// Copies a running server to `output`.
+/// Copies a server to `output`.
 pub fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
-    hot::run(job, output, report)
+    if job.offline { offline::run(job, output, report) } else { hot::run(job, output, report) }
 }

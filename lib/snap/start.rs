@@ -1,43 +1,79 @@
-//! Where the copy begins: c0, read from the redo log before the first page. Source: spec section 8.
+//! Where the copy begins: c0, read from the redo log before the first page; and where a stopped server's log ends.
+//! Source: spec section 8.
 
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::innodb::redo::mariadb::{Checkpoint, FILE, Fault, Format, Header, START};
+use crate::innodb::redo::mariadb::{Checkpoint, FILE, Format, Header, Mtr, mtr};
+use crate::redo::live::Live;
 
-/// Head of the log: header and newest checkpoint. A block that is being written is read again.
-pub(super) fn read(dir: &Path) -> Result<(Header, Checkpoint)> {
-    let path = dir.join(FILE);
-    let fail = |cause| {
-        let hint = "run xb-snap as the server's user, or as root; it must run on the server's host";
-        Error::io(path.display(), "cannot read", &cause).hint(hint)
-    };
-    let file = std::fs::File::open(&path).map_err(fail)?;
-    let mut head = vec![0; START];
-    let begun = Instant::now();
-    loop {
-        file.read_exact_at(&mut head, 0).map_err(fail)?;
-        let fault = match Header::parse(&head) {
-            Ok(header) => match Checkpoint::newest(&head, header.first_lsn) {
-                Some(checkpoint) => return Ok((header, checkpoint)),
-                None => "neither checkpoint can be read".to_owned(),
-            },
-            Err(fault @ Fault::Checksum { .. }) => fault.to_string(),
-            Err(fault) => return Err(Error::failed(path.display(), fault)),
-        };
-        if begun.elapsed() > Duration::from_secs(5) {
-            return Err(Error::damaged(path.display(), fault));
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+/// How long a block may be in the course of being written.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How much of the log is looked at in one go.
+const WINDOW: usize = 4 << 20;
+
+/// The log as it is before the first page is read.
+pub(super) struct Start {
+    log: Live,
+    /// c0.
+    pub(super) checkpoint: Checkpoint,
 }
 
-/// The format word as `xb_begin` carries it.
-pub(super) fn format_name(header: &Header) -> &'static str {
-    match header.format {
-        Format::Phys if !header.encrypted() => "Phys",
-        Format::Phys | Format::Encrypted => "encrypted",
+impl Start {
+    /// Reads header and newest checkpoint.
+    pub(super) fn read(dir: &Path) -> Result<Self> {
+        let hint = "run xb-snap on the server's host, as the server's user or as root";
+        let log = Live::open(&dir.join(FILE)).map_err(|error| error.hint(hint))?;
+        let begun = Instant::now();
+        loop {
+            if let Some(checkpoint) = log.checkpoint()? {
+                return Ok(Start { log, checkpoint });
+            }
+            if begun.elapsed() > PATIENCE {
+                return Err(Error::damaged(log.path().display(), "neither checkpoint can be read"));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The header block.
+    pub(super) fn header(&self) -> &Header {
+        &self.log.header
+    }
+
+    /// The format word as `xb_begin` carries it.
+    pub(super) fn format_name(&self) -> &'static str {
+        match self.log.header.format {
+            Format::Phys if !self.log.header.encrypted() => "Phys",
+            Format::Phys | Format::Encrypted => "encrypted",
+        }
+    }
+
+    /// Where the log of a server that does not run ends: after the last whole mini-transaction, as the server's own
+    /// recovery finds it.
+    pub(super) fn end(&self) -> Result<u64> {
+        let encrypted = self.log.header.encrypted();
+        let capacity = self.log.ring.capacity();
+        let window = WINDOW.min(usize::try_from(capacity).unwrap_or(WINDOW));
+        let (mut bytes, mut lsn) = (vec![0; window], self.checkpoint.lsn);
+        while lsn - self.checkpoint.lsn < capacity {
+            self.log.read(lsn, &mut bytes)?;
+            let (mut rest, from) = (bytes.as_slice(), lsn);
+            while let Mtr::Complete { len } = mtr(rest, lsn, &self.log.ring, encrypted) {
+                lsn += len as u64;
+                rest = rest.get(len..).unwrap_or_default();
+            }
+            if lsn == from {
+                break;
+            }
+        }
+        if lsn <= self.checkpoint.end_lsn {
+            return Err(Error::damaged(
+                self.log.path().display(),
+                format_args!("ends at lsn {lsn}, before its checkpoint is complete at lsn {}", self.checkpoint.end_lsn),
+            ));
+        }
+        Ok(lsn)
     }
 }

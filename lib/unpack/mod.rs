@@ -1,11 +1,12 @@
 //! A stream into files, or only looked at.
 //!
-//! One reader takes the stream apart and holds it against the rules ([`crate::stream::Members`], [`proof`]). Threads
-//! ([`workers`]) sum and write; a member belongs to one of them, which keeps its order. What cannot be shared is done
+//! One reader takes the stream apart and holds it against the rules ([`crate::stream::Members`], `proof`). Threads
+//! (`workers`) sum and write; a member belongs to one of them, which keeps its order. What cannot be shared is done
 //! by the reader while all of them stand still: rename, remove, rewrite, and reading the manifest.
 
 mod list;
 mod member;
+mod pages;
 mod proof;
 mod target;
 mod workers;
@@ -25,6 +26,7 @@ use crate::stream::{Body, Head, Members, Reader};
 pub use list::{Format, Listing};
 use member::Member;
 pub use member::{Inspect, Inspector};
+pub use pages::Pages;
 use proof::Proof;
 use target::Target;
 use workers::{Shared, Task, Workers};

@@ -1,7 +1,7 @@
 #!/bin/bash
 # xb-pack and xb-unpack beside mbstream, on the same files, in alternating runs.
 #
-#   tests/bench/pack.sh [RUNS] [SCRATCH]        7 runs, a directory below $TMPDIR; needs 3 GB of room
+#   tests/bench/pack.sh [RUNS] [SCRATCH]        7 runs, a directory below $TMPDIR; needs 4 GB of room
 #
 # 200 files of page-like data, 1 GB in all, in the page cache. Wall time is the median; memory is the most that any run
 # had. Neither side syncs (mbstream cannot), and the target is removed between runs. Noise of other programs shows in
@@ -28,6 +28,7 @@ for number in range(200):
             out.write(random.randbytes(8) + pages[(page * 7 + number) % 64][8:])
 PY
 (cd src && mbstream -c sb/*) > stream
+"$bin/xb-pack" -C src . > stream.own
 sync
 
 # timed NAME COMMAND...: a line "wall processor kilobytes" in NAME.times
@@ -45,7 +46,8 @@ for ((run = 0; run < runs; run++)); do
     timed pipe-xb sh -c '"$0" -C src . | cat > /dev/null' "$bin/xb-pack"
     fresh; timed unpack-mbstream mbstream -x -C target < stream
     fresh; timed unpack-xb "$bin/xb-unpack" -q --no-sync -C target < stream
-    timed verify-xb "$bin/xb-unpack" -q --verify < stream
+    fresh; timed own-xb "$bin/xb-unpack" -q --no-sync -C target < stream.own
+    timed verify-xb "$bin/xb-unpack" -q --verify < stream.own
 done
 
 # median FILE EXPRESSION
@@ -64,4 +66,5 @@ echo '|---|---|---|---|---|---|'
 line 'pack to /dev/null' pack-mbstream pack-xb
 line 'pack into a pipe' pipe-mbstream pipe-xb
 line 'unpack, no sync' unpack-mbstream unpack-xb
+line 'unpack, no sync; ours with its manifest verified' unpack-mbstream own-xb
 printf '| verify | | %.2f s | | %.2f s | %s MiB |\n' "$(median verify-xb '$1')" "$(median verify-xb '$2+$3')" "$(peak verify-xb)"

@@ -196,9 +196,9 @@ impl Server {
         connect(&self.socket())
     }
 
-    /// Runs statements, separated by `;`. Panics on an error.
+    /// Runs statements, separated by `;`. Panics on an error of any of them.
     pub fn sql(&self, statements: &str) {
-        if let Err(error) = self.connect().query_drop(statements) {
+        if let Err(error) = each(&mut self.connect(), statements) {
             panic!("{error}\nin: {statements}");
         }
     }
@@ -299,6 +299,15 @@ impl Drop for Server {
         }
         self.kill();
     }
+}
+
+/// `query_drop` would hide the error of the second and later statements.
+fn each(connection: &mut Conn, statements: &str) -> mysql::Result<()> {
+    let mut results = connection.query_iter(statements)?;
+    while let Some(rows) = results.iter() {
+        rows.into_iter().try_for_each(|row| row.map(drop))?;
+    }
+    Ok(())
 }
 
 /// A connection as root.

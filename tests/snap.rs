@@ -1,0 +1,466 @@
+//! What xb-snap promises about its streams, against real servers. Whole restores are in `hot_backup.rs`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use mysql::prelude::Queryable;
+use tempfile::TempDir;
+
+use crate::support::pipeline::{Relay, Run};
+use crate::support::{Flavour, Load, Pipeline, Server, check, fault, program, scratch, wait_until, xb};
+
+/// For a lock, or for a server to notice something; a run that needs longer hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn snap(server: &Server) -> Command {
+    let mut command = xb("xb-snap");
+    command.args(server.options());
+    command
+}
+
+/// The stream's plain files.
+fn files(stream: &[u8]) -> TempDir {
+    let dir = scratch();
+    let mut unpack = xb("xb-unpack");
+    unpack.arg("-C").arg(dir.path());
+    Pipeline::new().stage(unpack).stdin_bytes(stream).run().assert_ok();
+    dir
+}
+
+/// Names of the files below a directory.
+fn names(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(next) = open.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                found.push(path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Lines of the manifest: entries by name, and the last one.
+fn manifest(dir: &Path) -> (BTreeMap<String, serde_json::Value>, serde_json::Value) {
+    let text = fs::read_to_string(dir.join("xb_manifest")).unwrap();
+    let mut lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let last = lines.pop().unwrap();
+    (lines.into_iter().map(|line| (line["path"].as_str().unwrap().to_owned(), line)).collect(), last)
+}
+
+/// xb-snap with its stdout in our hands: while we do not read, it cannot go on.
+struct Held {
+    child: Child,
+    stream: Vec<u8>,
+}
+
+impl Held {
+    /// Starts it and waits until `xb_begin` is there: the listing is made, the copy begins.
+    fn start(mut command: Command) -> Held {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut first = [0; 14];
+        child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+        Held { child, stream: first.to_vec() }
+    }
+
+    /// Starts it on a [`filled`] server and reads until the system tablespace and the small tables are out, while
+    /// sb.zbig stands still in the pipe.
+    fn in_the_middle(command: Command, server: &Server) -> Held {
+        let mut held = Held::start(command);
+        held.read(fs::metadata(server.data().join("ibdata1")).unwrap().len() + (4 << 20));
+        held
+    }
+
+    /// Reads so many bytes more.
+    fn read(&mut self, bytes: u64) {
+        let out = self.child.stdout.as_mut().unwrap();
+        out.take(bytes).read_to_end(&mut self.stream).unwrap();
+    }
+
+    /// Reads the rest; stream, exit code and stderr.
+    fn finish(mut self) -> (Vec<u8>, Option<i32>, String) {
+        self.child.stdout.as_mut().unwrap().read_to_end(&mut self.stream).unwrap();
+        let ended = self.child.wait_with_output().unwrap();
+        (self.stream, ended.status.code(), String::from_utf8_lossy(&ended.stderr).into())
+    }
+}
+
+/// A server with more InnoDB data than pipes hold, all of it written: a copy that is not read stands still in the middle.
+fn filled() -> Server {
+    let mut server = Server::new().start();
+    server.sql(
+        "CREATE DATABASE sb; USE sb; CREATE TABLE zbig (id INT PRIMARY KEY, text VARCHAR(250)); \
+         INSERT INTO zbig SELECT seq AS id, REPEAT('x', 250) AS text FROM seq_1_to_40000; \
+         CREATE TABLE dropped (id INT PRIMARY KEY); CREATE TABLE truncated (id INT PRIMARY KEY); \
+         CREATE TABLE old (id INT PRIMARY KEY); CREATE TABLE same (id INT PRIMARY KEY); \
+         INSERT INTO truncated SELECT seq FROM seq_1_to_100",
+    );
+    server.restart();
+    server
+}
+
+fn stock_prepare(server: &Server, dir: &Path) {
+    let mut prepare = server.program("mariadb-backup");
+    // Its option file is the backup's own backup-my.cnf.
+    prepare.arg("--prepare").arg(format!("--target-dir={}", dir.display()));
+    Pipeline::new().stage(prepare).run().assert_ok();
+}
+
+/// Through xb-redo into a directory, made ready by the stock program.
+fn restore(server: &Server, arguments: &[&str]) -> TempDir {
+    let dir = scratch();
+    let mut command = snap(server);
+    command.args(arguments);
+    let mut unpack = xb("xb-unpack");
+    unpack.arg("-C").arg(dir.path());
+    Pipeline::new().stage(command).stage(xb("xb-redo")).stage(unpack).run().assert_ok();
+    stock_prepare(server, dir.path());
+    dir
+}
+
+#[test]
+fn a_busy_server_with_ddl_is_copied_right() {
+    for flavour in Flavour::all() {
+        let server = Server::new().flavour(flavour).log_size("32M").start();
+        let load = Load::on(&server).everything().start();
+        load.wait_for(300);
+        let restored = restore(&server, &[]);
+        load.stop();
+        check::restored(&server, restored.path()).assert_good();
+    }
+}
+
+#[test]
+fn every_layout_is_copied_and_verified() {
+    let layouts: [(&str, crate::support::server::Builder); 4] = [
+        ("4k", Server::new().layout("innodb-page-size", "4k")),
+        ("64k", Server::new().layout("innodb-page-size", "64k").undo_apart()),
+        ("crc32", Server::new().layout("innodb-checksum-algorithm", "crc32").encrypted()),
+        ("files", Server::new().layout("innodb-data-file-path", "ibdata1:12M;@HOME@/outside/ibdata2:8M:autoextend")),
+    ];
+    for (name, builder) in layouts {
+        let server = builder.start();
+        let load = Load::on(&server).bank(1).formats(1).start();
+        load.wait_for(100);
+        let run = Pipeline::new().stage(snap(&server)).stage(xb("xb-unpack").arg("--verify")).run();
+        run.assert_ok();
+        let restored = restore(&server, &["--lock-ddl=early"]);
+        load.stop();
+        let verdict = check::restored(&server, restored.path());
+        eprintln!("{name}: {verdict:?}");
+        verdict.assert_good();
+    }
+}
+
+#[test]
+fn a_missing_privilege_is_named_in_a_statement() {
+    let server = Server::new().start();
+    server.sql("CREATE USER weak@localhost IDENTIFIED BY 'secret'; GRANT RELOAD ON *.* TO weak@localhost");
+    let secret = scratch();
+    let file = secret.path().join("password");
+    fs::write(&file, "secret\n").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let weak = || {
+        let mut command = snap(&server);
+        command.args(["--user=weak", "--password-file"]).arg(&file);
+        command
+    };
+    let run = Pipeline::new().stage(weak()).run();
+    run.assert_codes(&[1]);
+    assert!(run.stdout.is_empty());
+    assert!(run.stderr(0).contains("hint: GRANT BINLOG MONITOR ON *.* TO 'weak'@'localhost';"), "{}", run.story());
+    server.sql("GRANT BINLOG MONITOR ON *.* TO weak@localhost");
+    Pipeline::new().stage(weak()).run().assert_ok();
+
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let run = Pipeline::new().stage(weak()).run();
+    run.assert_codes(&[2]);
+    assert!(run.stderr(0).contains("hint: chmod 600 "), "{}", run.story());
+    let run = Pipeline::new().stage(weak().env("MYSQL_PWD", "secret").arg("--password-file=/dev/null")).run();
+    run.assert_codes(&[1]);
+    assert!(run.stderr(0).contains("cannot connect as weak"), "{}", run.story());
+}
+
+#[test]
+fn ddl_during_the_copy_is_made_good_at_its_end() {
+    let server = filled();
+    let held = Held::in_the_middle(snap(&server), &server);
+    server.sql(
+        "DROP TABLE sb.dropped; TRUNCATE sb.truncated; INSERT INTO sb.truncated VALUES (7); \
+         RENAME TABLE sb.old TO sb.renamed; CREATE TABLE sb.created (id INT PRIMARY KEY); \
+         INSERT INTO sb.created VALUES (8)",
+    );
+    let (stream, code, story) = held.finish();
+    assert_eq!(code, Some(0), "{story}");
+    let dir = files(&stream);
+    let there = names(dir.path());
+    for name in ["sb/dropped.del", "sb/truncated.new", "sb/old.del", "sb/created.frm", "sb/same.ibd", "sb/zbig.ibd"] {
+        assert!(there.iter().any(|one| one == name), "{name} is missing: {there:?}");
+    }
+    // A table that nobody had sent may come under its own name.
+    for table in ["renamed", "created"] {
+        assert!(there.iter().any(|one| one.starts_with(&format!("sb/{table}."))), "{table} is missing: {there:?}");
+    }
+    for name in ["sb/same.new", "sb/zbig.new", "sb/dropped.frm", "sb/old.frm"] {
+        assert!(!there.iter().any(|one| one == name), "{name} is there");
+    }
+}
+
+#[test]
+fn ddl_that_was_promised_not_to_happen_makes_the_backup_invalid() {
+    let server = filled();
+    for option in ["--lock-ddl=off", "--no-lock"] {
+        let mut command = snap(&server);
+        command.arg(option);
+        let held = Held::in_the_middle(command, &server);
+        server.sql("TRUNCATE sb.truncated");
+        let (stream, code, story) = held.finish();
+        assert_eq!(code, Some(5), "{story}");
+        assert!(story.contains("sb/truncated.ibd: changed by DDL"), "{story}");
+        assert!(!bstr::ByteSlice::contains_str(stream.as_slice(), "xb_manifest"));
+    }
+}
+
+#[test]
+fn early_blocks_ddl_for_as_long_as_it_takes() {
+    let server = filled();
+    let mut command = snap(&server);
+    command.arg("--lock-ddl=early");
+    let held = Held::start(command);
+    let mut other = server.connect();
+    other.query_drop("SET SESSION lock_wait_timeout=1").unwrap();
+    assert!(other.query_drop("DROP TABLE sb.dropped").is_err(), "the table could be dropped");
+    let (stream, code, story) = held.finish();
+    assert_eq!(code, Some(0), "{story}");
+    assert!(names(files(&stream).path()).iter().any(|name| name == "sb/dropped.ibd"));
+    server.sql("DROP TABLE sb.dropped");
+}
+
+/// Nobody reads, and yet the server is free again: what was copied under the locks waits in the spool.
+#[test]
+fn locks_do_not_wait_for_the_reader() {
+    let server = Server::new().start();
+    server.sql(
+        "CREATE DATABASE sb; USE sb; CREATE TABLE m (text TEXT) ENGINE=MyISAM; CREATE TABLE a (text TEXT) ENGINE=Aria; \
+         INSERT INTO m SELECT REPEAT('m', 10000) FROM seq_1_to_5000; \
+         INSERT INTO a SELECT REPEAT('a', 10000) FROM seq_1_to_5000",
+    );
+    let mut held = Held::start(snap(&server));
+    // InnoDB's files come before the locks; with what the pipe holds, all of them are out when this much is read.
+    let innodb: u64 = ["ibdata1", "undo001", "undo002", "undo003"]
+        .iter()
+        .filter_map(|name| Some(fs::metadata(server.data().join(name)).ok()?.len()))
+        .sum();
+    held.read(innodb);
+    wait_until("all stages are over while 100 MB wait", PATIENCE, || server.status("Com_backup") >= 5);
+    server.sql("INSERT INTO sb.m VALUES ('after'); DROP TABLE sb.a");
+    let (stream, code, story) = held.finish();
+    assert_eq!(code, Some(0), "{story}");
+    assert!(stream.len() > 100_000_000, "{} bytes", stream.len());
+    let dir = files(&stream);
+    let (entries, last) = manifest(dir.path());
+    assert!(entries.contains_key("sb/a.MAD") && entries.contains_key("sb/m.MYD"));
+    assert!(last["locks_ms"]["block_ddl"].as_u64() <= last["locks_ms"]["flush"].as_u64(), "{last}");
+    assert!(!fs::read(dir.path().join("sb/m.MYD")).unwrap().ends_with(b"after"), "written after the lock");
+}
+
+#[test]
+fn a_lost_session_makes_the_backup_invalid() {
+    let server = filled();
+    let held = Held::start(snap(&server));
+    let own = "SELECT id FROM information_schema.processlist WHERE id<>CONNECTION_ID() AND user='root' ORDER BY id";
+    let sessions = server.rows(own);
+    server.sql(&format!("KILL {}", sessions[0][0]));
+    let (stream, code, story) = held.finish();
+    assert_eq!(code, Some(5), "{story}");
+    assert!(story.contains("lost"), "{story}");
+    assert!(!bstr::ByteSlice::contains_str(stream.as_slice(), "xb_manifest"));
+}
+
+#[test]
+fn a_lock_that_is_not_granted_is_given_up() {
+    let server = Server::new().start();
+    server.sql("CREATE DATABASE sb; CREATE TABLE sb.m (id INT) ENGINE=MyISAM");
+    let mut busy = server.connect();
+    busy.query_drop("LOCK TABLES sb.m WRITE").unwrap();
+    let run = Pipeline::new().stage(snap(&server).args(["--lock-timeout=1"])).run();
+    run.assert_codes(&[1]);
+    assert!(run.stderr(0).contains("not granted within 1 s"), "{}", run.story());
+    busy.query_drop("UNLOCK TABLES").unwrap();
+    Pipeline::new().stage(snap(&server)).run().assert_ok();
+}
+
+#[test]
+fn a_stopped_server_is_copied_and_a_running_one_refused() {
+    // Without a binary log: it would have to decide about prepared transactions, and it is not copied.
+    let mut server = Server::new().flag("skip-log-bin").start();
+    let load = Load::on(&server).bank(1).engines(1).start();
+    load.wait_for(100);
+    load.stop();
+    let offline = |data: &Path| {
+        let mut command = xb("xb-snap");
+        command.args(["--no-defaults", "--offline", "--datadir"]).arg(data);
+        command
+    };
+    let run = Pipeline::new().stage(offline(server.data())).run();
+    run.assert_codes(&[1]);
+    assert!(run.stdout.is_empty() && run.stderr(0).contains("a server runs on it"), "{}", run.story());
+    // Killed, it leaves work for recovery: the copy's log must have it all.
+    server.kill();
+    let dir = scratch();
+    let mut unpack = xb("xb-unpack");
+    unpack.arg("-C").arg(dir.path());
+    Pipeline::new().stage(offline(server.data())).stage(xb("xb-redo")).stage(unpack).run().assert_ok();
+    stock_prepare(&server, dir.path());
+    server.start_again();
+    let copy = server.twin(dir.path()).start();
+    check::same(&server, &copy).assert_good();
+}
+
+#[test]
+fn partial_backups_have_what_mariadb_backup_has() {
+    let server = Server::new().start();
+    server.sql(
+        "CREATE DATABASE a; CREATE DATABASE b; CREATE TABLE a.t (id INT) ; CREATE TABLE a.m (id INT) ENGINE=MyISAM; \
+         CREATE TABLE a.p (id INT) PARTITION BY HASH (id) PARTITIONS 2; CREATE TABLE b.t (id INT); \
+         CREATE TABLE b.a (id INT) ENGINE=Aria",
+    );
+    for option in [
+        "--databases=a",
+        "--databases=a.m b",
+        "--databases-exclude=b",
+        "--tables=^a[.]p",
+        "--tables=[.]t$,^mysql",
+        "--tables-exclude=[.]t$",
+    ] {
+        let stock = scratch();
+        let mut backup = server.program("mariadb-backup");
+        backup.args(server.options()).args(["--backup", option]);
+        backup.arg(format!("--target-dir={}", stock.path().join("to").display()));
+        Pipeline::new().stage(backup).run().assert_ok();
+        let run = Pipeline::new().stage(snap(&server).arg(option)).run();
+        run.assert_ok();
+        let ours = files(&run.stdout);
+        let (_, last) = manifest(ours.path());
+        assert_eq!(last["partial"], true);
+        let data = |dir: &Path| {
+            let mut names = names(dir);
+            names.retain(|name| !name.starts_with("xb_") && name != "ib_logfile0" && !name.contains("backup_"));
+            names.retain(|name| !name.starts_with("xtrabackup") && name != "ib_buffer_pool");
+            names.iter().map(|name| name.replace(".new", ".ibd")).collect::<Vec<_>>()
+        };
+        assert_eq!(data(ours.path()), data(&stock.path().join("to")), "{option}");
+    }
+}
+
+#[test]
+fn a_bad_page_on_disk_ends_the_backup_and_is_named() {
+    let mut server = filled();
+    server.stop();
+    let path = server.data().join("sb/zbig.ibd");
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(b"damage", 100 * 16384 + 5000).unwrap();
+    server.start_again();
+    let run = Pipeline::new().stage(snap(&server)).run();
+    run.assert_codes(&[3]);
+    let story = run.stderr(0);
+    assert!(story.contains("sb/zbig.ibd: page 100 "), "{story}");
+    assert_eq!(story.matches("0x").count(), 2, "both sums: {story}");
+    assert!(!bstr::ByteSlice::contains_str(run.stdout.as_slice(), "xb_manifest"));
+}
+
+#[test]
+fn files_that_may_not_be_read_end_the_backup_with_advice() {
+    let server = Server::new().start();
+    if !crate::support::root() {
+        return;
+    }
+    server.sql("CREATE USER nobody@localhost IDENTIFIED VIA unix_socket; GRANT RELOAD, BINLOG MONITOR ON *.* TO nobody@localhost");
+    fs::set_permissions(server.home(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(server.data(), fs::Permissions::from_mode(0o700)).unwrap();
+    let mut command = xb("xb-snap");
+    command.args(["--no-defaults", "--user=nobody", "--socket"]).arg(server.socket());
+    let run = Pipeline::new().stage(fault::ordinary_user(command)).run();
+    run.assert_codes(&[1]);
+    assert!(run.stderr(0).contains("permission denied\nhint: run xb-snap as the server's user"), "{}", run.story());
+}
+
+#[test]
+fn a_reader_that_goes_away_is_a_broken_pipe_and_frees_the_server() {
+    let server = filled();
+    let run: Run =
+        Pipeline::new().stage(snap(&server)).relay(Relay::default().cut(3_000_000)).stage(program("cat")).run();
+    assert_eq!(run.codes()[0], 141, "{}", run.story());
+    server.sql("DROP TABLE sb.zbig");
+}
+
+#[test]
+fn what_scripts_read_is_there() {
+    let server = Server::new().start();
+    server.sql("CREATE DATABASE empty; CREATE DATABASE sb; CREATE TABLE sb.t (id INT PRIMARY KEY)");
+    let beside = scratch();
+    let mut command = snap(&server);
+    command.args(["--replica-info", "--galera-info", "--extra-lsndir"]).arg(beside.path());
+    let run = Pipeline::new().stage(command).run();
+    run.assert_ok();
+    let dir = files(&run.stdout);
+    let (entries, last) = manifest(dir.path());
+    let text = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+    let begin: serde_json::Value = serde_json::from_str(&text("xb_begin")).unwrap();
+    let (c0, end) = (&begin["redo"]["checkpoint_lsn"], &last["end_lsn"]);
+    assert_eq!(
+        text("xtrabackup_checkpoints"),
+        format!(
+            "backup_type = full-backuped\nfrom_lsn = 0\nto_lsn = {c0}\nlast_lsn = {end}\nrecover_binlog_info = 0\n"
+        )
+    );
+    let keys: Vec<String> =
+        text("xtrabackup_info").lines().map(|line| line.split(" = ").next().unwrap().to_owned()).collect();
+    let expected = "uuid name tool_name tool_command tool_version ibbackup_version server_version start_time end_time \
+        lock_time binlog_pos innodb_from_lsn innodb_to_lsn partial incremental format compressed";
+    assert_eq!(keys.join(" "), expected);
+    let status = &server.rows("SHOW MASTER STATUS")[0];
+    let gtid = server.value("SELECT @@gtid_current_pos");
+    assert_eq!(text("xtrabackup_binlog_info"), format!("{}\t{}\t{gtid}\n", status[0], status[1]));
+    assert!(text("backup-my.cnf").contains("innodb_page_size=16384\n"));
+    assert_eq!(last["server_options"]["innodb_page_size"], "16384");
+    assert!(entries.contains_key("empty/db.opt"));
+    for name in ["xtrabackup_checkpoints", "xtrabackup_info"] {
+        assert_eq!(fs::read_to_string(beside.path().join(name)).unwrap(), text(name));
+    }
+    let lines: Vec<&str> = run.stderr(0).lines().collect();
+    assert!(lines[lines.len() - 2].starts_with("xb-snap: binlog position: filename '"), "{}", run.story());
+    assert!(lines[lines.len() - 1].ends_with("completed OK!"), "{}", run.story());
+}
+
+#[test]
+fn tables_elsewhere_are_stored_as_if_they_were_here() {
+    let mut server = Server::new().start();
+    let outside = server.home().join("outside");
+    fs::create_dir_all(&outside).unwrap();
+    server.sql(&format!(
+        "CREATE DATABASE sb; CREATE TABLE sb.away (id INT PRIMARY KEY) DATA DIRECTORY='{0}'; \
+         CREATE TABLE sb.m (id INT) ENGINE=MyISAM DATA DIRECTORY='{0}'; INSERT INTO sb.m VALUES (1)",
+        outside.display()
+    ));
+    // Written out, so that page 0 tells what it is.
+    server.restart();
+    let run = Pipeline::new().stage(snap(&server)).run();
+    run.assert_ok();
+    let dir = files(&run.stdout);
+    let (entries, _) = manifest(dir.path());
+    let away = &entries["sb/away.ibd"];
+    assert_eq!(away["location"].as_str(), Some(outside.join("sb/away.ibd").to_str().unwrap()));
+    assert!(!entries.contains_key("sb/away.isl"));
+    assert!(dir.path().join("sb/m.MYD").symlink_metadata().unwrap().is_file());
+}
