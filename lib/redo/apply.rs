@@ -1,8 +1,8 @@
 //! `xb-redo --apply`: an unpacked backup becomes a data directory.
 //!
 //! Check everything, note that, give files and log their final form, note that, have the server recover, check what it
-//! did, note that. Killed anywhere, it can be run again and goes on; [`super::state`] says why each step can be repeated,
-//! [`super::recover`] why the server's part can.
+//! did, note that. Killed anywhere, it can be run again and goes on; `state` says why each step can be repeated,
+//! `recover` why the server's part can.
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
