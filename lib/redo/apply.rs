@@ -1,8 +1,8 @@
 //! `xb-redo --apply`: an unpacked backup becomes a data directory.
 //!
 //! Check everything, note that, give files and log their final form, note that, have the server recover, check what it
-//! did, note that. Killed anywhere, it can be run again and goes on; [`super::state`] says why each step can be repeated,
-//! [`super::recover`] why the server's part can.
+//! did, note that. Killed anywhere, it can be run again and goes on; `state` says why each step can be repeated,
+//! `recover` why the server's part can.
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -91,6 +91,8 @@ fn begin(directory: &Directory, program: &Program, threads: usize, report: &dyn 
         let what = "was not written by a backup; this looks like a server's own data directory";
         return Err(Error::failed(directory.path.join(mariadb::FILE).display(), what));
     }
+    let locations = layout::locations(directory)?;
+    layout::refuse_unseen(&captured, directory, &locations)?;
     let end_lsn = match (&directory.ours, directory.end_lsn) {
         (Some(_), Some(end)) => end,
         // Other programs copy some more than they say. What is there is recovered.
@@ -102,7 +104,7 @@ fn begin(directory: &Directory, program: &Program, threads: usize, report: &dyn 
         start_lsn: captured.start_lsn(),
         end_lsn,
         runs: 0,
-        locations: layout::locations(directory)?,
+        locations,
         server: Some(program.version.to_string()),
         files: None,
         program: concat!("xb-redo ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -117,7 +119,7 @@ fn lay_out(directory: &Directory, state: State, report: &dyn Report) -> Result<S
     }
     report.stage("laying out");
     layout::names(&directory.path)?;
-    layout::redo(directory, state.end_lsn, &state.locations, report)?;
+    layout::redo(&directory.path, state.end_lsn, report)?;
     files::sync(&directory.path)?;
     let state = State { step: Step::LaidOut, ..state };
     state.write(&directory.path)?;

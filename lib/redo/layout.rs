@@ -76,31 +76,35 @@ fn renames(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Gives the log, which ends at `end`, local names and room.
-pub(super) fn redo(
+/// Refuses an encrypted log if the source has tables elsewhere: their names cannot be seen, let alone changed, without
+/// the key, and a server would open the originals, or find nothing. mariadb-backup knows better, for it has the key.
+pub(super) fn refuse_unseen(
+    captured: &Captured,
     directory: &Directory,
-    end: u64,
     elsewhere: &BTreeMap<String, String>,
-    report: &dyn Report,
 ) -> Result<()> {
-    let captured = Captured::open(&directory.path)?;
-    if captured.encrypted() {
-        // Names cannot be seen, let alone changed, without the key.
-        if let Some((table, place)) = elsewhere.iter().find(|(_, place)| Path::new(place).exists()) {
-            let what = format!(
-                "the redo log is encrypted and has {table} at {place}, which exists on this host and would be written to"
-            );
-            return Err(Error::failed(directory.path.display(), what)
-                .hint("restore on another host, or where that path cannot be seen (a container, unshare -m)"));
+    match elsewhere.iter().next() {
+        Some((table, place)) if captured.encrypted() => {
+            let what =
+                format!("the redo log is encrypted and has {table} at {place}, where a server would look for it");
+            Err(Error::failed(directory.path.display(), what)
+                .hint(format_args!("mariadb-backup --prepare --target-dir={} does not", directory.path.display())))
         }
-    } else if captured.has_foreign_names()? {
+        _ => Ok(()),
+    }
+}
+
+/// Gives the log, which ends at `end`, local names and room.
+pub(super) fn redo(dir: &Path, end: u64, report: &dyn Report) -> Result<()> {
+    let captured = Captured::open(dir)?;
+    if captured.has_foreign_names()? {
         report.note(
             Level::Detail,
             format_args!("ib_logfile0: tables with DATA DIRECTORY get names below the data directory"),
         );
-        captured.make_local(&directory.path)?;
+        captured.make_local(dir)?;
     }
-    log::extend(&directory.path, captured.roomy(end))
+    log::extend(dir, captured.roomy(end))
 }
 
 /// Files `db/*.suffix`. The rest of the tree has none.

@@ -107,7 +107,7 @@ impl Captured {
         let found = self.walk(|_, _| Ok(()))?;
         if found < self.checkpoint.end_lsn {
             return fault(format!(
-                "ends at lsn {found}, before its checkpoint's own record at {}",
+                "truncated: ends at lsn {found}, before its checkpoint's own record at {}",
                 self.checkpoint.end_lsn
             ));
         }

@@ -29,9 +29,8 @@ const PROGRESS: [&str; 8] = [
 /// Reads a line; `None` if it tells nothing that matters.
 pub fn parse(line: &str) -> Option<Message> {
     let number = |text: &str| {
-        text.bytes().take_while(u8::is_ascii_digit).fold(None, |number: Option<u64>, digit| {
-            number.unwrap_or_default().checked_mul(10)?.checked_add(u64::from(digit - b'0'))
-        })
+        let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        text.get(..end)?.parse::<u64>().ok()
     };
     if let Some((_, text)) = line.split_once("[ERROR] ") {
         return Some(Message::Error(text.trim().to_owned()));

@@ -2,7 +2,7 @@
 //!
 //! Order and reasons are in the spec's sections 2 to 5 and 10: c0 is read before the first page; InnoDB's files are
 //! copied while everything runs; then short locks, under which the rest is copied into a spool; then E, the LSN at which
-//! the log is cut. [`hot`] is that order; the other modules are its steps.
+//! the log is cut. `hot` is that order; the other modules are its steps.
 
 mod copy;
 pub mod filter;
