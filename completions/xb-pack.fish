@@ -2,7 +2,7 @@ complete -c xb-pack -s C -l directory -d 'Change to DIR first: names are relativ
 complete -c xb-pack -s T -l files-from -d 'Also pack what the lines of FILE name; - is stdin' -r -F
 complete -c xb-pack -l exclude -d 'Leave out what matches; a pattern without a slash also matches a last component' -r
 complete -c xb-pack -s j -l threads -d 'Read N files at the same time [default: number of processors, at most 4]' -r
-complete -c xb-pack -l buffer-size -d 'Bytes in a chunk, at most 1 MiB' -r
+complete -c xb-pack -l buffer-size -d 'Bytes read at once, and in a chunk, 4k to 1m' -r
 complete -c xb-pack -l progress -d 'Show how far it is on stderr; auto: only on a terminal' -r -f -a "auto\t''
 always\t''
 never\t''

@@ -23,7 +23,7 @@ _xb__unpack() {
 
     case "${cmd}" in
         xb__unpack)
-            opts="-C -t -j -v -q -h -V --directory --overwrite --no-sync --sparse --list --json --verify --allow-empty --threads --verbose --quiet --progress --log --generate --help --version"
+            opts="-C -t -j -v -q -h -V --directory --overwrite --no-sync --sparse --list --json --verify --allow-empty --threads --buffer-size --verbose --quiet --progress --log --generate --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -46,6 +46,10 @@ _xb__unpack() {
                     return 0
                     ;;
                 -j)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --buffer-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

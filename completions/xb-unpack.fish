@@ -2,6 +2,7 @@ complete -c xb-unpack -s C -l directory -d 'Write into DIR; it is created if mis
 complete -c xb-unpack -l sparse -d 'Whether blocks of zeros become holes' -r -f -a "auto\t''
 never\t''"
 complete -c xb-unpack -s j -l threads -d 'Sum and write in N threads [default: number of processors, at most 4]' -r
+complete -c xb-unpack -l buffer-size -d 'Bytes written at once, 64k to 4m' -r
 complete -c xb-unpack -l progress -d 'Show how far it is on stderr; auto: only on a terminal' -r -f -a "auto\t''
 always\t''
 never\t''

@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use tempfile::TempDir;
 use xb::innodb::space::{HEAD, Tally};
-use xb::innodb::{Aria, Content, Doublewrite, Space, aria, doublewrite, page};
+use xb::innodb::{Aria, Content, Doublewrite, Space, aria, checksum, doublewrite, page};
 
 use crate::support::{Flavour, Random, root, scratch};
 
@@ -17,20 +17,26 @@ struct Made {
 }
 
 impl Made {
-    /// Runs `sql` (a statement a line) in a server without grants or network; `--bootstrap` reads it from stdin and
-    /// shuts down cleanly.
+    /// An empty directory on which a server has run `sql`.
     fn new(options: &[&str], sql: &str) -> Made {
         let made = Made { scratch: scratch() };
         fs::create_dir(made.data()).unwrap();
-        let keys = made.scratch.path().join("keys");
-        fs::write(&keys, "1;770A8A65DA156D24EE2A093277530142\n2;880A8A65DA156D24EE2A093277530143\n").unwrap();
+        let keys = "1;770A8A65DA156D24EE2A093277530142\n2;880A8A65DA156D24EE2A093277530143\n";
+        fs::write(made.scratch.path().join("keys"), keys).unwrap();
+        made.run(options, sql).unwrap_or_else(|log| panic!("{log}"));
+        made
+    }
+
+    /// Runs `sql` (a statement a line) in a server without grants or network; `--bootstrap` reads it from stdin and
+    /// shuts down cleanly. If something is wrong, what the server said.
+    fn run(&self, options: &[&str], sql: &str) -> Result<(), String> {
         let mut server = Flavour::Installed
             .program("mariadbd")
             .args(["--no-defaults", "--bootstrap", "--innodb-buffer-pool-size=32M"])
             .args(["--innodb-log-file-size=8M", "--innodb-autoextend-increment=8", "--innodb-undo-tablespaces=2"])
             .args(["--plugin-load-add=file_key_management", "--innodb-flush-log-at-trx-commit=0"])
-            .arg(format!("--datadir={}", made.data().display()))
-            .arg(format!("--file-key-management-filename={}", keys.display()))
+            .arg(format!("--datadir={}", self.data().display()))
+            .arg(format!("--file-key-management-filename={}", self.scratch.path().join("keys").display()))
             .arg(format!("--plugin-dir={}", Flavour::Installed.plugins().display()))
             .args(root().then_some("--user=root"))
             .args(options)
@@ -41,8 +47,7 @@ impl Made {
         server.stdin.take().unwrap().write_all(sql.as_bytes()).unwrap();
         let output = server.wait_with_output().unwrap();
         let log = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && !log.contains("ERROR"), "{log}");
-        made
+        if output.status.success() && !log.contains("ERROR") { Ok(()) } else { Err(log.into()) }
     }
 
     fn data(&self) -> PathBuf {
@@ -288,5 +293,46 @@ fn aria_blocks_of_every_row_format() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn a_server_takes_pages_with_the_sums_of_old_servers() {
+    const OPTIONS: [&str; 1] = ["--innodb-checksum-algorithm=crc32"];
+    let made = Made::new(&OPTIONS, &every_kind(16 << 10));
+    let mut tables = Vec::new();
+    for name in ["plain", "zip8"] {
+        let path = made.data().join(format!("k/{name}.ibd"));
+        let mut bytes = fs::read(&path).unwrap();
+        let space = open(&bytes);
+        let size = space.page_size as usize;
+        for (number, page) in (0..).zip(bytes.chunks_mut(size)) {
+            if page.iter().all(|byte| *byte == 0) {
+                continue;
+            }
+            if name == "plain" {
+                let (first, _) = checksum::innodb(page);
+                page[..4].copy_from_slice(&first.to_be_bytes());
+                // The second sum covers the first.
+                let (_, second) = checksum::innodb(page);
+                page[size - 8..size - 4].copy_from_slice(&second.to_be_bytes());
+            } else {
+                let sum = checksum::zip_adler32(page);
+                page[..4].copy_from_slice(&sum.to_be_bytes());
+            }
+            assert_eq!(space.check(number, page), Ok(Content::Verified), "{name} {number}");
+        }
+        fs::write(&path, &bytes).unwrap();
+        tables.push((name, path, bytes, space));
+    }
+    for (name, path, mut bytes, space) in tables {
+        let read = format!("USE k;\nSELECT COUNT(*), SUM(LENGTH(b)) FROM {name} FORCE INDEX(PRIMARY);\n");
+        made.run(&OPTIONS, &read).unwrap_or_else(|log| panic!("{name}: {log}"));
+        // And refuses a wrong sum, so it has looked: page 3 is the root of the table.
+        let size = space.page_size as usize;
+        bytes[3 * size] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        assert!(space.check(3, &bytes[3 * size..4 * size]).is_err());
+        made.run(&OPTIONS, &read).expect_err("the server does not look at sums");
     }
 }

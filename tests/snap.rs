@@ -398,7 +398,8 @@ fn files_that_may_not_be_read_end_the_backup_with_advice() {
 #[test]
 fn a_reader_that_goes_away_is_a_broken_pipe_and_frees_the_server() {
     let server = filled();
-    let run: Run = Pipeline::new().stage(snap(&server)).relay(Relay::default().cut(3_000_000)).stage(program("cat")).run();
+    let run: Run =
+        Pipeline::new().stage(snap(&server)).relay(Relay::default().cut(3_000_000)).stage(program("cat")).run();
     assert_eq!(run.codes()[0], 141, "{}", run.story());
     server.sql("DROP TABLE sb.zbig");
 }

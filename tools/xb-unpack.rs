@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use xb::Result;
-use xb::cli::{self, Console, Tool};
+use xb::cli::{self, Console, Size, Tool};
 use xb::stream::pick::Patterns;
-use xb::unpack::{self, Destination, Format, Listing, Options, Sparse};
+use xb::unpack::{self, Destination, Format, Listing, Options, Pages, Sparse};
 
 const TOOL: Tool = Tool {
     name: env!("CARGO_BIN_NAME"),
@@ -38,12 +38,18 @@ struct Unpack {
     /// Check structure, sums and manifest, write nothing
     #[arg(long)]
     verify: bool,
+    /// Check every page of InnoDB's tablespaces, too
+    #[arg(long, requires = "verify")]
+    pages: bool,
     /// Take an input without a single byte for a stream without members
     #[arg(long)]
     allow_empty: bool,
     /// Sum and write in N threads [default: number of processors, at most 4]
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
+    /// Bytes written at once, 64k to 4m
+    #[arg(long, value_name = "SIZE", default_value = "256k")]
+    buffer_size: Size,
     /// Write or list only members that match, or whose directory does; all are verified
     #[arg(value_name = "PATTERN")]
     patterns: Vec<String>,
@@ -65,6 +71,8 @@ fn run(args: Unpack, console: &Console) -> Result<()> {
         Holes::Never => Sparse::Never,
     };
     let format = if args.json { Format::Json } else { Format::Text };
+    let pages = Pages::default();
+    let inspect = |path: &[u8]| pages.inspect(path);
     let options = Options {
         destination: (!args.list && !args.verify).then_some(Destination {
             dir: args.directory,
@@ -74,11 +82,15 @@ fn run(args: Unpack, console: &Console) -> Result<()> {
         }),
         pick: Patterns::new(&args.patterns)?,
         list: args.list.then(|| Listing::new(std::io::stdout(), format)),
-        inspect: None,
+        inspect: args.pages.then_some(&inspect),
         allow_empty: args.allow_empty,
+        buffer: args.buffer_size.within("--buffer-size", unpack::BUFFER_MIN, unpack::BUFFER_MAX)?,
         threads: if args.list { 1 } else { cli::threads(args.threads) },
     };
     let summary = unpack::unpack(cli::stdin()?, &options, console)?;
+    if args.pages {
+        pages.finish(console)?;
+    }
     if args.verify {
         console.verified(&summary);
     }

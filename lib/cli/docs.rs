@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::Write;
 
-use clap::{Command, ValueEnum};
+use clap::{Arg, Command, ValueEnum};
 
 use super::Tool;
 
@@ -39,18 +39,32 @@ pub(super) fn print(tool: &Tool, command: &mut Command, what: What) {
 }
 
 /// The prose of `man/NAME.1.in` with the options in their place.
-fn man(tool: &Tool, command: &mut Command) -> String {
+fn man(tool: &Tool, command: &Command) -> String {
+    let mut command = command.clone().mut_args(with_aliases);
     command.build();
-    let page = clap_mangen::Man::new(command.clone());
+    let page = clap_mangen::Man::new(command);
     let mut options = Vec::new();
     // Writing to memory cannot fail.
     let _ = page.render_options_section(&mut options);
     let options = String::from_utf8_lossy(&options);
     let body = options.split_once(".SH OPTIONS\n").map_or(options.as_ref(), |(_, body)| body);
-    // mandoc's lint wants no empty paragraph before a heading and no break without text.
+    // mandoc's lint wants no empty paragraph before a heading, no break without text, and no two breaks in a row.
     let body = body
         .trim_end_matches(['\n', ' '])
         .trim_end_matches(".br")
-        .replace(".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n", "");
+        .replace(".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n", "")
+        .replace("\\*(Aq", "\\(aq")
+        .replace("\n.br\n\n.br\n", "\n.sp\n");
     tool.man.replace("@VERSION@", env!("CARGO_PKG_VERSION")).replace("@OPTIONS@", body.trim_end())
+}
+
+/// The help lists an option's other names; the page does not by itself.
+fn with_aliases(option: Arg) -> Arg {
+    let names = option.get_visible_aliases().unwrap_or_default();
+    if names.is_empty() {
+        return option;
+    }
+    let names: Vec<String> = names.iter().map(|name| format!("--{name}")).collect();
+    let help = option.get_help().map(ToString::to_string).unwrap_or_default();
+    option.help(format!("{help} [also {}]", names.join(", ")))
 }

@@ -35,6 +35,12 @@ impl Doublewrite {
         Some(Doublewrite { blocks })
     }
 
+    /// Where it lies when its page cannot be seen: servers make it before anything else, behind the first extent.
+    pub fn usual(page_size: u32) -> Self {
+        let extent = extent(page_size);
+        Doublewrite { blocks: [extent..2 * extent, 2 * extent..3 * extent] }
+    }
+
     /// True if page `number` of the system tablespace lies in the area.
     pub fn covers(&self, number: u32) -> bool {
         self.blocks.iter().any(|block| block.contains(&number))

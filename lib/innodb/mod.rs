@@ -9,11 +9,13 @@ pub mod checksum;
 pub mod doublewrite;
 pub mod page;
 pub mod redo;
+pub mod scan;
 pub mod space;
 
 pub use aria::Aria;
 pub use doublewrite::Doublewrite;
 pub use page::{Content, Fault};
+pub use scan::Scan;
 pub use space::Space;
 
 /// Two bytes at `at`; 0 beyond the end, so callers check the length of what they read from first.

@@ -44,6 +44,8 @@ pub enum Fault {
         /// Bytes that there are.
         found: usize,
     },
+    /// No page of a file of the system tablespace is good in any format.
+    Format,
     /// The flags of page 0 are not of any known tablespace.
     Flags(u32),
     /// The page belongs to another place of the file.
@@ -78,6 +80,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::Size { want, found } => write!(f, "page of {found} bytes where pages have {want}"),
+            Fault::Format => f.write_str("not a page of a system tablespace in any known format"),
             Fault::Flags(flags) => write!(f, "tablespace flags {flags:#010x} are not known"),
             Fault::Number { want, found } => write!(f, "page says it is number {found} and is at the place of {want}"),
             Fault::Checksum { stored, computed } => {

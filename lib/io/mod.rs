@@ -2,6 +2,7 @@
 
 pub mod beneath;
 pub mod cache;
+pub mod copy;
 pub mod pipe;
 pub mod spool;
 

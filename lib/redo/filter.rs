@@ -98,7 +98,9 @@ fn log(begin: &Begin, datadir: Option<&Path>) -> Result<(PathBuf, Checkpoint)> {
     if begin.flavour.as_deref() != Some("mariadb") {
         return Err(Error::failed("stdin", "the redo log of a server other than MariaDB cannot be followed yet"));
     }
-    let Some(end_lsn) = redo.checkpoint_end_lsn else { return Err(fault("it names no checkpoint end lsn")) };
+    let Some(end_lsn) = redo.checkpoint_end_lsn.filter(|end| *end >= redo.checkpoint_lsn) else {
+        return Err(fault("it names no end lsn of the checkpoint"));
+    };
     let named = Path::new(&redo.dir);
     let dir = match datadir {
         Some(datadir) if named.is_absolute() => datadir.to_owned(),

@@ -1,9 +1,23 @@
-//! The redo log's part in a backup: catching it while the server writes it.
+//! The redo log's part in a backup: catching it while the server writes it ([`filter`]), and restoring with it:
+//! [`apply`], [`status`], [`copy_back`].
 
+pub mod apply;
 mod capture;
+mod check;
+mod clone;
+pub mod copy_back;
+mod directory;
+mod files;
 pub mod filter;
 mod follower;
 mod held;
+mod layout;
 pub(crate) mod live;
+mod log;
 mod outlet;
+mod recover;
 mod relay;
+#[cfg(test)]
+mod simulation;
+mod state;
+pub mod status;

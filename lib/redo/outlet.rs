@@ -47,10 +47,17 @@ impl Outlet {
     pub(super) fn interleave(&mut self, capture: &Capture, writer: &Writer) -> Result<()> {
         let (mark, captured) = capture.reached();
         let until = mark.min(captured);
-        while until.saturating_sub(self.lsn) >= LEAST {
+        if until.saturating_sub(self.lsn) < LEAST {
+            return Ok(());
+        }
+        // All of it, for what is sent must end where a mini-transaction does: the rest is framed from there.
+        while self.lsn < until {
             let mut bytes = std::mem::take(&mut self.window);
             let wanted = usize::try_from(until - self.lsn).unwrap_or(WINDOW).min(WINDOW);
             fill(&mut bytes, wanted, capture)?;
+            if bytes.is_empty() {
+                return Err(Error::failed("spool", "captured log is lost"));
+            }
             self.log(&bytes, writer)?;
             bytes.clear();
             self.window = bytes;
@@ -120,4 +127,77 @@ fn fill(bytes: &mut Vec<u8>, size: usize, capture: &Capture) -> Result<()> {
     }
     bytes.truncate(have);
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "small numbers")]
+mod tests {
+    use super::*;
+    use crate::innodb::redo::mariadb::Format;
+    use crate::io::spool::Spool;
+    use crate::stream::{Body, Reader};
+    use std::fs::File;
+    use std::io::{Seek, SeekFrom};
+    use std::path::Path;
+
+    const START_LSN: u64 = 20_000;
+
+    /// Mini-transactions of the first lap, and where they end.
+    fn log(size: usize) -> (Vec<u8>, Vec<u64>) {
+        let (mut bytes, mut ends) = (Vec::new(), vec![START_LSN]);
+        for length in (0..100u8).cycle() {
+            let record = [&[0x30, length][..], &vec![length; usize::from(length) + 14]].concat();
+            bytes.extend(&record);
+            bytes.push(1);
+            bytes.extend(crc32c::crc32c(&record).to_be_bytes());
+            ends.push(START_LSN + bytes.len() as u64);
+            if bytes.len() > size {
+                break;
+            }
+        }
+        (bytes, ends)
+    }
+
+    /// Whatever is captured and marked when, the member is the log up to exactly the end.
+    #[test]
+    fn however_it_is_sent_the_member_is_the_log_up_to_the_end() {
+        let (bytes, ends) = log(3 << 20);
+        let end = ends[ends.len() - 5];
+        for (mark, captured) in [(0, 4), (1, 2), (2, 1), (3, 3), (7, 5), (4, 6)] {
+            let at = |eighths: usize| ends[ends.len() * eighths / 8];
+            let checkpoint = Checkpoint { lsn: START_LSN, end_lsn: START_LSN };
+            let header = Header { format: Format::Phys, first_lsn: START_LSN, creator: [0; 32], encryption: [0; 28] };
+            let capture = Capture::new(Spool::new(8 << 20, Path::new("/nonexistent"), u64::MAX), START_LSN);
+            let part = |from: u64, to: u64| &bytes[(from - START_LSN) as usize..(to - START_LSN) as usize];
+            let mut output = tempfile::tempfile().unwrap();
+            let writer = Writer::new(output.try_clone().unwrap());
+            let mut outlet = Outlet::new(&header, checkpoint);
+            capture.push(part(START_LSN, at(captured)), at(captured)).unwrap();
+            capture.mark(at(mark));
+            outlet.interleave(&capture, &writer).unwrap();
+            assert_eq!(outlet.lsn, at(mark.min(captured)));
+            // More than is wanted.
+            capture.push(part(at(captured), *ends.last().unwrap()), *ends.last().unwrap()).unwrap();
+            capture.conclude(Trail { spare: 1, capacity: 1, resized: 0 });
+            let (entry, _) = outlet.complete(end, &capture, &writer).unwrap();
+            output.seek(SeekFrom::Start(0)).unwrap();
+            let member = content(output);
+            assert_eq!(member.len() as u64, entry.size);
+            assert!(member[START..].starts_with(part(START_LSN, end)));
+            let padding = &member[START + (end - START_LSN) as usize..];
+            assert!(!padding.is_empty() && padding.iter().all(|byte| *byte == 0));
+        }
+    }
+
+    fn content(stream: File) -> Vec<u8> {
+        let (mut reader, mut content) = (Reader::new(stream, "stream"), Vec::new());
+        while let Some(head) = reader.next().unwrap() {
+            if let Body::Payload { len, .. } = head.body {
+                let mut payload = vec![0; len as usize];
+                reader.fill(&mut payload).unwrap();
+                content.extend(payload);
+            }
+        }
+        content
+    }
 }

@@ -19,10 +19,10 @@ impl Named {
             // date, type, then twice: engine, partitioned, database, table, id
             let fields: Vec<&[u8]> = line.split(|byte| *byte == b'\t').collect();
             for (database, table) in [(4, 5), (9, 10)] {
-                if let (Some(database), Some(table)) = (fields.get(database), fields.get(table)) {
-                    if !database.is_empty() {
-                        tables.insert([*database, b"/", *table].concat().into_boxed_slice());
-                    }
+                if let (Some(database), Some(table)) = (fields.get(database), fields.get(table))
+                    && !database.is_empty()
+                {
+                    tables.insert([*database, b"/", *table].concat().into_boxed_slice());
                 }
             }
         }

@@ -99,11 +99,7 @@ pub fn databases(datadir: &Path) -> Result<Vec<OsString>> {
 }
 
 /// Visits every `.ibd` of a database directory, those of `.isl` files at the place they name.
-pub fn tablespaces(
-    datadir: &Path,
-    database: &OsStr,
-    visit: &mut dyn FnMut(Tablespace) -> Result<()>,
-) -> Result<()> {
+pub fn tablespaces(datadir: &Path, database: &OsStr, visit: &mut dyn FnMut(Tablespace) -> Result<()>) -> Result<()> {
     let dir = datadir.join(database);
     let Some(entries) = list(&dir)? else { return Ok(()) };
     for entry in entries {

@@ -52,10 +52,13 @@ fn uses_gtid(connection: &Record) -> bool {
 pub fn galera(session: &mut Session) -> Result<Option<String>> {
     let records = session.records("SHOW GLOBAL STATUS LIKE 'wsrep_%'")?;
     let get = |name: &str| {
-        let found = records.iter().find(|record| record.get("variable_name").is_some_and(|key| key.eq_ignore_ascii_case(name)));
+        let found =
+            records.iter().find(|record| record.get("variable_name").is_some_and(|key| key.eq_ignore_ascii_case(name)));
         found.and_then(|record| record.get("value")).cloned()
     };
-    let (Some(uuid), Some(last)) = (get("wsrep_local_state_uuid"), get("wsrep_last_committed")) else { return Ok(None) };
+    let (Some(uuid), Some(last)) = (get("wsrep_local_state_uuid"), get("wsrep_last_committed")) else {
+        return Ok(None);
+    };
     let domain = session.value("SELECT @@global.wsrep_gtid_domain_id").ok().flatten().unwrap_or_default();
     Ok(Some(format!("{uuid}:{last} {domain}").trim_end().to_owned()))
 }

@@ -64,7 +64,12 @@ pub(super) enum Outcome {
 
 impl Copier<'_> {
     /// Copies a tablespace. Pages that stay bad end the backup.
-    pub(super) fn tablespace(&self, out: &Writer<impl Write>, buffers: &mut Buffers, file: Pages<'_>) -> Result<Outcome> {
+    pub(super) fn tablespace(
+        &self,
+        out: &Writer<impl Write>,
+        buffers: &mut Buffers,
+        file: Pages<'_>,
+    ) -> Result<Outcome> {
         let Some(mut open) = open(file.path, self.policy)? else { return Ok(Outcome::Gone) };
         let Some(mut read) = open.batch(&mut buffers.batch, 0)? else { return Ok(Outcome::Deferred(open.identity)) };
         let own;
@@ -121,14 +126,28 @@ impl Copier<'_> {
     }
 
     /// A tablespace whose page 0 is not written: the log has all of it (spec section 5).
-    fn raw(&self, out: &Writer<impl Write>, buffers: &mut Buffers, file: Pages<'_>, mut open: Open<'_>) -> Result<Outcome> {
+    fn raw(
+        &self,
+        out: &Writer<impl Write>,
+        buffers: &mut Buffers,
+        file: Pages<'_>,
+        mut open: Open<'_>,
+    ) -> Result<Outcome> {
         let (size, digest) = self.stream(out, buffers, file.name, &mut open, None)?;
-        self.done(&Entry::new(file.name, EntryKind::File, size, &digest), file.name, size)?;
+        let mut entry = Entry::new(file.name, EntryKind::File, size, &digest);
+        entry.location = file.elsewhere.then(|| file.path.display().to_string());
+        self.done(&entry, file.name, size)?;
         Ok(Outcome::Copied(open.identity))
     }
 
     /// Copies any other file as it is. False if it has gone.
-    pub(super) fn file(&self, out: &Writer<impl Write>, buffers: &mut Buffers, name: &[u8], path: &Path) -> Result<bool> {
+    pub(super) fn file(
+        &self,
+        out: &Writer<impl Write>,
+        buffers: &mut Buffers,
+        name: &[u8],
+        path: &Path,
+    ) -> Result<bool> {
         let Some(mut open) = open(path, self.policy)? else { return Ok(false) };
         let aria = AriaFile::of(path);
         let (size, digest) = self.stream(out, buffers, name, &mut open, aria.as_ref())?;
@@ -181,4 +200,3 @@ impl Copier<'_> {
         Ok(())
     }
 }
-

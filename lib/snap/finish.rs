@@ -88,7 +88,9 @@ impl Finish<'_> {
     fn extra_lsndir(&self, members: &[(&str, String)]) -> Result<()> {
         let Some(dir) = &self.job.extra_lsndir else { return Ok(()) };
         std::fs::create_dir_all(dir).map_err(|cause| Error::io(dir.display(), "cannot create", &cause))?;
-        for (name, text) in members.iter().filter(|(name, _)| matches!(*name, "xtrabackup_checkpoints" | "xtrabackup_info")) {
+        for (name, text) in
+            members.iter().filter(|(name, _)| matches!(*name, "xtrabackup_checkpoints" | "xtrabackup_info"))
+        {
             let path = dir.join(name);
             std::fs::write(&path, text).map_err(|cause| Error::io(path.display(), "cannot write", &cause))?;
         }
@@ -120,7 +122,9 @@ impl Finish<'_> {
         match &snapshot.binlog {
             Some(Binlog { file, position, gtid }) => report.note(
                 Level::Info,
-                format_args!("binlog position: filename '{file}', position '{position}', GTID of the last change '{gtid}'"),
+                format_args!(
+                    "binlog position: filename '{file}', position '{position}', GTID of the last change '{gtid}'"
+                ),
             ),
             None => report.note(Level::Info, format_args!("binlog position: none")),
         }
@@ -168,7 +172,8 @@ pub(super) fn plugins(session: &mut Session) -> Result<Vec<(String, String)>> {
         WHERE plugin_status='ACTIVE' AND plugin_library IS NOT NULL \
         AND (plugin_type='ENCRYPTION' OR plugin_name LIKE 'provider\\_%') ORDER BY name";
     let rows = session.records(sql)?;
-    let pair = |mut row: crate::server::session::Record| Some((row.remove("name")?.to_lowercase(), row.remove("library")?));
+    let pair =
+        |mut row: crate::server::session::Record| Some((row.remove("name")?.to_lowercase(), row.remove("library")?));
     Ok(rows.into_iter().filter_map(pair).collect())
 }
 

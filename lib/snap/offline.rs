@@ -20,10 +20,10 @@ use super::{Job, meta};
 use crate::error::{Error, Result};
 use crate::innodb::space::Tally;
 use crate::report::{Level, Report};
+use crate::server::Variables;
 use crate::server::files::{Layout, undo_files};
 use crate::server::flavour::Flavour;
 use crate::server::options::Options;
-use crate::server::Variables;
 use crate::stream::Writer;
 use crate::stream::profile::{BEGIN, begin_bytes};
 
@@ -56,8 +56,7 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let mut variables = variables(job, &job.sources.read()?);
     let layout = Layout::of(&variables)?;
     readable(&layout)?;
-    let guarded: Vec<PathBuf> =
-        layout.system.iter().cloned().chain([layout.aria.join("aria_log_control")]).collect();
+    let guarded: Vec<PathBuf> = layout.system.iter().cloned().chain([layout.aria.join("aria_log_control")]).collect();
     guarded.iter().try_for_each(|path| stopped(path))?;
 
     let control = aria_control(&layout)?;

@@ -82,9 +82,9 @@ impl Open<'_> {
     }
 
     fn read(&mut self, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        self.source.read_at(buffer, offset).map_err(|cause| {
-            Error::io(self.place.display(), format_args!("cannot read at byte {offset}"), &cause)
-        })
+        self.source
+            .read_at(buffer, offset)
+            .map_err(|cause| Error::io(self.place.display(), format_args!("cannot read at byte {offset}"), &cause))
     }
 
     /// What page 0 says, read again until it is complete.
@@ -163,7 +163,13 @@ impl Open<'_> {
     }
 
     /// Verifies the whole blocks of an Aria file, reading torn ones again into their place.
-    pub(super) fn verify_aria(&mut self, bytes: &mut [u8], offset: u64, aria: &AriaFile, again: &mut Aligned) -> Result<()> {
+    pub(super) fn verify_aria(
+        &mut self,
+        bytes: &mut [u8],
+        offset: u64,
+        aria: &AriaFile,
+        again: &mut Aligned,
+    ) -> Result<()> {
         let size = usize::try_from(aria.table.block_size).unwrap_or(BATCH);
         for (index, block) in bytes.chunks_exact_mut(size).enumerate() {
             let at = offset + (index * size) as u64;
@@ -181,8 +187,9 @@ impl Open<'_> {
 
     fn bad(&self, number: u64, offset: u64, fault: Fault) -> Error {
         let what = format!("page {number} (byte {offset}) is bad: {fault}; read again for {} s", PATIENCE.as_secs());
-        Error::damaged(self.place.display(), what)
-            .hint("the page is damaged on disk; CHECK TABLE on the server tells more, an older backup may have it whole")
+        Error::damaged(self.place.display(), what).hint(
+            "the page is damaged on disk; CHECK TABLE on the server tells more, an older backup may have it whole",
+        )
     }
 }
 

@@ -7,12 +7,12 @@ use std::path::Path;
 
 use jiff::Zoned;
 
-use super::{Job, LockDdl};
 use super::copy::{Copier, Outcome, Pages, Part};
 use super::known::{Known, with_suffix};
 use super::open::system_space;
 use super::start::Start;
 use super::workers::{Abort, Buffers, each};
+use super::{Job, LockDdl};
 use crate::error::{Error, Result};
 use crate::server::Variables;
 use crate::server::files::{self, Layout, SYSTEM_DATABASE, Tablespace};
@@ -51,9 +51,7 @@ pub(super) fn readable(layout: &Layout) -> Result<()> {
         std::io::ErrorKind::PermissionDenied => "run xb-snap as the server's user, or as root",
         _ => "xb-snap must run on the server's host; --datadir says where its data directory is seen from here",
     };
-    let fail = |path: &Path, cause: std::io::Error| {
-        Error::io(path.display(), "cannot read", &cause).hint(hint(&cause))
-    };
+    let fail = |path: &Path, cause: std::io::Error| Error::io(path.display(), "cannot read", &cause).hint(hint(&cause));
     std::fs::read_dir(&layout.datadir).map_err(|cause| fail(&layout.datadir, cause))?;
     for path in &layout.system {
         File::open(path).map_err(|cause| fail(path, cause))?;

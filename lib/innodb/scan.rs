@@ -1,0 +1,283 @@
+//! All pages of a tablespace file whose bytes come in order, in pieces of any length, with holes: what
+//! `xb-unpack --verify --pages` sees of a member.
+
+use super::page::{self, Fault, MAX};
+use super::space::{HEAD, Tally};
+use super::{Doublewrite, Space, doublewrite, is_zero};
+
+/// Bytes of the system tablespace that hold the page which says where the doublewrite area is.
+const SYSTEM_HEAD: usize = (doublewrite::PAGE as usize + 1) * MAX as usize;
+
+/// A page that is not good: its number, and why.
+pub type BadPage = (u64, Fault);
+
+/// One file of pages.
+pub struct Scan {
+    /// Whether this may be a second or later file of the system tablespace, which has no page 0.
+    system: bool,
+    state: State,
+    /// Bytes that wait for more: of the head, then of a page.
+    rest: Vec<u8>,
+    /// Bytes before `rest`.
+    at: u64,
+    tally: Tally,
+}
+
+enum State {
+    /// Too little has come to say what it is.
+    Open,
+    /// Known.
+    Known { space: Space, first: u64, area: Option<Doublewrite> },
+    /// Page 0 has not been written, so nothing is known of the pages; the redo log has all of them.
+    Deferred { written: bool },
+}
+
+/// What a whole file was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// How many pages of each kind.
+    pub tally: Tally,
+    /// Number of the first page, and how many there are; `None` if page 0 has not been written.
+    pub range: Option<(u64, u64)>,
+    /// True if page 0 has not been written but others have: they could not be checked.
+    pub unread: bool,
+}
+
+impl Scan {
+    /// A file with a tablespace of its own: a table's, an undo tablespace.
+    pub fn table() -> Self {
+        Scan { system: false, state: State::Open, rest: Vec::new(), at: 0, tally: Tally::default() }
+    }
+
+    /// A file of the system tablespace, the first or a later one.
+    pub fn system() -> Self {
+        Scan { system: true, ..Self::table() }
+    }
+
+    /// The next bytes.
+    pub fn bytes(&mut self, mut bytes: &[u8]) -> Result<(), BadPage> {
+        while !bytes.is_empty() {
+            let want = match &mut self.state {
+                State::Deferred { written } => {
+                    *written |= !is_zero(bytes);
+                    return Ok(());
+                }
+                State::Open => self.head(),
+                State::Known { space, .. } => {
+                    let size = page_size(space);
+                    if self.rest.is_empty() && bytes.len() >= size {
+                        // The usual case: whole pages, checked where they lie.
+                        let (pages, tail) = bytes.split_at(bytes.len() - bytes.len() % size);
+                        self.pages(pages)?;
+                        bytes = tail;
+                        continue;
+                    }
+                    size
+                }
+            };
+            let (taken, left) = bytes.split_at(bytes.len().min(want.saturating_sub(self.rest.len())));
+            self.rest.extend_from_slice(taken);
+            bytes = left;
+            if self.rest.len() >= want {
+                self.settle()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A hole of this length.
+    pub fn zeros(&mut self, mut len: u64) -> Result<(), BadPage> {
+        const ZEROS: [u8; 4096] = [0; 4096];
+        while len > 0 {
+            let unit = match &self.state {
+                State::Deferred { .. } => return Ok(()),
+                State::Open => self.head() as u64,
+                State::Known { space, .. } => u64::from(space.page_size),
+            };
+            // Whole pages, or heads, of zeros are not made to be looked at: a hole may be of any length.
+            if self.rest.is_empty() && len >= unit && (self.system || !matches!(self.state, State::Open)) {
+                if let State::Known { .. } = self.state {
+                    self.tally.zero += len / unit;
+                }
+                self.at = self.at.saturating_add(len - len % unit);
+                len %= unit;
+                continue;
+            }
+            let piece = len.min(ZEROS.len() as u64).min(unit.saturating_sub(self.rest.len() as u64));
+            self.bytes(ZEROS.get(..usize::try_from(piece).unwrap_or(0)).unwrap_or_default())?;
+            len -= piece;
+        }
+        Ok(())
+    }
+
+    /// There is no more. A last piece shorter than a page is good if it is zero: the file was just growing.
+    pub fn end(mut self) -> Result<Found, BadPage> {
+        if matches!(self.state, State::Open) && !self.rest.is_empty() {
+            self.settle()?;
+        }
+        let State::Known { space, first, .. } = &self.state else {
+            let unread = matches!(self.state, State::Deferred { written: true });
+            return Ok(Found { tally: self.tally, range: None, unread });
+        };
+        let pages = self.at / u64::from(space.page_size);
+        if !is_zero(&self.rest) {
+            return Err((first + pages, Fault::Size { want: space.page_size, found: self.rest.len() }));
+        }
+        Ok(Found { tally: self.tally, range: Some((*first, pages)), unread: false })
+    }
+
+    /// How many bytes decide what this is.
+    fn head(&self) -> usize {
+        if self.system { SYSTEM_HEAD } else { HEAD }
+    }
+
+    /// Looks at what has been waiting: a head, or a page.
+    fn settle(&mut self) -> Result<(), BadPage> {
+        let waiting = std::mem::take(&mut self.rest);
+        if matches!(self.state, State::Open) {
+            self.decide(&waiting)?;
+        }
+        match &self.state {
+            State::Deferred { .. } => Ok(()),
+            State::Open => {
+                self.at = self.at.saturating_add(waiting.len() as u64);
+                Ok(())
+            }
+            State::Known { space, .. } => {
+                let whole = waiting.len() - waiting.len() % page_size(space);
+                let (pages, tail) = waiting.split_at(whole);
+                self.rest.extend_from_slice(tail);
+                self.pages(pages)
+            }
+        }
+    }
+
+    fn decide(&mut self, head: &[u8]) -> Result<(), BadPage> {
+        if self.system && is_zero(head) {
+            return Ok(());
+        }
+        let parsed = if self.at == 0 { Space::parse(head) } else { Ok(None) };
+        if let Ok(Some(space)) = parsed {
+            let size = page_size(&space);
+            let page5 = head.chunks_exact(size).nth(doublewrite::PAGE as usize);
+            let area = page5.filter(|_| space.id == 0).and_then(|page| Doublewrite::parse(page, space.page_size));
+            self.state = State::Known { space, first: 0, area };
+            return Ok(());
+        }
+        if !self.system {
+            self.state = State::Deferred { written: !is_zero(head) };
+            return parsed.map(|_| ()).map_err(|fault| (0, fault));
+        }
+        let Some((space, number, offset)) = Space::of_system_page(head) else {
+            return Err((0, parsed.err().unwrap_or(Fault::Format)));
+        };
+        let before = (self.at + offset) / u64::from(space.page_size);
+        let first = u64::from(number).checked_sub(before).ok_or((0, Fault::Format))?;
+        let area = Some(Doublewrite::usual(space.page_size));
+        self.state = State::Known { space, first, area };
+        Ok(())
+    }
+
+    fn pages(&mut self, pages: &[u8]) -> Result<(), BadPage> {
+        let State::Known { space, first, area } = &self.state else { return Ok(()) };
+        let number = first + self.at / u64::from(space.page_size);
+        self.at = self.at.saturating_add(pages.len() as u64);
+        // A hole may reach beyond the last page there can be.
+        let end = first + self.at / u64::from(space.page_size);
+        let (Ok(number), Ok(_)) = (u32::try_from(number), u32::try_from(end)) else {
+            return Err((number, Fault::Number { want: u32::MAX, found: page::number(pages).unwrap_or_default() }));
+        };
+        let checked = space.check_run(number, pages, area.as_ref(), &mut self.tally);
+        checked.map_err(|(number, fault)| (number.into(), fault))
+    }
+}
+
+fn page_size(space: &Space) -> usize {
+    usize::try_from(space.page_size).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A table of 4 KiB pages (see [`super::super::space`]), with its third page made a hole.
+    fn file() -> Vec<u8> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/pages/full-secret.zst");
+        let mut bytes = zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap();
+        // Longer than a head, so that whole pages come, too.
+        bytes.resize(40 * 4096, 0);
+        bytes[2 * 4096..3 * 4096].fill(0);
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_do_not_matter(cuts in prop::collection::vec(0usize..40 * 4096, 0..30), hole in 2 * 4096usize..3 * 4096) {
+            let bytes = file();
+            let mut cuts = cuts;
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let mut scan = Scan::table();
+            for piece in cuts.windows(2) {
+                let (from, to) = (piece[0], piece[1]);
+                // What is a hole in the file may come as one.
+                if (hole..3 * 4096).contains(&from) && to <= 3 * 4096 || from >= 6 * 4096 {
+                    scan.zeros((to - from) as u64).unwrap();
+                } else {
+                    scan.bytes(&bytes[from..to]).unwrap();
+                }
+            }
+            let found = scan.end().unwrap();
+            prop_assert_eq!(found.range, Some((0, 40)));
+            prop_assert_eq!(found.tally, Tally { zero: 35, verified: 5, unverified: 0, skipped: 0 });
+        }
+
+        #[test]
+        fn a_bad_page_is_found_in_any_pieces(piece in 1usize..70_000, at in 0usize..6 * 4096) {
+            let mut bytes = file();
+            bytes[at] ^= 1;
+            let mut scan = Scan::table();
+            let fed = bytes.chunks(piece).try_for_each(|piece| scan.bytes(piece));
+            let page = (at / 4096) as u64;
+            let bad = fed.and_then(|()| scan.end()).map(|_| ()).unwrap_err();
+            prop_assert_eq!(bad.0, page);
+        }
+    }
+
+    #[test]
+    fn holes_of_any_length_take_no_time() {
+        let mut scan = Scan::system();
+        scan.zeros(u64::MAX).unwrap();
+        scan.zeros(u64::MAX).unwrap();
+        assert_eq!(scan.end().unwrap().range, None);
+        let mut scan = Scan::table();
+        scan.bytes(&file()).unwrap();
+        scan.zeros(u64::MAX / 2).unwrap();
+        let (number, fault) = scan.bytes(&file()[..8192]).unwrap_err();
+        assert!(number > u64::from(u32::MAX) && matches!(fault, Fault::Number { .. }));
+    }
+
+    #[test]
+    fn pages_without_page_0_are_not_called_checked() {
+        let mut bytes = file();
+        bytes[..4096].fill(0);
+        let mut scan = Scan::table();
+        scan.bytes(&bytes).unwrap();
+        assert!(scan.end().unwrap().unread);
+        let mut scan = Scan::table();
+        scan.bytes(&[0; 100_000]).unwrap();
+        assert!(!scan.end().unwrap().unread);
+    }
+
+    #[test]
+    fn a_last_piece_of_a_page_is_noticed_unless_it_is_zero() {
+        for (tail, good) in [(&[0; 100][..], true), (&[1; 100], false)] {
+            let mut scan = Scan::table();
+            scan.bytes(&file()).unwrap();
+            scan.bytes(tail).unwrap();
+            assert_eq!(scan.end().is_ok(), good);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! `--verify --pages`: the pages of InnoDB's tablespaces, while their members stream by.
+
+use std::sync::{Arc, Mutex};
+
+use bstr::ByteSlice;
+
+use super::{Inspect, lock};
+use crate::error::{Error, Result};
+use crate::innodb::Scan;
+use crate::innodb::scan::{BadPage, Found};
+use crate::innodb::space::Tally;
+use crate::report::{Level, Report};
+use crate::stream::profile::plain_name;
+
+/// Looks at every tablespace of a stream. Members are known by their names: `*.ibd`, `*.new` (a table that xb-snap
+/// copied again), `undo001`, `ibdata1`.
+#[derive(Default)]
+pub struct Pages {
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    files: u64,
+    tally: Tally,
+    /// Members whose pages could not be looked at: compressed or encrypted on their way, not in order, or without page 0.
+    unread: u64,
+    /// Files of the system tablespace: first page, pages, name.
+    system: Vec<(u64, u64, Vec<u8>)>,
+}
+
+impl Pages {
+    /// What looks at the member of this name, if it is a tablespace.
+    pub fn inspect(&self, path: &[u8]) -> Option<Box<dyn Inspect>> {
+        let plain = plain_name(path);
+        let (scan, system) = match kind(plain)? {
+            Kind::Table => (Scan::table(), false),
+            Kind::System => (Scan::system(), true),
+        };
+        if plain.len() < path.len() {
+            lock(&self.seen).unread += 1;
+            return None;
+        }
+        Some(Box::new(Tablespace { path: path.to_vec(), scan: Some(scan), system, next: 0, seen: self.seen.clone() }))
+    }
+
+    /// After the whole stream: that the files of the system tablespace continue one another; and says what was seen.
+    pub fn finish(&self, report: &dyn Report) -> Result<()> {
+        let mut seen = lock(&self.seen);
+        seen.system.sort();
+        let mut end = 0;
+        for (first, pages, path) in &seen.system {
+            if *first != end {
+                let what = format_args!("begins with page {first}, where page {end} is missing");
+                return Err(Error::damaged(path.as_bstr(), what));
+            }
+            end += pages;
+        }
+        let Seen { files, tally, unread, .. } = &*seen;
+        let Tally { verified, zero, unverified, .. } = tally;
+        let unsummed = if *unverified > 0 { format!(", {unverified} without a checksum") } else { String::new() };
+        report.note(
+            Level::Info,
+            format_args!("stdin: pages: {verified} verified, {zero} empty{unsummed}, in {files} tablespace files"),
+        );
+        if *unread > 0 {
+            report.note(
+                Level::Warning,
+                format_args!("stdin: pages of {unread} tablespaces not checked: compressed, encrypted, not in order, or without page 0"),
+            );
+        }
+        Ok(())
+    }
+}
+
+enum Kind {
+    Table,
+    System,
+}
+
+fn kind(path: &[u8]) -> Option<Kind> {
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    let digits = |rest: &[u8]| !rest.is_empty() && rest.iter().all(u8::is_ascii_digit);
+    if name.ends_with(b".ibd") || name.ends_with(b".new") || name.strip_prefix(b"undo").is_some_and(digits) {
+        return Some(Kind::Table);
+    }
+    name.strip_prefix(b"ibdata").is_some_and(digits).then_some(Kind::System)
+}
+
+/// One member.
+struct Tablespace {
+    path: Vec<u8>,
+    /// Gone when its bytes do not come in order.
+    scan: Option<Scan>,
+    system: bool,
+    next: u64,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Tablespace {
+    /// Bytes up to `offset` that did not come are a hole; what was there already cannot be looked at again.
+    fn reach(&mut self, offset: u64) -> Result<()> {
+        match (offset.checked_sub(self.next), &mut self.scan) {
+            (None, _) => self.scan = None,
+            (Some(hole), Some(scan)) => scan.zeros(hole).map_err(|bad| damaged(&self.path, bad))?,
+            (Some(_), None) => {}
+        }
+        self.next = offset;
+        Ok(())
+    }
+}
+
+impl Inspect for Tablespace {
+    fn bytes(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.reach(offset)?;
+        self.next = offset.saturating_add(bytes.len() as u64);
+        match &mut self.scan {
+            Some(scan) => scan.bytes(bytes).map_err(|bad| damaged(&self.path, bad)),
+            None => Ok(()),
+        }
+    }
+
+    fn end(&mut self, size: u64) -> Result<()> {
+        self.reach(size.max(self.next))?;
+        let Some(scan) = self.scan.take() else {
+            lock(&self.seen).unread += 1;
+            return Ok(());
+        };
+        let Found { tally, range, unread } = scan.end().map_err(|bad| damaged(&self.path, bad))?;
+        let mut seen = lock(&self.seen);
+        seen.files += 1;
+        seen.tally += tally;
+        seen.unread += u64::from(unread);
+        if let Some((first, pages)) = range.filter(|_| self.system) {
+            seen.system.push((first, pages, self.path.clone()));
+        }
+        Ok(())
+    }
+}
+
+fn damaged(path: &[u8], (number, fault): BadPage) -> Error {
+    Error::damaged(path.as_bstr(), format_args!("page {number}: {fault}"))
+        .hint("the page was damaged before it came into the stream; check the server's disk and memory")
+}

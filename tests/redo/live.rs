@@ -1,0 +1,188 @@
+//! The filter behind xb-snap, on servers that write all the time into a small log.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use xb::innodb::redo::mariadb::{FILE, START};
+
+use crate::support::pipeline::{Relay, Running};
+use crate::support::server::Builder;
+use crate::support::{Flavour, Load, Pipeline, Server, check, scratch, wait_until, xb};
+
+/// Bytes of log; the smallest that a server takes.
+const LOG: u64 = 4 << 20;
+
+fn small_log() -> Builder {
+    Server::new().log_size("4M").option("innodb-log-buffer-size", "2M").option("innodb-buffer-pool-size", "32M")
+}
+
+fn backup(server: &Server, directory: &Path) -> Pipeline {
+    Pipeline::new()
+        .stage(xb("xb-snap").args(server.options()))
+        .stage(xb("xb-redo"))
+        .stage(xb("xb-unpack").arg("-C").arg(directory))
+}
+
+/// The stock program prepares the directory, and a server on it is the source at the recorded position.
+fn prove(server: &Server, directory: &Path) {
+    prepare(server, directory);
+    check::restored(server, directory).assert_good();
+}
+
+fn prepare(server: &Server, directory: &Path) {
+    let mut prepare = server.program("mariadb-backup");
+    prepare.arg("--no-defaults").arg("--prepare").arg(format!("--target-dir={}", directory.display()));
+    Pipeline::new().stage(prepare).run().assert_ok();
+}
+
+/// Waits until the server has written so much more log.
+fn wait_for_log(server: &Server, bytes: u64) {
+    let lsn = || server.rows("SHOW STATUS LIKE 'Innodb_lsn_current'")[0][1].parse::<u64>().unwrap();
+    let goal = lsn() + bytes;
+    wait_until("the server to write its log", Duration::from_secs(120), || lsn() >= goal);
+}
+
+/// Stops a stage while `meanwhile` runs.
+fn pause(running: &Running, stage: usize, meanwhile: impl FnOnce()) {
+    running.signal(stage, Signal::STOP);
+    meanwhile();
+    running.signal(stage, Signal::CONT);
+}
+
+#[test]
+fn a_reader_that_stands_still_loses_nothing_while_the_log_wraps() {
+    for flavour in Flavour::all() {
+        let server = small_log().flavour(flavour).start();
+        let load = Load::on(&server).bank(1).rows(2).start();
+        load.wait_for(50);
+        let directory = scratch();
+        let running = backup(&server, directory.path()).start();
+        pause(&running, 2, || wait_for_log(&server, 4 * LOG));
+        running.wait().assert_ok();
+        load.stop();
+        let captured = directory.path().join(FILE).metadata().unwrap().len();
+        assert!(captured > START as u64 + 3 * LOG, "{captured} bytes were captured: the log did not wrap");
+        prove(&server, directory.path());
+    }
+}
+
+#[test]
+fn an_overrun_ends_the_backup_with_5_and_leaves_nothing_that_looks_good() {
+    let server = small_log().start();
+    let load = Load::on(&server).rows(2).start();
+    load.wait_for(50);
+    let directory = scratch();
+    let running = backup(&server, directory.path()).start();
+    pause(&running, 1, || wait_for_log(&server, 3 * LOG));
+    let run = running.wait();
+    run.assert_codes(&[141, 5, 3]);
+    assert!(run.stderr(1).contains("redo overrun"), "{}", run.story());
+    assert!(
+        run.stderr(1).contains("hint: run the backup again with SET GLOBAL innodb_log_file_size="),
+        "{}",
+        run.story()
+    );
+    assert!(!directory.path().join("xb_manifest").exists());
+}
+
+#[test]
+fn a_filter_that_is_killed_ends_xb_snap_and_leaves_nothing_that_looks_good() {
+    let server = small_log().start();
+    Load::on(&server).rows(1).prepare();
+    for after in [0, 100_000, 5_000_000] {
+        let directory = scratch();
+        let run = Pipeline::new()
+            .stage(xb("xb-snap").args(server.options()))
+            .stage(xb("xb-redo"))
+            .relay(Relay::default().kill(1, after))
+            .stage(xb("xb-unpack").arg("-C").arg(directory.path()))
+            .run();
+        run.assert_codes(&[141, 137, 3]);
+        assert!(!directory.path().join("xb_manifest").exists());
+    }
+}
+
+#[test]
+fn a_log_that_is_resized_meanwhile_is_followed() {
+    let server = small_log().start();
+    let load = Load::on(&server).bank(1).rows(1).start();
+    load.wait_for(50);
+    let directory = scratch();
+    let running = backup(&server, directory.path()).start();
+    pause(&running, 2, || {
+        for size in [16 << 20, 5 << 20] {
+            server.sql(&format!("SET GLOBAL innodb_log_file_size={size}"));
+            let path = server.data().join(FILE);
+            wait_until("the log to be resized", Duration::from_secs(60), || path.metadata().unwrap().len() == size);
+            wait_for_log(&server, LOG);
+        }
+    });
+    let run = running.wait();
+    run.assert_ok();
+    load.stop();
+    assert!(run.stderr(1).contains("replaced 2 times"), "{}", run.stderr(1));
+    prove(&server, directory.path());
+}
+
+#[test]
+fn every_way_of_writing_the_log_is_followed() {
+    for setting in ["0", "1", "2"] {
+        let server = small_log().option("innodb-flush-log-at-trx-commit", setting).start();
+        let directory = scratch();
+        backup_under_load(&server, directory.path());
+        prove(&server, directory.path());
+    }
+}
+
+/// The log has the original's place, which is on this host, too: recovery of a copy must leave it alone.
+#[test]
+fn a_table_outside_the_data_directory_is_recovered_in_the_copy() {
+    let server = small_log().start();
+    let outside = server.home().join("outside");
+    server.sql(&format!(
+        "CREATE DATABASE far; CREATE TABLE far.t (id INT AUTO_INCREMENT PRIMARY KEY, v TEXT) DATA DIRECTORY='{}'",
+        outside.display()
+    ));
+    let load = Load::on(&server).bank(1).rows(1).start();
+    load.wait_for(50);
+    let directory = scratch();
+    let running = backup(&server, directory.path()).start();
+    pause(&running, 2, || {
+        for _ in 0..200 {
+            server.sql("INSERT INTO far.t (v) VALUES (REPEAT('x', 2000))");
+        }
+    });
+    running.wait().assert_ok();
+    load.stop();
+    let path = outside.join("far/t.ibd");
+    let log = std::fs::read(directory.path().join(FILE)).unwrap();
+    let original = path.as_os_str().as_encoded_bytes();
+    assert!(!log.windows(original.len()).any(|window| window == original), "the log names the original");
+    assert!(log.windows(10).any(|window| window == b"/far/t.ibd"), "the log does not name the table at all");
+    prepare(&server, directory.path());
+    // All rows are there; only the table lies in the data directory now, which its definition says.
+    let problems = check::restored(&server, directory.path()).problems;
+    assert!(problems.len() == 1 && problems[0].contains("`far`.`t` differs"), "{problems:?}");
+    let sums: Vec<&str> =
+        problems[0].split('"').filter_map(|text| text.split_once(" CREATE ")).map(|(sum, _)| sum).collect();
+    assert!(sums.len() == 2 && sums[0] == sums[1], "{problems:?}");
+}
+
+/// No key is needed until a server recovers it.
+#[test]
+fn an_encrypted_log_is_followed() {
+    let server = small_log().encrypted().start();
+    let directory = scratch();
+    backup_under_load(&server, directory.path());
+    check::restored(&server, directory.path()).assert_good();
+}
+
+fn backup_under_load(server: &Server, directory: &Path) {
+    let load = Load::on(server).bank(2).rows(1).start();
+    load.wait_for(100);
+    let running = backup(server, directory).start();
+    pause(&running, 2, || wait_for_log(server, 2 * LOG));
+    running.wait().assert_ok();
+    load.stop();
+}
