@@ -146,7 +146,7 @@ fn every_layout_is_copied_and_verified() {
         ("4k", Server::new().layout("innodb-page-size", "4k")),
         ("64k", Server::new().layout("innodb-page-size", "64k").undo_apart()),
         ("crc32", Server::new().layout("innodb-checksum-algorithm", "crc32").encrypted()),
-        ("files", Server::new().layout("innodb-data-file-path", "ibdata1:12M;@HOME@/outside/ibdata2:8M:autoextend")),
+        ("files", Server::new().layout("innodb-data-file-path", "ibdata1:12M;ibdata2:8M:autoextend")),
     ];
     for (name, builder) in layouts {
         let server = builder.start();
@@ -445,7 +445,10 @@ fn what_scripts_read_is_there() {
 
 #[test]
 fn tables_elsewhere_are_stored_as_if_they_were_here() {
-    let mut server = Server::new().start();
+    let mut server = Server::new()
+        .layout("innodb-data-home-dir", "")
+        .layout("innodb-data-file-path", "ibdata1:12M;@HOME@/outside/ibdata2:8M:autoextend")
+        .start();
     let outside = server.home().join("outside");
     fs::create_dir_all(&outside).unwrap();
     server.sql(&format!(
@@ -461,6 +464,7 @@ fn tables_elsewhere_are_stored_as_if_they_were_here() {
     let (entries, _) = manifest(dir.path());
     let away = &entries["sb/away.ibd"];
     assert_eq!(away["location"].as_str(), Some(outside.join("sb/away.ibd").to_str().unwrap()));
+    assert_eq!(entries["ibdata2"]["location"].as_str(), Some(outside.join("ibdata2").to_str().unwrap()));
     assert!(!entries.contains_key("sb/away.isl"));
     assert!(dir.path().join("sb/m.MYD").symlink_metadata().unwrap().is_file());
 }

@@ -1,0 +1,46 @@
+complete -c xb-snap -l datadir -d 'The server\'s data directory as it is seen from here' -r -F
+complete -c xb-snap -s j -l threads -l parallel -d 'Copy with N threads [default: one per processor, at most 4]' -r
+complete -c xb-snap -l cache -d 'How files are read: auto takes from the page cache what is there and leaves no trace in it' -r -f -a "auto\t'From the cache what is in it, past the cache what is not'
+direct\t'Past the cache'
+drop\t'Through the cache; what was read is dropped from it'
+keep\t'Through the cache, which keeps it'"
+complete -c xb-snap -l lock-ddl -d 'When DDL is blocked: early, all the time; end, shortly, and what it changed is copied again; off, not for tables' -r -f -a "early\t'Blocked from the start'
+end\t'Free until a short lock at the end, under which what changed is copied again'
+off\t'Free; a backup during which tables changed is not valid'"
+complete -c xb-snap -l lock-timeout -d 'Give up when a lock is not granted within S seconds' -r
+complete -c xb-snap -l extra-lsndir -d 'Write xtrabackup_checkpoints and xtrabackup_info to DIR, too' -r -F
+complete -c xb-snap -l spool-dir -d 'Keep what was copied under a lock and cannot be sent yet in an unlinked file in DIR [default: $TMPDIR or /tmp]' -r -F
+complete -c xb-snap -l tables -d 'Copy only tables whose db.table matches one of these regular expressions, separated by commas' -r
+complete -c xb-snap -l tables-exclude -d 'Leave out tables whose db.table matches one of these regular expressions' -r
+complete -c xb-snap -l tables-file -d 'Copy only the tables in FILE, one db.table a line' -r -F
+complete -c xb-snap -l databases -d 'Copy only these databases and tables: db or db.table, separated by blanks' -r
+complete -c xb-snap -l databases-exclude -d 'Leave out these databases and tables' -r
+complete -c xb-snap -l databases-file -d 'Copy only the databases and tables in FILE, one a line' -r -F
+complete -c xb-snap -l defaults-file -d 'Read this option file only' -r -F
+complete -c xb-snap -l defaults-extra-file -d 'Read this option file after the system\'s' -r -F
+complete -c xb-snap -l defaults-group-suffix -d 'Read groups with this suffix, too' -r
+complete -c xb-snap -s u -l user -d 'Connect as this account [default: the system\'s user]' -r
+complete -c xb-snap -s S -l socket -d 'Connect through this socket' -r -F
+complete -c xb-snap -l host -d 'Connect by TCP; the server\'s files must be here all the same' -r
+complete -c xb-snap -s P -l port -d 'TCP port' -r
+complete -c xb-snap -l password-file -d 'Read the password from the first line of FILE, which nobody else may read' -r -F
+complete -c xb-snap -l progress -d 'Show how far it is on stderr; auto: only on a terminal' -r -f -a "auto\t''
+always\t''
+never\t''
+json\t''"
+complete -c xb-snap -l log -d 'How messages are written on stderr' -r -f -a "text\t''
+json\t''"
+complete -c xb-snap -l generate -d 'Print the man page or a shell\'s completions' -r -f -a "man\t''
+bash\t''
+zsh\t''
+fish\t''"
+complete -c xb-snap -l no-lock -d 'Take no locks: right only while nobody runs DDL or writes to tables that are not InnoDB'
+complete -c xb-snap -l safe-replica -l safe-slave-backup -d 'Stop applying replicated events at a moment when no temporary table is open'
+complete -c xb-snap -l replica-info -l slave-info -d 'Add xtrabackup_slave_info: how to replicate from where this server does'
+complete -c xb-snap -l galera-info -d 'Add xtrabackup_galera_info: the state of this Galera node'
+complete -c xb-snap -l offline -d 'Copy a stopped server: no connection; option files and --datadir say where it is'
+complete -c xb-snap -l no-defaults -d 'Read no option file'
+complete -c xb-snap -s v -l verbose -d 'Say more: each file as it is done'
+complete -c xb-snap -s q -l quiet -d 'Say nothing but warnings and errors'
+complete -c xb-snap -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c xb-snap -s V -l version -d 'Print version'
