@@ -109,14 +109,14 @@ fn filled() -> Server {
     server
 }
 
-fn stock_prepare(server: &Server, dir: &Path) {
-    let mut prepare = server.program("mariadb-backup");
-    // Its option file is the backup's own backup-my.cnf.
-    prepare.arg("--prepare").arg(format!("--target-dir={}", dir.display()));
-    Pipeline::new().stage(prepare).run().assert_ok();
+/// Makes an unpacked backup ready.
+fn apply(server: &Server, dir: &Path) {
+    let mut command = xb("xb-redo");
+    command.arg("--apply").arg(dir).arg("--server").arg(server.flavour().path("mariadbd"));
+    Pipeline::new().stage(command).run().assert_ok();
 }
 
-/// Through xb-redo into a directory, made ready by the stock program.
+/// Through xb-redo into a directory, made ready.
 fn restore(server: &Server, arguments: &[&str]) -> TempDir {
     let dir = scratch();
     let mut command = snap(server);
@@ -124,7 +124,7 @@ fn restore(server: &Server, arguments: &[&str]) -> TempDir {
     let mut unpack = xb("xb-unpack");
     unpack.arg("-C").arg(dir.path());
     Pipeline::new().stage(command).stage(xb("xb-redo")).stage(unpack).run().assert_ok();
-    stock_prepare(server, dir.path());
+    apply(server, dir.path());
     dir
 }
 
@@ -301,6 +301,19 @@ fn a_lock_that_is_not_granted_is_given_up() {
 }
 
 #[test]
+fn a_system_file_outside_the_data_directory_comes_into_it() {
+    let outside = "ibdata1:12M;@HOME@/outside/ibdata2:8M:autoextend";
+    let server = Server::new().layout("innodb-data-file-path", outside).start();
+    let load = Load::on(&server).bank(1).formats(1).start();
+    load.wait_for(100);
+    load.stop();
+    let restored = restore(&server, &[]);
+    let inside = "ibdata1:12M;ibdata2:8M:autoextend";
+    let copy = server.twin(restored.path()).option("innodb-data-file-path", inside).start();
+    check::same(&server, &copy).assert_good();
+}
+
+#[test]
 fn a_stopped_server_is_copied_and_a_running_one_refused() {
     // Without a binary log: it would have to decide about prepared transactions, and it is not copied.
     let mut server = Server::new().flag("skip-log-bin").start();
@@ -321,7 +334,7 @@ fn a_stopped_server_is_copied_and_a_running_one_refused() {
     let mut unpack = xb("xb-unpack");
     unpack.arg("-C").arg(dir.path());
     Pipeline::new().stage(offline(server.data())).stage(xb("xb-redo")).stage(unpack).run().assert_ok();
-    stock_prepare(&server, dir.path());
+    apply(&server, dir.path());
     server.start_again();
     let copy = server.twin(dir.path()).start();
     check::same(&server, &copy).assert_good();
