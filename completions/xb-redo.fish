@@ -1,7 +1,15 @@
-complete -c xb-redo -l datadir -d 'Read the log below DIR, when it is not where the stream says' -r -F
+complete -c xb-redo -l datadir -d 'Read the log below DIR, when it is not where the stream says; --copy-back: the directory to fill' -r -F
 complete -c xb-redo -l spool-dir -d 'Keep log that cannot be sent yet in an unlinked file in DIR [default: $TMPDIR or /tmp]' -r -F
 complete -c xb-redo -l spool-memory -d 'Keep up to SIZE of it in memory' -r
 complete -c xb-redo -l spool-limit -d 'Fail when more than SIZE has to be kept [default: no limit]' -r
+complete -c xb-redo -l apply -d 'Make the backup in DIR a data directory: a server recovers it, offline' -r -F
+complete -c xb-redo -l status -d 'Say in one line what DIR is; exit status 0 if it can be used' -r -F
+complete -c xb-redo -l copy-back -d 'Copy the applied backup in DIR into an empty data directory' -r -F
+complete -c xb-redo -l to -d 'Leave the backup as it is and apply to a copy in NEWDIR' -r -F
+complete -c xb-redo -l use-memory -d 'Memory for the server\'s buffer pool [default: by the log and what is free]' -r
+complete -c xb-redo -l server -d 'The server program [default: the newest that fits]' -r -F
+complete -c xb-redo -l owner -d 'Give the files to USER [default: the data directory\'s owner]' -r
+complete -c xb-redo -s j -l threads -d 'Read and copy in N threads [default: number of processors, at most 4]' -r
 complete -c xb-redo -l progress -d 'Show how far it is on stderr; auto: only on a terminal' -r -f -a "auto\t''
 always\t''
 never\t''
@@ -12,6 +20,8 @@ complete -c xb-redo -l generate -d 'Print the man page or a shell\'s completions
 bash\t''
 zsh\t''
 fish\t''"
+complete -c xb-redo -l json -d 'Print an object'
+complete -c xb-redo -l move -d 'Take the files away from the backup'
 complete -c xb-redo -s v -l verbose -d 'Say more: each file as it is done'
 complete -c xb-redo -s q -l quiet -d 'Say nothing but warnings and errors'
 complete -c xb-redo -s h -l help -d 'Print help'
