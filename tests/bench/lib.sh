@@ -69,6 +69,10 @@ seconds() {
 
 median() { sort -n | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
 
+# What is done before each run, outside the time that counts; `warm FILE...` brings files into the page cache.
+BEFORE=true
+warm() { cat "$@" >/dev/null; }
+
 # versus NAME OURS PEER: two shell commands in turn, RUNS times after one warm-up; smaller is better.
 versus() {
     local name=$1 ours=$2 peer=$3 run a b
@@ -76,8 +80,8 @@ versus() {
     bash -o pipefail -c "$peer" >/dev/null 2>"$SCRATCH/err" || { echo "bench: failed: $peer" >&2; tail "$SCRATCH/err" >&2; exit 1; }
     : >"$SCRATCH/a"; : >"$SCRATCH/b"
     for run in $(seq "$RUNS"); do
-        seconds bash -o pipefail -c "$ours" >>"$SCRATCH/a"
-        seconds bash -o pipefail -c "$peer" >>"$SCRATCH/b"
+        $BEFORE; seconds bash -o pipefail -c "$ours" >>"$SCRATCH/a"
+        $BEFORE; seconds bash -o pipefail -c "$peer" >>"$SCRATCH/b"
     done
     a=$(median <"$SCRATCH/a"); b=$(median <"$SCRATCH/b")
     awk -v n="$name" -v a="$a" -v b="$b" 'BEGIN { printf "| %s | %.3f s | %.3f s | %.2f |\n", n, a, b, b / a }'
