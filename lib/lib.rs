@@ -10,6 +10,7 @@
 //! or printing. Jobs return values and errors and speak through [`report::Report`]; only [`cli`] prints and exits.
 
 pub mod cli;
+pub mod crypt;
 pub mod error;
 pub mod innodb;
 pub mod io;

@@ -1,0 +1,2 @@
+//! Encrypt.
+fn main() {}
