@@ -16,6 +16,7 @@ mod house;
 mod pack;
 mod pages;
 mod redo_format;
+mod seal;
 mod stream_faults;
 mod support;
 mod tool;

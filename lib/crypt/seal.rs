@@ -40,6 +40,8 @@ use subtle::ConstantTimeEq;
 
 use super::key::SealKey;
 
+/// What the name of a sealed member ends with.
+pub const SUFFIX: &[u8] = b".xbseal";
 /// What a sealed member begins with.
 pub const MAGIC: [u8; 8] = *b"XBSEAL01";
 /// Bytes of the head.
@@ -159,26 +161,32 @@ impl Seal {
         Ok(derived.seal)
     }
 
-    /// Turns plain text into what follows a chunk's length, and returns that length: the end mark's if there is no
-    /// text.
-    pub fn close(&self, number: u64, text: &mut Vec<u8>) -> Result<[u8; LENGTH], Fault> {
+    /// Appends a chunk with this text; without text, the end mark.
+    pub fn put(&self, number: u64, text: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
         let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
         if text.len() > CHUNK_MAX {
             return Err(Fault::Length(length));
         }
-        let nonce = nonce(number, length);
-        let length = length.to_le_bytes();
-        self.key.seal_in_place_append_tag(nonce, Aad::from(length), text).map_err(|_| Fault::Cipher)?;
-        Ok(length)
+        out.extend_from_slice(&length.to_le_bytes());
+        let start = out.len();
+        out.extend_from_slice(text);
+        let text = out.get_mut(start..).ok_or(Fault::Cipher)?;
+        let sealed = self.key.seal_in_place_separate_tag(nonce(number, length), Aad::from(length.to_le_bytes()), text);
+        out.extend_from_slice(sealed.map_err(|_| Fault::Cipher)?.as_ref());
+        Ok(())
     }
 
-    /// Turns what follows a chunk's length into its plain text; on a fault into nothing.
-    pub fn take(&self, number: u64, text: &mut Vec<u8>) -> Result<(), Fault> {
-        let plain = text.len().checked_sub(TAG).ok_or(Fault::Tag)?;
+    /// Appends the plain text of a chunk, of which `sealed` is what follows the length: ciphertext and tag. Nothing on a
+    /// fault.
+    pub fn take(&self, number: u64, sealed: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+        let plain = sealed.len().checked_sub(TAG).ok_or(Fault::Tag)?;
         let length = u32::try_from(plain).map_err(|_| Fault::Tag)?;
+        let start = out.len();
+        out.extend_from_slice(sealed);
+        let text = out.get_mut(start..).ok_or(Fault::Tag)?;
         let opened = self.key.open_in_place(nonce(number, length), Aad::from(length.to_le_bytes()), text);
         let opened = opened.map(|_| ()).map_err(|_| Fault::Tag);
-        text.truncate(if opened.is_ok() { plain } else { 0 });
+        out.truncate(if opened.is_ok() { start + plain } else { start });
         opened
     }
 }

@@ -21,11 +21,13 @@ use std::fmt;
 
 use aes::cipher::{KeyIvInit, StreamCipher};
 use ctr::Ctr128BE;
-use ring::digest::{SHA256, digest};
+use ring::digest::{Digest, SHA256, digest};
 use subtle::ConstantTimeEq;
 
 use super::key::Key;
 
+/// What the name of a member in this format ends with.
+pub const SUFFIX: &[u8] = b".xbcrypt";
 /// What a chunk of any version begins with, but for two digits.
 pub const MAGIC: &[u8; 6] = b"XBCRYP";
 /// Bytes of the head of versions 2 and 3, the longest.
@@ -145,35 +147,39 @@ pub fn head(bytes: &[u8]) -> Result<Head, Fault> {
     Ok(Head { version, size, crc: u32::from_le_bytes(*crc), counter })
 }
 
-/// Turns a chunk's encrypted bytes into its plain text, once its CRC and its hash have been right; on a fault into
-/// nothing.
-pub fn decrypt(key: &Key, head: &Head, text: &mut Vec<u8>) -> Result<(), Fault> {
-    let checked = if crc32fast::hash(text) == head.crc { decipher(key, head, text) } else { Err(Fault::Crc) };
-    text.truncate(if checked.is_ok() { head.plain() } else { 0 });
-    checked
-}
-
-fn decipher(key: &Key, head: &Head, text: &mut [u8]) -> Result<(), Fault> {
-    apply(key, &head.counter, text);
-    if head.version != Version::V3 {
-        return Ok(());
+/// Appends the plain text of a chunk with these encrypted bytes, if its CRC and its hash are right; else nothing.
+pub fn decrypt(key: &Key, head: &Head, encrypted: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+    if crc32fast::hash(encrypted) != head.crc {
+        return Err(Fault::Crc);
     }
-    let (plain, hash) = text.split_at_checked(head.plain()).ok_or(Fault::Size(head.size as u64))?;
-    if bool::from(digest(&SHA256, plain).as_ref().ct_eq(hash)) { Ok(()) } else { Err(Fault::Hash) }
+    let start = out.len();
+    out.extend_from_slice(encrypted);
+    let text = out.get_mut(start..).unwrap_or_default();
+    apply(key, &head.counter, text);
+    let right = head.version != Version::V3
+        || text.split_at_checked(head.plain()).is_some_and(|(plain, hash)| sha256(plain).as_ref().ct_eq(hash).into());
+    out.truncate(if right { start + head.plain() } else { start });
+    if right { Ok(()) } else { Err(Fault::Hash) }
 }
 
-/// Turns plain text into the encrypted bytes of a chunk of version 3, and returns the head that goes before them. `iv`
-/// must be fresh random bytes. `text` is not empty, for no writer makes empty chunks, and short enough for readers.
-pub fn encrypt(key: &Key, iv: &[u8; IV], text: &mut Vec<u8>) -> [u8; HEAD_MAX] {
-    let hash = digest(&SHA256, text);
-    text.extend_from_slice(hash.as_ref());
-    apply(key, iv, text);
-    let size = (text.len() as u64).to_le_bytes();
-    let crc = crc32fast::hash(text).to_le_bytes();
-    let fields: [&[u8]; 8] = [MAGIC, b"03", &[0; 8], &size, &size, &crc, &(IV as u64).to_le_bytes(), iv];
-    let mut head = [0; HEAD_MAX];
-    head.copy_from_slice(&fields.concat());
-    head
+/// Appends a chunk of version 3. `iv` must be fresh random bytes. `text` is not empty, for no writer makes empty
+/// chunks, and short enough for readers.
+pub fn encrypt(key: &Key, iv: &[u8; IV], text: &[u8], out: &mut Vec<u8>) {
+    let size = ((text.len() + HASH) as u64).to_le_bytes();
+    let start = out.len();
+    let fields: [&[u8]; 8] = [MAGIC, b"03", &[0; 8], &size, &size, &[0; 4], &(IV as u64).to_le_bytes(), iv];
+    fields.into_iter().chain([text, sha256(text).as_ref()]).for_each(|field| out.extend_from_slice(field));
+    if let Some((head, encrypted)) = out.get_mut(start..).and_then(|chunk| chunk.split_at_mut_checked(HEAD_MAX)) {
+        apply(key, iv, encrypted);
+        let crc = crc32fast::hash(encrypted);
+        if let Some(field) = head.get_mut(32..HEAD_MIN) {
+            field.copy_from_slice(&crc.to_le_bytes());
+        }
+    }
+}
+
+fn sha256(bytes: &[u8]) -> Digest {
+    digest(&SHA256, bytes)
 }
 
 /// Encrypts or decrypts: counter mode is its own inverse. The variant of AES follows from the key's length alone
