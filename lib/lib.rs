@@ -14,6 +14,7 @@ pub mod error;
 pub mod innodb;
 pub mod io;
 pub mod pack;
+pub mod pipeline;
 pub mod report;
 pub mod stream;
 pub mod unpack;

@@ -9,8 +9,11 @@ use xb::pack::{self, List};
 use xb::stream::pick::Patterns;
 use xb::{Error, Result};
 
-const TOOL: Tool =
-    Tool { name: env!("CARGO_BIN_NAME"), about: "Turn files into an xbstream", man: include_str!("../man/xb-pack.1.in") };
+const TOOL: Tool = Tool {
+    name: env!("CARGO_BIN_NAME"),
+    about: "Turn files into an xbstream",
+    man: include_str!("../man/xb-pack.1.in"),
+};
 
 #[derive(Args)]
 struct Pack {

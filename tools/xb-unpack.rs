@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use xb::Result;
 use xb::cli::{self, Console, Tool};
 use xb::stream::pick::Patterns;
 use xb::unpack::{self, Destination, Format, Listing, Options, Sparse};
-use xb::Result;
 
 const TOOL: Tool = Tool {
     name: env!("CARGO_BIN_NAME"),

@@ -19,8 +19,7 @@ use rustix::io::Errno;
 const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
 /// What new directories get, before the umask.
 const DIR_MODE: Mode = Mode::from_raw_mode(0o750);
-const RESOLVE: ResolveFlags =
-    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// A directory that names are resolved in. Names are relative and clean: no empty, `.` or `..` component.

@@ -198,8 +198,11 @@ impl Gather<'_> {
     fn finish(mut self) -> Result<Plan> {
         if self.begin != self.manifest {
             let (here, gone) = if self.begin { ("xb_begin", "xb_manifest") } else { ("xb_manifest", "xb_begin") };
-            return Err(Error::failed(here, format_args!("packed without {gone}, it would make a stream look damaged"))
-                .hint("pack the whole directory, or leave it out: --exclude 'xb_*'"));
+            return Err(Error::failed(
+                here,
+                format_args!("packed without {gone}, it would make a stream look damaged"),
+            )
+            .hint("pack the whole directory, or leave it out: --exclude 'xb_*'"));
         }
         self.plan.framed = self.begin;
         if let Some((name, count)) = &self.dotted {

@@ -113,8 +113,7 @@ impl Source {
             return true;
         }
         let mut byte = [0];
-        let answer =
-            rustix::io::preadv2(&self.file, &mut [IoSliceMut::new(&mut byte)], spot, ReadWriteFlags::NOWAIT);
+        let answer = rustix::io::preadv2(&self.file, &mut [IoSliceMut::new(&mut byte)], spot, ReadWriteFlags::NOWAIT);
         !matches!(answer, Err(rustix::io::Errno::AGAIN))
     }
 

@@ -23,8 +23,8 @@ use crate::stream::pick::Patterns;
 use crate::stream::profile::MARK;
 use crate::stream::{Body, Head, Members, Reader};
 pub use list::{Format, Listing};
-pub use member::{Inspect, Inspector};
 use member::Member;
+pub use member::{Inspect, Inspector};
 use proof::Proof;
 use target::Target;
 use workers::{Shared, Task, Workers};
@@ -131,8 +131,9 @@ impl<R: Read> Run<'_, R> {
         }
         let at = self.reader.position();
         if at == 0 && !self.options.allow_empty {
-            return Err(Error::damaged("stdin", "empty: not one byte came")
-                .hint("the sender failed before it began; see its message and exit status (--allow-empty takes this)"));
+            return Err(Error::damaged("stdin", "empty: not one byte came").hint(
+                "the sender failed before it began; see its message and exit status (--allow-empty takes this)",
+            ));
         }
         self.members.finish(self.reader.place(), at)?;
         self.workers.settle()?;
