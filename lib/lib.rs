@@ -15,7 +15,10 @@ pub mod innodb;
 pub mod io;
 pub mod pack;
 pub mod pipeline;
+pub mod redo;
 pub mod report;
+pub mod server;
+pub mod snap;
 pub mod stream;
 pub mod unpack;
 

@@ -5,9 +5,19 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stderr,
+    clippy::cast_possible_truncation,
     unreachable_pub,
-    reason = "tests assert by panicking"
+    reason = "tests assert by panicking, on machines of 64 bits"
 )]
 
+mod apply;
+mod docs;
 mod house;
+mod pack;
+mod pages;
+mod redo_format;
+mod stream_faults;
 mod support;
+mod tool;
+mod unpack;
+mod vectors;

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, builder::PathBufValueParser};
+use clap::Args;
+use xb::Result;
 use xb::cli::{self, Size, Tool};
 use xb::pack::{self, List};
 use xb::stream::pick::Patterns;
-use xb::{Error, Result};
 
 const TOOL: Tool = Tool {
     name: env!("CARGO_BIN_NAME"),
@@ -35,11 +35,11 @@ struct Pack {
     /// Read N files at the same time [default: number of processors, at most 4]
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
-    /// Bytes in a chunk, at most 1 MiB
+    /// Bytes read at once, and in a chunk, 4k to 1m
     #[arg(long, value_name = "SIZE", default_value = "512k")]
     buffer_size: Size,
     /// Files, and directories with all below them
-    #[arg(value_name = "PATH", required_unless_present = "files_from", value_parser = PathBufValueParser::new())]
+    #[arg(value_name = "PATH", required_unless_present = "files_from")]
     paths: Vec<PathBuf>,
 }
 
@@ -49,10 +49,6 @@ fn main() -> ExitCode {
 
 impl Pack {
     fn options(self) -> Result<pack::Options> {
-        let chunk = usize::try_from(self.buffer_size.0).unwrap_or(usize::MAX);
-        if !(4096..=pack::CHUNK_MAX).contains(&chunk) {
-            return Err(Error::usage("--buffer-size", "4k to 1m are possible"));
-        }
         Ok(pack::Options {
             dir: self.directory,
             paths: self.paths,
@@ -60,7 +56,7 @@ impl Pack {
             exclude: Patterns::new(&self.exclude)?,
             manifest: !self.no_manifest,
             threads: cli::threads(self.threads),
-            chunk,
+            chunk: self.buffer_size.within("--buffer-size", pack::CHUNK_MIN, pack::CHUNK_MAX)?,
         })
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use xb::Result;
-use xb::cli::{self, Console, Tool};
+use xb::cli::{self, Console, Size, Tool};
 use xb::stream::pick::Patterns;
 use xb::unpack::{self, Destination, Format, Listing, Options, Sparse};
 
@@ -44,6 +44,9 @@ struct Unpack {
     /// Sum and write in N threads [default: number of processors, at most 4]
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
+    /// Bytes written at once, 64k to 4m
+    #[arg(long, value_name = "SIZE", default_value = "1m")]
+    buffer_size: Size,
     /// Write or list only members that match, or whose directory does; all are verified
     #[arg(value_name = "PATTERN")]
     patterns: Vec<String>,
@@ -76,6 +79,7 @@ fn run(args: Unpack, console: &Console) -> Result<()> {
         list: args.list.then(|| Listing::new(std::io::stdout(), format)),
         inspect: None,
         allow_empty: args.allow_empty,
+        buffer: args.buffer_size.within("--buffer-size", unpack::BUFFER_MIN, unpack::BUFFER_MAX)?,
         threads: if args.list { 1 } else { cli::threads(args.threads) },
     };
     let summary = unpack::unpack(cli::stdin()?, &options, console)?;

@@ -74,6 +74,11 @@ impl Console {
         }
     }
 
+    /// The answer to a question, on stdout. A reader that went away has no use for it.
+    pub fn answer(&self, text: &dyn std::fmt::Display) {
+        let _ = std::io::stdout().write_all(format!("{text}\n").as_bytes());
+    }
+
     /// Takes the progress line away.
     pub(super) fn finish(&self) {
         self.bar.finish_and_clear();

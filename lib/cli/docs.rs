@@ -47,10 +47,11 @@ fn man(tool: &Tool, command: &mut Command) -> String {
     let _ = page.render_options_section(&mut options);
     let options = String::from_utf8_lossy(&options);
     let body = options.split_once(".SH OPTIONS\n").map_or(options.as_ref(), |(_, body)| body);
-    // mandoc's lint wants no empty paragraph before a heading and no break without text.
+    // mandoc's lint wants no empty paragraph before a heading, no break without text, and no two breaks in a row.
     let body = body
         .trim_end_matches(['\n', ' '])
         .trim_end_matches(".br")
+        .replace(".br\n\n.br\n", ".br\n")
         .replace(".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n", "");
     tool.man.replace("@VERSION@", env!("CARGO_PKG_VERSION")).replace("@OPTIONS@", body.trim_end())
 }

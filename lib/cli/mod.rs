@@ -1,5 +1,6 @@
 //! The harness of every tool: arguments, messages, progress, exit codes. Only this module prints and exits.
 
+mod connection;
 mod console;
 mod docs;
 mod units;
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 use crate::error::{Error, Kind, Result};
+pub use connection::Connection;
 pub use console::Console;
 pub use units::{Size, human};
 

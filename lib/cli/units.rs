@@ -2,12 +2,26 @@
 
 use std::str::FromStr;
 
+use crate::error::{Error, Result};
+
 /// A number of bytes: `10m`, `1.5Gi`, `512k`, `100MB`.
 ///
 /// As in pv, `k K m M g G t T` are powers of 1024, with or without an `i`; with a `B` and no `i` (`kB`, `MB`) they
 /// are powers of 1000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
+
+impl Size {
+    /// The size in bytes, if it lies between both; otherwise `option` is wrong.
+    pub fn within(self, option: &str, least: usize, most: usize) -> Result<usize> {
+        let bytes = usize::try_from(self.0).unwrap_or(usize::MAX);
+        if (least..=most).contains(&bytes) {
+            return Ok(bytes);
+        }
+        let (least, most) = (human(least as u64), human(most as u64));
+        Err(Error::usage(option, format_args!("{} bytes; {least} to {most} are possible", self.0)))
+    }
+}
 
 const GRAMMAR: &str = "want a number with an optional suffix: k, m, g, t (1024), Ki, Mi (1024), kB, MB (1000)";
 

@@ -4,12 +4,14 @@
 //! disk decides how it is read, never what a server says about itself; MySQL's tablespaces differ from MariaDB's in a
 //! few flag bits and page types and will be a second decoder beside the one in [`space`].
 
+pub mod aria;
 pub mod checksum;
 pub mod doublewrite;
 pub mod page;
 pub mod redo;
 pub mod space;
 
+pub use aria::Aria;
 pub use doublewrite::Doublewrite;
 pub use page::{Content, Fault};
 pub use space::Space;

@@ -67,9 +67,9 @@ pub enum Fault {
         /// The same in the trailer.
         tail: u32,
     },
-    /// A compressed length that does not fit into the page.
-    Compressed {
-        /// Bytes, as the page's type says.
+    /// A length that does not fit into the page: compressed (InnoDB), used (Aria).
+    Length {
+        /// Bytes, as the page says.
         len: u32,
     },
 }
@@ -86,7 +86,7 @@ impl fmt::Display for Fault {
             Fault::LsnHalves { head, tail } => {
                 write!(f, "low half of the lsn is {head:#010x} in the header, {tail:#010x} in the trailer")
             }
-            Fault::Compressed { len } => write!(f, "compressed length of {len} bytes is not possible"),
+            Fault::Length { len } => write!(f, "says that {len} bytes of it are used, which cannot be"),
         }
     }
 }

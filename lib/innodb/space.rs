@@ -30,7 +30,8 @@ pub struct Space {
     pub flags: u32,
     /// Bytes of a page in the file, 1 KiB to 64 KiB; smaller than the server's for ROW_FORMAT=COMPRESSED.
     pub page_size: u32,
-    /// Size of the tablespace in pages. Page 0 may be older than the file's end.
+    /// Size of the tablespace in pages. In a file that is in use page 0 may be older than the file's end; and the server
+    /// rounds the length of a file down to 4 KiB, so a last page of ROW_FORMAT=COMPRESSED may be missing.
     pub pages: u32,
     format: Format,
 }
@@ -168,7 +169,7 @@ fn full(page: &[u8]) -> Result<Content, Fault> {
     // What follows a compressed page is a hole or what was there before.
     let stored = page.get(..len).filter(|stored| !compressed || stored.len() < page.len());
     let Some((covered, sum)) = stored.and_then(|stored| stored.split_last_chunk::<4>()) else {
-        return Err(Fault::Compressed { len: u32::from(units) * 256 });
+        return Err(Fault::Length { len: u32::from(units) * 256 });
     };
     equal(u32::from_be_bytes(*sum), checksum::full_crc32(covered))?;
     let key_version = u32_at(page, 0);
@@ -227,4 +228,139 @@ fn equal(stored: u32, computed: u32) -> Result<(), Fault> {
 fn lsn_halves(page: &[u8], tail: usize) -> Result<(), Fault> {
     let (head, tail) = (u32_at(page, LSN + 4), u32_at(page, tail));
     if head == tail { Ok(()) } else { Err(Fault::LsnHalves { head, tail }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The first pages of tables of MariaDB 10.11.19 with `innodb_page_size=4k`, `zip` with KEY_BLOCK_SIZE=1.
+    fn golden(name: &str) -> Vec<u8> {
+        let path = format!("{}/tests/vectors/pages/{name}.zst", env!("CARGO_MANIFEST_DIR"));
+        zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap()
+    }
+
+    /// Name, flags, page size, and pages that are zero, verified, unverified.
+    const GOLDEN: [(&str, u32, u32, [u64; 3]); 10] = [
+        ("full-plain", 0x13, 4096, [0, 6, 0]),
+        ("full-squeezed", 0x33, 4096, [0, 6, 0]),
+        ("full-secret", 0x13, 4096, [0, 6, 0]),
+        ("full-squeezed-secret", 0x33, 4096, [0, 6, 0]),
+        ("old-plain", 0xe1, 4096, [0, 6, 0]),
+        ("old-squeezed", 0x1_00e1, 4096, [0, 1, 5]),
+        ("old-secret", 0xe1, 4096, [0, 6, 0]),
+        ("old-squeezed-secret", 0x1_00e1, 4096, [0, 1, 5]),
+        ("old-zip", 0xe3, 1024, [4, 8, 0]),
+        ("old-zip-secret", 0xe3, 1024, [4, 8, 0]),
+    ];
+
+    #[test]
+    fn golden_pages_of_every_format_are_good() {
+        for (name, flags, page_size, [zero, verified, unverified]) in GOLDEN {
+            let bytes = golden(name);
+            let space = Space::parse(&bytes).unwrap().unwrap();
+            assert_eq!((space.flags, space.page_size), (flags, page_size), "{name}");
+            let mut tally = Tally::default();
+            space.check_run(0, &bytes, None, &mut tally).unwrap();
+            assert_eq!(tally, Tally { zero, verified, unverified, skipped: 0 }, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_bad_page_is_named_with_both_sums() {
+        let mut bytes = golden("full-plain");
+        let space = Space::parse(&bytes).unwrap().unwrap();
+        let sum = u32_at(&bytes, 4 * 4096 - 4);
+        bytes[3 * 4096 + 1000] ^= 0x10;
+        let (number, fault) = space.check_run(0, &bytes, None, &mut Tally::default()).unwrap_err();
+        assert_eq!(number, 3);
+        let text = fault.to_string();
+        assert!(text.starts_with(&format!("checksum {sum:#010x} is stored, 0x")), "{text}");
+        // The other faults, in the order in which they are looked for.
+        assert_eq!(space.check(3, &bytes[..100]), Err(Fault::Size { want: 4096, found: 100 }));
+        assert_eq!(space.check(7, &bytes[..4096]), Err(Fault::Number { want: 7, found: 0 }));
+    }
+
+    #[test]
+    fn a_file_whose_page_0_is_not_yet_written_is_deferred() {
+        assert_eq!(Space::parse(&[0; HEAD]), Ok(None));
+        assert_eq!(Space::parse(&[0; 4096]), Ok(None));
+        // The next page is there already.
+        let bytes = golden("full-plain");
+        assert_eq!(Space::parse(&[&[0; 4096], &bytes[4096..]].concat()), Ok(None));
+        assert_eq!(Space::parse(&[]), Err(Fault::Size { want: 1024, found: 0 }));
+        assert_eq!(Space::parse(&bytes[..1000]), Err(Fault::Size { want: 1024, found: 1000 }));
+        assert_eq!(Space::parse(&bytes[..2000]), Err(Fault::Size { want: 4096, found: 2000 }));
+    }
+
+    #[test]
+    fn a_zero_page_is_good_at_any_place() {
+        let space = Space::parse(&golden("old-plain")).unwrap().unwrap();
+        for number in [0, 1, u32::MAX] {
+            assert_eq!(space.check(number, &[0; 4096]), Ok(Content::Zero));
+        }
+        let mut page = [0; 4096];
+        page[4095] = 1;
+        assert_eq!(space.check(1, &page), Err(Fault::Number { want: 1, found: 0 }));
+        assert_eq!(space.check(0, &page), Err(Fault::LsnHalves { head: 0, tail: 1 }));
+    }
+
+    #[test]
+    fn a_page_without_a_sum_is_not_called_verified() {
+        let bytes = golden("old-plain");
+        let space = Space::parse(&bytes).unwrap().unwrap();
+        let mut page = bytes[3 * 4096..4 * 4096].to_vec();
+        page[..4].copy_from_slice(&checksum::NONE.to_be_bytes());
+        assert!(space.check(3, &page).is_err());
+        page[4088..4092].copy_from_slice(&checksum::NONE.to_be_bytes());
+        assert_eq!(space.check(3, &page), Ok(Content::Unverified));
+    }
+
+    #[test]
+    fn flags_that_no_server_writes_are_refused() {
+        for (flags, size) in [
+            (0x15, Some(16 << 10)),
+            (0x13, Some(4 << 10)),
+            (0x17, Some(64 << 10)),
+            (0xd5, Some(16 << 10)),
+            (0x12, None),
+            (0x18, None),
+            (0xf5, None),
+            (0x115, None),
+            (0, Some(16 << 10)),
+            (0x29, Some(8 << 10)),
+            (0x421, Some(16 << 10)),
+            (0x821, None),
+            (0x1_0021, Some(16 << 10)),
+            (0x61, None),
+            (0x2d, None),
+            (0x20_0021, None),
+        ] {
+            assert_eq!(decode(flags).map(|(size, _)| size), size, "{flags:#x}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(
+            head in prop::collection::vec(any::<u8>(), 0..5000), flags in any::<u32>(), number in any::<u32>(),
+        ) {
+            let mut head = head;
+            if let Some(place) = head.get_mut(FLAGS..FLAGS + 4) {
+                place.copy_from_slice(&flags.to_be_bytes());
+            }
+            let _ = Space::parse(&head);
+            let _ = Doublewrite::parse(&head, u32::try_from(head.len()).unwrap());
+            let _ = super::super::Aria::parse(&head);
+            if let Some((page_size, format)) = decode(flags) {
+                let space = Space { id: 1, flags, page_size, pages: 9, format };
+                let mut page = head;
+                page.resize(page_size as usize, 7);
+                page[NUMBER..NUMBER + 4].copy_from_slice(&number.to_be_bytes());
+                prop_assert!(space.check(number, &page).map_or(true, |content| content == Content::Unverified));
+            }
+        }
+    }
 }

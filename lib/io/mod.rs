@@ -1,6 +1,8 @@
 //! Descriptors, pipes and files: everything below the formats.
 
 pub mod beneath;
+pub mod cache;
+pub mod copy;
 pub mod pipe;
 pub mod spool;
 

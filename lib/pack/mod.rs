@@ -29,6 +29,8 @@ pub use plan::List;
 use plan::Plan;
 use source::Source;
 
+/// Least payload of a chunk that is not the last of its member.
+pub const CHUNK_MIN: usize = 4 << 10;
 /// Largest payload of a chunk, and what a thread reads at once.
 pub const CHUNK_MAX: usize = 1 << 20;
 /// Lines of the manifest that wait in memory; more go to an unlinked temporary file.
@@ -49,7 +51,7 @@ pub struct Options {
     pub manifest: bool,
     /// Files that are read at the same time, at least 1.
     pub threads: usize,
-    /// Payload of a chunk, 1..=[`CHUNK_MAX`]; each thread has a buffer of this size.
+    /// Payload of a chunk, [`CHUNK_MIN`]..=[`CHUNK_MAX`]; each thread has a buffer of this size.
     pub chunk: usize,
 }
 
@@ -58,7 +60,7 @@ enum Frame {
     /// By nothing: a plain stream.
     Plain,
     /// By members of our own; the manifest's lines wait in the spool.
-    Own { backup_id: String, tally: Tally, lines: Spool },
+    Own { backup_id: String, tally: Box<Tally>, lines: Spool },
     /// By the files `xb_begin` and `xb_manifest` of the directory; the manifest must still be true.
     Kept { seen: Seen },
 }
@@ -121,7 +123,7 @@ fn begin<W: Write>(options: &Options, plan: &Plan, writer: &Writer<W>) -> Result
     };
     writer.member(BEGIN, &profile::begin_bytes(&begin))?;
     let lines = Spool::new(LINES_IN_MEMORY, &std::env::temp_dir(), u64::MAX);
-    Ok(Frame::Own { backup_id: begin.backup_id, tally: Tally::default(), lines })
+    Ok(Frame::Own { backup_id: begin.backup_id, tally: Box::default(), lines })
 }
 
 impl<W: Write + Send> Pack<'_, W> {
@@ -139,7 +141,7 @@ impl<W: Write + Send> Pack<'_, W> {
     }
 
     fn work(&self) -> Result<()> {
-        let mut buffer = vec![0; self.chunk.clamp(1, CHUNK_MAX)];
+        let mut buffer = vec![0; self.chunk.clamp(CHUNK_MIN, CHUNK_MAX)];
         let outcome = loop {
             if self.failed.load(Relaxed) {
                 break Ok(());
@@ -192,7 +194,7 @@ impl<W: Write + Send> Pack<'_, W> {
     /// The manifest.
     fn finish(self) -> Result<()> {
         let writer = self.writer;
-        let mut buffer = vec![0; self.chunk.clamp(1, CHUNK_MAX)];
+        let mut buffer = vec![0; self.chunk.clamp(CHUNK_MIN, CHUNK_MAX)];
         let mut offset = 0;
         match self.frame.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Frame::Plain => return Ok(()),

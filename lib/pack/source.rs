@@ -97,8 +97,8 @@ impl Source {
         }
         match rustix::fs::seek(&self.file, SeekFrom::Data(from)) {
             Ok(data) => data >= to,
-            // No data up to the end of the file.
-            Err(rustix::io::Errno::NXIO) => true,
+            // No data up to the end of the file, which may have come nearer.
+            Err(rustix::io::Errno::NXIO) => self.file.metadata().is_ok_and(|facts| facts.len() >= to),
             Err(_) => {
                 self.holes = false;
                 false

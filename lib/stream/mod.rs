@@ -2,17 +2,21 @@
 //!
 //! A stream is a bare run of chunks, each of which names its file (its *member*). It has no head, no end and no count,
 //! so [`profile`] adds a first member that announces the stream and a last one that proves it complete. [`chunk`] is
-//! the bytes, [`Reader`] and [`Writer`] put them on descriptors, [`Members`] holds the rules that span chunks.
+//! the bytes, [`Reader`] and [`Writer`] put them on descriptors, [`Pass`] hands them on as they came, [`Members`]
+//! holds the rules that span chunks.
 
 pub mod chunk;
 pub mod foreign;
 pub mod members;
 pub mod name;
+mod pass;
 pub mod pick;
 pub mod profile;
 mod reader;
 mod writer;
 
 pub use members::Members;
+pub use pass::Pass;
+pub(crate) use reader::SENDER;
 pub use reader::{Body, Head, Reader};
 pub use writer::Writer;

@@ -265,6 +265,16 @@ pub fn begin_bytes(begin: &Begin) -> Vec<u8> {
     to_line(begin).into_bytes()
 }
 
+/// The content of an `xb_mark.N`: up to this LSN the server's log is durable. N only makes the names differ.
+pub fn mark_bytes(lsn: u64) -> Vec<u8> {
+    format!("{lsn}\n").into_bytes()
+}
+
+/// Reads the content of an `xb_mark.N`.
+pub fn parse_mark(bytes: &[u8]) -> Option<u64> {
+    bytes.to_str().ok()?.trim_end().parse().ok()
+}
+
 /// Reads `xb_begin`.
 pub fn parse_begin(place: &str, bytes: &[u8]) -> Result<Begin> {
     let fault = |what: String| Error::damaged(place, format_args!("xb_begin: {what}"));

@@ -60,7 +60,7 @@ pub enum Body {
     Rename(Vec<u8>),
     /// The file goes away.
     Remove,
-    /// An ignorable chunk of a type that we do not know; its payload has been skipped.
+    /// An ignorable chunk of a type that we do not know; whoever takes the stream apart leaves it to the next call.
     Skipped,
 }
 
@@ -76,6 +76,8 @@ pub struct Reader<R> {
     end: usize,
     /// Stream byte of `buffer[start]`.
     at: u64,
+    /// The current chunk up to its payload, as it came.
+    raw: Vec<u8>,
     pending: Option<Pending>,
 }
 
@@ -91,7 +93,16 @@ struct Pending {
 impl<R: Read> Reader<R> {
     /// Reads from `input`, which messages call `place` (`stdin`).
     pub fn new(input: R, place: &str) -> Self {
-        Reader { input, place: place.to_owned(), buffer: vec![0; AHEAD].into(), start: 0, end: 0, at: 0, pending: None }
+        Reader {
+            input,
+            place: place.to_owned(),
+            buffer: vec![0; AHEAD].into(),
+            start: 0,
+            end: 0,
+            at: 0,
+            raw: Vec::new(),
+            pending: None,
+        }
     }
 
     /// The stream byte up to which everything has been taken.
@@ -111,6 +122,7 @@ impl<R: Read> Reader<R> {
     )]
     pub fn next(&mut self) -> Result<Option<Head>> {
         self.skip_payload()?;
+        self.raw.clear();
         let at = self.at;
         let Some(fixed) = self.take::<PREFIX>()? else { return Ok(None) };
         let prefix = chunk::prefix(&fixed).map_err(|fault| self.fault(at, &fault, &fixed))?;
@@ -129,16 +141,19 @@ impl<R: Read> Reader<R> {
                 let bytes = self.need::<PAYLOAD_HEAD>(at, &path)?;
                 let extent = chunk::payload(&bytes).map_err(|fault| self.at_member(at, &path, &fault))?;
                 self.pending = Some(Pending::new(&extent, crc32fast::Hasher::new(), &path, at));
-                if prefix.kind == Type::Payload {
-                    Body::Payload { offset: extent.offset, len: extent.len }
-                } else {
-                    self.skip_payload()?;
-                    Body::Skipped
+                match prefix.kind {
+                    Type::Payload => Body::Payload { offset: extent.offset, len: extent.len },
+                    _ => Body::Skipped,
                 }
             }
             Type::SparseOrSeek => self.sparse_or_seek(at, &path)?,
         };
         Ok(Some(Head { path, flags: prefix.flags, at, body }))
+    }
+
+    /// The current chunk up to its payload, bit for bit.
+    pub fn raw(&self) -> &[u8] {
+        &self.raw
     }
 
     /// Bytes of the current chunk's payload; 0 when it is complete and its CRC was right.
@@ -156,8 +171,7 @@ impl<R: Read> Reader<R> {
         let Some(part) = buffer.get_mut(..want) else { return Ok(0) };
         let got = self.read(part)?;
         if got == 0 && want > 0 {
-            let what = format!("truncated: the input ends {} bytes before the end of a chunk", pending.left);
-            return Err(self.at_member(pending.chunk, &pending.path, &what).hint(SENDER));
+            return Err(self.cut_payload(&pending));
         }
         pending.crc.update(part.get(..got).unwrap_or_default());
         pending.left = pending.left.saturating_sub(got as u64);
@@ -175,6 +189,35 @@ impl<R: Read> Reader<R> {
             }
         }
         Ok(filled)
+    }
+
+    /// The current chunk so far: its head and what has been read of its payload, of which none must have been taken.
+    pub(super) fn begun(&mut self) -> Vec<u8> {
+        let mut bytes = self.raw.clone();
+        if let Some(pending) = &mut self.pending {
+            let have = self.end - self.start;
+            let count = usize::try_from(pending.left).map_or(have, |left| left.min(have));
+            bytes.extend_from_slice(self.buffer.get(self.start..self.start + count).unwrap_or_default());
+            self.start += count;
+            self.at += count as u64;
+            pending.left -= count as u64;
+        }
+        bytes
+    }
+
+    /// The rest of a chunk after [`Reader::begun`], not looked at and so without its CRC: `take` is called with the
+    /// input and how many bytes are still to come, and says how many it took, 0 at the end of the input.
+    pub(super) fn rest(&mut self, mut take: impl FnMut(&R, u64) -> Result<u64>) -> Result<()> {
+        let Some(mut pending) = self.pending.take() else { return Ok(()) };
+        while pending.left > 0 {
+            let taken = take(&self.input, pending.left)?.min(pending.left);
+            if taken == 0 {
+                return Err(self.cut_payload(&pending));
+            }
+            self.at += taken;
+            pending.left -= taken;
+        }
+        Ok(())
     }
 
     fn sparse_or_seek(&mut self, at: u64, path: &[u8]) -> Result<Body> {
@@ -218,7 +261,9 @@ impl<R: Read> Reader<R> {
         Ok(self.buffer.get(self.start..self.start + have).unwrap_or_default())
     }
 
+    /// Takes bytes of a head.
     fn consume(&mut self, count: usize) {
+        self.raw.extend_from_slice(self.buffer.get(self.start..self.start + count).unwrap_or_default());
         self.start += count;
         self.at += count as u64;
     }
@@ -249,7 +294,7 @@ impl<R: Read> Reader<R> {
         Ok(bytes)
     }
 
-    /// `len` bytes, checked by the caller to be few.
+    /// `len` bytes of a head, checked by the caller to be few.
     fn bytes(&mut self, len: usize, at: u64) -> Result<Vec<u8>> {
         let mut bytes = vec![0; len];
         let mut filled = 0;
@@ -259,6 +304,7 @@ impl<R: Read> Reader<R> {
                 got => filled += got,
             }
         }
+        self.raw.extend_from_slice(&bytes);
         Ok(bytes)
     }
 
@@ -291,6 +337,11 @@ impl<R: Read> Reader<R> {
             .hint(SENDER)
     }
 
+    fn cut_payload(&self, pending: &Pending) -> Error {
+        let what = format!("truncated: the input ends {} bytes before the end of a chunk", pending.left);
+        self.at_member(pending.chunk, &pending.path, &what).hint(SENDER)
+    }
+
     fn at_member(&self, at: u64, path: &[u8], what: &dyn std::fmt::Display) -> Error {
         Error::damaged(&self.place, format_args!("{}: {what} (stream byte {at})", path.as_bstr()))
     }
@@ -319,7 +370,7 @@ impl Pending {
 }
 
 /// Advice for every kind of early end.
-pub(super) const SENDER: &str = "the sender stopped early; check its exit status (set -o pipefail)";
+pub(crate) const SENDER: &str = "the sender stopped early; check its exit status (set -o pipefail)";
 
 fn first_line(bytes: &[u8]) -> String {
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();

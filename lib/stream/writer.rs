@@ -61,7 +61,7 @@ impl<W: Write> Writer<W> {
         }
         // Set first: should the sink panic, half a chunk is out.
         output.broken = true;
-        write_both(&mut output.sink, head, data).map_err(|cause| Error::io("stdout", "cannot write", &cause))?;
+        write_both(&mut output.sink, head, data).map_err(sink_error)?;
         output.broken = false;
         output.written += (head.len() + data.len()) as u64;
         Ok(())
@@ -80,6 +80,14 @@ impl<W: Write> Writer<W> {
     fn lock(&self) -> std::sync::MutexGuard<'_, Output<W>> {
         // `broken` tells what a thread that panicked left behind.
         self.output.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// A sink that is no descriptor (a spool) has its own words.
+fn sink_error(cause: io::Error) -> Error {
+    match cause.downcast::<Error>() {
+        Ok(error) => error,
+        Err(cause) => Error::io("stdout", "cannot write", &cause),
     }
 }
 

@@ -29,6 +29,11 @@ use proof::Proof;
 use target::Target;
 use workers::{Shared, Task, Workers};
 
+/// Least bytes of a buffer.
+pub const BUFFER_MIN: usize = 64 << 10;
+/// Most bytes of a buffer.
+pub const BUFFER_MAX: usize = 4 << 20;
+
 /// Whether zeros become holes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sparse {
@@ -65,6 +70,8 @@ pub struct Options<'a> {
     pub allow_empty: bool,
     /// Threads beside the reader, at least 1. With one, members are listed in the order in which they end.
     pub threads: usize,
+    /// Bytes written at once, [`BUFFER_MIN`]..=[`BUFFER_MAX`].
+    pub buffer: usize,
 }
 
 /// What was read.
@@ -84,14 +91,14 @@ pub fn unpack(input: impl Read, options: &Options<'_>, report: &dyn Report) -> R
     let target = options.destination.as_ref().map(Target::check).transpose()?;
     let shared = Shared::new(target.as_ref(), options, report);
     let outcome = std::thread::scope(|scope| {
-        let workers = Workers::start(scope, &shared, options.threads.max(1));
+        let workers = Workers::start(scope, &shared, options);
         let mut run =
             Run { reader: Reader::new(input, "stdin"), members: Members::default(), shared: &shared, workers, options };
         let outcome = run.stream();
         // Dropped here, reader first: the sender learns at once that nobody listens.
         let Run { reader, workers, .. } = run;
         drop(reader);
-        workers.join(&shared, outcome.is_err());
+        workers.join(&shared);
         outcome
     });
     let listed = options.list.as_ref().map_or(Ok(()), Listing::flush);

@@ -146,7 +146,7 @@ fn fail_member(path: &[u8], what: impl std::fmt::Display, cause: &io::Error) -> 
     let error = Error::io(path.as_bstr(), what, cause);
     match Errno::from_io_error(cause) {
         Some(Errno::EXIST) => error.hint("it stood there before the stream came; --overwrite replaces it"),
-        Some(Errno::LOOP) => error.hint("a symlink stands in the way; none is followed"),
+        Some(Errno::LOOP | Errno::NOTDIR) => error.hint("a file or a symlink stands in the way; none is followed"),
         _ => error,
     }
 }

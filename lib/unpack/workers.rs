@@ -11,14 +11,13 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use super::member::Member;
 use super::proof::is_unlisted;
 use super::target::Target;
-use super::{Listing, Options, lock};
+use super::{BUFFER_MAX, BUFFER_MIN, Listing, Options, lock};
 use crate::error::{Error, Result};
-use crate::io::BUFFER;
 use crate::report::{Level, Report};
 use crate::stream::profile::Seen;
 
-/// Buffers in all, of [`BUFFER`] bytes.
-const BUFFERS: usize = 32;
+/// Bytes of all buffers together.
+const POOL: usize = 12 << 20;
 /// Tasks that wait for one thread.
 const QUEUE: usize = 64;
 /// Descriptors that all threads together keep open.
@@ -141,13 +140,20 @@ pub(super) struct Workers<'scope> {
     owners: Vec<usize>,
     pool: Receiver<Vec<u8>>,
     home: Sender<Vec<u8>>,
-    /// Buffers that have not been made yet.
+    /// Size of a buffer, and how many have not been made yet.
+    size: usize,
     unmade: usize,
     failed: &'scope AtomicBool,
 }
 
 impl<'scope> Workers<'scope> {
-    pub(super) fn start<'env>(scope: &'scope Scope<'scope, 'env>, shared: &'env Shared<'env>, count: usize) -> Self {
+    pub(super) fn start<'env>(
+        scope: &'scope Scope<'scope, 'env>,
+        shared: &'env Shared<'env>,
+        options: &Options<'_>,
+    ) -> Self {
+        let count = options.threads.max(1);
+        let size = options.buffer.clamp(BUFFER_MIN, BUFFER_MAX);
         let (home, pool) = unbounded();
         let (mut queues, mut threads) = (Vec::new(), Vec::new());
         for _ in 0..count {
@@ -156,7 +162,7 @@ impl<'scope> Workers<'scope> {
             threads.push(scope.spawn(move || Worker { shared, open: HashMap::new(), files: 0, keep }.run(&tasks)));
             queues.push(queue);
         }
-        Workers { queues, threads, owners: Vec::new(), pool, home, unmade: BUFFERS, failed: &shared.failed }
+        Workers { queues, threads, owners: Vec::new(), pool, home, size, unmade: POOL / size, failed: &shared.failed }
     }
 
     /// An empty buffer; waits for one if all are under way.
@@ -165,7 +171,7 @@ impl<'scope> Workers<'scope> {
             Ok(bytes) => bytes,
             Err(_) if self.unmade > 0 => {
                 self.unmade -= 1;
-                vec![0; BUFFER]
+                vec![0; self.size]
             }
             Err(_) => self.pool.recv().map_err(|_| stopped())?,
         };
@@ -202,11 +208,8 @@ impl<'scope> Workers<'scope> {
         if self.failed.load(Relaxed) { Err(stopped()) } else { Ok(()) }
     }
 
-    /// Ends the threads; those of a run that failed remove what is unfinished.
-    pub(super) fn join(self, shared: &Shared<'_>, failed: bool) {
-        if failed {
-            shared.failed.store(true, Relaxed);
-        }
+    /// Ends the threads, once they have done what they were given and removed what is unfinished.
+    pub(super) fn join(self, shared: &Shared<'_>) {
         drop(self.queues);
         for thread in self.threads {
             if thread.join().is_err() {
@@ -283,10 +286,8 @@ impl Worker<'_> {
 
     fn end(&self, member: &mut Member) -> Result<()> {
         let ended = member.end(self.shared.target);
-        if ended.is_err() {
-            if let Some(target) = self.shared.target {
-                let _ = target.remove(&member.path);
-            }
+        if let (Err(_), Some(target)) = (&ended, self.shared.target) {
+            let _ = target.remove(&member.path);
         }
         let (size, digest) = ended?;
         if let Some(digest) = digest.filter(|_| !is_unlisted(&member.path)) {
@@ -301,11 +302,12 @@ impl Worker<'_> {
 
     /// Closes a file if as many are open as may be; which one does not matter much, it is opened again when needed.
     fn make_room(&mut self) {
-        if self.files >= self.keep {
-            if let Some(member) = self.open.values_mut().find(|member| member.is_open()) {
-                member.close();
-                self.files -= 1;
-            }
+        if self.files < self.keep {
+            return;
+        }
+        if let Some(member) = self.open.values_mut().find(|member| member.is_open()) {
+            member.close();
+            self.files -= 1;
         }
     }
 }

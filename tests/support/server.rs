@@ -170,9 +170,15 @@ impl Server {
         self.child.as_ref().expect("the server is not running").id()
     }
 
-    /// Connection options for our tools and the stock ones: no option files, socket, root.
+    /// Connection options, to be the first ones, for our tools and the stock ones: an option file of this server's own,
+    /// so that those of the machine are not read.
     pub fn options(&self) -> Vec<String> {
-        vec!["--no-defaults".into(), format!("--socket={}", self.socket().display()), "--user=root".into()]
+        vec![format!("--defaults-file={}", self.option_file().display())]
+    }
+
+    /// Says `[client]` where the socket is, and that we are root.
+    pub fn option_file(&self) -> PathBuf {
+        self.home().join("my.cnf")
     }
 
     /// What the server has said so far.
@@ -251,6 +257,8 @@ impl Server {
         assert!(self.child.is_none(), "the server is running");
         let home = self.home().to_path_buf();
         assert!(self.socket().as_os_str().len() < 108, "TMPDIR is too long for a socket: {}", home.display());
+        let client = format!("[client]\nsocket={}\nuser=root\n", self.socket().display());
+        fs::write(self.option_file(), client).expect("cannot write my.cnf");
         let layout = placed(&self.build.layout, &home);
         let options = placed(&self.build.options, &home);
         let command = self.program("mariadbd");

@@ -254,3 +254,109 @@ fn put(block: &mut [u8], at: usize, bytes: &[u8]) {
         place.copy_from_slice(bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn header() -> Header {
+        let mut creator = [0; 32];
+        creator[..16].copy_from_slice(b"MariaDB 10.11.19");
+        Header { format: Format::Phys, first_lsn: 12288, creator, encryption: [0; 28] }
+    }
+
+    #[test]
+    fn the_head_of_a_captured_log_is_what_the_server_reads() {
+        let head = header().captured(Checkpoint { lsn: 0x1_2345, end_lsn: 0x1_3000 }, "xb-tools 0.1.0");
+        assert_eq!(head.len(), START);
+        assert_eq!(head[..16], *b"Phys\0\0\0\0\0\0\0\0\0\x01\x23\x45");
+        assert_eq!(head[16..48], *b"Backup xb-tools 0.1.0\0\0\0\0\0\0\0\0\0\0\0");
+        assert_eq!(head[4096..4112], *b"\0\0\0\0\0\x01\x23\x45\0\0\0\0\0\x01\x30\0");
+        // Sums computed apart from this code.
+        assert_eq!(head[508..512], [0x1c, 0x14, 0x18, 0xf0]);
+        assert_eq!(head[4156..4160], [0xfb, 0xa7, 0x95, 0x74]);
+        let rest = [&head[512..4096], &head[4160..]].concat();
+        assert!(is_zero(&rest));
+        let read = Header::parse(&head).unwrap();
+        assert_eq!(read.first_lsn, 0x1_2345);
+        assert_eq!(Checkpoint::newest(&head, read.first_lsn), Some(Checkpoint { lsn: 0x1_2345, end_lsn: 0x1_3000 }));
+    }
+
+    #[test]
+    fn a_long_name_of_the_tool_is_cut() {
+        let head = header().captured(Checkpoint { lsn: 12288, end_lsn: 12288 }, &"x".repeat(99));
+        assert_eq!(head[16..48], *b"Backup xxxxxxxxxxxxxxxxxxxxxxxx\0");
+    }
+
+    #[test]
+    fn foreign_formats_are_named() {
+        for (word, name) in [
+            (*b"PHYS", "MariaDB 10.5 to 10.7"),
+            ([0xd0, 0x48, 0x59, 0x53], "MariaDB 10.5 to 10.7"),
+            ([0, 0, 0, 6], "MySQL 8.0.30 or later"),
+            ([0, 0, 0, 104], "MariaDB 10.4"),
+            ([0x80, 0, 0, 103], "MariaDB 10.3"),
+            (*b"\x1f\x8b\x08\0", "unknown format 0x1f8b0800"),
+        ] {
+            let mut block = header().block();
+            block[..4].copy_from_slice(&word);
+            let fault = Header::parse(&block).unwrap_err().to_string();
+            assert!(fault.contains(name), "{fault}");
+        }
+    }
+
+    #[test]
+    fn the_newer_checkpoint_that_is_whole_counts() {
+        let (old, new) = (Checkpoint { lsn: 20_000, end_lsn: 20_500 }, Checkpoint { lsn: 30_000, end_lsn: 30_100 });
+        let mut head = vec![0; START];
+        assert_eq!(Checkpoint::newest(&head, 12288), None);
+        put(&mut head, 4096, &new.block());
+        put(&mut head, 8192, &old.block());
+        assert_eq!(Checkpoint::newest(&head, 12288), Some(new));
+        // Older than a log that has been resized since.
+        assert_eq!(Checkpoint::newest(&head, 25_000), Some(new));
+        assert_eq!(Checkpoint::newest(&head, 30_001), None);
+        // One is being written: the other.
+        head[4096 + 7] ^= 1;
+        assert_eq!(Checkpoint::newest(&head, 12288), Some(old));
+    }
+
+    #[test]
+    fn laps_alternate() {
+        let ring = Ring::new(12288, 12288 + 1000).unwrap();
+        for (lsn, offset, sequence) in
+            [(12288, 12288, 1), (13287, 13287, 1), (13288, 12288, 0), (14287, 13287, 0), (14288, 12288, 1)]
+        {
+            assert_eq!((ring.offset(lsn), ring.sequence(lsn)), (offset, sequence), "{lsn}");
+        }
+        assert_eq!(Ring::new(12288, 12288), Err(Fault::Size(12288)));
+    }
+
+    proptest! {
+        #[test]
+        fn a_header_comes_back(first_lsn in 12288u64.., creator: [u8; 32], encryption: [u8; 28], phys: bool) {
+            let format = if phys { Format::Phys } else { Format::Encrypted };
+            let header = Header { format, first_lsn, creator, encryption };
+            prop_assert_eq!(Header::parse(&header.block()), Ok(header));
+        }
+
+        #[test]
+        fn a_flipped_bit_of_a_header_or_checkpoint_is_noticed(at in 0usize..HEADER, bit in 0u8..8) {
+            let mut block = header().block();
+            block[at] ^= 1 << bit;
+            prop_assert!(Header::parse(&block).is_err());
+            let mut block = Checkpoint { lsn: 20_000, end_lsn: 20_500 }.block();
+            block[at % CHECKPOINT] ^= 1 << bit;
+            prop_assert_eq!(Checkpoint::parse(&block, 12288), None);
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+            let _ = Header::parse(&bytes);
+            let _ = Checkpoint::parse(&bytes, 0);
+            let _ = Checkpoint::newest(&bytes, 0);
+        }
+    }
+}

@@ -276,3 +276,156 @@ fn make_local(name: &mut [u8]) -> bool {
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::innodb::redo::mariadb::START;
+
+    const LSN: u64 = 50_000;
+
+    /// A mini-transaction of these bytes, of the lap that `ring` says.
+    fn framed(records: &[u8], lsn: u64, ring: &Ring, nonce: Option<[u8; NONCE]>) -> Vec<u8> {
+        let mut mtr = records.to_vec();
+        let nonce = nonce.as_ref().map_or(&[][..], |nonce| nonce);
+        mtr.push(ring.sequence(lsn + records.len() as u64));
+        mtr.extend_from_slice(nonce);
+        mtr.extend_from_slice(&crc32c_of(records, nonce).to_be_bytes());
+        mtr
+    }
+
+    /// A record with this first nibble and body, its length in the shortest form.
+    fn record(kind: u8, body: &[u8]) -> Vec<u8> {
+        let mut record = Vec::new();
+        if body.len() < 16 {
+            record.push(kind | u8::try_from(body.len()).unwrap());
+        } else {
+            record.push(kind);
+            // Bytes after the first, the number's own included, are 15 more than it says.
+            let own = (1..=3).find(|own| body.len() + own - 15 < [0, 128, 16_512, 2_113_664][*own]).unwrap();
+            let value = u32::try_from(body.len() + own - 15).unwrap();
+            record.extend(match own {
+                1 => value.to_be_bytes()[3..].to_vec(),
+                2 => (0x8000 | (value - 128)).to_be_bytes()[2..].to_vec(),
+                _ => (0xc0_0000 | (value - 16_512)).to_be_bytes()[1..].to_vec(),
+            });
+        }
+        record.extend_from_slice(body);
+        record
+    }
+
+    fn records() -> impl Strategy<Value = Vec<u8>> {
+        let kind = prop_oneof![Just(0x10u8), Just(0x30), Just(0xb0), Just(0xf0)];
+        let body = prop_oneof![
+            9 => prop::collection::vec(any::<u8>(), 1..200),
+            1 => prop::collection::vec(any::<u8>(), 16_000..40_000),
+        ];
+        let one = (kind, body).prop_map(|(kind, body)| record(kind, &body));
+        prop::collection::vec(one, 1..8).prop_map(|records| records.concat())
+    }
+
+    #[test]
+    fn varints_mean_what_the_server_means_by_them() {
+        for (bytes, value) in [
+            (&[0][..], 0),
+            (&[0x7f], 127),
+            (&[0x80, 0], 128),
+            (&[0xbf, 0xff], 16_511),
+            (&[0xc0, 0, 0], 16_512),
+            (&[0xdf, 0xff, 0xff], 2_113_663),
+            (&[0xe0, 0, 0, 0], 2_113_664),
+            (&[0xef, 0xff, 0xff, 0xff], 270_549_119),
+            (&[0xf0, 0, 0, 0, 0], 270_549_120),
+        ] {
+            assert_eq!(varint(bytes), Some((value, bytes.len())));
+            assert_eq!(varint(&bytes[..bytes.len() - 1]), None);
+        }
+        assert_eq!(varint(&[0xf0, 0xff, 0xff, 0xff, 0xff]), None);
+        assert_eq!(varint(&[0xf1, 0, 0, 0, 0, 0]), None);
+    }
+
+    #[test]
+    fn a_checkpoint_is_written_as_the_server_writes_it() {
+        let mtr = file_checkpoint(0xc2a5);
+        // The sum was computed apart from this code.
+        assert_eq!(mtr, *b"\xfa\0\0\0\0\0\0\0\0\xc2\xa5\x01\xeb\x89\xa5\xaa");
+        let ring = Ring::new(START as u64, 4 << 20).unwrap();
+        assert_eq!(super::mtr(&mtr, 0xc2a5, &ring, false), Mtr::Complete { len: 16 });
+        let found: Vec<FileRecord> = files(&mtr).collect();
+        assert_eq!(found, [FileRecord { space: 0, op: FileOp::Checkpoint(0xc2a5) }]);
+    }
+
+    #[test]
+    fn names_outside_become_local_in_the_same_length() {
+        for (name, local) in [
+            (&b"./db/t.ibd"[..], &b"./db/t.ibd"[..]),
+            (b"/other/place/db/t.ibd", b".////////////db/t.ibd"),
+            (b"/a/db/t.ibd", b".//db/t.ibd"),
+            (b"/db/t.ibd", b"db//t.ibd"),
+            (b"db/t.ibd", b"db/t.ibd"),
+            (b"", b""),
+        ] {
+            let mut text = name.to_vec();
+            make_local(&mut text);
+            assert_eq!(text, local, "{}", String::from_utf8_lossy(&text));
+        }
+        let ring = Ring::new(START as u64, 4 << 20).unwrap();
+        let rename = [record(0xa0, b"\x07\x00/x/y/db/a.ibd\0/x/y/db/b.ibd"), record(0x30, b"\x07\x03\x05abc")].concat();
+        let mut mtr = framed(&rename, LSN, &ring, None);
+        assert!(rewrite_names(&mut mtr));
+        assert!(matches!(super::mtr(&mtr, LSN, &ring, false), Mtr::Complete { .. }));
+        let found: Vec<FileRecord> = files(&mtr).collect();
+        assert_eq!(found, [FileRecord { space: 7, op: FileOp::Rename(b".////db/a.ibd", b".////db/b.ibd") }]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_whole_one_is_complete_and_a_part_of_it_is_not(
+            records in records(), nonce in prop::option::of(any::<[u8; NONCE]>()), cut in any::<prop::sample::Index>(),
+            capacity in 4096u64..100_000, more in prop::collection::vec(any::<u8>(), 0..20),
+        ) {
+            // Where the ring wraps depends on the capacity: inside records, before the end-byte, or not at all.
+            let ring = Ring::new(START as u64, START as u64 + capacity).unwrap();
+            let whole = framed(&records, LSN, &ring, nonce);
+            let followed = [&whole[..], &more].concat();
+            prop_assert_eq!(mtr(&followed, LSN, &ring, nonce.is_some()), Mtr::Complete { len: whole.len() });
+            prop_assert_eq!(mtr(&whole[..cut.index(whole.len())], LSN, &ring, nonce.is_some()), Mtr::Incomplete);
+        }
+
+        #[test]
+        fn a_flipped_bit_of_the_content_is_noticed(
+            records in records(), at in any::<prop::sample::Index>(), bit in 0u8..8, nonce in prop::option::of(any::<[u8; NONCE]>()),
+        ) {
+            let ring = Ring::new(START as u64, 4 << 20).unwrap();
+            let mut mtr = framed(&records, LSN, &ring, nonce);
+            let at = at.index(mtr.len());
+            mtr[at] ^= 1 << bit;
+            let complete = matches!(super::mtr(&mtr, LSN, &ring, nonce.is_some()), Mtr::Complete { .. });
+            prop_assert!(!complete);
+        }
+
+        #[test]
+        fn one_of_another_lap_is_not_taken(records in records(), capacity in 4096u64..100_000) {
+            let ring = Ring::new(START as u64, START as u64 + capacity).unwrap();
+            let old = framed(&records, LSN, &ring, None);
+            prop_assert_eq!(mtr(&old, LSN + capacity, &ring, false), Mtr::Bad(MtrFault::Sequence));
+            let mut first = old.clone();
+            set_first_lap(&mut first, false);
+            let unwrapped = Ring::new(LSN, u64::MAX).unwrap();
+            prop_assert_eq!(mtr(&first, LSN, &unwrapped, false), Mtr::Complete { len: old.len() });
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), lsn in any::<u64>(), first in any::<u64>(), size in any::<u64>(), encrypted in any::<bool>()) {
+            let _ = files(&bytes).count();
+            let _ = rewrite_names(&mut bytes.clone());
+            set_first_lap(&mut bytes.clone(), encrypted);
+            if let Ok(ring) = Ring::new(first, size) {
+                let _ = mtr(&bytes, lsn, &ring, encrypted);
+                let _ = ring.offset(lsn);
+            }
+        }
+    }
+}

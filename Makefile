@@ -1,0 +1,66 @@
+# make demo        a hot backup of a busy private server, restored and proved, in about a minute
+# make test        everything a change must pass; make test-long: the long runs as well
+# make lint        formatting, clippy, documentation, man pages
+# make bench       measurements against the stock programs (tests/bench)
+# make install     PREFIX (/usr/local), DESTDIR
+# make man completions    what the programs say about themselves, written anew
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+CARGO   ?= cargo
+
+bin    := $(or $(CARGO_TARGET_DIR),target)/release
+tools  := $(shell sed -n '/^\[\[bin]]/{n;s/^name = "\(.*\)"/\1/p;}' Cargo.toml)
+
+.PHONY: all build demo test test-long bench lint install man completions clean
+
+all: build
+
+build:
+	$(CARGO) build --release --locked
+
+demo:
+	tests/setup demo
+	$(CARGO) build --release --locked
+	tests/demo.sh
+
+# The dev profile is optimised enough for gigabytes (Cargo.toml) and, unlike release, checks arithmetic and links in
+# seconds. Every test has its own servers; more than four at once starve each other.
+test:
+	tests/setup
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(nproc | awk '{ print ($$1 < 4) ? $$1 : 4 }')} $(CARGO) test --locked
+
+# The same, and the tests marked #[ignore]: hours, not minutes. One at a time, for they load the machine by themselves.
+test-long: test
+	RUST_TEST_THREADS=1 $(CARGO) test --locked -- --ignored --nocapture
+
+bench:
+	tests/setup bench
+	$(CARGO) build --release --locked
+	set -e; for script in snap impact locks tables; do \
+	    if [ -x tests/bench/$$script.sh ]; then tests/bench/$$script.sh; fi; done
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --quiet
+	for page in $(wildcard man/*.[1-8]); do mandoc -T lint -W warning $$page || exit 1; done
+
+# Both are compared with what the programs print by tests/docs.rs; that test, told so, writes them.
+man completions:
+	XB_BLESS=1 $(CARGO) test --locked --test all docs::what_is_committed
+
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 \
+	    $(DESTDIR)$(PREFIX)/share/man/man7 $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
+	    $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	set -e; for tool in $(tools); do \
+	    install -m 755 $(bin)/$$tool $(DESTDIR)$(PREFIX)/bin/; \
+	    install -m 644 completions/$$tool.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$tool; \
+	    install -m 644 completions/_$$tool $(DESTDIR)$(PREFIX)/share/zsh/site-functions/; \
+	    install -m 644 completions/$$tool.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/; done
+	set -e; for section in 1 5 7; do for page in man/*.$$section; do \
+	    if [ -e "$$page" ]; then install -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$$section/; fi; done; done
+
+clean:
+	$(CARGO) clean

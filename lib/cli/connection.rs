@@ -1,0 +1,74 @@
+//! Options that say how to reach a server. None takes a password.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::error::Result;
+use crate::report::{Level, Report};
+use crate::server::options::Sources;
+use crate::server::session::{Login, password_file};
+
+/// How to reach the server.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Connection")]
+pub struct Connection {
+    /// Read this option file only
+    #[arg(long, value_name = "FILE", conflicts_with = "no_defaults")]
+    defaults_file: Option<PathBuf>,
+    /// Read this option file after the system's
+    #[arg(long, value_name = "FILE")]
+    defaults_extra_file: Option<PathBuf>,
+    /// Read groups with this suffix, too
+    #[arg(long, value_name = "SUFFIX")]
+    defaults_group_suffix: Option<String>,
+    /// Read no option file
+    #[arg(long)]
+    no_defaults: bool,
+    /// Connect as this account [default: the system's user]
+    #[arg(short, long)]
+    user: Option<String>,
+    /// Connect through this socket
+    #[arg(short = 'S', long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Connect by TCP; the server's files must be here all the same
+    #[arg(long, conflicts_with = "socket")]
+    host: Option<String>,
+    /// TCP port
+    #[arg(short = 'P', long)]
+    port: Option<u16>,
+    /// Read the password from the first line of FILE, which nobody else may read
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+impl Connection {
+    /// Which option files are read.
+    pub fn sources(&self) -> Sources {
+        Sources {
+            file: self.defaults_file.clone(),
+            extra: self.defaults_extra_file.clone(),
+            none: self.no_defaults,
+            suffix: self.defaults_group_suffix.clone(),
+        }
+    }
+
+    /// What the command line and the environment say; option files come after.
+    pub fn login(&self, report: &dyn Report) -> Result<Login> {
+        let mut password = self.password_file.as_deref().map(password_file).transpose()?;
+        if password.is_none() {
+            password = std::env::var("MYSQL_PWD").ok();
+            if password.is_some() {
+                let text = format_args!("MYSQL_PWD: other users may see a password in the environment");
+                report.note(Level::Warning, text);
+            }
+        }
+        Ok(Login {
+            user: self.user.clone(),
+            password,
+            socket: self.socket.clone(),
+            host: self.host.clone(),
+            port: self.port,
+        })
+    }
+}

@@ -1,0 +1,223 @@
+//! Reading big files without throwing out of the page cache what others keep there.
+//!
+//! A database server's file is copied once; its pages must not displace those that queries use. What is in the cache is
+//! taken from there without a trace (`RWF_NOWAIT`); what is not is read past it (`O_DIRECT`).
+
+use std::fs::File;
+use std::io::{self, IoSliceMut};
+use std::num::NonZeroU64;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rustix::fs::{Advice, OFlags, fadvise, fcntl_getfl, fcntl_setfl};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
+
+/// Alignment of offsets, lengths and memory that every device and file system takes for direct reads.
+pub const ALIGN: usize = 4096;
+
+/// How files are read.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// From the cache what is in it, past the cache what is not.
+    #[default]
+    Auto,
+    /// Past the cache.
+    Direct,
+    /// Through the cache; what was read is dropped from it.
+    Drop,
+    /// Through the cache, which keeps it.
+    Keep,
+}
+
+/// Memory that begins at a multiple of [`ALIGN`].
+#[derive(Debug)]
+pub struct Aligned {
+    bytes: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl Aligned {
+    /// `len` zero bytes.
+    pub fn new(len: usize) -> Self {
+        let bytes = vec![0; len + ALIGN];
+        let start = bytes.as_ptr().align_offset(ALIGN).min(ALIGN);
+        Aligned { bytes, start, len }
+    }
+}
+
+impl AsRef<[u8]> for Aligned {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.get(self.start..self.start + self.len).unwrap_or_default()
+    }
+}
+
+impl AsMut<[u8]> for Aligned {
+    fn as_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.start..self.start + self.len).unwrap_or_default()
+    }
+}
+
+/// A file that is read by one thread.
+#[derive(Debug)]
+pub struct Source {
+    file: File,
+    policy: Policy,
+    /// The descriptor's state now; `O_DIRECT` is switched on and off as needed.
+    direct: bool,
+}
+
+impl Source {
+    /// Opens a file. What the file system cannot do is found out by the first read.
+    pub fn open(path: &Path, policy: Policy) -> io::Result<Self> {
+        let file = File::open(path)?;
+        if policy == Policy::Auto {
+            // A miss must not start reading ahead.
+            let _ = fadvise(&file, 0, None, Advice::Random);
+        }
+        Ok(Source { file, policy, direct: false })
+    }
+
+    /// The open file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Fills `buffer` from `offset` on; fewer bytes mean the end of the file. Both and the buffer's length must be
+    /// multiples of [`ALIGN`] for the cache to be spared; others work, too.
+    pub fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        match self.policy {
+            Policy::Keep => self.plain(buffer, offset),
+            Policy::Drop => {
+                let read = self.plain(buffer, offset)?;
+                self.forget(offset, read as u64);
+                Ok(read)
+            }
+            Policy::Direct => self.past_cache(buffer, offset),
+            Policy::Auto => self.sparing(buffer, offset),
+        }
+    }
+
+    fn sparing(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        // One page tells whether there is any: a miss makes the kernel read what was asked for into the cache.
+        let mut done = 0;
+        for want in [ALIGN.min(buffer.len()), buffer.len()] {
+            let Some(part) = buffer.get_mut(done..want).filter(|part| !part.is_empty()) else { break };
+            match self.cached(part, offset + done as u64) {
+                Ok(0) => return Ok(done),
+                Ok(read) => done += read,
+                Err(Errno::AGAIN) => break,
+                Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
+                    self.policy = Policy::Direct;
+                    break;
+                }
+                Err(errno) => return Err(errno.into()),
+            }
+            if done < want {
+                break;
+            }
+        }
+        let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) else { return Ok(done) };
+        let read = self.past_cache(rest, offset + done as u64)?;
+        if self.policy == Policy::Auto {
+            self.forget(offset + done as u64, read as u64);
+        }
+        Ok(done + read)
+    }
+
+    fn cached(&mut self, part: &mut [u8], offset: u64) -> Result<usize, Errno> {
+        self.switch(false);
+        preadv2(&self.file, &mut [IoSliceMut::new(part)], offset, ReadWriteFlags::NOWAIT)
+    }
+
+    /// Reads with `O_DIRECT`; what is not aligned (the rest after an odd end of file) goes through the cache.
+    fn past_cache(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let aligned = offset.is_multiple_of(ALIGN as u64)
+            && buffer.len().is_multiple_of(ALIGN)
+            && buffer.as_ptr().align_offset(ALIGN) == 0;
+        if !aligned || !self.switch(true) {
+            return self.plain(buffer, offset);
+        }
+        let mut done = 0;
+        while let Some(part) = buffer.get_mut(done..).filter(|part| !part.is_empty()) {
+            match self.file.read_at(part, offset + done as u64) {
+                Ok(0) => break,
+                Ok(read) => done += read,
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                Err(cause) if cause.raw_os_error() == Some(Errno::INVAL.raw_os_error()) && done == 0 => {
+                    self.policy = Policy::Drop;
+                    return self.read_at(buffer, offset);
+                }
+                Err(cause) => return Err(cause),
+            }
+            // A direct read stops short only at the end of the file, and cannot go on from an odd place.
+            if !done.is_multiple_of(ALIGN) {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    fn plain(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.switch(false);
+        let mut done = 0;
+        while let Some(part) = buffer.get_mut(done..).filter(|part| !part.is_empty()) {
+            match self.file.read_at(part, offset + done as u64) {
+                Ok(0) => break,
+                Ok(read) => done += read,
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                Err(cause) => return Err(cause),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Switches `O_DIRECT`; false if the file system refuses.
+    fn switch(&mut self, direct: bool) -> bool {
+        if self.direct == direct {
+            return true;
+        }
+        let Ok(flags) = fcntl_getfl(&self.file) else { return false };
+        let flags = if direct { flags | OFlags::DIRECT } else { flags - OFlags::DIRECT };
+        if fcntl_setfl(&self.file, flags).is_err() {
+            self.policy = Policy::Drop;
+            return false;
+        }
+        self.direct = direct;
+        true
+    }
+
+    fn forget(&self, offset: u64, len: u64) {
+        if let Some(len) = NonZeroU64::new(len) {
+            let _ = fadvise(&self.file, offset, Some(len), Advice::DontNeed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    /// The same bytes by every policy, warm and cold, whole batches and an odd end.
+    #[test]
+    fn every_policy_reads_the_same() {
+        let data: Vec<u8> = (0..1_000_123u32).map(|n| (n % 251) as u8).collect();
+        let mut file = tempfile::NamedTempFile::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        file.write_all(&data).unwrap();
+        file.as_file().sync_all().unwrap();
+        for policy in [Policy::Keep, Policy::Auto, Policy::Direct, Policy::Drop, Policy::Auto, Policy::Direct] {
+            let mut source = Source::open(file.path(), policy).unwrap();
+            let mut buffer = Aligned::new(256 << 10);
+            let mut got = Vec::new();
+            loop {
+                let read = source.read_at(buffer.as_mut(), got.len() as u64).unwrap();
+                got.extend_from_slice(&buffer.as_ref()[..read]);
+                if read < 256 << 10 {
+                    break;
+                }
+            }
+            assert!(got == data, "{policy:?}");
+        }
+    }
+}

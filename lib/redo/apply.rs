@@ -1,0 +1,241 @@
+//! `xb-redo --apply`: an unpacked backup becomes a data directory.
+//!
+//! Check everything, note that, give files and log their final form, note that, have the server recover, check what it
+//! did, note that. Killed anywhere, it can be run again and goes on; [`super::state`] says why each step can be repeated,
+//! [`super::recover`] why the server's part can.
+
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bstr::ByteSlice;
+
+use super::directory::{CHECKPOINTS, Directory, Progress};
+use super::files::{self, fail};
+use super::log::Captured;
+use super::state::{self, State, Step};
+use super::{check, clone, layout, recover};
+use crate::cli::human;
+use crate::error::{Error, Result};
+use crate::innodb::redo::mariadb;
+use crate::report::{Level, Report};
+use crate::server::program::{self, Program};
+use crate::stream::profile::StreamKind;
+
+/// The lock file; empty, because it is the server's standard input, too.
+const LOCK: &str = "xb_lock";
+/// Least and most buffer pool that is chosen without `--use-memory`.
+const MEMORY: (u64, u64) = (128 << 20, 8 << 30);
+
+/// How to apply.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The unpacked backup.
+    pub dir: PathBuf,
+    /// Apply to a copy in this directory instead.
+    pub to: Option<PathBuf>,
+    /// Bytes of buffer pool for the server.
+    pub memory: Option<u64>,
+    /// The server program.
+    pub server: Option<PathBuf>,
+    /// Threads that read and copy files.
+    pub threads: usize,
+}
+
+/// Applies a backup, in its place or in a copy.
+pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
+    match &options.to {
+        None => apply(&options.dir, options, report),
+        Some(to) => {
+            clone::run(&options.dir, to, options.threads, report)?;
+            apply(to, options, report)
+        }
+    }
+}
+
+fn apply(dir: &Path, options: &Options, report: &dyn Report) -> Result<()> {
+    let dir = &dir.canonicalize().map_err(|cause| fail(dir, "cannot open", &cause))?;
+    // Read once without the lock, so that what is no backup gets no file of ours.
+    Directory::read(dir)?;
+    let lock = lock(dir, report)?;
+    let directory = Directory::read(dir)?;
+    if directory.progress == Progress::Applied {
+        directory.check()?;
+        report.note(Level::Info, format_args!("{}: is applied already; nothing to do", dir.display()));
+        return unlock(dir);
+    }
+    let program = server(&directory, options)?;
+    let state = match directory.state.clone() {
+        Some(state) if state.step == Step::Moving => return directory.check(),
+        Some(state) => {
+            report.note(Level::Info, format_args!("{}: going on where an earlier run was interrupted", dir.display()));
+            state
+        }
+        None => begin(&directory, &program, options.threads, report)?,
+    };
+    let state = lay_out(&directory, state, report)?;
+    let state = recover(&directory, state, &program, options.memory, &lock, report)?;
+    finish(dir, state, report)?;
+    unlock(dir)
+}
+
+/// Holds the directory against its manifest and notes that this was done.
+fn begin(directory: &Directory, program: &Program, threads: usize, report: &dyn Report) -> Result<State> {
+    if directory.ours.is_none() {
+        let what = "was not made by xb-snap; that it is complete cannot be proved";
+        report.note(Level::Warning, format_args!("{}: {what}", directory.path.display()));
+    }
+    directory.check()?;
+    check::digests(directory, threads, report)?;
+    let captured = Captured::open(&directory.path)?;
+    if !captured.is_captured() {
+        let what = "was not written by a backup; this looks like a server's own data directory";
+        return Err(Error::failed(directory.path.join(mariadb::FILE).display(), what));
+    }
+    let state = State {
+        format: state::FORMAT,
+        step: Step::Started,
+        start_lsn: captured.start_lsn(),
+        // Other programs copy some more than they say. What is there is recovered.
+        end_lsn: captured.walk(|_, _| Ok(()))?,
+        runs: 0,
+        locations: layout::locations(directory)?,
+        server: Some(program.version.to_string()),
+        files: None,
+        program: concat!("xb-redo ", env!("CARGO_PKG_VERSION")).to_owned(),
+    };
+    state.write(&directory.path)?;
+    Ok(state)
+}
+
+fn lay_out(directory: &Directory, state: State, report: &dyn Report) -> Result<State> {
+    if state.step != Step::Started {
+        return Ok(state);
+    }
+    report.stage("laying out");
+    layout::names(&directory.path)?;
+    layout::redo(directory, state.end_lsn, &state.locations, report)?;
+    files::sync(&directory.path)?;
+    let state = State { step: Step::LaidOut, ..state };
+    state.write(&directory.path)?;
+    Ok(state)
+}
+
+fn recover(
+    directory: &Directory,
+    state: State,
+    program: &Program,
+    memory: Option<u64>,
+    lock: &File,
+    report: &dyn Report,
+) -> Result<State> {
+    let dir = &directory.path;
+    let log = dir.join(mariadb::FILE);
+    let log_size = fs::metadata(&log).map_err(|cause| fail(&log, "cannot read", &cause))?.len();
+    let memory = memory.unwrap_or_else(|| buffer_pool(state.end_lsn.saturating_sub(state.start_lsn)));
+    let server = format_args!("{} {}", program.path.display(), program.version).to_string();
+    report.note(
+        Level::Info,
+        format_args!(
+            "{}: recovering lsn {}..{} with {server}, {} of memory",
+            dir.display(),
+            state.start_lsn,
+            state.end_lsn,
+            human(memory)
+        ),
+    );
+    let run = recover::Run {
+        dir,
+        program,
+        options: &directory.options,
+        memory,
+        log_size,
+        end_lsn: state.end_lsn,
+        first: state.runs == 0,
+        partial: directory.partial,
+        lock,
+    };
+    let state = State { runs: state.runs.saturating_add(1), server: Some(program.version.to_string()), ..state };
+    state.write(dir)?;
+    report.stage("recovering");
+    recover::run(&run, report)?;
+    Ok(state)
+}
+
+/// Notes that the directory is applied, where mariadb-backup looks for that and where we do.
+fn finish(dir: &Path, state: State, report: &dyn Report) -> Result<()> {
+    for name in CHECKPOINTS {
+        if let Some(text) = files::read_small(&dir.join(name))? {
+            let text = text.replace("backup_type = full-backuped", "backup_type = log-applied");
+            files::replace(dir, name, &text)?;
+        }
+    }
+    files::sync(dir)?;
+    let state = State { step: Step::Applied, files: Some(files::fingerprint(dir)?), ..state };
+    state.write(dir)?;
+    for (table, place) in &state.locations {
+        report.note(
+            Level::Warning,
+            format_args!("{table}: was at {place} (DATA DIRECTORY) and is in the data directory now"),
+        );
+    }
+    if !state.locations.is_empty() {
+        let what = "run ALTER TABLE … FORCE, ALGORITHM=COPY on such a table before any other ALTER TABLE, which ends the server";
+        report.note(Level::Warning, format_args!("{}: {what}", dir.display()));
+    }
+    report.note(
+        Level::Info,
+        format_args!("{}: applied up to lsn {}; ready for xb-redo --copy-back", dir.display(), state.end_lsn),
+    );
+    Ok(())
+}
+
+fn server(directory: &Directory, options: &Options) -> Result<Program> {
+    if directory.kind != StreamKind::Full {
+        directory.check()?;
+    }
+    let version =
+        directory.server_version.as_deref().and_then(program::version).ok_or_else(|| {
+            Error::damaged(directory.path.display(), "does not say which MariaDB server it was made of")
+        })?;
+    program::find(version, options.server.as_deref())
+}
+
+/// Takes the directory for this run and the servers it starts; waits for a server that an interrupted run has left.
+fn lock(dir: &Path, report: &dyn Report) -> Result<File> {
+    use rustix::fs::{FlockOperation, flock};
+    let path = dir.join(LOCK);
+    let mut told = false;
+    loop {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(|cause| fail(&path, "cannot write", &cause))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            // Whoever had it may have removed the file.
+            Ok(()) if path.exists() => return Ok(file),
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                if !told {
+                    let what = "another xb-redo, or a server that one left behind, is at work here; waiting for it";
+                    report.note(Level::Info, format_args!("{}: {what}", dir.display()));
+                    told = true;
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            Err(errno) => return Err(fail(&path, "cannot lock", &errno.into())),
+        }
+    }
+}
+
+fn unlock(dir: &Path) -> Result<()> {
+    files::remove(&dir.join(LOCK))
+}
+
+/// Enough for the pages of so much log, as far as half of the free memory goes.
+fn buffer_pool(log: u64) -> u64 {
+    let free = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+    });
+    let (least, most) = MEMORY;
+    log.saturating_mul(4).min(free.unwrap_or(least) / 2).clamp(least, most).next_multiple_of(1 << 20)
+}

@@ -1,0 +1,112 @@
+//! What the follower and the stream share: the captured log that waits, and how far either may go.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::follower::Trail;
+use crate::error::{Error, Result};
+use crate::io::spool::Spool;
+
+/// Log on its way from the follower to the stream.
+#[derive(Debug)]
+pub(super) struct Capture {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    spool: Spool,
+    goal: Goal,
+    /// LSN up to which the log has been put into the spool.
+    captured: u64,
+    /// What the follower leaves when it has reached the end and everything was right.
+    trail: Option<Trail>,
+}
+
+/// How far the stream says that the log is good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Goal {
+    /// The newest mark: the log is durable up to this LSN; 0 before the first.
+    pub(super) mark: u64,
+    /// E, once the manifest has come: the log up to here is wanted, and no more.
+    pub(super) end: Option<u64>,
+    /// The other side has ended; nothing is wanted any more.
+    pub(super) over: bool,
+}
+
+impl Capture {
+    /// Nothing is captured yet from `lsn` on.
+    pub(super) fn new(spool: Spool, lsn: u64) -> Self {
+        let state = State { spool, goal: Goal::default(), captured: lsn, trail: None };
+        Capture { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// Stream: the log is durable up to `lsn`.
+    pub(super) fn mark(&self, lsn: u64) {
+        let mut state = self.lock();
+        state.goal.mark = state.goal.mark.max(lsn);
+        self.changed.notify_all();
+    }
+
+    /// Stream: the log is wanted up to `lsn`. Returns when it is here and the follower has found it good.
+    pub(super) fn end(&self, lsn: u64) -> Result<Trail> {
+        let mut state = self.lock();
+        state.goal.end = Some(lsn);
+        self.changed.notify_all();
+        loop {
+            match state.trail {
+                Some(trail) => return Ok(trail),
+                None if state.goal.over => return Err(Error::failed("redo log", "following it has ended early")),
+                None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    /// Stream: the newest mark, and the LSN up to which the log is here.
+    pub(super) fn reached(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.goal.mark, state.captured)
+    }
+
+    /// Stream: takes the next bytes of the log; 0 when none are here.
+    pub(super) fn pull(&self, buffer: &mut [u8]) -> Result<usize> {
+        self.lock().spool.pull(buffer)
+    }
+
+    /// Either side: ends the other one's waiting.
+    pub(super) fn close(&self) {
+        self.lock().goal.over = true;
+        self.changed.notify_all();
+    }
+
+    /// Follower: adds whole mini-transactions; the last one ends at `lsn`.
+    pub(super) fn push(&self, bytes: &[u8], lsn: u64) -> Result<()> {
+        let mut state = self.lock();
+        state.spool.push(bytes)?;
+        state.captured = lsn;
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Follower: the end is reached.
+    pub(super) fn conclude(&self, trail: Trail) {
+        self.lock().trail = Some(trail);
+        self.changed.notify_all();
+    }
+
+    /// Follower: the goal, as soon as it is another one than `last`, but after `wait` in any case.
+    pub(super) fn goal(&self, last: &Goal, wait: Duration) -> Goal {
+        let waited = self.changed.wait_timeout_while(self.lock(), wait, |state| state.goal == *last);
+        waited.map_or_else(|poisoned| poisoned.into_inner().0.goal, |(state, _)| state.goal)
+    }
+
+    /// The most bytes that ever waited.
+    pub(super) fn peak(&self) -> u64 {
+        self.lock().spool.peak()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,150 @@
+//! `xb-snap | xb-redo`: passes a stream on and adds the redo log that was written meanwhile.
+//!
+//! Two threads: one moves the stream, one follows the log, from the moment that `xb_begin` has come. Whichever fails
+//! first ends the run at once, even while the other is blocked in a read or write: a backup that cannot become good
+//! must not go on for hours.
+
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crossbeam_channel::{RecvTimeoutError, Sender};
+
+use super::capture::Capture;
+use super::follower::{Follower, Trail};
+use super::held::Held;
+use super::outlet::Outlet;
+use super::relay::{self, Relay};
+use crate::error::{Error, Result};
+use crate::innodb::redo::mariadb::{Checkpoint, FILE};
+use crate::io::spool::Spool;
+use crate::report::{Level, Report};
+use crate::stream::profile::{Begin, StreamKind};
+use crate::stream::{Pass, Writer};
+
+/// How often progress is told.
+const TICK: Duration = Duration::from_millis(200);
+
+/// How to run the filter.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the log is, when it is not where the stream says.
+    pub datadir: Option<PathBuf>,
+    /// Directory of the unlinked file that holds what cannot be sent yet.
+    pub spool_dir: PathBuf,
+    /// Bytes that are kept in memory before that file is used.
+    pub spool_memory: u64,
+    /// Most bytes that are kept in all.
+    pub spool_limit: u64,
+}
+
+/// What a thread has to say at its end.
+enum End {
+    Followed,
+    Streamed(relay::Summary),
+}
+
+/// Passes the stream `input` on to `output` and adds `ib_logfile0`, cut exactly where the manifest says.
+///
+/// When this fails, a thread may be left blocked on `input` or `output`; the caller is expected to end the process.
+pub fn run(options: &Options, input: File, output: File, report: &dyn Report) -> Result<()> {
+    let sink = output.try_clone().map_err(|cause| Error::io("stdout", "cannot use", &cause))?;
+    let (mut pass, writer) = (Pass::new(input, "stdin", output), Writer::new(sink));
+    let (begin, bytes) = relay::begin(&mut pass)?;
+    let (path, start) = log(&begin, options.datadir.as_deref())?;
+    let follower = Follower::begin(&path, start)?;
+    report.expect(begin.estimated_bytes);
+    report.note(Level::Detail, format_args!("{}: following from lsn {}", path.display(), start.lsn));
+
+    let memory = usize::try_from(options.spool_memory).unwrap_or(usize::MAX);
+    let spool = Spool::new(memory, &options.spool_dir, options.spool_limit);
+    let capture = Arc::new(Capture::new(spool, start.lsn));
+    let moved = Arc::new(AtomicU64::new(0));
+    let outlet = Outlet::new(follower.header(), start);
+    let held = Held::new(&options.spool_dir);
+    let relay = Relay { pass, writer, begin, start, outlet, held, capture: capture.clone(), moved: moved.clone() };
+    let (tell, told) = crossbeam_channel::bounded(2);
+    let captured = capture.clone();
+    spawn("follower", &capture, tell.clone(), move || follower.run(&captured).map(|()| End::Followed))?;
+    spawn("stream", &capture, tell, move || relay.run(&bytes).map(End::Streamed))?;
+
+    loop {
+        let end = told.recv_timeout(TICK);
+        report.advance(moved.swap(0, Relaxed));
+        match end {
+            Ok(Ok(End::Streamed(summary))) => {
+                say(report, start.lsn, &summary, &capture);
+                return Ok(());
+            }
+            Ok(Err(error)) => return Err(error),
+            Ok(Ok(End::Followed)) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(Error::failed("xb-redo", "a thread was lost")),
+        }
+    }
+}
+
+/// Where the server's log is, and the checkpoint that the backup begins with.
+fn log(begin: &Begin, datadir: Option<&Path>) -> Result<(PathBuf, Checkpoint)> {
+    let fault = |what: &str| Error::damaged("stdin", format_args!("xb_begin: {what}"));
+    let Some(redo) = begin.redo.as_ref() else {
+        return Err(match begin.kind {
+            StreamKind::Files => fault("these are files that xb-pack has packed; no redo log belongs to them"),
+            _ => fault("it names no redo log"),
+        });
+    };
+    if begin.flavour.as_deref() != Some("mariadb") {
+        return Err(Error::failed("stdin", "the redo log of a server other than MariaDB cannot be followed yet"));
+    }
+    let Some(end_lsn) = redo.checkpoint_end_lsn else { return Err(fault("it names no checkpoint end lsn")) };
+    let named = Path::new(&redo.dir);
+    let dir = match datadir {
+        Some(datadir) if named.is_absolute() => datadir.to_owned(),
+        Some(datadir) => datadir.join(named),
+        None => Path::new(begin.datadir.as_deref().unwrap_or_default()).join(named),
+    };
+    Ok((dir.join(FILE), Checkpoint { lsn: redo.checkpoint_lsn, end_lsn }))
+}
+
+/// Runs `work` in a thread that tells how it ended, also when it panics.
+fn spawn(
+    name: &str,
+    capture: &Arc<Capture>,
+    tell: Sender<Result<End>>,
+    work: impl FnOnce() -> Result<End> + Send + 'static,
+) -> Result<()> {
+    let capture = capture.clone();
+    let body = move || {
+        let end = catch_unwind(AssertUnwindSafe(work));
+        let end = end.unwrap_or_else(|_| Err(Error::failed("xb-redo", "internal error, please report it")));
+        let failed = end.is_err();
+        // First the cause, then what the other thread makes of it.
+        let _ = tell.send(end);
+        if failed {
+            capture.close();
+        }
+    };
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+    spawned.map(drop).map_err(|cause| Error::io("xb-redo", "cannot start a thread", &cause))
+}
+
+/// What an operator wants to know to choose the size of the log.
+fn say(report: &dyn Report, start: u64, summary: &relay::Summary, capture: &Capture) {
+    let relay::Summary { end, trail } = summary;
+    let Trail { spare, capacity, resized } = trail;
+    let bytes = end - start;
+    report.note(Level::Info, format_args!("{FILE}: from lsn {start} to lsn {end}, {bytes} bytes"));
+    let share = u128::from(*spare) * 100 / u128::from((*capacity).max(1));
+    let replaced = if *resized > 0 { format!(", which was replaced {resized} times") } else { String::new() };
+    report.note(
+        Level::Info,
+        format_args!(
+            "redo log of {capacity} bytes: wrapped {} times{replaced}; at least {spare} bytes ({share} %) were left before \
+             an overrun; at most {} bytes waited to be sent",
+            bytes / (*capacity).max(1),
+            capture.peak(),
+        ),
+    );
+}

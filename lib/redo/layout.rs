@@ -1,0 +1,201 @@
+//! Makes an unpacked backup what a server expects: final names, local names in the log, room in the log.
+//!
+//! Every step can be repeated after a kill at any point, and none needs to know how far an earlier run came. Sources:
+//! spec sections 12 and 16, and `xtrabackup.cc` for the order `.del`, `.ren`, `.new`.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bstr::ByteSlice;
+
+use super::directory::Directory;
+use super::files::{self, fail};
+use super::log::{self, Captured};
+use crate::error::{Error, Result};
+use crate::report::{Level, Report};
+use crate::stream::name;
+
+/// Tables with DATA DIRECTORY, by name without suffix, and where the source has them: from the manifest, and from the
+/// `.isl` files that mariadb-backup copies.
+pub(super) fn locations(directory: &Directory) -> Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    for entry in directory.ours.iter().flat_map(|ours| &ours.entries) {
+        if let (Some(location), Some(path)) = (&entry.location, entry.path()) {
+            let name = path.strip_suffix(b".ibd").or(path.strip_suffix(b".new")).unwrap_or(&path);
+            found.insert(name.to_str_lossy().into_owned(), location.clone());
+        }
+    }
+    for link in with_suffix(&directory.path, "isl")? {
+        let target = files::read_small(&link)?.unwrap_or_default();
+        let name = link.strip_prefix(&directory.path).unwrap_or(&link).with_extension("");
+        found.insert(name.to_string_lossy().into_owned(), target.trim().to_str_lossy().into_owned());
+    }
+    Ok(found)
+}
+
+/// Resolves the markers of tables that were dropped, renamed or copied again during the backup, and takes the `.isl`
+/// files away: all tables lie in the directory now, and a server that follows an `.isl` opens the source's file.
+pub(super) fn names(dir: &Path) -> Result<()> {
+    for marker in with_suffix(dir, "del")? {
+        files::remove(&marker.with_extension("ibd"))?;
+        files::remove(&marker)?;
+    }
+    renames(dir)?;
+    for new in with_suffix(dir, "new")? {
+        rename(&new, &new.with_extension("ibd"))?;
+    }
+    with_suffix(dir, "isl")?.iter().try_for_each(|link| files::remove(link))
+}
+
+/// `.ren` holds a table's new name. Tables may have swapped names, so all step aside before the first takes its new
+/// name. A `.ren` is renamed only after its table has stepped aside; none is left when the second half begins.
+fn renames(dir: &Path) -> Result<()> {
+    for marker in with_suffix(dir, "ren")? {
+        let (table, aside) = (marker.with_extension("ibd"), marker.with_extension("xb_ren"));
+        if table.exists() && !aside.exists() {
+            rename(&table, &aside)?;
+        }
+        rename(&marker, &marker.with_extension("xb_to"))?;
+    }
+    for marker in with_suffix(dir, "xb_to")? {
+        let target = files::read_small(&marker)?.unwrap_or_default();
+        let target = name::clean(target.trim())
+            .map_err(|fault| Error::damaged(marker.display(), format_args!("refused: {fault}")))?;
+        let target = target.strip_suffix(b".ibd").unwrap_or(&target).to_str_lossy().into_owned() + ".ibd";
+        let (target, aside) = (dir.join(target), marker.with_extension("xb_ren"));
+        if aside.exists() {
+            if let Some(parent) = target.parent() {
+                fs::create_dir_all(parent).map_err(|cause| fail(parent, "cannot create", &cause))?;
+            }
+            rename(&aside, &target)?;
+        }
+        files::remove(&marker)?;
+    }
+    Ok(())
+}
+
+/// Gives the log, which ends at `end`, local names and room.
+pub(super) fn redo(
+    directory: &Directory,
+    end: u64,
+    elsewhere: &BTreeMap<String, String>,
+    report: &dyn Report,
+) -> Result<()> {
+    let captured = Captured::open(&directory.path)?;
+    if captured.encrypted() {
+        // Names cannot be seen, let alone changed, without the key.
+        if let Some((table, place)) = elsewhere.iter().find(|(_, place)| Path::new(place).exists()) {
+            let what = format!(
+                "the redo log is encrypted and has {table} at {place}, which exists on this host and would be written to"
+            );
+            return Err(Error::failed(directory.path.display(), what)
+                .hint("restore on another host, or where that path cannot be seen (a container, unshare -m)"));
+        }
+    } else if captured.has_foreign_names()? {
+        report.note(
+            Level::Detail,
+            format_args!("ib_logfile0: tables with DATA DIRECTORY get names below the data directory"),
+        );
+        captured.make_local(&directory.path)?;
+    }
+    log::extend(&directory.path, captured.roomy(end))
+}
+
+/// Files `db/*.suffix`. The rest of the tree has none.
+fn with_suffix(dir: &Path, suffix: &str) -> Result<Vec<PathBuf>> {
+    let list = |place: &Path| -> Result<Vec<PathBuf>> {
+        let entries = fs::read_dir(place).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+        entries.map_err(|cause| fail(place, "cannot list", &cause))
+    };
+    let mut found = Vec::new();
+    for database in list(dir)?.iter().filter(|path| path.is_dir()) {
+        found.extend(list(database)?.into_iter().filter(|path| path.extension() == Some(OsStr::new(suffix))));
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(|cause| fail(from, "cannot rename", &cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("db")).unwrap();
+        for (name, content) in files {
+            fs::write(dir.path().join(name), content).unwrap();
+        }
+        dir
+    }
+
+    fn content(dir: &Path) -> Vec<(String, String)> {
+        let items = files::list(dir).unwrap();
+        let items = items.iter().filter(|item| !item.is_dir);
+        items.map(|item| (item.path.display().to_string(), fs::read_to_string(dir.join(&item.path)).unwrap())).collect()
+    }
+
+    #[test]
+    fn markers_are_resolved_in_order() {
+        let dir = tree(&[
+            ("db/dropped.ibd", "old"),
+            ("db/dropped.del", ""),
+            ("db/again.ibd", "old"),
+            ("db/again.new", "new"),
+            ("db/back.ibd", "old"),
+            ("db/back.del", ""),
+            ("db/back.new", "another"),
+            ("db/a.ibd", "was a"),
+            ("db/a.ren", "db/b"),
+            ("db/b.ibd", "was b"),
+            ("db/b.ren", "./db/a"),
+            ("db/far.ibd", "far"),
+            ("db/far.ren", "other/far"),
+            ("db/x.isl", "/elsewhere/db/x.ibd"),
+            ("db/x.ibd", "x"),
+        ]);
+        names(dir.path()).unwrap();
+        let expect = [
+            ("db/a.ibd", "was b"),
+            ("db/again.ibd", "new"),
+            ("db/b.ibd", "was a"),
+            ("db/back.ibd", "another"),
+            ("db/x.ibd", "x"),
+            ("other/far.ibd", "far"),
+        ];
+        let expect: Vec<_> = expect.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect();
+        assert_eq!(content(dir.path()), expect);
+        names(dir.path()).unwrap();
+        assert_eq!(content(dir.path()), expect);
+    }
+
+    /// Every state that a kill between two renames of a swap can leave leads to the same end.
+    #[test]
+    fn a_swap_survives_a_kill_at_every_step() {
+        let end = [("db/a.ibd", "was b"), ("db/b.ibd", "was a")];
+        for state in [
+            &[("db/a.xb_ren", "was a"), ("db/a.ren", "db/b"), ("db/b.ibd", "was b"), ("db/b.ren", "db/a")][..],
+            &[("db/a.xb_ren", "was a"), ("db/a.xb_to", "db/b"), ("db/b.ibd", "was b"), ("db/b.ren", "db/a")],
+            &[("db/a.xb_ren", "was a"), ("db/a.xb_to", "db/b"), ("db/b.xb_ren", "was b"), ("db/b.ren", "db/a")],
+            &[("db/a.xb_ren", "was a"), ("db/a.xb_to", "db/b"), ("db/b.xb_ren", "was b"), ("db/b.xb_to", "db/a")],
+            &[("db/b.ibd", "was a"), ("db/a.xb_to", "db/b"), ("db/b.xb_ren", "was b"), ("db/b.xb_to", "db/a")],
+            &[("db/b.ibd", "was a"), ("db/b.xb_ren", "was b"), ("db/b.xb_to", "db/a")],
+            &[("db/b.ibd", "was a"), ("db/a.ibd", "was b"), ("db/b.xb_to", "db/a")],
+        ] {
+            let dir = tree(state);
+            names(dir.path()).unwrap();
+            assert_eq!(content(dir.path()), end.map(|(name, text)| (name.to_owned(), text.to_owned())), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn a_marker_cannot_lead_out_of_the_directory() {
+        let dir = tree(&[("db/a.ibd", ""), ("db/a.ren", "../../etc/a")]);
+        assert!(names(dir.path()).unwrap_err().to_string().contains("'..'"));
+    }
+}

@@ -1,0 +1,21 @@
+//! The redo log's part in a backup: catching it while the server writes it ([`filter`]), and restoring with it:
+//! [`apply`], [`status`], [`copy_back`].
+
+pub mod apply;
+mod capture;
+mod check;
+mod clone;
+pub mod copy_back;
+mod directory;
+mod files;
+pub mod filter;
+mod follower;
+mod held;
+mod layout;
+mod live;
+mod log;
+mod outlet;
+mod recover;
+mod relay;
+mod state;
+pub mod status;

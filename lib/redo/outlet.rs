@@ -1,0 +1,123 @@
+//! `ib_logfile0` on its way out: head, mini-transactions from c0 to E, padding. Spec section 11.
+
+use super::capture::Capture;
+use super::follower::Trail;
+use crate::error::{Error, Result};
+use crate::innodb::redo::mariadb::mtr::{self, Mtr, mtr};
+use crate::innodb::redo::mariadb::{Checkpoint, FILE, Header, Ring, START};
+use crate::stream::Writer;
+use crate::stream::profile::{Entry, EntryKind};
+
+/// Less than this is not worth a chunk before the end.
+const LEAST: u64 = 256 << 10;
+/// Most bytes held here, and in a chunk: one mini-transaction fits for certain.
+const WINDOW: usize = mtr::MAX + (64 << 10);
+/// The file's size is a multiple of this, so that a server can read it unbuffered.
+const BLOCK: u64 = 4096;
+
+/// The member as far as it has been sent.
+pub(super) struct Outlet {
+    /// Sent before anything else.
+    head: Option<Vec<u8>>,
+    start: u64,
+    /// Everything before is sent.
+    lsn: u64,
+    encrypted: bool,
+    size: u64,
+    digest: blake3::Hasher,
+    window: Vec<u8>,
+}
+
+impl Outlet {
+    /// A captured log with the properties of the log that `header` heads.
+    pub(super) fn new(header: &Header, start: Checkpoint) -> Self {
+        Outlet {
+            head: Some(header.captured(start, concat!("xb-redo ", env!("CARGO_PKG_VERSION")))),
+            start: start.lsn,
+            lsn: start.lsn,
+            encrypted: header.encrypted(),
+            size: 0,
+            digest: blake3::Hasher::new(),
+            window: Vec::new(),
+        }
+    }
+
+    /// Sends what is here and not beyond the newest mark, if it is worth a chunk. A mark was made before the manifest,
+    /// so it cannot be beyond E; what the server's checkpoint proved durable can.
+    pub(super) fn interleave(&mut self, capture: &Capture, writer: &Writer) -> Result<()> {
+        let (mark, captured) = capture.reached();
+        let until = mark.min(captured);
+        while until.saturating_sub(self.lsn) >= LEAST {
+            let mut bytes = std::mem::take(&mut self.window);
+            let wanted = usize::try_from(until - self.lsn).unwrap_or(WINDOW).min(WINDOW);
+            fill(&mut bytes, wanted, capture)?;
+            self.log(&bytes, writer)?;
+            bytes.clear();
+            self.window = bytes;
+        }
+        Ok(())
+    }
+
+    /// Sends the rest up to exactly `end`, which must be the end of a mini-transaction, then zeros and the end mark.
+    pub(super) fn complete(mut self, end: u64, capture: &Capture, writer: &Writer) -> Result<(Entry, Trail)> {
+        let trail = capture.end(end)?;
+        // More may have been captured, up to a checkpoint that the server made later.
+        let ring = Ring::new(self.start, u64::MAX).map_err(|fault| Error::failed(FILE, fault))?;
+        let mut bytes = std::mem::take(&mut self.window);
+        while self.lsn < end {
+            fill(&mut bytes, WINDOW, capture)?;
+            let mut whole = 0;
+            let mut at = self.lsn;
+            while let (true, Some(rest)) = (at < end, bytes.get(whole..)) {
+                let Mtr::Complete { len } = mtr(rest, at, &ring, self.encrypted) else { break };
+                whole += len;
+                at = at.saturating_add(len as u64);
+            }
+            if whole == 0 || at > end {
+                let what =
+                    format!("the end lsn {end} lies inside a mini-transaction, which begins at lsn {}", self.lsn);
+                return Err(Error::damaged("xb_manifest", what));
+            }
+            self.log(bytes.get(..whole).unwrap_or_default(), writer)?;
+            bytes.drain(..whole);
+        }
+        if let Some(head) = self.head.take() {
+            self.send(&head, writer)?;
+        }
+        // One zero byte at least: there the server sees that the log ends.
+        let padding = BLOCK - self.size % BLOCK;
+        self.send(&vec![0; usize::try_from(padding).unwrap_or(0)], writer)?;
+        writer.end(FILE.as_bytes())?;
+        Ok((Entry::new(FILE.as_bytes(), EntryKind::Redo, self.size, &self.digest.finalize()), trail))
+    }
+
+    fn log(&mut self, bytes: &[u8], writer: &Writer) -> Result<()> {
+        if let Some(head) = self.head.take() {
+            self.send(&head, writer)?;
+        }
+        self.send(bytes, writer)?;
+        self.lsn = self.start + (self.size - START as u64);
+        Ok(())
+    }
+
+    fn send(&mut self, bytes: &[u8], writer: &Writer) -> Result<()> {
+        writer.payload(FILE.as_bytes(), self.size, bytes)?;
+        self.digest.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+/// Fills `bytes` up to `size` with captured log, as far as it goes.
+fn fill(bytes: &mut Vec<u8>, size: usize, capture: &Capture) -> Result<()> {
+    let mut have = bytes.len();
+    bytes.resize(size.max(have), 0);
+    while let Some(rest) = bytes.get_mut(have..).filter(|rest| !rest.is_empty()) {
+        match capture.pull(rest)? {
+            0 => break,
+            got => have += got,
+        }
+    }
+    bytes.truncate(have);
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! The stream's way through the filter: members pass, marks are swallowed, the log is put between, the manifest waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use bstr::ByteSlice;
+
+use super::capture::Capture;
+use super::follower::Trail;
+use super::held::Held;
+use super::outlet::Outlet;
+use crate::error::{Error, Result};
+use crate::innodb::redo::mariadb::{Checkpoint, FILE};
+use crate::stream::profile::{self, BEGIN, Begin, LINE_MAX, MANIFEST, MARK};
+use crate::stream::{Body, Head, Pass, SENDER, Writer};
+
+/// What went through.
+pub(super) struct Summary {
+    /// E.
+    pub(super) end: u64,
+    /// What following the log was like.
+    pub(super) trail: Trail,
+}
+
+/// The stream after `xb_begin`.
+pub(super) struct Relay {
+    pub(super) pass: Pass,
+    pub(super) writer: Writer,
+    pub(super) begin: Begin,
+    pub(super) start: Checkpoint,
+    pub(super) outlet: Outlet,
+    pub(super) held: Held,
+    pub(super) capture: Arc<Capture>,
+    /// Bytes handed on that have not been reported yet.
+    pub(super) moved: Arc<AtomicU64>,
+}
+
+/// Reads `xb_begin`, which must stand first; also returns its chunks as they came.
+pub(super) fn begin(pass: &mut Pass) -> Result<(Begin, Vec<u8>)> {
+    let place = pass.place().to_owned();
+    let (mut raw, mut content) = (Vec::new(), Vec::new());
+    loop {
+        let Some(head) = pass.next()? else {
+            let what =
+                if raw.is_empty() { "truncated: the input is empty" } else { "truncated: the input ends in xb_begin" };
+            return Err(Error::damaged(place, what).hint(SENDER));
+        };
+        if head.path != BEGIN {
+            let name = head.path.as_bstr();
+            let what = format!("this is not a stream of xb-snap: {name} comes first, not xb_begin");
+            return Err(Error::damaged(place, what)
+                .hint("streams of mariadb-backup and xtrabackup have their redo log already; xb-redo adds it to those of xb-snap"));
+        }
+        raw.extend_from_slice(pass.raw());
+        match head.body {
+            Body::Payload { len, .. } if content.len() as u64 + len <= LINE_MAX as u64 => {
+                let mut payload = vec![0; usize::try_from(len).unwrap_or(0)];
+                pass.fill(&mut payload)?;
+                raw.extend_from_slice(&payload);
+                content.extend_from_slice(&payload);
+            }
+            Body::End => return Ok((profile::parse_begin(&place, &content)?, raw)),
+            _ => return Err(Error::damaged(place, "xb_begin: is too long or no plain member")),
+        }
+    }
+}
+
+impl Relay {
+    /// Moves everything from input to output; `begun` are the chunks of `xb_begin`.
+    pub(super) fn run(mut self, begun: &[u8]) -> Result<Summary> {
+        self.writer.put(begun, &[])?;
+        self.moved.fetch_add(begun.len() as u64, Relaxed);
+        let mut complete = false;
+        while let Some(head) = self.pass.next()? {
+            if complete {
+                return Err(self.refuse(&head, "stands behind xb_manifest, which is the last member"));
+            }
+            match (head.path.as_slice(), &head.body) {
+                (MANIFEST, Body::Payload { .. }) => self.held.take(&mut self.pass)?,
+                (MANIFEST, Body::End) => complete = true,
+                (MANIFEST, _) => return Err(self.refuse(&head, "is no plain member")),
+                (BEGIN, _) => return Err(self.refuse(&head, "comes a second time; are these two streams?")),
+                (path, _) if path.starts_with(MARK) => self.mark(&head)?,
+                (path, body) if path == FILE.as_bytes() || *body == Body::Rename(FILE.into()) => {
+                    let error = self.refuse(&head, "is in the stream already");
+                    return Err(error.hint("one xb-redo is enough; it stands behind xb-snap"));
+                }
+                _ => self.pass.forward(|bytes| {
+                    self.moved.fetch_add(bytes, Relaxed);
+                })?,
+            }
+            self.outlet.interleave(&self.capture, &self.writer)?;
+        }
+        if !complete {
+            let at = self.pass.position();
+            let what = format!("truncated: the stream ends without xb_manifest (stream byte {at})");
+            return Err(Error::damaged(self.pass.place(), what).hint(SENDER));
+        }
+        self.finish()
+    }
+
+    /// The log up to E, then the manifest.
+    fn finish(self) -> Result<Summary> {
+        let trailer = self.held.trailer()?;
+        let fault = |what: String| Error::damaged("xb_manifest", what);
+        if trailer.backup_id != self.begin.backup_id {
+            return Err(fault("it belongs to another backup than xb_begin".into()));
+        }
+        let Some(end) = trailer.end_lsn else { return Err(fault("it has no end lsn".into())) };
+        let (mark, _) = self.capture.reached();
+        let least = self.start.end_lsn.max(mark);
+        if end < least {
+            return Err(fault(format!("the end lsn {end} is before lsn {least}, which the log had reached earlier")));
+        }
+        let (entry, trail) = self.outlet.complete(end, &self.capture, &self.writer)?;
+        self.held.send(&entry, &self.writer)?;
+        Ok(Summary { end, trail })
+    }
+
+    /// The server's log is durable up to the LSN in this member.
+    fn mark(&mut self, head: &Head) -> Result<()> {
+        let Body::Payload { .. } = head.body else { return Ok(()) };
+        let mut text = [0; 32];
+        let len = self.pass.fill(&mut text)?;
+        match profile::parse_mark(text.get(..len).unwrap_or_default()) {
+            Some(lsn) => self.capture.mark(lsn),
+            None => return Err(self.refuse(head, "holds no lsn")),
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, head: &Head, what: &str) -> Error {
+        let Head { path, at, .. } = head;
+        Error::damaged(self.pass.place(), format_args!("{} {what} (stream byte {at})", path.as_bstr()))
+    }
+}

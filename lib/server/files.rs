@@ -1,0 +1,278 @@
+//! Which files make a server's data, where they are, and what they are called in a stream. Source: spec section 6.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{Metadata, ReadDir};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::variables::Variables;
+use crate::error::{Error, Result};
+
+/// Extensions of files in database directories that are not InnoDB's. A `.isl` is not among them: a restored one would
+/// lead a second server on the same host to the original's file; what it points at is stored in its place.
+const OTHERS: [&str; 14] =
+    ["frm", "MYD", "MYI", "MAD", "MAI", "MRG", "TRG", "TRN", "ARM", "ARZ", "CSM", "CSV", "opt", "par"];
+/// The database whose tables are locked last.
+pub const SYSTEM_DATABASE: &str = "mysql";
+
+/// Where a server keeps what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// The data directory.
+    pub datadir: PathBuf,
+    /// Files of the system tablespace, in order.
+    pub system: Vec<PathBuf>,
+    /// The directory of `undo001` and so on.
+    pub undo: PathBuf,
+    /// The directory of `ib_logfile0`.
+    pub redo: PathBuf,
+    /// The directory of `aria_log_control`.
+    pub aria: PathBuf,
+}
+
+impl Layout {
+    /// From the server's variables.
+    pub fn of(variables: &Variables) -> Result<Self> {
+        let home = variables.dir("innodb_data_home_dir");
+        let names = data_files(variables.text("innodb_data_file_path"))
+            .map_err(|what| Error::failed("innodb_data_file_path", what))?;
+        Ok(Layout {
+            datadir: variables.datadir(),
+            system: names.iter().map(|name| home.join(name)).collect(),
+            undo: variables.dir("innodb_undo_directory"),
+            redo: variables.dir("innodb_log_group_home_dir"),
+            aria: variables.dir("aria_log_dir_path"),
+        })
+    }
+}
+
+/// The file names of `innodb_data_file_path`: `ibdata1:12M;/disk2/ibdata2:1G:autoextend`.
+fn data_files(value: &str) -> Result<Vec<&str>, String> {
+    let parts = value.split(';').map(str::trim).filter(|part| !part.is_empty());
+    let names: Result<Vec<&str>, String> = parts
+        .map(|part| match part.split_once(':') {
+            Some((_, rest)) if rest.ends_with("raw") => Err(format!("{part:?} is a raw device, which is not copied")),
+            Some((name, _)) if !name.is_empty() => Ok(name),
+            _ => Err(format!("{value:?} cannot be read")),
+        })
+        .collect();
+    names.and_then(|names| if names.is_empty() { Err("is empty".into()) } else { Ok(names) })
+}
+
+/// The same with base names only: where the files are in a backup.
+pub fn base_data_files(value: &str) -> String {
+    let base = |part: &str| part.rsplit_once('/').map_or(part, |(_, base)| base).to_owned();
+    value.split(';').map(|part| base(part.trim())).collect::<Vec<_>>().join(";")
+}
+
+/// A tablespace of one file, as a listing found it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tablespace {
+    /// Its name in the stream, `db/t.ibd`.
+    pub name: Vec<u8>,
+    /// Where the file is, when that is not below the data directory (`DATA DIRECTORY`).
+    pub elsewhere: Option<PathBuf>,
+    /// Bytes.
+    pub size: u64,
+    /// Device and inode.
+    pub identity: (u64, u64),
+}
+
+/// The database directories, sorted. Links are followed; what the server does not take for a database is left out.
+pub fn databases(datadir: &Path) -> Result<Vec<OsString>> {
+    let fail = |cause: io::Error| Error::io(datadir.display(), "cannot list", &cause);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(datadir).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        let name = entry.file_name();
+        if matches!(name.as_bytes().first(), Some(b'#' | b'.')) || name == "lost+found" {
+            continue;
+        }
+        if present(entry.path().metadata()).map_err(fail)?.is_some_and(|meta| meta.is_dir()) {
+            found.push(name);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Visits every `.ibd` of a database directory, those of `.isl` files at the place they name.
+pub fn tablespaces(datadir: &Path, database: &OsStr, visit: &mut dyn FnMut(Tablespace) -> Result<()>) -> Result<()> {
+    let dir = datadir.join(database);
+    let Some(entries) = list(&dir)? else { return Ok(()) };
+    for entry in entries {
+        let entry = entry.map_err(|cause| Error::io(dir.display(), "cannot list", &cause))?;
+        let file = entry.file_name();
+        let path = dir.join(&file);
+        let elsewhere = match Path::new(&file).extension().map(OsStr::as_bytes) {
+            Some(b"ibd") => None,
+            Some(b"isl") => match link_target(&path)? {
+                Some(target) => Some(target),
+                None => continue,
+            },
+            _ => continue,
+        };
+        let at = elsewhere.as_deref().unwrap_or(&path);
+        let Some(meta) = present(at.metadata()).map_err(|cause| Error::io(at.display(), "cannot look at", &cause))?
+        else {
+            continue;
+        };
+        let name = member(database, Path::new(&file).with_extension("ibd").as_os_str());
+        visit(Tablespace { name, elsewhere, size: meta.len(), identity: identity(&meta) })?;
+    }
+    Ok(())
+}
+
+/// The tablespace that a `.isl` names; `None` if the file has gone or is empty.
+fn link_target(path: &Path) -> Result<Option<PathBuf>> {
+    let text = present(std::fs::read(path)).map_err(|cause| Error::io(path.display(), "cannot read", &cause))?;
+    let text = text.map(|text| text.trim_ascii().to_owned()).filter(|text| !text.is_empty());
+    Ok(text.map(|text| PathBuf::from(OsString::from_vec(text))))
+}
+
+/// The names in the stream of a database's files that are not InnoDB's, sorted; an empty directory gives its `db.opt`
+/// alone, so that it is made again. Files of a running ALTER are left out: nobody would remove them.
+pub fn others(datadir: &Path, database: &OsStr) -> Result<Vec<Vec<u8>>> {
+    let dir = datadir.join(database);
+    let Some(entries) = list(&dir)? else { return Ok(Vec::new()) };
+    let mut names = Vec::new();
+    let mut empty = true;
+    for entry in entries {
+        let file = entry.map_err(|cause| Error::io(dir.display(), "cannot list", &cause))?.file_name();
+        empty = false;
+        let extension = Path::new(&file).extension().map(OsStr::as_bytes).unwrap_or_default();
+        let known = OTHERS.iter().any(|one| one.as_bytes() == extension);
+        let mroonga = bstr::ByteSlice::contains_str(file.as_bytes(), ".mrn");
+        if (known || mroonga) && !file.as_bytes().starts_with(b"#sql") {
+            names.push(member(database, &file));
+        }
+    }
+    if empty {
+        names.push(member(database, OsStr::new("db.opt")));
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Files at the top of the data directory that belong to the data.
+pub fn root_files(datadir: &Path) -> Result<Vec<Vec<u8>>> {
+    matching(datadir, |name| name.starts_with(b"aws-kms-key") || bstr::ByteSlice::contains_str(name, ".mrn"))
+}
+
+/// `undo001` and so on, sorted.
+pub fn undo_files(dir: &Path) -> Result<Vec<Vec<u8>>> {
+    matching(dir, |name| {
+        name.strip_prefix(b"undo").is_some_and(|rest| rest.len() == 3 && rest.iter().all(u8::is_ascii_digit))
+    })
+}
+
+/// `aria_log.00000001` and so on, sorted; without `aria_log_control`.
+pub fn aria_logs(dir: &Path) -> Result<Vec<Vec<u8>>> {
+    matching(dir, |name| {
+        name.strip_prefix(b"aria_log.").is_some_and(|rest| !rest.is_empty() && rest.iter().all(u8::is_ascii_digit))
+    })
+}
+
+fn matching(dir: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>> {
+    let fail = |cause: io::Error| Error::io(dir.display(), "cannot list", &cause);
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        if wanted(entry.file_name().as_bytes()) && !entry.file_type().map_err(fail)?.is_dir() {
+            names.push(entry.file_name().into_vec());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Database and table of a member: `sb` and `t` for `sb/t#P#p0.ibd`.
+pub fn table_of(name: &[u8]) -> (&[u8], &[u8]) {
+    let (database, file) = bstr::ByteSlice::split_once_str(name, b"/").unwrap_or((b"", name));
+    let stem = file.iter().rposition(|byte| *byte == b'.').and_then(|dot| file.get(..dot)).unwrap_or(file);
+    let cut = ["#P#", "#p#"].iter().find_map(|mark| bstr::ByteSlice::find(stem, mark));
+    (database, cut.and_then(|at| stem.get(..at)).unwrap_or(stem))
+}
+
+/// Device and inode.
+pub fn identity(meta: &Metadata) -> (u64, u64) {
+    (meta.dev(), meta.ino())
+}
+
+/// The place of a member below a directory.
+pub fn path_of(dir: &Path, name: &[u8]) -> PathBuf {
+    dir.join(OsStr::from_bytes(name))
+}
+
+fn member(database: &OsStr, file: &OsStr) -> Vec<u8> {
+    [database.as_bytes(), b"/", file.as_bytes()].concat()
+}
+
+/// A directory that was dropped since it was listed is no error.
+fn list(dir: &Path) -> Result<Option<ReadDir>> {
+    present(std::fs::read_dir(dir)).map_err(|cause| Error::io(dir.display(), "cannot list", &cause))
+}
+
+fn present<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(cause),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_file_paths() {
+        assert_eq!(data_files("ibdata1:12M;/d2/ibdata2:1G:autoextend").unwrap(), ["ibdata1", "/d2/ibdata2"]);
+        assert_eq!(base_data_files("a/ibdata1:12M;/d2/ibdata2:1G:autoextend"), "ibdata1:12M;ibdata2:1G:autoextend");
+        assert!(data_files("/dev/sda:1Gnewraw").unwrap_err().contains("raw device"));
+        assert!(data_files("").is_err());
+        assert!(data_files("ibdata1").is_err());
+    }
+
+    #[test]
+    fn lists_what_belongs_to_the_data() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, far) = (dir.path().join("data"), dir.path().join("far"));
+        for sub in ["sb", "empty", "#innodb_temp", ".ssh", "lost+found"] {
+            std::fs::create_dir_all(data.join(sub)).unwrap();
+        }
+        std::fs::create_dir_all(far.join("linked")).unwrap();
+        std::os::unix::fs::symlink(far.join("linked"), data.join("linked")).unwrap();
+        std::fs::write(far.join("away.ibd"), [1; 10]).unwrap();
+        std::fs::write(data.join("sb/away.isl"), format!("{}\n", far.join("away.ibd").display())).unwrap();
+        for name in ["t.ibd", "t.frm", "t.TRG", "p#P#p0.ibd", "#sql-1.ibd", "#sql-1.frm", "notes.txt"] {
+            std::fs::write(data.join("sb").join(name), b"x").unwrap();
+        }
+        std::fs::write(data.join("linked/m.MYD"), b"x").unwrap();
+        assert_eq!(databases(&data).unwrap(), ["empty", "linked", "sb"]);
+        let mut found = Vec::new();
+        tablespaces(&data, OsStr::new("sb"), &mut |one| {
+            found.push((String::from_utf8(one.name).unwrap(), one.elsewhere, one.size));
+            Ok(())
+        })
+        .unwrap();
+        found.sort();
+        let names: Vec<&str> = found.iter().map(|one| one.0.as_str()).collect();
+        assert_eq!(names, ["sb/#sql-1.ibd", "sb/away.ibd", "sb/p#P#p0.ibd", "sb/t.ibd"]);
+        assert_eq!((found[1].1.as_deref(), found[1].2), (Some(far.join("away.ibd").as_path()), 10));
+        let names = |database: &str| others(&data, OsStr::new(database)).unwrap();
+        assert_eq!(names("sb"), [b"sb/t.TRG".to_vec(), b"sb/t.frm".to_vec()]);
+        assert_eq!(names("empty"), [b"empty/db.opt".to_vec()]);
+        assert_eq!(names("linked"), [b"linked/m.MYD".to_vec()]);
+        assert!(names("dropped").is_empty());
+    }
+
+    #[test]
+    fn the_table_of_a_file() {
+        assert_eq!(table_of(b"sb/t#P#p0.ibd"), (&b"sb"[..], &b"t"[..]));
+        assert_eq!(table_of(b"sb/t.frm"), (&b"sb"[..], &b"t"[..]));
+        assert_eq!(table_of(b"ibdata1"), (&b""[..], &b"ibdata1"[..]));
+    }
+}

@@ -1,0 +1,106 @@
+//! The backup stages: locks of one session that end with it. Source: spec section 4, `backup.cc`.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::session::{Refusal, Session};
+use crate::error::{Error, Kind, Result};
+
+/// A stage, in the order in which they are entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Purge of Aria logs stops, the DDL log begins. Blocks nothing.
+    Start,
+    /// Blocks new writes to tables without transactions.
+    Flush,
+    /// Blocks DDL.
+    BlockDdl,
+    /// Blocks commits.
+    BlockCommit,
+}
+
+impl Stage {
+    fn sql(self) -> &'static str {
+        match self {
+            Stage::Start => "START",
+            Stage::Flush => "FLUSH",
+            Stage::BlockDdl => "BLOCK_DDL",
+            Stage::BlockCommit => "BLOCK_COMMIT",
+        }
+    }
+
+    fn key(self) -> &'static str {
+        match self {
+            Stage::Start => "start",
+            Stage::Flush => "flush",
+            Stage::BlockDdl => "block_ddl",
+            Stage::BlockCommit => "block_commit",
+        }
+    }
+}
+
+/// The session that holds the stages. Dropping it closes the connection, which releases everything.
+#[derive(Debug)]
+pub struct Stages {
+    session: Session,
+    entered: Vec<(Stage, Instant)>,
+    timeout: Duration,
+}
+
+/// How long each stage was held, from the moment it was asked for to the end of all, in milliseconds.
+pub type Times = BTreeMap<String, u64>;
+
+impl Stages {
+    /// Prepares the session: it may idle for as long as a copy takes, and a lock is waited for `timeout` at most.
+    pub fn new(mut session: Session, timeout: Duration) -> Result<Self> {
+        session.run(&format!("SET SESSION lock_wait_timeout={}", timeout.as_secs().max(1)))?;
+        session.run("SET SESSION wait_timeout=31536000")?;
+        Ok(Stages { session, entered: Vec::new(), timeout })
+    }
+
+    /// Enters a stage; waits for those who hold what it blocks. Others wait for it from the moment it is asked for, so
+    /// the time counts from there.
+    pub fn enter(&mut self, stage: Stage) -> Result<()> {
+        let asked = Instant::now();
+        self.session.run(&format!("BACKUP STAGE {}", stage.sql())).map_err(|refusal| self.refused(stage, &refusal))?;
+        self.entered.push((stage, asked));
+        Ok(())
+    }
+
+    /// Leaves all stages. Fails if the locks had been lost before, for then nothing is sure.
+    pub fn end(&mut self) -> Result<Times> {
+        if self.entered.is_empty() {
+            return Ok(Times::new());
+        }
+        self.session.run("BACKUP STAGE END").map_err(|refusal| lost(&refusal))?;
+        let held = self.entered.drain(..);
+        Ok(held.map(|(stage, asked)| (stage.key().to_owned(), millis(asked.elapsed()))).collect())
+    }
+
+    /// The session, for questions while the locks are held.
+    pub fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    fn refused(&self, stage: Stage, refusal: &Refusal) -> Error {
+        match refusal.code {
+            Some(Refusal::LOCK_WAIT) => {
+                let what = format!("BACKUP STAGE {} not granted within {} s", stage.sql(), self.timeout.as_secs());
+                let who = if stage == Stage::Start { "another backup" } else { "a statement" };
+                Error::failed("server", what)
+                    .hint(format_args!("{who} holds it; SHOW PROCESSLIST tells which; wait longer with --lock-timeout"))
+            }
+            _ if stage > Stage::Start => lost(refusal),
+            _ => Error::failed("server", format_args!("BACKUP STAGE {}: {refusal}", stage.sql())),
+        }
+    }
+}
+
+fn lost(refusal: &Refusal) -> Error {
+    Error::new(Kind::Invalid, "server", format_args!("the backup's locks were lost: {refusal}"))
+        .hint("the session was killed or the server restarted; run the backup again")
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,20 @@
+//! The server that is copied: how to reach it, what it may and can do, its locks, its positions and its files.
+//!
+//! And of the servers on this host: finding their programs, understanding what they say.
+//!
+//! MariaDB 10.11 and 11.x today. What differs between servers is behind [`flavour::Flavour`].
+
+pub mod ddl_log;
+pub mod files;
+pub mod flavour;
+pub mod locks;
+pub mod messages;
+pub mod options;
+pub mod positions;
+pub mod privileges;
+pub mod program;
+pub mod session;
+pub mod variables;
+
+pub use session::{Login, Refusal, Session};
+pub use variables::Variables;

@@ -1,0 +1,254 @@
+//! Option files as the server and its clients read them: groups of `key = value`, with includes.
+//!
+//! Source: MariaDB's `my_default.c`. Of all the files and groups the last value counts, in the order of reading.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// Where the system's option files are, in the order in which they are read.
+const SYSTEM: [&str; 2] = ["/etc/my.cnf", "/etc/mysql/my.cnf"];
+/// Groups that say how to connect.
+const CLIENT: [&str; 7] =
+    ["client", "client-server", "client-mariadb", "mariadb-client", "xtrabackup", "mariadb-backup", "xb-snap"];
+/// Groups that say where the server keeps things; `xtrabackup` and its kin may name a data directory, too.
+const SERVER: [&str; 8] =
+    ["mysqld", "server", "mariadb", "mariadbd", "client-server", "xtrabackup", "mariadb-backup", "xb-snap"];
+/// Includes within includes; the server stops at the same depth.
+const DEPTH_MAX: u32 = 10;
+
+/// Which option files are read.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// Only this one.
+    pub file: Option<PathBuf>,
+    /// This one after the system's and before the user's.
+    pub extra: Option<PathBuf>,
+    /// None at all.
+    pub none: bool,
+    /// Also groups whose name ends in this.
+    pub suffix: Option<String>,
+}
+
+/// What the option files say.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    settings: Vec<Setting>,
+    suffix: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Setting {
+    group: String,
+    key: String,
+    value: String,
+}
+
+/// A line of an option file.
+#[derive(Debug, PartialEq, Eq)]
+enum Line {
+    Nothing,
+    Group(String),
+    Setting(String, String),
+    Include(PathBuf),
+    IncludeDir(PathBuf),
+}
+
+impl Sources {
+    /// Reads the files. A file that was named must be there; the others may be missing.
+    pub fn read(&self) -> Result<Options> {
+        let mut options = Options { suffix: self.suffix.clone(), ..Options::default() };
+        if self.none {
+            return Ok(options);
+        }
+        if let Some(file) = &self.file {
+            options.read(file, true, 0)?;
+            return Ok(options);
+        }
+        for file in SYSTEM {
+            options.read(Path::new(file), false, 0)?;
+        }
+        if let Some(file) = &self.extra {
+            options.read(file, true, 0)?;
+        }
+        if let Some(home) = std::env::var_os("HOME") {
+            options.read(&Path::new(&home).join(".my.cnf"), false, 0)?;
+        }
+        Ok(options)
+    }
+}
+
+impl Options {
+    /// A connection option (`socket`, `user`), from the groups of clients.
+    pub fn client(&self, key: &str) -> Option<&str> {
+        self.last(&CLIENT, key)
+    }
+
+    /// An option of the server (`datadir`, `socket`).
+    pub fn server(&self, key: &str) -> Option<&str> {
+        self.last(&SERVER, key)
+    }
+
+    fn last(&self, groups: &[&str], key: &str) -> Option<&str> {
+        let wanted = |group: &str| {
+            groups.iter().any(|name| {
+                let rest = group.strip_prefix(name);
+                rest.is_some_and(|rest| rest.is_empty() || Some(rest) == self.suffix.as_deref() || is_version(rest))
+            })
+        };
+        let found = self.settings.iter().rev().find(|setting| setting.key == key && wanted(&setting.group));
+        found.map(|setting| setting.value.as_str())
+    }
+
+    fn read(&mut self, file: &Path, must_exist: bool, depth: u32) -> Result<()> {
+        let bytes = match std::fs::read(file) {
+            Ok(bytes) => bytes,
+            Err(cause) if !must_exist && cause.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            // A file in the system's place that is for other users only is none of ours.
+            Err(cause) if !must_exist && cause.kind() == std::io::ErrorKind::PermissionDenied => return Ok(()),
+            Err(cause) => return Err(Error::io(file.display(), "cannot read", &cause)),
+        };
+        let mut group = String::new();
+        for text in String::from_utf8_lossy(&bytes).lines() {
+            match line(text) {
+                Line::Nothing => {}
+                Line::Group(name) => group = name,
+                Line::Setting(key, value) => self.settings.push(Setting { group: group.clone(), key, value }),
+                Line::Include(_) | Line::IncludeDir(_) if depth >= DEPTH_MAX => {
+                    return Err(Error::failed(file.display(), "includes too deep"));
+                }
+                Line::Include(path) => self.read(&path, true, depth + 1)?,
+                Line::IncludeDir(dir) => self.read_dir(&dir, depth + 1)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn read_dir(&mut self, dir: &Path, depth: u32) -> Result<()> {
+        let fail = |cause| Error::io(dir.display(), "cannot read", &cause);
+        let entries: Result<Vec<_>, _> = std::fs::read_dir(dir).map_err(fail)?.collect();
+        let mut files: Vec<PathBuf> = entries.map_err(fail)?.into_iter().map(|entry| entry.path()).collect();
+        files.retain(|path| path.extension().is_some_and(|extension| extension == "cnf"));
+        files.sort();
+        files.iter().try_for_each(|path| self.read(path, false, depth))
+    }
+}
+
+/// `-10.11` in `mariadb-10.11`: groups for one release series. Which server runs is not known yet, so any counts.
+fn is_version(rest: &str) -> bool {
+    rest.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+fn line(text: &str) -> Line {
+    let text = text.trim();
+    if text.is_empty() || text.starts_with(['#', ';']) {
+        return Line::Nothing;
+    }
+    if let Some(rest) = text.strip_prefix("!includedir") {
+        return Line::IncludeDir(rest.trim().into());
+    }
+    if let Some(rest) = text.strip_prefix("!include") {
+        return Line::Include(rest.trim().into());
+    }
+    if let Some((name, _)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return Line::Group(name.trim().to_owned());
+    }
+    let (key, rest) = text.split_once('=').unwrap_or((text, ""));
+    let key = key.split('#').next().unwrap_or_default().trim().replace('_', "-");
+    let key = key.strip_prefix("loose-").map(str::to_owned).unwrap_or(key);
+    Line::Setting(key, value(rest))
+}
+
+/// A value without comment and quotes, its escapes resolved.
+fn value(text: &str) -> String {
+    let text = uncommented(text).trim();
+    let mut inner = text;
+    for quote in ['"', '\''] {
+        if let Some(quoted) = text.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote)) {
+            inner = quoted;
+        }
+    }
+    let mut out = String::with_capacity(inner.len());
+    let mut letters = inner.chars();
+    while let Some(letter) = letters.next() {
+        if letter != '\\' {
+            out.push(letter);
+            continue;
+        }
+        match letters.next() {
+            Some('n') => out.push('\n'),
+            Some('t') => out.push('\t'),
+            Some('r') => out.push('\r'),
+            Some('b') => out.push('\u{8}'),
+            Some('s') => out.push(' '),
+            Some(other @ ('\\' | '"' | '\'')) => out.push(other),
+            Some(other) => out.extend(['\\', other]),
+            None => out.push('\\'),
+        }
+    }
+    out
+}
+
+/// What stands before a `#` that is not in quotes.
+fn uncommented(text: &str) -> &str {
+    let (mut quote, mut escaped) = (None, false);
+    for (at, letter) in text.char_indices() {
+        match (letter, quote) {
+            ('#', None) => return text.get(..at).unwrap_or(text),
+            ('"' | '\'', None) if !escaped => quote = Some(letter),
+            (_, Some(open)) if letter == open && !escaped => quote = None,
+            _ => {}
+        }
+        escaped = letter == '\\' && !escaped;
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_as_the_server_reads_them() {
+        let setting = |key: &str, value: &str| Line::Setting(key.into(), value.into());
+        for (text, want) in [
+            ("", Line::Nothing),
+            ("  # socket=/x", Line::Nothing),
+            ("; socket=/x", Line::Nothing),
+            ("[client]", Line::Group("client".into())),
+            ("[ mysqld ] # the server", Line::Group("mysqld".into())),
+            ("socket = /run/a.sock", setting("socket", "/run/a.sock")),
+            ("innodb_page_size=4k # small", setting("innodb-page-size", "4k")),
+            ("loose-x=1", setting("x", "1")),
+            ("password = 'a#b'", setting("password", "a#b")),
+            ("password = \"it's\"", setting("password", "it's")),
+            ("password=a\\sb\\\\c", setting("password", "a b\\c")),
+            ("skip-networking", setting("skip-networking", "")),
+            ("!include /etc/x.cnf", Line::Include("/etc/x.cnf".into())),
+            ("!includedir /etc/x/", Line::IncludeDir("/etc/x/".into())),
+        ] {
+            assert_eq!(line(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_last_value_of_all_files_and_groups_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let (main, sub) = (dir.path().join("my.cnf"), dir.path().join("sub"));
+        std::fs::create_dir(&sub).unwrap();
+        std::fs::write(sub.join("b.cnf"), "[xb-snap]\nuser=last\n[mariadbd-11.8]\ndatadir=/data\n").unwrap();
+        std::fs::write(sub.join("a.cnf"), "[mariadb-backup]\nuser=before\n[mysqld]\nsocket=/s\n").unwrap();
+        std::fs::write(sub.join("ignored.txt"), "[client]\nuser=no\n").unwrap();
+        let text = format!("[client]\nuser=first\n[clientA]\nport=3307\n!includedir {}\n", sub.display());
+        std::fs::write(&main, text).unwrap();
+        let sources = Sources { file: Some(main), suffix: Some("A".into()), ..Sources::default() };
+        let options = sources.read().unwrap();
+        assert_eq!(options.client("user"), Some("last"));
+        assert_eq!(options.client("port"), Some("3307"));
+        assert_eq!(options.client("socket"), None, "that of [mysqld] is the server's");
+        assert_eq!(options.server("socket"), Some("/s"));
+        assert_eq!(options.server("datadir"), Some("/data"));
+        let missing = Sources { file: Some("/nonexistent.cnf".into()), ..Sources::default() };
+        assert!(missing.read().unwrap_err().to_string().starts_with("/nonexistent.cnf: cannot read: "));
+    }
+}

@@ -1,0 +1,96 @@
+//! Where a snapshot stands in the server's logs: binary log, replication, Galera.
+
+use std::fmt::Write;
+
+use super::session::{Record, Session};
+use crate::error::Result;
+use crate::stream::profile::Binlog;
+
+/// The binary log's end and the GTID position; `None` if the server writes no binary log.
+pub fn binlog(session: &mut Session) -> Result<Option<Binlog>> {
+    let Some(status) = session.record("SHOW MASTER STATUS")? else { return Ok(None) };
+    let text = |key: &str| status.get(key).cloned().unwrap_or_default();
+    // The current position has what was replicated, too; it is what scripts expect in xtrabackup_binlog_info.
+    let gtid = session.record("SELECT @@global.gtid_current_pos AS current, @@global.gtid_binlog_pos AS binlog")?;
+    let of = |key: &str| gtid.as_ref().and_then(|row| row.get(key)).filter(|pos| !pos.is_empty()).cloned();
+    let gtid = of("current").or_else(|| of("binlog")).unwrap_or_default();
+    Ok(Some(Binlog { file: text("file"), position: text("position").parse().unwrap_or_default(), gtid }))
+}
+
+/// The statements that make a restored server a replica of the same sources: `xtrabackup_slave_info`. Empty if the
+/// server replicates from nobody.
+pub fn replica(session: &mut Session) -> Result<String> {
+    let connections = session.records("SHOW ALL SLAVES STATUS")?;
+    let position = session.value("SELECT @@global.gtid_slave_pos")?.unwrap_or_default();
+    Ok(statements(&connections, &position))
+}
+
+fn statements(connections: &[Record], position: &str) -> String {
+    let mut out = String::new();
+    let text = |record: &Record, key: &str| record.get(key).cloned().unwrap_or_default();
+    if connections.iter().any(uses_gtid) {
+        let _ = writeln!(out, "SET GLOBAL gtid_slave_pos = '{position}';");
+    }
+    for connection in connections {
+        let name = text(connection, "connection_name");
+        let name = if name.is_empty() { String::new() } else { format!("'{}' ", name.replace('\'', "''")) };
+        if uses_gtid(connection) {
+            let _ = writeln!(out, "CHANGE MASTER {name}TO master_use_gtid = slave_pos;");
+        } else {
+            let (file, position) = (text(connection, "relay_master_log_file"), text(connection, "exec_master_log_pos"));
+            let _ = writeln!(out, "CHANGE MASTER {name}TO MASTER_LOG_FILE='{file}', MASTER_LOG_POS={position};");
+        }
+    }
+    out
+}
+
+fn uses_gtid(connection: &Record) -> bool {
+    connection.get("using_gtid").is_some_and(|using| using != "No")
+}
+
+/// `UUID:SEQNO DOMAIN` of a Galera node; `None` if the server is none.
+pub fn galera(session: &mut Session) -> Result<Option<String>> {
+    let records = session.records("SHOW GLOBAL STATUS LIKE 'wsrep_%'")?;
+    let get = |name: &str| {
+        let found =
+            records.iter().find(|record| record.get("variable_name").is_some_and(|key| key.eq_ignore_ascii_case(name)));
+        found.and_then(|record| record.get("value")).cloned()
+    };
+    let (Some(uuid), Some(last)) = (get("wsrep_local_state_uuid"), get("wsrep_last_committed")) else {
+        return Ok(None);
+    };
+    let domain = session.value("SELECT @@global.wsrep_gtid_domain_id").ok().flatten().unwrap_or_default();
+    Ok(Some(format!("{uuid}:{last} {domain}").trim_end().to_owned()))
+}
+
+/// Applied events still open on temporary tables: a replica is safe to copy when there are none.
+pub fn open_temporary_tables(session: &mut Session) -> Result<u64> {
+    session.status("Slave_open_temp_tables")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replicas_by_gtid_and_by_file() {
+        let record = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<Record>()
+        };
+        assert_eq!(statements(&[], "0-1-1"), "");
+        let connections = [
+            record(&[("connection_name", ""), ("using_gtid", "Slave_Pos")]),
+            record(&[
+                ("connection_name", "b"),
+                ("using_gtid", "No"),
+                ("relay_master_log_file", "m.000002"),
+                ("exec_master_log_pos", "77"),
+            ]),
+        ];
+        assert_eq!(
+            statements(&connections, "0-1-9"),
+            "SET GLOBAL gtid_slave_pos = '0-1-9';\nCHANGE MASTER TO master_use_gtid = slave_pos;\n\
+             CHANGE MASTER 'b' TO MASTER_LOG_FILE='m.000002', MASTER_LOG_POS=77;\n"
+        );
+    }
+}

@@ -1,0 +1,135 @@
+//! Finding a server program of the right version on this host.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::flavour::Version;
+use crate::error::{Error, Result};
+
+/// What distributions, upstream packages and source builds call it.
+const NAMES: [&str; 2] = ["mariadbd", "mysqld"];
+/// Where it is beside `PATH`, which an ordinary user has without the system's directories.
+const PLACES: [&str; 6] =
+    ["/usr/sbin", "/usr/libexec", "/usr/bin", "/usr/local/sbin", "/usr/local/libexec", "/usr/local/mysql/bin"];
+
+/// Finds `10.11.19` in what a server says of itself: `10.11.19-MariaDB-log`, `mariadbd  Ver 10.11.19-MariaDB for …`.
+/// `None` for servers that are not MariaDB.
+pub fn version(text: &str) -> Option<Version> {
+    if !text.contains("MariaDB") {
+        return None;
+    }
+    text.split(|c: char| !c.is_ascii_digit() && c != '.').find_map(|word| {
+        let mut numbers = word.split('.').map(str::parse);
+        match (numbers.next()?, numbers.next()?, numbers.next()?) {
+            (Ok(major), Ok(minor), Ok(release)) => Some(Version(major, minor, release)),
+            _ => None,
+        }
+    })
+}
+
+/// Can this server recover what that one wrote? Only releases of one series understand each other's redo log.
+pub fn recovers(server: Version, backup: Version) -> bool {
+    (server.0, server.1) == (backup.0, backup.1) && server >= backup
+}
+
+/// A server program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it says it is.
+    pub version: Version,
+}
+
+impl Program {
+    /// Asks a program for its version; `None` if it is no MariaDB server.
+    pub fn ask(path: &Path) -> Option<Program> {
+        let output = Command::new(path)
+            .args(["--no-defaults", "--version"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output()
+            .ok()?;
+        let version = version(&String::from_utf8_lossy(&output.stdout))?;
+        Some(Program { path: path.to_owned(), version })
+    }
+
+    /// The prefix of an installation outside the system's directories: where its messages and character sets are.
+    pub fn basedir(&self) -> Option<PathBuf> {
+        let path = self.path.canonicalize().ok()?;
+        path.ancestors()
+            .skip(2)
+            .take(2)
+            .find(|prefix| {
+                ["share/english", "share/mysql/english", "share/mariadb/english"]
+                    .iter()
+                    .any(|messages| prefix.join(messages).is_dir())
+            })
+            .map(Path::to_owned)
+    }
+}
+
+/// The newest server that can recover a backup of `backup`, or the one the operator chose.
+pub fn find(backup: Version, chosen: Option<&Path>) -> Result<Program> {
+    if let Some(path) = chosen {
+        let program = Program::ask(path)
+            .ok_or_else(|| Error::failed(path.display(), "is not a MariaDB server that runs here"))?;
+        if recovers(program.version, backup) {
+            return Ok(program);
+        }
+        let what = format!("is {}, the backup was made of {backup}", program.version);
+        return Err(Error::failed(path.display(), what).hint(wanted(backup)));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain(PLACES.iter().map(PathBuf::from));
+    let mut found: Vec<Program> = Vec::new();
+    for place in places {
+        for name in NAMES {
+            let program = place.join(name);
+            if program.is_file() && found.iter().all(|known| known.path != program) {
+                found.extend(Program::ask(&program));
+            }
+        }
+    }
+    // The first of the newest: the name of today before the old one.
+    let fits =
+        found.iter().rev().filter(|program| recovers(program.version, backup)).max_by_key(|program| program.version);
+    fits.cloned().ok_or_else(|| {
+        let list: Vec<String> =
+            found.iter().map(|program| format!("{} is {}", program.path.display(), program.version)).collect();
+        let list = if list.is_empty() { "there is none on this host".to_owned() } else { list.join(", ") };
+        Error::failed("server", format_args!("none fits: the backup was made of {backup}, {list}")).hint(wanted(backup))
+    })
+}
+
+fn wanted(backup: Version) -> String {
+    let Version(major, minor, _) = backup;
+    format!("give a MariaDB {major}.{minor} server of version {backup} or later: --server PATH")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_from_what_servers_say() {
+        for (text, expect) in [
+            ("10.11.19-MariaDB-0+deb12u1", Some(Version(10, 11, 19))),
+            (
+                "/usr/sbin/mariadbd  Ver 11.8.6-MariaDB-ubu2404 for debian-linux-gnu on x86_64 (x)",
+                Some(Version(11, 8, 6)),
+            ),
+            ("8.0.36", None),
+            ("MariaDB", None),
+        ] {
+            assert_eq!(version(text), expect, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_the_same_series_and_no_older_release_recovers() {
+        let backup = Version(10, 11, 19);
+        assert!(recovers(Version(10, 11, 19), backup) && recovers(Version(10, 11, 20), backup));
+        assert!(!recovers(Version(10, 11, 18), backup) && !recovers(Version(11, 8, 19), backup));
+    }
+}

@@ -1,0 +1,227 @@
+//! What follows the locks: the log made durable, the spool sent, metadata, and the lines that say how it went.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use jiff::Zoned;
+
+use super::Job;
+use super::copy::Copier;
+use super::hot::DURABLE;
+use super::marks::Marks;
+use super::meta::{self, Facts};
+use crate::error::{Error, Result};
+use crate::innodb::redo::mariadb::Checkpoint;
+use crate::innodb::space::Tally;
+use crate::io::spool::Spool;
+use crate::report::{Level, Report};
+use crate::server::locks::Times;
+use crate::server::{Session, Variables};
+use crate::stream::Writer;
+use crate::stream::profile::{Begin, Binlog, EntryKind, FORMAT, Trailer};
+
+/// Where the server's positions were while commits were blocked.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    /// E.
+    pub(super) end_lsn: u64,
+    pub(super) binlog: Option<Binlog>,
+    pub(super) replica: Option<String>,
+    pub(super) galera: Option<String>,
+    pub(super) times: Times,
+}
+
+/// The last steps.
+pub(super) struct Finish<'a> {
+    pub(super) job: &'a Job,
+    pub(super) report: &'a dyn Report,
+    pub(super) variables: &'a Variables,
+    pub(super) begin: &'a Begin,
+    pub(super) start: Zoned,
+    pub(super) began: Instant,
+    pub(super) copier: &'a Copier<'a>,
+}
+
+/// What the last lines need.
+pub(super) struct Summary {
+    pub(super) options: BTreeMap<String, String>,
+}
+
+impl Finish<'_> {
+    /// Sends what waited and the metadata.
+    pub(super) fn send(
+        &self,
+        out: &Writer<File>,
+        marks: &Marks<'_>,
+        session: &mut Session,
+        snapshot: &Snapshot,
+        spool: Spool,
+        checkpoint: Checkpoint,
+    ) -> Result<Summary> {
+        self.report.stage("waiting for the log to be durable");
+        durable(session, snapshot.end_lsn)?;
+        // xb-redo may follow to the end now, however long the rest takes to be sent.
+        marks.send(snapshot.end_lsn)?;
+        self.report.stage("sending what was copied under lock");
+        drain(spool, out)?;
+        self.report.stage("finishing");
+        let options = meta::server_options(self.variables, &plugins(session)?);
+        let facts = self.facts(snapshot, checkpoint);
+        let mut members = vec![
+            ("backup-my.cnf", meta::my_cnf(self.variables, &options)),
+            ("xtrabackup_checkpoints", facts.checkpoints()),
+            ("xtrabackup_info", facts.info()),
+        ];
+        members.extend(snapshot.binlog.as_ref().map(|binlog| ("xtrabackup_binlog_info", meta::binlog_info(binlog))));
+        members.extend(snapshot.replica.clone().map(|text| ("xtrabackup_slave_info", text)));
+        members.extend(snapshot.galera.clone().map(|text| ("xtrabackup_galera_info", text + "\n")));
+        for (name, text) in &members {
+            self.copier.made(out, name, EntryKind::Meta, text.as_bytes())?;
+        }
+        self.extra_lsndir(&members)?;
+        Ok(Summary { options })
+    }
+
+    fn facts(&self, snapshot: &Snapshot, checkpoint: Checkpoint) -> Facts {
+        Facts {
+            uuid: uuid(&self.begin.backup_id),
+            command: self.job.command.clone(),
+            server_version: self.variables.text("version").to_owned(),
+            start: self.start.clone(),
+            end: Zoned::now(),
+            checkpoint: checkpoint.lsn,
+            end_lsn: snapshot.end_lsn,
+            binlog: snapshot.binlog.clone(),
+            lock_time: snapshot.times.get("flush").map_or(0, |millis| millis / 1000),
+            partial: self.job.filter.is_partial(),
+        }
+    }
+
+    /// `--extra-lsndir`: the two files that the next increment's script looks at, outside the stream.
+    fn extra_lsndir(&self, members: &[(&str, String)]) -> Result<()> {
+        let Some(dir) = &self.job.extra_lsndir else { return Ok(()) };
+        std::fs::create_dir_all(dir).map_err(|cause| Error::io(dir.display(), "cannot create", &cause))?;
+        for (name, text) in
+            members.iter().filter(|(name, _)| matches!(*name, "xtrabackup_checkpoints" | "xtrabackup_info"))
+        {
+            let path = dir.join(name);
+            std::fs::write(&path, text).map_err(|cause| Error::io(path.display(), "cannot write", &cause))?;
+        }
+        Ok(())
+    }
+
+    /// The manifest's last line but its sums.
+    pub(super) fn trailer(&self, snapshot: &Snapshot, server_options: BTreeMap<String, String>) -> Trailer {
+        Trailer {
+            manifest: FORMAT,
+            backup_id: self.begin.backup_id.clone(),
+            members: 0,
+            bytes: 0,
+            end_lsn: Some(snapshot.end_lsn),
+            binlog: snapshot.binlog.clone(),
+            server_options,
+            locks_ms: snapshot.times.clone(),
+            partial: self.job.filter.is_partial(),
+            end_time: jiff::Timestamp::now().to_string(),
+            blake3: String::new(),
+        }
+    }
+}
+
+impl Summary {
+    /// The last two lines.
+    #[expect(clippy::too_many_arguments, reason = "a line has as many facts as it has")]
+    pub(super) fn print(
+        &self,
+        report: &dyn Report,
+        snapshot: &Snapshot,
+        checkpoint: Checkpoint,
+        bytes: u64,
+        sent: u64,
+        time: Duration,
+        pages: &Tally,
+    ) {
+        match &snapshot.binlog {
+            Some(Binlog { file, position, gtid }) => report.note(
+                Level::Info,
+                format_args!(
+                    "binlog position: filename '{file}', position '{position}', GTID of the last change '{gtid}'"
+                ),
+            ),
+            None => report.note(Level::Info, format_args!("binlog position: none")),
+        }
+        let held = |key: &str| snapshot.times.get(key).copied().unwrap_or(0);
+        let rate = u128::from(sent).saturating_mul(1000) / time.as_millis().max(1) / (1 << 20);
+        let unverified = match pages.unverified {
+            0 => String::new(),
+            count => format!(" ({count} without a checksum)"),
+        };
+        report.note(
+            Level::Info,
+            format_args!(
+                "{bytes} bytes, {} pages{unverified}, {sent} sent in {:.1} s, {rate} MiB/s; blocked: writes without \
+                 transactions {} ms, ddl {} ms, commits {} ms; lsn {} to {}; completed OK!",
+                pages.pages(),
+                time.as_secs_f64(),
+                held("flush"),
+                held("block_ddl"),
+                held("block_commit"),
+                checkpoint.lsn,
+                snapshot.end_lsn,
+            ),
+        );
+    }
+}
+
+/// Waits until the log is in its file up to E. No lock is needed for that: what the log holds there is settled, and
+/// with `innodb_flush_log_at_trx_commit` 0 or 2 the server may take a second (spec section 10).
+fn durable(session: &mut Session, end_lsn: u64) -> Result<()> {
+    session.run("FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS")?;
+    let begun = Instant::now();
+    while session.status("Innodb_lsn_flushed")? < end_lsn {
+        if begun.elapsed() > DURABLE {
+            let what = format!("the log is not durable up to lsn {end_lsn} after {} s", DURABLE.as_secs());
+            return Err(Error::failed("server", what).hint("look at innodb_flush_log_at_timeout"));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// Names and libraries of the plugins that recovery needs.
+fn plugins(session: &mut Session) -> Result<Vec<(String, String)>> {
+    let sql = "SELECT plugin_name AS name, plugin_library AS library FROM information_schema.plugins \
+        WHERE plugin_status='ACTIVE' AND plugin_library IS NOT NULL \
+        AND (plugin_type='ENCRYPTION' OR plugin_name LIKE 'provider\\_%') ORDER BY name";
+    let rows = session.records(sql)?;
+    let pair =
+        |mut row: crate::server::session::Record| Some((row.remove("name")?.to_lowercase(), row.remove("library")?));
+    Ok(rows.into_iter().filter_map(pair).collect())
+}
+
+/// Sends ready-made chunks.
+fn drain(mut spool: Spool, out: &Writer<File>) -> Result<()> {
+    let mut buffer = vec![0; crate::io::BUFFER];
+    loop {
+        match spool.pull(&mut buffer)? {
+            0 => return Ok(()),
+            count => out.put(buffer.get(..count).unwrap_or_default(), &[])?,
+        }
+    }
+}
+
+/// Sixteen random bytes in hex.
+pub(super) fn random_id() -> Result<String> {
+    let mut bytes = [0; 16];
+    let place = "/dev/urandom";
+    let read = File::open(place).and_then(|mut file| file.read_exact(&mut bytes));
+    read.map_err(|cause| Error::io(place, "cannot read", &cause))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn uuid(id: &str) -> String {
+    let part = |from: usize, to: usize| id.get(from..to).unwrap_or_default();
+    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
+}

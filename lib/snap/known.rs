@@ -1,0 +1,166 @@
+//! The tablespaces of one file each: which there are, and what has changed since they were copied. Source: spec
+//! section 5, rule C.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use super::copy::Outcome;
+use super::filter::Filter;
+use crate::error::Result;
+use crate::server::ddl_log::Named;
+use crate::server::files::{self, Tablespace};
+
+/// A tablespace that a listing found. About 120 bytes with its name, for there may be a hundred thousand.
+#[derive(Debug)]
+pub(super) struct Table {
+    /// Its name in the stream.
+    pub(super) name: Box<[u8]>,
+    elsewhere: Option<Box<Path>>,
+    outcome: OnceLock<Outcome>,
+    /// Seen by the last listing.
+    present: AtomicBool,
+    /// Copied when the DDL log had this length: earlier statements do not concern it. False: all do.
+    late: bool,
+}
+
+/// All of them, sorted by name.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    tables: Vec<Table>,
+    /// Bytes, as listed.
+    pub(super) bytes: u64,
+}
+
+/// What a listing under the lock found out.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// To be copied again as `.new`.
+    pub(super) again: Vec<Tablespace>,
+    /// In the stream, and gone: names of their `.del`.
+    pub(super) gone: Vec<Vec<u8>>,
+}
+
+impl Table {
+    /// The file.
+    pub(super) fn path(&self, datadir: &Path) -> PathBuf {
+        self.elsewhere.as_deref().map_or_else(|| files::path_of(datadir, &self.name), Path::to_owned)
+    }
+
+    /// True if the file is not where its name says.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.elsewhere.is_some()
+    }
+
+    /// Notes what became of the copy.
+    pub(super) fn set(&self, outcome: Outcome) {
+        let _ = self.outcome.set(outcome);
+    }
+
+    fn of(found: Tablespace, late: bool) -> Self {
+        Table {
+            name: found.name.into_boxed_slice(),
+            elsewhere: found.elsewhere.map(PathBuf::into_boxed_path),
+            outcome: OnceLock::new(),
+            present: AtomicBool::new(false),
+            late,
+        }
+    }
+}
+
+impl Known {
+    /// Lists all that are wanted.
+    pub(super) fn list(datadir: &Path, filter: &Filter) -> Result<Self> {
+        let mut known = Known::default();
+        each(datadir, filter, &mut |found| {
+            known.bytes = known.bytes.saturating_add(found.size);
+            known.tables.push(Table::of(found, false));
+            Ok(())
+        })?;
+        known.sort();
+        Ok(known)
+    }
+
+    /// The tables, in order.
+    pub(super) fn tables(&self) -> &[Table] {
+        &self.tables
+    }
+
+    /// Tablespaces whose path nobody has seen yet, or whose page 0 was not there: their copies can be sent under their
+    /// own names, without a lock.
+    pub(super) fn fresh(&self, datadir: &Path, filter: &Filter) -> Result<Known> {
+        let mut fresh = Known::default();
+        each(datadir, filter, &mut |found| {
+            let unsent = self.find(&found.name).map_or(!is_temporary(&found.name), |table| !table.sent());
+            if unsent {
+                fresh.bytes = fresh.bytes.saturating_add(found.size);
+                fresh.tables.push(Table::of(found, true));
+            }
+            Ok(())
+        })?;
+        Ok(fresh)
+    }
+
+    /// Takes in what [`Known::fresh`] found and was then copied.
+    pub(super) fn merge(&mut self, fresh: Known) {
+        self.tables.retain(|table| table.sent() || !fresh.tables.iter().any(|one| one.name == table.name));
+        self.tables.extend(fresh.tables);
+        self.sort();
+    }
+
+    /// Lists again, under the lock. `all` are the statements since the backup began, `late` those since the extra pass.
+    pub(super) fn changes(&self, datadir: &Path, filter: &Filter, all: &Named, late: &Named) -> Result<Changes> {
+        let mut changes = Changes::default();
+        each(datadir, filter, &mut |found| {
+            let again = match self.find(&found.name) {
+                // A table that an ALTER is building is dropped by the restored server; no record needs it.
+                None => !is_temporary(&found.name),
+                Some(table) => {
+                    table.present.store(true, Relaxed);
+                    let named = if table.late { late } else { all };
+                    table.outcome.get() != Some(&Outcome::Copied(found.identity)) || named.has(&found.name)
+                }
+            };
+            if again {
+                changes.again.push(found);
+            }
+            Ok(())
+        })?;
+        let gone = self.tables.iter().filter(|table| table.sent() && !table.present.load(Relaxed));
+        changes.gone = gone.map(|table| with_suffix(&table.name, b".del")).collect();
+        Ok(changes)
+    }
+
+    fn find(&self, name: &[u8]) -> Option<&Table> {
+        let at = self.tables.binary_search_by(|table| (*table.name).cmp(name)).ok()?;
+        self.tables.get(at)
+    }
+
+    fn sort(&mut self) {
+        self.tables.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+}
+
+impl Table {
+    fn sent(&self) -> bool {
+        matches!(self.outcome.get(), Some(Outcome::Copied(_)))
+    }
+}
+
+/// `db/t.ibd` as `db/t.new` or `db/t.del`: one path occurs once in a stream.
+pub(super) fn with_suffix(name: &[u8], suffix: &[u8]) -> Vec<u8> {
+    [name.strip_suffix(b".ibd").unwrap_or(name), suffix].concat()
+}
+
+fn is_temporary(name: &[u8]) -> bool {
+    bstr::ByteSlice::contains_str(name, "/#sql")
+}
+
+fn each(datadir: &Path, filter: &Filter, visit: &mut dyn FnMut(Tablespace) -> Result<()>) -> Result<()> {
+    for database in files::databases(datadir)? {
+        files::tablespaces(datadir, &database, &mut |found| {
+            if filter.wants(&found.name) { visit(found) } else { Ok(()) }
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! The manifest while it grows: a line per member, kept out of memory.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use crate::error::{Error, Result};
+use crate::io::spool::Spool;
+use crate::stream::Writer;
+use crate::stream::profile::{Entry, MANIFEST, Tally, Trailer};
+
+/// Bytes of lines in memory; a hundred thousand tables have thirty million.
+const MEMORY: usize = 1 << 20;
+/// Bytes of a chunk of the manifest.
+const CHUNK: usize = 256 << 10;
+
+/// Lines so far.
+#[derive(Debug)]
+pub(super) struct Manifest {
+    lines: Mutex<Lines>,
+}
+
+#[derive(Debug)]
+struct Lines {
+    spool: Spool,
+    tally: Tally,
+    bytes: u64,
+}
+
+impl Manifest {
+    /// Lines that do not fit into memory go to a file in `dir`.
+    pub(super) fn new(dir: &Path) -> Self {
+        let spool = Spool::new(MEMORY, dir, u64::MAX);
+        Manifest { lines: Mutex::new(Lines { spool, tally: Tally::default(), bytes: 0 }) }
+    }
+
+    /// Adds the line of a member that was written whole.
+    pub(super) fn add(&self, entry: &Entry) -> Result<()> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = lines.tally.line(entry);
+        lines.bytes = lines.bytes.saturating_add(entry.size);
+        lines.spool.push(line.as_bytes())
+    }
+
+    /// Bytes of all members.
+    pub(super) fn bytes(&self) -> u64 {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).bytes
+    }
+
+    /// Writes the last member.
+    pub(super) fn send(self, trailer: Trailer, out: &Writer<impl Write>) -> Result<()> {
+        let mut lines = self.lines.into_inner().map_err(|_| Error::failed("manifest", "a thread ended early"))?;
+        let last = lines.tally.finish(trailer);
+        lines.spool.push(last.as_bytes())?;
+        let mut buffer = vec![0; CHUNK];
+        let mut offset = 0;
+        while !lines.spool.is_empty() {
+            // A spool gives what lies together, which may be little.
+            let mut filled = 0;
+            while let Some(part) = buffer.get_mut(filled..).filter(|part| !part.is_empty()) {
+                match lines.spool.pull(part)? {
+                    0 => break,
+                    count => filled += count,
+                }
+            }
+            let chunk = buffer.get(..filled).unwrap_or_default();
+            out.payload(MANIFEST, offset, chunk)?;
+            offset += filled as u64;
+        }
+        out.end(MANIFEST)
+    }
+}

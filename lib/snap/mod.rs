@@ -1,0 +1,79 @@
+//! xb-snap's job: a consistent copy of a running server's files as a stream, with the redo log's place for xb-redo.
+//!
+//! Order and reasons are in the spec's sections 2 to 5 and 10: c0 is read before the first page; InnoDB's files are
+//! copied while everything runs; then short locks, under which the rest is copied into a spool; then E, the LSN at which
+//! the log is cut. [`hot`] is that order; the other modules are its steps.
+
+mod copy;
+pub mod filter;
+mod finish;
+mod hot;
+mod known;
+mod manifest;
+mod marks;
+mod meta;
+mod replica;
+mod start;
+mod workers;
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::io::cache::Policy;
+use crate::report::Report;
+use crate::server::Login;
+use crate::server::options::Sources;
+
+/// What DDL may do while tables are copied.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LockDdl {
+    /// Blocked from the start.
+    Early,
+    /// Free until a short lock at the end, under which what changed is copied again.
+    #[default]
+    End,
+    /// Free; a backup during which tables changed is not valid.
+    Off,
+}
+
+/// What to copy and how.
+#[derive(Debug)]
+pub struct Job {
+    /// Option files.
+    pub sources: Sources,
+    /// How to connect.
+    pub login: Login,
+    /// The data directory, if it is not where the server says (a container's).
+    pub datadir: Option<PathBuf>,
+    /// Copying threads.
+    pub threads: usize,
+    /// How files are read.
+    pub policy: Policy,
+    /// DDL during the copy.
+    pub lock_ddl: LockDdl,
+    /// How long a lock is waited for.
+    pub lock_timeout: Duration,
+    /// No locks at all.
+    pub no_lock: bool,
+    /// Wait until replication has no temporary tables open.
+    pub safe_replica: bool,
+    /// Add `xtrabackup_slave_info`.
+    pub replica_info: bool,
+    /// Add `xtrabackup_galera_info`.
+    pub galera_info: bool,
+    /// Which tables.
+    pub filter: filter::Filter,
+    /// Where `xtrabackup_checkpoints` and `xtrabackup_info` go beside the stream.
+    pub extra_lsndir: Option<PathBuf>,
+    /// Where what is copied under a lock waits.
+    pub spool_dir: PathBuf,
+    /// The command line, for `xtrabackup_info`.
+    pub command: String,
+}
+
+/// Copies a running server to `output`.
+pub fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
+    hot::run(job, output, report)
+}

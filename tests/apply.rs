@@ -1,0 +1,573 @@
+//! `xb-redo --apply`, `--status`, `--copy-back`: what an unpacked backup becomes, and what is refused.
+
+use std::fs;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+use xb::innodb::redo::mariadb::{Checkpoint, Header};
+use xb::stream::profile::{self, Begin, Binlog, Entry, EntryKind, Redo, StreamKind, Tally, Trailer};
+
+use crate::support::fault::{SmallDisk, ordinary_user};
+use crate::support::{Flavour, Load, Pipeline, Random, Server, check, output, program, root, scratch, xb};
+
+/// A backup of mariadb-backup, unpacked by us.
+fn foreign(server: &Server) -> TempDir {
+    let dir = scratch();
+    Pipeline::new()
+        .stage(server.program("mariadb-backup").args(server.options()).args([
+            "--backup",
+            "--stream=xbstream",
+            "--user=root",
+        ]))
+        .stage(xb("xb-unpack").arg("-C").arg(dir.path().join("backup")))
+        .run()
+        .assert_ok();
+    dir
+}
+
+fn backup(dir: &TempDir) -> PathBuf {
+    dir.path().join("backup")
+}
+
+/// Gives a backup of mariadb-backup the members that prove one of ours, after its tables have their final names.
+fn make_ours(dir: &Path) {
+    for item in files(dir).into_iter().filter(|item| item.extension().is_some_and(|suffix| suffix == "new")) {
+        fs::rename(dir.join(&item), dir.join(item.with_extension("ibd"))).unwrap();
+    }
+    let info = fs::read_to_string(first(dir, &["xtrabackup_info", "mariadb_backup_info"])).unwrap();
+    let version = info.lines().find_map(|line| line.strip_prefix("server_version = ")).unwrap().to_owned();
+    let log = fs::read(dir.join("ib_logfile0")).unwrap();
+    let first_lsn = Header::parse(&log[..512]).unwrap().first_lsn;
+    let checkpoint = Checkpoint::newest(&log, first_lsn).unwrap();
+    let checkpoints =
+        fs::read_to_string(first(dir, &["xtrabackup_checkpoints", "mariadb_backup_checkpoints"])).unwrap();
+    let end_lsn = checkpoints.lines().find_map(|line| line.strip_prefix("last_lsn = ")).map(|lsn| lsn.parse().unwrap());
+    let redo = Redo {
+        format: "Phys".into(),
+        dir: "/".into(),
+        checkpoint_lsn: checkpoint.lsn,
+        checkpoint_end_lsn: Some(checkpoint.end_lsn),
+    };
+    let begin = Begin {
+        format: profile::FORMAT,
+        kind: StreamKind::Full,
+        backup_id: "00".repeat(16),
+        start_time: "2026-01-01T00:00:00Z".into(),
+        program: "test".into(),
+        estimated_bytes: 0,
+        flavour: Some("mariadb".into()),
+        server_version: Some(version),
+        server_uuid: None,
+        datadir: None,
+        redo: Some(redo),
+        base: None,
+    };
+    let mut tally = Tally::default();
+    let mut manifest: String = files(dir).iter().map(|item| tally.line(&entry(dir, item))).collect();
+    manifest += &tally.finish(Trailer {
+        manifest: profile::FORMAT,
+        backup_id: begin.backup_id.clone(),
+        members: 0,
+        bytes: 0,
+        end_lsn,
+        binlog: None::<Binlog>,
+        server_options: Default::default(),
+        locks_ms: Default::default(),
+        partial: false,
+        end_time: "2026-01-01T00:00:00Z".into(),
+        blake3: String::new(),
+    });
+    fs::write(dir.join("xb_begin"), profile::begin_bytes(&begin)).unwrap();
+    fs::write(dir.join("xb_manifest"), manifest).unwrap();
+}
+
+fn entry(dir: &Path, item: &Path) -> Entry {
+    let content = fs::read(dir.join(item)).unwrap();
+    let kind = if item == Path::new("ib_logfile0") { EntryKind::Redo } else { EntryKind::File };
+    Entry::new(item.to_str().unwrap().as_bytes(), kind, content.len() as u64, &blake3::hash(&content))
+}
+
+fn first(dir: &Path, names: &[&str]) -> PathBuf {
+    names.iter().map(|name| dir.join(name)).find(|path| path.exists()).unwrap()
+}
+
+/// All files, relative.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let text = output({
+        let mut find = program("find");
+        find.arg(dir).args(["-type", "f", "-printf", "%P\\n"]);
+        find
+    });
+    let mut files: Vec<PathBuf> = text.lines().map(PathBuf::from).collect();
+    files.sort();
+    files
+}
+
+fn copy(from: &Path) -> TempDir {
+    let to = scratch();
+    output({
+        let mut cp = program("cp");
+        cp.args(["-a", "--sparse=auto"]).arg(from).arg(to.path().join("backup"));
+        cp
+    });
+    to
+}
+
+/// Runs to the end; exit code as a shell shows it, and stderr.
+fn run(command: &mut Command) -> (i32, String) {
+    use std::os::unix::process::ExitStatusExt;
+    let Output { status, stderr, .. } = command.output().unwrap();
+    (status.code().unwrap_or_else(|| 128 + status.signal().unwrap()), String::from_utf8_lossy(&stderr).into_owned())
+}
+
+fn apply(dir: &Path) -> Command {
+    let mut command = xb("xb-redo");
+    command.arg("--apply").arg(dir);
+    command
+}
+
+/// The server of this flavour, where it cannot be found by itself.
+fn apply_by(flavour: Flavour, dir: &Path) -> Command {
+    let mut command = apply(dir);
+    command.arg("--server").arg(flavour.path("mariadbd"));
+    command
+}
+
+#[track_caller]
+fn status(dir: &Path, code: i32, words: &str) {
+    let said = xb("xb-redo").arg("--status").arg(dir).output().unwrap();
+    let line = String::from_utf8_lossy(&said.stdout);
+    assert_eq!(said.status.code(), Some(code), "{line}{}", String::from_utf8_lossy(&said.stderr));
+    assert!(line.contains(words) && line.lines().count() == 1, "{words:?} is not in {line:?}");
+    let object = xb("xb-redo").arg("--status").arg(dir).arg("--json").output().unwrap();
+    let object: serde_json::Value = serde_json::from_slice(&object.stdout).unwrap();
+    assert_eq!(object["ready"].as_bool(), Some(code == 0), "{object}");
+}
+
+#[track_caller]
+fn refused(command: &mut Command, code: i32, words: &str) {
+    let (got, said) = run(command);
+    assert!(got == code && said.contains(words), "exit {got}, not {code} with {words:?}:\n{said}");
+}
+
+/// A server with work behind it and more going on.
+fn small() -> Server {
+    let server = Server::new().log_size("16M").start();
+    Load::on(&server).bank(1).engines(1).prepare();
+    server
+}
+
+#[test]
+fn a_backup_of_mariadb_backup_is_applied_and_agrees_with_its_source() {
+    for flavour in Flavour::all() {
+        let server = Server::new().flavour(flavour).log_size("64M").start();
+        let load = Load::on(&server).bank(2).engines(1).start();
+        load.wait_for(200);
+        let dir = foreign(&server);
+        load.stop();
+        status(&backup(&dir), 0, "not applied: ready for xb-redo --apply");
+        let (code, said) = run(&mut apply_by(flavour, &backup(&dir)));
+        assert_eq!(code, 0, "{said}");
+        assert!(said.contains("cannot be proved"), "{said}");
+        status(&backup(&dir), 0, "applied: ready for xb-redo --copy-back");
+        let (code, said) = run(&mut apply_by(flavour, &backup(&dir)));
+        assert!(code == 0 && said.contains("applied already"), "{said}");
+        let data = dir.path().join("data");
+        let (code, said) = run(xb("xb-redo").arg("--copy-back").arg(backup(&dir)).arg("--datadir").arg(&data));
+        assert_eq!(code, 0, "{said}");
+        assert!(!files(&data).iter().any(|item| item.starts_with("xb_applied") || item.starts_with("backup-my.cnf")));
+        if let Some(position) = check::position(&backup(&dir)) {
+            check::restored_at(&server, &data, &position).assert_good();
+        } else {
+            check::sound(&server, &data).assert_good();
+        }
+    }
+}
+
+#[test]
+fn killed_anywhere_and_run_again_it_goes_on() {
+    let server = Server::new().log_size("64M").start();
+    let load = Load::on(&server).bank(2).rows(1).start();
+    load.wait_for(1500);
+    let whole = foreign(&server);
+    load.stop();
+    make_ours(&backup(&whole));
+    let mut random = Random::new(7);
+    // How long an undisturbed run takes decides where the kills fall.
+    let dir = copy(&backup(&whole));
+    let started = std::time::Instant::now();
+    assert_eq!(run(&mut apply(&backup(&dir))).0, 0);
+    let time = u64::try_from(started.elapsed().as_micros()).unwrap();
+    let dir = copy(&backup(&whole));
+    for round in 0..12u64 {
+        let running = Pipeline::new().stage(&mut apply(&backup(&dir))).start();
+        // The later half of the kills comes late, where the server works.
+        let least = if round % 2 == 0 { 0 } else { time / 3 };
+        std::thread::sleep(Duration::from_micros(least + random.below(time - least)));
+        if round % 3 == 2 {
+            // The server, not us.
+            for child in children(running.pid(0)) {
+                let _ = Command::new("kill").args(["-9", &child]).status();
+            }
+        } else {
+            running.signal(0, Signal::KILL);
+        }
+        let run = running.wait();
+        if run.codes() != [0] {
+            let said = xb("xb-redo").arg("--status").arg(backup(&dir)).output().unwrap();
+            let line = String::from_utf8_lossy(&said.stdout).into_owned();
+            assert!(!line.contains(" applied: ready"), "round {round}: {line}");
+        }
+    }
+    let (code, said) = run(&mut apply(&backup(&dir)));
+    assert_eq!(code, 0, "{said}");
+    status(&backup(&dir), 0, "applied: ready");
+    match check::position(&backup(&dir)) {
+        Some(position) => check::restored_at(&server, &backup(&dir), &position).assert_good(),
+        None => check::sound(&server, &backup(&dir)).assert_good(),
+    }
+}
+
+fn children(pid: u32) -> Vec<String> {
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    list.split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_signal_stops_the_server_and_ends_by_the_signal() {
+    let server = small();
+    let dir = foreign(&server);
+    let running = Pipeline::new().stage(&mut apply(&backup(&dir))).start();
+    crate::support::wait_until("a server runs", Duration::from_secs(30), || !children(running.pid(0)).is_empty());
+    let servers = children(running.pid(0));
+    running.signal(0, Signal::TERM);
+    let run = running.wait();
+    // It may have been done already.
+    assert!([143, 0].contains(&run.codes()[0]), "{}", run.story());
+    assert!(servers.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()), "a server was left behind");
+    assert_eq!(self::run(&mut apply(&backup(&dir))).0, 0);
+}
+
+#[test]
+fn tables_with_data_directory_are_restored_and_the_originals_are_left_alone() {
+    let mut server = small();
+    let place = scratch();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let ddl = format!(
+        "CREATE TABLE test.far (id INT PRIMARY KEY, v VARCHAR(200)) ENGINE=InnoDB DATA DIRECTORY='{}'",
+        place.path().display()
+    );
+    server.sql(&ddl);
+    let mut writer = server.connect();
+    use mysql::prelude::Queryable;
+    writer.query_drop("USE test").unwrap();
+    writer.query_drop("INSERT INTO far SELECT seq, REPEAT('x', 100) FROM seq_1_to_5000").unwrap();
+    // Open when the backup is made, so that recovery rolls it back, which writes.
+    writer.query_drop("BEGIN").unwrap();
+    writer.query_drop("UPDATE far SET v = 'never'").unwrap();
+    server.sql("CREATE TABLE test.tick (id INT) ENGINE=InnoDB; INSERT INTO test.tick VALUES (1)");
+    let dir = foreign(&server);
+    writer.query_drop("ROLLBACK").unwrap();
+    drop(writer);
+    // As after a crash: nobody holds the files, and they are not like the backup's.
+    server.kill();
+    let original = place.path().join("test/far.ibd");
+    let before = (fs::read(&original).unwrap(), fs::metadata(&original).unwrap().modified().unwrap());
+    let (code, said) = run(&mut apply(&backup(&dir)));
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("test/far: was at"), "{said}");
+    let copy = server.twin(&backup(&dir)).start();
+    assert_eq!(copy.value("SELECT COUNT(*) FROM test.far WHERE v <> 'never'"), "5000");
+    copy.sql("ALTER TABLE test.far FORCE, ALGORITHM=COPY; ALTER TABLE test.far ADD w INT; INSERT INTO test.far VALUES (0, '', 0)");
+    drop(copy);
+    let after = (fs::read(&original).unwrap(), fs::metadata(&original).unwrap().modified().unwrap());
+    assert!(before == after, "the original was written to");
+}
+
+#[test]
+fn damage_is_found_before_a_server_sees_it() {
+    let server = small();
+    let whole = foreign(&server);
+    make_ours(&backup(&whole));
+    status(&backup(&whole), 0, "xb-snap");
+    let flip = |path: PathBuf, at: u64| {
+        let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+    };
+    let fault = |name: &str, words: &str, seen: bool, harm: &dyn Fn(&Path)| {
+        let dir = copy(&backup(&whole));
+        harm(&backup(&dir));
+        let before = files(&backup(&dir));
+        if seen {
+            status(&backup(&dir), 3, words);
+        }
+        refused(&mut apply(&backup(&dir)), 3, words);
+        let after: Vec<_> = files(&backup(&dir)).into_iter().filter(|item| item != Path::new("xb_lock")).collect();
+        assert_eq!(before, after, "{name}: something was changed");
+    };
+    fault("bit in a table", "mysql/innodb_index_stats.ibd: its content differs", false, &|dir| {
+        flip(dir.join("mysql/innodb_index_stats.ibd"), 50_000);
+    });
+    fault("bit in the manifest", "xb_manifest", true, &|dir| {
+        let middle = fs::metadata(dir.join("xb_manifest")).unwrap().len() / 2;
+        flip(dir.join("xb_manifest"), middle);
+    });
+    fault("bit in the log", "truncated: ends at lsn", true, &|dir| {
+        let log = fs::metadata(dir.join("ib_logfile0")).unwrap().len();
+        flip(dir.join("ib_logfile0"), log - 1000);
+    });
+    fault("bit in the log's head", "ib_logfile0: redo log header checksum", true, &|dir| {
+        flip(dir.join("ib_logfile0"), 40)
+    });
+    fault("file missing", "aria_log_control: missing", true, &|dir| {
+        fs::remove_file(dir.join("aria_log_control")).unwrap();
+    });
+    fault("file compressed", "aria_log_control: missing", true, &|dir| {
+        fs::rename(dir.join("aria_log_control"), dir.join("aria_log_control.zst")).unwrap();
+    });
+    fault("log cut", "ib_logfile0", true, &|dir| {
+        let log = fs::OpenOptions::new().write(true).open(dir.join("ib_logfile0")).unwrap();
+        log.set_len(log.metadata().unwrap().len() - 4096).unwrap();
+    });
+    fault("manifest missing", "truncated: it has xb_begin and no xb_manifest", true, &|dir| {
+        fs::remove_file(dir.join("xb_manifest")).unwrap();
+    });
+    fault("manifest cut", "its last line is missing", true, &|dir| {
+        let text = fs::read_to_string(dir.join("xb_manifest")).unwrap();
+        let cut = text.trim_end().rfind('\n').unwrap() + 1;
+        fs::write(dir.join("xb_manifest"), &text[..cut]).unwrap();
+    });
+    fault("unpacking did not end", "incomplete: xb-unpack has not ended well", true, &|dir| {
+        fs::write(
+            dir.join("xb_incomplete"),
+            "xb-unpack has not ended well in this directory: do not use what is in it.\n",
+        )
+        .unwrap();
+    });
+    fault("no redo", "it was not piped through xb-redo", true, &|dir| {
+        fs::remove_file(dir.join("ib_logfile0")).unwrap();
+        fs::remove_file(dir.join("xb_manifest")).unwrap();
+        fs::remove_file(dir.join("xb_begin")).unwrap();
+        without_redo(&backup(&whole), dir);
+    });
+}
+
+/// The manifest of a backup without the line of its log.
+fn without_redo(whole: &Path, dir: &Path) {
+    fs::copy(whole.join("xb_begin"), dir.join("xb_begin")).unwrap();
+    let text = fs::read_to_string(whole.join("xb_manifest")).unwrap();
+    let (mut tally, mut lines) = (Tally::default(), String::new());
+    for line in text.lines().filter(|line| !line.contains("\"redo\"")) {
+        if let Ok(entry) = serde_json::from_str::<Entry>(line) {
+            lines += &tally.line(&entry);
+        } else {
+            lines += &tally.finish(serde_json::from_str(line).unwrap());
+        }
+    }
+    fs::write(dir.join("xb_manifest"), lines).unwrap();
+}
+
+#[test]
+fn damage_of_a_foreign_backup_is_found_as_far_as_it_can_be() {
+    let server = small();
+    let whole = foreign(&server);
+    for (missing, words) in [
+        ("aria_log_control", "aria_log_control: missing"),
+        ("ib_logfile0", "ib_logfile0: missing"),
+        ("ibdata1", "ibdata1: missing"),
+        ("backup-my.cnf", "backup-my.cnf is missing"),
+        ("xtrabackup_checkpoints", "no complete backup"),
+    ] {
+        let dir = copy(&backup(&whole));
+        fs::remove_file(backup(&dir).join(missing)).unwrap();
+        status(&backup(&dir), 3, words);
+        refused(&mut apply(&backup(&dir)), 3, words);
+    }
+    let dir = copy(&backup(&whole));
+    let log = fs::OpenOptions::new().write(true).open(backup(&dir).join("ib_logfile0")).unwrap();
+    log.set_len(log.metadata().unwrap().len() - 5000).unwrap();
+    status(&backup(&dir), 3, "truncated: ends at lsn");
+    refused(&mut apply(&backup(&dir)), 3, "truncated: ends at lsn");
+    // A server's own directory is none.
+    let mut server = server;
+    server.stop();
+    status(server.data(), 3, "no complete backup");
+    refused(&mut apply(server.data()), 3, "no complete backup");
+}
+
+#[test]
+fn what_was_applied_and_then_changed_is_not_called_good() {
+    let server = small();
+    let whole = foreign(&server);
+    assert_eq!(run(&mut apply(&backup(&whole))).0, 0);
+    let dir = copy(&backup(&whole));
+    fs::remove_file(backup(&dir).join("mysql/innodb_index_stats.ibd")).unwrap();
+    status(&backup(&dir), 3, "changed since it was applied");
+    refused(
+        xb("xb-redo").arg("--copy-back").arg(backup(&dir)).arg("--datadir").arg(dir.path().join("data")),
+        3,
+        "changed since",
+    );
+    assert!(!dir.path().join("data").exists());
+    let dir = copy(&backup(&whole));
+    drop(server.twin(&backup(&dir)).start());
+    status(&backup(&dir), 3, "changed since it was applied");
+}
+
+#[test]
+fn only_a_server_that_fits_is_used() {
+    let server = small();
+    let dir = foreign(&server);
+    let info = backup(&dir).join("xtrabackup_info");
+    let text = fs::read_to_string(&info).unwrap();
+    for version in ["10.11.99-MariaDB", "12.3.1-MariaDB"] {
+        let other: String = text
+            .lines()
+            .map(|line| {
+                if line.starts_with("server_version") {
+                    format!("server_version = {version}\n")
+                } else {
+                    format!("{line}\n")
+                }
+            })
+            .collect();
+        fs::write(&info, other).unwrap();
+        refused(&mut apply(&backup(&dir)), 1, "none fits: the backup was made of");
+        refused(&mut apply_by(Flavour::Installed, &backup(&dir)), 1, "the backup was made of");
+    }
+    fs::write(&info, text).unwrap();
+    refused(apply(&backup(&dir)).args(["--server", "/bin/true"]), 1, "/bin/true: is not a MariaDB server");
+    if Flavour::Mariadb118.or_skip() {
+        refused(&mut apply_by(Flavour::Mariadb118, &backup(&dir)), 1, "is 11.8.");
+    }
+    status(&backup(&dir), 0, "not applied");
+}
+
+#[test]
+fn a_copy_is_applied_and_the_backup_stays() {
+    let server = small();
+    let dir = foreign(&server);
+    make_ours(&backup(&dir));
+    let sums =
+        |dir: &Path| files(dir).iter().map(|item| blake3::hash(&fs::read(dir.join(item)).unwrap())).collect::<Vec<_>>();
+    let before = sums(&backup(&dir));
+    let to = dir.path().join("copy");
+    for _ in 0..2 {
+        let (code, said) = run(apply(&backup(&dir)).arg("--to").arg(&to));
+        assert_eq!(code, 0, "{said}");
+        status(&to, 0, "applied: ready");
+        assert!(sums(&backup(&dir)) == before, "the backup was changed");
+    }
+    fs::create_dir(dir.path().join("full")).unwrap();
+    fs::write(dir.path().join("full/x"), "").unwrap();
+    refused(apply(&backup(&dir)).arg("--to").arg(dir.path().join("full")), 1, "is not empty: it has x");
+    check::sound(&server, &to).assert_good();
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_what_is_there_is_not_called_good() {
+    let server = small();
+    let dir = foreign(&server);
+    make_ours(&backup(&dir));
+    let Some(disk) = SmallDisk::new(20 << 20) else { return };
+    let to = disk.path().join("copy");
+    refused(apply(&backup(&dir)).arg("--to").arg(&to), 1, "no space left on device");
+    status(&to, 3, "incomplete: xb-redo --apply --to has not ended well");
+    // Room for the copy, not for the server.
+    let used: u64 = files(&backup(&dir)).iter().map(|item| fs::metadata(backup(&dir).join(item)).unwrap().len()).sum();
+    let Some(disk) = SmallDisk::new(used + (3 << 20)) else { return };
+    let to = disk.path().join("copy");
+    let (code, said) = run(apply(&backup(&dir)).arg("--to").arg(&to));
+    assert_eq!(code, 1, "{said}");
+    let said = xb("xb-redo").arg("--status").arg(&to).output().unwrap();
+    assert_eq!(said.status.code(), Some(3), "{}", String::from_utf8_lossy(&said.stdout));
+}
+
+#[test]
+fn copy_back_wants_an_applied_backup_and_an_empty_directory() {
+    let server = small();
+    let dir = foreign(&server);
+    let back = |to: &Path| {
+        let mut command = xb("xb-redo");
+        command.arg("--copy-back").arg(backup(&dir)).arg("--datadir").arg(to);
+        command
+    };
+    let data = dir.path().join("data");
+    refused(&mut back(&data), 1, "is not applied yet");
+    assert!(!data.exists());
+    assert_eq!(run(&mut apply(&backup(&dir))).0, 0);
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("ibdata1"), "precious").unwrap();
+    refused(&mut back(&data), 1, "is not empty: it has ibdata1");
+    assert_eq!(fs::read_to_string(data.join("ibdata1")).unwrap(), "precious");
+    fs::remove_file(data.join("ibdata1")).unwrap();
+    fs::create_dir(data.join("lost+found")).unwrap();
+    refused(back(&data).args(["--owner", "nobody_at_all"]), 2, "no user");
+    if root() {
+        let (code, said) = run(back(&data).args(["--owner", "nobody"]));
+        assert_eq!(code, 0, "{said}");
+        let owners = output({
+            let mut find = program("find");
+            find.arg(&data).args(["-mindepth", "1", "-not", "-user", "nobody", "-not", "-name", "lost+found"]);
+            find
+        });
+        assert_eq!(owners, "");
+    }
+    let moved = dir.path().join("moved");
+    let (code, said) = run(back(&moved).arg("--move"));
+    assert_eq!(code, 0, "{said}");
+    status(&backup(&dir), 3, "were moved into a data directory");
+    refused(&mut back(&dir.path().join("more")), 3, "were moved into a data directory");
+    check::sound(&server, &moved).assert_good();
+}
+
+#[test]
+fn an_ordinary_user_can_apply_and_is_told_what_he_may_not() {
+    let server = small();
+    let dir = foreign(&server);
+    if !root() {
+        return;
+    }
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    refused(&mut ordinary_user(apply(&backup(&dir))), 1, "permission denied");
+    output({
+        let mut chown = program("chown");
+        chown.args(["-R", "65534:65534"]).arg(dir.path());
+        chown
+    });
+    let (code, said) = run(&mut ordinary_user(apply(&backup(&dir))));
+    assert_eq!(code, 0, "{said}");
+    status(&backup(&dir), 0, "applied: ready");
+}
+
+#[test]
+fn a_partial_backup_is_applied() {
+    for flavour in Flavour::all() {
+        let server = Server::new().flavour(flavour).start();
+        server.sql("CREATE TABLE test.kept (id INT PRIMARY KEY) ENGINE=InnoDB; CREATE TABLE test.left_out (id INT PRIMARY KEY) ENGINE=InnoDB");
+        server.sql("INSERT INTO test.kept VALUES (1), (2); INSERT INTO test.left_out VALUES (3)");
+        let dir = scratch();
+        Pipeline::new()
+            .stage(server.program("mariadb-backup").args(server.options()).args([
+                "--backup",
+                "--stream=xbstream",
+                "--user=root",
+                "--tables-exclude=^test[.]left_out",
+            ]))
+            .stage(xb("xb-unpack").arg("-C").arg(backup(&dir)))
+            .run()
+            .assert_ok();
+        assert!(!backup(&dir).join("test/left_out.ibd").exists());
+        status(&backup(&dir), 0, "partial");
+        let (code, said) = run(&mut apply_by(flavour, &backup(&dir)));
+        assert_eq!(code, 0, "{said}");
+        let copy = server.twin(&backup(&dir)).start();
+        assert_eq!(copy.value("SELECT COUNT(*) FROM test.kept"), "2");
+    }
+}

@@ -1,0 +1,119 @@
+//! A stream of ours that lost a byte or has a bit wrong is never taken for good.
+
+use xb::stream::pick::Patterns;
+use xb::unpack::Options;
+use xb::{Kind, Result};
+
+use crate::tool::{Dice, feed, good, member, pack, plant, scratch, tool};
+
+/// Small, but with everything that a stream of ours can have: chunks in directories, an empty member, a mark for
+/// xb-redo, two members that are open at once.
+fn stream() -> Vec<u8> {
+    let dir = scratch();
+    let mut dice = Dice(11);
+    plant(
+        dir.path(),
+        &[("db/t.ibd", &dice.bytes(9000)), ("db/empty", b""), ("c.cnf", b"[mysqld]\n"), ("z", &[0; 5000])],
+    );
+    let packed = good(pack(dir.path(), &["-j1", "--buffer-size=4k"]));
+    let second = boundaries(&packed)[2];
+    let mark = member("xb_mark.1", b"{\"lsn\":12345}\n");
+    [&packed[..second], &mark, &packed[second..]].concat()
+}
+
+/// Where chunks begin.
+fn boundaries(stream: &[u8]) -> Vec<usize> {
+    (0..stream.len() - 7).filter(|at| stream[*at..].starts_with(b"XBSTCK01")).collect()
+}
+
+fn verify(stream: &[u8]) -> Result<()> {
+    let options = Options {
+        destination: None,
+        pick: Patterns::default(),
+        list: None,
+        inspect: None,
+        allow_empty: false,
+        threads: 2,
+        buffer: xb::unpack::BUFFER_MIN,
+    };
+    let summary = xb::unpack::unpack(stream, &options, &())?;
+    assert!(summary.proved, "a stream of ours was taken for a foreign one");
+    Ok(())
+}
+
+fn refused(stream: &[u8], fault: std::fmt::Arguments<'_>) {
+    match verify(stream) {
+        Ok(()) => panic!("not noticed: {fault}"),
+        Err(error) => assert_eq!(error.kind(), Kind::Damaged, "{fault}: {error}"),
+    }
+}
+
+#[test]
+fn a_cut_is_noticed_wherever_it_is() {
+    let stream = stream();
+    verify(&stream).unwrap();
+    for at in boundaries(&stream) {
+        refused(&stream[..at], format_args!("cut at the chunk that begins at {at}"));
+    }
+    let mut dice = Dice(12);
+    for _ in 0..1000 {
+        let at = dice.below(stream.len());
+        refused(&stream[..at], format_args!("cut at {at}"));
+    }
+}
+
+#[test]
+fn a_flipped_bit_is_noticed_wherever_it_is() {
+    let mut stream = stream();
+    let mut dice = Dice(13);
+    let heads: Vec<usize> = boundaries(&stream).into_iter().flat_map(|at| (at * 8)..((at + 50) * 8)).collect();
+    // Every bit of every head, and anywhere.
+    let bits = stream.len() * 8;
+    let anywhere: Vec<usize> = (0..1000).map(|_| dice.below(stream.len() * 8)).collect();
+    for bit in heads.into_iter().chain(anywhere).filter(|bit| *bit < bits) {
+        stream[bit / 8] ^= 1 << (bit % 8);
+        refused(&stream, format_args!("bit {} of byte {}", bit % 8, bit / 8));
+        stream[bit / 8] ^= 1 << (bit % 8);
+    }
+    verify(&stream).unwrap();
+}
+
+#[test]
+fn a_lost_doubled_or_swapped_chunk_is_noticed() {
+    let stream = stream();
+    let mut starts = boundaries(&stream);
+    starts.push(stream.len());
+    let chunks: Vec<&[u8]> = starts.windows(2).map(|pair| &stream[pair[0]..pair[1]]).collect();
+    let is_mark = |chunk: &[u8]| chunk.windows(8).any(|bytes| bytes == b"xb_mark.");
+    for index in 0..chunks.len() {
+        let mut lost = chunks.clone();
+        lost.remove(index);
+        // An empty mark is a mark: it tells xb-unpack nothing in any case.
+        refused_unless(is_mark(chunks[index]) && chunks[index][9] == b'P', &lost, index, "lost");
+        let mut doubled = chunks.clone();
+        doubled.insert(index, chunks[index]);
+        refused_unless(false, &doubled, index, "doubled");
+    }
+}
+
+fn refused_unless(fine: bool, chunks: &[&[u8]], index: usize, what: &str) {
+    if !fine {
+        refused(&chunks.concat(), format_args!("chunk {index} {what}"));
+    }
+}
+
+#[test]
+fn the_program_says_3_for_all_of_them() {
+    let stream = stream();
+    let mut dice = Dice(14);
+    good(feed(tool("xb-unpack").arg("--verify"), &stream));
+    for _ in 0..50 {
+        let cut = feed(tool("xb-unpack").arg("--verify"), &stream[..dice.below(stream.len())]);
+        assert_eq!(cut.status.code(), Some(3));
+        let mut flipped = stream.clone();
+        let bit = dice.below(stream.len() * 8);
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let run = feed(tool("xb-unpack").arg("--verify"), &flipped);
+        assert_eq!(run.status.code(), Some(3), "bit {bit}");
+    }
+}

@@ -1,0 +1,98 @@
+//! Catches the redo log that a backup needs while the backup streams by; restores with it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{ArgGroup, Args};
+use xb::Result;
+use xb::cli::{self, Console, Size, Tool};
+use xb::redo::{apply, copy_back, filter, status};
+
+const TOOL: Tool = Tool {
+    name: env!("CARGO_BIN_NAME"),
+    about: "Add the redo log to the stream of xb-snap; restore a backup",
+    man: include_str!("../man/xb-redo.1.in"),
+};
+
+#[derive(Args)]
+#[command(group = ArgGroup::new("mode").args(["apply", "status", "copy_back"]))]
+struct Redo {
+    /// Read the log below DIR, when it is not where the stream says; --copy-back: the directory to fill
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["apply", "status"])]
+    datadir: Option<PathBuf>,
+    /// Keep log that cannot be sent yet in an unlinked file in DIR [default: $TMPDIR or /tmp]
+    #[arg(long, value_name = "DIR", conflicts_with = "mode")]
+    spool_dir: Option<PathBuf>,
+    /// Keep up to SIZE of it in memory
+    #[arg(long, value_name = "SIZE", default_value = "8M", conflicts_with = "mode")]
+    spool_memory: Size,
+    /// Fail when more than SIZE has to be kept [default: no limit]
+    #[arg(long, value_name = "SIZE", conflicts_with = "mode")]
+    spool_limit: Option<Size>,
+    #[command(flatten)]
+    restore: Restore,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Restoring")]
+struct Restore {
+    /// Make the backup in DIR a data directory: a server recovers it, offline
+    #[arg(long, value_name = "DIR")]
+    apply: Option<PathBuf>,
+    /// Say in one line what DIR is; exit status 0 if it can be used
+    #[arg(long, value_name = "DIR")]
+    status: Option<PathBuf>,
+    /// Copy the applied backup in DIR into an empty data directory
+    #[arg(long, value_name = "DIR", requires = "datadir")]
+    copy_back: Option<PathBuf>,
+    /// Leave the backup as it is and apply to a copy in NEWDIR
+    #[arg(long, value_name = "NEWDIR", requires = "apply")]
+    to: Option<PathBuf>,
+    /// Memory for the server's buffer pool [default: by the log and what is free]
+    #[arg(long, value_name = "SIZE", requires = "apply")]
+    use_memory: Option<Size>,
+    /// The server program [default: the newest that fits]
+    #[arg(long, value_name = "PATH", requires = "apply")]
+    server: Option<PathBuf>,
+    /// Print an object
+    #[arg(long, requires = "status")]
+    json: bool,
+    /// Take the files away from the backup
+    #[arg(long, requires = "copy_back")]
+    r#move: bool,
+    /// Give the files to USER [default: the data directory's owner]
+    #[arg(long, value_name = "USER[:GROUP]", requires = "copy_back")]
+    owner: Option<String>,
+    /// Read and copy in N threads [default: number of processors, at most 4]
+    #[arg(short = 'j', long, value_name = "N", requires = "mode", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
+}
+
+fn main() -> ExitCode {
+    cli::run(&TOOL, run)
+}
+
+fn run(args: Redo, console: &Console) -> Result<()> {
+    let restore = args.restore;
+    let threads = cli::threads(restore.threads);
+    if let Some(dir) = restore.apply {
+        let memory = restore.use_memory.map(|size| size.0);
+        return apply::run(&apply::Options { dir, to: restore.to, memory, server: restore.server, threads }, console);
+    }
+    if let Some(dir) = restore.status {
+        let status = status::of(&dir);
+        console.answer(if restore.json { &status.json } else { &status.line });
+        return status.outcome;
+    }
+    if let (Some(dir), Some(datadir)) = (restore.copy_back, args.datadir.clone()) {
+        let (take, owner) = (restore.r#move, restore.owner);
+        return copy_back::run(&copy_back::Options { dir, datadir, take, owner, threads }, console);
+    }
+    let options = filter::Options {
+        datadir: args.datadir,
+        spool_dir: args.spool_dir.unwrap_or_else(std::env::temp_dir),
+        spool_memory: args.spool_memory.0,
+        spool_limit: args.spool_limit.map_or(u64::MAX, |limit| limit.0),
+    };
+    filter::run(&options, cli::stdin()?, cli::stdout()?, console)
+}

@@ -1,0 +1,79 @@
+//! Copies a running server's files to a stream.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use xb::cli::{self, Connection, Tool};
+use xb::io::cache::Policy;
+use xb::snap::{self, Job, LockDdl, filter::Filter};
+
+const TOOL: Tool = Tool {
+    name: env!("CARGO_BIN_NAME"),
+    about: "Copy a running MariaDB server to a stream",
+    man: include_str!("../man/xb-snap.1.in"),
+};
+
+#[derive(Args)]
+struct Snap {
+    #[command(flatten)]
+    connection: Connection,
+    /// The server's data directory as it is seen from here
+    #[arg(long, value_name = "DIR")]
+    datadir: Option<PathBuf>,
+    /// Copy with N threads [default: one per processor, at most 4]
+    #[arg(short = 'j', long, visible_alias = "parallel", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    threads: Option<u16>,
+    /// How files are read: auto takes from the page cache what is there and leaves no trace in it
+    #[arg(long, value_enum, value_name = "HOW", default_value = "auto")]
+    cache: Policy,
+    /// When DDL is blocked: early, all the time; end, shortly, and what it changed is copied again; off, not for tables
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "end")]
+    lock_ddl: LockDdl,
+    /// Give up when a lock is not granted within S seconds
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    lock_timeout: u64,
+    /// Take no locks: right only while nobody runs DDL or writes to tables that are not InnoDB
+    #[arg(long, conflicts_with = "lock_ddl")]
+    no_lock: bool,
+    /// Stop applying replicated events at a moment when no temporary table is open
+    #[arg(long, visible_alias = "safe-slave-backup")]
+    safe_replica: bool,
+    /// Add xtrabackup_slave_info: how to replicate from where this server does
+    #[arg(long, visible_alias = "slave-info")]
+    replica_info: bool,
+    /// Add xtrabackup_galera_info: the state of this Galera node
+    #[arg(long)]
+    galera_info: bool,
+    /// Write xtrabackup_checkpoints and xtrabackup_info to DIR, too
+    #[arg(long, value_name = "DIR")]
+    extra_lsndir: Option<PathBuf>,
+    /// Keep what was copied under a lock and cannot be sent yet in an unlinked file in DIR [default: $TMPDIR or /tmp]
+    #[arg(long, value_name = "DIR")]
+    spool_dir: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    cli::run(&TOOL, |args: Snap, report| {
+        let processors = std::thread::available_parallelism().map_or(2, usize::from).min(4);
+        let job = Job {
+            sources: args.connection.sources(),
+            login: args.connection.login(report)?,
+            datadir: args.datadir,
+            threads: args.threads.map_or(processors, usize::from),
+            policy: args.cache,
+            lock_ddl: args.lock_ddl,
+            lock_timeout: Duration::from_secs(args.lock_timeout),
+            no_lock: args.no_lock,
+            safe_replica: args.safe_replica,
+            replica_info: args.replica_info,
+            galera_info: args.galera_info,
+            filter: Filter::default(),
+            extra_lsndir: args.extra_lsndir,
+            spool_dir: args.spool_dir.unwrap_or_else(std::env::temp_dir),
+            command: std::env::args().collect::<Vec<_>>().join(" "),
+        };
+        snap::run(&job, cli::stdout()?, report)
+    })
+}
