@@ -15,6 +15,7 @@ pub mod error;
 pub mod innodb;
 pub mod io;
 pub mod pack;
+pub mod pipeline;
 pub mod redo;
 pub mod report;
 pub mod server;
