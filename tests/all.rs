@@ -11,6 +11,7 @@
 )]
 
 mod apply;
+mod crypt;
 mod docs;
 mod house;
 mod pack;

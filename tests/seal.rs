@@ -1,14 +1,15 @@
 //! The seal container: what is damaged, cut, moved or renamed is noticed before one wrong byte is released.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 
 use proptest::prelude::*;
 use xb::Kind;
-use xb::crypt::coder::{Decoder, Encoder, Fault, Format, Keys, Wanted};
+use xb::codec::{Choice, Codec, Cut, Fault, Flow};
 use xb::crypt::key;
 use xb::crypt::seal::{self, Algorithm, Seal};
+use xb::crypt::{Decrypt, Encrypt, Format, Keys};
 
 use crate::tool::{Dice, feed, good};
 
@@ -16,55 +17,74 @@ const ALGORITHMS: [Algorithm; 2] = [Algorithm::Aes256Gcm, Algorithm::Chacha20Pol
 const KEY: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
 const NAME: &[u8] = b"db/t.ibd";
 
-fn keys(bytes: &[u8]) -> Arc<Keys> {
-    Arc::new(Keys::new(key::parse(bytes).unwrap()))
+fn keys(bytes: &[u8]) -> Keys {
+    Keys::new(key::parse(bytes).unwrap())
 }
 
-/// A sealed member as its parts: head, chunks, end mark.
-fn parts(keys: &Arc<Keys>, algorithm: Algorithm, name: &[u8], plain: &[&[u8]]) -> Vec<Vec<u8>> {
-    let (mut encoder, head) = Encoder::new(keys, Format::Seal(algorithm), name).unwrap();
-    let mut parts = vec![head];
-    let mut pieces: Vec<_> = plain.iter().map(|bytes| encoder.piece(bytes.to_vec()).unwrap()).collect();
-    pieces.extend(encoder.end());
-    parts.extend(pieces.into_iter().map(|piece| {
-        let done = piece.run().unwrap();
-        [done.front, done.bytes].concat()
-    }));
+/// Sends a member through a codec, in these portions: what came out, and how it ended.
+fn drive<C: Codec>(codec: &C, path: &[u8], portions: &[&[u8]]) -> (Vec<u8>, Result<(), Fault>) {
+    let (mut held, mut out) = (Vec::new(), Vec::new());
+    let start: Vec<u8> = portions.iter().flat_map(|portion| *portion).copied().take(xb::codec::START).collect();
+    let mut steps = || -> Result<(), Fault> {
+        let Choice::Code(mut member) = codec.choose(path, &start)? else { panic!("not to be coded") };
+        let portions = portions.iter().map(|portion| (*portion, Flow::Open)).chain([(&[][..], Flow::Last)]);
+        for (portion, flow) in portions {
+            held.extend_from_slice(portion);
+            loop {
+                match codec.cut(&mut member, &held, flow)? {
+                    Cut::More(_) => break,
+                    Cut::Serial(len) => drop(held.drain(..len)),
+                    Cut::Piece { len, job } => {
+                        let piece: Vec<u8> = held.drain(..len).collect();
+                        let mut done = Vec::new();
+                        codec.work(&mut codec.worker(), job, &piece, &mut done)?;
+                        out.extend(done);
+                    }
+                }
+            }
+        }
+        assert!(held.is_empty());
+        Ok(())
+    };
+    let outcome = steps();
+    (out, outcome)
+}
+
+/// A sealed member; each portion of plain text makes a chunk.
+fn sealed(keys: &Keys, algorithm: Algorithm, name: &[u8], plain: &[&[u8]]) -> Vec<u8> {
+    let (sealed, outcome) = drive(&Encrypt::new(keys, Format::Seal(algorithm)).unwrap(), name, plain);
+    outcome.unwrap();
+    sealed
+}
+
+/// Head, chunks and end mark.
+fn parts(sealed: &[u8]) -> Vec<Vec<u8>> {
+    let (head, mut rest) = sealed.split_at(seal::HEAD);
+    let mut parts = vec![head.to_vec()];
+    while let Some((length, _)) = rest.split_first_chunk() {
+        let (chunk, later) = rest.split_at(20 + u32::from_le_bytes(*length) as usize);
+        parts.push(chunk.to_vec());
+        rest = later;
+    }
     parts
 }
 
-/// What is released of a member, and how it ended. `cuts` says in which portions it is fed.
-fn open(keys: &Arc<Keys>, name: &[u8], sealed: &[u8], mut cuts: impl FnMut() -> usize) -> (Vec<u8>, Result<(), Fault>) {
-    let mut decoder = Decoder::new(keys, name, Wanted::Seal, 1 << 20);
-    let mut released = Vec::new();
-    let mut rest = sealed;
-    let mut steps = || -> Result<(), Fault> {
-        while !rest.is_empty() {
-            let (mut now, later) = rest.split_at(cuts().clamp(1, rest.len()));
-            rest = later;
-            while let Some(piece) = decoder.feed(&mut now)? {
-                released.extend(piece.run()?.bytes);
-            }
-        }
-        match decoder.finish()? {
-            Some(piece) => Ok(released.extend(piece.run()?.bytes)),
-            None => Ok(()),
-        }
-    };
-    let outcome = steps();
-    (released, outcome)
+/// What is released of a member of this plain name, fed in these portions, and how it ended.
+fn open(keys: &Keys, name: &[u8], portions: &[&[u8]]) -> (Vec<u8>, Result<(), Fault>) {
+    drive(&Decrypt::new(keys, b"", 1 << 20), &[name, seal::SUFFIX].concat(), portions)
 }
 
-fn opens(keys: &Arc<Keys>, name: &[u8], sealed: &[u8]) -> (Vec<u8>, Result<(), Fault>) {
-    open(keys, name, sealed, || usize::MAX)
+fn opens(keys: &Keys, name: &[u8], sealed: &[u8]) -> (Vec<u8>, Result<(), (Kind, String)>) {
+    let (released, outcome) = open(keys, name, &[sealed]);
+    (released, outcome.map_err(|fault| (fault.kind, fault.what)))
 }
 
 /// Fails, with 3 or 4, and has released nothing but the beginning of the true text.
 #[track_caller]
-fn refused(keys: &Arc<Keys>, sealed: &[u8], plain: &[u8], fault: &str) {
+fn refused(keys: &Keys, sealed: &[u8], plain: &[u8], fault: &str) {
     let (released, outcome) = opens(keys, NAME, sealed);
     assert!(plain.starts_with(&released), "{fault}: wrong bytes were released");
-    let kind = outcome.expect_err(fault).kind();
+    let (kind, _) = outcome.expect_err(fault);
     assert!(matches!(kind, Kind::Key | Kind::Damaged), "{fault}: {kind:?}");
 }
 
@@ -81,32 +101,40 @@ proptest! {
         let mut dice = Dice(seed | 1);
         let plain: Vec<Vec<u8>> = lengths.iter().map(|length| dice.bytes(*length)).collect();
         let plain: Vec<&[u8]> = plain.iter().map(Vec::as_slice).collect();
-        let sealed = parts(&keys(KEY), ALGORITHMS[usize::from(chacha)], &name, &plain).concat();
+        let sealed = sealed(&keys(KEY), ALGORITHMS[usize::from(chacha)], &name, &plain);
         let overhead = seal::HEAD + (plain.len() + 1) * (seal::LENGTH + seal::TAG);
         prop_assert_eq!(sealed.len(), plain.concat().len() + overhead);
-        let (released, outcome) = open(&keys(KEY), &name, &sealed, || 1 + dice.below(70_000));
+        let mut portions = Vec::new();
+        let mut rest = sealed.as_slice();
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at((1 + dice.below(70_000)).min(rest.len()));
+            portions.push(now);
+            rest = later;
+        }
+        let (released, outcome) = open(&keys(KEY), &name, &portions);
         prop_assert_eq!(outcome, Ok(()));
         prop_assert!(released == plain.concat());
     }
 }
 
 /// Three chunks, so that there is a first, a middle and a last one.
-fn small(algorithm: Algorithm) -> (Arc<Keys>, Vec<Vec<u8>>, Vec<u8>) {
+fn small(algorithm: Algorithm) -> (Keys, Vec<u8>, Vec<u8>) {
     let plain: [&[u8]; 3] = [b"first chunk", b"the second one", b"third"];
     let keys = keys(KEY);
-    let parts = parts(&keys, algorithm, NAME, &plain);
-    (keys, parts, plain.concat())
+    let sealed = sealed(&keys, algorithm, NAME, &plain);
+    assert_eq!(parts(&sealed).len(), 5);
+    (keys, sealed, plain.concat())
 }
 
 #[test]
 fn a_cut_at_any_byte_is_noticed() {
     for algorithm in ALGORITHMS {
-        let (keys, parts, plain) = small(algorithm);
-        let sealed = parts.concat();
+        let (keys, sealed, plain) = small(algorithm);
         for at in 0..sealed.len() {
             let (released, outcome) = opens(&keys, NAME, &sealed[..at]);
             assert!(plain.starts_with(&released));
-            assert_eq!(outcome, Err(Fault::Truncated), "cut at {at}");
+            let (kind, what) = outcome.unwrap_err();
+            assert!(kind == Kind::Damaged && what.starts_with("truncated"), "cut at {at}: {what}");
         }
     }
 }
@@ -114,8 +142,7 @@ fn a_cut_at_any_byte_is_noticed() {
 #[test]
 fn a_flip_of_any_bit_is_noticed() {
     for algorithm in ALGORITHMS {
-        let (keys, parts, plain) = small(algorithm);
-        let mut sealed = parts.concat();
+        let (keys, mut sealed, plain) = small(algorithm);
         for bit in 0..sealed.len() * 8 {
             sealed[bit / 8] ^= 1 << (bit % 8);
             refused(&keys, &sealed, &plain, &format!("bit {bit}"));
@@ -128,7 +155,8 @@ fn a_flip_of_any_bit_is_noticed() {
 #[test]
 fn chunks_that_are_swapped_lost_doubled_or_added_are_noticed() {
     for algorithm in ALGORITHMS {
-        let (keys, parts, plain) = small(algorithm);
+        let (keys, sealed, plain) = small(algorithm);
+        let parts = parts(&sealed);
         for i in 0..parts.len() {
             let mut lost = parts.clone();
             lost.remove(i);
@@ -144,17 +172,17 @@ fn chunks_that_are_swapped_lost_doubled_or_added_are_noticed() {
                 refused(&keys, &swapped.concat(), &plain, &format!("parts {i} and {j} swapped"));
             }
         }
-        refused(&keys, &[parts.concat(), vec![0]].concat(), &plain, "a byte more");
+        refused(&keys, &[sealed, vec![0]].concat(), &plain, "a byte more");
     }
 }
 
 #[test]
 fn chunks_of_another_member_are_noticed_even_of_the_same_name_and_text() {
     for algorithm in ALGORITHMS {
-        let (keys, parts, plain) = small(algorithm);
-        let (_, other, _) = small(algorithm);
-        for i in 0..parts.len() {
-            let mut spliced = parts.clone();
+        let (keys, sealed, plain) = small(algorithm);
+        let other = parts(&small(algorithm).1);
+        for i in 0..other.len() {
+            let mut spliced = parts(&sealed);
             spliced[i] = other[i].clone();
             refused(&keys, &spliced.concat(), &plain, &format!("part {i} of another member"));
         }
@@ -163,52 +191,58 @@ fn chunks_of_another_member_are_noticed_even_of_the_same_name_and_text() {
 
 #[test]
 fn a_member_opens_under_its_own_name_and_key_only() {
-    let (keys_, parts, plain) = small(Algorithm::Aes256Gcm);
-    let sealed = parts.concat();
-    for name in [&b"db/u.ibd"[..], b"", b"db/t.ibd ", b"db/t.ib", b"DB/t.ibd"] {
-        assert_eq!(opens(&keys_, name, &sealed), (vec![], Err(seal::Fault::Name.into())));
+    let (right, sealed, plain) = small(Algorithm::Aes256Gcm);
+    let refused = |keys: &Keys, name: &[u8], word: &str| {
+        let (released, outcome) = opens(keys, name, &sealed);
+        let (kind, what) = outcome.unwrap_err();
+        assert!(released.is_empty() && kind == Kind::Key && what.contains(word), "{what}");
+    };
+    for name in [&b"db/u.ibd"[..], b"x", b"db/t.ibd ", b"db/t.ib", b"DB/t.ibd", b"db/t.ibd.xbseal"] {
+        refused(&right, name, "another name");
     }
     let mut other = *KEY;
     for bit in 0..256 {
         other[bit / 8] ^= 1 << (bit % 8);
-        assert_eq!(opens(&keys(&other), NAME, &sealed), (vec![], Err(seal::Fault::Key.into())));
+        refused(&keys(&other), NAME, "wrong key");
         other[bit / 8] ^= 1 << (bit % 8);
     }
-    assert_eq!(opens(&keys(&KEY[..24]), NAME, &sealed), (vec![], Err(Fault::KeyLength(24))));
-    assert_eq!(opens(&keys(KEY), NAME, &sealed), (plain, Ok(())));
+    refused(&keys(&KEY[..24]), NAME, "seal wants 32 bytes, and this key has 24");
+    assert_eq!(opens(&right, NAME, &sealed), (plain, Ok(())));
 }
 
 #[test]
 fn a_length_is_checked_before_anything_is_held_for_it() {
-    let (keys, parts, _) = small(Algorithm::Aes256Gcm);
+    let (keys, sealed, _) = small(Algorithm::Aes256Gcm);
     for length in [u32::MAX, 1 << 31, (256 << 10) + 1] {
-        let sealed = [parts[0].as_slice(), &length.to_le_bytes(), &[0; 100]].concat();
-        assert_eq!(opens(&keys, NAME, &sealed), (vec![], Err(seal::Fault::Length(length).into())));
+        let sealed = [&sealed[..seal::HEAD], &length.to_le_bytes(), &[0; 100]].concat();
+        let (released, outcome) = opens(&keys, NAME, &sealed);
+        let (kind, what) = outcome.unwrap_err();
+        assert!(released.is_empty() && kind == Kind::Damaged && what.contains("is the limit"), "{what}");
     }
 }
 
 #[test]
 fn no_salt_comes_twice() {
     let keys = keys(KEY);
-    let heads: std::collections::HashSet<Vec<u8>> =
-        (0..1000).map(|_| Encoder::new(&keys, Format::Seal(Algorithm::Aes256Gcm), NAME).unwrap().1).collect();
-    assert_eq!(heads.len(), 1000);
+    let salt = |_| sealed(&keys, Algorithm::Aes256Gcm, NAME, &[])[16..48].to_vec();
+    assert_eq!((0..1000).map(salt).collect::<HashSet<_>>().len(), 1000);
 }
 
 #[test]
-fn a_counter_ends_before_it_repeats() {
+fn every_chunk_has_its_own_nonce() {
     let key = key::parse(KEY).unwrap().for_seal().unwrap();
     let (_, seal) = Seal::new(&key, NAME, Algorithm::Aes256Gcm, &[1; seal::SALT]).unwrap();
     let text = |number, text: &[u8]| {
-        let mut text = text.to_vec();
-        seal.close(number, &mut text).map(|_| text).unwrap()
+        let mut out = Vec::new();
+        seal.put(number, text, &mut out).unwrap();
+        out.split_off(seal::LENGTH)
     };
-    // Every number has its own nonce, and the end mark another one than a chunk of its number.
     assert_ne!(text(0, b"same text"), text(1 << 56, b"same text"));
     assert_ne!(text(u64::MAX, b""), text(u64::MAX - 1, b""));
-    let mut last = text(7, b"");
-    assert_eq!(seal.take(7, &mut last.clone()), Ok(()));
-    assert_eq!(seal.take(8, &mut last), Err(seal::Fault::Tag));
+    let mut out = Vec::new();
+    assert_eq!(seal.take(8, &text(7, b"text"), &mut out), Err(seal::Fault::Tag));
+    assert_eq!(seal.take(7, &text(7, b""), &mut out), Ok(()));
+    assert!(out.is_empty());
 }
 
 /// The vectors: file, algorithm, name, lengths of the chunks, salt byte. Chunk *c* holds bytes (c + i) mod 251.
@@ -238,15 +272,15 @@ fn the_committed_vectors_are_what_is_written_and_read() {
         let mut sealed = head.to_vec();
         let texts = vector_text(lengths);
         for (number, text) in texts.iter().chain([&vec![]]).enumerate() {
-            let mut text = text.clone();
-            sealed.extend(seal.close(number as u64, &mut text).unwrap());
-            sealed.extend(text);
+            seal.put(number as u64, text, &mut sealed).unwrap();
         }
         if std::env::var_os("XB_BLESS").is_some() {
             std::fs::write(vector_path(file), &sealed).unwrap();
         }
         assert!(std::fs::read(vector_path(file)).unwrap() == sealed, "{file} differs from what is written");
         assert_eq!(opens(&keys(KEY), name, &sealed), (texts.concat(), Ok(())), "{file}");
+        let member = Decrypt::new(&keys(KEY), b"", 0).whole(&sealed[..16]);
+        assert!(member.is_ok(), "{file}: not seen as sealed");
     }
 }
 
@@ -291,6 +325,7 @@ fn openssl_agrees_with_the_vectors() {
     }
 }
 
+/// Lower case.
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

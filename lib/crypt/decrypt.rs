@@ -34,6 +34,8 @@ pub struct Seen {
     pub plain: u64,
     /// The first of them.
     pub first_plain: Vec<u8>,
+    /// The whole input was nothing.
+    pub empty: bool,
 }
 
 impl<'a> Decrypt<'a> {
@@ -192,6 +194,7 @@ impl Codec for Decrypt<'_> {
             return Ok(member);
         }
         if start.is_empty() {
+            self.lock().empty = true;
             return Ok(Member::Xbcrypt);
         }
         let (what, hint) = match foreign::recognise(start) {

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::seal::{self, Algorithm, Seal};
-use super::{Keys, xbcrypt};
+use super::{Keys, MAKE_KEY, xbcrypt};
 use crate::codec::{Choice, Codec, Cut, Fault, Flow, PIECE};
+use crate::error::{Error, Result};
 use crate::stream::profile::BEGIN;
 
 /// How members are encrypted.
@@ -34,9 +35,12 @@ pub struct Encrypt<'a> {
 }
 
 impl<'a> Encrypt<'a> {
-    /// With this key.
-    pub fn new(keys: &'a Keys, format: Format) -> Self {
-        Encrypt { keys, format }
+    /// With this key, if it is one for this format.
+    pub fn new(keys: &'a Keys, format: Format) -> Result<Self> {
+        if let Format::Seal(_) = format {
+            keys.seal().map_err(|fault| Error::new(fault.kind, "key", fault.what).hint(MAKE_KEY))?;
+        }
+        Ok(Encrypt { keys, format })
     }
 
     fn begin(&self, name: &[u8]) -> Result<Member, Fault> {

@@ -12,6 +12,7 @@ use std::io::{Read, Write};
 
 use bstr::ByteSlice;
 
+use decrypt::Seen;
 pub use decrypt::Decrypt;
 pub use encrypt::{Encrypt, Format};
 use held_back::HeldBack;
@@ -39,28 +40,27 @@ impl Keys {
     }
 
     fn seal(&self) -> Result<&SealKey, Fault> {
-        self.seal.as_ref().ok_or_else(|| Fault {
-            kind: Kind::Key,
-            what: format!("wrong key: seal wants 32 bytes, and this key has {}", self.key.length()),
-            at: 0,
-            hint: Some("xb-crypt --generate-key FILE makes a key of 32 bytes"),
-        })
+        let what = || format!("wrong key: seal wants 32 bytes, and this key has {}", self.key.length());
+        self.seal.as_ref().ok_or_else(|| Fault { kind: Kind::Key, what: what(), at: 0, hint: Some(MAKE_KEY) })
     }
 }
 
+/// Advice for want of a key.
+const MAKE_KEY: &str = "xb-crypt --generate-key FILE makes a key of 32 bytes";
+
 /// What is encrypted or decrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope<'a> {
+pub enum Scope {
     /// Each member of a stream by itself.
     Members,
-    /// The whole input, whatever it is; under this name, usually none.
-    Whole(&'a [u8]),
+    /// The whole input, whatever it is.
+    Whole,
 }
 
 /// Encrypts stdin to stdout.
 pub fn encrypt(
     encrypt: &Encrypt<'_>,
-    scope: Scope<'_>,
+    scope: Scope,
     input: impl Read,
     output: impl Write + Send,
     options: &map::Options,
@@ -70,10 +70,10 @@ pub fn encrypt(
 }
 
 /// Decrypts stdin to stdout. Nothing is written before the key has proved right, unless more comes before that than
-/// can be held. Says what could not be authenticated.
+/// can be held.
 pub fn decrypt(
     decrypt: &Decrypt<'_>,
-    scope: Scope<'_>,
+    scope: Scope,
     input: impl Read,
     output: impl Write + Send,
     options: &map::Options,
@@ -81,14 +81,14 @@ pub fn decrypt(
 ) -> Result<()> {
     let mut output = HeldBack::new(output, || decrypt.is_proved());
     let outcome = run(decrypt, scope, input, &mut output, options, report);
-    warn(decrypt, scope, report);
+    warn(&decrypt.seen(), report);
     outcome?;
     output.finish().map_err(|cause| Error::io("stdout", "cannot write", &cause))
 }
 
 fn run<C: Codec>(
     codec: &C,
-    scope: Scope<'_>,
+    scope: Scope,
     input: impl Read,
     output: impl Write + Send,
     options: &map::Options,
@@ -96,12 +96,12 @@ fn run<C: Codec>(
 ) -> Result<()> {
     match scope {
         Scope::Members => map::rewrite(codec, input, output, options, report),
-        Scope::Whole(_) => opaque::rewrite(codec, input, output, options, report),
+        Scope::Whole => opaque::rewrite(codec, input, output, options, report),
     }
 }
 
-fn warn(decrypt: &Decrypt<'_>, scope: Scope<'_>, report: &dyn Report) {
-    let seen = decrypt.seen();
+/// Says what could not be authenticated.
+fn warn(seen: &Seen, report: &dyn Report) {
     match seen.oldest {
         Some(Version::V3) => report.note(
             Level::Warning,
@@ -114,8 +114,13 @@ fn warn(decrypt: &Decrypt<'_>, scope: Scope<'_>, report: &dyn Report) {
                  AUTHENTICATED (a wrong key or changed data give garbage without a message); encrypt it anew"
             ),
         ),
-        None if scope != Scope::Members && !decrypt.is_proved() => {}
         None => {}
+    }
+    if seen.empty {
+        report.note(
+            Level::Warning,
+            format_args!("stdin: empty, as xbcrypt data of nothing is; an input that was lost looks the same"),
+        );
     }
     if seen.plain > 0 {
         let more = if seen.plain > 1 { format!(" and {} more", seen.plain - 1) } else { String::new() };
