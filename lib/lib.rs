@@ -10,7 +10,9 @@
 //! or printing. Jobs return values and errors and speak through [`report::Report`]; only [`cli`] prints and exits.
 
 pub mod cli;
+pub mod codec;
 pub mod error;
+mod held;
 pub mod innodb;
 pub mod io;
 pub mod pack;

@@ -13,6 +13,7 @@
 mod apply;
 mod docs;
 mod house;
+mod map;
 mod pack;
 mod pages;
 mod redo_format;
