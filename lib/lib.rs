@@ -11,7 +11,9 @@
 
 pub mod cli;
 pub mod crypt;
+pub mod codec;
 pub mod error;
+mod held;
 pub mod innodb;
 pub mod io;
 pub mod pack;

@@ -14,6 +14,7 @@ mod apply;
 mod crypt;
 mod docs;
 mod house;
+mod map;
 mod pack;
 mod pages;
 mod redo_format;
