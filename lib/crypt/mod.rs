@@ -96,7 +96,7 @@ fn run<C: Codec>(
 ) -> Result<()> {
     match scope {
         Scope::Members => map::rewrite(codec, input, output, options, report),
-        Scope::Whole => opaque::rewrite(codec, input, output, options, report),
+        Scope::Whole => opaque::rewrite(codec, input, output, options.threads, report),
     }
 }
 

@@ -51,7 +51,7 @@ impl Course {
             return fault("this name marks a directory that was not unpacked to its end; no stream may carry it");
         }
         if origin == Origin::Foreign {
-            if [head.path.as_slice(), renamed].iter().any(|path| matches!(*path, BEGIN | MANIFEST)) {
+            if [head.path.as_slice(), renamed].iter().any(|path| matches!(plain_name(path), BEGIN | MANIFEST)) {
                 return fault("comes in a stream that does not begin with xb_begin: its beginning is missing");
             }
             return Ok(());
