@@ -22,7 +22,7 @@ fn keys(bytes: &[u8]) -> Keys {
 }
 
 /// Sends a member through a codec, in these portions: what came out, and how it ended.
-fn drive<C: Codec>(codec: &C, path: &[u8], portions: &[&[u8]]) -> (Vec<u8>, Result<(), Fault>) {
+pub fn drive<C: Codec>(codec: &C, path: &[u8], portions: &[&[u8]]) -> (Vec<u8>, Result<(), Fault>) {
     let (mut held, mut out) = (Vec::new(), Vec::new());
     let start: Vec<u8> = portions.iter().flat_map(|portion| *portion).copied().take(xb::codec::START).collect();
     let mut steps = || -> Result<(), Fault> {
@@ -89,7 +89,7 @@ fn refused(keys: &Keys, sealed: &[u8], plain: &[u8], fault: &str) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_sealed_opens_however_it_is_cut(
@@ -114,6 +114,31 @@ proptest! {
         let (released, outcome) = open(&keys(KEY), &name, &portions);
         prop_assert_eq!(outcome, Ok(()));
         prop_assert!(released == plain.concat());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_bytes_make_it_panic_or_release_anything(
+        start in prop::sample::select(vec![&b"XBSEAL01"[..], b"XBSEAL", b"XBCRYP03", b"XBCRYP02", b"XBCRYP01", b""]),
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        keep in 0usize..200,
+        suffix in prop::sample::select(vec![&b".xbseal"[..], b".xbcrypt"]),
+    ) {
+        let keys = keys(KEY);
+        let codec = Decrypt::new(&keys, b"", 1 << 20);
+        let junk = [start, &bytes].concat();
+        // A chunk of xbcrypt without bytes has nothing to be wrong; all else is refused.
+        let (released, _) = drive(&codec, &[NAME, suffix].concat(), &[&junk]);
+        prop_assert!(released.is_empty());
+        // True until some byte, then anything.
+        let (_, mut sealed, plain) = small(Algorithm::Aes256Gcm);
+        sealed.truncate(keep);
+        sealed.extend(&bytes);
+        let (released, outcome) = opens(&keys, NAME, &sealed);
+        prop_assert!(plain.starts_with(&released) && outcome.is_err());
     }
 }
 
@@ -245,8 +270,10 @@ fn every_chunk_has_its_own_nonce() {
     assert!(out.is_empty());
 }
 
-/// The vectors: file, algorithm, name, lengths of the chunks, salt byte. Chunk *c* holds bytes (c + i) mod 251.
-const VECTORS: [(&str, Algorithm, &[u8], &[usize], u8); 5] = [
+/// File, algorithm, name, lengths of the chunks, salt byte. Byte i of chunk c is (c + i) mod 251.
+type Vector = (&'static str, Algorithm, &'static [u8], &'static [usize], u8);
+
+const VECTORS: [Vector; 5] = [
     ("empty.xbseal", Algorithm::Aes256Gcm, b"empty", &[], 0x11),
     ("one-byte.xbseal", Algorithm::Aes256Gcm, b"db/one.frm", &[1], 0x22),
     ("chunks.xbseal", Algorithm::Aes256Gcm, b"db/t.ibd.zst", &[1000, 1, 300], 0x33),
@@ -310,7 +337,8 @@ fn openssl_agrees_with_the_vectors() {
                 Algorithm::Aes256Gcm => ("-aes-256-ctr", [&nonce[..], &[0, 0, 0, 2]].concat()),
                 Algorithm::Chacha20Poly1305 => ("-chacha20", [&[1, 0, 0, 0], &nonce[..]].concat()),
             };
-            let encrypted = good(feed(Command::new("openssl").args(["enc", cipher, "-K", &key, "-iv", &hex(&iv)]), text));
+            let encrypted =
+                good(feed(Command::new("openssl").args(["enc", cipher, "-K", &key, "-iv", &hex(&iv)]), text));
             assert_eq!(sealed[at + 4..at + 4 + text.len()], encrypted, "{file}: chunk {number}");
             at += 4 + text.len() + 16;
         }
@@ -319,7 +347,15 @@ fn openssl_agrees_with_the_vectors() {
             let nonce = [&[0; 3], &(lengths.len() as u64).to_be_bytes()[..], &[1]].concat();
             let mut mac = Command::new("openssl");
             mac.args(["mac", "-binary", "-macopt", "cipher:AES-256-GCM"]);
-            mac.args(["-macopt", &format!("hexkey:{key}"), "-macopt", &format!("hexiv:{}", hex(&nonce)), "-in", "-", "GMAC"]);
+            mac.args([
+                "-macopt",
+                &format!("hexkey:{key}"),
+                "-macopt",
+                &format!("hexiv:{}", hex(&nonce)),
+                "-in",
+                "-",
+                "GMAC",
+            ]);
             assert_eq!(good(feed(&mut mac, &[0; 4])), &sealed[at + 4..], "{file}: end mark");
         }
     }

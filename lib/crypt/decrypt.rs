@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bstr::ByteSlice;
 
+use super::Keys;
 use super::seal::{self, Seal};
 use super::xbcrypt::{self, Head, Version};
-use super::Keys;
 use crate::codec::{Choice, Codec, Cut, Fault, Flow, PIECE};
 use crate::stream::foreign;
 use crate::stream::profile::BEGIN;
@@ -198,7 +198,9 @@ impl Codec for Decrypt<'_> {
             return Ok(Member::Xbcrypt);
         }
         let (what, hint) = match foreign::recognise(start) {
-            _ if start.starts_with(b"XBSTCK01") => ("an xbstream", Some("leave out --raw: its members are encrypted, or nothing is")),
+            _ if start.starts_with(b"XBSTCK01") => {
+                ("an xbstream", Some("leave out --raw: its members are encrypted, or nothing is"))
+            }
             Some((what, how)) => (what, Some(how)),
             None => ("something else", None),
         };
@@ -245,7 +247,8 @@ impl Codec for Decrypt<'_> {
                     let at = piece.len() - rest.len();
                     let wrong = |fault: seal::Fault| Fault::from(fault).shifted(at);
                     let length = seal::chunk_length(*length).map_err(wrong)?;
-                    let (sealed, later) = body.split_at_checked(length + seal::TAG).ok_or_else(|| truncated(piece.len()))?;
+                    let (sealed, later) =
+                        body.split_at_checked(length + seal::TAG).ok_or_else(|| truncated(piece.len()))?;
                     seal.take(number, sealed, out).map_err(wrong)?;
                     (rest, number, proved) = (later, number.saturating_add(1), true);
                 }

@@ -56,9 +56,7 @@ pub fn parse(bytes: &[u8]) -> Result<Key, Fault> {
     let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     let text = text.strip_suffix(b"\r").unwrap_or(text);
     let mut decoded = Zeroizing::new([0; TEXT_MAX]);
-    let key = raw(text)
-        .or_else(|| raw(hex(text, &mut *decoded)?))
-        .or_else(|| raw(base64(text, &mut *decoded)?));
+    let key = raw(text).or_else(|| raw(hex(text, &mut *decoded)?)).or_else(|| raw(base64(text, &mut *decoded)?));
     key.ok_or(Fault { seen: text.len() })
 }
 
@@ -109,7 +107,10 @@ fn raw(bytes: &[u8]) -> Option<Key> {
             secret
         })
     }
-    secret(bytes).map(Key::Bits128).or_else(|| secret(bytes).map(Key::Bits192)).or_else(|| secret(bytes).map(Key::Bits256))
+    secret(bytes)
+        .map(Key::Bits128)
+        .or_else(|| secret(bytes).map(Key::Bits192))
+        .or_else(|| secret(bytes).map(Key::Bits256))
 }
 
 fn hex<'a>(text: &[u8], decoded: &'a mut [u8]) -> Option<&'a [u8]> {

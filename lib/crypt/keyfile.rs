@@ -83,8 +83,11 @@ fn harden() -> Result<()> {
 }
 
 fn missing() -> Error {
-    Error::usage("key", format_args!("none given: no --key-file, no --key-fd, no {VARIABLE}, no credential {CREDENTIAL}"))
-        .hint("xb-crypt --generate-key FILE makes one; then xb-crypt --key-file FILE")
+    Error::usage(
+        "key",
+        format_args!("none given: no --key-file, no --key-fd, no {VARIABLE}, no credential {CREDENTIAL}"),
+    )
+    .hint("xb-crypt --generate-key FILE makes one; then xb-crypt --key-file FILE")
 }
 
 fn read_file(path: &Path, strict: bool) -> Result<Key> {
@@ -109,8 +112,11 @@ fn check(place: &str, file: &File) -> Result<()> {
     }
     if meta.mode() & 0o177 != 0 {
         let mode = meta.mode() & 0o7777;
-        return Err(Error::failed(place, format_args!("refused: its mode {mode:04o} lets others read or change the key"))
-            .hint(format_args!("chmod 600 {place}")));
+        return Err(Error::failed(
+            place,
+            format_args!("refused: its mode {mode:04o} lets others read or change the key"),
+        )
+        .hint(format_args!("chmod 600 {place}")));
     }
     Ok(())
 }
@@ -118,8 +124,7 @@ fn check(place: &str, file: &File) -> Result<()> {
 fn read_fd(fd: RawFd) -> Result<Key> {
     let place = format!("--key-fd {fd}");
     if (0..3).contains(&fd) {
-        return Err(Error::usage(&place, "0, 1 and 2 carry data and messages")
-            .hint("xb-crypt --key-fd 3 3< FILE"));
+        return Err(Error::usage(&place, "0, 1 and 2 carry data and messages").hint("xb-crypt --key-fd 3 3< FILE"));
     }
     // Both ways give a descriptor of our own without unsafe code. The second serves kernels before 5.6 and sandboxes
     // that forbid the first; it opens files anew and cannot open sockets.
@@ -127,9 +132,8 @@ fn read_fd(fd: RawFd) -> Result<Key> {
         .and_then(|process| rustix::process::pidfd_getfd(process, fd, PidfdGetfdFlags::empty()))
         .map(File::from)
         .or_else(|_| File::open(format!("/proc/self/fd/{fd}")));
-    let file = own.map_err(|_| {
-        Error::usage(&place, "is not open").hint(format_args!("xb-crypt --key-fd {fd} {fd}< FILE"))
-    })?;
+    let file =
+        own.map_err(|_| Error::usage(&place, "is not open").hint(format_args!("xb-crypt --key-fd {fd} {fd}< FILE")))?;
     read(&place, file)
 }
 
@@ -148,7 +152,6 @@ fn read(place: &str, mut file: File) -> Result<Key> {
     if seen == bytes.len() {
         return Err(Error::new(Kind::Key, place, "too long for a key: 4096 bytes and more"));
     }
-    key::parse(bytes.get(..seen).unwrap_or_default()).map_err(|fault| {
-        Error::new(Kind::Key, place, fault).hint("xb-crypt --generate-key FILE makes a good one")
-    })
+    key::parse(bytes.get(..seen).unwrap_or_default())
+        .map_err(|fault| Error::new(Kind::Key, place, fault).hint("xb-crypt --generate-key FILE makes a good one"))
 }

@@ -12,8 +12,8 @@ use std::io::{Read, Write};
 
 use bstr::ByteSlice;
 
-use decrypt::Seen;
 pub use decrypt::Decrypt;
+use decrypt::Seen;
 pub use encrypt::{Encrypt, Format};
 use held_back::HeldBack;
 use key::{Key, SealKey};
@@ -105,7 +105,9 @@ fn warn(seen: &Seen, report: &dyn Report) {
     match seen.oldest {
         Some(Version::V3) => report.note(
             Level::Warning,
-            format_args!("stdin: xbcrypt data is not authenticated: changed, exchanged or missing chunks may go unnoticed"),
+            format_args!(
+                "stdin: xbcrypt data is not authenticated: changed, exchanged or missing chunks may go unnoticed"
+            ),
         ),
         Some(Version::V1 | Version::V2) => report.note(
             Level::Warning,

@@ -135,7 +135,12 @@ pub struct Seal {
 
 impl Seal {
     /// A new member's head and key. `salt` must be fresh random bytes: all security hangs on it.
-    pub fn new(key: &SealKey, name: &[u8], algorithm: Algorithm, salt: &[u8; SALT]) -> Result<([u8; HEAD], Seal), Fault> {
+    pub fn new(
+        key: &SealKey,
+        name: &[u8],
+        algorithm: Algorithm,
+        salt: &[u8; SALT],
+    ) -> Result<([u8; HEAD], Seal), Fault> {
         let mut fixed = [0; FIXED];
         let (start, tail) = fixed.split_at_mut(16);
         start.copy_from_slice(&[MAGIC, [algorithm.code(), 0, 0, 0, 0, 0, 0, 0]].concat());
