@@ -15,6 +15,7 @@ pub mod error;
 mod held;
 pub mod innodb;
 pub mod io;
+pub mod opaque;
 pub mod pack;
 pub mod pipeline;
 pub mod redo;
@@ -23,5 +24,6 @@ pub mod server;
 pub mod snap;
 pub mod stream;
 pub mod unpack;
+pub mod zip;
 
 pub use error::{Error, Kind, Result};
