@@ -35,9 +35,8 @@ pub trait Codec: Sync {
     /// until it says [`Cut::More`]. What comes before a `More` has been seen when it is called with more bytes.
     fn cut(&self, member: &mut Self::Member, held: &[u8], flow: Flow) -> Result<Cut<Self::Job>, Fault>;
     /// Rewrites bytes that cannot stand alone, cut as [`Cut::Serial`], in the thread that reads and in order. Appends
-    /// to `out`, about [`PIECE`] bytes at most, and returns how many bytes it has taken; called again with the rest, and
-    /// as long as `out` was filled to [`PIECE`].
-    fn serial(&self, member: &mut Self::Member, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, Fault>;
+    /// to `out`, not much more than [`PIECE`] bytes at a time.
+    fn serial(&self, member: &mut Self::Member, bytes: &[u8], out: &mut Vec<u8>) -> Result<Serial, Fault>;
     /// Called once in each thread that works.
     fn worker(&self) -> Self::Worker;
     /// Rewrites a piece; appends to `out`, which is empty.
@@ -79,6 +78,15 @@ pub enum Cut<J> {
     },
     /// The first so many bytes go through [`Codec::serial`].
     Serial(usize),
+}
+
+/// How far [`Codec::serial`] has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Serial {
+    /// So many bytes are done with. If not all are, and it is not to be called `again`, the rest is cut anew.
+    pub taken: usize,
+    /// Whether it must be called again, with the rest, because there is more to append.
+    pub again: bool,
 }
 
 /// Why bytes cannot be rewritten.

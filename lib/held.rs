@@ -1,6 +1,6 @@
 //! Bytes that wait to be cut into pieces, and pieces on their way through the workers.
 
-use crate::codec::{Codec, Cut, Fault, Flow, PIECE};
+use crate::codec::{Codec, Cut, Fault, Flow, PIECE, Serial};
 use crate::error::{Error, Result};
 use crate::pipeline::Buffers;
 
@@ -98,7 +98,8 @@ impl<M> Held<M> {
         got
     }
 
-    /// Cuts what can be cut. `part` gets the parts in order; `wrong` makes an error of a fault and the place of it.
+    /// Cuts what can be cut. `part` gets the parts in order; `wrong` makes an error of a fault in bytes that begin at
+    /// a place of the member.
     pub(crate) fn cut<C: Codec<Member = M>>(
         &mut self,
         codec: &C,
@@ -110,11 +111,8 @@ impl<M> Held<M> {
         let mut start = 0;
         loop {
             let held = self.bytes.get(start..).unwrap_or_default();
-            let wrong = |fault: Fault| {
-                let place = self.at + fault.at as u64;
-                wrong(fault, place)
-            };
-            match codec.cut(&mut self.member, held, flow).map_err(wrong)? {
+            let at = self.at;
+            match codec.cut(&mut self.member, held, flow).map_err(|fault| wrong(fault, at))? {
                 Cut::More(want) => {
                     self.want = want.max(1);
                     break;
@@ -126,28 +124,27 @@ impl<M> Held<M> {
                         _ => held.get(..len).unwrap_or_default().to_vec(),
                     };
                     start = if self.bytes.is_empty() { 0 } else { start + len };
-                    let at = self.at;
                     self.at += len as u64;
                     part(Part::Piece { job, bytes, at })?;
                 }
                 Cut::Serial(len) => {
-                    let mut taken = 0;
+                    let end = start + len;
                     loop {
                         let mut out = buffers.take();
-                        let rest = held.get(taken..len).unwrap_or_default();
-                        taken += codec.serial(&mut self.member, rest, &mut out).map_err(wrong)?;
-                        let filled = out.len() >= PIECE;
+                        let rest = self.bytes.get(start..end).unwrap_or_default();
+                        let done = codec.serial(&mut self.member, rest, &mut out);
+                        let Serial { taken, again } = done.map_err(|fault| wrong(fault, self.at))?;
+                        start += taken;
+                        self.at += taken as u64;
                         if out.is_empty() {
                             buffers.give(out)
                         } else {
                             part(Part::Ready(out))?
                         }
-                        if taken >= len && !filled {
+                        if !again {
                             break;
                         }
                     }
-                    start += len;
-                    self.at += len as u64;
                 }
             }
         }

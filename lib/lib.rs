@@ -16,6 +16,7 @@ pub mod error;
 mod held;
 pub mod innodb;
 pub mod io;
+pub mod opaque;
 pub mod pack;
 pub mod pipeline;
 pub mod redo;
@@ -24,5 +25,6 @@ pub mod server;
 pub mod snap;
 pub mod stream;
 pub mod unpack;
+pub mod zip;
 
 pub use error::{Error, Kind, Result};

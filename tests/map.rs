@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use xb::Kind;
-use xb::codec::{Choice, Codec, Cut, Fault, Flow, PIECE};
+use xb::codec::{Choice, Codec, Cut, Fault, Flow, PIECE, Serial};
 use xb::stream::map::{Options, rewrite};
 use xb::stream::{Body, Members, Reader, chunk};
 
@@ -86,12 +86,12 @@ impl Codec for Boxes {
         }
     }
 
-    fn serial(&self, member: &mut Box1, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, Fault> {
+    fn serial(&self, member: &mut Box1, bytes: &[u8], out: &mut Vec<u8>) -> Result<Serial, Fault> {
         // At most a thousand bytes at a time, to be called again.
         let take = bytes.len().min(1000);
         out.extend(bytes[..take].iter().map(|byte| !byte));
         member.left -= take;
-        Ok(take)
+        Ok(Serial { taken: take, again: take == 1000 && bytes.len() % 2 == 0 })
     }
 
     fn worker(&self) {}

@@ -98,7 +98,7 @@ fn work<C: Codec>(codec: &C, worker: &mut C::Worker, buffers: &Buffers, task: Ta
     Ok(match task {
         Task::Part(target, Part::Piece { job, bytes, at }) => {
             let done = held::work(codec, worker, buffers, (job, bytes));
-            let data = done.map_err(|fault| wrong(&target.path, &fault, at + fault.at as u64))?;
+            let data = done.map_err(|fault| wrong(&target.path, &fault, at))?;
             Done::Data(target, data)
         }
         Task::Part(target, Part::Ready(data)) => Done::Data(target, data),
@@ -107,9 +107,9 @@ fn work<C: Codec>(codec: &C, worker: &mut C::Worker, buffers: &Buffers, task: Ta
     })
 }
 
-/// `stdin: sb/t.ibd.zst: damaged: ... (byte 1048576 of the member)`.
+/// `stdin: sb/t.ibd.zst: damaged: ... (byte 1048576 of the member)`, of a fault in bytes that begin at `at`.
 fn wrong(path: &[u8], fault: &Fault, at: u64) -> Error {
-    let what = format_args!("{}: {} (byte {at} of the member)", path.as_bstr(), fault.what);
+    let what = format_args!("{}: {} (byte {} of the member)", path.as_bstr(), fault.what, at + fault.at as u64);
     let error = Error::new(fault.kind, "stdin", what);
     match fault.hint {
         Some(hint) => error.hint(hint),

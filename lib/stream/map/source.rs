@@ -239,7 +239,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
         let path = member.path.clone();
         let choice = match path.as_slice() {
             BEGIN => Choice::Pass,
-            _ => self.codec.choose(&path, &start).map_err(|fault| wrong(&path, &fault, fault.at as u64))?,
+            _ => self.codec.choose(&path, &start).map_err(|fault| wrong(&path, &fault, 0))?,
         };
         let passes = matches!(choice, Choice::Pass);
         let name = if passes { path.clone() } else { self.codec.name(&path) };
