@@ -10,8 +10,8 @@
 //! or printing. Jobs return values and errors and speak through [`report::Report`]; only [`cli`] prints and exits.
 
 pub mod cli;
-pub mod crypt;
 pub mod codec;
+pub mod crypt;
 pub mod error;
 mod held;
 pub mod innodb;

@@ -8,7 +8,7 @@ use bstr::ByteSlice;
 use super::Keys;
 use super::seal::{self, Seal};
 use super::xbcrypt::{self, Head, Version};
-use crate::codec::{Choice, Codec, Cut, Fault, Flow, PIECE};
+use crate::codec::{Choice, Codec, Cut, Fault, Flow, PIECE, Serial};
 use crate::stream::foreign;
 use crate::stream::profile::BEGIN;
 
@@ -230,9 +230,9 @@ impl Codec for Decrypt<'_> {
         }
     }
 
-    fn serial(&self, _: &mut Member, bytes: &[u8], _: &mut Vec<u8>) -> Result<usize, Fault> {
+    fn serial(&self, _: &mut Member, bytes: &[u8], _: &mut Vec<u8>) -> Result<Serial, Fault> {
         // The head of a seal: it has been looked at.
-        Ok(bytes.len())
+        Ok(Serial { taken: bytes.len(), again: false })
     }
 
     fn worker(&self) {}

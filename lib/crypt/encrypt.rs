@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::seal::{self, Algorithm, Seal};
 use super::{Keys, MAKE_KEY, xbcrypt};
-use crate::codec::{Choice, Codec, Cut, Fault, Flow, PIECE};
+use crate::codec::{Choice, Codec, Cut, Fault, Flow, PIECE, Serial};
 use crate::error::{Error, Result};
 use crate::stream::profile::BEGIN;
 
@@ -123,8 +123,8 @@ impl Codec for Encrypt<'_> {
         }
     }
 
-    fn serial(&self, _: &mut Member, bytes: &[u8], _: &mut Vec<u8>) -> Result<usize, Fault> {
-        Ok(bytes.len())
+    fn serial(&self, _: &mut Member, bytes: &[u8], _: &mut Vec<u8>) -> Result<Serial, Fault> {
+        Ok(Serial { taken: bytes.len(), again: false })
     }
 
     fn worker(&self) {}
