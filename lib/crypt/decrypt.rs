@@ -68,7 +68,7 @@ impl<'a> Decrypt<'a> {
                 // What is whole goes out before the fault behind it is told.
                 Err(_) if len > 0 => 0,
                 Err(fault) => return Err(fault.into()),
-                Ok(Chunk::Start) => MORE,
+                Ok(Chunk::Start) => XBCRYPT_MORE,
                 Ok(Chunk::Head(head, end)) => {
                     self.check(&head)?;
                     if rest.len() >= end && (len == 0 || len + end <= PIECE) {
@@ -106,7 +106,7 @@ impl<'a> Decrypt<'a> {
             let want = match rest.first_chunk().map(|length| seal::chunk_length(*length)) {
                 Some(Err(_)) if len > 0 => 0,
                 Some(Err(fault)) => return Err(fault.into()),
-                None => MORE,
+                None => SEAL_MORE,
                 Some(Ok(length)) => {
                     let end = seal::LENGTH + length + seal::TAG;
                     if rest.len() >= end && (len == 0 || len + end <= PIECE) {
@@ -129,8 +129,10 @@ impl<'a> Decrypt<'a> {
     }
 }
 
-/// How much of a member is gathered where nothing else decides.
-const MORE: usize = 256 << 10;
+/// How much of a sealed member is gathered before the next chunk's length is known: the largest.
+const SEAL_MORE: usize = seal::LENGTH + seal::CHUNK_MAX + seal::TAG;
+/// The same of xbcrypt: four chunks, as most are.
+const XBCRYPT_MORE: usize = 4 * (xbcrypt::HEAD_MAX + xbcrypt::CHUNK + xbcrypt::HASH);
 
 /// A member that is being decrypted.
 #[derive(Debug)]
