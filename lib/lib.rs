@@ -10,15 +10,21 @@
 //! or printing. Jobs return values and errors and speak through [`report::Report`]; only [`cli`] prints and exits.
 
 pub mod cli;
+pub mod codec;
+pub mod crypt;
 pub mod error;
+mod held;
 pub mod innodb;
 pub mod io;
+pub mod opaque;
 pub mod pack;
+pub mod pipeline;
 pub mod redo;
 pub mod report;
 pub mod server;
 pub mod snap;
 pub mod stream;
 pub mod unpack;
+pub mod zip;
 
 pub use error::{Error, Kind, Result};

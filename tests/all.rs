@@ -11,14 +11,17 @@
 )]
 
 mod apply;
+mod crypt;
 mod docs;
 mod hot_backup;
 mod house;
+mod map;
 mod pack;
 mod pages;
 mod pass;
 mod redo;
 mod redo_format;
+mod seal;
 mod snap;
 mod stream_faults;
 mod support;

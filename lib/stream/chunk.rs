@@ -183,17 +183,40 @@ pub fn map(bytes: &[u8], extent: &Extent) -> Result<(Vec<Span>, u64), Fault> {
     grown.map(|grown| (spans, grown)).ok_or(Fault::Extent)
 }
 
-/// Appends the head of a payload chunk.
-pub fn put_payload(out: &mut Vec<u8>, path: &[u8], len: u64, offset: u64, crc: u32) {
-    put_prefix(out, 0, b'P', path);
-    out.extend_from_slice(&len.to_le_bytes());
+/// Appends the head of a payload chunk, up to the payload.
+pub fn put_payload(out: &mut Vec<u8>, flags: u8, path: &[u8], offset: u64, payload: &[u8]) {
+    put_prefix(out, flags, b'P', path);
+    out.extend_from_slice(&(payload.len() as u64).to_le_bytes());
     out.extend_from_slice(&offset.to_le_bytes());
-    out.extend_from_slice(&crc.to_le_bytes());
+    out.extend_from_slice(&crc32fast::hash(payload).to_le_bytes());
 }
 
-/// Appends an end chunk.
-pub fn put_end(out: &mut Vec<u8>, path: &[u8]) {
-    put_prefix(out, 0, b'E', path);
+/// Appends the head of a sparse chunk with one hole, of `skip` bytes at `offset`, before its payload.
+pub fn put_sparse(out: &mut Vec<u8>, flags: u8, path: &[u8], offset: u64, skip: u32, payload: &[u8]) {
+    put_prefix(out, flags, b'S', path);
+    let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    let map = [skip.to_le_bytes(), len.to_le_bytes()].concat();
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&map);
+    crc.update(payload);
+    out.extend_from_slice(&1u32.to_le_bytes());
+    out.extend_from_slice(&(payload.len() as u64).to_le_bytes());
+    out.extend_from_slice(&offset.to_le_bytes());
+    out.extend_from_slice(&crc.finalize().to_le_bytes());
+    out.extend_from_slice(&map);
+}
+
+/// Appends a rename chunk.
+pub fn put_rename(out: &mut Vec<u8>, path: &[u8], new: &[u8]) {
+    put_prefix(out, 0, b'R', path);
+    out.extend_from_slice(&u32::try_from(new.len()).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend_from_slice(new);
+}
+
+/// Appends a seek chunk of a MariaDB stream.
+pub fn put_seek(out: &mut Vec<u8>, flags: u8, path: &[u8], offset: u64) {
+    put_prefix(out, flags, b'S', path);
+    out.extend_from_slice(&offset.to_le_bytes());
 }
 
 /// Appends the fixed part and the path. The caller has checked the path's length.
@@ -227,12 +250,27 @@ mod tests {
     #[test]
     fn heads_come_back_as_they_went() {
         let mut out = Vec::new();
-        put_payload(&mut out, b"db/t.ibd", 7, 1 << 40, 0xdead_beef);
+        put_payload(&mut out, 0, b"db/t.ibd", 1 << 40, b"payload");
         assert_eq!(out.len(), PREFIX + 8 + PAYLOAD_HEAD);
         let head = prefix(out.first_chunk().unwrap()).unwrap();
         assert_eq!(head, Prefix { flags: 0, kind: Type::Payload, path_len: 8 });
         let tail: [u8; PAYLOAD_HEAD] = out[22..].try_into().unwrap();
-        assert_eq!(payload(&tail), Ok(Extent { entries: 0, len: 7, offset: 1 << 40, crc: 0xdead_beef }));
+        assert_eq!(
+            payload(&tail),
+            Ok(Extent { entries: 0, len: 7, offset: 1 << 40, crc: crc32fast::hash(b"payload") })
+        );
+    }
+
+    #[test]
+    fn a_sparse_chunk_comes_back_as_it_went() {
+        let mut out = Vec::new();
+        put_sparse(&mut out, REWRITE, b"t", 16384, 12288, b"data");
+        assert_eq!(prefix(out.first_chunk().unwrap()).unwrap().flags, REWRITE);
+        let extent = sparse(out[15..15 + SPARSE_HEAD].try_into().unwrap()).unwrap();
+        assert_eq!((extent.entries, extent.len, extent.offset), (1, 4, 16384));
+        let bytes = &out[15 + SPARSE_HEAD..];
+        assert_eq!(map(bytes, &extent), Ok((vec![Span { skip: 12288, len: 4 }], 12292)));
+        assert_eq!(extent.crc, crc32fast::hash(&[bytes, b"data"].concat()));
     }
 
     #[test]

@@ -27,8 +27,8 @@ pub struct Step {
 }
 
 /// Most members that may be open at once. Real backups open one for each copying thread; each open member costs its
-/// reader a few kilobytes.
-pub const OPEN_MAX: usize = 4096;
+/// reader a few kilobytes, so that this many are tens of megabytes.
+pub const OPEN_MAX: usize = 16384;
 
 /// Which members are open, which are complete.
 #[derive(Debug, Default)]

@@ -2,11 +2,13 @@
 //!
 //! A stream is a bare run of chunks, each of which names its file (its *member*). It has no head, no end and no count,
 //! so [`profile`] adds a first member that announces the stream and a last one that proves it complete. [`chunk`] is
-//! the bytes, [`Reader`] and [`Writer`] put them on descriptors, [`Pass`] hands them on as they came, [`Members`]
-//! holds the rules that span chunks.
+//! the bytes, [`Reader`] and [`Writer`] put them on descriptors, [`Pass`] hands them on as they came, [`Members`] and
+//! [`Course`] hold the rules that span chunks, [`map`] rewrites members inside a stream.
 
 pub mod chunk;
+mod course;
 pub mod foreign;
+pub mod map;
 pub mod members;
 pub mod name;
 mod pass;
@@ -15,6 +17,7 @@ pub mod profile;
 mod reader;
 mod writer;
 
+pub use course::Course;
 pub use members::Members;
 pub use pass::Pass;
 pub(crate) use reader::SENDER;

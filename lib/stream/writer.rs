@@ -31,14 +31,14 @@ impl<W: Write> Writer<W> {
     /// Bytes `offset..offset + data.len()` of a member, as one chunk.
     pub fn payload(&self, path: &[u8], offset: u64, data: &[u8]) -> Result<()> {
         let mut head = Vec::with_capacity(chunk::PREFIX + path.len() + chunk::PAYLOAD_HEAD);
-        chunk::put_payload(&mut head, path, data.len() as u64, offset, crc32fast::hash(data));
+        chunk::put_payload(&mut head, 0, path, offset, data);
         self.put(&head, data)
     }
 
     /// The end of a member.
     pub fn end(&self, path: &[u8]) -> Result<()> {
         let mut head = Vec::with_capacity(chunk::PREFIX + path.len());
-        chunk::put_end(&mut head, path);
+        chunk::put_prefix(&mut head, 0, b'E', path);
         self.put(&head, &[])
     }
 
@@ -46,10 +46,10 @@ impl<W: Write> Writer<W> {
     pub fn member(&self, path: &[u8], data: &[u8]) -> Result<()> {
         let mut bytes = Vec::with_capacity(2 * (chunk::PREFIX + path.len()) + chunk::PAYLOAD_HEAD + data.len());
         if !data.is_empty() {
-            chunk::put_payload(&mut bytes, path, data.len() as u64, 0, crc32fast::hash(data));
+            chunk::put_payload(&mut bytes, 0, path, 0, data);
             bytes.extend_from_slice(data);
         }
-        chunk::put_end(&mut bytes, path);
+        chunk::put_prefix(&mut bytes, 0, b'E', path);
         self.put(&bytes, &[])
     }
 

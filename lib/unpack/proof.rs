@@ -8,25 +8,18 @@
 
 use std::sync::Mutex;
 
-use bstr::ByteSlice;
-
 use super::lock;
 use crate::error::{Error, Result};
 use crate::report::{Level, Report};
 use crate::stream::profile::{
-    self, BEGIN, Begin, EntryKind, INCOMPLETE, LINE_MAX, Line, MANIFEST, MARK, ManifestReader, Seen, StreamKind,
-    plain_name,
+    self, BEGIN, Begin, EntryKind, LINE_MAX, Line, MANIFEST, MARK, ManifestReader, Seen, StreamKind, plain_name,
 };
-use crate::stream::{Body, Head};
-
-/// Advice when the end is missing.
-const SENDER: &str = "the sender stopped early or failed; check its message and exit status (set -o pipefail)";
+use crate::stream::{Course, Head};
 
 /// What has been learned so far.
 #[derive(Default)]
 pub(super) struct Proof {
-    /// Before the first chunk: nothing. Then whose stream it is.
-    origin: Option<Origin>,
+    course: Course,
     begin_bytes: Vec<u8>,
     begin: Option<Begin>,
     manifest: ManifestReader,
@@ -36,12 +29,6 @@ pub(super) struct Proof {
     redo: bool,
     backup_id: Option<String>,
     end: End,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    Ours,
-    Foreign,
 }
 
 /// What is known of the end.
@@ -58,12 +45,12 @@ enum End {
 impl Proof {
     /// True before the first chunk.
     pub(super) fn is_unread(&self) -> bool {
-        self.origin.is_none()
+        self.course.is_unread()
     }
 
     /// True if the stream begins with `xb_begin`.
     pub(super) fn is_ours(&self) -> bool {
-        self.origin == Some(Origin::Ours)
+        self.course.is_ours()
     }
 
     /// True if a right manifest has come.
@@ -78,32 +65,7 @@ impl Proof {
 
     /// Checks a chunk against the rules of our own streams.
     pub(super) fn chunk(&mut self, place: &str, head: &Head) -> Result<()> {
-        let fault = |what: &str| {
-            let what = format_args!("{}: {what} (stream byte {})", head.path.as_bstr(), head.at);
-            Err(Error::damaged(place, what))
-        };
-        let first = if head.path == BEGIN { Origin::Ours } else { Origin::Foreign };
-        let origin = *self.origin.get_or_insert(first);
-        let renamed = if let Body::Rename(new) = &head.body { new.as_slice() } else { b"" };
-        if head.path == INCOMPLETE || renamed == INCOMPLETE {
-            return fault("this name marks a directory that was not unpacked to its end; no stream may carry it");
-        }
-        if origin == Origin::Foreign {
-            if [head.path.as_slice(), renamed].iter().any(|path| matches!(*path, BEGIN | MANIFEST)) {
-                return fault("comes in a stream that does not begin with xb_begin: its beginning is missing");
-            }
-            return Ok(());
-        }
-        if head.flags != 0 || !matches!(head.body, Body::Payload { .. } | Body::End) {
-            return fault("damaged: no program of xb-tools writes a chunk of this type or with these flags");
-        }
-        if self.begin.is_none() && head.path != BEGIN {
-            return fault("comes before the end of xb_begin");
-        }
-        if self.end != End::Missing {
-            return fault("comes after the end of the manifest");
-        }
-        Ok(())
+        self.course.chunk(place, head)
     }
 
     /// Payload of a member, in order.
@@ -172,19 +134,13 @@ impl Proof {
     /// The end of the input, `at` bytes into it.
     pub(super) fn finish(&self, at: u64, report: &dyn Report) -> Result<()> {
         let note = |level, text: &str| report.note(level, format_args!("stdin: {text}"));
+        self.course.finish("stdin", at)?;
         let Some(begin) = &self.begin else {
-            if self.is_ours() {
-                return Err(Error::damaged("stdin", "truncated: xb_begin has no end mark").hint(SENDER));
-            }
             if at > 0 {
                 note(Level::Info, "every member is whole; that none is missing cannot be proved: no xb_begin");
             }
             return Ok(());
         };
-        if self.end == End::Missing {
-            let what = format_args!("truncated: the stream ends without xb_manifest (stream byte {at})");
-            return Err(Error::damaged("stdin", what).hint(SENDER));
-        }
         if self.end == End::Coded {
             note(Level::Info, "the manifest is encrypted or compressed: members were checked chunk by chunk only");
             return Ok(());

@@ -1,0 +1,157 @@
+//! Where keys are kept: files, descriptors, systemd's credentials. And how they are made.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::fd::RawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use ring::rand::{SecureRandom, SystemRandom};
+use rustix::process::{DumpableBehavior, PidfdFlags, PidfdGetfdFlags, Resource, Rlimit};
+use zeroize::Zeroizing;
+
+use super::key::{self, Key};
+use crate::error::{Error, Kind, Result};
+
+/// Names a key file when no option does.
+pub const VARIABLE: &str = "XB_KEY_FILE";
+/// The systemd credential that is used when nothing else names a key: `LoadCredential=xb-key:/etc/xb/key`.
+pub const CREDENTIAL: &str = "xb-key";
+
+/// Where to find the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A file that nobody else can read.
+    File(PathBuf),
+    /// A descriptor that the parent left open.
+    Fd(RawFd),
+    /// What the environment names: [`VARIABLE`], then the credential [`CREDENTIAL`].
+    Environment,
+}
+
+impl Source {
+    /// Reads the key. From before that on, the process leaves no core file and cannot be traced by others.
+    pub fn read(&self) -> Result<Key> {
+        harden()?;
+        match self {
+            Source::File(path) => read_file(path, true),
+            Source::Fd(fd) => read_fd(*fd),
+            Source::Environment => {
+                if let Some(path) = std::env::var_os(VARIABLE) {
+                    return read_file(Path::new(&path), true);
+                }
+                let path = std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join(CREDENTIAL));
+                // systemd has its own rules for mode and owner of credentials; no other user can reach them.
+                path.filter(|path| path.exists()).map_or_else(|| Err(missing()), |path| read_file(&path, false))
+            }
+        }
+    }
+}
+
+/// Makes a key of 32 random bytes, in base64, in a new file that only its owner can read.
+pub fn generate(path: &Path) -> Result<()> {
+    harden()?;
+    let place = path.display();
+    let mut bytes = Zeroizing::new([0; 32]);
+    random(&mut *bytes)?;
+    let text = key::text(&bytes);
+    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = created.map_err(|cause| match cause.kind() {
+        std::io::ErrorKind::AlreadyExists => Error::failed(&place, "exists already; a key is never overwritten")
+            .hint("what was encrypted under it could not be read any more; choose another name"),
+        _ => Error::io(&place, "cannot create", &cause),
+    })?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let kept = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    kept.and_then(|()| File::open(directory)?.sync_all()).map_err(|cause| {
+        // Half a key must not be taken for one.
+        let _ = fs::remove_file(path);
+        Error::io(&place, "cannot write", &cause)
+    })
+}
+
+/// Fills `bytes` from the system's random numbers.
+pub fn random(bytes: &mut [u8]) -> Result<()> {
+    SystemRandom::new().fill(bytes).map_err(|_| Error::failed("random numbers", "the system gives none"))
+}
+
+/// No core file, no tracing, no reading of our memory by others of the same user.
+fn harden() -> Result<()> {
+    let fault = |cause: rustix::io::Errno| Error::io("key", "cannot turn core dumps off", &cause.into());
+    rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).map_err(fault)?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(fault)
+}
+
+fn missing() -> Error {
+    Error::usage(
+        "key",
+        format_args!("none given: no --key-file, no --key-fd, no {VARIABLE}, no credential {CREDENTIAL}"),
+    )
+    .hint("xb-crypt --generate-key FILE makes one; then xb-crypt --key-file FILE")
+}
+
+fn read_file(path: &Path, strict: bool) -> Result<Key> {
+    let place = path.display().to_string();
+    let file = File::open(path).map_err(|cause| Error::io(&place, "cannot open", &cause))?;
+    if strict {
+        check(&place, &file)?;
+    }
+    read(&place, file)
+}
+
+/// A file whose key others could read or replace is refused. A pipe (`<(pass show backup)`) passes: its mode is 0600.
+fn check(place: &str, file: &File) -> Result<()> {
+    let meta = file.metadata().map_err(|cause| Error::io(place, "cannot look at", &cause))?;
+    if !meta.is_file() && !meta.file_type().is_fifo() {
+        return Err(Error::failed(place, "neither a file nor a pipe: no key can be in it"));
+    }
+    let (owner, user) = (meta.uid(), rustix::process::geteuid().as_raw());
+    if owner != user && owner != 0 {
+        return Err(Error::failed(place, format_args!("refused: it belongs to user {owner}, and this is user {user}"))
+            .hint(format_args!("chown {user} {place}, if you trust what is in it")));
+    }
+    if meta.mode() & 0o177 != 0 {
+        let mode = meta.mode() & 0o7777;
+        return Err(Error::failed(
+            place,
+            format_args!("refused: its mode {mode:04o} lets others read or change the key"),
+        )
+        .hint(format_args!("chmod 600 {place}")));
+    }
+    Ok(())
+}
+
+fn read_fd(fd: RawFd) -> Result<Key> {
+    let place = format!("--key-fd {fd}");
+    if (0..3).contains(&fd) {
+        return Err(Error::usage(&place, "0, 1 and 2 carry data and messages").hint("xb-crypt --key-fd 3 3< FILE"));
+    }
+    // Both ways give a descriptor of our own without unsafe code. The second serves kernels before 5.6 and sandboxes
+    // that forbid the first; it opens files anew and cannot open sockets.
+    let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
+        .and_then(|process| rustix::process::pidfd_getfd(process, fd, PidfdGetfdFlags::empty()))
+        .map(File::from)
+        .or_else(|_| File::open(format!("/proc/self/fd/{fd}")));
+    let file =
+        own.map_err(|_| Error::usage(&place, "is not open").hint(format_args!("xb-crypt --key-fd {fd} {fd}< FILE")))?;
+    read(&place, file)
+}
+
+fn read(place: &str, mut file: File) -> Result<Key> {
+    // As large as it will get: growing would leave copies behind.
+    let mut bytes = Zeroizing::new([0; 4096]);
+    let mut seen = 0;
+    while let Some(rest) = bytes.get_mut(seen..).filter(|rest| !rest.is_empty()) {
+        match file.read(rest) {
+            Ok(0) => break,
+            Ok(count) => seen += count,
+            Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(cause) => return Err(Error::io(place, "cannot read", &cause)),
+        }
+    }
+    if seen == bytes.len() {
+        return Err(Error::new(Kind::Key, place, "too long for a key: 4096 bytes and more"));
+    }
+    key::parse(bytes.get(..seen).unwrap_or_default())
+        .map_err(|fault| Error::new(Kind::Key, place, fault).hint("xb-crypt --generate-key FILE makes a good one"))
+}

@@ -1,0 +1,236 @@
+//! Compression of members, and decompression of all that backup programs have written.
+//!
+//! [`Zip`] makes frames that stand alone, of at most [`PIECE`] bytes of content, so that both directions can work in
+//! parallel and any other program can read them. [`Unzip`] knows a member's format by its first bytes: zstd, lz4 and
+//! the qpress archives of quicklz. Frames that others made may be larger than we want to hold; those go through one
+//! decoder as they come.
+
+pub mod lz4;
+pub mod qpress;
+pub mod zstd;
+
+use bstr::ByteSlice;
+
+use crate::codec::{Choice, Codec, Cut, Fault, Flow, PIECE, Serial};
+use crate::stream::profile::{MANIFEST, MARK, SUFFIXES};
+
+/// A format that we write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// Level 1..=19.
+    Zstd(i32),
+    /// Has no levels.
+    Lz4,
+}
+
+/// Compresses.
+#[derive(Clone, Copy, Debug)]
+pub struct Zip {
+    /// To which format.
+    pub algorithm: Algorithm,
+    /// Most bytes of content in a frame, at most [`PIECE`].
+    pub frame: usize,
+}
+
+/// Decompresses.
+#[derive(Clone, Copy, Debug)]
+pub struct Unzip;
+
+/// Names that stay plain, as the originals leave them (`shared/spec/compression.md`, section 1); marks are read by
+/// xb-redo.
+fn stays_plain(path: &[u8]) -> bool {
+    path == MANIFEST || path == b"xtrabackup_checkpoints" || path.ends_with(b".meta") || path.starts_with(MARK)
+}
+
+/// Whether a member is compressed or encrypted already: by its name, and by what it begins with.
+fn is_coded(path: &[u8], start: &[u8]) -> bool {
+    let magics: [&[u8]; 5] = [&zstd::MAGIC, &lz4::MAGIC, &qpress::MAGIC, b"XBSEAL", b"XBCRYP"];
+    SUFFIXES.iter().any(|suffix| path.ends_with(suffix)) && magics.iter().any(|magic| start.starts_with(magic))
+}
+
+impl Codec for Zip {
+    /// Whether a piece has been cut.
+    type Member = bool;
+    type Job = ();
+    type Worker = zstd::Compressor;
+    const CUTS_ANYWHERE: bool = true;
+
+    fn name(&self, path: &[u8]) -> Vec<u8> {
+        let suffix: &[u8] = match self.algorithm {
+            Algorithm::Zstd(_) => b".zst",
+            Algorithm::Lz4 => b".lz4",
+        };
+        [path, suffix].concat()
+    }
+
+    fn choose(&self, path: &[u8], start: &[u8]) -> Result<Choice<bool>, Fault> {
+        Ok(if stays_plain(path) || is_coded(path, start) { Choice::Pass } else { Choice::Code(false) })
+    }
+
+    fn whole(&self, _: &[u8]) -> Result<bool, Fault> {
+        Ok(false)
+    }
+
+    fn cut(&self, begun: &mut bool, held: &[u8], flow: Flow) -> Result<Cut<()>, Fault> {
+        let full = held.len() >= self.frame;
+        let rest = flow != Flow::Open && !held.is_empty();
+        // An empty member is an empty frame: zstd -d takes no file without one.
+        let empty = flow == Flow::Last && !*begun;
+        if !(full || rest || empty) {
+            return Ok(Cut::More(self.frame));
+        }
+        *begun = true;
+        Ok(Cut::Piece { len: held.len().min(self.frame), job: () })
+    }
+
+    fn serial(&self, _: &mut bool, bytes: &[u8], _: &mut Vec<u8>) -> Result<Serial, Fault> {
+        Ok(Serial { taken: bytes.len(), again: false })
+    }
+
+    fn worker(&self) -> zstd::Compressor {
+        match self.algorithm {
+            Algorithm::Zstd(level) => zstd::Compressor::new(level),
+            Algorithm::Lz4 => zstd::Compressor::idle(),
+        }
+    }
+
+    fn work(&self, worker: &mut zstd::Compressor, (): (), piece: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+        match self.algorithm {
+            Algorithm::Zstd(_) => worker.frame(piece, out),
+            Algorithm::Lz4 => {
+                lz4::frame(piece, out);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A member that is being decompressed.
+#[derive(Debug)]
+pub enum Packed {
+    /// A name that says compressed, and not one byte: the originals leave this of an empty file.
+    Empty,
+    /// Frames of zstd.
+    Zstd(Box<zstd::Frames>),
+    /// Frames of lz4.
+    Lz4(Box<lz4::Frames>),
+    /// An archive with one file.
+    Qpress(Box<qpress::Archive>),
+}
+
+/// What a worker must know of a piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Job {
+    /// Whole frames, of at most so many bytes of content.
+    Zstd(usize),
+    /// Whole frames.
+    Lz4,
+    /// Whole blocks.
+    Qpress,
+}
+
+const NAMES: [&[u8]; 3] = [b".zst", b".lz4", b".qp"];
+
+fn recognise(start: &[u8]) -> Option<Packed> {
+    Some(match start {
+        _ if start.starts_with(&zstd::MAGIC) => Packed::Zstd(Box::default()),
+        _ if start.starts_with(&lz4::MAGIC) => Packed::Lz4(Box::default()),
+        _ if start.starts_with(&qpress::MAGIC) => Packed::Qpress(Box::default()),
+        _ => return None,
+    })
+}
+
+impl Codec for Unzip {
+    type Member = Packed;
+    type Job = Job;
+    type Worker = zstd::Decompressor;
+    const CUTS_ANYWHERE: bool = false;
+
+    fn name(&self, path: &[u8]) -> Vec<u8> {
+        NAMES.iter().find_map(|suffix| path.strip_suffix(*suffix)).unwrap_or(path).to_vec()
+    }
+
+    fn choose(&self, path: &[u8], start: &[u8]) -> Result<Choice<Packed>, Fault> {
+        if self.name(path).len() == path.len() || self.name(path).ends_with(b"/") || self.name(path).is_empty() {
+            return Ok(Choice::Pass);
+        }
+        let packed = match start {
+            [] if path.ends_with(b".zst") || path.ends_with(b".lz4") => Some(Packed::Empty),
+            _ if zstd::is_skippable(start) && path.ends_with(b".zst") => Some(Packed::Zstd(Box::default())),
+            _ if zstd::is_skippable(start) && path.ends_with(b".lz4") => Some(Packed::Lz4(Box::default())),
+            _ => recognise(start),
+        };
+        Ok(packed.map_or(Choice::Pass, Choice::Code))
+    }
+
+    fn whole(&self, start: &[u8]) -> Result<Packed, Fault> {
+        let what = "neither zstd nor lz4 nor a qpress archive";
+        match recognise(start) {
+            Some(packed) => Ok(packed),
+            None if zstd::is_skippable(start) => Ok(Packed::Zstd(Box::default())),
+            None if start.is_empty() => Err(Fault::truncated(0, "not one byte came")),
+            None if start.starts_with(b"XBSTCK01") => Err(Fault {
+                hint: Some("this is an xbstream: leave --raw out"),
+                ..Fault::damaged(0, format_args!("not compressed as a whole: {what}"))
+            }),
+            None => Err(Fault::damaged(0, format_args!("not compressed: {what}"))),
+        }
+    }
+
+    fn cut(&self, member: &mut Packed, held: &[u8], flow: Flow) -> Result<Cut<Job>, Fault> {
+        match member {
+            Packed::Empty => Ok(Cut::More(1)),
+            Packed::Zstd(frames) => frames.cut(held, flow),
+            Packed::Lz4(frames) => frames.cut(held, flow),
+            Packed::Qpress(archive) => archive.cut(held, flow),
+        }
+    }
+
+    fn serial(&self, member: &mut Packed, bytes: &[u8], out: &mut Vec<u8>) -> Result<Serial, Fault> {
+        let done = Ok(Serial { taken: bytes.len(), again: false });
+        match member {
+            Packed::Empty => done,
+            Packed::Zstd(frames) => frames.serial(bytes, out),
+            Packed::Lz4(frames) => frames.serial(bytes, out).and(done),
+            Packed::Qpress(archive) => archive.serial(bytes, out).and(done),
+        }
+    }
+
+    fn worker(&self) -> zstd::Decompressor {
+        zstd::Decompressor::default()
+    }
+
+    fn work(&self, worker: &mut zstd::Decompressor, job: Job, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+        match job {
+            Job::Zstd(content) => worker.frames(piece, content, out),
+            Job::Lz4 => lz4::frames(piece, out),
+            Job::Qpress => qpress::blocks(piece, out),
+        }
+    }
+}
+
+/// Whether some content gets smaller: a few places of it are tried. Content shorter than that is simply compressed.
+///
+/// A twelfth is the least that is worth a decoder's time.
+fn shrinks(content: &[u8], mut compressed: impl FnMut(&[u8]) -> usize) -> bool {
+    const PLACES: usize = 8;
+    const PLACE: usize = 4 << 10;
+    if content.len() < 4 * PLACES * PLACE {
+        return true;
+    }
+    let step = (content.len() - PLACE) / (PLACES - 1);
+    let places = (0..PLACES).filter_map(|place| content.get(place * step..)?.get(..PLACE));
+    let sample: Vec<u8> = places.flatten().copied().collect();
+    compressed(&sample) < sample.len() - sample.len() / 64
+}
+
+/// A fault's text from a library: `Data corruption detected` becomes `data corruption detected`.
+fn lower(text: &str) -> String {
+    let mut letters = text.as_bytes().to_vec();
+    if let Some(first) = letters.first_mut() {
+        first.make_ascii_lowercase();
+    }
+    letters.as_bstr().to_string()
+}
+
+const _: () = assert!(PIECE <= 1 << 20, "lz4::frame announces blocks that are no larger");

@@ -1,0 +1,346 @@
+//! Frames of zstd (RFC 8878): made one by one, taken apart without being decoded.
+//!
+//! ```text
+//! frame   4 magic 28 b5 2f fd, head, blocks, 4 checksum if the head says so (low half of XXH64)
+//! head    1 descriptor: 6-7 size of the content size, 5 single segment, 3 reserved, 2 checksum, 0-1 size of the
+//!         dictionary id; window byte unless single segment; dictionary id; content size
+//! block   3 little-endian: bit 0 last, 1-2 type (raw, run, compressed), 3-23 size; a run has one byte
+//! skipped 4 magic 5x 2a 4d 18, 4 length, bytes
+//! ```
+
+use std::fmt;
+use std::hash::Hasher;
+
+use zstd_safe::{CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer};
+
+use super::{Job, lower, shrinks};
+use crate::codec::{Cut, Fault, Flow, PIECE, Serial};
+
+/// What every frame begins with.
+pub const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// The largest window that is decoded, as a power of two: 128 MiB, the limit of the zstd command.
+pub const WINDOW_LOG_MAX: u32 = 27;
+/// Largest block.
+const BLOCK: usize = 128 << 10;
+/// Longest head of a frame, and of a frame to be skipped.
+const HEAD_MAX: usize = 18;
+/// Bytes that are of use to hold: a frame of [`PIECE`] incompressible bytes.
+const FRAME_MAX: usize = PIECE + (PIECE >> 10) + 64;
+
+/// True for what decoders skip; zstd and lz4 share it.
+pub fn is_skippable(start: &[u8]) -> bool {
+    matches!(start, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
+}
+
+/// Makes frames.
+pub struct Compressor {
+    context: Option<CCtx<'static>>,
+    level: i32,
+}
+
+impl fmt::Debug for Compressor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Compressor({})", self.level)
+    }
+}
+
+impl Compressor {
+    /// Level 1..=19.
+    pub fn new(level: i32) -> Self {
+        Compressor { context: Some(CCtx::create()), level }
+    }
+
+    /// One that makes nothing.
+    pub(super) fn idle() -> Self {
+        Compressor { context: None, level: 0 }
+    }
+
+    /// Appends a frame, with content size and checksum, to `out`, which is empty.
+    pub fn frame(&mut self, content: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+        let Some(context) = &mut self.context else { return Ok(()) };
+        let mut compress = |content: &[u8], level, checksum, out: &mut Vec<u8>| {
+            context.set_parameter(CParameter::CompressionLevel(level))?;
+            context.set_parameter(CParameter::ChecksumFlag(checksum))?;
+            out.clear();
+            out.reserve(zstd_safe::compress_bound(content.len()));
+            context.compress2(out, content)
+        };
+        if shrinks(content, |sample| compress(sample, 1, false, out).unwrap_or(0)) {
+            compress(content, self.level, true, out)
+                .map_err(|code| Fault::refused(0, lower(zstd_safe::get_error_name(code))))?;
+        } else {
+            stored(content, out);
+        }
+        Ok(())
+    }
+}
+
+/// A frame of raw blocks. All is held to be one segment, so that no window is needed.
+fn stored(content: &[u8], out: &mut Vec<u8>) {
+    out.clear();
+    out.reserve(content.len() + HEAD_MAX + 3 * (content.len() / BLOCK + 1) + 4);
+    out.extend_from_slice(&MAGIC);
+    // Content size of four bytes, single segment, checksum.
+    out.push(0b1010_0100);
+    out.extend_from_slice(&u32::try_from(content.len()).unwrap_or(u32::MAX).to_le_bytes());
+    let mut blocks = content.chunks(BLOCK).peekable();
+    while let Some(block) = blocks.next() {
+        let head = u32::try_from(block.len()).unwrap_or(0) << 3 | u32::from(blocks.peek().is_none());
+        out.extend_from_slice(head.to_le_bytes().get(..3).unwrap_or_default());
+        out.extend_from_slice(block);
+    }
+    let mut sum = twox_hash::XxHash64::with_seed(0);
+    sum.write(content);
+    out.extend_from_slice(sum.finish().to_le_bytes().get(..4).unwrap_or_default());
+}
+
+/// What the head of a frame says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Head {
+    /// Bytes of the head, the magic included.
+    len: usize,
+    content: Option<u64>,
+    window: u64,
+    checksum: bool,
+}
+
+/// Reads a head; `None` if more bytes are needed.
+fn head(bytes: &[u8]) -> Result<Option<Head>, Fault> {
+    let Some((magic, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
+    if *magic != MAGIC {
+        return Err(Fault::damaged(0, "no zstd frame begins here"));
+    }
+    let Some(descriptor) = rest.first() else { return Ok(None) };
+    if descriptor & 0x08 != 0 {
+        return Err(Fault::damaged(4, "zstd frame with a reserved bit set"));
+    }
+    let single = descriptor & 0x20 != 0;
+    let window_len = usize::from(!single);
+    let dictionary_len = [0, 1, 2, 4].get(usize::from(descriptor & 3)).copied().unwrap_or(0);
+    let content_len = match (descriptor >> 6, single) {
+        (0, false) => 0,
+        (power, _) => 1usize << power,
+    };
+    let len = 5 + window_len + dictionary_len + content_len;
+    let Some(fields) = bytes.get(5..len) else { return Ok(None) };
+    let (window_byte, fields) = fields.split_at_checked(window_len).unwrap_or_default();
+    let (dictionary, content) = fields.split_at_checked(dictionary_len).unwrap_or_default();
+    if dictionary.iter().any(|byte| *byte != 0) {
+        return Err(Fault::refused(5, "zstd frame that needs a dictionary"));
+    }
+    let mut eight = [0; 8];
+    eight.iter_mut().zip(content).for_each(|(to, from)| *to = *from);
+    // A size of two bytes counts from 256.
+    let size = u64::from_le_bytes(eight) + if content_len == 2 { 256 } else { 0 };
+    let content = (content_len > 0).then_some(size);
+    let window = match window_byte.first() {
+        Some(byte) => {
+            let base = 1u64 << (10 + (byte >> 3));
+            base + base / 8 * u64::from(byte & 7)
+        }
+        None => size,
+    };
+    if !single && window > 1 << WINDOW_LOG_MAX {
+        let what = format_args!("zstd frame with a window of {window} bytes; {} is the limit", 1u64 << WINDOW_LOG_MAX);
+        return Err(Fault::refused(5, what));
+    }
+    Ok(Some(Head { len, content, window, checksum: descriptor & 0x04 != 0 }))
+}
+
+/// Finds the frames of a member.
+#[derive(Default)]
+pub struct Frames {
+    /// Bytes of what is held that have been looked at.
+    seen: usize,
+    /// Bytes of it that are whole frames, and at most so much content.
+    whole: usize,
+    content: usize,
+    /// The frame that `seen` is in.
+    frame: Option<Frame>,
+    /// Bytes that are still to be skipped.
+    skip: u64,
+    /// Decodes a frame that is too large to be held.
+    decoder: Option<Decoder>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    head: Head,
+    /// Its blocks have at most so much content.
+    content: usize,
+}
+
+struct Decoder {
+    context: DCtx<'static>,
+    /// In the middle of a frame.
+    busy: bool,
+}
+
+impl fmt::Debug for Frames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Frames({} of {})", self.whole, self.seen)
+    }
+}
+
+impl Frames {
+    /// See [`crate::codec::Codec::cut`].
+    pub fn cut(&mut self, held: &[u8], flow: Flow) -> Result<Cut<Job>, Fault> {
+        if self.skip > 0 || self.decoder.as_ref().is_some_and(|decoder| decoder.busy) {
+            return match (held.is_empty(), flow) {
+                (false, _) => Ok(Cut::Serial(held.len())),
+                (true, Flow::Last) => Err(Fault::truncated(0, "the member ends in a zstd frame")),
+                (true, _) => Ok(Cut::More(PIECE)),
+            };
+        }
+        let fits = self.walk(held)?;
+        if self.whole > 0 {
+            let len = std::mem::take(&mut self.whole);
+            self.seen -= len;
+            return Ok(Cut::Piece { len, job: Job::Zstd(std::mem::take(&mut self.content)) });
+        }
+        if !fits {
+            // From its beginning; the decoder finds its end by itself.
+            self.frame = None;
+            self.seen = 0;
+            if self.skip == 0 {
+                self.decoder()?.busy = true;
+            }
+            return Ok(Cut::Serial(held.len()));
+        }
+        match flow {
+            Flow::Last if !held.is_empty() => Err(Fault::truncated(0, "the member ends in a zstd frame")),
+            _ => Ok(Cut::More(FRAME_MAX)),
+        }
+    }
+
+    /// Looks at as much as is held, up to a piece's worth of whole frames. False if a frame is too large to be held.
+    fn walk(&mut self, held: &[u8]) -> Result<bool, Fault> {
+        loop {
+            let rest = held.get(self.seen..).unwrap_or_default();
+            let Some(frame) = &mut self.frame else {
+                if rest.is_empty() || self.content >= PIECE {
+                    return Ok(true);
+                }
+                if is_skippable(rest) {
+                    let Some(len) = rest.get(4..8).and_then(|len| len.first_chunk()) else { return Ok(true) };
+                    if self.whole == 0 {
+                        self.skip = 8 + u64::from(u32::from_le_bytes(*len));
+                        return Ok(false);
+                    }
+                    return Ok(true);
+                }
+                let Some(head) = head(rest).map_err(|fault| fault.shifted(self.seen))? else { return Ok(true) };
+                if head.content.is_some_and(|content| content > PIECE as u64) {
+                    return Ok(false);
+                }
+                self.seen += head.len;
+                self.frame = Some(Frame { head, content: 0 });
+                continue;
+            };
+            let Some([b0, b1, b2]) = rest.first_chunk::<3>() else { return Ok(true) };
+            let block = u32::from_le_bytes([*b0, *b1, *b2, 0]);
+            let (last, kind, size) = (block & 1 != 0, block >> 1 & 3, (block >> 3) as usize);
+            if kind == 3 || size > BLOCK {
+                return Err(Fault::damaged(self.seen, "no zstd block begins here"));
+            }
+            let content = if kind == 2 { usize::try_from(frame.head.window).unwrap_or(BLOCK).min(BLOCK) } else { size };
+            let end =
+                self.seen + 3 + if kind == 1 { 1 } else { size } + if last && frame.head.checksum { 4 } else { 0 };
+            frame.content += content;
+            if frame.head.content.is_none() && frame.content > PIECE || end - self.whole > FRAME_MAX {
+                return Ok(false);
+            }
+            if held.len() < end {
+                // This block is looked at again.
+                frame.content -= content;
+                return Ok(true);
+            }
+            self.seen = end;
+            if last {
+                let bound = frame.head.content.map_or(frame.content, |content| content as usize);
+                self.content += bound;
+                self.whole = end;
+                self.frame = None;
+            }
+        }
+    }
+
+    fn decoder(&mut self) -> Result<&mut Decoder, Fault> {
+        if self.decoder.is_none() {
+            self.decoder = Some(Decoder { context: context()?, busy: false });
+        }
+        self.decoder.as_mut().ok_or_else(|| Fault::refused(0, "no memory for a zstd decoder"))
+    }
+
+    /// See [`crate::codec::Codec::serial`].
+    pub fn serial(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Serial, Fault> {
+        if self.skip > 0 {
+            let taken = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
+            self.skip -= taken as u64;
+            return Ok(Serial { taken, again: false });
+        }
+        let decoder = self.decoder()?;
+        out.reserve(PIECE);
+        let (ended, taken, filled) = step(&mut decoder.context, bytes, out)?;
+        decoder.busy = !ended;
+        Ok(Serial { taken, again: filled && !ended })
+    }
+}
+
+/// Decodes into what room `out` has: whether a frame ended, how many bytes were taken, and whether `out` is full.
+fn step(context: &mut DCtx<'static>, bytes: &[u8], out: &mut Vec<u8>) -> Result<(bool, usize, bool), Fault> {
+    let mut input = InBuffer::around(bytes);
+    let at = out.len();
+    let mut output = OutBuffer::around_pos(out, at);
+    loop {
+        let before = (input.pos(), output.pos());
+        let left = context
+            .decompress_stream(&mut output, &mut input)
+            .map_err(|code| Fault::damaged(input.pos(), lower(zstd_safe::get_error_name(code))))?;
+        let full = output.pos() == output.capacity();
+        if left == 0 || full || input.pos() == bytes.len() || (input.pos(), output.pos()) == before {
+            return Ok((left == 0, input.pos(), full));
+        }
+    }
+}
+
+fn context() -> Result<DCtx<'static>, Fault> {
+    let mut context = DCtx::create();
+    let limited = context.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX));
+    limited.map_err(|code| Fault::refused(0, lower(zstd_safe::get_error_name(code))))?;
+    Ok(context)
+}
+
+/// Decodes whole frames.
+#[derive(Default)]
+pub struct Decompressor {
+    context: Option<DCtx<'static>>,
+}
+
+impl fmt::Debug for Decompressor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Decompressor")
+    }
+}
+
+impl Decompressor {
+    /// Appends the content of whole frames, `content` bytes at most.
+    pub(super) fn frames(&mut self, bytes: &[u8], content: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
+        let mut context = match self.context.take() {
+            Some(context) => context,
+            None => context()?,
+        };
+        // One more, so that what does not fit is noticed.
+        out.reserve(content + 1);
+        let mut at = 0;
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            let (ended, taken, _) = step(&mut context, rest, out).map_err(|fault| fault.shifted(at))?;
+            if !ended {
+                return Err(Fault::damaged(at, "zstd frame with more content than it says"));
+            }
+            at += taken;
+        }
+        self.context = Some(context);
+        Ok(())
+    }
+}

@@ -1,0 +1,106 @@
+//! Encrypt or decrypt the members of a stream.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use xb::cli::{self, Console, Size, Tool};
+use xb::crypt::keyfile::{self, Source};
+use xb::crypt::seal::Algorithm;
+use xb::crypt::{self, Decrypt, Encrypt, Format, Keys, Scope};
+use xb::stream::map::Options;
+use xb::{Error, Result};
+
+const TOOL: Tool = Tool {
+    name: env!("CARGO_BIN_NAME"),
+    about: "Encrypt or decrypt the members of a stream",
+    man: include_str!("../man/xb-crypt.1.in"),
+};
+
+#[derive(Args)]
+struct Crypt {
+    /// Decrypt what is encrypted, in any format; other members pass
+    #[arg(short, long)]
+    decrypt: bool,
+    /// The key is in FILE, which only its owner can read
+    #[arg(short, long, value_name = "FILE", conflicts_with = "key_fd")]
+    key_file: Option<PathBuf>,
+    /// The key is read from the open descriptor N
+    #[arg(long, value_name = "N")]
+    key_fd: Option<i32>,
+    /// How to encrypt: authenticated, or as Percona's programs do
+    #[arg(long, value_enum, default_value = "seal", conflicts_with = "decrypt")]
+    format: Container,
+    /// The cipher of seal
+    #[arg(short, long, value_enum, value_name = "NAME", default_value = "aes-256-gcm", conflicts_with = "decrypt")]
+    algorithm: Cipher,
+    /// Standard input is one piece of data, not a stream with members
+    #[arg(long)]
+    raw: bool,
+    /// The data was taken out of a stream, where NAME was its plain name
+    #[arg(long, requires = "raw", requires = "decrypt", default_value = "", hide_default_value = true)]
+    name: String,
+    /// Take an input without a single byte for a stream without members
+    #[arg(long, conflicts_with = "raw")]
+    allow_empty: bool,
+    /// Work in N threads [default: number of processors, at most 4]
+    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
+    /// Largest chunk of xbcrypt data that is taken, at most 2g
+    #[arg(long, value_name = "SIZE", default_value = "16m", requires = "decrypt")]
+    buffer_size: Size,
+    /// Make a new key in FILE, which must not exist
+    #[arg(long, value_name = "FILE", exclusive = true)]
+    generate_key: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Container {
+    Seal,
+    Xbcrypt,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Cipher {
+    #[value(name = "aes-256-gcm")]
+    Aes256Gcm,
+    #[value(name = "chacha20-poly1305")]
+    Chacha20Poly1305,
+}
+
+fn main() -> ExitCode {
+    cli::run(&TOOL, run)
+}
+
+fn run(args: Crypt, console: &Console) -> Result<()> {
+    if let Some(file) = args.generate_key {
+        return keyfile::generate(&file);
+    }
+    let source = match (&args.key_file, args.key_fd) {
+        (Some(file), _) => Source::File(file.clone()),
+        (_, Some(fd)) => Source::Fd(fd),
+        _ => Source::Environment,
+    };
+    let keys = Keys::new(source.read()?);
+    let scope = if args.raw { Scope::Whole } else { Scope::Members };
+    let options = Options { allow_empty: args.allow_empty, ..Options::new(cli::threads(args.threads)) };
+    let (input, output) = (cli::stdin()?, cli::stdout()?);
+    if args.decrypt {
+        let limit = usize::try_from(args.buffer_size.0).unwrap_or(usize::MAX);
+        let decrypt = Decrypt::new(&keys, args.name.as_bytes(), limit);
+        return crypt::decrypt(&decrypt, scope, input, output, &options, console);
+    }
+    let format = args.format()?;
+    crypt::encrypt(&Encrypt::new(&keys, format)?, scope, input, output, &options, console)
+}
+
+impl Crypt {
+    fn format(&self) -> Result<Format> {
+        match (self.format, self.algorithm) {
+            (Container::Seal, Cipher::Aes256Gcm) => Ok(Format::Seal(Algorithm::Aes256Gcm)),
+            (Container::Seal, Cipher::Chacha20Poly1305) => Ok(Format::Seal(Algorithm::Chacha20Poly1305)),
+            (Container::Xbcrypt, Cipher::Aes256Gcm) => Ok(Format::Xbcrypt),
+            (Container::Xbcrypt, Cipher::Chacha20Poly1305) => Err(Error::usage("--algorithm", "xbcrypt has AES only")),
+        }
+    }
+}

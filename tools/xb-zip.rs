@@ -1,0 +1,116 @@
+//! Compress the members of an xbstream, or decompress them.
+
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use xb::cli::{self, Console, Size, Tool};
+use xb::codec::{Codec, PIECE};
+use xb::stream::map;
+use xb::zip::{Algorithm, Unzip, Zip};
+use xb::{Error, Result, opaque};
+
+const TOOL: Tool = Tool {
+    name: env!("CARGO_BIN_NAME"),
+    about: "Compress the members of an xbstream, or decompress them",
+    man: include_str!("../man/xb-zip.1.in"),
+};
+
+#[derive(Args)]
+struct Options {
+    /// Decompress zstd, lz4 and qpress, each member as its first bytes say
+    #[arg(short = 'd', long)]
+    decompress: bool,
+    /// Compress to this format
+    #[arg(short = 'a', long, value_name = "FORMAT", default_value = "zstd", conflicts_with = "decompress")]
+    algorithm: Format,
+    #[command(flatten)]
+    level: Level,
+    /// Most bytes of content in a frame, 4k to 1m
+    #[arg(long, value_name = "SIZE", default_value = "1m", conflicts_with = "decompress")]
+    chunk_size: Size,
+    /// Take the input as it is, whatever it is: not a stream, or one that was compressed as a whole
+    #[arg(long)]
+    raw: bool,
+    /// Take an input without a single byte for a stream without members
+    #[arg(long, conflicts_with = "raw")]
+    allow_empty: bool,
+    /// Work in N threads [default: number of processors, at most 4]
+    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Zstd,
+    Lz4,
+}
+
+/// `-1` to `-19`, as zstd has them: `-1` may have another digit behind it, the others stand alone.
+#[derive(Args)]
+#[group(multiple = false, conflicts_with = "decompress")]
+struct Level {
+    /// Level of zstd, from -1 to -19 [default: 1]
+    #[arg(short = '1', value_name = "DIGIT", num_args = 0..=1, default_missing_value = "10", hide_possible_values = true,
+          value_parser = clap::value_parser!(i32).range(0..=10))]
+    tens: Option<i32>,
+    #[arg(short = '2', hide = true)]
+    two: bool,
+    #[arg(short = '3', hide = true)]
+    three: bool,
+    #[arg(short = '4', hide = true)]
+    four: bool,
+    #[arg(short = '5', hide = true)]
+    five: bool,
+    #[arg(short = '6', hide = true)]
+    six: bool,
+    #[arg(short = '7', hide = true)]
+    seven: bool,
+    #[arg(short = '8', hide = true)]
+    eight: bool,
+    #[arg(short = '9', hide = true)]
+    nine: bool,
+}
+
+impl Level {
+    fn number(&self) -> Option<i32> {
+        let Level { tens, two, three, four, five, six, seven, eight, nine } = self;
+        match tens {
+            Some(10) => Some(1),
+            Some(digit) => Some(10 + digit),
+            None => (2..).zip([two, three, four, five, six, seven, eight, nine]).find_map(|(n, set)| set.then_some(n)),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    cli::run(&TOOL, |options: Options, console| {
+        if options.decompress { run(&Unzip, &options, console) } else { run(&options.zip()?, &options, console) }
+    })
+}
+
+fn run(codec: &impl Codec, options: &Options, console: &Console) -> Result<()> {
+    let threads = cli::threads(options.threads);
+    let (input, output) = (cli::stdin()?, cli::stdout()?);
+    if options.raw {
+        return opaque::rewrite(codec, input, output, threads, console);
+    }
+    let how = map::Options { allow_empty: options.allow_empty, ..map::Options::new(threads) };
+    map::rewrite(codec, input, output, &how, console)
+}
+
+impl Options {
+    fn zip(&self) -> Result<Zip> {
+        let frame = usize::try_from(self.chunk_size.0).unwrap_or(usize::MAX);
+        if !(4096..=PIECE).contains(&frame) {
+            return Err(Error::usage("--chunk-size", "4k to 1m are possible"));
+        }
+        let algorithm = match (self.algorithm, self.level.number()) {
+            (Format::Zstd, level) => Algorithm::Zstd(level.unwrap_or(1)),
+            (Format::Lz4, None | Some(1)) => Algorithm::Lz4,
+            (Format::Lz4, Some(level)) => {
+                return Err(Error::usage(format_args!("-{level}"), "lz4 has no levels"));
+            }
+        };
+        Ok(Zip { algorithm, frame })
+    }
+}
