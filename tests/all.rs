@@ -22,3 +22,4 @@ mod support;
 mod tool;
 mod unpack;
 mod vectors;
+mod zip;
