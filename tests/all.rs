@@ -28,3 +28,4 @@ mod support;
 mod tool;
 mod unpack;
 mod vectors;
+mod zip;

@@ -134,7 +134,7 @@ fn unboxed(stream: &[u8]) -> Vec<u8> {
 }
 
 /// What a reader makes of a stream, holes filled.
-fn contents(stream: &[u8]) -> BTreeMap<String, Vec<u8>> {
+pub fn contents(stream: &[u8]) -> BTreeMap<String, Vec<u8>> {
     let mut reader = Reader::new(stream, "x");
     let (mut members, mut files) = (Members::default(), BTreeMap::<String, Vec<u8>>::new());
     while let Some(head) = reader.next().unwrap() {
@@ -171,7 +171,7 @@ fn contents(stream: &[u8]) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// Members of these contents, cut into chunks and mixed by dice.
-fn interleaved(files: &[(String, Vec<u8>)], dice: &mut Dice) -> Vec<u8> {
+pub fn interleaved(files: &[(String, Vec<u8>)], dice: &mut Dice) -> Vec<u8> {
     let mut open: Vec<(&str, &[u8], usize)> = files.iter().map(|(name, content)| (&**name, &**content, 0)).collect();
     let mut stream = Vec::new();
     while !open.is_empty() {

@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::tool::{bad, feed, good, scratch, tool, tree, unpack, within};
 
 /// A section of a MANIFEST.txt: the stream's file, and its lines.
-fn sections(folder: &str) -> Vec<(String, Vec<String>)> {
+pub fn sections(folder: &str) -> Vec<(String, Vec<String>)> {
     let dir = folder_path(folder);
     let mut sections: Vec<(String, Vec<String>)> = Vec::new();
     for line in std::fs::read_to_string(dir.join("MANIFEST.txt")).unwrap().lines() {
@@ -20,11 +20,11 @@ fn sections(folder: &str) -> Vec<(String, Vec<String>)> {
     sections
 }
 
-fn folder_path(folder: &str) -> PathBuf {
+pub fn folder_path(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(folder)
 }
 
-fn stream(folder: &str, name: &str) -> Vec<u8> {
+pub fn stream(folder: &str, name: &str) -> Vec<u8> {
     let bytes = std::fs::read(folder_path(folder).join(name)).unwrap();
     if name.ends_with(".zst") { zstd::decode_all(bytes.as_slice()).unwrap() } else { bytes }
 }
@@ -44,7 +44,7 @@ fn wanted(line: &str) -> Option<(PathBuf, usize, String)> {
     Some((PathBuf::from(std::ffi::OsString::from_vec(name)), size.parse().unwrap(), sum.into()))
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub fn sha256(bytes: &[u8]) -> String {
     let out = good(feed(&mut Command::new("sha256sum"), bytes));
     String::from_utf8(out).unwrap().split(' ').next().unwrap().into()
 }

@@ -98,9 +98,11 @@ impl Archive {
         if len > NAME_MAX {
             return Err(Fault::damaged(1, format_args!("qpress archive with a name of {len} bytes")));
         }
+        // A name holds no zero: else a wrong length would swallow blocks.
+        let name = held.get(5..5 + len).unwrap_or_default();
         match held.get(5 + len) {
             None => Ok(Cut::More(PIECE)),
-            Some(0) => {
+            Some(0) if !name.contains(&0) => {
                 self.stage = Stage::Blocks;
                 Ok(Cut::Serial(6 + len))
             }

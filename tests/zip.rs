@@ -1,0 +1,429 @@
+//! xb-zip: others read what it writes, it reads what others write, nothing damaged gets through, memory is bounded.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use proptest::prelude::*;
+use xb::codec::Codec;
+use xb::stream::map;
+use xb::stream::pick::Patterns;
+use xb::zip::{Algorithm, Unzip, Zip};
+use xb::{Kind, opaque};
+
+use crate::map::{contents, interleaved};
+use crate::tool::{
+    Dice, bad, chunk, feed, good, member, pack, payload, peak_kib, plain_tree, plant, scratch, tool, tree, unpack,
+};
+use crate::vectors::{folder_path, sections, sha256, stream};
+
+const ZSTD: Zip = Zip { algorithm: Algorithm::Zstd(1), frame: 1 << 20 };
+const LZ4: Zip = Zip { algorithm: Algorithm::Lz4, frame: 1 << 20 };
+
+fn through(codec: &impl Codec, threads: usize, stream: &[u8]) -> xb::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    map::rewrite(codec, stream, &mut out, &map::Options::new(threads), &()).map(|()| out)
+}
+
+fn raw(codec: &impl Codec, threads: usize, bytes: &[u8]) -> xb::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    opaque::rewrite(codec, bytes, &mut out, threads, &()).map(|()| out)
+}
+
+/// Page-like: runs, text and random bytes in turn, so that it shrinks and is not trivial.
+fn pages(dice: &mut Dice, len: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(len + 4096);
+    while bytes.len() < len {
+        let size = 1 + dice.below(3000);
+        match dice.below(3) {
+            0 => bytes.resize(bytes.len() + size, 0),
+            1 => bytes.extend((0..size).map(|n| b"row of a table; "[n % 16])),
+            _ => bytes.extend(dice.bytes(size)),
+        }
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+#[test]
+fn every_vector_decodes_to_its_digest() {
+    let mut count = 0;
+    for folder in ["zstd", "lz4", "qpress"] {
+        for (name, lines) in sections(folder) {
+            let Some(content) = lines.iter().find(|line| line.starts_with("content:")) else { continue };
+            let want = content.rsplit(' ').next().unwrap();
+            let bytes = std::fs::read(folder_path(folder).join(&name)).unwrap();
+            for threads in [1, 3] {
+                let out = through(&Unzip, threads, &member(&name, &bytes)).unwrap_or_else(|error| panic!("{error}"));
+                let files = contents(&out);
+                let plain = &name[..name.rfind('.').unwrap()];
+                assert_eq!(sha256(&files[plain]), want, "{name}");
+                if !bytes.is_empty() {
+                    assert_eq!(sha256(&raw(&Unzip, threads, &bytes).unwrap()), want, "{name} --raw");
+                }
+            }
+            count += 1;
+        }
+    }
+    assert_eq!(count, 14 + 16 + 34);
+    let tree = std::fs::read(folder_path("qpress").join("tree-qpress.qp")).unwrap();
+    let error = raw(&Unzip, 1, &tree).unwrap_err();
+    assert!(error.to_string().contains("archive of a directory"), "{error}");
+}
+
+#[test]
+fn streams_of_the_originals_decode_to_their_digests() {
+    for (name, lines) in sections("pipeline").into_iter().filter(|(name, _)| name.ends_with("-plain.xbs")) {
+        let files = contents(&good(feed(tool("xb-zip").arg("-d"), &stream("pipeline", &name))));
+        let mut count = 0;
+        for line in lines.iter().filter_map(|line| line.split_once(" -> ")) {
+            let mut words = line.1.split(' ');
+            let (path, sum) = (words.next().unwrap(), words.next_back().unwrap());
+            assert_eq!(sum, format!("sha256={}", sha256(&files[path])), "{name}: {path}");
+            count += 1;
+        }
+        assert_eq!((count, files.len()), (3, 3), "{name}");
+    }
+    let files = contents(&good(feed(tool("xb-zip").arg("-d"), &stream("mariadb-backup", "quicklz.xbs.zst"))));
+    let (_, lines) = sections("mariadb-backup").into_iter().find(|(name, _)| name == "quicklz.xbs.zst").unwrap();
+    let packed: Vec<_> = lines.iter().filter(|line| line.contains("decompressed:")).collect();
+    for line in &packed {
+        let path = line.split(' ').nth(1).unwrap().strip_suffix(".qp").unwrap();
+        assert_eq!(line.rsplit('=').next().unwrap(), sha256(&files[path]), "{path}");
+    }
+    assert_eq!((packed.len(), files.len()), (21, 22));
+}
+
+/// A directory with something of everything, and the stream of it.
+fn sample() -> (tempfile::TempDir, Vec<u8>) {
+    let dir = scratch();
+    let mut dice = Dice(21);
+    plant(
+        dir.path(),
+        &[
+            ("db/t.ibd", &pages(&mut dice, 3_500_000)),
+            ("db/random", &dice.bytes(2_300_000)),
+            ("db/zeros", &vec![0; 3 << 20]),
+            ("db/empty", b""),
+            ("db/one", b"1"),
+            ("xtrabackup_checkpoints", b"backup_type = full-backuped\n"),
+            ("db/t.ibd.meta", b"page_size = 16384\n"),
+        ],
+    );
+    let packed = good(pack(dir.path(), &[]));
+    (dir, packed)
+}
+
+#[test]
+fn the_programs_of_others_read_ours() {
+    let (dir, packed) = sample();
+    for (options, suffix, program) in
+        [(["-a", "zstd"], "zst", "zstd"), (["-a", "lz4"], "lz4", "lz4"), (["-4", "-j3"], "zst", "zstd")]
+    {
+        let zipped = good(feed(tool("xb-zip").args(options), &packed));
+        let target = scratch();
+        good(feed(Command::new("mbstream").arg("-x").current_dir(target.path()), &zipped));
+        for name in tree(target.path()).into_keys().filter(|name| name.extension().is_some_and(|end| end == suffix)) {
+            let mut command = Command::new(program);
+            command.args(["-d", "-q", "-f", "--rm"]).arg(&name).arg(name.with_extension("")).current_dir(target.path());
+            if program == "zstd" {
+                command = Command::new(program);
+                command.args(["-d", "-q", "--rm"]).arg(&name).current_dir(target.path());
+            }
+            good(feed(&mut command, b""));
+        }
+        assert!(plain_tree(target.path()) == plain_tree(dir.path()), "{options:?}");
+
+        let back = scratch();
+        good(unpack(back.path(), &["--no-sync"], &good(feed(tool("xb-zip").arg("-d"), &zipped))));
+        assert!(plain_tree(back.path()) == plain_tree(dir.path()), "{options:?}");
+    }
+}
+
+#[test]
+fn frames_of_the_commands_are_read() {
+    let content = pages(&mut Dice(22), 5_000_000);
+    let long = [&content[..], &content].concat();
+    for (program, options, content) in [
+        ("zstd", &["-3", "-T2"][..], &content),
+        ("zstd", &["--ultra", "-20", "--no-check"], &content[..1_000_000].to_vec()),
+        ("zstd", &["-1", "--long=27"], &long),
+        ("lz4", &["-1"], &content),
+        ("lz4", &["-9", "-BD", "-B4"], &content),
+        ("lz4", &["-BX", "-B5", "--content-size"], &content),
+        ("lz4", &["-B7", "--no-frame-crc"], &content),
+    ] {
+        let packed = good(feed(Command::new(program).args(options).arg("-c"), content));
+        // Skippable data before, and everything twice.
+        let skip = [&[0x5a, 0x2a, 0x4d, 0x18, 5, 0, 0, 0][..], b"skip!"].concat();
+        let bytes = [&packed[..], &skip, &packed].concat();
+        for threads in [1, 2] {
+            let out = raw(&Unzip, threads, &bytes).unwrap_or_else(|error| panic!("{program} {options:?}: {error}"));
+            assert!(out == [&content[..], content].concat(), "{program} {options:?}");
+        }
+        // In chunks of a stream, as awkward as can be.
+        let name = if program == "zstd" { "f.zst" } else { "f.lz4" };
+        let cut = interleaved(&[(name.into(), bytes)], &mut Dice(23));
+        assert!(contents(&through(&Unzip, 2, &cut).unwrap())["f"].len() == 2 * content.len());
+        let cut_short = member(name, &packed[..packed.len() - 1]);
+        assert_eq!(through(&Unzip, 2, &cut_short).unwrap_err().kind(), Kind::Damaged);
+    }
+    let legacy = good(feed(Command::new("lz4").args(["-l", "-c"]), &content));
+    assert!(raw(&Unzip, 1, &legacy).is_err());
+    let window = good(feed(Command::new("zstd").args(["--long=28", "-c"]), &vec![1; 1 << 20]));
+    let error = raw(&Unzip, 1, &window).unwrap_err();
+    assert!(error.to_string().contains("134217728 is the limit"), "{error}");
+}
+
+#[test]
+fn some_members_stay_plain_and_what_is_compressed_is_not_compressed_again() {
+    let (_dir, packed) = sample();
+    let once = through(&ZSTD, 2, &packed).unwrap();
+    let names: Vec<_> = contents(&once).into_keys().collect();
+    let want = ["db/empty.zst", "db/one.zst", "db/random.zst", "db/t.ibd.meta", "db/t.ibd.zst", "db/zeros.zst"];
+    assert_eq!(names, [&want[..], &["xb_begin", "xb_manifest", "xtrabackup_checkpoints"]].concat());
+    let files = contents(&once);
+    for (codec, what) in [(ZSTD, "zstd"), (LZ4, "lz4")] {
+        assert!(contents(&through(&codec, 2, &once).unwrap()) == files, "{what}");
+    }
+    // A name alone does not make compressed data.
+    let odd = [member("a.lz4", b"not lz4, whatever it is called"), member("b.zst", b"")].concat();
+    assert!(contents(&through(&Unzip, 1, &odd).unwrap()).contains_key("a.lz4"));
+    assert_eq!(contents(&through(&Unzip, 1, &odd).unwrap())["b"], b"");
+    let back = through(&Unzip, 1, &through(&ZSTD, 1, &odd).unwrap()).unwrap();
+    assert!(contents(&back) == contents(&odd));
+}
+
+#[test]
+fn what_does_not_shrink_is_stored() {
+    let random = Dice(24).bytes(4 << 20);
+    for codec in [ZSTD, LZ4] {
+        let out = raw(&codec, 2, &random).unwrap();
+        assert!(out.len() < random.len() + 4 * 100, "{}", out.len());
+        assert!(raw(&Unzip, 2, &out).unwrap() == random);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, rng_seed: prop::test_runner::RngSeed::Fixed(6), failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn members_come_back_at_any_chunking_threads_and_frame(
+        sizes in prop::collection::vec(prop_oneof![0usize..40, 0usize..70_000, 900_000usize..1_200_000], 1..6),
+        seed in 1u64..u64::MAX,
+        lz4 in any::<bool>(),
+        frame in prop_oneof![Just(1usize << 20), 4096usize..300_000],
+        threads in 1usize..5,
+    ) {
+        let mut dice = Dice(seed);
+        let files: Vec<_> = sizes.iter().enumerate().map(|(n, size)| (format!("f{n}"), pages(&mut dice, *size))).collect();
+        let codec = Zip { algorithm: if lz4 { Algorithm::Lz4 } else { Algorithm::Zstd(1) }, frame };
+        let stream = interleaved(&files, &mut dice);
+        let zipped = through(&codec, threads, &stream).unwrap();
+        prop_assert!(zipped == through(&codec, 1, &stream).unwrap(), "threads change the output");
+        let coded: Vec<_> = contents(&zipped).into_iter().collect();
+        let again = interleaved(&coded, &mut dice);
+        prop_assert!(contents(&through(&Unzip, threads, &again).unwrap()) == files.into_iter().collect());
+    }
+}
+
+/// A small stream of ours, compressed.
+fn small(codec: &Zip) -> Vec<u8> {
+    let dir = scratch();
+    let mut dice = Dice(25);
+    plant(dir.path(), &[("db/t.ibd", &pages(&mut dice, 1500)), ("e", b""), ("r", &dice.bytes(200))]);
+    through(codec, 1, &good(pack(dir.path(), &[]))).unwrap()
+}
+
+/// Decompresses and verifies; both have to be content.
+fn verified(stream: &[u8], threads: usize) -> xb::Result<()> {
+    let plain = through(&Unzip, threads, stream)?;
+    let options = xb::unpack::Options {
+        destination: None,
+        pick: Patterns::default(),
+        list: None,
+        inspect: None,
+        allow_empty: false,
+        threads: 1,
+        buffer: xb::unpack::BUFFER_MIN,
+    };
+    let summary = xb::unpack::unpack(plain.as_slice(), &options, &())?;
+    assert!(summary.proved);
+    Ok(())
+}
+
+#[test]
+fn a_cut_of_a_stream_is_noticed_at_every_byte() {
+    for codec in [ZSTD, LZ4] {
+        let stream = small(&codec);
+        verified(&stream, 1).unwrap();
+        for at in 0..stream.len() {
+            let error = through(&Unzip, 1 + usize::from(at % 50 == 0), &stream[..at]).unwrap_err();
+            assert_eq!(error.kind(), Kind::Damaged, "cut at {at}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_of_a_stream_is_noticed_wherever_it_is() {
+    for codec in [ZSTD, LZ4] {
+        let mut stream = small(&codec);
+        for bit in 0..stream.len() * 8 {
+            stream[bit / 8] ^= 1 << (bit % 8);
+            let error = verified(&stream, 1).expect_err(&format!("bit {} of byte {}", bit % 8, bit / 8));
+            assert!(matches!(error.kind(), Kind::Damaged | Kind::Failed), "{error}");
+            stream[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+}
+
+/// The inner layers by themselves, without the stream's own sums.
+#[test]
+fn damage_inside_a_member_is_noticed_or_harmless() {
+    let content = pages(&mut Dice(26), 700);
+    let of_others = |folder: &str, name: &str| std::fs::read(folder_path(folder).join(name)).unwrap();
+    for (what, packed) in [
+        ("zstd", raw(&ZSTD, 1, &content).unwrap()),
+        ("zstd stored", raw(&ZSTD, 1, &Dice(27).bytes(600)).unwrap()),
+        ("lz4", raw(&LZ4, 1, &content).unwrap()),
+        ("zstd of percona", of_others("zstd", "short.zst")),
+        ("lz4 of percona", of_others("lz4", "short.lz4")),
+        ("qp", of_others("qpress", "short-qpress-L2.qp")),
+        ("qp 3", of_others("qpress", "one-qpress-L3.qp")),
+    ] {
+        let whole = raw(&Unzip, 1, &packed).unwrap();
+        for at in 1..packed.len() {
+            let error = raw(&Unzip, 1, &packed[..at]).expect_err(&format!("{what}: cut at {at}"));
+            assert_eq!(error.kind(), Kind::Damaged, "{what}: cut at {at}: {error}");
+        }
+        let mut damaged = packed.clone();
+        for bit in 0..packed.len() * 8 {
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(out) = raw(&Unzip, 1, &damaged) {
+                assert!(out == whole, "{what}: bit {} of byte {} changes the content", bit % 8, bit / 8);
+            }
+            damaged[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+}
+
+#[test]
+fn blocks_of_qpress_are_dropped_or_mixed_by_nobody() {
+    let archive = std::fs::read(folder_path("qpress").join("chunk-size-4k-xtrabackup.qp")).unwrap();
+    let blocks: Vec<usize> = (0..archive.len() - 8).filter(|at| archive[*at..].starts_with(b"NEWBNEWB")).collect();
+    let end = archive.len() - 16;
+    let dropped = [&archive[..blocks[1]], &archive[blocks[2]..]].concat();
+    let tail = [&archive[..blocks[3]], &archive[end..]].concat();
+    let swapped =
+        [&archive[..blocks[0]], &archive[blocks[1]..blocks[2]], &archive[blocks[0]..blocks[1]], &archive[blocks[2]..]]
+            .concat();
+    let more = [&archive[..], b"x"].concat();
+    let without_trailer = archive[..end].to_vec();
+    for (what, bytes) in [("dropped", dropped), ("swapped", swapped), ("more", more), ("no trailer", without_trailer)] {
+        let run = feed(tool("xb-zip").arg("-d"), &member("t.ibd.qp", &bytes));
+        bad(&run, 3, "stdin: t.ibd.qp: ");
+        assert!(run.stderr.windows(6).any(|part| part == b"(byte "), "{what}");
+    }
+    // The format itself cannot tell that the last blocks are missing; a manifest can.
+    assert!(raw(&Unzip, 1, &tail).is_ok());
+}
+
+#[test]
+fn a_fault_names_member_and_byte() {
+    let frames =
+        [raw(&ZSTD, 1, &pages(&mut Dice(28), 9000)).unwrap(), raw(&ZSTD, 1, &pages(&mut Dice(29), 9000)).unwrap()];
+    let mut bytes = frames.concat();
+    let at = frames[0].len() + 1000;
+    bytes[at] ^= 4;
+    let run = feed(tool("xb-zip").arg("-d"), &member("db/t.ibd.zst", &bytes));
+    bad(&run, 3, "xb-zip: stdin: db/t.ibd.zst: damaged: ");
+    let said = String::from_utf8(run.stderr).unwrap();
+    let place: usize = said.split("(byte ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!((frames[0].len()..=bytes.len()).contains(&place), "{said}");
+    bad(&feed(tool("xb-zip").arg("-d"), b""), 3, "empty: not one byte came");
+    bad(&feed(tool("xb-zip").args(["-d", "--raw"]), &member("x", b"x")), 3, "leave --raw out");
+    bad(&feed(tool("xb-zip").args(["-a", "lz4", "-7"]), b""), 2, "lz4 has no levels");
+    bad(&feed(tool("xb-zip").args(["--chunk-size", "2m"]), b""), 2, "4k to 1m");
+}
+
+#[test]
+fn sizes_that_lie_cost_nothing() {
+    let huge = u64::MAX.to_le_bytes();
+    let zstd = [&xb::zip::zstd::MAGIC[..], &[0b1110_0000], &huge[..7], &[0x0f], &[0xfd, 0xff, 0x0f]].concat();
+    let mut lz4 = [&xb::zip::lz4::MAGIC[..], &[0x6c, 0x70], &(1u64 << 60).to_le_bytes()].concat();
+    lz4.push((twox_hash::XxHash32::oneshot(0, &lz4[4..]) >> 8) as u8);
+    lz4.extend((4u32 << 20).to_le_bytes());
+    let qp = |block: u64, packet: &[u8]| {
+        [&b"qpress10"[..], &block.to_le_bytes(), b"F\x01\0\0\0x\0NEWBNEWB", &[0; 12], packet].concat()
+    };
+    let packet = [&[0x47][..], &(60u32 << 20).to_le_bytes(), &(60u32 << 20).to_le_bytes()].concat();
+    for (name, bytes) in [
+        ("a.zst", zstd),
+        ("a.lz4", lz4),
+        ("a.qp", qp(1 << 60, &packet)),
+        ("a.qp", qp(64 << 20, &packet)),
+        ("a.zst", [&[0x50, 0x2a, 0x4d, 0x18][..], &[0xff; 4], &[0; 20]].concat()),
+    ] {
+        let mut child = tool("xb-zip")
+            .args(["-d", "-j2"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(&member(name, &bytes)).unwrap();
+        let peak = highest(&mut child);
+        assert!(!child.wait().unwrap().success(), "{name}");
+        assert!(peak < 24 << 10, "{name}: {peak} KiB");
+    }
+}
+
+/// Waits for a process; its peak memory in KiB.
+fn highest(child: &mut std::process::Child) -> u64 {
+    let mut peak = 0;
+    while child.try_wait().unwrap().is_none() {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        if status.contains("VmHWM:") {
+            peak = peak_kib(child);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    peak
+}
+
+/// Peak memory in KiB of `xb-zip OPTIONS` on a stream of `open` members whose chunks of `size` bytes come in turn.
+fn peak_of(options: &[&str], open: usize, size: usize, rounds: usize) -> u64 {
+    let input = pages(&mut Dice(30), size + 4096);
+    let mut child = tool("xb-zip").args(options).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut stdin = std::io::BufWriter::with_capacity(1 << 20, child.stdin.take().unwrap());
+    let writer = std::thread::spawn(move || {
+        for round in 0..rounds {
+            for n in 0..open {
+                let content = &input[(n * 7 + round) % 4096..][..size];
+                stdin
+                    .write_all(&payload(&format!("db{}/table{n}.ibd", n % 10), (round * size) as u64, content))
+                    .unwrap();
+            }
+        }
+        for n in 0..open {
+            stdin.write_all(&chunk(b'E', 0, format!("db{}/table{n}.ibd", n % 10).as_bytes(), &[])).unwrap();
+        }
+    });
+    let peak = highest(&mut child);
+    writer.join().unwrap();
+    assert!(child.wait().unwrap().success());
+    peak
+}
+
+#[test]
+fn memory_is_bounded_however_many_members_are_open() {
+    for (options, open, size, rounds, most) in [
+        (&["-j2"][..], 64, 600_000, 4, 32 << 10),
+        (&["-j2"], 64, 7000, 60, 32 << 10),
+        (&["-j2", "-alz4"], 64, 600_000, 4, 32 << 10),
+        (&["-j2"], 10_000, 5000, 4, 64 << 10),
+        (&["-j2", "-alz4"], 10_000, 5000, 4, 64 << 10),
+    ] {
+        let peak = peak_of(options, open, size, rounds);
+        eprintln!("{options:?}, {open} members, chunks of {size}: {peak} KiB");
+        assert!(peak <= most, "{options:?} with {open} open members: {peak} KiB");
+    }
+}
