@@ -91,7 +91,7 @@ impl Codec for Boxes {
         let take = bytes.len().min(1000);
         out.extend(bytes[..take].iter().map(|byte| !byte));
         member.left -= take;
-        Ok(Serial { taken: take, again: take == 1000 && bytes.len() % 2 == 0 })
+        Ok(Serial { taken: take, again: take == 1000 && bytes.len().is_multiple_of(2) })
     }
 
     fn worker(&self) {}

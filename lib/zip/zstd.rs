@@ -257,8 +257,8 @@ impl Frames {
             }
             self.seen = end;
             if last {
-                let bound = frame.head.content.map_or(frame.content, |content| content as usize);
-                self.content += bound;
+                let declared = frame.head.content.map(|content| usize::try_from(content).unwrap_or(usize::MAX));
+                self.content = self.content.saturating_add(declared.unwrap_or(frame.content));
                 self.whole = end;
                 self.frame = None;
             }
