@@ -297,6 +297,14 @@ fn a_lock_that_is_not_granted_is_given_up() {
     run.assert_codes(&[1]);
     assert!(run.stderr(0).contains("not granted within 1 s"), "{}", run.story());
     busy.query_drop("UNLOCK TABLES").unwrap();
+    // A statement that writes such a table is in the way and is named.
+    let writer = std::thread::spawn(move || busy.query_drop("INSERT INTO sb.m SELECT SLEEP(4)"));
+    let running = "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'INSERT INTO sb.m%'";
+    wait_until("the statement runs", PATIENCE, || server.value(running) == "1");
+    let run = Pipeline::new().stage(snap(&server).args(["--lock-timeout=1"])).run();
+    run.assert_codes(&[1]);
+    assert!(run.stderr(0).contains("s: INSERT INTO sb.m SELECT SLEEP(4)"), "{}", run.story());
+    writer.join().unwrap().unwrap();
     Pipeline::new().stage(snap(&server)).run().assert_ok();
 }
 

@@ -62,7 +62,9 @@ impl Stages {
     /// the time counts from there.
     pub fn enter(&mut self, stage: Stage) -> Result<()> {
         let asked = Instant::now();
-        self.session.run(&format!("BACKUP STAGE {}", stage.sql())).map_err(|refusal| self.refused(stage, &refusal))?;
+        if let Err(refusal) = self.session.run(&format!("BACKUP STAGE {}", stage.sql())) {
+            return Err(self.refused(stage, &refusal));
+        }
         self.entered.push((stage, asked));
         Ok(())
     }
@@ -82,17 +84,28 @@ impl Stages {
         &mut self.session
     }
 
-    fn refused(&self, stage: Stage, refusal: &Refusal) -> Error {
+    fn refused(&mut self, stage: Stage, refusal: &Refusal) -> Error {
         match refusal.code {
             Some(Refusal::LOCK_WAIT) => {
                 let what = format!("BACKUP STAGE {} not granted within {} s", stage.sql(), self.timeout.as_secs());
-                let who = if stage == Stage::Start { "another backup" } else { "a statement" };
-                Error::failed("server", what)
-                    .hint(format_args!("{who} holds it; SHOW PROCESSLIST tells which; wait longer with --lock-timeout"))
+                let who = self.longest().unwrap_or_else(|| "SHOW PROCESSLIST may tell who holds it".into());
+                Error::failed("server", what).hint(format_args!("{who}; wait longer with --lock-timeout"))
             }
             _ if stage > Stage::Start => lost(refusal),
             _ => Error::failed("server", format_args!("BACKUP STAGE {}: {refusal}", stage.sql())),
         }
+    }
+}
+
+impl Stages {
+    /// The statement that runs longest, which may be the one in the way; others' are visible with PROCESS only.
+    fn longest(&mut self) -> Option<String> {
+        let sql = "SELECT id, user, time, LEFT(info, 200) AS info FROM information_schema.processlist \
+            WHERE id <> CONNECTION_ID() AND info IS NOT NULL AND command = 'Query' ORDER BY time DESC LIMIT 1";
+        let found = self.session.record(sql).ok().flatten()?;
+        let text = |key: &str| found.get(key).map(String::as_str).unwrap_or_default();
+        let (id, user, time, info) = (text("id"), text("user"), text("time"), text("info"));
+        Some(format!("connection {id} of {user} has been running for {time} s: {}", info.replace('\n', " ")))
     }
 }
 
