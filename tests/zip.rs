@@ -194,6 +194,16 @@ fn some_members_stay_plain_and_what_is_compressed_is_not_compressed_again() {
 }
 
 #[test]
+fn what_shrinks_shrinks_as_much_as_with_the_commands() {
+    let content = pages(&mut Dice(31), 3_000_000);
+    for (codec, program) in [(ZSTD, "zstd"), (LZ4, "lz4")] {
+        let peer = good(feed(Command::new(program).args(["-1", "-c"]), &content)).len();
+        let ours = raw(&codec, 2, &content).unwrap().len();
+        assert!(ours < peer + peer / 20, "{program}: {ours}, the command {peer}");
+    }
+}
+
+#[test]
 fn what_does_not_shrink_is_stored() {
     let random = Dice(24).bytes(4 << 20);
     for codec in [ZSTD, LZ4] {

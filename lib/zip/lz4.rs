@@ -50,16 +50,16 @@ pub fn frame(content: &[u8], out: &mut Vec<u8>) {
     for block in content.chunks(BLOCK) {
         let at = out.len();
         out.extend_from_slice(&[0; 4]);
-        // One byte less than the content: what does not fit is stored.
-        out.resize(at + 4 + block.len() - 1, 0);
-        let room = out.get_mut(at + 4..).unwrap_or_default();
-        let packed = if small { lz4_flex::block::compress_into(block, room).ok() } else { None };
+        let packed = small.then(|| {
+            out.resize(at + 4 + lz4_flex::block::get_maximum_output_size(block.len()), 0);
+            lz4_flex::block::compress_into(block, out.get_mut(at + 4..).unwrap_or_default())
+        });
         let head = match packed {
-            Some(len) => {
+            Some(Ok(len)) if len < block.len() => {
                 out.truncate(at + 4 + len);
                 u32::try_from(len).unwrap_or(0)
             }
-            None => {
+            _ => {
                 out.truncate(at + 4);
                 out.extend_from_slice(block);
                 u32::try_from(block.len()).unwrap_or(0) | STORED
