@@ -54,9 +54,9 @@ fn run(args: Sum, console: &Console) -> Result<()> {
     };
     let silent = args.output.is_some() || args.check.is_some();
     let options = Options { algorithms: args.algorithms, what, output: args.output, check: args.check };
-    let list = sum::run(&options, cli::stdin()?, &cli::stdout()?, console)?;
+    let lines = sum::run(&options, cli::stdin()?, &cli::stdout()?, console)?;
     if !silent {
-        console.result(&list.write());
+        console.result(&lines);
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 /// Where sums go at the end of a run.
 #[derive(Debug)]
-pub struct Target {
+pub(super) struct Target {
     path: PathBuf,
     /// A pipe or device, which cannot be replaced.
     special: bool,
@@ -18,7 +18,7 @@ pub struct Target {
 impl Target {
     /// Checks early that a file can be written. One of an earlier run is removed: it would look like that of this run,
     /// should this run fail.
-    pub fn prepare(path: &Path) -> Result<Target> {
+    pub(super) fn prepare(path: &Path) -> Result<Target> {
         let fault = |cause: io::Error| Error::io(path.display(), "cannot be written", &cause);
         // Where a link leads to.
         let (path, special) = match fs::canonicalize(path) {
@@ -43,7 +43,7 @@ impl Target {
     }
 
     /// Puts the file in its place, with all of its bytes on disk.
-    pub fn write(&self, bytes: &[u8]) -> Result<()> {
+    pub(super) fn write(&self, bytes: &[u8]) -> Result<()> {
         self.put(bytes).map_err(|cause| Error::io(self.path.display(), "cannot write", &cause))
     }
 

@@ -13,28 +13,30 @@ use crate::error::{Error, Result};
 
 /// A member's sum: its bytes, holes included, and the digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
+pub(super) struct Member {
     /// Bytes of content.
-    pub size: u64,
+    pub(super) size: u64,
     /// One for each algorithm, in their order.
-    pub sums: Vec<String>,
+    pub(super) sums: Vec<String>,
 }
 
 /// What a file of sums says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct List {
+pub(super) struct List {
     /// Of the whole stream: one for each algorithm.
-    pub stream: Vec<String>,
+    pub(super) stream: Vec<String>,
     /// Of each member, in the order in which they ended.
-    pub members: Vec<(Vec<u8>, Member)>,
+    pub(super) members: Vec<(Vec<u8>, Member)>,
 }
 
 impl List {
-    /// The lines.
-    pub fn write(&self) -> Vec<u8> {
+    /// The lines of what was summed by these algorithms. BLAKE3 beside SHA-256, whose lines look the same, is written as by
+    /// `b3sum --tag`, which `sha256sum -c` skips.
+    pub(super) fn write(&self, algorithms: &[Algorithm]) -> Vec<u8> {
         let mut out = Vec::new();
-        for sum in &self.stream {
-            out.push_str(format!("{sum}  -\n"));
+        for (sum, algorithm) in self.stream.iter().zip(algorithms) {
+            let tagged = *algorithm == Algorithm::Blake3 && algorithms.contains(&Algorithm::Sha256);
+            out.push_str(if tagged { format!("{TAG}-) = {sum}\n") } else { format!("{sum}  -\n") });
         }
         for (name, member) in &self.members {
             let (mark, name) = escape(name);
@@ -48,7 +50,7 @@ impl List {
     }
 
     /// Reads lines of ours or of coreutils. All lines that are not of members must be of one file, whatever its name.
-    pub fn parse(place: &str, bytes: &[u8]) -> Result<List> {
+    pub(super) fn parse(place: &str, bytes: &[u8]) -> Result<List> {
         let mut list = List::default();
         let mut known: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
         let mut stream: Option<Vec<u8>> = None;
@@ -77,13 +79,13 @@ impl List {
     }
 
     /// Reads a file.
-    pub fn read(path: &Path) -> Result<List> {
+    pub(super) fn read(path: &Path) -> Result<List> {
         let bytes = std::fs::read(path).map_err(|cause| Error::io(path.display(), "cannot read", &cause))?;
         List::parse(&path.display().to_string(), &bytes)
     }
 
     /// The algorithms that the lines may be of; where digits leave a choice, the commoner one.
-    pub fn algorithms(&self) -> Vec<Algorithm> {
+    pub(super) fn algorithms(&self) -> Vec<Algorithm> {
         let members = self.members.iter().flat_map(|(_, member)| &member.sums);
         let mut found = Vec::new();
         for algorithm in self.stream.iter().chain(members).filter_map(|sum| Algorithm::of_digits(sum.len()).first()) {
@@ -95,7 +97,7 @@ impl List {
     }
 
     /// Holds what was computed against what is expected here; says what differs first.
-    pub fn check(&self, got: &List) -> Result<(), String> {
+    pub(super) fn check(&self, got: &List) -> Result<(), String> {
         if !self.stream.is_empty() && !got.stream.is_empty() {
             agree("the stream", &self.stream, &got.stream)?;
         }
@@ -120,20 +122,26 @@ impl List {
     }
 }
 
-/// Compares sums of as many digits: each that is expected must be among those that there are.
+/// Compares sums of as many digits: where there are more of them on one side (SHA-256 and BLAKE3), those of the other
+/// must be among them.
 fn agree(what: &str, want: &[String], got: &[String]) -> Result<(), String> {
     let mut compared = false;
-    for sum in want {
-        let mut same = got.iter().filter(|got| got.len() == sum.len()).peekable();
-        if same.peek().is_some() {
-            compared = true;
-            if !same.any(|got| got == sum) {
-                return Err(format!("{what} differs"));
-            }
+    for digits in want.iter().map(String::len) {
+        let of = |sums: &[String]| sums.iter().filter(|sum| sum.len() == digits).cloned().collect::<Vec<_>>();
+        let (mut few, mut many) = (of(want), of(got));
+        if few.len() > many.len() {
+            std::mem::swap(&mut few, &mut many);
         }
+        if few.iter().any(|sum| !many.contains(sum)) {
+            return Err(format!("{what} differs"));
+        }
+        compared |= !few.is_empty();
     }
     if compared { Ok(()) } else { Err(format!("{what}: sums of different kinds cannot be compared")) }
 }
+
+/// What the lines of BLAKE3 begin with, where they must be told from others.
+const TAG: &str = "BLAKE3 (";
 
 struct Line {
     sum: String,
@@ -143,12 +151,11 @@ struct Line {
 
 impl Line {
     fn parse(line: &[u8]) -> Option<Line> {
+        if let Some((name, sum)) = line.strip_prefix(TAG.as_bytes()).and_then(|line| line.rsplit_once_str(") = ")) {
+            return Line::new(sum, None, name.to_vec());
+        }
         let escaped = line.strip_prefix(b"\\");
         let (sum, rest) = escaped.unwrap_or(line).split_once_str(" ")?;
-        if Algorithm::of_digits(sum.len()).is_empty() || !sum.iter().all(u8::is_ascii_hexdigit) {
-            return None;
-        }
-        let sum = sum.to_str().ok()?.to_ascii_lowercase();
         // The second blank of coreutils, or their star for binary mode.
         let (size, name) = match rest.strip_prefix(b" ").or_else(|| rest.strip_prefix(b"*")) {
             Some(name) => (None, name),
@@ -158,7 +165,14 @@ impl Line {
             }
         };
         let name = if escaped.is_some() { unescape(name)? } else { name.to_vec() };
-        (!name.is_empty()).then_some(Line { sum, size, name })
+        Line::new(sum, size, name)
+    }
+
+    fn new(sum: &[u8], size: Option<u64>, name: Vec<u8>) -> Option<Line> {
+        if name.is_empty() || Algorithm::of_digits(sum.len()).is_empty() || !sum.iter().all(u8::is_ascii_hexdigit) {
+            return None;
+        }
+        Some(Line { sum: sum.to_str().ok()?.to_ascii_lowercase(), size, name })
     }
 }
 
@@ -202,8 +216,9 @@ mod tests {
             stream: vec!["a".repeat(40)],
             members: vec![(b"db/t.ibd".to_vec(), member("0")), (b"a\n\\b \xff".to_vec(), member("f"))],
         };
-        assert_eq!(List::parse("x", &list.write()).unwrap(), list);
-        assert_eq!(list.algorithms(), [Algorithm::Sha1, Algorithm::Sha256]);
+        let algorithms = [Algorithm::Sha1, Algorithm::Sha256];
+        assert_eq!(List::parse("x", &list.write(&algorithms)).unwrap(), list);
+        assert_eq!(list.algorithms(), algorithms);
     }
 
     #[test]

@@ -20,9 +20,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::error::{Error, Result};
 use crate::io::BUFFER;
 use crate::report::{Level, Report};
-pub use algorithm::{Algorithm, Sum};
-pub use file::Target;
-pub use list::{List, Member};
+pub use algorithm::Algorithm;
+use file::Target;
+use list::List;
 use members::Sent;
 
 /// How many buffers are under way: enough that a hiccup of one thread does not stop the others.
@@ -52,9 +52,9 @@ pub struct Options {
     pub check: Option<PathBuf>,
 }
 
-/// Passes `input` on to `output`. When this returns with success, the sums are on disk, if they are to go to a file;
+/// Passes `input` on to `output`; the lines of its sums. When this returns with success, the sums are on disk, if they are to go to a file;
 /// `output` must be kept open until then.
-pub fn run(options: &Options, input: File, output: &File, report: &dyn Report) -> Result<List> {
+pub fn run(options: &Options, input: File, output: &File, report: &dyn Report) -> Result<Vec<u8>> {
     let expected = options.check.as_deref().map(List::read).transpose()?;
     let target = options.output.as_deref().map(Target::prepare).transpose()?;
     let mut algorithms = options.algorithms.clone();
@@ -72,10 +72,11 @@ pub fn run(options: &Options, input: File, output: &File, report: &dyn Report) -
     if list.stream.iter().any(|sum| list::is_of_nothing(sum)) {
         report.note(Level::Warning, format_args!("stdin: empty: these are the sums of no bytes"));
     }
+    let lines = list.write(&algorithms);
     if let Some(target) = target {
-        target.write(&list.write())?;
+        target.write(&lines)?;
     }
-    Ok(list)
+    Ok(lines)
 }
 
 /// Compares two files of sums; an error says what differs.
@@ -146,7 +147,7 @@ fn pass(
         // The queues end with the copy, and with them the threads.
         let copied = copy(input, output, readers, report);
         let sums: Result<Vec<String>> = sums.into_iter().map(join).collect();
-        let members = join(follower).flatten();
+        let members = join(follower).and_then(|followed| followed);
         copied?;
         Ok(List { stream: sums?, members: members? })
     })

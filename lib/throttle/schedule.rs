@@ -6,8 +6,8 @@
 
 /// Nanoseconds in a second.
 pub const SECOND: u64 = 1_000_000_000;
-/// No slice is smaller unless the burst is: a page.
-const SLICE_MIN: u64 = 4 << 10;
+/// Slices in a second, at least: with one more or less, any second is within one per cent of the rate.
+const SLICES: u64 = 128;
 /// No slice is larger: half of what stays in a core's cache. From a gigabyte a second on, system calls count for more.
 const SLICE_MAX: u64 = 256 << 10;
 const SLICE_FAST: u64 = 1 << 20;
@@ -31,15 +31,14 @@ impl Schedule {
         Schedule { rate, burst, paid_until: now, remainder: 0 }
     }
 
-    /// Most bytes to move at once: a fiftieth of a second's, within what makes good system calls, never more than the
-    /// burst.
+    /// Most bytes to move at once: few enough for a steady flow, and never more than the burst.
     pub fn slice(&self) -> u64 {
         if self.rate == 0 {
             return u64::MAX;
         }
         let most = if self.rate >= FAST { SLICE_FAST } else { SLICE_MAX };
         let burst = u64::try_from(u128::from(self.rate) * u128::from(self.burst) / u128::from(SECOND));
-        (self.rate / 50).clamp(SLICE_MIN, most).min(burst.unwrap_or(u64::MAX)).max(1)
+        (self.rate / SLICES).min(most).min(burst.unwrap_or(u64::MAX)).max(1)
     }
 
     /// The moment from which on the next slice may go; the present or the past if it may go at once.
