@@ -3,7 +3,7 @@
 //! Direction of use, never against it:
 //!
 //! ```text
-//! tools -> cli -> jobs {snap, redo, pack, unpack} -> {stream, innodb, server} -> io -> error
+//! tools -> cli -> jobs {snap, redo, pack, unpack, throttle, sum} -> {stream, innodb, server} -> io -> error
 //! ```
 //!
 //! Formats (`stream::chunk`, `innodb::page`, `innodb::redo`) are pure functions of bytes: no files, threads, clap
@@ -24,6 +24,8 @@ pub mod report;
 pub mod server;
 pub mod snap;
 pub mod stream;
+pub mod sum;
+pub mod throttle;
 pub mod unpack;
 pub mod zip;
 

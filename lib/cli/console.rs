@@ -1,22 +1,16 @@
 //! Messages and progress on stderr. A closed or full stderr never harms a run.
 
 use std::fmt::Arguments;
-use std::io::{IsTerminal, Write};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::io::Write;
+use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use crossbeam_channel::RecvTimeoutError;
 use serde_json::json;
 
-use super::{Common, Log, When};
-use crate::error::{Error, Kind};
+use super::meter::{Meter, Pace};
+use super::{Common, Log};
+use crate::error::{Error, Kind, Result};
 use crate::report::{Level, Report};
-
-/// How often a log gets a progress line.
-const LOG_INTERVAL: Duration = Duration::from_secs(5);
-/// How often `--progress=json` speaks.
-const JSON_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Prints what a job reports, as the common options ask for it.
 pub struct Console {
@@ -24,54 +18,50 @@ pub struct Console {
     least: Level,
     log: Log,
     meter: Meter,
-    bar: ProgressBar,
-    done: AtomicU64,
-    total: AtomicU64,
-    start: Instant,
-    last: Mutex<Instant>,
-    now: Mutex<String>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Meter {
-    Off,
-    Bar,
-    Lines,
-    Json,
 }
 
 impl Console {
     pub(super) fn new(tool: &'static str, common: &Common) -> Self {
-        let terminal = std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        let meter = match common.progress {
-            When::Never => Meter::Off,
-            When::Json => Meter::Json,
-            When::Always if !terminal => Meter::Lines,
-            When::Auto if !terminal || common.quiet => Meter::Off,
-            When::Auto | When::Always => Meter::Bar,
-        };
-        let target =
-            if meter == Meter::Bar { ProgressDrawTarget::stderr_with_hz(8) } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(None, target).with_prefix(tool);
-        bar.set_style(style("{prefix}: {bytes} {elapsed_precise} {bytes_per_sec} {wide_msg}"));
         let least = match (common.verbose, common.quiet) {
             (true, _) => Level::Detail,
             (_, true) => Level::Warning,
             _ => Level::Info,
         };
-        let start = Instant::now();
-        Console {
-            tool,
-            least,
-            log: common.log,
-            meter,
-            bar,
-            done: AtomicU64::new(0),
-            total: AtomicU64::new(0),
-            start,
-            last: Mutex::new(start),
-            now: Mutex::new(String::new()),
-        }
+        Console { tool, least, log: common.log, meter: Meter::new(tool, common) }
+    }
+
+    /// True with `--verbose`.
+    pub fn verbose(&self) -> bool {
+        self.least == Level::Detail
+    }
+
+    /// Does `work` for a tool whose purpose is to show progress: it is shown in logs, too, unless `--quiet`, at equal
+    /// intervals even when nothing moves, and once more at the end.
+    pub fn metered<T>(&self, pace: Pace, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let Some(interval) = self.meter.pace(pace) else { return work() };
+        let (over, ended) = crossbeam_channel::bounded::<()>(0);
+        std::thread::scope(|scope| {
+            let clock = move || {
+                let mut next = Instant::now() + interval;
+                while ended.recv_deadline(next) == Err(RecvTimeoutError::Timeout) {
+                    self.meter.beat(|fields| self.object(fields));
+                    next += interval;
+                }
+            };
+            // Without a thread only the end is told.
+            let clock = std::thread::Builder::new().name("meter".to_owned()).spawn_scoped(scope, clock);
+            let done = work();
+            drop(over);
+            if clock.is_ok_and(|clock| clock.join().is_ok()) {
+                self.meter.beat(|fields| self.object(fields));
+            }
+            done
+        })
+    }
+
+    /// What a job has found, on stderr, where it is meant to be read as it is.
+    pub fn result(&self, bytes: &[u8]) {
+        let _ = std::io::stderr().write_all(bytes);
     }
 
     /// The answer to a question, on stdout. A reader that went away has no use for it.
@@ -81,7 +71,7 @@ impl Console {
 
     /// Takes the progress line away.
     pub(super) fn finish(&self) {
-        self.bar.finish_and_clear();
+        self.meter.clear();
     }
 
     /// What `--verify` says when all is well.
@@ -94,7 +84,7 @@ impl Console {
     /// The line and hint of a failure.
     pub(super) fn error(&self, error: &Error) {
         if error.kind() == Kind::Pipe {
-            let sent = self.done.load(Relaxed);
+            let sent = self.meter.done();
             let known = if sent > 0 { format!(" after {sent} bytes") } else { String::new() };
             self.line("error", &format!("{error}{known}"));
         } else {
@@ -126,42 +116,11 @@ impl Console {
     }
 
     fn raw(&self, text: &str) {
-        self.bar.suspend(|| say(text));
+        self.meter.raw(text);
     }
 
-    /// A line of progress for a log, at most one per interval.
     fn tick(&self) {
-        let interval = match self.meter {
-            Meter::Lines => LOG_INTERVAL,
-            Meter::Json => JSON_INTERVAL,
-            Meter::Bar | Meter::Off => return,
-        };
-        let Ok(mut last) = self.last.try_lock() else { return };
-        if last.elapsed() < interval {
-            return;
-        }
-        *last = Instant::now();
-        let (done, total) = (self.done.load(Relaxed), self.total.load(Relaxed));
-        let seconds = self.start.elapsed().as_secs_f64();
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a rate for people"
-        )]
-        let rate = (done as f64 / seconds.max(0.001)) as u64;
-        let now = self.now.lock().map(|now| now.clone()).unwrap_or_default();
-        if self.meter == Meter::Json {
-            let total = (total > 0).then_some(total);
-            say(&self.object(&json!({ "event": "progress", "bytes": done, "total": total, "elapsed_s": seconds.round(), "bytes_per_s": rate, "stage": now })));
-        } else {
-            let percent = if total > 0 {
-                format!(" of {} ({} %)", super::human(total), (done.saturating_mul(100) / total).min(100))
-            } else {
-                String::new()
-            };
-            say(&format!("{}: {}{percent}, {}/s, {now}", self.tool, super::human(done), super::human(rate)));
-        }
+        self.meter.tick(|fields| self.object(fields));
     }
 }
 
@@ -178,30 +137,18 @@ impl Report for Console {
     }
 
     fn expect(&self, bytes: u64) {
-        self.total.store(bytes, Relaxed);
-        self.bar.set_length(bytes);
-        self.bar.set_style(style(
-            "{prefix}: {bytes} of {total_bytes} {elapsed_precise} {bytes_per_sec} {percent} % eta {eta} {wide_msg}",
-        ));
+        self.meter.expect(bytes);
     }
 
     fn advance(&self, bytes: u64) {
-        self.done.fetch_add(bytes, Relaxed);
-        self.bar.inc(bytes);
+        self.meter.advance(bytes);
         self.tick();
     }
 
     fn stage(&self, text: &str) {
-        if let Ok(mut now) = self.now.lock() {
-            text.clone_into(&mut now);
-        }
-        self.bar.set_message(text.to_owned());
+        self.meter.stage(text);
         self.tick();
     }
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 /// Writes a line to stderr; one write, so that lines of several tools do not mix. Errors are ignored: a closed

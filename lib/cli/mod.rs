@@ -3,6 +3,7 @@
 mod connection;
 mod console;
 mod docs;
+mod meter;
 mod units;
 
 use std::io::IsTerminal;
@@ -13,7 +14,8 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use crate::error::{Error, Kind, Result};
 pub use connection::Connection;
 pub use console::Console;
-pub use units::{Size, human};
+pub use meter::Pace;
+pub use units::{Seconds, Size, human};
 
 /// What a tool is, beside its arguments.
 pub struct Tool {

@@ -1,6 +1,7 @@
 //! Sizes as operators write them, and as we print them.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 
@@ -59,6 +60,20 @@ impl FromStr for Size {
             bytes = bytes.checked_add(part).ok_or_else(|| format!("{text:?} is too large"))?;
         }
         Ok(Size(bytes))
+    }
+}
+
+/// A time span: `2`, `0.5`; a hundredth of a second to a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seconds(pub Duration);
+
+impl FromStr for Seconds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let seconds = text.parse().ok().filter(|seconds| (0.01..=86_400.0).contains(seconds));
+        let seconds = seconds.ok_or_else(|| format!("{text:?} is not a number of seconds, 0.01 to 86400"))?;
+        Ok(Seconds(Duration::from_secs_f64(seconds)))
     }
 }
 

@@ -7,6 +7,7 @@ use std::os::fd::BorrowedFd;
 use rustix::pipe::SpliceFlags;
 
 use super::BUFFER;
+use crate::error::Error;
 
 /// What we ask pipes to hold: the kernel's default ceiling for ordinary users (`fs.pipe-max-size`).
 pub const PIPE_SIZE: usize = 1 << 20;
@@ -67,6 +68,15 @@ impl Mover {
             }
         }
         Ok(())
+    }
+}
+
+/// What a [`Mover`] between stdin and stdout failed at. The kernel does not say on which side, but a pipe breaks on the
+/// far side only.
+pub fn lost(cause: &io::Error) -> Error {
+    match cause.kind() {
+        io::ErrorKind::BrokenPipe | io::ErrorKind::StorageFull => Error::io("stdout", "cannot write", cause),
+        _ => Error::io("stdin", "cannot be moved to stdout", cause),
     }
 }
 

@@ -1,11 +1,11 @@
 //! Hands a stream on, chunk by chunk, as it came: heads bit for bit, payloads past the program where the kernel can.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::Write;
 
 use super::reader::{Head, Reader};
 use crate::error::{Error, Result};
-use crate::io::pipe::Mover;
+use crate::io::pipe::{Mover, lost};
 
 /// A stream on its way from one descriptor to another.
 ///
@@ -67,13 +67,5 @@ impl Pass {
     /// What messages call the input.
     pub fn place(&self) -> &str {
         self.reader.place()
-    }
-}
-
-/// The kernel does not say which side failed, but a pipe breaks on the far side only.
-fn lost(cause: &io::Error) -> Error {
-    match cause.kind() {
-        io::ErrorKind::BrokenPipe | io::ErrorKind::StorageFull => Error::io("stdout", "cannot write", cause),
-        _ => Error::io("stdin", "cannot be moved to stdout", cause),
     }
 }

@@ -1,0 +1,218 @@
+//! How far a job is, on stderr: a line that is redrawn on a terminal, lines in a log, JSON, or numbers.
+
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use indicatif::{FormattedDuration, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use serde_json::{Value, json};
+
+use super::console::say;
+use super::{Common, When, human};
+
+/// How often a log gets a progress line.
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
+/// How often `--progress=json` and `-n` speak.
+const NUMBER_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How a tool whose purpose is to show progress shows it: pv's options.
+#[derive(Clone, Debug, Default)]
+pub struct Pace {
+    /// Time between two lines; without it a second for a program that reads them, five in a log.
+    pub interval: Option<Duration>,
+    /// Numbers only: per cent, or bytes if the total is not known.
+    pub numeric: bool,
+    /// Shown before each.
+    pub name: Option<String>,
+}
+
+/// Counts, and shows what it counts.
+pub(super) struct Meter {
+    tool: &'static str,
+    kind: Kind,
+    /// Lines go to a log even if they were not asked for.
+    log: bool,
+    bar: ProgressBar,
+    done: AtomicU64,
+    total: AtomicU64,
+    start: Instant,
+    last: Mutex<Last>,
+    now: Mutex<String>,
+    pace: OnceLock<Pace>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Off,
+    Bar,
+    Lines,
+    Json,
+    Numbers,
+}
+
+/// When something was shown, and how many bytes it was.
+struct Last {
+    time: Instant,
+    done: u64,
+}
+
+impl Meter {
+    pub(super) fn new(tool: &'static str, common: &Common) -> Self {
+        let terminal = std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let kind = match common.progress {
+            When::Never => Kind::Off,
+            When::Json => Kind::Json,
+            When::Always if !terminal => Kind::Lines,
+            When::Auto if !terminal || common.quiet => Kind::Off,
+            When::Auto | When::Always => Kind::Bar,
+        };
+        let target =
+            if kind == Kind::Bar { ProgressDrawTarget::stderr_with_hz(8) } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(None, target).with_prefix(tool);
+        bar.set_style(style("{prefix}: {bytes} {elapsed_precise} {bytes_per_sec} ({average}) {wide_msg}"));
+        let start = Instant::now();
+        Meter {
+            tool,
+            kind,
+            log: common.progress == When::Auto && !common.quiet && !terminal,
+            bar,
+            done: AtomicU64::new(0),
+            total: AtomicU64::new(0),
+            start,
+            last: Mutex::new(Last { time: start, done: 0 }),
+            now: Mutex::new(String::new()),
+            pace: OnceLock::new(),
+        }
+    }
+
+    /// From now on at this pace. Returns the time between two calls of [`Meter::beat`], if those are wanted.
+    pub(super) fn pace(&self, pace: Pace) -> Option<Duration> {
+        if let Some(name) = &pace.name {
+            self.bar.set_prefix(format!("{}: {name}", self.tool));
+        }
+        if pace.numeric {
+            self.bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        let _ = self.pace.set(pace);
+        match self.kind() {
+            Kind::Off => None,
+            _ => Some(self.interval()),
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self.pace.get() {
+            // -q and --progress=never are stronger.
+            Some(pace) if pace.numeric && (self.kind != Kind::Off || self.log) => Kind::Numbers,
+            Some(_) if self.log => Kind::Lines,
+            _ => self.kind,
+        }
+    }
+
+    fn interval(&self) -> Duration {
+        let usual = if self.kind() == Kind::Lines { LOG_INTERVAL } else { NUMBER_INTERVAL };
+        self.pace.get().and_then(|pace| pace.interval).unwrap_or(usual)
+    }
+
+    pub(super) fn done(&self) -> u64 {
+        self.done.load(Relaxed)
+    }
+
+    pub(super) fn expect(&self, bytes: u64) {
+        self.total.store(bytes, Relaxed);
+        self.bar.set_length(bytes);
+        self.bar.set_style(style(
+            "{prefix}: {bytes} of {total_bytes} {elapsed_precise} {bytes_per_sec} ({average}) {percent} % eta {eta} {wide_msg}",
+        ));
+    }
+
+    pub(super) fn advance(&self, bytes: u64) {
+        self.done.fetch_add(bytes, Relaxed);
+        self.bar.inc(bytes);
+    }
+
+    pub(super) fn stage(&self, text: &str) {
+        if let Ok(mut now) = self.now.lock() {
+            text.clone_into(&mut now);
+        }
+        self.bar.set_message(text.to_owned());
+    }
+
+    /// Writes something without tearing the redrawn line.
+    pub(super) fn raw(&self, text: &str) {
+        self.bar.suspend(|| say(text));
+    }
+
+    /// Takes the redrawn line away.
+    pub(super) fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// The line that is due, if one is. `object` makes a log line of fields.
+    pub(super) fn tick(&self, object: impl FnOnce(&Value) -> String) {
+        // At a pace of its own it is called by the clock.
+        if self.pace.get().is_some() || matches!(self.kind, Kind::Off | Kind::Bar) {
+            return;
+        }
+        let Ok(last) = self.last.try_lock() else { return };
+        if last.time.elapsed() >= self.interval() {
+            drop(last);
+            self.beat(object);
+        }
+    }
+
+    /// Shows how far it is.
+    pub(super) fn beat(&self, object: impl FnOnce(&Value) -> String) {
+        let (done, total) = (self.done(), self.total.load(Relaxed));
+        let Ok(mut last) = self.last.lock() else { return };
+        let current = rate(done.saturating_sub(last.done), last.time.elapsed());
+        *last = Last { time: Instant::now(), done };
+        let elapsed = self.start.elapsed();
+        let average = rate(done, elapsed);
+        let now = self.now.lock().map(|now| now.clone()).unwrap_or_default();
+        let percent = (total > 0).then(|| (done.saturating_mul(100) / total.max(1)).min(100));
+        let eta = (total > 0 && average > 0).then(|| Duration::from_secs(total.saturating_sub(done) / average.max(1)));
+        let name = self.pace.get().and_then(|pace| pace.name.as_deref());
+        match self.kind() {
+            Kind::Off => {}
+            Kind::Bar => self.bar.tick(),
+            Kind::Numbers => say(&percent.unwrap_or(done).to_string()),
+            Kind::Json => say(&object(&json!({
+                "event": "progress", "name": name, "bytes": done, "total": (total > 0).then_some(total),
+                "elapsed_s": elapsed.as_secs_f64().round(), "bytes_per_s": average, "current_bytes_per_s": current,
+                "eta_s": eta.map(|eta| eta.as_secs()), "stage": now,
+            }))),
+            Kind::Lines => {
+                let of = percent.map(|percent| format!(" of {} ({percent} %)", human(total))).unwrap_or_default();
+                let eta = eta.map(|eta| format!(", eta {}", HumanDuration(eta))).unwrap_or_default();
+                let name = name.map(|name| format!("{name}: ")).unwrap_or_default();
+                let now = if now.is_empty() { now } else { format!(", {now}") };
+                let (elapsed, bytes) = (FormattedDuration(elapsed), human(done));
+                let (current, average) = (human(current), human(average));
+                say(&format!(
+                    "{}: {name}{bytes}{of}, {elapsed}, {current}/s, {average}/s on average{eta}{now}",
+                    self.tool
+                ));
+            }
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate for people"
+)]
+fn rate(bytes: u64, time: Duration) -> u64 {
+    (bytes as f64 / time.as_secs_f64().max(0.001)) as u64
+}
+
+fn style(template: &str) -> ProgressStyle {
+    let average = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+        let _ = write!(out, "{}/s", human(rate(state.pos(), state.elapsed())));
+    };
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.with_key("average", average)
+}

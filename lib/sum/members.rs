@@ -1,0 +1,256 @@
+//! Reads along in the stream while its bytes pass: sums of members, and whether the end of a stream of ours is there.
+
+use std::collections::HashMap;
+use std::io::{self, Read};
+
+use bstr::ByteSlice;
+
+use super::algorithm::{Algorithm, Sum};
+use super::list::Member;
+use crate::error::{Error, Result};
+use crate::io::BUFFER;
+use crate::stream::chunk::{self, PREFIX};
+use crate::stream::profile::{self, BEGIN, LINE_MAX, Line, MANIFEST, ManifestReader, plain_name};
+use crate::stream::{Body, Head, Members, Reader, SENDER};
+
+/// Sums of members, by name, in the order in which they ended.
+pub(super) type Sums = Vec<(Vec<u8>, Member)>;
+
+/// Follows the stream `input` to its end.
+///
+/// With `wanted`, every member is summed, and what is not an xbstream is refused. Without, only a stream that begins with
+/// `xb_begin` is followed: it must be whole and end with a valid manifest.
+pub(super) fn follow(input: impl Read, wanted: Option<&[Algorithm]>) -> Result<Sums> {
+    let mut input = input;
+    let mut start = Vec::new();
+    let head = PREFIX + BEGIN.len();
+    input.by_ref().take(head as u64).read_to_end(&mut start).map_err(|cause| Error::io("stdin", "lost", &cause))?;
+    let prefix = start.first_chunk().and_then(|bytes| chunk::prefix(bytes).ok());
+    let ours = prefix.is_some_and(|prefix| prefix.path_len == BEGIN.len()) && start.ends_with(BEGIN);
+    if wanted.is_none() && !ours {
+        return Ok(Vec::new());
+    }
+    let mut reader = Reader::new(start.as_slice().chain(input), "stdin");
+    let mut along = Along { wanted: wanted.unwrap_or_default(), ..Along::default() };
+    let mut buffer = vec![0; BUFFER];
+    while let Some(head) = reader.next()? {
+        along.chunk(&head, &mut reader, &mut buffer)?;
+    }
+    along.members.finish("stdin", reader.position())?;
+    along.ending.finish(reader.position())?;
+    Ok(along.done)
+}
+
+#[derive(Default)]
+struct Along<'a> {
+    wanted: &'a [Algorithm],
+    members: Members,
+    open: HashMap<Vec<u8>, Open>,
+    done: Sums,
+    ending: Ending,
+}
+
+/// A member that has begun.
+struct Open {
+    size: u64,
+    sums: Vec<Sum>,
+}
+
+impl Along<'_> {
+    fn chunk(&mut self, head: &Head, reader: &mut Reader<impl Read>, buffer: &mut [u8]) -> Result<()> {
+        let step = self.members.accept(reader.place(), head)?;
+        self.ending.chunk(head)?;
+        if step.anew {
+            self.done.retain(|(name, _)| *name != head.path);
+        }
+        if step.opened && !self.wanted.is_empty() {
+            let sums = self.wanted.iter().map(|algorithm| algorithm.begin()).collect();
+            self.open.insert(head.path.clone(), Open { size: 0, sums });
+        }
+        let mut open = self.open.get_mut(&head.path);
+        match &head.body {
+            Body::Payload { .. } => loop {
+                let got = reader.fill(buffer)?;
+                let bytes = buffer.get(..got).unwrap_or_default();
+                if let Some(open) = &mut open {
+                    open.add(bytes);
+                }
+                self.ending.bytes(&head.path, bytes)?;
+                if got < buffer.len() {
+                    return Ok(());
+                }
+            },
+            Body::Sparse { map, .. } => {
+                for span in map {
+                    let Some(open) = &mut open else { break };
+                    open.zeros(u64::from(span.skip));
+                    for part in parts(u64::from(span.len), buffer.len()) {
+                        let Some(into) = buffer.get_mut(..part) else { break };
+                        reader.fill(into)?;
+                        open.add(into);
+                    }
+                }
+            }
+            Body::Seek(to) => {
+                if let Some(open) = &mut open {
+                    let hole = to.checked_sub(open.size).ok_or_else(|| {
+                        let what = "is written out of order and cannot be summed in one pass";
+                        Error::failed(
+                            "stdin",
+                            format_args!("{}: {what} (stream byte {})", head.path.as_bstr(), head.at),
+                        )
+                    })?;
+                    open.zeros(hole);
+                }
+            }
+            Body::End => {
+                if let Some(Open { size, sums }) = self.open.remove(&head.path) {
+                    let sums = sums.into_iter().map(Sum::finish).collect();
+                    self.done.push((head.path.clone(), Member { size, sums }));
+                }
+                self.ending.end(&head.path)?;
+            }
+            Body::Rename(new) => {
+                self.done.retain(|(name, _)| name != new);
+                if let Some((name, _)) = self.done.iter_mut().find(|(name, _)| *name == head.path) {
+                    name.clone_from(new);
+                }
+            }
+            Body::Remove => self.done.retain(|(name, _)| *name != head.path),
+            Body::Skipped => {}
+        }
+        Ok(())
+    }
+}
+
+impl Open {
+    fn add(&mut self, bytes: &[u8]) {
+        self.size = self.size.saturating_add(bytes.len() as u64);
+        self.sums.iter_mut().for_each(|sum| sum.update(bytes));
+    }
+
+    /// Holes are summed as the zeros that they read as.
+    fn zeros(&mut self, count: u64) {
+        const ZEROS: [u8; 4096] = [0; 4096];
+        for part in parts(count, ZEROS.len()) {
+            self.add(ZEROS.get(..part).unwrap_or_default());
+        }
+    }
+}
+
+/// Cuts `total` into parts of at most `most`.
+fn parts(total: u64, most: usize) -> impl Iterator<Item = usize> {
+    let mut left = total;
+    std::iter::from_fn(move || {
+        let part = usize::try_from(left).unwrap_or(usize::MAX).min(most);
+        left = left.saturating_sub(part as u64);
+        (part > 0).then_some(part)
+    })
+}
+
+/// Whether a stream of ours has its end: a manifest, last, that belongs to its beginning and agrees with itself. Members
+/// are not compared with it; that is xb-unpack's.
+#[derive(Default)]
+struct Ending {
+    ours: Option<bool>,
+    begin: Vec<u8>,
+    backup_id: Option<String>,
+    manifest: ManifestReader,
+    trailer_id: Option<String>,
+    over: bool,
+}
+
+impl Ending {
+    fn chunk(&mut self, head: &Head) -> Result<()> {
+        let ours = *self.ours.get_or_insert(head.path == BEGIN);
+        if ours && self.over {
+            let what =
+                format_args!("{}: comes after the end of the manifest (stream byte {})", head.path.as_bstr(), head.at);
+            return Err(Error::damaged("stdin", what));
+        }
+        Ok(())
+    }
+
+    fn bytes(&mut self, path: &[u8], bytes: &[u8]) -> Result<()> {
+        if self.ours != Some(true) {
+            return Ok(());
+        }
+        match path {
+            BEGIN if self.begin.len() + bytes.len() > LINE_MAX => {
+                Err(Error::damaged("stdin", "xb_begin: longer than any that xb-tools write"))
+            }
+            BEGIN => {
+                self.begin.extend_from_slice(bytes);
+                Ok(())
+            }
+            MANIFEST => {
+                let trailer_id = &mut self.trailer_id;
+                self.manifest.feed(bytes, |line, _| {
+                    if let Line::Trailer(trailer) = line {
+                        *trailer_id = Some(trailer.backup_id);
+                    }
+                    Ok(())
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn end(&mut self, path: &[u8]) -> Result<()> {
+        if self.ours != Some(true) {
+            return Ok(());
+        }
+        match path {
+            BEGIN => self.backup_id = Some(profile::parse_begin("stdin", &self.begin)?.backup_id),
+            MANIFEST => {
+                self.manifest.finish()?;
+                if self.backup_id != self.trailer_id {
+                    return Err(Error::damaged("xb_manifest", "belongs to another backup than xb_begin"));
+                }
+                self.over = true;
+            }
+            // Encrypted or compressed: it is there, and last.
+            path => self.over = plain_name(path) == MANIFEST,
+        }
+        Ok(())
+    }
+
+    fn finish(&self, at: u64) -> Result<()> {
+        if self.ours == Some(true) && !self.over {
+            let what = format_args!("truncated: the stream ends without xb_manifest (stream byte {at})");
+            return Err(Error::damaged("stdin", what).hint(SENDER));
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that another thread sends, as something to read from.
+pub(super) struct Sent<I, B> {
+    pub(super) buffers: I,
+    pub(super) current: Option<B>,
+    pub(super) taken: usize,
+}
+
+impl<I: Iterator<Item = B>, B: AsRef<[u8]>> Read for Sent<I, B> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if let Some(buffer) = &self.current {
+                let rest = buffer.as_ref().get(self.taken..).unwrap_or_default();
+                if !rest.is_empty() {
+                    let count = rest.len().min(into.len());
+                    if let (Some(to), Some(from)) = (into.get_mut(..count), rest.get(..count)) {
+                        to.copy_from_slice(from);
+                    }
+                    self.taken += count;
+                    return Ok(count);
+                }
+            }
+            // The old one goes back before the next is waited for.
+            (self.current, self.taken) = (None, 0);
+            self.current = self.buffers.next();
+            if self.current.is_none() {
+                return Ok(0);
+            }
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Passes a stream on, and sums it meanwhile.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use xb::Result;
+use xb::cli::{self, Console, Tool};
+use xb::sum::{self, Algorithm, Options, What};
+
+const TOOL: Tool = Tool {
+    name: env!("CARGO_BIN_NAME"),
+    about: "Sum a stream, and its members, while it passes",
+    man: include_str!("../man/xb-sum.1.in"),
+};
+
+#[derive(Args)]
+struct Sum {
+    /// Sum by this algorithm; may be given several times [default: sha1, with -c those of its file]
+    #[arg(short, long = "algorithm", value_name = "NAME", value_enum, value_delimiter = ',')]
+    algorithms: Vec<Algorithm>,
+    /// Write the sums to FILE, which is complete and on disk before stdout is closed [default: to stderr]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Sum each member: lines of sum, size and name; also: beside the stream, only: in its place
+    #[arg(long, value_name = "WHICH", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "also")]
+    members: Option<Which>,
+    /// Fail with 3 unless the sums are those in FILE
+    #[arg(short, long, value_name = "FILE")]
+    check: Option<PathBuf>,
+    /// Compare two files of sums, read nothing else
+    #[arg(long, value_names = ["A", "B"], num_args = 2, conflicts_with_all = ["algorithms", "output", "members", "check"])]
+    compare: Vec<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Which {
+    Also,
+    Only,
+}
+
+fn main() -> ExitCode {
+    cli::run(&TOOL, run)
+}
+
+fn run(args: Sum, console: &Console) -> Result<()> {
+    if let [a, b] = args.compare.as_slice() {
+        return sum::compare(a, b);
+    }
+    let what = match args.members {
+        None => What::Stream,
+        Some(Which::Also) => What::Both,
+        Some(Which::Only) => What::Members,
+    };
+    let silent = args.output.is_some() || args.check.is_some();
+    let options = Options { algorithms: args.algorithms, what, output: args.output, check: args.check };
+    let lines = sum::run(&options, cli::stdin()?, &cli::stdout()?, console)?;
+    if !silent {
+        console.result(&lines);
+    }
+    Ok(())
+}
