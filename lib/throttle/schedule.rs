@@ -1,7 +1,7 @@
 //! When how many bytes may go: a token bucket kept as the moment up to which everything sent is paid for (GCRA).
 //!
 //! Time is nanoseconds of any clock that only goes forward; nothing here sleeps or looks at a clock. Idle time is never
-//! saved up: however long a stall was, at most [`Schedule::burst`] of the rate goes out at once after it. Delays do not
+//! saved up: however long a stall was, at most `Schedule::burst` of the rate goes out at once after it. Delays do not
 //! add up either, for each moment is reckoned from the one before, not from when the sleeper woke.
 
 /// Nanoseconds in a second.
