@@ -160,15 +160,17 @@ impl Head {
         Ok(Ok(Block::Data { stored: word & STORED != 0, bytes: data, len }))
     }
 
-    /// Most content of the next block, when the frame has had `done` bytes.
-    fn room(&self, done: u64) -> usize {
-        let left = self.content.map(|content| usize::try_from(content.saturating_sub(done)).unwrap_or(BLOCK_MAX));
-        left.map_or(self.block_max, |left| left.min(BLOCK_MAX))
+    /// Most content of the next block, when the frame has had `done` bytes: what the head announces, and what it may
+    /// be instead.
+    fn room(&self, done: u64) -> (usize, usize) {
+        let Some(content) = self.content else { return (self.block_max, self.block_max) };
+        let left = usize::try_from(content.saturating_sub(done)).map_or(BLOCK_MAX, |left| left.min(BLOCK_MAX));
+        (left.min(self.block_max), left)
     }
 
     /// Appends a block's content.
     fn decode(&self, stored: bool, bytes: &[u8], done: u64, window: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
-        let room = self.room(done);
+        let (announced, room) = self.room(done);
         if stored {
             if bytes.len() > room {
                 return Err(Fault::damaged(0, "lz4 block with more content than its frame says"));
@@ -177,16 +179,19 @@ impl Head {
             return Ok(());
         }
         let at = out.len();
-        // No block expands more than 255 times.
-        out.resize(at + room.min(bytes.len().saturating_mul(256)), 0);
-        let into = out.get_mut(at..).unwrap_or_default();
-        let got = match window {
-            [] => lz4_flex::block::decompress_into(bytes, into),
-            _ => lz4_flex::block::decompress_into_with_dict(bytes, into, window),
+        let mut unpack = |room: usize| {
+            // No block expands more than 255 times.
+            out.resize(at + room.min(bytes.len().saturating_mul(256)), 0);
+            let into = out.get_mut(at..).unwrap_or_default();
+            let got = match window {
+                [] => lz4_flex::block::decompress_into(bytes, into),
+                _ => lz4_flex::block::decompress_into_with_dict(bytes, into, window),
+            };
+            out.truncate(at + *got.as_ref().unwrap_or(&0));
+            got
         };
-        let got = got.map_err(|_| Fault::damaged(0, "lz4 block that cannot be decoded"))?;
-        out.truncate(at + got);
-        Ok(())
+        let got = unpack(announced).or_else(|fault| if room > announced { unpack(room) } else { Err(fault) });
+        got.map(drop).map_err(|_| Fault::damaged(0, "lz4 block that cannot be decoded"))
     }
 
     /// Checks the end of a frame of `done` bytes of content.
