@@ -70,7 +70,7 @@ settle() {
 seconds() {
     local start end
     start=$EPOCHREALTIME
-    "$@" >"$SCRATCH/out" 2>"$SCRATCH/err" || { echo "bench: failed: $*" >&2; tail "$SCRATCH/err" >&2; exit 1; }
+    "$@" >/dev/null 2>"$SCRATCH/err" || { echo "bench: failed: $*" >&2; tail "$SCRATCH/err" >&2; exit 1; }
     end=$EPOCHREALTIME
     awk -v s="$start" -v e="$end" 'BEGIN { printf "%.3f\n", e - s }'
 }
