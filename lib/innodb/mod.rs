@@ -6,6 +6,7 @@
 
 pub mod aria;
 pub mod checksum;
+pub mod delta;
 pub mod doublewrite;
 pub mod page;
 pub mod redo;

@@ -98,6 +98,11 @@ impl Space {
         Ok(Some(space))
     }
 
+    /// The page size again for ROW_FORMAT=COMPRESSED, otherwise 0.
+    pub fn zip_size(&self) -> u32 {
+        if self.format == Format::Zip { self.page_size } else { 0 }
+    }
+
     /// The format of a system tablespace from any piece of it but the first: that in which a page is good. Also the
     /// page's number, and where in `piece` it is. The later files have no page 0 that could say it.
     pub fn of_system_page(piece: &[u8]) -> Option<(Space, u32, u64)> {

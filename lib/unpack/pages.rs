@@ -7,13 +7,14 @@ use bstr::ByteSlice;
 use super::{Inspect, lock};
 use crate::error::{Error, Result};
 use crate::innodb::Scan;
+use crate::innodb::delta::{self, DELTA};
 use crate::innodb::scan::{BadPage, Found};
 use crate::innodb::space::Tally;
 use crate::report::{Level, Report};
 use crate::stream::profile::plain_name;
 
 /// Looks at every tablespace of a stream. Members are known by their names: `*.ibd`, `*.new` (a table that xb-snap
-/// copied again), `undo001`, `ibdata1`.
+/// copied again), `undo001`, `ibdata1`, `*.delta` (what an increment has of one).
 #[derive(Default)]
 pub struct Pages {
     seen: Arc<Mutex<Seen>>,
@@ -33,14 +34,19 @@ impl Pages {
     /// What looks at the member of this name, if it is a tablespace.
     pub fn inspect(&self, path: &[u8]) -> Option<Box<dyn Inspect>> {
         let plain = plain_name(path);
-        let (scan, system) = match kind(plain)? {
-            Kind::Table => (Scan::table(), false),
-            Kind::System => (Scan::system(), true),
-        };
+        let kind = kind(plain)?;
         if plain.len() < path.len() {
             lock(&self.seen).unread += 1;
             return None;
         }
+        let (scan, system) = match kind {
+            Kind::Table => (Scan::table(), false),
+            Kind::System => (Scan::system(), true),
+            Kind::Delta => {
+                let scan = Some(delta::Scan::default());
+                return Some(Box::new(Changes { path: path.to_vec(), scan, next: 0, seen: self.seen.clone() }));
+            }
+        };
         Some(Box::new(Tablespace { path: path.to_vec(), scan: Some(scan), system, next: 0, seen: self.seen.clone() }))
     }
 
@@ -76,11 +82,15 @@ impl Pages {
 enum Kind {
     Table,
     System,
+    Delta,
 }
 
 fn kind(path: &[u8]) -> Option<Kind> {
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     let digits = |rest: &[u8]| !rest.is_empty() && rest.iter().all(u8::is_ascii_digit);
+    if name.ends_with(DELTA) {
+        return Some(Kind::Delta);
+    }
     if name.ends_with(b".ibd") || name.ends_with(b".new") || name.strip_prefix(b"undo").is_some_and(digits) {
         return Some(Kind::Table);
     }
@@ -133,6 +143,40 @@ impl Inspect for Tablespace {
         seen.unread += u64::from(unread);
         if let Some((first, pages)) = range.filter(|_| self.system) {
             seen.system.push((first, pages, self.path.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// One delta.
+struct Changes {
+    path: Vec<u8>,
+    /// Gone when its bytes do not come in order.
+    scan: Option<delta::Scan>,
+    next: u64,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Inspect for Changes {
+    fn bytes(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.scan.take_if(|_| offset != self.next);
+        self.next = offset.saturating_add(bytes.len() as u64);
+        match &mut self.scan {
+            Some(scan) => scan.bytes(bytes).map_err(|bad| damaged(&self.path, bad)),
+            None => Ok(()),
+        }
+    }
+
+    fn end(&mut self, size: u64) -> Result<()> {
+        let scan = self.scan.take().filter(|_| size == self.next);
+        let tally = scan.map_or(Ok(None), delta::Scan::end).map_err(|bad| damaged(&self.path, bad))?;
+        let mut seen = lock(&self.seen);
+        match tally {
+            Some(tally) => {
+                seen.files += 1;
+                seen.tally += tally;
+            }
+            None => seen.unread += 1,
         }
         Ok(())
     }

@@ -1,0 +1,257 @@
+//! `t.ibd.delta` and `t.ibd.meta`: the pages of a tablespace that an increment brings, and what they belong to.
+//! Source: spec section 15, `write_filt.cc`, `xb_write_delta_metadata`.
+//!
+//! A delta is a row of clusters; all sizes are the tablespace's physical page size P:
+//!
+//! ```text
+//! 0      4  "xtra", in the last cluster "XTRA"
+//! 4      4  place of a page in the file, up to P/4 - 1 times, ascending; ff ff ff ff ends a shorter list
+//! P      P  the first page, then the others
+//! ```
+//!
+//! All clusters but the last are full: [`capacity`] pages, which is 1 GiB of 64 KiB pages. A delta may be one empty
+//! cluster. Pages of which nothing is left but zeros are as good as any here; ours stand in the manifest instead.
+
+mod scan;
+
+use std::fmt;
+
+use bstr::ByteSlice;
+
+use super::page::{MAX, MIN};
+use super::u32_at;
+
+pub use scan::Scan;
+
+/// Ends the name of a delta, after the name of the file that it belongs to.
+pub const DELTA: &[u8] = b".delta";
+/// The same of what says to which tablespace a delta belongs.
+pub const META: &[u8] = b".meta";
+/// Longest `.meta` that is read; real ones have 60 bytes.
+pub const META_MAX: usize = 4 << 10;
+
+const MORE: [u8; 4] = *b"xtra";
+const LAST: [u8; 4] = *b"XTRA";
+/// Ends a list that does not fill its page.
+const END: u32 = u32::MAX;
+
+/// The first page of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// No cluster follows.
+    pub last: bool,
+    /// Where in the file the pages belong that follow; ascending.
+    pub pages: Vec<u32>,
+}
+
+/// What a delta belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// Bytes of a page in the file.
+    pub page_size: u32,
+    /// The same for ROW_FORMAT=COMPRESSED, otherwise 0.
+    pub zip_size: u32,
+    /// The tablespace.
+    pub space_id: u32,
+    /// Its flags; only MySQL's programs write them.
+    pub space_flags: Option<u32>,
+}
+
+/// Why bytes are no delta.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A cluster begins with something else.
+    Magic,
+    /// No page has this size.
+    PageSize(usize),
+    /// The list is not ascending at this place of it.
+    Order(usize),
+    /// A cluster that is not the last is not full.
+    Short(usize),
+    /// A `.meta` without this key, or with a value that cannot be.
+    Meta(&'static str),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Magic => f.write_str("no cluster of a delta begins here"),
+            Fault::PageSize(size) => write!(f, "no tablespace has pages of {size} bytes"),
+            Fault::Order(at) => write!(f, "page numbers are not ascending at place {at} of a cluster"),
+            Fault::Short(pages) => write!(f, "a cluster that is not the last has only {pages} pages"),
+            Fault::Meta(key) => write!(f, "{key} is missing or wrong"),
+        }
+    }
+}
+
+/// Most pages of a cluster.
+pub fn capacity(page_size: u32) -> usize {
+    usize::try_from(page_size / 4).unwrap_or(0).saturating_sub(1)
+}
+
+impl Cluster {
+    /// Reads the first page of a cluster; its length is the page size.
+    pub fn parse(head: &[u8]) -> Result<Cluster, Fault> {
+        let size = u32::try_from(head.len()).ok().filter(|size| is_page_size(*size));
+        let size = size.ok_or(Fault::PageSize(head.len()))?;
+        let (magic, list) = head.split_first_chunk::<4>().ok_or(Fault::Magic)?;
+        let last = match *magic {
+            LAST => true,
+            MORE => false,
+            _ => return Err(Fault::Magic),
+        };
+        let pages: Vec<u32> =
+            list.chunks_exact(4).map(|four| u32_at(four, 0)).take_while(|page| *page != END).collect();
+        if let Some(at) = pages.iter().zip(pages.iter().skip(1)).position(|(page, next)| page >= next) {
+            return Err(Fault::Order(at + 1));
+        }
+        if !last && pages.len() != capacity(size) {
+            return Err(Fault::Short(pages.len()));
+        }
+        Ok(Cluster { last, pages })
+    }
+
+    /// The first page of a cluster; `pages` are at most [`capacity`] of them.
+    pub fn head(page_size: u32, pages: &[u32], last: bool) -> Vec<u8> {
+        let size = usize::try_from(page_size).unwrap_or(0);
+        let mut head = Vec::with_capacity(size);
+        head.extend_from_slice(if last { &LAST } else { &MORE });
+        let list = pages.iter().copied().chain([END]);
+        head.extend(list.take(capacity(page_size)).flat_map(u32::to_be_bytes));
+        head.resize(size, 0);
+        head
+    }
+}
+
+impl Meta {
+    /// Reads a `.meta`, in which keys may stand in any order and unknown ones are passed over.
+    pub fn parse(text: &[u8]) -> Result<Meta, Fault> {
+        let value = |key: &str| {
+            let mut pairs = text.lines().filter_map(|line| line.split_once_str("="));
+            let (_, value) = pairs.find(|(name, _)| name.trim() == key.as_bytes())?;
+            value.trim().to_str().ok()?.parse::<u32>().ok()
+        };
+        let needed = |key: &'static str| value(key).ok_or(Fault::Meta(key));
+        let page_size = needed("page_size")?;
+        let zip_size = needed("zip_size")?;
+        if !is_page_size(page_size) {
+            return Err(Fault::Meta("page_size"));
+        }
+        if zip_size != 0 && zip_size != page_size {
+            return Err(Fault::Meta("zip_size"));
+        }
+        Ok(Meta { page_size, zip_size, space_id: needed("space_id")?, space_flags: value("space_flags") })
+    }
+
+    /// The text of a `.meta`. The blank behind the second number is in the originals, too.
+    pub fn text(&self) -> String {
+        let Meta { page_size, zip_size, space_id, space_flags } = self;
+        let flags = space_flags.map(|flags| format!("space_flags = {flags}\n")).unwrap_or_default();
+        format!("page_size = {page_size}\nzip_size = {zip_size} \nspace_id = {space_id}\n{flags}")
+    }
+}
+
+fn is_page_size(size: u32) -> bool {
+    size.is_power_of_two() && (MIN..=MAX).contains(&size)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Deltas that mariadb-backup 10.11.19 made on a server with `innodb_page_size=4k`.
+    fn golden(name: &str) -> Vec<u8> {
+        let path = format!("{}/tests/vectors/delta/{name}.zst", env!("CARGO_MANIFEST_DIR"));
+        zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap()
+    }
+
+    /// All clusters and their pages.
+    fn read(delta: &[u8], size: usize) -> Vec<(Cluster, Vec<u8>)> {
+        let (mut rest, mut found) = (delta, Vec::new());
+        loop {
+            let cluster = Cluster::parse(&rest[..size]).unwrap();
+            let end = size * (1 + cluster.pages.len());
+            found.push((cluster.clone(), rest[size..end].to_vec()));
+            rest = &rest[end..];
+            if cluster.last {
+                assert!(rest.is_empty());
+                return found;
+            }
+        }
+    }
+
+    #[test]
+    fn the_originals_deltas_are_read_and_written_the_same() {
+        for (name, id, zip, counts) in
+            [("t.ibd", 7, 0, &[2usize][..]), ("z.ibd", 5, 1024, &[255, 124]), ("still.ibd", 6, 0, &[0])]
+        {
+            let meta = Meta::parse(&golden(&format!("{name}.meta"))).unwrap();
+            assert_eq!((meta.space_id, meta.zip_size), (id, zip), "{name}");
+            assert_eq!(meta.text().as_bytes(), golden(&format!("{name}.meta")), "{name}");
+            let delta = golden(&format!("{name}.delta"));
+            let clusters = read(&delta, meta.page_size as usize);
+            let found: Vec<usize> = clusters.iter().map(|(cluster, _)| cluster.pages.len()).collect();
+            assert_eq!(found, counts, "{name}");
+            let mut written = Vec::new();
+            for (cluster, pages) in &clusters {
+                written.extend(Cluster::head(meta.page_size, &cluster.pages, cluster.last));
+                written.extend(pages);
+                // Each page is the one that the list says.
+                for (number, page) in cluster.pages.iter().zip(pages.chunks(meta.page_size as usize)) {
+                    assert_eq!(crate::innodb::page::number(page), Some(*number), "{name}");
+                }
+            }
+            assert!(written == delta, "{name} is written differently");
+        }
+    }
+
+    #[test]
+    fn what_is_no_delta_is_refused() {
+        let good = Cluster::head(4096, &[1, 2, 9], true);
+        assert_eq!(Cluster::parse(&good).unwrap().pages, [1, 2, 9]);
+        assert_eq!(Cluster::parse(&good[..4095]), Err(Fault::PageSize(4095)));
+        assert_eq!(Cluster::parse(&[]), Err(Fault::PageSize(0)));
+        assert_eq!(Cluster::parse(&[&[0; 512][..], &good].concat()[..4096]), Err(Fault::Magic));
+        assert_eq!(Cluster::parse(&Cluster::head(4096, &[1, 2, 2], true)), Err(Fault::Order(2)));
+        assert_eq!(Cluster::parse(&Cluster::head(4096, &[1, 2, 9], false)), Err(Fault::Short(3)));
+        for (text, key) in [
+            ("zip_size = 0\nspace_id = 4\n", "page_size"),
+            ("page_size = 1000\nzip_size = 0\nspace_id = 4\n", "page_size"),
+            ("page_size = 16384\nzip_size = 8192\nspace_id = 4\n", "zip_size"),
+            ("page_size = 16384\nzip_size = 0\nspace_id = x\n", "space_id"),
+        ] {
+            assert_eq!(Meta::parse(text.as_bytes()), Err(Fault::Meta(key)));
+        }
+    }
+
+    #[test]
+    fn mysql_says_the_flags_too() {
+        let text = b"space_flags = 16417\npage_size = 16384\nnew = thing\nzip_size = 0\nspace_id = 4294967294\n";
+        let meta = Meta::parse(text).unwrap();
+        assert_eq!((meta.space_id, meta.space_flags), (0xffff_fffe, Some(16417)));
+        assert_eq!(Meta::parse(meta.text().as_bytes()), Ok(meta));
+    }
+
+    proptest! {
+        #[test]
+        fn a_list_comes_back(shift in 10u32..=16, count in 0usize..20_000, step in 1u32..5, last: bool) {
+            let size = 1 << shift;
+            let count = if last { count.min(capacity(size)) } else { capacity(size) };
+            let pages: Vec<u32> = (0u32..).map(|n| n * step).take(count).collect();
+            let head = Cluster::head(size, &pages, last);
+            prop_assert_eq!(head.len(), size as usize);
+            prop_assert_eq!(Cluster::parse(&head), Ok(Cluster { last, pages }));
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..3000), last: bool) {
+            let _ = Meta::parse(&bytes);
+            let mut head = bytes;
+            head.resize(2048, 1);
+            head[..4].copy_from_slice(if last { &LAST } else { &MORE });
+            let _ = Cluster::parse(&head);
+        }
+    }
+}

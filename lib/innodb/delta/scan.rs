@@ -1,0 +1,129 @@
+//! All pages of a delta whose bytes come in order, in pieces of any length.
+//!
+//! A delta does not say how long its pages are; page 0, which ours have first, does.
+
+use super::Cluster;
+use crate::innodb::page::{Fault, MAX, MIN};
+use crate::innodb::scan::BadPage;
+use crate::innodb::space::Tally;
+use crate::innodb::{Doublewrite, Space};
+
+/// Enough for the list and the first page.
+const HEAD: usize = 2 * MAX as usize;
+
+/// One delta.
+#[derive(Default)]
+pub struct Scan {
+    state: State,
+    /// Bytes that wait for more.
+    rest: Vec<u8>,
+    tally: Tally,
+}
+
+#[derive(Default)]
+enum State {
+    /// Too little has come to say what it is.
+    #[default]
+    Open,
+    /// Known; these places are still to come in this cluster, the next one last.
+    Known { space: Space, size: usize, area: Option<Doublewrite>, places: Vec<u32> },
+    /// It does not begin with page 0: nothing is known of its pages.
+    Unknown,
+}
+
+impl Scan {
+    /// The next bytes.
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), BadPage> {
+        if matches!(self.state, State::Unknown) {
+            return Ok(());
+        }
+        self.rest.extend_from_slice(bytes);
+        if matches!(self.state, State::Open) && self.rest.len() >= HEAD {
+            self.decide();
+        }
+        self.pages()
+    }
+
+    /// There is no more. How many pages of each kind; `None` if they could not be looked at.
+    pub fn end(mut self) -> Result<Option<Tally>, BadPage> {
+        if matches!(self.state, State::Open) {
+            self.decide();
+        }
+        self.pages()?;
+        Ok(matches!(self.state, State::Known { .. }).then_some(self.tally))
+    }
+
+    fn decide(&mut self) {
+        let sizes = std::iter::successors(Some(MIN), |size| Some(size * 2)).take_while(|size| *size <= MAX);
+        let found = sizes.filter_map(|page_size| {
+            let size = usize::try_from(page_size).ok()?;
+            let space = Space::parse(self.rest.get(size..)?).ok()??;
+            (space.page_size == page_size).then_some((space, size))
+        });
+        self.state = match found.last() {
+            Some((space, size)) => {
+                let area = (space.id == 0).then(|| Doublewrite::usual(space.page_size));
+                State::Known { space, size, area, places: Vec::new() }
+            }
+            None => State::Unknown,
+        };
+    }
+
+    /// Looks at all whole pages that have come.
+    fn pages(&mut self) -> Result<(), BadPage> {
+        let State::Known { space, size, area, places } = &mut self.state else { return Ok(()) };
+        let whole = self.rest.len() - self.rest.len() % *size;
+        for page in self.rest.get(..whole).unwrap_or_default().chunks_exact(*size) {
+            match places.pop() {
+                Some(place) => {
+                    let skip = area.as_ref();
+                    let bad = |(number, fault)| (u64::from(number), fault);
+                    space.check_run(place, page, skip, &mut self.tally).map_err(bad)?;
+                }
+                None => match Cluster::parse(page) {
+                    Ok(cluster) => places.extend(cluster.pages.into_iter().rev()),
+                    Err(_) => return Err((0, Fault::Format)),
+                },
+            }
+        }
+        self.rest.drain(..whole);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pages of a table, as a delta.
+    fn delta(places: &[usize]) -> Vec<u8> {
+        let path = format!("{}/tests/vectors/pages/full-plain.zst", env!("CARGO_MANIFEST_DIR"));
+        let file = zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap();
+        let list: Vec<u32> = places.iter().map(|place| u32::try_from(*place).unwrap()).collect();
+        let mut bytes = Cluster::head(4096, &list, true);
+        places.iter().for_each(|place| bytes.extend(&file[place * 4096..(place + 1) * 4096]));
+        bytes
+    }
+
+    fn scan(bytes: &[u8], piece: usize) -> Result<Option<Tally>, BadPage> {
+        let mut scan = Scan::default();
+        bytes.chunks(piece).try_for_each(|piece| scan.bytes(piece))?;
+        scan.end()
+    }
+
+    #[test]
+    fn every_page_is_held_against_its_place() {
+        for piece in [100, 4096, 5000, 1 << 20] {
+            let tally = scan(&delta(&[0, 1, 3]), piece).unwrap().unwrap();
+            assert_eq!((tally.verified, tally.pages()), (3, 3));
+            let mut bad = delta(&[0, 1, 3]);
+            bad[3 * 4096 + 500] ^= 1;
+            assert_eq!(scan(&bad, piece).unwrap_err().0, 3);
+            let mut misplaced = delta(&[0, 1, 3]);
+            misplaced[12..16].copy_from_slice(&4u32.to_be_bytes());
+            assert_eq!(scan(&misplaced, piece).unwrap_err(), (4, Fault::Number { want: 4, found: 3 }));
+            assert_eq!(scan(&delta(&[1, 3]), piece), Ok(None));
+            assert_eq!(scan(b"", piece), Ok(None));
+        }
+    }
+}
