@@ -8,8 +8,10 @@ complete -c xb-snap -l lock-ddl -d 'When DDL is blocked: early, all the time; en
 end\t'Free until a short lock at the end, under which what changed is copied again'
 off\t'Free; a backup during which tables changed is not valid'"
 complete -c xb-snap -l lock-timeout -d 'Give up when a lock is not granted within S seconds' -r
-complete -c xb-snap -l extra-lsndir -d 'Write xtrabackup_checkpoints and xtrabackup_info to DIR, too' -r -F
+complete -c xb-snap -l extra-lsndir -d 'Write xb_begin, xtrabackup_checkpoints and xtrabackup_info to DIR, too: enough for --incremental-basedir' -r -F
 complete -c xb-snap -l spool-dir -d 'Keep what was copied under a lock and cannot be sent yet in an unlinked file in DIR [default: $TMPDIR or /tmp]' -r -F
+complete -c xb-snap -l incremental-basedir -d 'Copy only what changed since the backup in BASE: a directory, its --extra-lsndir, or a file with its stream' -r -F
+complete -c xb-snap -l incremental-lsn -d 'Copy only what changed since LSN, the to_lsn of a backup' -r
 complete -c xb-snap -l tables -d 'Copy only tables whose db.table matches one of these regular expressions, separated by commas' -r
 complete -c xb-snap -l tables-exclude -d 'Leave out tables whose db.table matches one of these regular expressions' -r
 complete -c xb-snap -l tables-file -d 'Copy only the tables in FILE, one db.table a line' -r -F

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use xb::cli::{self, Connection, Tool};
 use xb::io::cache::Policy;
-use xb::snap::{self, Job, LockDdl, filter::Wanted};
+use xb::snap::{self, Job, LockDdl, base::Asked, filter::Wanted};
 
 const TOOL: Tool = Tool {
     name: env!("CARGO_BIN_NAME"),
@@ -44,7 +44,7 @@ struct Snap {
     /// Add xtrabackup_galera_info: the state of this Galera node
     #[arg(long)]
     galera_info: bool,
-    /// Write xtrabackup_checkpoints and xtrabackup_info to DIR, too
+    /// Write xb_begin, xtrabackup_checkpoints and xtrabackup_info to DIR, too: enough for --incremental-basedir
     #[arg(long, value_name = "DIR")]
     extra_lsndir: Option<PathBuf>,
     /// Keep what was copied under a lock and cannot be sent yet in an unlinked file in DIR [default: $TMPDIR or /tmp]
@@ -53,6 +53,8 @@ struct Snap {
     /// Copy a stopped server: no connection; option files and --datadir say where it is
     #[arg(long, conflicts_with_all = ["no_lock", "safe_replica", "replica_info", "galera_info"])]
     offline: bool,
+    #[command(flatten)]
+    asked: Asked,
     #[command(flatten)]
     wanted: Wanted,
     #[command(flatten)]
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
             replica_info: args.replica_info,
             galera_info: args.galera_info,
             filter: args.wanted.filter()?,
+            base: args.asked.base(report)?,
             extra_lsndir: args.extra_lsndir,
             spool_dir: args.spool_dir.unwrap_or_else(std::env::temp_dir),
             command: std::env::args().collect::<Vec<_>>().join(" "),

@@ -18,6 +18,7 @@ use crate::stream::Writer;
 use crate::stream::profile::{Entry, EntryKind};
 
 /// What all copying threads share.
+#[derive(Clone, Copy)]
 pub(super) struct Copier<'a> {
     pub(super) policy: Policy,
     pub(super) report: &'a dyn Report,
@@ -25,6 +26,8 @@ pub(super) struct Copier<'a> {
     pub(super) abort: &'a Abort,
     /// Pages of all tablespaces.
     pub(super) pages: &'a Mutex<Tally>,
+    /// An increment: only pages newer than this are copied.
+    pub(super) since: Option<u64>,
 }
 
 /// A file of pages.
@@ -84,6 +87,9 @@ impl Copier<'_> {
                 None => return Ok(Outcome::Deferred(open.identity)),
             },
         };
+        if let Some(since) = self.since {
+            return self.delta(out, buffers, file, open, part, since);
+        }
         let page = usize::try_from(part.space.page_size).unwrap_or(BATCH);
         let (mut digest, mut tally, mut offset) = (blake3::Hasher::new(), Tally::default(), 0u64);
         loop {
@@ -116,13 +122,15 @@ impl Copier<'_> {
         entry.page_size = Some(part.space.page_size);
         entry.location = file.elsewhere.then(|| file.path.display().to_string());
         self.done(&entry, file.name, offset)?;
-        if let Ok(mut all) = self.pages.lock() {
-            all.zero += tally.zero;
-            all.verified += tally.verified;
-            all.unverified += tally.unverified;
-            all.skipped += tally.skipped;
-        }
+        self.count(tally);
         Ok(Outcome::Copied(open.identity))
+    }
+
+    /// Adds the pages of a tablespace to those of all.
+    pub(super) fn count(&self, tally: Tally) {
+        if let Ok(mut all) = self.pages.lock() {
+            *all += tally;
+        }
     }
 
     /// A tablespace whose page 0 is not written: the log has all of it (spec section 5).
@@ -194,7 +202,8 @@ impl Copier<'_> {
         Ok((offset, digest.finalize()))
     }
 
-    fn done(&self, entry: &Entry, name: &[u8], size: u64) -> Result<()> {
+    /// A member is complete.
+    pub(super) fn done(&self, entry: &Entry, name: &[u8], size: u64) -> Result<()> {
         self.manifest.add(entry)?;
         self.report.note(Level::Detail, format_args!("{}: {size} bytes", name.as_bstr()));
         Ok(())

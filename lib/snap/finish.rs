@@ -17,7 +17,7 @@ use crate::report::{Level, Report};
 use crate::server::locks::Times;
 use crate::server::{Session, Variables};
 use crate::stream::Writer;
-use crate::stream::profile::{Begin, Binlog, EntryKind, FORMAT, Trailer};
+use crate::stream::profile::{Begin, Binlog, EntryKind, FORMAT, Trailer, begin_bytes};
 
 /// How long the server may take to make its log durable up to E.
 const DURABLE: Duration = Duration::from_secs(60);
@@ -63,8 +63,8 @@ impl Finish<'_> {
         for (name, text) in &members {
             self.copier.made(out, name.as_bytes(), EntryKind::Meta, text.as_bytes())?;
         }
-        self.extra_lsndir(&members)?;
         self.copier.manifest.send(self.trailer(snapshot), out)?;
+        self.extra_lsndir(&members)?;
         self.print(snapshot, out.written());
         Ok(())
     }
@@ -76,6 +76,7 @@ impl Finish<'_> {
             server_version: self.variables.text("version").to_owned(),
             start: self.start.clone(),
             end: Zoned::now(),
+            since: self.begin.base.as_ref().map(|base| base.lsn),
             checkpoint: self.checkpoint.lsn,
             end_lsn: snapshot.end_lsn,
             binlog: snapshot.binlog.clone(),
@@ -84,13 +85,14 @@ impl Finish<'_> {
         }
     }
 
-    /// `--extra-lsndir`: the two files that the next increment's script looks at, outside the stream.
+    /// `--extra-lsndir`: what the next increment has to know of this backup, outside the stream. Written when the stream
+    /// is complete.
     fn extra_lsndir(&self, members: &[(&str, String)]) -> Result<()> {
         let Some(dir) = &self.job.extra_lsndir else { return Ok(()) };
         std::fs::create_dir_all(dir).map_err(|cause| Error::io(dir.display(), "cannot create", &cause))?;
-        for (name, text) in
-            members.iter().filter(|(name, _)| matches!(*name, "xtrabackup_checkpoints" | "xtrabackup_info"))
-        {
+        let named = members.iter().filter(|(name, _)| matches!(*name, "xtrabackup_checkpoints" | "xtrabackup_info"));
+        let begin = ("xb_begin", begin_bytes(self.begin));
+        for (name, text) in named.map(|(name, text)| (*name, text.clone().into_bytes())).chain([begin]) {
             let path = dir.join(name);
             std::fs::write(&path, text).map_err(|cause| Error::io(path.display(), "cannot write", &cause))?;
         }

@@ -68,13 +68,14 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let control = aria_control(&layout)?;
     let log = Start::read(&layout.redo)?;
     let known = Known::list(&layout.datadir, &job.filter)?;
-    let begin = begin(&variables, flavour.name(), &layout, &log, &start, known.bytes)?;
+    let begin = begin(job, &variables, flavour.name(), &layout, &log, &start, known.bytes)?;
     report.expect(begin.estimated_bytes);
 
     let out = Writer::new(output);
     out.member(BEGIN, &begin_bytes(&begin))?;
     let (abort, manifest, pages) = (Abort::default(), Manifest::new(&job.spool_dir), Mutex::new(Tally::default()));
-    let copier = Copier { policy: job.policy, report, manifest: &manifest, abort: &abort, pages: &pages };
+    let since = job.base.as_ref().map(|base| base.lsn);
+    let copier = Copier { policy: job.policy, report, manifest: &manifest, abort: &abort, pages: &pages, since };
     let marks = Marks::new(&out);
     let holder = (!job.no_lock).then(|| stages.session().id());
     let steps = Steps { job, layout: &layout, copier, abort: &abort, out: &out };

@@ -17,7 +17,9 @@ pub(super) struct Facts {
     pub(super) server_version: String,
     pub(super) start: Zoned,
     pub(super) end: Zoned,
-    /// c0: an increment starts from here.
+    /// c0 of the base, for an increment.
+    pub(super) since: Option<u64>,
+    /// c0: the next increment starts from here.
     pub(super) checkpoint: u64,
     /// E.
     pub(super) end_lsn: u64,
@@ -31,9 +33,12 @@ impl Facts {
     /// `xtrabackup_checkpoints`. `to_lsn` is c0 and not the end checkpoint, which the stock tool writes: the next
     /// increment must start there.
     pub(super) fn checkpoints(&self) -> String {
+        let kind = if self.since.is_some() { "incremental" } else { "full-backuped" };
         format!(
-            "backup_type = full-backuped\nfrom_lsn = 0\nto_lsn = {}\nlast_lsn = {}\nrecover_binlog_info = 0\n",
-            self.checkpoint, self.end_lsn
+            "backup_type = {kind}\nfrom_lsn = {}\nto_lsn = {}\nlast_lsn = {}\nrecover_binlog_info = 0\n",
+            self.since.unwrap_or(0),
+            self.checkpoint,
+            self.end_lsn
         )
     }
 
@@ -53,10 +58,10 @@ impl Facts {
             ("end_time", time(&self.end)),
             ("lock_time", self.lock_time.to_string()),
             ("binlog_pos", position),
-            ("innodb_from_lsn", "0".into()),
+            ("innodb_from_lsn", self.since.unwrap_or(0).to_string()),
             ("innodb_to_lsn", self.checkpoint.to_string()),
             ("partial", if self.partial { "Y" } else { "N" }.into()),
-            ("incremental", "N".into()),
+            ("incremental", if self.since.is_some() { "Y" } else { "N" }.into()),
             ("format", "mbstream".into()),
             ("compressed", "N".into()),
         ];

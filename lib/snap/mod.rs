@@ -2,9 +2,12 @@
 //!
 //! Order and reasons are in the spec's sections 2 to 5 and 10: c0 is read before the first page; InnoDB's files are
 //! copied while everything runs; then short locks, under which the rest is copied into a spool; then E, the LSN at which
-//! the log is cut. `hot` is that order; the other modules are its steps.
+//! the log is cut. `hot` is that order; the other modules are its steps. Of an increment, `base` says since when and
+//! `delta` copies the pages.
 
+pub mod base;
 mod copy;
+mod delta;
 pub mod filter;
 mod finish;
 mod hot;
@@ -70,7 +73,9 @@ pub struct Job {
     pub galera_info: bool,
     /// Which tables.
     pub filter: filter::Filter,
-    /// Where `xtrabackup_checkpoints` and `xtrabackup_info` go beside the stream.
+    /// What an increment builds on; `None`: a full backup.
+    pub base: Option<base::Base>,
+    /// Where `xb_begin`, `xtrabackup_checkpoints` and `xtrabackup_info` go beside the stream.
     pub extra_lsndir: Option<PathBuf>,
     /// Where what is copied under a lock waits.
     pub spool_dir: PathBuf,

@@ -75,13 +75,14 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     describe(&mut variables, &layout, &log, job)?;
     let flavour = Flavour::of(variables.text("version"))?;
     let known = Known::list(&layout.datadir, &job.filter)?;
-    let begin = begin(&variables, flavour.name(), &layout, &log, &start, known.bytes)?;
+    let begin = begin(job, &variables, flavour.name(), &layout, &log, &start, known.bytes)?;
     report.expect(begin.estimated_bytes);
 
     let out = Writer::new(output);
     out.member(BEGIN, &begin_bytes(&begin))?;
     let (abort, manifest, pages) = (Abort::default(), Manifest::new(&job.spool_dir), Mutex::new(Tally::default()));
-    let copier = Copier { policy: job.policy, report, manifest: &manifest, abort: &abort, pages: &pages };
+    let since = job.base.as_ref().map(|base| base.lsn);
+    let copier = Copier { policy: job.policy, report, manifest: &manifest, abort: &abort, pages: &pages, since };
     let steps = Steps { job, layout: &layout, copier, abort: &abort, out: &out };
     report.stage("copying");
     steps.innodb(control.as_deref(), &known)?;

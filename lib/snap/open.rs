@@ -81,6 +81,15 @@ impl Open<'_> {
         Ok((read > 0).then_some(read))
     }
 
+    /// Reads bytes from an offset that need not be aligned, and returns where in the batch they are; fewer at the end of
+    /// the file. `len` is at most a batch without [`ALIGN`].
+    pub(super) fn range(&mut self, batch: &mut Aligned, offset: u64, len: usize) -> Result<std::ops::Range<usize>> {
+        let within = usize::try_from(offset % ALIGN as u64).unwrap_or(0);
+        let buffer = batch.as_mut().get_mut(..(within + len).next_multiple_of(ALIGN)).unwrap_or_default();
+        let read = self.read(buffer, offset - within as u64)?;
+        Ok(within..read.clamp(within, within + len))
+    }
+
     fn read(&mut self, buffer: &mut [u8], offset: u64) -> Result<usize> {
         self.source
             .read_at(buffer, offset)

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use jiff::Zoned;
 
+use super::base::Base;
 use super::copy::{Copier, Outcome, Pages, Part};
 use super::known::{Known, with_suffix};
 use super::open::system_space;
@@ -61,6 +62,7 @@ pub(super) fn readable(layout: &Layout) -> Result<()> {
 
 /// `xb_begin`.
 pub(super) fn begin(
+    job: &Job,
     variables: &Variables,
     flavour: &str,
     layout: &Layout,
@@ -71,16 +73,20 @@ pub(super) fn begin(
     let undo = files::undo_files(&layout.undo)?.into_iter().map(|name| files::path_of(&layout.undo, &name));
     let files = layout.system.iter().cloned().chain(undo);
     let sizes = files.filter_map(|path| Some(path.metadata().ok()?.len()));
+    let server = variables.get("server_uid");
+    if let Some(base) = &job.base {
+        base.check(server, &log.checkpoint)?;
+    }
     Ok(Begin {
         format: FORMAT,
-        kind: StreamKind::Full,
+        kind: if job.base.is_some() { StreamKind::Incremental } else { StreamKind::Full },
         backup_id: super::finish::random_id()?,
         start_time: start.timestamp().to_string(),
         program: concat!("xb-snap ", env!("CARGO_PKG_VERSION")).into(),
         estimated_bytes: sizes.sum::<u64>().saturating_add(tables),
         flavour: Some(flavour.into()),
         server_version: variables.get("version").map(str::to_owned),
-        server_uuid: variables.get("server_uid").map(str::to_owned),
+        server_uuid: server.map(str::to_owned),
         datadir: Some(layout.datadir.display().to_string()),
         redo: Some(Redo {
             format: log.format_name().into(),
@@ -88,7 +94,7 @@ pub(super) fn begin(
             checkpoint_lsn: log.checkpoint.lsn,
             checkpoint_end_lsn: Some(log.checkpoint.end_lsn),
         }),
-        base: None,
+        base: job.base.as_ref().map(Base::profile),
     })
 }
 
@@ -145,19 +151,21 @@ impl Steps<'_> {
         })
     }
 
-    /// Tablespaces under the name `.new`, for their own may be in the stream.
+    /// Tablespaces under the name `.new`, for their own may be in the stream; whole, for that is how the stock tool takes
+    /// them from an increment (spec section 16).
     pub(super) fn again<'t, W: Write + Send>(
         &self,
         out: &Writer<W>,
         tables: impl Iterator<Item = &'t Tablespace> + Send,
     ) -> Result<()> {
+        let copier = Copier { since: None, ..self.copier };
         each(self.job.threads, Haste::Urgent, self.abort, tables.map(Ok), |buffers, found| {
             let name = with_suffix(&found.name, b".new");
             let below = || files::path_of(&self.layout.datadir, &found.name);
             let path = found.elsewhere.clone().unwrap_or_else(below);
             let elsewhere = found.elsewhere.is_some();
             let file = Pages { name: &name, path: &path, elsewhere, part: None, unwritten: true };
-            self.copier.tablespace(out, buffers, file).map(drop)
+            copier.tablespace(out, buffers, file).map(drop)
         })
     }
 

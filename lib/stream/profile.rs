@@ -142,10 +142,13 @@ pub struct Entry {
     /// InnoDB: physical page size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page_size: Option<u32>,
+    /// Deltas: pages of the whole file when it was copied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pages: Option<u32>,
     /// Where the file was, when that is not below the data directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
-    /// Increments: runs of pages that are all zero, as (first page, count).
+    /// Deltas: runs of pages that are all zero in the file and not in the delta, as (place in the file, count).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub zero_runs: Vec<(u32, u32)>,
 }
@@ -164,9 +167,17 @@ impl Entry {
             space_id: None,
             flags: None,
             page_size: None,
+            pages: None,
             location: None,
             zero_runs: Vec::new(),
         }
+    }
+
+    /// The same content under another name.
+    #[must_use]
+    pub fn renamed(&self, path: &[u8]) -> Self {
+        let Entry { path, path_hex, .. } = Entry::new(path, self.kind, 0, &blake3::Hash::from_bytes([0; 32]));
+        Entry { path, path_hex, ..self.clone() }
     }
 
     /// The member's name.

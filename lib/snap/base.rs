@@ -1,0 +1,193 @@
+//! What an increment builds on: `--incremental-basedir`, `--incremental-lsn`. Source: spec section 13.
+//!
+//! The threshold is the base's c0, the checkpoint at which it began; `to_lsn` of our own backups says it. A backup of
+//! mariadb-backup says as `to_lsn` the checkpoint at its end, because its log is applied before an increment is: an
+//! increment on such a base has the pages since then, and only `mariadb-backup --prepare` can use it.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use bstr::ByteSlice;
+
+use crate::error::{Error, Result};
+use crate::innodb::redo::mariadb::Checkpoint;
+use crate::report::{Level, Report};
+use crate::stream::chunk;
+use crate::stream::profile::{self, BEGIN, INCOMPLETE, LINE_MAX, MANIFEST, StreamKind};
+use crate::stream::{Body, Reader};
+
+/// Both generations of names of mariadb-backup's file (11.1 renamed it).
+const CHECKPOINTS: [&str; 2] = ["mariadb_backup_checkpoints", "xtrabackup_checkpoints"];
+/// Stands in a directory that `xb-redo --apply` has changed.
+const APPLIED: &str = "xb_applied";
+/// Stands in a directory into which `xb-redo --merge` has begun to merge.
+const MERGING: &str = "xb_merging";
+/// Longest metadata file that is read.
+const SMALL: u64 = 1 << 20;
+/// The last chunk of a stream is shorter than this.
+const TAIL: u64 = 128;
+
+/// What the operator asks for, as it stands on the command line.
+#[derive(clap::Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Increments")]
+pub struct Asked {
+    /// Copy only what changed since the backup in BASE: a directory, its --extra-lsndir, or a file with its stream
+    #[arg(long, value_name = "BASE", conflicts_with = "incremental_lsn")]
+    incremental_basedir: Option<PathBuf>,
+    /// Copy only what changed since LSN, the to_lsn of a backup
+    #[arg(long, value_name = "LSN")]
+    incremental_lsn: Option<u64>,
+}
+
+/// The backup that an increment builds on.
+#[derive(Clone, Debug)]
+pub struct Base {
+    /// Where it is, for messages.
+    place: String,
+    /// Its id; unknown if mariadb-backup made it, or only an LSN was given.
+    id: Option<String>,
+    /// Pages newer than this are copied.
+    pub(super) lsn: u64,
+    /// Identity of the server that was copied.
+    server: Option<String>,
+}
+
+impl Asked {
+    /// Reads what the base says of itself; `None` for a full backup.
+    pub fn base(&self, report: &dyn Report) -> Result<Option<Base>> {
+        match (&self.incremental_basedir, self.incremental_lsn) {
+            (Some(path), _) => Base::read(path, report).map(Some),
+            (None, Some(lsn)) => Ok(Some(Base { place: "--incremental-lsn".into(), id: None, lsn, server: None })),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+impl Base {
+    fn read(path: &Path, report: &dyn Report) -> Result<Base> {
+        let data = path.metadata().map_err(|cause| Error::io(path.display(), "cannot open", &cause))?;
+        if !data.is_dir() {
+            return of_begin(path, &of_stream(path)?);
+        }
+        if small(&path.join(file_name(INCOMPLETE)))?.is_some() {
+            return Err(Error::damaged(path.display(), "incomplete: unpacking has not ended well in it"));
+        }
+        if small(&path.join(MERGING))?.is_some() {
+            return Err(Error::damaged(path.display(), "half merged: xb-redo --merge did not finish")
+                .hint("run it again with the same increments; it goes on"));
+        }
+        if small(&path.join(APPLIED))?.is_some() {
+            let what = "is applied: the increment will fit another, unapplied copy of it, and not this one";
+            report.note(Level::Warning, format_args!("{}: {what}", path.display()));
+        }
+        let checkpoints = CHECKPOINTS.iter().find_map(|name| small(&path.join(name)).transpose()).transpose()?;
+        match (small(&path.join(file_name(BEGIN)))?, checkpoints) {
+            (Some(begin), Some(_)) => of_begin(path, &begin),
+            (Some(_), None) => Err(Error::damaged(path.display(), "truncated: xtrabackup_checkpoints is missing")),
+            (None, Some(text)) => {
+                let what = "a backup of mariadb-backup: mariadb-backup --prepare can use the increment, xb-redo cannot";
+                report.note(Level::Info, format_args!("{}: {what}", path.display()));
+                of_checkpoints(path, &text)
+            }
+            (None, None) => {
+                Err(Error::failed(path.display(), "is no backup: neither xb_begin nor xtrabackup_checkpoints is there"))
+            }
+        }
+    }
+
+    /// What `xb_begin` says of it.
+    pub(super) fn profile(&self) -> profile::Base {
+        profile::Base { id: self.id.clone(), lsn: self.lsn }
+    }
+
+    /// Checks that the server can be a later state of the base, as far as that can be seen.
+    pub(super) fn check(&self, server: Option<&str>, checkpoint: &Checkpoint) -> Result<()> {
+        if let (Some(then), Some(now)) = (self.server.as_deref(), server)
+            && then != now
+        {
+            return Err(Error::invalid(&self.place, format_args!("is of server {then}, this is server {now}"))
+                .hint("take a full backup of this server"));
+        }
+        if checkpoint.lsn < self.lsn {
+            let what = format!("begins at lsn {}, the server has only come to lsn {}", self.lsn, checkpoint.lsn);
+            return Err(Error::invalid(&self.place, what)
+                .hint("is it of another server, or was this one restored since? take a full backup"));
+        }
+        Ok(())
+    }
+}
+
+fn of_begin(path: &Path, begin: &[u8]) -> Result<Base> {
+    let begin = profile::parse_begin(&path.display().to_string(), begin)?;
+    match begin.redo {
+        Some(redo) if begin.kind != StreamKind::Files => Ok(Base {
+            place: path.display().to_string(),
+            id: Some(begin.backup_id),
+            lsn: redo.checkpoint_lsn,
+            server: begin.server_uuid,
+        }),
+        _ => Err(Error::failed(path.display(), "holds files of xb-pack, not the backup of a server")),
+    }
+}
+
+fn of_checkpoints(path: &Path, text: &[u8]) -> Result<Base> {
+    let pairs = || text.lines().filter_map(|line| line.split_once_str("="));
+    let lsn =
+        pairs().find(|(key, _)| key.trim() == b"to_lsn").and_then(|(_, lsn)| lsn.trim().to_str().ok()?.parse().ok());
+    let lsn = lsn.ok_or_else(|| Error::damaged(path.display(), "xtrabackup_checkpoints has no to_lsn"))?;
+    Ok(Base { place: path.display().to_string(), id: None, lsn, server: None })
+}
+
+/// `xb_begin` of a stream in a file, which must be one of ours and end as such streams do.
+fn of_stream(path: &Path) -> Result<Vec<u8>> {
+    let place = path.display().to_string();
+    let mut file = File::open(path).map_err(|cause| Error::io(&place, "cannot open", &cause))?;
+    let complete = ends_with_manifest(&mut file).map_err(|cause| Error::io(&place, "cannot read", &cause))?;
+    let mut reader = Reader::new(file, &place);
+    let mut content = Vec::new();
+    while let Some(head) = reader.next()? {
+        match head.body {
+            _ if head.path != BEGIN => break,
+            Body::Payload { len, .. } if content.len() as u64 + len <= LINE_MAX as u64 => {
+                let mut payload = vec![0; usize::try_from(len).unwrap_or(0)];
+                reader.fill(&mut payload)?;
+                content.extend_from_slice(&payload);
+            }
+            Body::End if complete => return Ok(content),
+            Body::End => return Err(Error::damaged(place, "truncated: it does not end with xb_manifest")),
+            _ => break,
+        }
+    }
+    Err(Error::failed(place, "is neither a directory nor a stream of xb-snap")
+        .hint("of another stream, unpack it, or keep what --extra-lsndir writes"))
+}
+
+/// Whether the last chunk ends the manifest, encrypted or not; leaves the file at its start.
+fn ends_with_manifest(file: &mut File) -> std::io::Result<bool> {
+    let len = file.seek(SeekFrom::End(0))?;
+    let mut tail = Vec::new();
+    file.seek(SeekFrom::Start(len.saturating_sub(TAIL)))?;
+    Read::by_ref(file).take(TAIL).read_to_end(&mut tail)?;
+    file.rewind()?;
+    let chunk = tail.rfind(chunk::MAGIC).and_then(|at| tail.get(at..)).unwrap_or_default();
+    let Some((head, path)) = chunk.split_first_chunk() else { return Ok(false) };
+    let end = chunk::prefix(head).is_ok_and(|head| head.kind == chunk::Type::End && head.path_len == path.len());
+    Ok(end && profile::plain_name(path) == MANIFEST)
+}
+
+fn file_name(member: &[u8]) -> &str {
+    member.to_str().unwrap_or_default()
+}
+
+/// A small file's content; `None` if there is none.
+fn small(path: &Path) -> Result<Option<Vec<u8>>> {
+    let fail = |cause: std::io::Error| Error::io(path.display(), "cannot read", &cause);
+    let mut bytes = Vec::new();
+    match File::open(path) {
+        Ok(file) => file.take(SMALL).read_to_end(&mut bytes).map_err(fail)?,
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(cause) => return Err(fail(cause)),
+    };
+    Ok(Some(bytes))
+}
