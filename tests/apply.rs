@@ -479,7 +479,7 @@ fn a_full_disk_is_an_error_and_what_is_there_is_not_called_good() {
     let Some(disk) = SmallDisk::new(5 << 20) else { return };
     let to = disk.path().join("copy");
     refused(apply(&backup(&dir)).arg("--to").arg(&to), 1, "no space left on device");
-    status(&to, 3, "incomplete: xb-redo --apply --to has not ended well");
+    status(&to, 3, "incomplete: xb-redo --to has not ended well");
     // Room for the copy, not for the server.
     let used = output({
         let mut du = program("du");

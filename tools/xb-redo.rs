@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{ArgGroup, Args};
 use xb::Result;
 use xb::cli::{self, Console, Size, Tool};
-use xb::redo::{apply, copy_back, filter, status};
+use xb::redo::{apply, copy_back, filter, merge, status};
 
 const TOOL: Tool = Tool {
     name: env!("CARGO_BIN_NAME"),
@@ -15,10 +15,10 @@ const TOOL: Tool = Tool {
 };
 
 #[derive(Args)]
-#[command(group = ArgGroup::new("mode").args(["apply", "status", "copy_back"]))]
+#[command(group = ArgGroup::new("mode").args(["apply", "merge", "status", "copy_back"]))]
 struct Redo {
     /// Read the log below DIR, when it is not where the stream says; --copy-back: the directory to fill
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["apply", "status"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["apply", "merge", "status"])]
     datadir: Option<PathBuf>,
     /// Keep log that cannot be sent yet in an unlinked file in DIR [default: $TMPDIR or /tmp]
     #[arg(long, value_name = "DIR", conflicts_with = "mode")]
@@ -39,14 +39,20 @@ struct Restore {
     /// Make the backup in DIR a data directory: a server recovers it, offline
     #[arg(long, value_name = "DIR")]
     apply: Option<PathBuf>,
+    /// Make increments part of the backup in DIR, without applying it
+    #[arg(long, value_name = "DIR", requires = "incremental_dir")]
+    merge: Option<PathBuf>,
+    /// The increments, unpacked, in the order in which they were made
+    #[arg(long, value_name = "DIR", num_args = 1.., conflicts_with_all = ["status", "copy_back"], requires = "mode")]
+    incremental_dir: Vec<PathBuf>,
     /// Say in one line what DIR is; exit status 0 if it can be used
     #[arg(long, value_name = "DIR")]
     status: Option<PathBuf>,
     /// Copy the applied backup in DIR into an empty data directory
     #[arg(long, value_name = "DIR", requires = "datadir")]
     copy_back: Option<PathBuf>,
-    /// Leave the backup as it is and apply to a copy in NEWDIR
-    #[arg(long, value_name = "NEWDIR", requires = "apply")]
+    /// Leave the backup as it is and apply, or merge, to a copy in NEWDIR
+    #[arg(long, value_name = "NEWDIR", requires = "mode", conflicts_with_all = ["status", "copy_back"])]
     to: Option<PathBuf>,
     /// Memory for the server's buffer pool [default: by the log and what is free]
     #[arg(long, value_name = "SIZE", requires = "apply")]
@@ -75,9 +81,14 @@ fn main() -> ExitCode {
 fn run(args: Redo, console: &Console) -> Result<()> {
     let restore = args.restore;
     let threads = cli::threads(restore.threads);
+    if let Some(dir) = restore.merge {
+        let options = merge::Options { dir, increments: restore.incremental_dir, to: restore.to, threads };
+        return merge::run(&options, console).map(drop);
+    }
     if let Some(dir) = restore.apply {
+        let Restore { incremental_dir: increments, to, server, .. } = restore;
         let memory = restore.use_memory.map(|size| size.0);
-        return apply::run(&apply::Options { dir, to: restore.to, memory, server: restore.server, threads }, console);
+        return apply::run(&apply::Options { dir, increments, to, memory, server, threads }, console);
     }
     if let Some(dir) = restore.status {
         let status = status::of(&dir);

@@ -4,9 +4,8 @@
 //! did, note that. Killed anywhere, it can be run again and goes on; `state` says why each step can be repeated,
 //! `recover` why the server's part can.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use bstr::ByteSlice;
 
@@ -14,15 +13,13 @@ use super::directory::{CHECKPOINTS, Directory, Progress};
 use super::files::{self, fail};
 use super::log::Captured;
 use super::state::{self, State, Step};
-use super::{check, clone, layout, recover};
+use super::{check, clone, layout, lock, merge, recover};
 use crate::error::{Error, Result};
 use crate::innodb::redo::mariadb;
 use crate::report::{Level, Report};
 use crate::server::program::{self, Program};
 use crate::stream::profile::StreamKind;
 
-/// The lock file; empty, because it is the server's standard input, too.
-const LOCK: &str = "xb_lock";
 /// Least and most buffer pool that is chosen without `--use-memory`.
 const MEMORY: (u64, u64) = (128 << 20, 8 << 30);
 
@@ -31,6 +28,8 @@ const MEMORY: (u64, u64) = (128 << 20, 8 << 30);
 pub struct Options {
     /// The unpacked backup.
     pub dir: PathBuf,
+    /// Increments to merge into it first, in order.
+    pub increments: Vec<PathBuf>,
     /// Apply to a copy in this directory instead.
     pub to: Option<PathBuf>,
     /// Bytes of buffer pool for the server.
@@ -41,27 +40,35 @@ pub struct Options {
     pub threads: usize,
 }
 
-/// Applies a backup, in its place or in a copy.
+/// Applies a backup, in its place or in a copy, with what increments bring.
 pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
-    match &options.to {
-        None => apply(&options.dir, options, report),
+    let Options { dir, increments, to, threads, .. } = options;
+    if !increments.is_empty() {
+        let merge =
+            merge::Options { dir: dir.clone(), increments: increments.clone(), to: to.clone(), threads: *threads };
+        let merged = merge::run(&merge, report)?;
+        return apply(&merged.dir, options, merged.proved, report);
+    }
+    match to {
+        None => apply(dir, options, false, report),
         Some(to) => {
-            clone::run(&options.dir, to, options.threads, report)?;
-            apply(to, options, report)
+            clone::run(dir, to, *threads, report)?;
+            apply(to, options, false, report)
         }
     }
 }
 
-fn apply(dir: &Path, options: &Options, report: &dyn Report) -> Result<()> {
+/// `proved`: every file agrees with the manifest, as this run has just made sure.
+fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Result<()> {
     let dir = &dir.canonicalize().map_err(|cause| fail(dir, "cannot open", &cause))?;
     // Read once without the lock, so that what is no backup gets no file of ours.
-    Directory::read(dir)?;
-    let lock = lock(dir, report)?;
+    Directory::read(dir)?.refuse_increment()?;
+    let lock = lock::take(dir, report)?;
     let directory = Directory::read(dir)?;
     if directory.progress == Progress::Applied {
         directory.check()?;
         report.note(Level::Info, format_args!("{}: is applied already; nothing to do", dir.display()));
-        return unlock(dir);
+        return lock::give_back(dir);
     }
     let program = server(&directory, options)?;
     let state = match directory.state.clone() {
@@ -70,22 +77,22 @@ fn apply(dir: &Path, options: &Options, report: &dyn Report) -> Result<()> {
             report.note(Level::Info, format_args!("{}: going on where an earlier run was interrupted", dir.display()));
             state
         }
-        None => begin(&directory, &program, options.threads, report)?,
+        None => begin(&directory, &program, (!proved).then_some(options.threads), report)?,
     };
     let state = lay_out(&directory, state, report)?;
     let state = recover(&directory, state, &program, options.memory, &lock, report)?;
     finish(dir, state, report)?;
-    unlock(dir)
+    lock::give_back(dir)
 }
 
-/// Holds the directory against its manifest and notes that this was done.
-fn begin(directory: &Directory, program: &Program, threads: usize, report: &dyn Report) -> Result<State> {
+/// Holds the directory against its manifest, its files' digests in so many threads, and notes that this was done.
+fn begin(directory: &Directory, program: &Program, digests: Option<usize>, report: &dyn Report) -> Result<State> {
     if directory.ours.is_none() {
         let what = "was not made by xb-snap; that it is complete cannot be proved";
         report.note(Level::Warning, format_args!("{}: {what}", directory.path.display()));
     }
     directory.check()?;
-    check::digests(directory, threads, report)?;
+    digests.map_or(Ok(()), |threads| check::digests(directory, threads, report))?;
     let captured = Captured::open(&directory.path)?;
     if !captured.is_captured() {
         let what = "was not written by a backup; this looks like a server's own data directory";
@@ -204,35 +211,6 @@ fn server(directory: &Directory, options: &Options) -> Result<Program> {
             Error::damaged(directory.path.display(), "does not say which MariaDB server it was made of")
         })?;
     program::find(version, options.server.as_deref())
-}
-
-/// Takes the directory for this run and the servers it starts; waits for a server that an interrupted run has left.
-fn lock(dir: &Path, report: &dyn Report) -> Result<File> {
-    use rustix::fs::{FlockOperation, flock};
-    let path = dir.join(LOCK);
-    let mut told = false;
-    loop {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = file.map_err(|cause| fail(&path, "cannot write", &cause))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            // Whoever had it may have removed the file.
-            Ok(()) if path.exists() => return Ok(file),
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                if !told {
-                    let what = "another xb-redo, or a server that one left behind, is at work here; waiting for it";
-                    report.note(Level::Info, format_args!("{}: {what}", dir.display()));
-                    told = true;
-                }
-                std::thread::sleep(Duration::from_millis(100));
-            }
-            Err(errno) => return Err(fail(&path, "cannot lock", &errno.into())),
-        }
-    }
-}
-
-fn unlock(dir: &Path) -> Result<()> {
-    files::remove(&dir.join(LOCK))
 }
 
 /// Enough for the pages of so much log, as far as half of the free memory goes.

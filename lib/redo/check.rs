@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 
 use super::directory::Directory;
 use super::files::{self, fail};
@@ -25,24 +26,30 @@ pub(super) fn digests(directory: &Directory, threads: usize, report: &dyn Report
 
 fn digest(directory: &Directory, entry: &Entry, report: &dyn Report) -> Result<()> {
     let path = directory.file(entry)?;
-    let mut file = File::open(&path).map_err(|cause| fail(&path, "cannot open", &cause))?;
+    let (size, digest) = of_file(&path, report)?;
+    if size == entry.size && *digest.to_hex() == entry.blake3 {
+        return Ok(());
+    }
+    Err(Error::damaged(path.display(), "its content differs from what the manifest says")
+        .hint("the copy was damaged after it was unpacked; unpack the backup again"))
+}
+
+/// Bytes of a file, and their digest.
+pub(super) fn of_file(path: &Path, report: &dyn Report) -> Result<(u64, blake3::Hash)> {
+    let mut file = File::open(path).map_err(|cause| fail(path, "cannot open", &cause))?;
+    let len = file.metadata().map_or(0, |data| data.len());
     let (mut digest, mut size) = (blake3::Hasher::new(), 0u64);
-    let mut buffer = vec![0; PIECE.min(usize::try_from(entry.size).unwrap_or(PIECE).max(1))];
+    let mut buffer = vec![0; PIECE.min(usize::try_from(len).unwrap_or(PIECE).max(1))];
     loop {
         match file.read(&mut buffer) {
-            Ok(0) => break,
+            Ok(0) => return Ok((size, digest.finalize())),
             Ok(got) => {
                 digest.update(buffer.get(..got).unwrap_or_default());
                 size = size.saturating_add(got as u64);
                 report.advance(got as u64);
             }
             Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(cause) => return Err(fail(&path, "cannot read", &cause)),
+            Err(cause) => return Err(fail(path, "cannot read", &cause)),
         }
     }
-    if size == entry.size && *digest.finalize().to_hex() == entry.blake3 {
-        return Ok(());
-    }
-    Err(Error::damaged(path.display(), "its content differs from what the manifest says")
-        .hint("the copy was damaged after it was unpacked; unpack the backup again"))
 }

@@ -1,4 +1,4 @@
-//! Copies of a whole directory: `--apply --to`, which leaves the backup as it is, and `--copy-back`.
+//! Copies of a whole directory: `--to`, which leaves the backup as it is, and `--copy-back`.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -7,12 +7,13 @@ use std::path::Path;
 
 use super::directory::{Directory, INCOMPLETE, Progress, UNFINISHED};
 use super::files::{self, Item, fail};
+use super::lock::LOCK;
 use crate::error::{Error, Result};
 use crate::io::copy;
 use crate::report::{Level, Report};
 
 /// What the marker in a directory that we fill says.
-const COPYING: &str = "xb-redo --apply --to";
+const COPYING: &str = "xb-redo --to";
 
 /// Copies a backup to `to`, which is new, empty, or what an interrupted run has left.
 pub(super) fn run(from: &Path, to: &Path, threads: usize, report: &dyn Report) -> Result<()> {
@@ -21,6 +22,7 @@ pub(super) fn run(from: &Path, to: &Path, threads: usize, report: &dyn Report) -
         return Err(Error::failed(from.display(), "has been applied already, or half")
             .hint("--to copies what is still as it was unpacked"));
     }
+    source.refuse_increment()?;
     source.check()?;
     if same_backup(&source, to) {
         report.note(Level::Info, format_args!("{}: is a copy of it already", to.display()));
@@ -28,7 +30,7 @@ pub(super) fn run(from: &Path, to: &Path, threads: usize, report: &dyn Report) -
     }
     claim(to, COPYING)?;
     let items = files::list(from)?;
-    let items: Vec<Item> = items.into_iter().filter(|item| item.path != Path::new("xb_lock")).collect();
+    let items: Vec<Item> = items.into_iter().filter(|item| item.path != Path::new(LOCK)).collect();
     report.stage("copying");
     report.expect(items.iter().map(|item| item.size).sum());
     tree(from, to, &items, None, threads, report)?;

@@ -12,11 +12,12 @@ use bstr::ByteSlice;
 
 use super::files::{self, fail};
 use super::log::Captured;
+use super::merge::journal;
 use super::state::{State, Step};
 use crate::error::{Error, Result};
 use crate::innodb::redo::mariadb;
 use crate::stream::name;
-use crate::stream::profile::{self, Entry, EntryKind, Line, ManifestReader, StreamKind, Trailer};
+use crate::stream::profile::{self, Begin, Entry, EntryKind, Line, ManifestReader, StreamKind, Trailer};
 
 /// Stands in a directory that is being filled, and says by whom; removed last.
 pub(super) const INCOMPLETE: &str = "xb_incomplete";
@@ -68,6 +69,8 @@ pub(super) struct Directory {
 /// What only our own backups have.
 #[derive(Clone, Debug)]
 pub(super) struct Ours {
+    /// `xb_begin`.
+    pub(super) begin: Begin,
     /// The manifest's lines.
     pub(super) entries: Vec<Entry>,
     /// The manifest's last line.
@@ -87,6 +90,10 @@ impl Directory {
             return Err(Error::damaged(path.display(), format_args!("incomplete: {who} has not ended well in it"))
                 .hint("look at its message and exit status, remove the directory, and run it again"));
         }
+        if files::read_small(&path.join(journal::FILE))?.is_some() {
+            return Err(Error::damaged(path.display(), "half merged: xb-redo --merge did not finish")
+                .hint("run it again with the same increments; it goes on"));
+        }
         let has =
             |name: &str| path.join(name).try_exists().map_err(|cause| fail(&path.join(name), "cannot read", &cause));
         let state = State::read(path)?;
@@ -99,7 +106,8 @@ impl Directory {
         }
     }
 
-    fn ours(path: &Path, state: Option<State>) -> Result<Directory> {
+    /// One of ours, in which a merge may be under way.
+    pub(super) fn ours(path: &Path, state: Option<State>) -> Result<Directory> {
         let begin = files::read_small(&path.join(BEGIN))?.unwrap_or_default();
         let begin = profile::parse_begin(&path.display().to_string(), &begin)?;
         let (entries, trailer) = manifest(&path.join(MANIFEST))?;
@@ -116,7 +124,7 @@ impl Directory {
             server_version: begin.server_version.clone(),
             partial: trailer.partial,
             options: trailer.server_options.clone(),
-            ours: Some(Box::new(Ours { entries, trailer })),
+            ours: Some(Box::new(Ours { begin, entries, trailer })),
         })
     }
 
@@ -162,8 +170,10 @@ impl Directory {
         let place = self.path.display();
         match self.kind {
             StreamKind::Full => {}
+            StreamKind::Incremental if self.ours.is_some() => {}
             StreamKind::Incremental => {
-                return Err(Error::damaged(place, "is an increment, which cannot be restored without its base"));
+                return Err(Error::damaged(place, "is an increment of mariadb-backup, which only that can merge")
+                    .hint("mariadb-backup --prepare --target-dir=BASE --incremental-dir=DIR, on a prepared base"));
             }
             StreamKind::Files => {
                 return Err(Error::damaged(place, "holds files of xb-pack, not the backup of a server"));
@@ -190,6 +200,16 @@ impl Directory {
             (Progress::Applied, _) => self.check_essentials(),
             (Progress::Unpacked, _) => self.check_unpacked(),
         }
+    }
+
+    /// Increments are no backup by themselves.
+    pub(super) fn refuse_increment(&self) -> Result<()> {
+        if self.kind != StreamKind::Incremental {
+            return Ok(());
+        }
+        let place = self.path.display();
+        Err(Error::damaged(place, "is an increment, which cannot be restored without its base")
+            .hint(format_args!("xb-redo --apply BASE --incremental-dir {}", self.path.display())))
     }
 
     fn check_unpacked(&self) -> Result<()> {

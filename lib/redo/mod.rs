@@ -1,5 +1,5 @@
 //! The redo log's part in a backup: catching it while the server writes it ([`filter`]), and restoring with it:
-//! [`apply`], [`status`], [`copy_back`].
+//! [`merge`] of increments, [`apply`], [`status`], [`copy_back`].
 
 pub mod apply;
 mod capture;
@@ -13,7 +13,9 @@ mod follower;
 mod held;
 mod layout;
 pub(crate) mod live;
+mod lock;
 mod log;
+pub mod merge;
 mod outlet;
 mod recover;
 mod relay;

@@ -55,9 +55,18 @@ fn describe(directory: &Directory, line: &mut String, json: &mut Value, good: bo
         let start = start.map_or(String::new(), |start| start.to_string());
         line.push_str(&format!(", lsn {start}..{end}"));
     }
+    let base = directory.ours.as_ref().and_then(|ours| ours.begin.base.as_ref());
+    if let Some(base) = base {
+        let id = base.id.as_deref().unwrap_or("unknown");
+        line.push_str(&format!(", since lsn {} of backup {id}", base.lsn));
+    }
+    if let Some(ours) = &directory.ours {
+        line.push_str(&format!(", id {}", ours.begin.backup_id));
+    }
     line.push_str(if directory.partial { ", partial" } else { "" });
     line.push_str(match (good, directory.progress) {
         (true, Progress::Applied) => ", complete, applied: ready for xb-redo --copy-back",
+        (true, _) if directory.kind == StreamKind::Incremental => ", complete: ready for xb-redo --merge",
         (true, _) => ", complete, not applied: ready for xb-redo --apply",
         (false, Progress::Applied) => ", applied",
         (false, Progress::Half) => ", half applied",
@@ -71,6 +80,8 @@ fn describe(directory: &Directory, line: &mut String, json: &mut Value, good: bo
         "end_lsn": directory.end_lsn,
         "partial": directory.partial,
         "applied": applied && good,
+        "base_id": base.and_then(|base| base.id.as_ref()),
+        "base_lsn": base.map(|base| base.lsn),
         "backup_id": directory.ours.as_ref().map(|ours| &ours.trailer.backup_id),
     });
     if let (Some(json), Value::Object(facts)) = (json.as_object_mut(), facts) {

@@ -1,0 +1,43 @@
+//! One `xb-redo` at a time in a directory, together with the servers that it starts.
+
+use std::fs::{File, OpenOptions};
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::files::{self, fail};
+use crate::error::Result;
+use crate::report::{Level, Report};
+
+/// The lock file; empty, because it is a server's standard input, too.
+pub(super) const LOCK: &str = "xb_lock";
+
+/// Takes the directory for this run and the servers it starts; waits for a server that an interrupted run has left.
+pub(super) fn take(dir: &Path, report: &dyn Report) -> Result<File> {
+    let path = dir.join(LOCK);
+    let mut told = false;
+    loop {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(|cause| fail(&path, "cannot write", &cause))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            // Whoever had it may have removed the file.
+            Ok(()) if path.exists() => return Ok(file),
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                if !told {
+                    let what = "another xb-redo, or a server that one left behind, is at work here; waiting for it";
+                    report.note(Level::Info, format_args!("{}: {what}", dir.display()));
+                    told = true;
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            Err(errno) => return Err(fail(&path, "cannot lock", &errno.into())),
+        }
+    }
+}
+
+/// Ends it; the file goes.
+pub(super) fn give_back(dir: &Path) -> Result<()> {
+    files::remove(&dir.join(LOCK))
+}

@@ -1,0 +1,74 @@
+//! How far a merge has come: `xb_merging`, synced before each step that cannot be undone.
+//!
+//! While it is there, the directory is no backup, and every other command says so. What was decided is not in it: the
+//! base's manifest stays as it was until [`Phase::Finishing`], so the same plan comes out of the same manifests again.
+//! Each phase can be repeated; none is left before all it did is on disk.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::redo::files;
+
+/// The name of the file.
+pub(in crate::redo) const FILE: &str = "xb_merging";
+/// Version of the file; a greater one is refused.
+const FORMAT: u32 = 1;
+
+/// What is being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Phase {
+    /// Files that get another name step aside; what is dropped is removed.
+    Clearing,
+    /// They take their new names.
+    Placing,
+    /// Pages are written, whole files copied.
+    Writing,
+    /// Begin and manifest of the result take their places.
+    Finishing,
+}
+
+/// `xb_merging`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Journal {
+    format: u32,
+    pub(super) phase: Phase,
+    /// Backup ids of the increments, in order.
+    pub(super) increments: Vec<String>,
+}
+
+impl Journal {
+    /// Before the first step.
+    pub(super) fn new(increments: Vec<String>) -> Self {
+        Journal { format: FORMAT, phase: Phase::Clearing, increments }
+    }
+
+    /// That of a directory; `None` if no merge was begun, or the last one finished.
+    pub(super) fn read(dir: &Path) -> Result<Option<Journal>> {
+        let Some(bytes) = files::read_small(&dir.join(FILE))? else { return Ok(None) };
+        let fault = |what: String| Error::damaged(dir.join(FILE).display(), what);
+        let journal: Journal =
+            serde_json::from_slice(&bytes).map_err(|cause| fault(format!("cannot be read: {cause}")))?;
+        if journal.format > FORMAT {
+            return Err(fault("it is newer than this program".into()).hint("use newer xb-tools"));
+        }
+        Ok(Some(journal))
+    }
+
+    /// Everything done so far is on disk, and then that `phase` begins.
+    pub(super) fn enter(&mut self, dir: &Path, phase: Phase) -> Result<()> {
+        files::sync(dir)?;
+        self.phase = phase;
+        // Strings and numbers always serialise.
+        let text = serde_json::to_string_pretty(self).unwrap_or_default() + "\n";
+        files::replace(dir, FILE, text.as_bytes())
+    }
+
+    /// The merge is done.
+    pub(super) fn remove(dir: &Path) -> Result<()> {
+        files::sync(dir)?;
+        files::remove(&dir.join(FILE))
+    }
+}

@@ -1,0 +1,76 @@
+//! What the merged directory says of itself: a full backup with the last increment's id, LSNs and positions.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use bstr::ByteSlice;
+
+use super::lost;
+use crate::error::Result;
+use crate::redo::directory::Directory;
+use crate::redo::files::{self, OWN, fail};
+use crate::stream::profile::{self, BEGIN, Entry, MANIFEST, StreamKind, Tally};
+
+/// Begins the names of both files until they take their places.
+const MERGED: &str = "merged.";
+/// Files whose text says that they are of an increment; both generations of names.
+const TEXTS: [&str; 4] =
+    ["xtrabackup_checkpoints", "mariadb_backup_checkpoints", "xtrabackup_info", "mariadb_backup_info"];
+
+/// Writes begin and manifest beside those of the base.
+pub(super) fn write(dir: &Path, last: &Directory, lines: Vec<Entry>) -> Result<()> {
+    let Some(ours) = &last.ours else { return Err(lost()) };
+    let mut begin = ours.begin.clone();
+    (begin.kind, begin.base) = (StreamKind::Full, None);
+    put(dir, BEGIN, |file| file.write_all(&profile::begin_bytes(&begin)))?;
+    put(dir, MANIFEST, |file| {
+        let mut tally = Tally::default();
+        lines.iter().try_for_each(|entry| file.write_all(tally.line(entry).as_bytes()))?;
+        file.write_all(tally.finish(ours.trailer.clone()).as_bytes())
+    })
+}
+
+/// Puts both where they are looked for. May be repeated.
+pub(super) fn place(dir: &Path) -> Result<()> {
+    for name in [BEGIN, MANIFEST] {
+        let (new, path) = (dir.join(merged(name)), dir.join(name.to_str_lossy().as_ref()));
+        if new.exists() {
+            fs::rename(&new, &path).map_err(|cause| fail(&path, "cannot write", &cause))?;
+        }
+    }
+    Ok(())
+}
+
+/// The new text of a file that says what kind of backup this is; `None` for any other file.
+pub(super) fn rewritten(name: &[u8], path: &Path) -> Result<Option<Vec<u8>>> {
+    if !TEXTS.iter().any(|text| text.as_bytes() == name) {
+        return Ok(None);
+    }
+    let text = files::read_small(path)?.unwrap_or_default();
+    let lines = text.lines_with_terminator().map(|line| {
+        let key = line.split_once_str("=").map(|(key, _)| key.trim().to_vec()).unwrap_or_default();
+        match key.as_slice() {
+            b"backup_type" => b"backup_type = full-backuped\n".to_vec(),
+            b"from_lsn" => b"from_lsn = 0\n".to_vec(),
+            b"innodb_from_lsn" => b"innodb_from_lsn = 0\n".to_vec(),
+            b"incremental" => b"incremental = N\n".to_vec(),
+            _ => line.to_vec(),
+        }
+    });
+    Ok(Some(lines.collect::<Vec<_>>().concat()))
+}
+
+fn put(dir: &Path, name: &[u8], write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>) -> Result<()> {
+    let path = dir.join(merged(name));
+    let all = || {
+        let mut file = BufWriter::new(File::create(&path)?);
+        write(&mut file)?;
+        file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
+    };
+    all().map_err(|cause| fail(&path, "cannot write", &cause))
+}
+
+fn merged(name: &[u8]) -> String {
+    format!("{OWN}{MERGED}{}", name.to_str_lossy())
+}
