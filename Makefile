@@ -37,7 +37,7 @@ test-long: test
 bench:
 	tests/setup bench
 	$(CARGO) build --release --locked
-	set -e; for script in snap impact locks tables pack zip crypt flow; do \
+	set -e; for script in snap impact locks tables increment pack zip crypt flow; do \
 	    if [ -x tests/bench/$$script.sh ]; then tests/bench/$$script.sh; fi; done
 
 lint:

@@ -15,6 +15,7 @@ mod crypt;
 mod docs;
 mod hot_backup;
 mod house;
+mod increments;
 mod map;
 mod pack;
 mod pages;
