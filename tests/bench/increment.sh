@@ -34,7 +34,7 @@ bash -c "$peer" 2>/dev/null | mbstream -x -C "$SCRATCH/peer-inc"
 fresh() {
     rm -rf "$SCRATCH"/run
     mkdir "$SCRATCH/run"
-    for name in full inc peer peer-unprepared peer-inc; do cp -r --sparse=auto "$SCRATCH/$name" "$SCRATCH/run/$name"; done
+    cp -r --sparse=auto "$SCRATCH"/{full,inc,peer,peer-unprepared,peer-inc} "$SCRATCH/run"
     sync -f "$SCRATCH"
 }
 BEFORE=fresh

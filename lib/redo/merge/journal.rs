@@ -57,9 +57,11 @@ impl Journal {
         Ok(Some(journal))
     }
 
-    /// Everything done so far is on disk, and then that `phase` begins.
+    /// Brings on disk everything done so far, and then that `phase` begins. Before the first nothing has been done.
     pub(super) fn enter(&mut self, dir: &Path, phase: Phase) -> Result<()> {
-        files::sync(dir)?;
+        if phase > Phase::Clearing {
+            files::sync(dir)?;
+        }
         self.phase = phase;
         // Strings and numbers always serialise.
         let text = serde_json::to_string_pretty(self).unwrap_or_default() + "\n";
