@@ -195,17 +195,11 @@ impl<W: Write + Send> Pack<'_, W> {
     fn finish(self) -> Result<()> {
         let writer = self.writer;
         let mut buffer = vec![0; self.chunk.clamp(CHUNK_MIN, CHUNK_MAX)];
-        let mut offset = 0;
         match self.frame.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Frame::Plain => return Ok(()),
+            Frame::Plain => Ok(()),
             Frame::Own { backup_id, tally, mut lines } => {
                 lines.push(tally.finish(trailer(backup_id)).as_bytes())?;
-                while !lines.is_empty() {
-                    let count = fill(&mut buffer, |rest| lines.pull(rest))?;
-                    let data = buffer.get(..count).unwrap_or_default();
-                    writer.payload(MANIFEST, offset, data)?;
-                    offset += data.len() as u64;
-                }
+                writer.spooled(MANIFEST, &mut lines, &mut buffer)
             }
             Frame::Kept { mut seen } => {
                 let mut source = Source::open(self.dir, MANIFEST)?;
@@ -224,9 +218,9 @@ impl<W: Write + Send> Pack<'_, W> {
                 }
                 manifest.finish()?;
                 seen.finish().map_err(changed)?;
+                writer.end(MANIFEST)
             }
         }
-        writer.end(MANIFEST)
     }
 }
 
@@ -244,18 +238,6 @@ fn trailer(backup_id: String) -> Trailer {
         end_time: profile::now(),
         blake3: String::new(),
     }
-}
-
-/// Fills a buffer from calls that give some bytes each, until one gives none.
-fn fill(buffer: &mut [u8], mut some: impl FnMut(&mut [u8]) -> Result<usize>) -> Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match some(rest)? {
-            0 => break,
-            count => filled += count,
-        }
-    }
-    Ok(filled)
 }
 
 /// The path of a member below the directory that names are relative to.

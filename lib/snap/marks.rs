@@ -9,7 +9,7 @@ use super::workers::Abort;
 use crate::error::{Error, Result};
 use crate::server::Session;
 use crate::stream::Writer;
-use crate::stream::profile::MARK;
+use crate::stream::profile::{MARK, mark_bytes};
 
 /// How often the server is asked.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -57,7 +57,7 @@ impl<'a> Marks<'a> {
     /// Writes one mark.
     pub(super) fn send(&self, lsn: u64) -> Result<()> {
         let name = [MARK, self.next.fetch_add(1, Relaxed).to_string().as_bytes()].concat();
-        self.out.member(&name, format!("{lsn}\n").as_bytes())
+        self.out.member(&name, &mark_bytes(lsn))
     }
 
     /// After this the server is not asked again.
