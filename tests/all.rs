@@ -21,6 +21,7 @@ mod pages;
 mod pass;
 mod redo;
 mod redo_format;
+mod replication;
 mod seal;
 mod snap;
 mod stream_faults;
