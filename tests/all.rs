@@ -13,6 +13,7 @@
 mod apply;
 mod crypt;
 mod docs;
+mod faults;
 mod hot_backup;
 mod house;
 mod map;

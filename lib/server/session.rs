@@ -14,6 +14,9 @@ use crate::error::{Error, Kind, Result};
 const SOCKETS: [&str; 4] =
     ["/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/run/mariadb/mariadb.sock", "/tmp/mysql.sock"];
 
+/// What an operator is told when a session that a backup needs is gone.
+pub const LOST: &str = "the session was killed, or the server stopped; run the backup again";
+
 /// How to connect.
 #[derive(Clone, Default)]
 pub struct Login {
@@ -80,8 +83,7 @@ impl From<Refusal> for Error {
     /// A session that is lost in the middle of a job takes the snapshot with it; anything else is for the operator.
     fn from(refusal: Refusal) -> Self {
         match refusal.is_lost() {
-            true => Error::invalid("server", refusal)
-                .hint("the session was killed, or the server stopped; run the backup again"),
+            true => Error::invalid("server", refusal).hint(LOST),
             false => Error::failed("server", refusal),
         }
     }

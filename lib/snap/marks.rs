@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::workers::Abort;
 use crate::error::{Error, Result};
 use crate::server::Session;
+use crate::server::session::LOST;
 use crate::stream::Writer;
 use crate::stream::profile::{MARK, mark_bytes};
 
@@ -72,7 +73,6 @@ fn look_for(session: &mut Session, id: u32) -> Result<()> {
     let sql = format!("SELECT 1 FROM information_schema.processlist WHERE id={id}");
     match session.value(&sql)? {
         Some(_) => Ok(()),
-        None => Err(Error::invalid("server", "the session that holds the backup's locks was lost")
-            .hint("it was killed, or the server restarted; run the backup again")),
+        None => Err(Error::invalid("server", "the session that holds the backup's locks was lost").hint(LOST)),
     }
 }
