@@ -11,7 +11,7 @@ use super::copy::{Copier, Outcome, Pages, Part};
 use super::known::{Known, with_suffix};
 use super::open::system_space;
 use super::start::Start;
-use super::workers::{Abort, Buffers, each};
+use super::workers::{Abort, Buffers, Haste, each};
 use super::{Job, LockDdl};
 use crate::error::{Error, Result};
 use crate::server::Variables;
@@ -118,7 +118,7 @@ impl Steps<'_> {
             let path = files::path_of(&self.layout.undo, &name);
             jobs.push((name, path, None));
         }
-        each(self.job.threads, self.abort, jobs.into_iter().map(Ok), |buffers, (name, path, part)| {
+        each(self.job.threads, Haste::Behind, self.abort, jobs.into_iter().map(Ok), |buffers, (name, path, part)| {
             let elsewhere = path.parent() != Some(&self.layout.datadir);
             let file = Pages { name: &name, path: &path, elsewhere, part, unwritten: true };
             match self.copier.tablespace(self.out, buffers, file)? {
@@ -130,7 +130,7 @@ impl Steps<'_> {
 
     /// Tablespaces of one file.
     pub(super) fn tables(&self, known: &Known) -> Result<()> {
-        each(self.job.threads, self.abort, known.tables().iter().map(Ok), |buffers, table| {
+        each(self.job.threads, Haste::Behind, self.abort, known.tables().iter().map(Ok), |buffers, table| {
             let path = table.path(&self.layout.datadir);
             let file = Pages {
                 name: &table.name,
@@ -151,7 +151,7 @@ impl Steps<'_> {
         out: &Writer<W>,
         tables: impl Iterator<Item = &'t Tablespace> + Send,
     ) -> Result<()> {
-        each(self.job.threads, self.abort, tables.map(Ok), |buffers, found| {
+        each(self.job.threads, Haste::Urgent, self.abort, tables.map(Ok), |buffers, found| {
             let name = with_suffix(&found.name, b".new");
             let below = || files::path_of(&self.layout.datadir, &found.name);
             let path = found.elsewhere.clone().unwrap_or_else(below);
@@ -171,7 +171,7 @@ impl Steps<'_> {
             Ok(names) => names.into_iter().map(Ok).collect(),
             Err(error) => vec![Err(error)],
         });
-        each(self.job.threads, self.abort, names, |buffers, name| {
+        each(self.job.threads, Haste::Urgent, self.abort, names, |buffers, name| {
             if !self.job.filter.wants(&name) {
                 return Ok(());
             }
