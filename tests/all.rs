@@ -13,6 +13,7 @@
 mod apply;
 mod crypt;
 mod docs;
+mod faults;
 mod hot_backup;
 mod house;
 mod increments;
@@ -22,6 +23,7 @@ mod pages;
 mod pass;
 mod redo;
 mod redo_format;
+mod replication;
 mod seal;
 mod snap;
 mod stream_faults;

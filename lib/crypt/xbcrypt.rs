@@ -14,8 +14,8 @@
 //! The cipher is AES in counter mode, its variant decided by the key's length, its counter one 128-bit big-endian
 //! number. Version 3 begins to count at the IV and encrypts the plain text with its SHA-256 behind it. Versions 1 and
 //! 2 begin at zero in every chunk (the IV of version 2 is not used), so one keystream covers all chunks of all files
-//! under a key, and they have no hash. No version ties a chunk to its place, its file or a count: see
-//! `shared/spec/xbcrypt.md`, section 4.
+//! under a key, and they have no hash. No version ties a chunk to its place, its file or a count. Source: `xbcrypt_common.cc`,
+//! `xbcrypt_read.cc` and `xbcrypt_write.cc` of XtraBackup.
 
 use std::fmt;
 

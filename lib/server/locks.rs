@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::session::{Refusal, Session};
-use crate::error::{Error, Kind, Result};
+use super::session::{LOST, Refusal, Session};
+use crate::error::{Error, Result};
 
 /// A stage, in the order in which they are entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,8 +110,7 @@ impl Stages {
 }
 
 fn lost(refusal: &Refusal) -> Error {
-    Error::new(Kind::Invalid, "server", format_args!("the backup's locks were lost: {refusal}"))
-        .hint("the session was killed or the server restarted; run the backup again")
+    Error::invalid("server", format_args!("the backup's locks were lost: {refusal}")).hint(LOST)
 }
 
 fn millis(time: Duration) -> u64 {

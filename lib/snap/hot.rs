@@ -13,6 +13,7 @@ use super::finish::{self, Finish, Snapshot};
 use super::known::Known;
 use super::manifest::Manifest;
 use super::marks::Marks;
+use super::replica::Quiet;
 use super::start::Start;
 use super::steps::{Steps, aria_control, begin, optional, readable};
 use super::workers::Abort;
@@ -41,6 +42,7 @@ const DDL_LOG: &str = "ddl.log";
 struct Hot<'a> {
     steps: Steps<'a>,
     job: &'a Job,
+    login: &'a Login,
     report: &'a dyn Report,
     marks: &'a Marks<'a>,
 }
@@ -79,7 +81,7 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let marks = Marks::new(&out);
     let holder = (!job.no_lock).then(|| stages.session().id());
     let steps = Steps { job, layout: &layout, copier, abort: &abort, out: &out };
-    let hot = Hot { steps, job, report, marks: &marks };
+    let hot = Hot { steps, job, login: &login, report, marks: &marks };
     let done = std::thread::scope(|scope| {
         scope.spawn(|| marks.run(marker, holder, &abort));
         let done = hot.copy(&mut stages, control.as_deref(), known);
@@ -106,7 +108,7 @@ fn prepare(job: &Job, login: &Login) -> Result<(Session, Variables, Flavour)> {
     if variables.is_on("log_bin") {
         needed.push("BINLOG MONITOR");
     }
-    if job.replica_info {
+    if job.replica_info || job.safe_replica {
         needed.push("SLAVE MONITOR");
     }
     if job.safe_replica {
@@ -127,19 +129,26 @@ impl Hot<'_> {
         let again = self.job.lock_ddl == LockDdl::End && !self.job.no_lock;
         let logged = if again { self.extra(&mut known)? } else { 0 };
         let held = Writer::new(Spool::new(SPOOL_MEMORY, &self.job.spool_dir, u64::MAX));
-        if self.job.safe_replica {
-            super::replica::quiesce(stages.session(), self.report)?;
-        }
+        let replica = self.job.safe_replica;
+        let quiet = replica.then(|| Quiet::seek(stages.session(), self.login, self.report)).transpose()?;
+        let snapshot = self.rest(stages, &known, &held, logged);
+        let resumed = quiet.map_or(Ok(()), |quiet| quiet.end(self.login));
+        let snapshot = snapshot?;
+        resumed?;
+        Ok((snapshot, held.into_inner()))
+    }
+
+    /// All that belongs to one moment: what is not InnoDB's, and the positions.
+    fn rest(&self, stages: &mut Stages, known: &Known, held: &Writer<Spool>, logged: usize) -> Result<Snapshot> {
         if self.job.no_lock {
-            self.unchanged(&known, self.steps.out, "without locks")?;
+            self.unchanged(known, self.steps.out, "without locks")?;
             self.steps.others(self.steps.out, false)?;
             self.steps.late_files(self.steps.out)?;
         } else {
-            self.locked(stages, &known, &held, logged)?;
+            self.locked(stages, known, held, logged)?;
         }
         self.marks.stop();
-        let snapshot = self.snapshot(stages)?;
-        Ok((snapshot, held.into_inner()))
+        self.snapshot(stages)
     }
 
     /// The rest, under the locks.
@@ -219,9 +228,6 @@ impl Hot<'_> {
         let replica = self.job.replica_info.then(|| positions::replica(session)).transpose()?;
         let galera = if self.job.galera_info { positions::galera(session)? } else { None };
         let times = stages.end()?;
-        if self.job.safe_replica {
-            super::replica::resume(stages.session(), self.report)?;
-        }
         Ok(Snapshot { end_lsn, binlog, replica, galera, times })
     }
 

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::server::Variables;
 use crate::server::files::{self, Layout, SYSTEM_DATABASE, Tablespace};
 use crate::stream::Writer;
-use crate::stream::profile::{Begin, EntryKind, FORMAT, Redo, StreamKind};
+use crate::stream::profile::{self, Begin, EntryKind, FORMAT, Redo, StreamKind};
 
 /// Aria's recovery begins where this says, so it is read before any Aria table (spec section 17).
 const ARIA_CONTROL: &str = "aria_log_control";
@@ -80,7 +80,7 @@ pub(super) fn begin(
     Ok(Begin {
         format: FORMAT,
         kind: if job.base.is_some() { StreamKind::Incremental } else { StreamKind::Full },
-        backup_id: super::finish::random_id()?,
+        backup_id: profile::backup_id()?,
         start_time: start.timestamp().to_string(),
         program: concat!("xb-snap ", env!("CARGO_PKG_VERSION")).into(),
         estimated_bytes: sizes.sum::<u64>().saturating_add(tables),
