@@ -21,8 +21,8 @@ use crate::error::{Error, Result};
 use crate::io::BUFFER;
 use crate::report::{Level, Report};
 pub use algorithm::Algorithm;
-pub use list::{List, Member};
 use file::Target;
+pub use list::{List, Member};
 use members::Sent;
 
 /// How many buffers are under way: enough that a hiccup of one thread does not stop the others.
