@@ -511,7 +511,7 @@ fn highest(child: &mut std::process::Child) -> u64 {
         if status.contains("VmHWM:") {
             peak = peak_kib(child);
         }
-        std::thread::sleep(std::time::Duration::from_millis(2));
+        std::thread::sleep(Duration::from_millis(2));
     }
     peak
 }

@@ -191,8 +191,8 @@ impl<R: Read> Reader<R> {
         Ok(filled)
     }
 
-    /// Appends up to `most` bytes of payload to `out`; fewer mean that the payload is complete and its CRC was right. As
-    /// [`Reader::fill`], without the need to clear memory first.
+    /// Appends up to `most` bytes of payload to `out`; fewer mean that the payload is complete. Its CRC is checked with
+    /// its last byte, so of a payload of up to `most` bytes nothing wrong is ever given.
     pub(super) fn append(&mut self, out: &mut Vec<u8>, most: usize) -> Result<usize> {
         let Some(mut pending) = self.pending.take() else { return Ok(0) };
         let want = usize::try_from(pending.left).unwrap_or(usize::MAX).min(most);
@@ -210,8 +210,9 @@ impl<R: Read> Reader<R> {
             return Err(self.cut_payload(&pending));
         }
         pending.crc.update(part);
+        let ended = pending.left == 0;
         self.pending = Some(pending);
-        if want < most {
+        if ended {
             self.payload(&mut [])?;
         }
         Ok(want)
