@@ -14,7 +14,7 @@ use xb::stream::map;
 
 use crate::seal::drive;
 use crate::tool::{
-    Dice, bad, chunk, feed, good, member, pack, payload, peak_kib, plain_tree, plant, said, scratch, tool, tree, unpack,
+    Dice, bad, chunk, feed, good, member, pack, payload, plain_tree, plant, said, scratch, tool, tree, unpack,
 };
 
 const KEY: &str = "0123456789abcdefghijklmnopqrstuv";
@@ -771,48 +771,4 @@ fn while_a_key_is_held_there_is_no_core_and_no_word_of_it() {
             assert!(!proc(place).windows(KEY.len()).any(|bytes| bytes == KEY.as_bytes()), "{place}");
         }
     });
-}
-
-/// A stream with all members open at once, each with so many bytes in so many chunks.
-fn wide(members: usize, rounds: usize, bytes: usize) -> Vec<u8> {
-    let content = Dice(5).bytes(bytes);
-    let name = |index: usize| format!("d/m{index}");
-    let mut stream = Vec::new();
-    for round in 0..rounds {
-        (0..members).for_each(|index| stream.extend(payload(&name(index), (round * bytes) as u64, &content)));
-    }
-    (0..members).for_each(|index| stream.extend(chunk(b'E', 0, name(index).as_bytes(), &[])));
-    stream
-}
-
-#[test]
-fn memory_is_bounded_however_many_members_are_open() {
-    let keys = Keys::new();
-    for (members, rounds, bytes, limit) in [(64, 3, 700_000, 32), (10_000, 3, 3_000, 64)] {
-        let stream = wide(members, rounds, bytes);
-        for format in ["--format=seal", "--format=xbcrypt"] {
-            // The input stays open: all that can be held is held.
-            let peak = |command: &mut Command, input: &[u8]| {
-                let mut peak = 0;
-                running(command, input, |child| {
-                    std::thread::sleep(std::time::Duration::from_millis(300));
-                    peak = peak_kib(child);
-                });
-                peak / 1024
-            };
-            let writes = peak(&mut keys.crypt("key", &[format, "-j2", "-q"]), &stream);
-            assert!(writes <= limit, "{format}: {members} members took {writes} MiB to write");
-            let encrypted = good(keys.run(&[format, "-j2"], &stream));
-            // Put together anew by another program: every member waits within a chunk.
-            let sealed: Vec<_> = parse(&encrypted)
-                .into_iter()
-                .map(|(name, content)| (String::from_utf8(name).unwrap(), content))
-                .collect();
-            let anew = interleaved(&mut Dice(6), &sealed, 150_000);
-            let decrypt = || keys.crypt("key", &["-d", "-j2", "-q"]);
-            let reads = peak(&mut decrypt(), &encrypted).max(peak(&mut decrypt(), &anew));
-            assert!(reads <= limit, "{format}: {members} members took {reads} MiB to read");
-            eprintln!("{members} members, {format}: {writes} MiB to write, {reads} MiB to read");
-        }
-    }
 }
