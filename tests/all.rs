@@ -18,6 +18,7 @@ mod hot_backup;
 mod house;
 mod increments;
 mod map;
+mod memory;
 mod pack;
 mod pages;
 mod pass;

@@ -117,12 +117,12 @@ impl Dice {
 
 /// Most memory that a running process ever had, in KiB.
 pub fn peak_kib(child: &Child) -> u64 {
-    peak_if_running(child).unwrap()
+    peak_so_far(child).unwrap()
 }
 
-/// The same; nothing of a process that has ended.
-pub fn peak_if_running(child: &Child) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+/// The same, unless it has ended.
+pub fn peak_so_far(child: &Child) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     line.split_whitespace().nth(1)?.parse().ok()
 }

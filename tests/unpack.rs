@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::tool::{
-    Dice, bad, chunk, feed, good, member, pack, payload, peak_if_running, peak_kib, plain_tree, plant, said, scratch,
-    tool, tree, unpack, within,
+    Dice, bad, chunk, feed, good, member, pack, payload, peak_kib, peak_so_far, plain_tree, plant, said, scratch, tool,
+    tree, unpack, within,
 };
 
 fn ours(files: &[(&str, &[u8])]) -> Vec<u8> {
@@ -381,7 +381,7 @@ fn a_hundred_thousand_small_files_go_through() {
     let mut buffer = vec![0; 1 << 20];
     let mut packed = 0;
     loop {
-        packed = packed.max(peak_if_running(&packing).unwrap_or(0));
+        packed = packed.max(peak_so_far(&packing).unwrap_or(0));
         match out.read(&mut buffer).unwrap() {
             0 => break,
             count => bytes.extend_from_slice(&buffer[..count]),

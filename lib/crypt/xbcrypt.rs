@@ -104,6 +104,8 @@ impl fmt::Display for Fault {
             Fault::Sizes(original, encrypted) => {
                 write!(f, "damaged: xbcrypt chunk says both {original} and {encrypted} bytes")
             }
+            // What Percona's program writes when its -a is forgotten.
+            Fault::IvSize(0) => f.write_str("refused: xbcrypt chunk that is not encrypted (algorithm NONE)"),
             Fault::IvSize(size) => write!(f, "damaged: xbcrypt chunk with an IV of {size} bytes instead of {IV}"),
             Fault::Crc => f.write_str("damaged: the CRC-32 of an xbcrypt chunk is wrong"),
             Fault::Hash => f.write_str("wrong key, or a changed chunk: the hash of its plain text is wrong"),
