@@ -19,6 +19,7 @@ mod map;
 mod pack;
 mod pages;
 mod pass;
+mod recipes;
 mod redo;
 mod redo_format;
 mod seal;
