@@ -6,7 +6,7 @@ use std::path::Path;
 /// A block of shell, and what it is about.
 #[derive(Clone, Debug)]
 pub struct Example {
-    /// The heading that it stands under, in a page that of its subsection.
+    /// In a page the heading of its subsection, in Markdown the line before it.
     pub title: String,
     pub text: String,
 }
@@ -14,11 +14,14 @@ pub struct Example {
 /// The `sh` blocks of a file in Markdown.
 pub fn of_markdown(file: &Path) -> Vec<Example> {
     let text = fs::read_to_string(file).unwrap();
+    let mut before = "";
     let mut found = Vec::new();
-    for part in text.split("\n## ") {
-        let title = part.lines().next().unwrap_or_default();
-        let blocks = part.split("\n```sh\n").skip(1);
-        found.extend(blocks.map(|block| example(title, block.split("\n```").next().unwrap())));
+    for part in text.split("\n```sh\n") {
+        let (block, after) = part.split_once("\n```\n").unwrap_or(("", part));
+        if !block.is_empty() {
+            found.push(example(before.trim_end().lines().last().unwrap_or_default(), block));
+        }
+        before = after;
     }
     found
 }

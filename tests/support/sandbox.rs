@@ -25,8 +25,8 @@ const MIDDLE: u64 = 3 << 19;
 /// A disk on which no backup fits.
 const SMALL: u64 = 1 << 20;
 
-/// Stands before each program of a pipe: notes that it runs, and on which host. The victim is killed, as a last act, in
-/// the middle of its bytes; those that it reads, or, if it is the first of its pipe, those that it writes.
+/// Stands before each program of a pipe: notes that it runs, and on which host. The victim is killed in the middle of the
+/// bytes that it reads or, if it is the first of its pipe, of those that it writes.
 const WITNESS: &str = r#"#!/bin/bash
 me=${XB_WHERE:-here}:${0##*/}
 echo "$me" >> "$XB_NOTES"
@@ -64,9 +64,8 @@ impl Bench {
 }
 
 /// What goes wrong while a script runs.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub enum Fault {
-    #[default]
     None,
     /// This program, `here:xb-zip` or `vault:xb-unpack`, gets SIGKILL in the middle of the stream.
     Killed(String),
@@ -147,12 +146,11 @@ impl Sandbox {
     /// The same, and something goes wrong.
     pub fn faulty(&self, script: &str) -> Command {
         let mut bash = self.bash(script);
-        match &self.fault {
-            Fault::Killed(victim) => drop(bash.env("XB_VICTIM", victim)),
-            Fault::DiskFull if self.full.is_none() => {
-                drop(bash.env("XB_SETUP", format!("trap '' XFSZ; ulimit -f {}", SMALL / 1024)));
-            }
-            Fault::None | Fault::DiskFull => {}
+        if let Fault::Killed(victim) = &self.fault {
+            bash.env("XB_VICTIM", victim);
+        }
+        if matches!(self.fault, Fault::DiskFull) && self.full.is_none() {
+            bash.env("XB_SETUP", format!("trap '' XFSZ; ulimit -f {}", SMALL / 1024));
         }
         bash
     }

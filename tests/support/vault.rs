@@ -3,19 +3,23 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{flavour, output, program, scratch, server, skip, wait_until};
+use super::{executable, flavour, output, program, scratch, server, skip, wait_until};
 
 /// For something to listen.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a login does: the command that was asked for, in the environment of the sandbox that asked for it.
-const LOGIN: &str = r#"export XB_WHERE=vault PATH="$XB_PATH"; eval "${XB_SETUP:-}"; exec bash -c "$SSH_ORIGINAL_COMMAND""#;
+const LOGIN: &str = r#"#!/bin/bash
+export XB_WHERE=vault PATH="$XB_PATH"
+eval "${XB_SETUP:-}"
+exec bash -c "$SSH_ORIGINAL_COMMAND"
+"#;
 
 /// A running sshd. Dropped, it is gone, with all that it has started if it runs as root.
 pub struct Vault {
@@ -24,7 +28,7 @@ pub struct Vault {
 }
 
 impl Vault {
-    /// None where there is no sshd, which is said. Sees the file systems that are mounted now, not later ones.
+    /// None where no sshd can run, which is said. Sees the file systems that are mounted now, not later ones.
     pub fn start() -> Option<Vault> {
         let sshd = flavour::servers().join("openssh/bin/sshd");
         if !sshd.exists() {
@@ -39,8 +43,7 @@ impl Vault {
             output(keygen);
         }
         let (port, at) = (free_port(), here.display());
-        let login = here.join("login");
-        super::executable(&login, &format!("#!/bin/bash\n{LOGIN}\n"));
+        executable(&here.join("login"), LOGIN);
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {at}/host\nAuthorizedKeysFile {at}/user.pub\nPidFile none\n\
              PasswordAuthentication no\nUsePAM no\nStrictModes no\nPermitRootLogin yes\nMaxStartups 100\n\
@@ -54,8 +57,13 @@ impl Vault {
         );
         fs::write(here.join("ssh_config"), config).expect("cannot write ssh_config");
         let child = spawn(&sshd, here);
-        let vault = Vault { child, directory };
-        wait_until("sshd", PATIENCE, || listens(port));
+        let mut vault = Vault { child, directory };
+        wait_until("sshd", PATIENCE, || listens(port) || vault.child.try_wait().is_ok_and(|ended| ended.is_some()));
+        if !listens(port) {
+            let log = fs::read_to_string(vault.directory.path().join("sshd.log")).unwrap_or_default();
+            skip(&format!("no sshd can run here: {log}"));
+            return None;
+        }
         Some(vault)
     }
 
@@ -73,14 +81,13 @@ impl Drop for Vault {
 }
 
 /// As root, sshd wants a user `sshd` and a directory `/run/sshd`, which only its package makes. It gets both in name
-/// spaces of its own, where all that it starts ends with it.
+/// spaces of its own, where root has no profile of its shell, and all that it starts ends with it.
 fn spawn(sshd: &Path, here: &Path) -> Child {
     // Without -r it would start itself anew for each login, not through its own loader.
     let run = format!("exec {} -D -r -f {}", sshd.display(), here.join("sshd_config").display());
     let mut command = program("sh");
     if super::root() {
-        let users = fs::read_to_string("/etc/passwd").expect("cannot read /etc/passwd");
-        let users = format!("{}\nsshd:x:65533:65534::/run/sshd:/usr/sbin/nologin\n", users.trim_end());
+        let users = "root:x:0:0::/:/bin/sh\nsshd:x:65533:65534::/run/sshd:/usr/sbin/nologin\n";
         fs::write(here.join("passwd"), users).expect("cannot write passwd");
         let prepare = format!(
             "mount --bind {}/passwd /etc/passwd && mount -t tmpfs xb-test /run && mkdir -m 755 /run/sshd",
@@ -93,8 +100,7 @@ fn spawn(sshd: &Path, here: &Path) -> Child {
         command.args(["-c", &run]);
     }
     let log = fs::File::create(here.join("sshd.log")).expect("cannot write sshd.log");
-    let mut command: Command = server::mortal(command);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("cannot run sshd")
+    server::mortal(command).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("cannot run sshd")
 }
 
 /// A port of this host that nothing listens on, below those that the kernel gives to connections.
@@ -112,6 +118,5 @@ pub fn free_port() -> u16 {
 /// Does something listen there? Without a connection, for some accept only one.
 pub fn listens(port: u16) -> bool {
     let sockets = fs::read_to_string("/proc/net/tcp").expect("cannot read /proc/net/tcp");
-    let local = format!(":{port:04X} ");
-    sockets.lines().any(|line| line.contains(&format!("{local}00000000:0000 0A")))
+    sockets.contains(&format!(":{port:04X} 00000000:0000 0A"))
 }
