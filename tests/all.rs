@@ -22,6 +22,7 @@ mod memory;
 mod pack;
 mod pages;
 mod pass;
+mod recipes;
 mod redo;
 mod redo_format;
 mod replication;

@@ -23,13 +23,16 @@
 #![allow(dead_code, reason = "a library; not every part has its test yet")]
 
 pub mod check;
+pub mod documents;
 pub mod fault;
 pub mod flavour;
 pub mod load;
 pub mod pipeline;
 pub mod random;
+pub mod sandbox;
 pub mod server;
 mod template;
+pub mod vault;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -48,6 +51,25 @@ pub fn xb(name: &str) -> Command {
     let path = Path::new(env!("CARGO_BIN_EXE_xb-unpack")).with_file_name(name);
     assert!(path.exists(), "{} is not built; run cargo test for the whole package", path.display());
     Command::new(path)
+}
+
+/// The names of our binaries.
+pub fn tools() -> Vec<String> {
+    let manifest = std::fs::read_to_string(root_of_package().join("Cargo.toml")).unwrap();
+    let tables = manifest.split("[[bin]]").skip(1);
+    tables.map(|table| table.split('"').nth(1).unwrap().to_owned()).collect()
+}
+
+/// Where `README.md` and `man/` are.
+pub fn root_of_package() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Writes a script.
+pub fn executable(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 /// A program of the system, by name.

@@ -378,7 +378,7 @@ pub(super) fn placed(options: &[String], home: &Path) -> Vec<String> {
 
 /// Dies with the thread that starts it, so that no server outlives a killed test run. A server that several threads
 /// share must therefore be started by one that lives as long as all of them.
-fn mortal(command: Command) -> Command {
+pub(super) fn mortal(command: Command) -> Command {
     if !Path::new("/usr/bin/setpriv").exists() {
         return command;
     }
