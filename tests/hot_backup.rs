@@ -19,7 +19,7 @@ fn pipeline(server: &Server, snap: &[&str], relay: Relay, target: &Path) -> Pipe
 
 fn apply(server: &Server, directory: &Path) -> Run {
     let mut command = xb("xb-redo");
-    command.arg("--apply").arg(directory).arg("--server").arg(server.flavour().path("mariadbd"));
+    command.arg("--apply").arg(directory).arg("--server").arg(server.flavour().server());
     Pipeline::new().stage(command).limit(Duration::from_secs(300)).run()
 }
 

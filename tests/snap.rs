@@ -112,7 +112,7 @@ fn filled() -> Server {
 /// Makes an unpacked backup ready.
 fn apply(server: &Server, dir: &Path) {
     let mut command = xb("xb-redo");
-    command.arg("--apply").arg(dir).arg("--server").arg(server.flavour().path("mariadbd"));
+    command.arg("--apply").arg(dir).arg("--server").arg(server.flavour().server());
     Pipeline::new().stage(command).run().assert_ok();
 }
 
