@@ -87,6 +87,7 @@ pub(super) fn begin(
             dir: layout.redo.display().to_string(),
             checkpoint_lsn: log.checkpoint.lsn,
             checkpoint_end_lsn: Some(log.checkpoint.end_lsn),
+            log_uuid: None,
         }),
         base: None,
     })
