@@ -9,28 +9,36 @@ pub struct Need {
     privilege: &'static str,
     /// Database and table; `None` stands for `*`.
     object: (Option<String>, Option<String>),
+    /// Where the table has it not, it is asked for on the whole database.
+    widely: bool,
 }
 
 impl Need {
     /// On `*.*`.
     pub fn global(privilege: &'static str) -> Self {
-        Need { privilege, object: (None, None) }
+        Need { privilege, object: (None, None), widely: false }
     }
 
     /// On a table. A grant on its database or on everything will do.
     pub fn on_table(privilege: &'static str, database: &str, table: &str) -> Self {
-        Need { privilege, object: (Some(database.to_owned()), Some(table.to_owned())) }
+        Need { privilege, object: (Some(database.to_owned()), Some(table.to_owned())), widely: false }
+    }
+
+    /// On one of many tables of a database: asked for on all of them.
+    pub fn on_tables(privilege: &'static str, database: &str, table: &str) -> Self {
+        Need { widely: true, ..Self::on_table(privilege, database, table) }
     }
 
     /// On a database.
     pub fn on_database(privilege: &'static str, database: &str) -> Self {
-        Need { privilege, object: (Some(database.to_owned()), None) }
+        Need { privilege, object: (Some(database.to_owned()), None), widely: false }
     }
 
     /// `*.*`, `` `db`.* ``, `` `db`.`table` ``.
     fn object(&self) -> String {
         let part = |name: &Option<String>| name.as_deref().map_or_else(|| "*".into(), quote);
-        format!("{}.{}", part(&self.object.0), part(&self.object.1))
+        let table = if self.widely { &None } else { &self.object.1 };
+        format!("{}.{}", part(&self.object.0), part(table))
     }
 }
 
@@ -44,7 +52,12 @@ pub fn check(session: &mut Session, needed: &[Need]) -> Result<()> {
         return Ok(());
     }
     let account = session.value("SELECT CURRENT_USER()")?.unwrap_or_default();
-    let names: Vec<&str> = missing.iter().map(|need| need.privilege).collect();
+    let mut names: Vec<&str> = Vec::new();
+    for need in &missing {
+        if !names.contains(&need.privilege) {
+            names.push(need.privilege);
+        }
+    }
     Err(Error::failed("server", format_args!("the account {account} lacks {}", names.join(", ")))
         .hint(statements(&missing, &quoted(&account))))
 }
@@ -81,6 +94,7 @@ fn statements(missing: &[&Need], account: &str) -> String {
     for need in missing {
         let object = need.object();
         match objects.iter_mut().find(|(one, _)| *one == object) {
+            Some((_, list)) if list.contains(&need.privilege) => {}
             Some((_, list)) => list.push(need.privilege),
             None => objects.push((object, vec![need.privilege])),
         }
