@@ -7,6 +7,7 @@ pub mod gtid;
 pub mod instance;
 pub mod log_status;
 pub mod replica;
+pub mod tail;
 
 pub use gtid::GtidSet;
 pub use instance::InstanceLock;

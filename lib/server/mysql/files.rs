@@ -25,6 +25,9 @@ const SYSTEM: [&str; 3] = ["mysql", "performance_schema", "sys"];
 /// Tables that the server writes itself and will not lock.
 const LOGS: [&str; 2] = ["general_log", "slow_log"];
 
+/// The list of pages in memory, in the data directory.
+const BUFFER_POOL: &str = "ib_buffer_pool";
+
 /// A table by its name in SQL.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Named {
@@ -89,16 +92,45 @@ impl Spaces {
         for row in session.records(sql)? {
             let text = |key: &str| row.get(key).map(String::as_str).unwrap_or_default();
             let path = datadir.join(text("file"));
-            let below = path.strip_prefix(datadir).ok().filter(|_| !text("file").starts_with('/'));
-            let name = match below {
-                Some(below) => clean(below),
-                None => stream_name(&path, text("space").contains('/')),
+            let elsewhere = !path.starts_with(datadir);
+            let name = match path.strip_prefix(datadir) {
+                Ok(below) => clean(below),
+                Err(_) => stream_name(&path, text("space").contains('/')),
             };
-            let Some(space) = files::tablespace(path, name, below.is_none())? else { continue };
+            let Some(space) = files::tablespace(path, name, elsewhere)? else { continue };
             if !known.insert(space.identity) {
                 continue;
             }
             if text("type") == "UNDO LOG" { self.undo.push(space) } else { self.tables.push(space) }
+        }
+        self.sort();
+        self.distinct()
+    }
+
+    /// Those that are not where their names say.
+    pub fn elsewhere(&self) -> Vec<Tablespace> {
+        self.tables.iter().chain(&self.undo).filter(|space| space.elsewhere.is_some()).cloned().collect()
+    }
+
+    /// Those in other directories that the server looks through (`innodb_directories`), and below.
+    pub fn look_through(&mut self, dir: &Path, datadir: &Path) -> Result<()> {
+        let known: HashSet<(u64, u64)> = self.tables.iter().chain(&self.undo).map(|space| space.identity).collect();
+        let (mut dirs, mut seen) = (vec![dir.to_owned()], HashSet::new());
+        while let Some(dir) = dirs.pop() {
+            if same(&dir, datadir) || !seen.insert(dir.canonicalize().unwrap_or_else(|_| dir.clone())) {
+                continue;
+            }
+            for name in files::matching(&dir, |name| name.ends_with(b".ibd") || is_undo(name))? {
+                let path = files::path_of(&dir, &name);
+                let of_table = dir.file_name().is_some_and(|name| datadir.join(name).is_dir());
+                let name = stream_name(&path, of_table);
+                let Some(space) = files::tablespace(path, name, true)? else { continue };
+                if known.contains(&space.identity) {
+                    continue;
+                }
+                if space.name.ends_with(b".ibd") { self.tables.push(space) } else { self.undo.push(space) }
+            }
+            dirs.extend(files::databases(&dir)?.into_iter().map(|name| dir.join(name)));
         }
         self.sort();
         self.distinct()
@@ -188,6 +220,11 @@ pub fn others(datadir: &Path) -> Result<Others> {
         }
     }
     Ok(others)
+}
+
+/// What a server reads its buffer pool from when it starts, if it has written that.
+pub fn buffer_pool(datadir: &Path) -> Option<Vec<u8>> {
+    datadir.join(BUFFER_POOL).is_file().then(|| BUFFER_POOL.as_bytes().to_vec())
 }
 
 /// Tables without transactions, found by their definitions on disk: `information_schema` shows an account only those that

@@ -91,7 +91,15 @@ impl InstanceLock {
         })
     }
 
-    /// The session, for questions while the locks are held.
+    /// Asks something; if the connection is lost, so are the locks.
+    pub fn ask<T>(&mut self, question: impl FnOnce(&mut Session) -> Result<T>) -> Result<T> {
+        question(&mut self.session).map_err(|error| match self.session.value("SELECT 1") {
+            Err(refusal) if refusal.is_lost() => locks::lost(error),
+            _ => error,
+        })
+    }
+
+    /// The session, for what needs no locks.
     pub fn session(&mut self) -> &mut Session {
         &mut self.session
     }
