@@ -3,7 +3,7 @@
 //! A file in use is renamed and used again, or deleted, as soon as the server does not need it any more; read through a
 //! descriptor that was opened before, it stays what it was until its blocks are overwritten, and those tell their LSN.
 
-use std::fs::File;
+use std::fs::{DirEntry, File};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -22,15 +22,6 @@ pub(crate) struct LogFile {
     /// Bytes of the file when it was opened; files in use keep their size.
     size: u64,
     head: Vec<u8>,
-}
-
-/// What is in the directory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Listing {
-    /// Numbers of the files in use, in order.
-    pub(crate) numbers: Vec<u64>,
-    /// Bytes of all files, the spare ones too: how much log there is before the server begins to overwrite it.
-    pub(crate) capacity: u64,
 }
 
 /// Where a backup begins.
@@ -90,28 +81,37 @@ impl LogFile {
     }
 }
 
-/// Lists the directory.
-pub(crate) fn list(dir: &Path) -> Result<Listing> {
+/// Numbers of the files in use, in order.
+pub(crate) fn numbers(dir: &Path) -> Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    each(dir, |name, _| numbers.extend(mysql::number(name)))?;
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Bytes of log that all files hold, the spare ones too: so much is written before something is overwritten.
+pub(crate) fn capacity(dir: &Path) -> Result<u64> {
+    let mut capacity = 0u64;
+    each(dir, |name, entry| {
+        if mysql::number(name.strip_suffix(b"_tmp").unwrap_or(name)).is_some() {
+            // One that has vanished meanwhile was deleted, or has another name.
+            let size = entry.metadata().map_or(0, |metadata| metadata.len());
+            capacity = capacity.saturating_add(size.saturating_sub(HEAD as u64));
+        }
+    })?;
+    Ok(capacity)
+}
+
+fn each(dir: &Path, mut visit: impl FnMut(&[u8], &DirEntry)) -> Result<()> {
     let fail = |cause: &std::io::Error| {
         Error::io(dir.display(), "cannot list the redo log", cause)
             .hint("the redo log is read on the server's host, as the server's user or as root")
     };
-    let mut listing = Listing::default();
     for entry in std::fs::read_dir(dir).map_err(|cause| fail(&cause))? {
         let entry = entry.map_err(|cause| fail(&cause))?;
-        let name = entry.file_name();
-        if let Some(number) = mysql::number(name.as_bytes().strip_suffix(b"_tmp").unwrap_or(name.as_bytes())) {
-            // One that has vanished meanwhile is found under its next name, or was deleted.
-            let size = entry.metadata().map_or(0, |metadata| metadata.len());
-            listing.capacity = listing.capacity.saturating_add(size.saturating_sub(HEAD as u64));
-            if !name.as_bytes().ends_with(b"_tmp") {
-                listing.numbers.push(number);
-            }
-        }
+        visit(entry.file_name().as_bytes(), &entry);
     }
-    listing.numbers.sort_unstable();
-    listing.numbers.dedup();
-    Ok(listing)
+    Ok(())
 }
 
 /// Reads the newest checkpoint of a server that may be running.
@@ -119,7 +119,7 @@ pub(crate) fn start(dir: &Path) -> Result<Start> {
     let begun = Instant::now();
     loop {
         let mut newest = None;
-        for number in list(dir)?.numbers {
+        for number in numbers(dir)? {
             let Some(file) = LogFile::open(dir, number)? else { continue };
             if file.header.flags & (mysql::NO_LOGGING | mysql::CRASH_UNSAFE) != 0 {
                 return Err(Error::failed(dir.display(), "redo logging is switched off; no backup can be made")

@@ -41,6 +41,11 @@ pub fn used(lsn: u64) -> usize {
     usize::try_from(lsn % BLOCK as u64).unwrap_or(0)
 }
 
+/// LSN behind the last block of a log that ends at `lsn`.
+pub fn until(lsn: u64) -> u64 {
+    begin(lsn).saturating_add(if used(lsn) > HEADER { BLOCK as u64 } else { 0 })
+}
+
 /// True if the log can end there: the end of a mini-transaction is never counted in a header or in a sum.
 pub fn is_end(lsn: u64) -> bool {
     (HEADER..=TRAILER).contains(&used(lsn))
@@ -194,6 +199,7 @@ mod tests {
             assert_eq!(is_end(lsn), end, "{lsn}");
         }
         assert_eq!((begin(1036), used(1036)), (1024, 12));
+        assert_eq!([until(1036), until(1037), until(1532)], [1024, 1536, 1536]);
     }
 
     proptest! {
