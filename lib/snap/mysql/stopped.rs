@@ -42,7 +42,7 @@ impl<'a> Stopped<'a> {
     /// Where the log ends. A mini-transaction that was not written whole may be its last: recovery drops it.
     fn end(&self, checkpoint_lsn: u64) -> Result<u64> {
         let mut log = Vec::new();
-        for number in live::list(&self.layout.redo)?.numbers {
+        for number in live::numbers(&self.layout.redo)? {
             log.extend(LogFile::open(&self.layout.redo, number)?);
         }
         let mut lsn = block::begin(checkpoint_lsn);
@@ -82,7 +82,7 @@ impl offline::Stopped for Stopped<'_> {
     }
 
     fn version(&self) -> Result<String> {
-        let newest = live::list(&self.layout.redo)?.numbers.last().copied();
+        let newest = live::numbers(&self.layout.redo)?.last().copied();
         let file = newest.map(|number| LogFile::open(&self.layout.redo, number)).transpose()?.flatten();
         let file = file.ok_or_else(|| Error::damaged(self.layout.redo.display(), "has no redo log"))?;
         let creator = String::from_utf8_lossy(&file.header.creator).trim_end_matches('\0').to_owned();
