@@ -29,6 +29,12 @@ impl fmt::Display for Version {
     }
 }
 
+impl fmt::Display for Flavour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.title(), self.version())
+    }
+}
+
 impl Flavour {
     /// From the server's `version` variable: `10.11.19-MariaDB-log`, `9.7.4-2`.
     pub fn of(version: &str) -> Result<Self> {
@@ -47,6 +53,21 @@ impl Flavour {
             return Err(refuse("too old").hint(format_args!("{name} {oldest} or later is needed")));
         }
         Ok(flavour)
+    }
+
+    /// Its number.
+    pub fn version(self) -> Version {
+        match self {
+            Flavour::MariaDb(version) | Flavour::MySql(version) => version,
+        }
+    }
+
+    /// As people call it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Flavour::MariaDb(_) => "MariaDB",
+            Flavour::MySql(_) => "MySQL",
+        }
     }
 
     /// As `xb_begin` and the manifest name it.

@@ -70,7 +70,10 @@ fn missing<'a>(grants: &[String], needed: &'a [Need]) -> Vec<&'a Need> {
             let (wanted_database, wanted_table) = (need.object.0.as_deref(), need.object.1.as_deref());
             let there = (*database == "*" || wanted_database.is_some_and(|wanted| like(wanted, unquoted(database))))
                 && (*table == "*" || wanted_table.is_some_and(|wanted| wanted == unquoted(table)));
-            there && list.split(',').any(|one| matches!(one.trim(), "ALL PRIVILEGES" | "ALL") || one.trim() == need.privilege)
+            there
+                && list
+                    .split(',')
+                    .any(|one| matches!(one.trim(), "ALL PRIVILEGES" | "ALL") || one.trim() == need.privilege)
         })
     };
     needed.iter().filter(|need| !has(need)).collect()

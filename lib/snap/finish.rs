@@ -13,8 +13,8 @@ use super::meta::{Facts, Members};
 use crate::error::{Error, Result};
 use crate::io::spool::Spool;
 use crate::report::{Level, Report};
-use crate::server::locks::Times;
 use crate::server::Session;
+use crate::server::locks::Times;
 use crate::stream::Writer;
 use crate::stream::profile::{Begin, Binlog, EntryKind, FORMAT, Trailer};
 

@@ -210,13 +210,7 @@ impl MariaDb<'_> {
     }
 
     /// Checks that no table was created, dropped or exchanged, and copies those that had no page 0 before.
-    fn unchanged<W: Write + Send>(
-        &self,
-        hot: &Hot<'_>,
-        known: &Known,
-        out: &Writer<W>,
-        how: &str,
-    ) -> Result<()> {
+    fn unchanged<W: Write + Send>(&self, hot: &Hot<'_>, known: &Known, out: &Writer<W>, how: &str) -> Result<()> {
         let named = if self.job.no_lock { Named::default() } else { Named::parse(&self.ddl_log()?) };
         let changes = known.changes(&self.layout.datadir, &self.job.filter, &named, &named)?;
         let changed = changes.again.iter().map(|found| &found.name).chain(&changes.gone).next();

@@ -200,8 +200,10 @@ fn refuse(job: &Job) -> Result<()> {
         None | Some(LockDdl::Early) if !job.no_lock => Ok(()),
         _ if job.no_lock => Err(Error::usage("--no-lock", "a backup of MySQL needs its lock")
             .hint("LOCK INSTANCE FOR BACKUP blocks DDL only, no reads and no writes")),
-        _ => Err(Error::usage("--lock-ddl", "for MySQL only early, which is its default: DDL waits until the copy ends")
-            .hint("indexes are built without redo there, so what DDL changes meanwhile cannot be made good")),
+        _ => {
+            Err(Error::usage("--lock-ddl", "for MySQL only early, which is its default: DDL waits until the copy ends")
+                .hint("indexes are built without redo there, so what DDL changes meanwhile cannot be made good"))
+        }
     }
 }
 

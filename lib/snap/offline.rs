@@ -141,8 +141,11 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     }
     let options = server.options(&variables);
     let snapshot = Snapshot { end_lsn: log.end_lsn, ..Snapshot::default() };
-    Finish { job, report, options: &options, begin: &begin, start, began, copier: &steps.copier }
-        .send(&out, &snapshot, |facts| server.members(&variables, &options, facts, &snapshot))
+    Finish { job, report, options: &options, begin: &begin, start, began, copier: &steps.copier }.send(
+        &out,
+        &snapshot,
+        |facts| server.members(&variables, &options, facts, &snapshot),
+    )
 }
 
 /// What option files and the command line say.

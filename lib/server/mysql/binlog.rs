@@ -217,7 +217,9 @@ mod tests {
         let (_, file, _) = GOLDEN[0];
         let previous = file[4..].windows(1).count();
         assert!(previous > 0);
-        for (kind, body) in [(GTID, &[0; 24][..]), (PREVIOUS_GTIDS, &[1, 0, 0, 0, 0, 0, 0, 0]), (TAGGED_GTID, &[2, 2, 2])] {
+        for (kind, body) in
+            [(GTID, &[0; 24][..]), (PREVIOUS_GTIDS, &[1, 0, 0, 0, 0, 0, 0, 0]), (TAGGED_GTID, &[2, 2, 2])]
+        {
             let head = Head { kind, len: 99 };
             assert_eq!(head.read(body, &mut GtidSet::default()), Err(Fault::Short), "{kind}");
         }

@@ -87,8 +87,7 @@ impl Spaces {
         let sql = "SELECT FILE_NAME AS file, TABLESPACE_NAME AS space, FILE_TYPE AS type FROM information_schema.FILES \
             WHERE ENGINE='InnoDB' AND FILE_TYPE<>'TEMPORARY' AND TABLESPACE_NAME<>'innodb_system' \
             AND (FILE_NAME NOT LIKE './%' OR FILE_NAME LIKE './%/%/%')";
-        let mut known: HashSet<(u64, u64)> =
-            self.tables.iter().chain(&self.undo).map(|space| space.identity).collect();
+        let mut known: HashSet<(u64, u64)> = self.tables.iter().chain(&self.undo).map(|space| space.identity).collect();
         for row in session.records(sql)? {
             let text = |key: &str| row.get(key).map(String::as_str).unwrap_or_default();
             let path = datadir.join(text("file"));
@@ -280,10 +279,25 @@ mod tests {
             std::fs::create_dir_all(dir.path().join(sub)).unwrap();
         }
         for name in [
-            "data/mysql.ibd", "data/general.ibd", "data/ibdata1", "data/ibtmp1", "data/#ib_16384_0.dblwr",
-            "data/sb/t.ibd", "data/sb/p#p#p0.ibd", "data/sb/m.MYD", "data/sb/m.MYI", "data/sb/c.CSV", "data/sb/#sql-1.MYD",
-            "data/mysql/general_log.CSV", "data/mysql/general_log_224.sdi", "data/auto.cnf", "data/sb/notes.txt",
-            "undo/undo_001", "undo/undo_002", "undo/more.ibu", "undo/undo_1_trunc.log",
+            "data/mysql.ibd",
+            "data/general.ibd",
+            "data/ibdata1",
+            "data/ibtmp1",
+            "data/#ib_16384_0.dblwr",
+            "data/sb/t.ibd",
+            "data/sb/p#p#p0.ibd",
+            "data/sb/m.MYD",
+            "data/sb/m.MYI",
+            "data/sb/c.CSV",
+            "data/sb/#sql-1.MYD",
+            "data/mysql/general_log.CSV",
+            "data/mysql/general_log_224.sdi",
+            "data/auto.cnf",
+            "data/sb/notes.txt",
+            "undo/undo_001",
+            "undo/undo_002",
+            "undo/more.ibu",
+            "undo/undo_1_trunc.log",
         ] {
             std::fs::write(dir.path().join(name), name).unwrap();
         }

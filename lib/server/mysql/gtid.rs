@@ -111,9 +111,14 @@ impl fmt::Display for GtidSet {
 
 /// Thirty-two hexadecimal digits, with or without dashes.
 fn parse_uuid(text: &str) -> Option<Uuid> {
-    let digits: Vec<u8> =
-        text.chars().filter(|&letter| letter != '-').map(|digit| digit.to_digit(16)).map(|digit| u8::try_from(digit?).ok()).collect::<Option<_>>()?;
-    let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
+    let digits: Vec<u8> = text
+        .chars()
+        .filter(|&letter| letter != '-')
+        .map(|digit| digit.to_digit(16))
+        .map(|digit| u8::try_from(digit?).ok())
+        .collect::<Option<_>>()?;
+    let bytes: Vec<u8> =
+        digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
     (digits.len() == 32).then(|| bytes.try_into().ok()).flatten()
 }
 

@@ -29,7 +29,8 @@ pub fn gtids(path: &Path, position: u64) -> Result<Option<GtidSet>> {
     }
     let (mut at, mut set) = (MAGIC.len() as u64, GtidSet::default());
     while at < position {
-        let bad = |what: &dyn std::fmt::Display| Error::damaged(path.display(), format_args!("event at byte {at} {what}"));
+        let bad =
+            |what: &dyn std::fmt::Display| Error::damaged(path.display(), format_args!("event at byte {at} {what}"));
         let fail = |cause: io::Error| Error::io(path.display(), format_args!("cannot read at byte {at}"), &cause);
         let mut head = [0; HEADER];
         file.read_exact(&mut head).map_err(fail)?;

@@ -27,12 +27,7 @@ pub(super) fn options(variables: &Variables) -> BTreeMap<String, String> {
 }
 
 /// All members.
-pub(super) fn members(
-    variables: &Variables,
-    external: &[Tablespace],
-    facts: &Facts,
-    snapshot: &Snapshot,
-) -> Members {
+pub(super) fn members(variables: &Variables, external: &[Tablespace], facts: &Facts, snapshot: &Snapshot) -> Members {
     let more = format!("flushed_lsn = {}\nredo_memory = 0\nredo_frames = 0\n", snapshot.end_lsn);
     let info = facts.info("xbstream") + "encrypted = N\n";
     let mut members = vec![
@@ -105,7 +100,8 @@ mod tests {
         let variables: Variables = pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
         let options = options(&variables);
         let text: Vec<String> = options.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        let expect = ["innodb_data_file_path=ibdata1:12M;ibdata2:1M:autoextend", "innodb_page_size=16384", "log_bin=bin"];
+        let expect =
+            ["innodb_data_file_path=ibdata1:12M;ibdata2:1M:autoextend", "innodb_page_size=16384", "log_bin=bin"];
         assert_eq!(text, expect);
     }
 
