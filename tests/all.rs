@@ -17,6 +17,7 @@ mod hot_backup;
 mod house;
 mod map;
 mod mysql;
+mod mysql_snap;
 mod pack;
 mod pages;
 mod pass;

@@ -96,9 +96,10 @@ fn a_file_that_shrinks_fails_and_gets_no_end_mark() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut stream = vec![0; 100];
+    // So much is more than `xb_begin`: the file has been opened. The pipe holds a megabyte at most: the rest of it has
+    // not been read.
+    let mut stream = vec![0; 64 << 10];
     child.stdout.as_mut().unwrap().read_exact(&mut stream).unwrap();
-    // The pipe holds a megabyte at most: the rest has not been read yet.
     std::fs::OpenOptions::new().write(true).open(dir.path().join("a")).unwrap().set_len(8 << 20).unwrap();
     let rest = child.wait_with_output().unwrap();
     bad(&rest, 1, "a: became shorter while it was read");

@@ -10,7 +10,7 @@ use super::Job;
 use super::copy::{Copier, Outcome, Pages, Part};
 use super::known::{Known, with_suffix};
 use super::open::system_space;
-use super::workers::{Abort, each};
+use super::workers::{Abort, Haste, each};
 use crate::error::{Error, Result};
 use crate::server::Variables;
 use crate::server::files::{self, Layout, Tablespace};
@@ -105,7 +105,8 @@ impl Steps<'_> {
         for space in undo {
             jobs.push((space.name.clone(), self.path(space), space.elsewhere.is_some(), None));
         }
-        each(self.job.threads, self.abort, jobs.into_iter().map(Ok), |buffers, (name, path, elsewhere, part)| {
+        let jobs = jobs.into_iter().map(Ok);
+        each(self.job.threads, Haste::Behind, self.abort, jobs, |buffers, (name, path, elsewhere, part)| {
             let file = Pages { name: &name, path: &path, elsewhere, part, unwritten: true };
             match self.copier.tablespace(self.out, buffers, file)? {
                 Outcome::Gone => Err(Error::failed(path.display(), "has gone while it was to be copied")),
@@ -117,7 +118,7 @@ impl Steps<'_> {
     /// Tablespaces of one file. `unwritten`: those whose page 0 is not written yet as they are, for there is no second
     /// look at them.
     pub(super) fn tables(&self, known: &Known, unwritten: bool) -> Result<()> {
-        each(self.job.threads, self.abort, known.tables().iter().map(Ok), |buffers, table| {
+        each(self.job.threads, Haste::Behind, self.abort, known.tables().iter().map(Ok), |buffers, table| {
             let path = table.path(&self.layout.datadir);
             let elsewhere = table.is_elsewhere();
             let file = Pages { name: &table.name, path: &path, elsewhere, part: None, unwritten };
@@ -132,7 +133,7 @@ impl Steps<'_> {
         out: &Writer<W>,
         tables: impl Iterator<Item = &'t Tablespace> + Send,
     ) -> Result<()> {
-        each(self.job.threads, self.abort, tables.map(Ok), |buffers, found| {
+        each(self.job.threads, Haste::Urgent, self.abort, tables.map(Ok), |buffers, found| {
             let name = with_suffix(&found.name, b".new");
             let path = self.path(found);
             let elsewhere = found.elsewhere.is_some();
@@ -147,7 +148,7 @@ impl Steps<'_> {
         out: &Writer<W>,
         names: impl Iterator<Item = Result<Vec<u8>>> + Send,
     ) -> Result<()> {
-        each(self.job.threads, self.abort, names, |buffers, name| {
+        each(self.job.threads, Haste::Urgent, self.abort, names, |buffers, name| {
             if !self.job.filter.wants(&name) {
                 return Ok(());
             }

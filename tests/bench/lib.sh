@@ -58,11 +58,19 @@ fill() {
         --threads=2 prepare >/dev/null
 }
 
+# Waits until the server has written what it wants to write: its flushing would slow down whoever is measured first.
+settle() {
+    sql -e 'SET GLOBAL innodb_max_dirty_pages_pct=0, innodb_max_dirty_pages_pct_lwm=0'
+    while [ "$(sql -e "SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_pages_dirty'" | cut -f2)" -gt 10 ]; do sleep 0.5; done
+    sync
+    sleep 3
+}
+
 # Wall seconds of a command.
 seconds() {
     local start end
     start=$EPOCHREALTIME
-    "$@" >"$SCRATCH/out" 2>"$SCRATCH/err" || { echo "bench: failed: $*" >&2; tail "$SCRATCH/err" >&2; exit 1; }
+    "$@" >/dev/null 2>"$SCRATCH/err" || { echo "bench: failed: $*" >&2; tail "$SCRATCH/err" >&2; exit 1; }
     end=$EPOCHREALTIME
     awk -v s="$start" -v e="$end" 'BEGIN { printf "%.3f\n", e - s }'
 }

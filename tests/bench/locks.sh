@@ -5,6 +5,7 @@ need mariadbd mariadb-backup pv
 
 start_server
 sql -e "CREATE DATABASE l;
+  USE l;
   CREATE TABLE l.m (id INT PRIMARY KEY, s VARCHAR(1000)) ENGINE=MyISAM;
   INSERT INTO l.m SELECT seq, REPEAT(MD5(seq), 16) FROM seq_1_to_90000;
   CREATE TABLE l.a ENGINE=Aria AS SELECT * FROM l.m;

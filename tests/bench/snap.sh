@@ -5,8 +5,7 @@ need mariadbd mariadb-backup sysbench /usr/bin/time
 
 start_server
 fill 4 1000000
-sql -e 'SET GLOBAL innodb_max_dirty_pages_pct=0, innodb_max_dirty_pages_pct_lwm=0'
-while [ "$(sql -e "SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_pages_dirty'" | cut -f2)" -gt 10 ]; do sleep 0.5; done
+settle
 # The peer drops what it has read from the cache, so the data are made warm before each run of either.
 tables() { warm "$SCRATCH"/data/sb/*.ibd "$SCRATCH/data/ibdata1"; }
 BEFORE=tables

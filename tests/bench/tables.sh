@@ -14,8 +14,7 @@ for part in 0 1; do
     }' | sql &
 done
 wait %2 %3
-sql -e 'SET GLOBAL innodb_max_dirty_pages_pct=0, innodb_max_dirty_pages_pct_lwm=0'
-while [ "$(sql -e "SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_pages_dirty'" | cut -f2)" -gt 10 ]; do sleep 0.5; done
+settle
 
 ours="xb-snap -S $SOCKET -u root -j 2 -q"
 peer="mariadb-backup --no-defaults --backup --stream=xbstream --parallel=2 --socket=$SOCKET --user=root --target-dir=$SCRATCH --open-files-limit=$(ulimit -n)"

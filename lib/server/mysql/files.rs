@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
 
@@ -172,7 +172,8 @@ fn stream_name(path: &Path, is_table: bool) -> Vec<u8> {
 
 /// A relative path without `.`.
 fn clean(path: &Path) -> Vec<u8> {
-    path.components().collect::<PathBuf>().into_os_string().as_bytes().to_vec()
+    let names = path.components().filter(|part| !matches!(part, Component::CurDir));
+    names.collect::<PathBuf>().into_os_string().as_bytes().to_vec()
 }
 
 fn is_undo(name: &[u8]) -> bool {
