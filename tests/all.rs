@@ -17,6 +17,8 @@ mod hot_backup;
 mod house;
 mod increments;
 mod map;
+mod mysql;
+mod mysql_snap;
 mod pack;
 mod pages;
 mod pass;

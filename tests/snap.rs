@@ -17,14 +17,14 @@ use crate::support::{Flavour, Load, Pipeline, Server, check, fault, program, scr
 /// For a lock, or for a server to notice something; a run that needs longer hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn snap(server: &Server) -> Command {
+pub(crate) fn snap(server: &Server) -> Command {
     let mut command = xb("xb-snap");
     command.args(server.options());
     command
 }
 
 /// The stream's plain files.
-fn files(stream: &[u8]) -> TempDir {
+pub(crate) fn files(stream: &[u8]) -> TempDir {
     let dir = scratch();
     let mut unpack = xb("xb-unpack");
     unpack.arg("-C").arg(dir.path());
@@ -33,7 +33,7 @@ fn files(stream: &[u8]) -> TempDir {
 }
 
 /// Names of the files below a directory.
-fn names(dir: &Path) -> Vec<String> {
+pub(crate) fn names(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut open = vec![dir.to_owned()];
     while let Some(next) = open.pop() {
@@ -51,7 +51,7 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 /// Lines of the manifest: entries by name, and the last one.
-fn manifest(dir: &Path) -> (BTreeMap<String, serde_json::Value>, serde_json::Value) {
+pub(crate) fn manifest(dir: &Path) -> (BTreeMap<String, serde_json::Value>, serde_json::Value) {
     let text = fs::read_to_string(dir.join("xb_manifest")).unwrap();
     let mut lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let last = lines.pop().unwrap();
@@ -59,14 +59,14 @@ fn manifest(dir: &Path) -> (BTreeMap<String, serde_json::Value>, serde_json::Val
 }
 
 /// xb-snap with its stdout in our hands: while we do not read, it cannot go on.
-struct Held {
+pub(crate) struct Held {
     child: Child,
     stream: Vec<u8>,
 }
 
 impl Held {
     /// Starts it and waits until `xb_begin` is there: the listing is made, the copy begins.
-    fn start(mut command: Command) -> Held {
+    pub(crate) fn start(mut command: Command) -> Held {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut first = [0; 14];
         child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
@@ -82,13 +82,13 @@ impl Held {
     }
 
     /// Reads so many bytes more.
-    fn read(&mut self, bytes: u64) {
+    pub(crate) fn read(&mut self, bytes: u64) {
         let out = self.child.stdout.as_mut().unwrap();
         out.take(bytes).read_to_end(&mut self.stream).unwrap();
     }
 
     /// Reads the rest; stream, exit code and stderr.
-    fn finish(mut self) -> (Vec<u8>, Option<i32>, String) {
+    pub(crate) fn finish(mut self) -> (Vec<u8>, Option<i32>, String) {
         self.child.stdout.as_mut().unwrap().read_to_end(&mut self.stream).unwrap();
         let ended = self.child.wait_with_output().unwrap();
         (self.stream, ended.status.code(), String::from_utf8_lossy(&ended.stderr).into())
@@ -112,7 +112,7 @@ fn filled() -> Server {
 /// Makes an unpacked backup ready.
 fn apply(server: &Server, dir: &Path) {
     let mut command = xb("xb-redo");
-    command.arg("--apply").arg(dir).arg("--server").arg(server.flavour().path("mariadbd"));
+    command.arg("--apply").arg(dir).arg("--server").arg(server.flavour().server());
     Pipeline::new().stage(command).run().assert_ok();
 }
 

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::capture::Goal;
-use super::follower::{Follower, take};
+use super::follower::Follow;
+use super::follower::mariadb::{Follower, take};
 use crate::error::{Error, Kind, Result};
 use crate::innodb::redo::mariadb::{CHECKPOINTS, Checkpoint, FILE, Format, Header, Ring, START, mtr};
 
@@ -163,7 +164,7 @@ impl Reader {
 
     fn reach(&mut self, goal: Goal) -> Result<()> {
         let got = &mut self.got;
-        self.follower.poll(&goal, |bytes, _| {
+        self.follower.poll(&goal, &mut |bytes, _| {
             got.extend_from_slice(bytes);
             Ok(())
         })

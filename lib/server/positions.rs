@@ -63,11 +63,6 @@ pub fn galera(session: &mut Session) -> Result<Option<String>> {
     Ok(Some(format!("{uuid}:{last} {domain}").trim_end().to_owned()))
 }
 
-/// Applied events still open on temporary tables: a replica is safe to copy when there are none.
-pub fn open_temporary_tables(session: &mut Session) -> Result<u64> {
-    session.status("Slave_open_temp_tables")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

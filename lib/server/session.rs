@@ -50,6 +50,13 @@ impl Refusal {
     pub const LOCK_WAIT: u16 = 1205;
     /// `ER_SPECIFIC_ACCESS_DENIED_ERROR`: a privilege is missing.
     pub const ACCESS: u16 = 1227;
+    /// `ER_SERVER_SHUTDOWN`, `ER_CLIENT_INTERACTION_TIMEOUT`: said by a server that closes the connection.
+    const CLOSING: [u16; 2] = [1053, 4031];
+
+    /// True if the session has gone, and its locks with it.
+    pub fn is_lost(&self) -> bool {
+        self.code.is_none_or(|code| Self::CLOSING.contains(&code))
+    }
 }
 
 impl fmt::Display for Refusal {
