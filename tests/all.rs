@@ -16,6 +16,7 @@ mod docs;
 mod hot_backup;
 mod house;
 mod map;
+mod mysql;
 mod mysql_snap;
 mod pack;
 mod pages;

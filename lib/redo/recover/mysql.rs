@@ -59,10 +59,10 @@ fn passed(run: &Run<'_>) -> Vec<String> {
     passed
 }
 
-/// Holds the last LSN that the server scanned, the end of a block, against E.
+/// Holds the last LSN that the server scanned against E. It is E or, in a log that goes on, the end of that block.
 pub(super) fn agree(run: &Run<'_>, scanned: u64) -> Result<()> {
-    let until = block::until(run.end_lsn);
-    if scanned == until || (!run.first && scanned > until) {
+    let (scanned_blocks, until) = (block::until(scanned), block::until(run.end_lsn));
+    if scanned_blocks == until || (!run.first && scanned_blocks > until) {
         return Ok(());
     }
     let what = format!("the server scanned the log up to lsn {scanned}, the backup ends at {}", run.end_lsn);
