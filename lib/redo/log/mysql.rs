@@ -229,7 +229,7 @@ mod tests {
             assert_eq!((two[0].size, two[1].start % 512), (LARGEST, 0));
         }
         let last = parts.last().unwrap();
-        assert!(last.newest && last.end() >= until + SPARE && last.size % UNIT == 0);
+        assert!(last.newest && last.end() >= until + SPARE && last.size.is_multiple_of(UNIT));
         let bytes = [7; 1024];
         let border = parts[0].end();
         assert_eq!(parts[0].share(border - 512, &bytes), Some((&bytes[..512], LARGEST - 512)));

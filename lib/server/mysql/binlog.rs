@@ -51,8 +51,7 @@ impl Head {
     pub fn parse(bytes: &[u8; HEADER]) -> Result<Head, Fault> {
         let [_, _, _, _, kind, _, _, _, _, len @ ..] = bytes;
         let len = len.first_chunk().copied().map(u32::from_le_bytes).unwrap_or_default();
-        let head = Head { kind: *kind, len };
-        if head.body() == 0 && head.len < HEADER as u32 { Err(Fault::Short) } else { Ok(head) }
+        if u64::from(len) < HEADER as u64 { Err(Fault::Short) } else { Ok(Head { kind: *kind, len }) }
     }
 
     /// Bytes that follow the header.
@@ -214,9 +213,6 @@ mod tests {
 
     #[test]
     fn a_cut_event_is_not_taken_for_a_set() {
-        let (_, file, _) = GOLDEN[0];
-        let previous = file[4..].windows(1).count();
-        assert!(previous > 0);
         for (kind, body) in
             [(GTID, &[0; 24][..]), (PREVIOUS_GTIDS, &[1, 0, 0, 0, 0, 0, 0, 0]), (TAGGED_GTID, &[2, 2, 2])]
         {
