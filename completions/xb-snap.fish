@@ -4,7 +4,7 @@ complete -c xb-snap -l cache -d 'How files are read: auto takes from the page ca
 direct\t'Past the cache'
 drop\t'Through the cache; what was read is dropped from it'
 keep\t'Through the cache, which keeps it'"
-complete -c xb-snap -l lock-ddl -d 'When DDL is blocked: early, all the time; end, shortly, and what it changed is copied again; off, not for tables' -r -f -a "early\t'Blocked from the start'
+complete -c xb-snap -l lock-ddl -d 'When DDL is blocked: early, all the time; end, shortly, and what it changed is copied again; off, not for tables [default: end for MariaDB, early for MySQL, which has no other]' -r -f -a "early\t'Blocked from the start'
 end\t'Free until a short lock at the end, under which what changed is copied again'
 off\t'Free; a backup during which tables changed is not valid'"
 complete -c xb-snap -l lock-timeout -d 'Give up when a lock is not granted within S seconds' -r

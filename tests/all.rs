@@ -19,6 +19,8 @@ mod house;
 mod increments;
 mod map;
 mod memory;
+mod mysql;
+mod mysql_snap;
 mod pack;
 mod pages;
 mod pass;

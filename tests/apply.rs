@@ -51,6 +51,7 @@ fn make_ours(dir: &Path) {
         dir: "/".into(),
         checkpoint_lsn: checkpoint.lsn,
         checkpoint_end_lsn: Some(checkpoint.end_lsn),
+        log_uuid: None,
     };
     let begin = Begin {
         format: profile::FORMAT,

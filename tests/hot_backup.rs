@@ -8,7 +8,7 @@ use crate::support::server::Builder;
 use crate::support::{Flavour, Load, Pipeline, Random, Server, check, fault, scratch, xb};
 
 /// A backup as a pipeline, into `target`; what the bytes meet before they are unpacked is up to `relay`.
-fn pipeline(server: &Server, snap: &[&str], relay: Relay, target: &Path) -> Pipeline {
+pub(crate) fn pipeline(server: &Server, snap: &[&str], relay: Relay, target: &Path) -> Pipeline {
     Pipeline::new()
         .stage(xb("xb-snap").args(server.options()).args(snap))
         .stage(xb("xb-redo"))
@@ -17,18 +17,18 @@ fn pipeline(server: &Server, snap: &[&str], relay: Relay, target: &Path) -> Pipe
         .limit(Duration::from_secs(300))
 }
 
-fn apply(server: &Server, directory: &Path) -> Run {
+pub(crate) fn apply(server: &Server, directory: &Path) -> Run {
     let mut command = xb("xb-redo");
-    command.arg("--apply").arg(directory).arg("--server").arg(server.flavour().path("mariadbd"));
+    command.arg("--apply").arg(directory).arg("--server").arg(server.flavour().server());
     Pipeline::new().stage(command).limit(Duration::from_secs(300)).run()
 }
 
-fn status(directory: &Path) -> Run {
+pub(crate) fn status(directory: &Path) -> Run {
     Pipeline::new().stage(xb("xb-redo").arg("--status").arg(directory)).run()
 }
 
 /// Backs the server up while a load writes to it, restores, and checks. Returns the backup's run.
-fn prove(builder: Builder, seed: u64, load: impl FnOnce(Load) -> Load, snap: &[&str], relay: Relay) -> Run {
+pub(crate) fn prove(builder: Builder, seed: u64, load: impl FnOnce(Load) -> Load, snap: &[&str], relay: Relay) -> Run {
     let server = builder.start();
     let load = load(Load::on(&server).seed(seed)).start();
     load.wait_for(300);

@@ -107,6 +107,22 @@ fn a_storm_of_ddl_is_played_and_replayed() {
 }
 
 #[test]
+fn every_load_runs_on_mysql_and_is_replayed() {
+    if !Flavour::Mysql97.or_skip() {
+        return;
+    }
+    let mut server = Server::new().flavour(Flavour::Mysql97).start();
+    let load = Load::on(&server).everything().start();
+    load.wait_for_each("ddl", 20);
+    assert_eq!(load.stop().len(), 5, "every kind of load has done something");
+    server.restart();
+    let first = server.value("SHOW BINARY LOGS");
+    let copy = Server::new().flavour(Flavour::Mysql97).flag("skip-log-bin").start();
+    check::replay(&server, &copy, &check::Position { file: first, offset: 4, gtid: String::new() }).unwrap();
+    check::same(&server, &copy).assert_good();
+}
+
+#[test]
 fn servers_of_every_layout_start_and_start_again() {
     for build in [
         Server::new().layout("innodb-page-size", "4k"),

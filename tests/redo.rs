@@ -170,7 +170,7 @@ fn what_is_no_stream_of_xb_snap_is_named() {
     assert_refused(&filter(files.begin().manifest().bytes()), 3, "xb-pack");
     let mut mysql = Stream::of(&log);
     mysql.begin.flavour = Some("mysql".into());
-    assert_refused(&filter(mysql.begin().manifest().bytes()), 1, "other than MariaDB");
+    assert_refused(&filter(mysql.begin().manifest().bytes()), 1, "mysql, format \"Phys\", is not one");
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub fn names(dir: &Path) -> Vec<String> {
 }
 
 /// Lines of the manifest: entries by name, and the last one.
-fn manifest(dir: &Path) -> (BTreeMap<String, serde_json::Value>, serde_json::Value) {
+pub(crate) fn manifest(dir: &Path) -> (BTreeMap<String, serde_json::Value>, serde_json::Value) {
     let text = fs::read_to_string(dir.join("xb_manifest")).unwrap();
     let mut lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let last = lines.pop().unwrap();
@@ -112,7 +112,7 @@ pub fn filled() -> Server {
 /// Makes an unpacked backup ready.
 pub fn apply(server: &Server, dir: &Path) {
     let mut command = xb("xb-redo");
-    command.arg("--apply").arg(dir).arg("--server").arg(server.flavour().path("mariadbd"));
+    command.arg("--apply").arg(dir).arg("--server").arg(server.flavour().server());
     Pipeline::new().stage(command).run().assert_ok();
 }
 

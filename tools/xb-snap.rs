@@ -11,7 +11,7 @@ use xb::snap::{self, Job, LockDdl, base::Asked, filter::Wanted};
 
 const TOOL: Tool = Tool {
     name: env!("CARGO_BIN_NAME"),
-    about: "Copy a running MariaDB server to a stream",
+    about: "Copy a running MariaDB or MySQL server to a stream",
     man: include_str!("../man/xb-snap.1.in"),
 };
 
@@ -27,8 +27,9 @@ struct Snap {
     #[arg(long, value_enum, value_name = "HOW", default_value = "auto")]
     cache: Policy,
     /// When DDL is blocked: early, all the time; end, shortly, and what it changed is copied again; off, not for tables
-    #[arg(long, value_enum, value_name = "WHEN", default_value = "end")]
-    lock_ddl: LockDdl,
+    /// [default: end for MariaDB, early for MySQL, which has no other]
+    #[arg(long, value_enum, value_name = "WHEN")]
+    lock_ddl: Option<LockDdl>,
     /// Give up when a lock is not granted within S seconds
     #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     lock_timeout: u64,

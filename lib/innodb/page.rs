@@ -32,6 +32,9 @@ pub enum Content {
     /// A page without a checksum over what is stored: page_compressed in the format before full_crc32, and
     /// `innodb_checksum_algorithm=none`. Its number is right.
     Unverified,
+    /// A page of MySQL whose checksum is encrypted with it. Its number is right; that it is whole can be seen from two
+    /// reads some time apart that agree.
+    Encrypted,
 }
 
 /// Why a page is not complete: torn, misplaced or damaged.
@@ -74,6 +77,13 @@ pub enum Fault {
         /// Bytes, as the page says.
         len: u32,
     },
+    /// The body of a page that MySQL has squeezed is not what its algorithm makes.
+    Squeezed {
+        /// 1 for zlib, 2 for LZ4.
+        algorithm: u8,
+    },
+    /// Two reads of a page differ, of which nothing else can be said.
+    Changing,
 }
 
 impl fmt::Display for Fault {
@@ -90,6 +100,10 @@ impl fmt::Display for Fault {
                 write!(f, "low half of the lsn is {head:#010x} in the header, {tail:#010x} in the trailer")
             }
             Fault::Length { len } => write!(f, "says that {len} bytes of it are used, which cannot be"),
+            Fault::Squeezed { algorithm: 1 } => f.write_str("compressed by zlib, and cannot be decompressed"),
+            Fault::Squeezed { algorithm: 2 } => f.write_str("compressed by lz4, and cannot be decompressed"),
+            Fault::Squeezed { algorithm } => write!(f, "compressed by algorithm {algorithm}, which is not known"),
+            Fault::Changing => f.write_str("encrypted, and different at every read"),
         }
     }
 }

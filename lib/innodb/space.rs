@@ -1,8 +1,8 @@
 //! A tablespace file: what page 0 says of it, and whether its pages are complete. Source: spec sections 7.2 and 7.3,
-//! `fsp0types.h`, `buf_page_is_corrupted`.
+//! MySQL's spec section 4, `fsp0types.h`, `buf_page_is_corrupted`.
 
 use super::page::{Content, Fault, LSN, MAX, MIN, NUMBER, TYPE};
-use super::{Doublewrite, checksum, is_zero, u16_at, u32_at};
+use super::{Doublewrite, checksum, is_zero, mysql, u16_at, u32_at};
 
 /// How much of the start of a file decides what it is: the largest page, or all of a shorter file.
 pub const HEAD: usize = 64 << 10;
@@ -41,10 +41,10 @@ pub struct Space {
 enum Format {
     /// One CRC-32C at the end, over the page as stored.
     Full,
-    /// Two fields, of several algorithms.
-    Old { page_compressed: bool },
+    /// Two fields, of several algorithms. `page_compressed` is of MariaDB.
+    Old { page_compressed: bool, mysql: bool },
     /// ROW_FORMAT=COMPRESSED: one field and no trailer.
-    Zip,
+    Zip { mysql: bool },
 }
 
 /// How many pages of each kind there were.
@@ -100,7 +100,7 @@ impl Space {
 
     /// The page size again for ROW_FORMAT=COMPRESSED, otherwise 0.
     pub fn zip_size(&self) -> u32 {
-        if self.format == Format::Zip { self.page_size } else { 0 }
+        if matches!(self.format, Format::Zip { .. }) { self.page_size } else { 0 }
     }
 
     /// The format of a system tablespace from any piece of it but the first: that in which a page is good. Also the
@@ -138,16 +138,23 @@ impl Space {
         if found != number {
             return Err(Fault::Number { want: number, found });
         }
+        let kind = u16_at(page, TYPE);
         match self.format {
             Format::Full => full(page),
-            Format::Old { page_compressed } => {
-                if page_compressed && PAGE_COMPRESSED.contains(&u16_at(page, TYPE)) {
-                    return Ok(Content::Unverified);
-                }
-                encrypted_or(page, checksum::crc32, old)
+            Format::Old { mysql: true, .. } | Format::Zip { mysql: true } if mysql::is_encrypted(page) => {
+                mysql::check_encrypted(page).map(|()| Content::Encrypted)
             }
-            Format::Zip => encrypted_or(page, checksum::zip_crc32, zip),
+            Format::Old { page_compressed: true, .. } if PAGE_COMPRESSED.contains(&kind) => Ok(Content::Unverified),
+            // No flag tells of this one.
+            Format::Old { .. } if kind == mysql::SQUEEZED => old(&mysql::unsqueezed(page)?),
+            Format::Old { .. } => encrypted_or(page, checksum::crc32, old),
+            Format::Zip { .. } => encrypted_or(page, checksum::zip_crc32, zip),
         }
+    }
+
+    /// True if pages of this tablespace may be [`Content::Encrypted`].
+    pub fn may_hide_sums(&self) -> bool {
+        matches!(self.format, Format::Old { mysql: true, .. } | Format::Zip { mysql: true })
     }
 
     /// Checks consecutive pages, the first of them page `first`; on failure says which number is bad. A last piece
@@ -168,29 +175,31 @@ impl Space {
             match self.check(number, page).map_err(|fault| (number, fault))? {
                 Content::Zero => tally.zero += 1,
                 Content::Verified => tally.verified += 1,
-                Content::Unverified => tally.unverified += 1,
+                Content::Unverified | Content::Encrypted => tally.unverified += 1,
             }
         }
         Ok(())
     }
 }
 
-/// Page size and format from the flags of a MariaDB tablespace; `None` for what the server would refuse, too.
+/// Page size and format from the flags of a tablespace; `None` for what every server would refuse, too.
 fn decode(flags: u32) -> Option<(u32, Format)> {
     // Bit 4 is the top bit of the old format's compressed page size, which never reaches it.
     if flags & 0x10 != 0 {
         let (size, algorithm, unused) = (flags & 15, flags >> 5 & 7, flags >> 8);
         return ((3..=7).contains(&size) && algorithm <= 6 && unused == 0).then_some((512 << size, Format::Full));
     }
-    // Bit 10 is DATA DIRECTORY of MySQL 5.6 and MariaDB 10.0 and means nothing any more; MariaDB 10.1.0 to 10.1.20 set
-    // the other bits up to 15 by mistake, and the server converts those files when it opens them.
-    let (zip, size, reserved) = (flags >> 1 & 15, flags >> 6 & 15, flags >> 11 & 31);
+    // Bit 10 is DATA DIRECTORY, which means nothing to MariaDB any more. Bits 11 to 14 are MySQL's: shared, temporary,
+    // encrypted, with SDI; its undo tablespaces may have none of them and are then as MariaDB's old ones. (MariaDB
+    // 10.1.0 to 10.1.20 set some by mistake; servers of today convert those files when they open them.)
+    let (zip, size, mysql) = (flags >> 1 & 15, flags >> 6 & 15, flags >> 11 & 15 != 0);
     let (size, page_compressed) = (if size == 0 { 5 } else { size }, flags >> 16 & 1 == 1);
-    if !(3..=7).contains(&size) || zip > size.min(5) || reserved != 0 || flags >> 21 != 0 {
+    let unknown = flags >> 15 & 1 != 0 || flags >> 21 != 0 || mysql && flags >> 16 != 0;
+    if !(3..=7).contains(&size) || zip > size.min(5) || unknown {
         return None;
     }
     let physical = 512 << if zip == 0 { size } else { zip };
-    let format = if zip == 0 { Format::Old { page_compressed } } else { Format::Zip };
+    let format = if zip == 0 { Format::Old { page_compressed, mysql } } else { Format::Zip { mysql } };
     (MIN..=MAX).contains(&physical).then_some((physical, format))
 }
 
@@ -365,7 +374,12 @@ mod tests {
             (0, Some(16 << 10)),
             (0x29, Some(8 << 10)),
             (0x421, Some(16 << 10)),
-            (0x821, None),
+            (0x821, Some(16 << 10)),
+            (0x4821, Some(16 << 10)),
+            (0x40e1, Some(4 << 10)),
+            (0x6029, Some(8 << 10)),
+            (0x8021, None),
+            (0x1_4021, None),
             (0x1_0021, Some(16 << 10)),
             (0x61, None),
             (0x2d, None),

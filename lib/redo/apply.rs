@@ -4,18 +4,20 @@
 //! did, note that. Killed anywhere, it can be run again and goes on; `state` says why each step can be repeated,
 //! `recover` why the server's part can.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use bstr::ByteSlice;
 
-use super::directory::{CHECKPOINTS, Directory, Progress};
+use super::directory::{CHECKPOINTS, Directory, Family, Progress};
 use super::files::{self, fail};
-use super::log::Captured;
+use super::log;
+use super::log::mariadb::Captured;
 use super::state::{self, State, Step};
 use super::{check, clone, layout, lock, merge, recover};
 use crate::error::{Error, Result};
-use crate::innodb::redo::mariadb;
+use crate::innodb::redo::{mariadb, mysql};
 use crate::report::{Level, Report};
 use crate::server::program::{self, Program};
 use crate::stream::profile::StreamKind;
@@ -81,7 +83,7 @@ fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Re
     };
     let state = lay_out(&directory, state, report)?;
     let state = recover(&directory, state, &program, options.memory, &lock, report)?;
-    finish(dir, state, report)?;
+    finish(&directory, state, report)?;
     lock::give_back(dir)
 }
 
@@ -93,26 +95,20 @@ fn begin(directory: &Directory, program: &Program, digests: Option<usize>, repor
     }
     directory.check()?;
     digests.map_or(Ok(()), |threads| check::digests(directory, threads, report))?;
-    let captured = Captured::open(&directory.path)?;
-    if !captured.is_captured() {
-        let what = "was not written by a backup; this looks like a server's own data directory";
-        return Err(Error::failed(directory.path.join(mariadb::FILE).display(), what));
-    }
     let locations = layout::locations(directory)?;
-    layout::refuse_unseen(&captured, directory, &locations)?;
-    let end_lsn = match (&directory.ours, directory.end_lsn) {
-        (Some(_), Some(end)) => end,
-        // Other programs copy some more than they say. What is there is recovered.
-        _ => captured.walk(|_, _| Ok(()))?,
+    let (start_lsn, end_lsn) = match directory.family {
+        Family::Mariadb => mariadb_log(directory, &locations)?,
+        // It has been checked from end to end.
+        Family::Mysql => directory.start_lsn.zip(directory.end_lsn).unwrap_or_default(),
     };
     let state = State {
         format: state::FORMAT,
         step: Step::Started,
-        start_lsn: captured.start_lsn(),
+        start_lsn,
         end_lsn,
         runs: 0,
         locations,
-        server: Some(program.version.to_string()),
+        server: Some(program.flavour.version().to_string()),
         files: None,
         program: concat!("xb-redo ", env!("CARGO_PKG_VERSION")).to_owned(),
     };
@@ -120,14 +116,39 @@ fn begin(directory: &Directory, program: &Program, digests: Option<usize>, repor
     Ok(state)
 }
 
+/// Where the log begins and ends, if it is one that can be recovered here.
+fn mariadb_log(directory: &Directory, locations: &BTreeMap<String, String>) -> Result<(u64, u64)> {
+    let captured = Captured::open(&directory.path)?;
+    if !captured.is_captured() {
+        let what = "was not written by a backup; this looks like a server's own data directory";
+        return Err(Error::failed(directory.path.join(mariadb::FILE).display(), what));
+    }
+    layout::refuse_unseen(&captured, directory, locations)?;
+    let end_lsn = match (&directory.ours, directory.end_lsn) {
+        (Some(_), Some(end)) => end,
+        // Other programs copy some more than they say. What is there is recovered.
+        _ => captured.walk(|_, _| Ok(()))?,
+    };
+    Ok((captured.start_lsn(), end_lsn))
+}
+
 fn lay_out(directory: &Directory, state: State, report: &dyn Report) -> Result<State> {
     if state.step != Step::Started {
         return Ok(state);
     }
     report.stage("laying out");
-    layout::names(&directory.path)?;
-    layout::redo(&directory.path, state.end_lsn, report)?;
-    files::sync(&directory.path)?;
+    let dir = &directory.path;
+    match directory.family {
+        Family::Mariadb => {
+            layout::names(dir)?;
+            layout::redo(dir, state.end_lsn, report)?;
+        }
+        Family::Mysql => {
+            let version = directory.server_version.as_deref().unwrap_or_default();
+            log::mysql::Captured::open(dir)?.lay_out(dir, state.end_lsn, version)?;
+        }
+    }
+    files::sync(dir)?;
     let state = State { step: Step::LaidOut, ..state };
     state.write(&directory.path)?;
     Ok(state)
@@ -142,10 +163,15 @@ fn recover(
     report: &dyn Report,
 ) -> Result<State> {
     let dir = &directory.path;
-    let log = dir.join(mariadb::FILE);
-    let log_size = fs::metadata(&log).map_err(|cause| fail(&log, "cannot read", &cause))?.len();
+    let log_size = match directory.family {
+        Family::Mariadb => {
+            let log = dir.join(mariadb::FILE);
+            fs::metadata(&log).map_err(|cause| fail(&log, "cannot read", &cause))?.len()
+        }
+        Family::Mysql => 0,
+    };
     let memory = memory.unwrap_or_else(|| buffer_pool(state.end_lsn.saturating_sub(state.start_lsn)));
-    let server = format_args!("{} {}", program.path.display(), program.version).to_string();
+    let server = format_args!("{} ({})", program.path.display(), program.flavour).to_string();
     report.note(
         Level::Info,
         format_args!(
@@ -167,7 +193,8 @@ fn recover(
         partial: directory.partial,
         lock,
     };
-    let state = State { runs: state.runs.saturating_add(1), server: Some(program.version.to_string()), ..state };
+    let state =
+        State { runs: state.runs.saturating_add(1), server: Some(program.flavour.version().to_string()), ..state };
     state.write(dir)?;
     report.stage("recovering");
     recover::run(&run, report)?;
@@ -175,13 +202,21 @@ fn recover(
 }
 
 /// Notes that the directory is applied, where mariadb-backup looks for that and where we do.
-fn finish(dir: &Path, state: State, report: &dyn Report) -> Result<()> {
+fn finish(directory: &Directory, state: State, report: &dyn Report) -> Result<()> {
+    let dir = &directory.path;
+    // The words of mariadb-backup and of xtrabackup.
+    let prepared = match directory.family {
+        Family::Mariadb => "backup_type = log-applied",
+        Family::Mysql => "backup_type = full-prepared",
+    };
     for name in CHECKPOINTS {
         if let Some(text) = files::read_small(&dir.join(name))? {
-            let text = text.replace("backup_type = full-backuped", "backup_type = log-applied");
+            let text = text.replace("backup_type = full-backuped", prepared);
             files::replace(dir, name, &text)?;
         }
     }
+    // The server has its own log now.
+    files::remove(&dir.join(mysql::FILE))?;
     files::sync(dir)?;
     let state = State { step: Step::Applied, files: Some(files::fingerprint(dir)?), ..state };
     state.write(dir)?;
@@ -191,7 +226,7 @@ fn finish(dir: &Path, state: State, report: &dyn Report) -> Result<()> {
             format_args!("{table}: was at {place} (DATA DIRECTORY) and is in the data directory now"),
         );
     }
-    if !state.locations.is_empty() {
+    if !state.locations.is_empty() && directory.family == Family::Mariadb {
         let what = "run ALTER TABLE … FORCE, ALGORITHM=COPY on such a table before any other ALTER TABLE, which ends the server";
         report.note(Level::Warning, format_args!("{}: {what}", dir.display()));
     }
@@ -206,10 +241,11 @@ fn server(directory: &Directory, options: &Options) -> Result<Program> {
     if directory.kind != StreamKind::Full {
         directory.check()?;
     }
-    let version =
-        directory.server_version.as_deref().and_then(program::version).ok_or_else(|| {
-            Error::damaged(directory.path.display(), "does not say which MariaDB server it was made of")
-        })?;
+    let version = directory
+        .server_version
+        .as_deref()
+        .and_then(program::version)
+        .ok_or_else(|| Error::damaged(directory.path.display(), "does not say which server it was made of"))?;
     program::find(version, options.server.as_deref())
 }
 

@@ -15,12 +15,14 @@ use crate::io::copy;
 use crate::report::{Level, Report};
 
 const COPYING: &str = "xb-redo --copy-back";
-/// Files at the root that mariadb-backup does not copy back either (spec section 16); both generations of names.
-const METADATA: [&str; 6] = [
+/// Files at the root that mariadb-backup and xtrabackup do not copy back either (spec section 16); both generations of
+/// names.
+const METADATA: [&str; 7] = [
     "backup-my.cnf",
     "xtrabackup_binary",
     "xtrabackup_binlog_info",
     "xtrabackup_checkpoints",
+    "xtrabackup_tablespaces",
     "mariadb_backup_binlog_info",
     "mariadb_backup_checkpoints",
 ];

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use bstr::ByteSlice;
 
 use super::files::{self, fail};
-use super::log::Captured;
+use super::log::{self, mariadb::Captured};
 use super::merge::journal;
 use super::state::{State, Step};
 use crate::error::{Error, Result};
-use crate::innodb::redo::mariadb;
+use crate::innodb::redo::{mariadb, mysql};
 use crate::stream::name;
 use crate::stream::profile::{self, Begin, Entry, EntryKind, Line, ManifestReader, StreamKind, Trailer};
 
@@ -41,6 +41,13 @@ pub(super) enum Progress {
     Applied,
 }
 
+/// Whose files they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    Mariadb,
+    Mysql,
+}
+
 /// A backup in a directory.
 #[derive(Clone, Debug)]
 pub(super) struct Directory {
@@ -48,6 +55,8 @@ pub(super) struct Directory {
     pub(super) path: PathBuf,
     /// The manifest; `None`: another program made it.
     pub(super) ours: Option<Box<Ours>>,
+    /// Whose files it holds.
+    pub(super) family: Family,
     /// What it holds.
     pub(super) kind: StreamKind,
     /// How far it is.
@@ -114,8 +123,13 @@ impl Directory {
         if trailer.backup_id != begin.backup_id {
             return Err(Error::damaged(path.display(), "damaged: xb_begin and xb_manifest are of different backups"));
         }
+        let family = match begin.flavour.as_deref() {
+            Some("mysql") => Family::Mysql,
+            _ => Family::Mariadb,
+        };
         Ok(Directory {
             path: path.to_owned(),
+            family,
             kind: begin.kind,
             progress: progress(state.as_ref(), backup_type(path)?.as_deref()),
             state,
@@ -135,6 +149,10 @@ impl Directory {
                 "is no complete backup: neither xb_manifest nor xtrabackup_checkpoints is there",
             ));
         };
+        if path.join(mysql::FILE).exists() || path.join(mysql::DIR).exists() {
+            return Err(Error::failed(path.display(), "is a backup of MySQL by xtrabackup")
+                .hint(format_args!("xtrabackup --prepare --target-dir={}", path.display())));
+        }
         let checkpoints = pairs(&text);
         let info = first_of(path, &INFO)?.map(|text| pairs(&text)).unwrap_or_default();
         let options = files::read_small(&path.join(OPTIONS))?;
@@ -154,6 +172,7 @@ impl Directory {
         Ok(Directory {
             path: path.to_owned(),
             ours: None,
+            family: Family::Mariadb,
             kind,
             progress: progress(state.as_ref(), backup_type),
             start_lsn: state.as_ref().map(|state| state.start_lsn),
@@ -233,7 +252,7 @@ impl Directory {
             return Err(Error::damaged(self.path.display(), "damaged: xb_begin or xb_manifest has no lsn"));
         };
         ours.entries.iter().try_for_each(|entry| self.check_size(entry))?;
-        Captured::open(&self.path)?.verify(Some(start), Some(end)).map(|_| ())
+        log::verify(&self.path, self.family, start, end)
     }
 
     /// Without a manifest only what no server can do without.

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -14,15 +14,13 @@ use std::time::Duration;
 use crossbeam_channel::{RecvTimeoutError, Sender};
 
 use super::capture::Capture;
-use super::follower::{Follower, Trail};
+use super::follower::{self, Trail};
 use super::held::Held;
 use super::outlet::Outlet;
 use super::relay::{self, Relay};
 use crate::error::{Error, Result};
-use crate::innodb::redo::mariadb::{Checkpoint, FILE};
 use crate::io::spool::Spool;
 use crate::report::{Level, Report};
-use crate::stream::profile::{Begin, StreamKind};
 use crate::stream::{Pass, Writer};
 
 /// How often progress is told.
@@ -47,28 +45,28 @@ enum End {
     Streamed(relay::Summary),
 }
 
-/// Passes the stream `input` on to `output` and adds `ib_logfile0`, cut exactly where the manifest says.
+/// Passes the stream `input` on to `output` and adds the redo log, cut exactly where the manifest says.
 ///
 /// When this fails, a thread may be left blocked on `input` or `output`; the caller is expected to end the process.
 pub fn run(options: &Options, input: File, output: File, report: &dyn Report) -> Result<()> {
     let sink = output.try_clone().map_err(|cause| Error::io("stdout", "cannot use", &cause))?;
     let (mut pass, writer) = (Pass::new(input, "stdin", output), Writer::new(sink));
     let (begin, bytes) = relay::begin(&mut pass)?;
-    let (path, start) = log(&begin, options.datadir.as_deref())?;
-    let follower = Follower::begin(&path, start)?;
+    let (follower, form) = follower::open(&begin, options.datadir.as_deref())?;
+    let (name, start) = (form.name(), form.checkpoint());
     report.expect(begin.estimated_bytes);
-    report.note(Level::Detail, format_args!("{}: following from lsn {}", path.display(), start.lsn));
+    report.note(Level::Detail, format_args!("{name}: following from lsn {start}"));
 
     let memory = usize::try_from(options.spool_memory).unwrap_or(usize::MAX);
     let spool = Spool::new(memory, &options.spool_dir, options.spool_limit);
-    let capture = Arc::new(Capture::new(spool, start.lsn));
+    let capture = Arc::new(Capture::new(spool, form.first()));
     let moved = Arc::new(AtomicU64::new(0));
-    let outlet = Outlet::new(follower.header(), start);
+    let outlet = Outlet::new(form);
     let held = Held::new(&options.spool_dir);
-    let relay = Relay { pass, writer, begin, start, outlet, held, capture: capture.clone(), moved: moved.clone() };
+    let relay = Relay { pass, writer, begin, outlet, held, capture: capture.clone(), moved: moved.clone() };
     let (tell, told) = crossbeam_channel::bounded(2);
     let captured = capture.clone();
-    spawn("follower", &capture, tell.clone(), move || follower.run(&captured).map(|()| End::Followed))?;
+    spawn("follower", &capture, tell.clone(), move || follower::run(follower, &captured).map(|()| End::Followed))?;
     spawn("stream", &capture, tell, move || relay.run(&bytes).map(End::Streamed))?;
 
     loop {
@@ -76,7 +74,7 @@ pub fn run(options: &Options, input: File, output: File, report: &dyn Report) ->
         report.advance(moved.swap(0, Relaxed));
         match end {
             Ok(Ok(End::Streamed(summary))) => {
-                say(report, start.lsn, &summary, &capture);
+                say(report, name, start, &summary, &capture);
                 return Ok(());
             }
             Ok(Err(error)) => return Err(error),
@@ -84,30 +82,6 @@ pub fn run(options: &Options, input: File, output: File, report: &dyn Report) ->
             Err(RecvTimeoutError::Disconnected) => return Err(Error::failed("xb-redo", "a thread was lost")),
         }
     }
-}
-
-/// Where the server's log is, and the checkpoint that the backup begins with.
-fn log(begin: &Begin, datadir: Option<&Path>) -> Result<(PathBuf, Checkpoint)> {
-    let fault = |what: &str| Error::damaged("stdin", format_args!("xb_begin: {what}"));
-    let Some(redo) = begin.redo.as_ref() else {
-        return Err(match begin.kind {
-            StreamKind::Files => fault("these are files that xb-pack has packed; no redo log belongs to them"),
-            _ => fault("it names no redo log"),
-        });
-    };
-    if begin.flavour.as_deref() != Some("mariadb") {
-        return Err(Error::failed("stdin", "the redo log of a server other than MariaDB cannot be followed yet"));
-    }
-    let Some(end_lsn) = redo.checkpoint_end_lsn.filter(|end| *end >= redo.checkpoint_lsn) else {
-        return Err(fault("it names no end lsn of the checkpoint"));
-    };
-    let named = Path::new(&redo.dir);
-    let dir = match datadir {
-        Some(datadir) if named.is_absolute() => datadir.to_owned(),
-        Some(datadir) => datadir.join(named),
-        None => Path::new(begin.datadir.as_deref().unwrap_or_default()).join(named),
-    };
-    Ok((dir.join(FILE), Checkpoint { lsn: redo.checkpoint_lsn, end_lsn }))
 }
 
 /// Runs `work` in a thread that tells how it ended, also when it panics.
@@ -133,11 +107,11 @@ fn spawn(
 }
 
 /// What an operator wants to know to choose the size of the log.
-fn say(report: &dyn Report, start: u64, summary: &relay::Summary, capture: &Capture) {
+fn say(report: &dyn Report, name: &str, start: u64, summary: &relay::Summary, capture: &Capture) {
     let relay::Summary { end, trail } = summary;
     let Trail { spare, capacity, resized } = trail;
     let bytes = end - start;
-    report.note(Level::Info, format_args!("{FILE}: from lsn {start} to lsn {end}, {bytes} bytes"));
+    report.note(Level::Info, format_args!("{name}: from lsn {start} to lsn {end}, {bytes} bytes"));
     let share = u128::from(*spare) * 100 / u128::from((*capacity).max(1));
     let replaced = if *resized > 0 { format!(", which was replaced {resized} times") } else { String::new() };
     report.note(

@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::innodb::redo::mariadb::FILE;
 use crate::io::spool::Spool;
-use crate::stream::profile::{Entry, Line, MANIFEST, ManifestReader, Tally, Trailer};
+use crate::stream::profile::{Entry, EntryKind, Line, MANIFEST, ManifestReader, Tally, Trailer};
 use crate::stream::{Pass, Writer};
 
 /// Of a manifest so much stays in memory; that of 100,000 members has 20 MB.
@@ -43,8 +42,8 @@ impl Held {
                 return Ok(());
             }
             reader.feed(buffer.get(..got).unwrap_or_default(), |line, bytes| match line {
-                Line::Entry(entry) if entry.path().as_deref() == Some(FILE.as_bytes()) => {
-                    Err(Error::damaged("xb_manifest", format_args!("{FILE} is in it already")))
+                Line::Entry(entry) if entry.kind == EntryKind::Redo => {
+                    Err(Error::damaged("xb_manifest", "a redo log is in it already"))
                 }
                 Line::Entry(entry) => {
                     tally.add(&entry, bytes);

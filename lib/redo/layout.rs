@@ -12,7 +12,7 @@ use bstr::ByteSlice;
 
 use super::directory::Directory;
 use super::files::{self, fail};
-use super::log::{self, Captured};
+use super::log::mariadb::{self as log, Captured};
 use crate::error::{Error, Result};
 use crate::report::{Level, Report};
 use crate::stream::name;

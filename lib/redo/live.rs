@@ -1,4 +1,6 @@
-//! The live redo log: read with pread only, while the server writes it.
+//! The live redo log: read with pread only, while the server writes it. This is MariaDB's.
+
+pub(crate) mod mysql;
 
 use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt, MetadataExt};

@@ -10,6 +10,7 @@ mod directory;
 mod files;
 pub mod filter;
 mod follower;
+mod form;
 mod held;
 mod layout;
 pub(crate) mod live;

@@ -1,52 +1,44 @@
-//! `ib_logfile0` on its way out: head, mini-transactions from c0 to E, padding. Spec section 11.
+//! The captured log on its way out: head, log from c0 to E, padding.
 
 use super::capture::Capture;
 use super::follower::Trail;
+use super::form::Form;
 use crate::error::{Error, Result};
-use crate::innodb::redo::mariadb::mtr::{self, Mtr, mtr};
-use crate::innodb::redo::mariadb::{Checkpoint, FILE, Header, Ring, START};
+use crate::innodb::redo::mariadb::mtr;
 use crate::stream::Writer;
 use crate::stream::profile::{Entry, EntryKind};
 
 /// Less than this is not worth a chunk before the end.
 const LEAST: u64 = 256 << 10;
-/// Most bytes held here, and in a chunk: one mini-transaction fits for certain.
-const WINDOW: usize = mtr::MAX + (64 << 10);
-/// The file's size is a multiple of this, so that a server can read it unbuffered.
-const BLOCK: u64 = 4096;
+/// Most bytes held here, and in a chunk: one mini-transaction fits for certain. A multiple of a block.
+const WINDOW: usize = mtr::MAX.next_multiple_of(64 << 10) + (64 << 10);
 
 /// The member as far as it has been sent.
 pub(super) struct Outlet {
-    /// Sent before anything else.
-    head: Option<Vec<u8>>,
-    start: u64,
+    form: Form,
     /// Everything before is sent.
     lsn: u64,
-    encrypted: bool,
     size: u64,
     digest: blake3::Hasher,
     window: Vec<u8>,
 }
 
 impl Outlet {
-    /// A captured log with the properties of the log that `header` heads.
-    pub(super) fn new(header: &Header, start: Checkpoint) -> Self {
-        Outlet {
-            head: Some(header.captured(start, concat!("xb-redo ", env!("CARGO_PKG_VERSION")))),
-            start: start.lsn,
-            lsn: start.lsn,
-            encrypted: header.encrypted(),
-            size: 0,
-            digest: blake3::Hasher::new(),
-            window: Vec::new(),
-        }
+    /// A captured log of this form.
+    pub(super) fn new(form: Form) -> Self {
+        Outlet { lsn: form.first(), form, size: 0, digest: blake3::Hasher::new(), window: Vec::new() }
+    }
+
+    /// What it looks like.
+    pub(super) fn form(&self) -> &Form {
+        &self.form
     }
 
     /// Sends what is here and not beyond the newest mark, if it is worth a chunk. A mark was made before the manifest,
     /// so it cannot be beyond E; what the server's checkpoint proved durable can.
     pub(super) fn interleave(&mut self, capture: &Capture, writer: &Writer) -> Result<()> {
         let (mark, captured) = capture.reached();
-        let until = mark.min(captured);
+        let until = self.form.settled(mark.min(captured));
         if until.saturating_sub(self.lsn) < LEAST {
             return Ok(());
         }
@@ -65,52 +57,40 @@ impl Outlet {
         Ok(())
     }
 
-    /// Sends the rest up to exactly `end`, which must be the end of a mini-transaction, then zeros and the end mark.
+    /// Sends the rest up to exactly `end`, where the log must be one that can be cut, then padding and the end mark.
     pub(super) fn complete(mut self, end: u64, capture: &Capture, writer: &Writer) -> Result<(Entry, Trail)> {
         let trail = capture.end(end)?;
-        // More may have been captured, up to a checkpoint that the server made later.
-        let ring = Ring::new(self.start, u64::MAX).map_err(|fault| Error::failed(FILE, fault))?;
         let mut bytes = std::mem::take(&mut self.window);
-        while self.lsn < end {
+        let until = self.form.until(end);
+        while self.lsn < until {
             fill(&mut bytes, WINDOW, capture)?;
-            let mut whole = 0;
-            let mut at = self.lsn;
-            while let (true, Some(rest)) = (at < end, bytes.get(whole..)) {
-                let Mtr::Complete { len } = mtr(rest, at, &ring, self.encrypted) else { break };
-                whole += len;
-                at = at.saturating_add(len as u64);
-            }
-            if whole == 0 || at > end {
-                let what =
-                    format!("the end lsn {end} lies inside a mini-transaction, which begins at lsn {}", self.lsn);
-                return Err(Error::damaged("xb_manifest", what));
-            }
-            self.log(bytes.get(..whole).unwrap_or_default(), writer)?;
-            bytes.drain(..whole);
+            let taken = self.form.take(&mut bytes, self.lsn, end)?;
+            self.log(bytes.get(..taken).unwrap_or_default(), writer)?;
+            bytes.drain(..taken);
         }
-        if let Some(head) = self.head.take() {
-            self.send(&head, writer)?;
-        }
-        // One zero byte at least: there the server sees that the log ends.
-        let padding = BLOCK - self.size % BLOCK;
-        self.send(&vec![0; usize::try_from(padding).unwrap_or(0)], writer)?;
-        writer.end(FILE.as_bytes())?;
-        Ok((Entry::new(FILE.as_bytes(), EntryKind::Redo, self.size, &self.digest.finalize()), trail))
+        self.log(&[], writer)?;
+        self.send(&vec![0; self.form.padding(self.size)], writer)?;
+        let name = self.form.name().as_bytes();
+        writer.end(name)?;
+        Ok((Entry::new(name, EntryKind::Redo, self.size, &self.digest.finalize()), trail))
     }
 
     fn log(&mut self, bytes: &[u8], writer: &Writer) -> Result<()> {
-        if let Some(head) = self.head.take() {
+        if self.size == 0 {
+            let head = std::mem::take(&mut self.form.head);
             self.send(&head, writer)?;
         }
         self.send(bytes, writer)?;
-        self.lsn = self.start + (self.size - START as u64);
+        self.lsn = self.lsn.saturating_add(bytes.len() as u64);
         Ok(())
     }
 
     fn send(&mut self, bytes: &[u8], writer: &Writer) -> Result<()> {
-        writer.payload(FILE.as_bytes(), self.size, bytes)?;
-        self.digest.update(bytes);
-        self.size += bytes.len() as u64;
+        if !bytes.is_empty() {
+            writer.payload(self.form.name().as_bytes(), self.size, bytes)?;
+            self.digest.update(bytes);
+            self.size += bytes.len() as u64;
+        }
         Ok(())
     }
 }
@@ -128,7 +108,7 @@ fn fill(bytes: &mut Vec<u8>, size: usize, capture: &Capture) -> Result<()> {
 #[allow(clippy::cast_possible_truncation, reason = "small numbers")]
 mod tests {
     use super::*;
-    use crate::innodb::redo::mariadb::Format;
+    use crate::innodb::redo::mariadb::{Checkpoint, Format, Header, START};
     use crate::io::spool::Spool;
     use crate::stream::{Body, Reader};
     use std::fs::File;
@@ -166,7 +146,7 @@ mod tests {
             let part = |from: u64, to: u64| &bytes[(from - START_LSN) as usize..(to - START_LSN) as usize];
             let mut output = tempfile::tempfile().unwrap();
             let writer = Writer::new(output.try_clone().unwrap());
-            let mut outlet = Outlet::new(&header, checkpoint);
+            let mut outlet = Outlet::new(Form::mariadb(&header, checkpoint));
             capture.push(part(START_LSN, at(captured)), at(captured)).unwrap();
             capture.mark(at(mark));
             outlet.interleave(&capture, &writer).unwrap();

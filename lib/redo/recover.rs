@@ -1,14 +1,14 @@
-//! Has the stock server recover a directory: one run, offline, in bootstrap mode, watched through what it says.
+//! Has the stock server recover a directory: one run, offline, watched through what it says.
 //!
 //! Why a run may be interrupted and repeated. What the server does is ordinary crash recovery, which may be interrupted
-//! like any: it writes pages and log by its own rules, and checks how far the log reaches each time. Three things are
-//! particular to a backup, and each is settled before the first run: the log has its final length and names (see
-//! `layout`), it was walked and ends at E, and `--innodb-log-file-size` is the length that the file has, so that the
-//! server does not replace the file and its creator `Backup …` with it. So the first run must say that the log ends at
-//! exactly E, and a later one that it ends at E or beyond: LSNs only grow, and E was reached before anything was added.
+//! like any: it writes pages and log by its own rules, and checks how far the log reaches each time. What is particular to
+//! a backup is settled before the first run; see [`mariadb`] and [`mysql`].
 //!
-//! The server's standard input is the (empty) lock file. Bootstrap mode reads its end at once; and as the lock belongs
-//! to the open file, it lasts until both we and the server have ended, so that a server that outlives us is waited for.
+//! The server's standard input is the (empty) lock file. As the lock belongs to the open file, it lasts until both we and
+//! the server have ended, so that a server that outlives us is waited for.
+
+mod mariadb;
+mod mysql;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -28,6 +28,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::files::fail;
 use crate::error::{Error, Kind, Result};
 use crate::report::{Level, Report};
+use crate::server::flavour::Flavour;
 use crate::server::messages::{self, Message};
 use crate::server::program::Program;
 
@@ -37,29 +38,6 @@ pub(super) const LOG: &str = "xb_server.log";
 const TICK: Duration = Duration::from_millis(100);
 /// How long a server that was asked to stop may take; in the middle of recovery it does not listen.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Options of a source server that a backup may set on the server that recovers it. Anything else in a manifest or in a
-/// backup-my.cnf is left alone: neither may make the server load or write what it likes.
-const PASSED: [&str; 9] = [
-    "lower_case_table_names",
-    "innodb_page_size",
-    "innodb_data_file_path",
-    "innodb_undo_tablespaces",
-    "innodb_checksum_algorithm",
-    "innodb_compression_algorithm",
-    "innodb_encrypt_tables",
-    "innodb_encrypt_log",
-    "innodb_encrypt_temporary_tables",
-];
-/// The same for key management and compression providers.
-const PASSED_PREFIXES: [&str; 6] = [
-    "plugin_load",
-    "plugin_dir",
-    "plugin_maturity",
-    "file_key_management",
-    "aws_key_management",
-    "hashicorp_key_management",
-];
-
 /// One run.
 #[derive(Debug)]
 pub(super) struct Run<'a> {
@@ -71,7 +49,7 @@ pub(super) struct Run<'a> {
     pub(super) options: &'a BTreeMap<String, String>,
     /// Bytes of buffer pool.
     pub(super) memory: u64,
-    /// Length of `ib_logfile0`.
+    /// Length of the captured log.
     pub(super) log_size: u64,
     /// E.
     pub(super) end_lsn: u64,
@@ -120,13 +98,11 @@ fn command(run: &Run<'_>) -> Result<Command> {
         command.arg(prefixed("--basedir=", &basedir));
     }
     command.arg(prefixed("--datadir=", run.dir));
-    command.args(["--bootstrap", "--skip-log-bin", "--skip-networking", "--skip-slave-start", "--skip-log-error"]);
-    command.args(["--innodb-buffer-pool-load-at-startup=OFF", "--innodb-buffer-pool-dump-at-shutdown=OFF"]);
     command.arg(format!("--innodb-buffer-pool-size={}", run.memory));
-    command.arg(format!("--innodb-log-file-size={}", run.log_size));
-    // With it, a tablespace that the log knows and the backup left out is passed over.
-    command.args(run.partial.then_some("--innodb-force-recovery=1"));
-    command.args(passed(run.dir, run.options));
+    match run.program.flavour {
+        Flavour::MariaDb(_) => mariadb::arguments(&mut command, run),
+        Flavour::MySql(_) => mysql::prepare(&mut command, run)?,
+    }
     if rustix::process::geteuid().is_root() {
         match owner.uid() {
             0 => command.arg("--user=root"),
@@ -144,33 +120,6 @@ fn prefixed(option: &str, path: &Path) -> std::ffi::OsString {
     let mut argument = std::ffi::OsString::from(option);
     argument.push(path);
     argument
-}
-
-/// The options of the source that recovery needs, as arguments.
-fn passed(dir: &Path, options: &BTreeMap<String, String>) -> Vec<String> {
-    let known = options.iter().filter(|(key, value)| {
-        !value.is_empty()
-            && (*key != "plugin_dir" || plugins_elsewhere(dir, value))
-            && (PASSED.contains(&key.as_str()) || PASSED_PREFIXES.iter().any(|prefix| key.starts_with(prefix)))
-    });
-    known
-        .map(|(key, value)| {
-            // A checksum algorithm or a plugin's option that this server does not know must not stop it.
-            let loose =
-                if matches!(key.as_str(), "innodb_page_size" | "innodb_data_file_path") || key.starts_with("plugin") {
-                    ""
-                } else {
-                    "loose-"
-                };
-            let value = if key == "innodb_data_file_path" { base_names(value) } else { value.clone() };
-            format!("--{loose}{}={value}", key.replace('_', "-"))
-        })
-        .collect()
-}
-
-/// The source's directory of plugins, if this host has it. A backup does not bring its own plugins.
-fn plugins_elsewhere(dir: &Path, plugins: &str) -> bool {
-    Path::new(plugins).canonicalize().is_ok_and(|plugins| plugins.is_dir() && !plugins.starts_with(dir))
 }
 
 /// `/ibdata/a:1G;/other/b:1G:autoextend` becomes `a:1G;b:1G:autoextend`: a backup holds them by these names.
@@ -192,7 +141,7 @@ fn watch(
 ) -> Result<()> {
     let path = run.dir.join(LOG);
     let mut log = File::create(&path).map_err(|cause| fail(&path, "cannot write", &cause))?;
-    let (mut reached, mut error) = (None, None);
+    let mut heard = Heard::default();
     loop {
         match stop.load(Ordering::Relaxed) {
             0 => {}
@@ -205,40 +154,49 @@ fn watch(
         };
         // The log is for people; a full disk is the server's to tell.
         let _ = log.write_all(&line).and_then(|()| log.write_all(b"\n"));
-        match messages::parse(&String::from_utf8_lossy(&line)) {
-            Some(Message::EndOfLog(lsn)) => {
-                agree(run, lsn)?;
-                reached = Some(lsn);
-            }
-            Some(Message::Sequence(lsn)) => reached = reached.or(Some(lsn)),
-            Some(Message::Error(text)) if error.is_none() => error = Some(text),
-            Some(Message::Error(text)) => report.note(Level::Detail, format_args!("server: {text}")),
-            Some(Message::Progress(text)) => {
-                report.stage(&text);
-                report.note(Level::Detail, format_args!("server: {text}"));
-            }
-            None => {}
+        if let Some(message) = messages::parse(&String::from_utf8_lossy(&line)) {
+            heard.add(run, message, report)?;
         }
     }
     let status = child.wait().map_err(|cause| fail(&run.program.path, "cannot wait for it", &cause))?;
-    verdict(run, status, error, reached)
+    verdict(run, status, heard)
 }
 
-/// Holds where the log ends, by the server, against E.
-fn agree(run: &Run<'_>, lsn: u64) -> Result<()> {
-    let end = run.end_lsn;
-    if lsn == end || (!run.first && lsn > end) {
-        return Ok(());
+/// What the server said that matters at its end.
+#[derive(Debug, Default)]
+struct Heard {
+    error: Option<String>,
+    reached: Option<u64>,
+    scanned: Option<u64>,
+    shut_down: bool,
+}
+
+impl Heard {
+    fn add(&mut self, run: &Run<'_>, message: Message, report: &dyn Report) -> Result<()> {
+        match message {
+            Message::EndOfLog(lsn) => {
+                mariadb::agree(run, lsn)?;
+                self.reached = Some(lsn);
+            }
+            Message::Sequence(lsn) => self.reached = self.reached.or(Some(lsn)),
+            Message::Scanned(lsn) => self.scanned = Some(lsn),
+            Message::ShutDown => self.shut_down = true,
+            Message::Error(text) if self.error.is_none() => self.error = Some(text),
+            Message::Error(text) => report.note(Level::Detail, format_args!("server: {text}")),
+            Message::Progress(text) => {
+                report.stage(&text);
+                report.note(Level::Detail, format_args!("server: {text}"));
+            }
+        }
+        Ok(())
     }
-    let what = format!("the server found the end of the log at lsn {lsn}, the backup ends at {end}");
-    Err(Error::damaged(run.dir.display(), what).hint("the directory is half recovered now; unpack the backup again"))
 }
 
-fn verdict(run: &Run<'_>, status: ExitStatus, error: Option<String>, reached: Option<u64>) -> Result<()> {
+fn verdict(run: &Run<'_>, status: ExitStatus, heard: Heard) -> Result<()> {
     let log = run.dir.join(LOG);
     let hint = format!("all it said is in {}", log.display());
     let place = run.dir.display();
-    if let Some(text) = error {
+    if let Some(text) = heard.error {
         return Err(Error::failed(place, format_args!("the server could not recover it: {text}")).hint(hint));
     }
     match (status.code(), status.signal()) {
@@ -251,9 +209,16 @@ fn verdict(run: &Run<'_>, status: ExitStatus, error: Option<String>, reached: Op
             return Err(Error::failed(place, what).hint("run xb-redo --apply on the directory again; it goes on"));
         }
     }
-    match reached {
+    if let Flavour::MySql(_) = run.program.flavour {
+        mysql::clean(run.dir)?;
+        heard.scanned.map_or(Ok(()), |lsn| mysql::agree(run, lsn))?;
+        if !heard.shut_down {
+            return Err(Error::failed(place, "the server did not shut down cleanly").hint(hint));
+        }
+    }
+    match heard.reached {
         Some(lsn) if lsn >= run.end_lsn => Ok(()),
-        Some(lsn) => agree(run, lsn),
+        Some(lsn) => mariadb::agree(run, lsn),
         None => Err(Error::failed(place, "the server did not say how far the log reached").hint(hint)),
     }
 }
@@ -276,34 +241,4 @@ fn end(child: &mut Child) {
         let _ = child.kill();
     }
     let _ = child.wait();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_backup_sets_only_what_recovery_needs() {
-        let options = [
-            ("innodb_page_size", "4096"),
-            ("innodb_data_file_path", "/a/ibdata1:12M;/b/ibdata2:1G:autoextend"),
-            ("innodb_log_group_home_dir", "/var/lib/mysql"),
-            ("init_file", "/tmp/evil.sql"),
-            ("datadir", "/var/lib/mysql"),
-            ("plugin_dir", "/backup/plugins"),
-            ("file_key_management_filename", "/etc/keys"),
-            ("innodb_undo_tablespaces", "3"),
-            ("innodb_encrypt_log", ""),
-        ];
-        let options = options.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-        assert_eq!(
-            passed(Path::new("/backup"), &options),
-            [
-                "--loose-file-key-management-filename=/etc/keys",
-                "--innodb-data-file-path=ibdata1:12M;ibdata2:1G:autoextend",
-                "--innodb-page-size=4096",
-                "--loose-innodb-undo-tablespaces=3",
-            ]
-        );
-    }
 }

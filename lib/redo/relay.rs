@@ -10,7 +10,6 @@ use super::follower::Trail;
 use super::held::Held;
 use super::outlet::Outlet;
 use crate::error::{Error, Result};
-use crate::innodb::redo::mariadb::{Checkpoint, FILE};
 use crate::stream::profile::{self, BEGIN, Begin, LINE_MAX, MANIFEST, MARK};
 use crate::stream::{Body, Head, Pass, SENDER, Writer};
 
@@ -27,7 +26,6 @@ pub(super) struct Relay {
     pub(super) pass: Pass,
     pub(super) writer: Writer,
     pub(super) begin: Begin,
-    pub(super) start: Checkpoint,
     pub(super) outlet: Outlet,
     pub(super) held: Held,
     pub(super) capture: Arc<Capture>,
@@ -70,6 +68,7 @@ impl Relay {
     pub(super) fn run(mut self, begun: &[u8]) -> Result<Summary> {
         self.writer.put(begun, &[])?;
         self.moved.fetch_add(begun.len() as u64, Relaxed);
+        let log = self.outlet.form().name();
         let mut complete = false;
         while let Some(head) = self.pass.next()? {
             if complete {
@@ -81,7 +80,7 @@ impl Relay {
                 (MANIFEST, _) => return Err(self.refuse(&head, "is no plain member")),
                 (BEGIN, _) => return Err(self.refuse(&head, "comes a second time; are these two streams?")),
                 (path, _) if path.starts_with(MARK) => self.mark(&head)?,
-                (path, body) if path == FILE.as_bytes() || *body == Body::Rename(FILE.into()) => {
+                (path, body) if path == log.as_bytes() || *body == Body::Rename(log.into()) => {
                     let error = self.refuse(&head, "is in the stream already");
                     return Err(error.hint("one xb-redo is enough; it stands behind xb-snap"));
                 }
@@ -108,7 +107,7 @@ impl Relay {
         }
         let Some(end) = trailer.end_lsn else { return Err(fault("it has no end lsn".into())) };
         let (mark, _) = self.capture.reached();
-        let least = self.start.end_lsn.max(mark);
+        let least = self.outlet.form().least().max(mark);
         if end < least {
             return Err(fault(format!("the end lsn {end} is before lsn {least}, which the log had reached earlier")));
         }

@@ -1,4 +1,5 @@
-//! Which files make a server's data, where they are, and what they are called in a stream. Source: spec section 6.
+//! Which files make a server's data, where they are, and what they are called in a stream. Source: spec section 6. The
+//! lists are MariaDB's; those of MySQL are in [`super::mysql::files`].
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{Metadata, ReadDir};
@@ -26,10 +27,8 @@ pub struct Layout {
     pub system: Vec<PathBuf>,
     /// The directory of `undo001` and so on.
     pub undo: PathBuf,
-    /// The directory of `ib_logfile0`.
+    /// The directory of the redo log's files.
     pub redo: PathBuf,
-    /// The directory of `aria_log_control`.
-    pub aria: PathBuf,
 }
 
 impl Layout {
@@ -43,7 +42,6 @@ impl Layout {
             system: names.iter().map(|name| home.join(name)).collect(),
             undo: variables.dir("innodb_undo_directory"),
             redo: variables.dir("innodb_log_group_home_dir"),
-            aria: variables.dir("aria_log_dir_path"),
         })
     }
 }
@@ -175,10 +173,12 @@ pub fn aria_logs(dir: &Path) -> Result<Vec<Vec<u8>>> {
     })
 }
 
-fn matching(dir: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>> {
+/// Names of the files in a directory that are wanted, sorted; none if the directory has gone.
+pub(super) fn matching(dir: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>> {
     let fail = |cause: io::Error| Error::io(dir.display(), "cannot list", &cause);
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(fail)? {
+    let Some(entries) = list(dir)? else { return Ok(names) };
+    for entry in entries {
         let entry = entry.map_err(fail)?;
         if wanted(entry.file_name().as_bytes()) && !entry.file_type().map_err(fail)?.is_dir() {
             names.push(entry.file_name().into_vec());
@@ -194,6 +194,15 @@ pub fn table_of(name: &[u8]) -> (&[u8], &[u8]) {
     let stem = file.iter().rposition(|byte| *byte == b'.').and_then(|dot| file.get(..dot)).unwrap_or(file);
     let cut = ["#P#", "#p#"].iter().find_map(|mark| bstr::ByteSlice::find(stem, mark));
     (database, cut.and_then(|at| stem.get(..at)).unwrap_or(stem))
+}
+
+/// A tablespace's file; `None` if it is not there.
+pub fn tablespace(path: PathBuf, name: Vec<u8>, elsewhere: bool) -> Result<Option<Tablespace>> {
+    let meta = present(path.metadata()).map_err(|cause| Error::io(path.display(), "cannot look at", &cause))?;
+    Ok(meta.map(|meta| {
+        let (size, identity) = (meta.len(), identity(&meta));
+        Tablespace { name, elsewhere: elsewhere.then_some(path), size, identity }
+    }))
 }
 
 /// Device and inode.

@@ -87,9 +87,7 @@ impl Stages {
     fn refused(&mut self, stage: Stage, refusal: &Refusal) -> Error {
         match refusal.code {
             Some(Refusal::LOCK_WAIT) => {
-                let what = format!("BACKUP STAGE {} not granted within {} s", stage.sql(), self.timeout.as_secs());
-                let who = self.longest().unwrap_or_else(|| "SHOW PROCESSLIST may tell who holds it".into());
-                Error::failed("server", what).hint(format_args!("{who}; wait longer with --lock-timeout"))
+                not_granted(&mut self.session, &format!("BACKUP STAGE {}", stage.sql()), self.timeout)
             }
             _ if stage > Stage::Start => lost(refusal),
             _ => Error::failed("server", format_args!("BACKUP STAGE {}: {refusal}", stage.sql())),
@@ -97,22 +95,28 @@ impl Stages {
     }
 }
 
-impl Stages {
-    /// The statement that runs longest, which may be the one in the way; others' are visible with PROCESS only.
-    fn longest(&mut self) -> Option<String> {
-        let sql = "SELECT id, user, time, LEFT(info, 200) AS info FROM information_schema.processlist \
-            WHERE id <> CONNECTION_ID() AND info IS NOT NULL AND command = 'Query' ORDER BY time DESC LIMIT 1";
-        let found = self.session.record(sql).ok().flatten()?;
-        let text = |key: &str| found.get(key).map(String::as_str).unwrap_or_default();
-        let (id, user, time, info) = (text("id"), text("user"), text("time"), text("info"));
-        Some(format!("connection {id} of {user} has been running for {time} s: {}", info.replace('\n', " ")))
-    }
+/// A lock that somebody else holds.
+pub(super) fn not_granted(session: &mut Session, sql: &str, timeout: Duration) -> Error {
+    let who = longest(session).unwrap_or_else(|| "SHOW PROCESSLIST may tell who holds it".into());
+    Error::failed("server", format_args!("{sql} not granted within {} s", timeout.as_secs()))
+        .hint(format_args!("{who}; wait longer with --lock-timeout"))
 }
 
-fn lost(refusal: &Refusal) -> Error {
-    Error::invalid("server", format_args!("the backup's locks were lost: {refusal}")).hint(LOST)
+/// The statement that runs longest, which may be the one in the way; others' are visible with PROCESS only.
+fn longest(session: &mut Session) -> Option<String> {
+    let sql = "SELECT id, user, time, LEFT(info, 200) AS info FROM information_schema.processlist \
+        WHERE id <> CONNECTION_ID() AND info IS NOT NULL AND command = 'Query' ORDER BY time DESC LIMIT 1";
+    let found = session.record(sql).ok().flatten()?;
+    let text = |key: &str| found.get(key).map(String::as_str).unwrap_or_default();
+    let (id, user, time, info) = (text("id"), text("user"), text("time"), text("info"));
+    Some(format!("connection {id} of {user} has been running for {time} s: {}", info.replace('\n', " ")))
 }
 
-fn millis(time: Duration) -> u64 {
+/// The session that held the locks has gone.
+pub(super) fn lost(why: impl std::fmt::Display) -> Error {
+    Error::invalid("server", format_args!("the backup's locks were lost: {why}")).hint(LOST)
+}
+
+pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

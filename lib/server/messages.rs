@@ -1,5 +1,5 @@
 //! What a server writes to its error log while it recovers. Sources: `log0recv.cc`, `srv0start.cc`, `trx0roll.cc`, and
-//! the logs of 10.11 and 11.8 servers.
+//! the logs of MariaDB 10.11 and 11.8 and of MySQL 9.7.
 
 /// A line that matters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -8,6 +8,10 @@ pub enum Message {
     EndOfLog(u64),
     /// The LSN at which the server goes on; said by every start.
     Sequence(u64),
+    /// MySQL: the log was read so far, to the end of a block. It is said several times.
+    Scanned(u64),
+    /// MySQL: the server has ended as it should.
+    ShutDown,
     /// An error, without time and thread.
     Error(String),
     /// How far it is.
@@ -15,8 +19,9 @@ pub enum Message {
 }
 
 /// What InnoDB and Aria say about their progress.
-const PROGRESS: [&str; 8] = [
+const PROGRESS: [&str; 9] = [
     "Starting crash recovery",
+    "Applying a batch of",
     "Read redo log up to LSN",
     "To recover:",
     "Parsed redo log",
@@ -37,7 +42,22 @@ pub fn parse(line: &str) -> Option<Message> {
     }
     // A note only; what merely quotes these words (a warning) does not count.
     let (_, text) = line.split_once("[Note] ")?;
-    let text = text.trim();
+    // MySQL's lines have a code and a part of the server before the text.
+    let (place, text) = match text.trim().strip_prefix("[MY-").and_then(|text| text.split_once("] [")) {
+        Some((_, text)) => text.split_once("] ").unwrap_or(("", text)),
+        None => ("", text.trim()),
+    };
+    if place == "InnoDB" {
+        if let Some(lsn) = text.strip_prefix("Doing recovery: scanned up to log sequence number ") {
+            return number(lsn).map(Message::Scanned);
+        }
+        if let Some((_, lsn)) = text.split_once(" started; log sequence number ") {
+            return number(lsn).map(Message::Sequence);
+        }
+        if text.starts_with("Shutdown completed") {
+            return Some(Message::ShutDown);
+        }
+    }
     if let Some((_, lsn)) = text.split_once("End of log at LSN=") {
         return number(lsn).map(Message::EndOfLog);
     }
@@ -64,6 +84,13 @@ mod tests {
         assert_eq!(parse("Using io_uring"), None);
         assert_eq!(parse("End of log at LSN="), None);
         assert_eq!(parse("End of log at LSN=99999999999999999999999"), None);
+        let mysql =
+            |text: &str| super::parse(&format!("2026-11-21T15:45:04.147850Z 1 [Note] [MY-012550] [InnoDB] {text}"));
+        let scanned = "Doing recovery: scanned up to log sequence number 23947264";
+        assert_eq!(mysql(scanned), Some(Message::Scanned(23_947_264)));
+        assert_eq!(mysql("9.7.4 started; log sequence number 23947105"), Some(Message::Sequence(23_947_105)));
+        assert_eq!(mysql("Shutdown completed; log sequence number 24086335"), Some(Message::ShutDown));
+        assert_eq!(mysql("Using undo tablespace './undo_001'."), None);
         let error = "2026-11-21 10:45:01 0 [ERROR] InnoDB: Missing FILE_CHECKPOINT(4711)";
         assert_eq!(super::parse(error), Some(Message::Error("InnoDB: Missing FILE_CHECKPOINT(4711)".into())));
     }

@@ -2,13 +2,15 @@
 //!
 //! And of the servers on this host: finding their programs, understanding what they say.
 //!
-//! MariaDB 10.11 and 11.x today. What differs between servers is behind [`flavour::Flavour`].
+//! MariaDB 10.11 and 11.x, MySQL 8.0.30 and later. [`flavour::Flavour`] says which; what only MySQL has is in [`mysql`].
 
+pub mod applier;
 pub mod ddl_log;
 pub mod files;
 pub mod flavour;
 pub mod locks;
 pub mod messages;
+pub mod mysql;
 pub mod options;
 pub mod positions;
 pub mod privileges;

@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 /// Where the system's option files are, in the order in which they are read.
 const SYSTEM: [&str; 2] = ["/etc/my.cnf", "/etc/mysql/my.cnf"];
 /// Groups that say how to connect.
-const CLIENT: [&str; 7] =
-    ["client", "client-server", "client-mariadb", "mariadb-client", "xtrabackup", "mariadb-backup", "xb-snap"];
+const CLIENT: [&str; 8] =
+    ["client", "client-server", "client-mariadb", "mariadb-client", "mysql", "xtrabackup", "mariadb-backup", "xb-snap"];
 /// Groups that say where the server keeps things; `xtrabackup` and its kin may name a data directory, too.
 const SERVER: [&str; 8] =
     ["mysqld", "server", "mariadb", "mariadbd", "client-server", "xtrabackup", "mariadb-backup", "xb-snap"];

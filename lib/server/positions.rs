@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::applier::quoted;
 use super::session::{Record, Session};
 use crate::error::Result;
 use crate::stream::profile::Binlog;
@@ -32,7 +33,7 @@ fn statements(connections: &[Record], position: &str) -> String {
         let _ = writeln!(out, "SET GLOBAL gtid_slave_pos = '{position}';");
     }
     for connection in connections {
-        let name = quoted(&text(connection, "connection_name"));
+        let name = quoted("'", &text(connection, "connection_name"), "' ");
         if uses_gtid(connection) {
             let _ = writeln!(out, "CHANGE MASTER {name}TO master_use_gtid = slave_pos;");
         } else {
@@ -60,34 +61,6 @@ pub fn galera(session: &mut Session) -> Result<Option<String>> {
     };
     let domain = session.value("SELECT @@global.wsrep_gtid_domain_id").ok().flatten().unwrap_or_default();
     Ok(Some(format!("{uuid}:{last} {domain}").trim_end().to_owned()))
-}
-
-/// Names of the replication connections whose events are being applied; the default one's is empty.
-pub fn applying(session: &mut Session) -> Result<Vec<String>> {
-    let connections = session.records("SHOW ALL SLAVES STATUS")?;
-    let running = |record: &Record| record.get("slave_sql_running").is_some_and(|running| running == "Yes");
-    let name = |mut record: Record| record.remove("connection_name").unwrap_or_default();
-    Ok(connections.into_iter().filter(running).map(name).collect())
-}
-
-/// Stops applying the events of these connections, each between two groups of events.
-pub fn stop_applying(session: &mut Session, connections: &[String]) -> Result<()> {
-    connections.iter().try_for_each(|name| Ok(session.run(&format!("STOP SLAVE {}SQL_THREAD", quoted(name)))?))
-}
-
-/// Goes on applying the events of these connections.
-pub fn start_applying(session: &mut Session, connections: &[String]) -> Result<()> {
-    connections.iter().try_for_each(|name| Ok(session.run(&format!("START SLAVE {}SQL_THREAD", quoted(name)))?))
-}
-
-/// Temporary tables that applied events hold open: a replica is safe to copy when there are none.
-pub fn open_temporary_tables(session: &mut Session) -> Result<u64> {
-    session.status("Slave_open_temp_tables")
-}
-
-/// The name of a connection as statements take it, with a blank behind it; nothing for the default one.
-fn quoted(connection: &str) -> String {
-    if connection.is_empty() { String::new() } else { format!("'{}' ", connection.replace('\'', "''")) }
 }
 
 #[cfg(test)]

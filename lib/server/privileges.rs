@@ -3,9 +3,48 @@
 use super::session::Session;
 use crate::error::{Error, Result};
 
-/// Checks that the account has all of `needed`, global privileges as `GRANT` spells them. What is missing is said in a
-/// statement that an administrator can paste.
-pub fn check(session: &mut Session, needed: &[&str]) -> Result<()> {
+/// A privilege that is needed: its name as `GRANT` spells it, and on what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Need {
+    privilege: &'static str,
+    /// Database and table; `None` stands for `*`.
+    object: (Option<String>, Option<String>),
+    /// Where the table has it not, it is asked for on the whole database.
+    widely: bool,
+}
+
+impl Need {
+    /// On `*.*`.
+    pub fn global(privilege: &'static str) -> Self {
+        Need { privilege, object: (None, None), widely: false }
+    }
+
+    /// On a table. A grant on its database or on everything will do.
+    pub fn on_table(privilege: &'static str, database: &str, table: &str) -> Self {
+        Need { privilege, object: (Some(database.to_owned()), Some(table.to_owned())), widely: false }
+    }
+
+    /// On one of many tables of a database: asked for on all of them.
+    pub fn on_tables(privilege: &'static str, database: &str, table: &str) -> Self {
+        Need { widely: true, ..Self::on_table(privilege, database, table) }
+    }
+
+    /// On a database.
+    pub fn on_database(privilege: &'static str, database: &str) -> Self {
+        Need { privilege, object: (Some(database.to_owned()), None), widely: false }
+    }
+
+    /// `*.*`, `` `db`.* ``, `` `db`.`table` ``.
+    fn object(&self) -> String {
+        let part = |name: &Option<String>| name.as_deref().map_or_else(|| "*".into(), quote);
+        let table = if self.widely { &None } else { &self.object.1 };
+        format!("{}.{}", part(&self.object.0), part(table))
+    }
+}
+
+/// Checks that the account has all that is needed. What is missing is said in statements that an administrator can
+/// paste.
+pub fn check(session: &mut Session, needed: &[Need]) -> Result<()> {
     let rows = session.records("SHOW GRANTS")?;
     let grants: Vec<String> = rows.into_iter().flat_map(std::collections::HashMap::into_values).collect();
     let missing = missing(&grants, needed);
@@ -13,21 +52,85 @@ pub fn check(session: &mut Session, needed: &[&str]) -> Result<()> {
         return Ok(());
     }
     let account = session.value("SELECT CURRENT_USER()")?.unwrap_or_default();
-    let list = missing.join(", ");
-    Err(Error::failed("server", format_args!("the account {account} lacks {list}"))
-        .hint(format_args!("GRANT {list} ON *.* TO {};", quoted(&account))))
-}
-
-/// Which of `needed` none of the lines of `SHOW GRANTS` gives globally. Lines of the active role are among them.
-fn missing<'a>(grants: &[String], needed: &[&'a str]) -> Vec<&'a str> {
-    let mut held: Vec<&str> = Vec::new();
-    for line in grants {
-        if let Some((list, _)) = line.strip_prefix("GRANT ").and_then(|rest| rest.split_once(" ON *.* TO ")) {
-            held.extend(list.split(", "));
+    let mut names: Vec<&str> = Vec::new();
+    for need in &missing {
+        if !names.contains(&need.privilege) {
+            names.push(need.privilege);
         }
     }
-    let has = |name: &str| held.iter().any(|one| *one == name || *one == "ALL PRIVILEGES");
-    needed.iter().copied().filter(|name| !has(name)).collect()
+    Err(Error::failed("server", format_args!("the account {account} lacks {}", names.join(", ")))
+        .hint(statements(&missing, &quoted(&account))))
+}
+
+/// Which of `needed` none of the lines of `SHOW GRANTS` gives. Lines of the active roles are among them.
+fn missing<'a>(grants: &[String], needed: &'a [Need]) -> Vec<&'a Need> {
+    let held: Vec<(&str, &str, &str)> = grants.iter().filter_map(|line| grant(line)).collect();
+    let has = |need: &Need| {
+        held.iter().any(|(list, database, table)| {
+            let (wanted_database, wanted_table) = (need.object.0.as_deref(), need.object.1.as_deref());
+            let there = (*database == "*" || wanted_database.is_some_and(|wanted| like(wanted, unquoted(database))))
+                && (*table == "*" || wanted_table.is_some_and(|wanted| wanted == unquoted(table)));
+            there
+                && list
+                    .split(',')
+                    .any(|one| matches!(one.trim(), "ALL PRIVILEGES" | "ALL") || one.trim() == need.privilege)
+        })
+    };
+    needed.iter().filter(|need| !has(need)).collect()
+}
+
+/// The list of privileges, database and table of a line that grants some.
+fn grant(line: &str) -> Option<(&str, &str, &str)> {
+    let (list, rest) = line.strip_prefix("GRANT ")?.split_once(" ON ")?;
+    let (object, _) = rest.split_once(" TO ")?;
+    if let Some(table) = object.strip_prefix("*.") {
+        return Some((list, "*", table));
+    }
+    // A name may hold a dot.
+    let (database, table) = object.split_once("`.")?;
+    Some((list, object.get(..=database.len())?, table))
+}
+
+/// One statement for each object.
+fn statements(missing: &[&Need], account: &str) -> String {
+    let mut objects: Vec<(String, Vec<&str>)> = Vec::new();
+    for need in missing {
+        let object = need.object();
+        match objects.iter_mut().find(|(one, _)| *one == object) {
+            Some((_, list)) if list.contains(&need.privilege) => {}
+            Some((_, list)) => list.push(need.privilege),
+            None => objects.push((object, vec![need.privilege])),
+        }
+    }
+    let lines = objects.iter().map(|(object, list)| format!("GRANT {} ON {object} TO {account};", list.join(", ")));
+    lines.collect::<Vec<_>>().join(" ")
+}
+
+/// A name as SQL wants it.
+pub(crate) fn quote(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+fn unquoted(name: &str) -> &str {
+    name.strip_prefix('`').and_then(|rest| rest.strip_suffix('`')).unwrap_or(name)
+}
+
+/// `LIKE` with backslash: a database in a grant is a pattern.
+fn like(name: &str, pattern: &str) -> bool {
+    let mut pattern_chars = pattern.chars();
+    match pattern_chars.next() {
+        None => name.is_empty(),
+        Some('%') => {
+            let rest = pattern_chars.as_str();
+            name.char_indices().map(|(at, _)| at).chain([name.len()]).any(|at| like(name.get(at..).unwrap_or(""), rest))
+        }
+        Some(first) => {
+            let literal = if first == '\\' { pattern_chars.next() } else { (first != '_').then_some(first) };
+            let mut name_chars = name.chars();
+            let Some(letter) = name_chars.next() else { return false };
+            literal.is_none_or(|literal| literal == letter) && like(name_chars.as_str(), pattern_chars.as_str())
+        }
+    }
 }
 
 /// `'user'@'host'` from `user@host`.
@@ -42,17 +145,44 @@ fn quoted(account: &str) -> String {
 mod tests {
     use super::*;
 
+    fn lines(lines: &[&str]) -> Vec<String> {
+        lines.iter().map(|line| (*line).to_owned()).collect()
+    }
+
+    fn lacks(grants: &[&str], needed: &[Need]) -> Vec<&'static str> {
+        missing(&lines(grants), needed).iter().map(|need| need.privilege).collect()
+    }
+
     #[test]
-    fn only_global_grants_count() {
-        let needed = ["RELOAD", "BINLOG MONITOR"];
-        let lines = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
-        let all = lines(&["GRANT ALL PRIVILEGES ON *.* TO `root`@`localhost` WITH GRANT OPTION"]);
-        assert!(missing(&all, &needed).is_empty());
-        let one = lines(&["GRANT RELOAD, PROCESS ON *.* TO `b`@`%`", "GRANT ALL PRIVILEGES ON `sb`.* TO `b`@`%`"]);
-        assert_eq!(missing(&one, &needed), ["BINLOG MONITOR"]);
-        assert_eq!(missing(&lines(&["GRANT USAGE ON *.* TO `b`@`%`"]), &needed), needed);
-        let role = lines(&["GRANT `r` TO `b`@`%`", "GRANT RELOAD, BINLOG MONITOR ON *.* TO `r`"]);
-        assert!(missing(&role, &needed).is_empty());
+    fn only_global_grants_give_global_privileges() {
+        let needed = ["RELOAD", "BINLOG MONITOR"].map(Need::global);
+        assert!(lacks(&["GRANT ALL PRIVILEGES ON *.* TO `root`@`localhost` WITH GRANT OPTION"], &needed).is_empty());
+        let one = ["GRANT RELOAD, PROCESS ON *.* TO `b`@`%`", "GRANT ALL PRIVILEGES ON `sb`.* TO `b`@`%`"];
+        assert_eq!(lacks(&one, &needed), ["BINLOG MONITOR"]);
+        assert_eq!(lacks(&["GRANT USAGE ON *.* TO `b`@`%`"], &needed), ["RELOAD", "BINLOG MONITOR"]);
+        let role = ["GRANT `r` TO `b`@`%`", "GRANT RELOAD, BINLOG MONITOR ON *.* TO `r`"];
+        assert!(lacks(&role, &needed).is_empty());
+        // MySQL writes dynamic privileges without blanks.
+        assert!(lacks(&["GRANT RELOAD,BINLOG MONITOR ON *.* TO `b`@`%`"], &needed).is_empty());
         assert_eq!(quoted("b@%"), "'b'@'%'");
+    }
+
+    #[test]
+    fn a_wider_grant_gives_a_table_too() {
+        let needed = [Need::on_table("SELECT", "my_db", "a.b"), Need::on_database("LOCK TABLES", "my_db")];
+        assert!(lacks(&["GRANT SELECT, LOCK TABLES ON *.* TO `b`@`%`"], &needed).is_empty());
+        assert!(lacks(&["GRANT SELECT, LOCK TABLES ON `my\\_db`.* TO `b`@`%`"], &needed).is_empty());
+        assert!(lacks(&["GRANT SELECT, LOCK TABLES ON `my%`.* TO `b`@`%`"], &needed).is_empty());
+        assert_eq!(lacks(&["GRANT SELECT, LOCK TABLES ON `my\\_d`.* TO `b`@`%`"], &needed), ["SELECT", "LOCK TABLES"]);
+        assert_eq!(lacks(&["GRANT SELECT ON `my_db`.`a.b` TO `b`@`%`"], &needed), ["LOCK TABLES"]);
+        assert_eq!(lacks(&["GRANT SELECT ON `my_db`.`a` TO `b`@`%`"], &needed), ["SELECT", "LOCK TABLES"]);
+    }
+
+    #[test]
+    fn what_is_missing_is_a_statement_for_each_object() {
+        let needed = [Need::global("RELOAD"), Need::on_table("SELECT", "p", "t"), Need::global("PROCESS")];
+        let missing: Vec<&Need> = needed.iter().collect();
+        let expect = "GRANT RELOAD, PROCESS ON *.* TO 'b'@'%'; GRANT SELECT ON `p`.`t` TO 'b'@'%';";
+        assert_eq!(statements(&missing, "'b'@'%'"), expect);
     }
 }

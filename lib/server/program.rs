@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::flavour::Version;
+use super::flavour::{Flavour, Version};
 use crate::error::{Error, Result};
 
 /// What distributions, upstream packages and source builds call it.
@@ -12,24 +12,24 @@ const NAMES: [&str; 2] = ["mariadbd", "mysqld"];
 const PLACES: [&str; 6] =
     ["/usr/sbin", "/usr/libexec", "/usr/bin", "/usr/local/sbin", "/usr/local/libexec", "/usr/local/mysql/bin"];
 
-/// Finds `10.11.19` in what a server says of itself: `10.11.19-MariaDB-log`, `mariadbd  Ver 10.11.19-MariaDB for …`.
-/// `None` for servers that are not MariaDB.
-pub fn version(text: &str) -> Option<Version> {
-    if !text.contains("MariaDB") {
-        return None;
-    }
-    text.split(|c: char| !c.is_ascii_digit() && c != '.').find_map(|word| {
+/// Reads what a server says of itself: `10.11.19-MariaDB-log`, `9.7.4-2`, `mariadbd  Ver 10.11.19-MariaDB for …`.
+pub fn version(text: &str) -> Option<Flavour> {
+    // Before "Ver" stands a path, which may have numbers in it.
+    let text = text.split_once(" Ver ").map_or(text, |(_, text)| text);
+    let number = text.split(|c: char| !c.is_ascii_digit() && c != '.').find_map(|word| {
         let mut numbers = word.split('.').map(str::parse);
         match (numbers.next()?, numbers.next()?, numbers.next()?) {
             (Ok(major), Ok(minor), Ok(release)) => Some(Version(major, minor, release)),
             _ => None,
         }
-    })
+    })?;
+    Some(if text.contains("MariaDB") { Flavour::MariaDb(number) } else { Flavour::MySql(number) })
 }
 
 /// Can this server recover what that one wrote? Only releases of one series understand each other's redo log.
-pub fn recovers(server: Version, backup: Version) -> bool {
-    (server.0, server.1) == (backup.0, backup.1) && server >= backup
+pub fn recovers(server: Flavour, backup: Flavour) -> bool {
+    let (Version(major, minor, release), of) = (server.version(), backup.version());
+    server.name() == backup.name() && (major, minor) == (of.0, of.1) && release >= of.2
 }
 
 /// A server program.
@@ -38,11 +38,11 @@ pub struct Program {
     /// Where it is.
     pub path: PathBuf,
     /// What it says it is.
-    pub version: Version,
+    pub flavour: Flavour,
 }
 
 impl Program {
-    /// Asks a program for its version; `None` if it is no MariaDB server.
+    /// Asks a program for its version; `None` if it is no server.
     pub fn ask(path: &Path) -> Option<Program> {
         let output = Command::new(path)
             .args(["--no-defaults", "--version"])
@@ -50,8 +50,8 @@ impl Program {
             .stderr(Stdio::null())
             .output()
             .ok()?;
-        let version = version(&String::from_utf8_lossy(&output.stdout))?;
-        Some(Program { path: path.to_owned(), version })
+        let flavour = version(&String::from_utf8_lossy(&output.stdout))?;
+        Some(Program { path: path.to_owned(), flavour })
     }
 
     /// The prefix of an installation outside the system's directories: where its messages and character sets are.
@@ -70,14 +70,14 @@ impl Program {
 }
 
 /// The newest server that can recover a backup of `backup`, or the one the operator chose.
-pub fn find(backup: Version, chosen: Option<&Path>) -> Result<Program> {
+pub fn find(backup: Flavour, chosen: Option<&Path>) -> Result<Program> {
     if let Some(path) = chosen {
-        let program = Program::ask(path)
-            .ok_or_else(|| Error::failed(path.display(), "is not a MariaDB server that runs here"))?;
-        if recovers(program.version, backup) {
+        let program =
+            Program::ask(path).ok_or_else(|| Error::failed(path.display(), "is not a server that runs here"))?;
+        if recovers(program.flavour, backup) {
             return Ok(program);
         }
-        let what = format!("is {}, the backup was made of {backup}", program.version);
+        let what = format!("is {}, the backup was made of {backup}", program.flavour);
         return Err(Error::failed(path.display(), what).hint(wanted(backup)));
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -92,19 +92,23 @@ pub fn find(backup: Version, chosen: Option<&Path>) -> Result<Program> {
         }
     }
     // The first of the newest: the name of today before the old one.
-    let fits =
-        found.iter().rev().filter(|program| recovers(program.version, backup)).max_by_key(|program| program.version);
+    let fits = found
+        .iter()
+        .rev()
+        .filter(|program| recovers(program.flavour, backup))
+        .max_by_key(|program| program.flavour.version());
     fits.cloned().ok_or_else(|| {
         let list: Vec<String> =
-            found.iter().map(|program| format!("{} is {}", program.path.display(), program.version)).collect();
+            found.iter().map(|program| format!("{} is {}", program.path.display(), program.flavour)).collect();
         let list = if list.is_empty() { "there is none on this host".to_owned() } else { list.join(", ") };
         Error::failed("server", format_args!("none fits: the backup was made of {backup}, {list}")).hint(wanted(backup))
     })
 }
 
-fn wanted(backup: Version) -> String {
-    let Version(major, minor, _) = backup;
-    format!("give a MariaDB {major}.{minor} server of version {backup} or later: --server PATH")
+fn wanted(backup: Flavour) -> String {
+    let Version(major, minor, _) = backup.version();
+    let family = backup.title();
+    format!("give a {family} {major}.{minor} server of version {} or later: --server PATH", backup.version())
 }
 
 #[cfg(test)]
@@ -114,12 +118,16 @@ mod tests {
     #[test]
     fn versions_are_read_from_what_servers_say() {
         for (text, expect) in [
-            ("10.11.19-MariaDB-0+deb12u1", Some(Version(10, 11, 19))),
+            ("10.11.19-MariaDB-0+deb12u1", Some(Flavour::MariaDb(Version(10, 11, 19)))),
             (
                 "/usr/sbin/mariadbd  Ver 11.8.6-MariaDB-ubu2404 for debian-linux-gnu on x86_64 (x)",
-                Some(Version(11, 8, 6)),
+                Some(Flavour::MariaDb(Version(11, 8, 6))),
             ),
-            ("8.0.36", None),
+            ("8.0.36", Some(Flavour::MySql(Version(8, 0, 36)))),
+            (
+                "/x/mysql-9.7.0/mysqld  Ver 9.7.4-2 for Linux on x86_64 ((Debian))",
+                Some(Flavour::MySql(Version(9, 7, 4))),
+            ),
             ("MariaDB", None),
         ] {
             assert_eq!(version(text), expect, "{text}");
@@ -128,8 +136,10 @@ mod tests {
 
     #[test]
     fn only_the_same_series_and_no_older_release_recovers() {
-        let backup = Version(10, 11, 19);
-        assert!(recovers(Version(10, 11, 19), backup) && recovers(Version(10, 11, 20), backup));
-        assert!(!recovers(Version(10, 11, 18), backup) && !recovers(Version(11, 8, 19), backup));
+        let of = |minor, release| Flavour::MariaDb(Version(10, minor, release));
+        let backup = of(11, 19);
+        assert!(recovers(of(11, 19), backup) && recovers(of(11, 20), backup));
+        assert!(!recovers(of(11, 18), backup) && !recovers(of(12, 19), backup));
+        assert!(!recovers(Flavour::MySql(Version(10, 11, 19)), backup));
     }
 }

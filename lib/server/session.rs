@@ -51,8 +51,9 @@ pub struct Refusal {
 impl Refusal {
     /// `ER_LOCK_WAIT_TIMEOUT`: somebody else holds what we wait for.
     pub const LOCK_WAIT: u16 = 1205;
-    /// `ER_SERVER_SHUTDOWN`, `ER_QUERY_INTERRUPTED`, `ER_CONNECTION_KILLED`: the last words of a connection that ends.
-    const FAREWELL: [u16; 3] = [1053, 1317, 1927];
+    /// `ER_SERVER_SHUTDOWN`, `ER_QUERY_INTERRUPTED`, `ER_CONNECTION_KILLED` (MariaDB), `ER_CLIENT_INTERACTION_TIMEOUT`
+    /// (MySQL): the last words of a connection that ends.
+    const FAREWELL: [u16; 4] = [1053, 1317, 1927, 4031];
 
     /// True if the connection is gone, and with it what the session held.
     pub fn is_lost(&self) -> bool {

@@ -53,8 +53,16 @@ impl Variables {
         PathBuf::from(self.text("datadir"))
     }
 
-    /// Another place of the data directory, as it is seen from here.
+    /// Another place of the data directory, as it is seen from here. What the server has below its own moves along.
     pub fn set_datadir(&mut self, dir: &Path) {
+        let old = self.datadir();
+        if old.is_absolute() {
+            for value in self.values.values_mut() {
+                if let Ok(below) = Path::new(value.as_str()).strip_prefix(&old) {
+                    *value = dir.join(below).display().to_string();
+                }
+            }
+        }
         self.values.insert("datadir".into(), dir.display().to_string());
     }
 

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use bstr::ByteSlice;
 
 use crate::error::{Error, Result};
-use crate::innodb::redo::mariadb::Checkpoint;
 use crate::report::{Level, Report};
 use crate::stream::chunk;
 use crate::stream::profile::{self, BEGIN, INCOMPLETE, LINE_MAX, MANIFEST, StreamKind};
@@ -102,15 +101,15 @@ impl Base {
     }
 
     /// Checks that the server can be a later state of the base, as far as that can be seen.
-    pub(super) fn check(&self, server: Option<&str>, checkpoint: &Checkpoint) -> Result<()> {
+    pub(super) fn check(&self, server: Option<&str>, checkpoint_lsn: u64) -> Result<()> {
         if let (Some(then), Some(now)) = (self.server.as_deref(), server)
             && then != now
         {
             return Err(Error::invalid(&self.place, format_args!("is of server {then}, this is server {now}"))
                 .hint("take a full backup of this server"));
         }
-        if checkpoint.lsn < self.lsn {
-            let what = format!("begins at lsn {}, the server has only come to lsn {}", self.lsn, checkpoint.lsn);
+        if checkpoint_lsn < self.lsn {
+            let what = format!("begins at lsn {}, the server has only come to lsn {}", self.lsn, checkpoint_lsn);
             return Err(Error::invalid(&self.place, what)
                 .hint("is it of another server, or was this one restored since? take a full backup"));
         }

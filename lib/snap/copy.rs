@@ -9,7 +9,7 @@ use bstr::ByteSlice;
 use super::manifest::Manifest;
 use super::open::{AriaFile, Open, open};
 use super::workers::{Abort, BATCH, Buffers};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::innodb::Doublewrite;
 use crate::innodb::space::{Space, Tally};
 use crate::io::cache::Policy;
@@ -161,6 +161,25 @@ impl Copier<'_> {
         let (size, digest) = self.stream(out, buffers, name, &mut open, aria.as_ref())?;
         self.done(&Entry::new(name, EntryKind::File, size, &digest), name, size)?;
         Ok(true)
+    }
+
+    /// Copies so many bytes of a file that grows.
+    pub(super) fn beginning(
+        &self,
+        out: &Writer<impl Write>,
+        buffers: &mut Buffers,
+        name: &[u8],
+        path: &Path,
+        size: u64,
+    ) -> Result<()> {
+        let gone = || Error::failed(path.display(), "has gone, or is shorter than the server says");
+        let mut open = open(path, self.policy)?.ok_or_else(gone)?;
+        open.limit(size);
+        let (copied, digest) = self.stream(out, buffers, name, &mut open, None)?;
+        if copied < size {
+            return Err(gone());
+        }
+        self.done(&Entry::new(name, EntryKind::File, size, &digest), name, size)
     }
 
     /// A member made here.

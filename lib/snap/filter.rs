@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use bstr::ByteSlice;
 use regex::bytes::RegexSet;
 
 use crate::error::{Error, Result};
@@ -99,16 +100,20 @@ impl Filter {
         if !self.is_partial() {
             return true;
         }
-        let Some((database, file)) = bstr::ByteSlice::split_once_str(name, b"/") else { return true };
+        let Some((database, file)) = name.split_once_str(b"/") else { return true };
         let rule = self.database(database);
         if rule == Database::Skip {
             return false;
         }
         // The server never has a dot in the file name of a table.
-        let stem = bstr::ByteSlice::find_byte(file, b'.').and_then(|dot| file.get(..dot)).unwrap_or(file);
+        let stem = file.find_byte(b'.').and_then(|dot| file.get(..dot)).unwrap_or(file);
+        // A definition of MySQL carries a number: t_375.sdi.
+        let number = file.ends_with(b".sdi").then(|| stem.trim_end_with(|letter| letter.is_ascii_digit()));
+        let stem = number.and_then(|name| name.strip_suffix(b"_")).unwrap_or(stem);
         let table = [database, b".", stem].concat();
         // A partition is judged by its own name first, then by its table's.
-        let whole = bstr::ByteSlice::find(table.as_slice(), "#P#").and_then(|at| table.get(..at));
+        let mark = ["#P#", "#p#"].iter().find_map(|mark| table.find(mark));
+        let whole = mark.and_then(|at| table.get(..at));
         for table in [Some(table.as_slice()), whole].into_iter().flatten() {
             if self.exclude.matches(table) {
                 return false;

@@ -8,13 +8,12 @@ use jiff::Zoned;
 
 use super::Job;
 use super::copy::Copier;
-use super::meta::{self, Facts};
+use super::meta::{Facts, Members};
 use crate::error::{Error, Result};
-use crate::innodb::redo::mariadb::Checkpoint;
 use crate::io::spool::Spool;
 use crate::report::{Level, Report};
+use crate::server::Session;
 use crate::server::locks::Times;
-use crate::server::{Session, Variables};
 use crate::stream::Writer;
 use crate::stream::profile::{Begin, Binlog, EntryKind, FORMAT, Trailer, begin_bytes};
 
@@ -36,29 +35,24 @@ pub(super) struct Snapshot {
 pub(super) struct Finish<'a> {
     pub(super) job: &'a Job,
     pub(super) report: &'a dyn Report,
-    pub(super) variables: &'a Variables,
     /// Options that recovery needs.
-    pub(super) options: BTreeMap<String, String>,
+    pub(super) options: &'a BTreeMap<String, String>,
     pub(super) begin: &'a Begin,
     pub(super) start: Zoned,
     pub(super) began: Instant,
     pub(super) copier: &'a Copier<'a>,
-    pub(super) checkpoint: Checkpoint,
 }
 
 impl Finish<'_> {
     /// Sends the metadata and the manifest, and says how it went.
-    pub(super) fn send(&self, out: &Writer<File>, snapshot: &Snapshot) -> Result<()> {
+    pub(super) fn send(
+        &self,
+        out: &Writer<File>,
+        snapshot: &Snapshot,
+        members: impl FnOnce(&Facts) -> Members,
+    ) -> Result<()> {
         self.report.stage("finishing");
-        let facts = self.facts(snapshot);
-        let mut members = vec![
-            ("backup-my.cnf", meta::my_cnf(self.variables, &self.options)),
-            ("xtrabackup_checkpoints", facts.checkpoints()),
-            ("xtrabackup_info", facts.info()),
-        ];
-        members.extend(snapshot.binlog.as_ref().map(|binlog| ("xtrabackup_binlog_info", meta::binlog_info(binlog))));
-        members.extend(snapshot.replica.clone().map(|text| ("xtrabackup_slave_info", text)));
-        members.extend(snapshot.galera.clone().map(|text| ("xtrabackup_galera_info", text + "\n")));
+        let members = members(&self.facts(snapshot));
         for (name, text) in &members {
             self.copier.made(out, name.as_bytes(), EntryKind::Meta, text.as_bytes())?;
         }
@@ -68,15 +62,20 @@ impl Finish<'_> {
         Ok(())
     }
 
+    /// c0.
+    fn checkpoint(&self) -> u64 {
+        self.begin.redo.as_ref().map_or(0, |redo| redo.checkpoint_lsn)
+    }
+
     fn facts(&self, snapshot: &Snapshot) -> Facts {
         Facts {
             uuid: uuid(&self.begin.backup_id),
             command: self.job.command.clone(),
-            server_version: self.variables.text("version").to_owned(),
+            server_version: self.begin.server_version.clone().unwrap_or_default(),
             start: self.start.clone(),
             end: Zoned::now(),
             since: self.begin.base.as_ref().map(|base| base.lsn),
-            checkpoint: self.checkpoint.lsn,
+            checkpoint: self.checkpoint(),
             end_lsn: snapshot.end_lsn,
             binlog: snapshot.binlog.clone(),
             lock_time: snapshot.times.get("flush").map_or(0, |millis| millis / 1000),
@@ -86,7 +85,7 @@ impl Finish<'_> {
 
     /// `--extra-lsndir`: what the next increment has to know of this backup, outside the stream. Written when the stream
     /// is complete.
-    fn extra_lsndir(&self, members: &[(&str, String)]) -> Result<()> {
+    fn extra_lsndir(&self, members: &Members) -> Result<()> {
         let Some(dir) = &self.job.extra_lsndir else { return Ok(()) };
         std::fs::create_dir_all(dir).map_err(|cause| Error::io(dir.display(), "cannot create", &cause))?;
         let named = members.iter().filter(|(name, _)| matches!(*name, "xtrabackup_checkpoints" | "xtrabackup_info"));
@@ -145,7 +144,7 @@ impl Finish<'_> {
                 held("flush"),
                 held("block_ddl"),
                 held("block_commit"),
-                self.checkpoint.lsn,
+                self.checkpoint(),
                 snapshot.end_lsn,
             ),
         );
@@ -165,17 +164,6 @@ pub(super) fn durable(session: &mut Session, end_lsn: u64) -> Result<()> {
         std::thread::sleep(Duration::from_millis(10));
     }
     Ok(())
-}
-
-/// Names and libraries of the plugins that recovery needs.
-pub(super) fn plugins(session: &mut Session) -> Result<Vec<(String, String)>> {
-    let sql = "SELECT plugin_name AS name, plugin_library AS library FROM information_schema.plugins \
-        WHERE plugin_status='ACTIVE' AND plugin_library IS NOT NULL \
-        AND (plugin_type='ENCRYPTION' OR plugin_name LIKE 'provider\\_%') ORDER BY name";
-    let rows = session.records(sql)?;
-    let pair =
-        |mut row: crate::server::session::Record| Some((row.remove("name")?.to_lowercase(), row.remove("library")?));
-    Ok(rows.into_iter().filter_map(pair).collect())
 }
 
 /// Sends ready-made chunks.

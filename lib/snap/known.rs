@@ -83,6 +83,20 @@ impl Known {
         Ok(known)
     }
 
+    /// Those that were listed elsewhere.
+    pub(super) fn of(spaces: Vec<Tablespace>) -> Self {
+        let bytes = spaces.iter().fold(0, |bytes: u64, space| bytes.saturating_add(space.size));
+        let mut known = Known { tables: spaces.into_iter().map(|space| Table::of(space, false)).collect(), bytes };
+        known.sort();
+        known
+    }
+
+    /// The name of one that had gone when it was to be copied.
+    pub(super) fn gone(&self) -> Option<&[u8]> {
+        let gone = |table: &&Table| table.outcome.get() == Some(&Outcome::Gone);
+        self.tables.iter().find(gone).map(|table| &*table.name)
+    }
+
     /// The tables, in order.
     pub(super) fn tables(&self) -> &[Table] {
         &self.tables

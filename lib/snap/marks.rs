@@ -20,6 +20,8 @@ const LOOK: u64 = 10;
 /// Writes `xb_mark.N` members.
 pub(super) struct Marks<'a> {
     out: &'a Writer<File>,
+    /// The status variable that is asked for.
+    flushed: &'static str,
     next: AtomicU64,
     /// Set once no mark may be asked for any more. Asking happens under the lock: a mark never exceeds the end LSN,
     /// because it was asked for before that.
@@ -28,8 +30,8 @@ pub(super) struct Marks<'a> {
 }
 
 impl<'a> Marks<'a> {
-    pub(super) fn new(out: &'a Writer<File>) -> Self {
-        Marks { out, next: AtomicU64::new(1), stopped: Mutex::new(false), wake: Condvar::new() }
+    pub(super) fn new(out: &'a Writer<File>, flushed: &'static str) -> Self {
+        Marks { out, flushed, next: AtomicU64::new(1), stopped: Mutex::new(false), wake: Condvar::new() }
     }
 
     /// Sends marks until [`Marks::stop`]. `holder` is the session with the locks, if there is one.
@@ -40,7 +42,7 @@ impl<'a> Marks<'a> {
                 if *stopped {
                     return;
                 }
-                session.status("Innodb_lsn_flushed")
+                session.status(self.flushed)
             };
             let held = match holder.filter(|_| round.is_multiple_of(LOOK)) {
                 Some(id) => look_for(&mut session, id),

@@ -2,8 +2,8 @@
 //!
 //! Order and reasons are in the spec's sections 2 to 5 and 10: c0 is read before the first page; InnoDB's files are
 //! copied while everything runs; then short locks, under which the rest is copied into a spool; then E, the LSN at which
-//! the log is cut. `hot` is that order; the other modules are its steps. Of an increment, `base` says since when and
-//! `delta` copies the pages.
+//! the log is cut. `hot` has what the families share of that, `mariadb` and `mysql` are their statements in order; the
+//! other modules are steps. Of an increment, `base` says since when and `delta` copies the pages.
 
 pub mod base;
 mod copy;
@@ -13,12 +13,13 @@ mod finish;
 mod hot;
 mod known;
 mod manifest;
+mod mariadb;
 mod marks;
 mod meta;
+mod mysql;
 mod offline;
 mod open;
 mod replica;
-mod start;
 mod steps;
 mod workers;
 
@@ -33,12 +34,11 @@ use crate::server::Login;
 use crate::server::options::Sources;
 
 /// What DDL may do while tables are copied.
-#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockDdl {
     /// Blocked from the start.
     Early,
     /// Free until a short lock at the end, under which what changed is copied again.
-    #[default]
     End,
     /// Free; a backup during which tables changed is not valid.
     Off,
@@ -57,8 +57,8 @@ pub struct Job {
     pub threads: usize,
     /// How files are read.
     pub policy: Policy,
-    /// DDL during the copy.
-    pub lock_ddl: LockDdl,
+    /// DDL during the copy; `None`: as suits the server.
+    pub lock_ddl: Option<LockDdl>,
     /// How long a lock is waited for.
     pub lock_timeout: Duration,
     /// The server is stopped.

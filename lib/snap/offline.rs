@@ -1,5 +1,7 @@
-//! The copy of a stopped server's data directory.
+//! The copy of a stopped server's data directory: what both families have in common. What each does in its own way is a
+//! [`Stopped`].
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -12,16 +14,17 @@ use super::copy::Copier;
 use super::finish::{Finish, Snapshot};
 use super::known::Known;
 use super::manifest::Manifest;
+use super::meta::{Facts, Members};
 use super::open::system_space;
-use super::start::Start;
-use super::steps::{Steps, aria_control, begin, readable};
+use super::steps::{Found, Steps, begin, readable};
 use super::workers::Abort;
-use super::{Job, meta};
+use super::{Job, mariadb, mysql};
 use crate::error::{Error, Result};
+use crate::innodb::redo::mysql::DIR;
 use crate::innodb::space::Tally;
 use crate::report::{Level, Report};
 use crate::server::Variables;
-use crate::server::files::{Layout, undo_files};
+use crate::server::files::{Layout, Tablespace};
 use crate::server::flavour::Flavour;
 use crate::server::options::Options;
 use crate::stream::Writer;
@@ -30,12 +33,13 @@ use crate::stream::profile::{BEGIN, begin_bytes};
 /// Where distributions keep the data.
 const DATADIR: &str = "/var/lib/mysql";
 /// Variables that say where files are, with the server's defaults.
-const PLACES: [(&str, &str); 5] = [
+const PLACES: [(&str, &str); 6] = [
     ("innodb_data_home_dir", ""),
     ("innodb_data_file_path", "ibdata1:12M:autoextend"),
     ("innodb_undo_directory", "./"),
     ("innodb_log_group_home_dir", "./"),
     ("aria_log_dir_path", "./"),
+    ("innodb_directories", ""),
 ];
 /// Variables that recovery needs and that only option files tell of a stopped server; names and prefixes.
 const OTHERS: [&str; 6] = [
@@ -47,22 +51,61 @@ const OTHERS: [&str; 6] = [
     "lower_case_table_names",
 ];
 
-/// Bytes of log after a clean shutdown: FILE_CHECKPOINT, with the nonce of an encrypted log.
-const CLEAN: u64 = 16 + 8;
+/// The data directory of a server of one family.
+pub(super) trait Stopped {
+    /// Where it keeps what.
+    fn layout(&self) -> &Layout;
+    /// Files that a running server keeps locked.
+    fn guarded(&self) -> Vec<PathBuf>;
+    /// The redo log as it is now.
+    fn log(&self) -> Result<Log>;
+    /// Version, as the server would tell it.
+    fn version(&self) -> Result<String>;
+    /// c0, then what there is to copy.
+    fn look(&mut self) -> Result<Found>;
+    /// Copies everything.
+    fn copy(&self, steps: &Steps<'_>, undo: &[Tablespace], known: &Known) -> Result<()>;
+    /// Options that recovery needs, for the manifest.
+    fn options(&self, variables: &Variables) -> BTreeMap<String, String>;
+    /// Members that describe the backup.
+    fn members(
+        &self,
+        variables: &Variables,
+        options: &BTreeMap<String, String>,
+        facts: &Facts,
+        snapshot: &Snapshot,
+    ) -> Members;
+}
+
+/// A redo log that nobody writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Log {
+    /// Which log this is.
+    pub(super) identity: Vec<u8>,
+    /// The newest checkpoint.
+    pub(super) checkpoint_lsn: u64,
+    /// Where it ends.
+    pub(super) end_lsn: u64,
+    /// Nothing but the checkpoint itself is to be recovered.
+    pub(super) clean: bool,
+}
 
 /// Copies a stopped server.
 pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let (start, began) = (Zoned::now(), Instant::now());
     let mut variables = variables(job, &job.sources.read()?);
     let layout = Layout::of(&variables)?;
+    let mut server: Box<dyn Stopped> = match layout.redo.join(DIR).is_dir() {
+        true => Box::new(mysql::Stopped::new(job, &variables, layout)),
+        false => Box::new(mariadb::Stopped::new(job, &variables, layout)),
+    };
+    let layout = server.layout().clone();
     readable(&layout)?;
-    let guarded: Vec<PathBuf> = layout.system.iter().cloned().chain([layout.aria.join("aria_log_control")]).collect();
+    let guarded = server.guarded();
     guarded.iter().try_for_each(|path| stopped(path))?;
 
-    let control = aria_control(&layout)?;
-    let log = Start::read(&layout.redo)?;
-    let end_lsn = log.end()?;
-    if end_lsn > log.checkpoint.end_lsn + CLEAN {
+    let log = server.log()?;
+    if !log.clean {
         report.note(
             Level::Warning,
             format_args!(
@@ -72,10 +115,15 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
             ),
         );
     }
-    describe(&mut variables, &layout, &log, job)?;
+    variables.set("version", server.version()?);
+    if let Some(first) = layout.system.first() {
+        let (space, _) = system_space(first, job.policy)?;
+        variables.set("innodb_page_size", space.page_size.to_string());
+    }
     let flavour = Flavour::of(variables.text("version"))?;
-    let known = Known::list(&layout.datadir, &job.filter)?;
-    let begin = begin(job, &variables, flavour.name(), &layout, &log, &start, known.bytes)?;
+    let found = server.look()?;
+    variables.set("innodb_undo_tablespaces", found.undo.len().to_string());
+    let begin = begin(job, &variables, flavour, &layout, &found, &start)?;
     report.expect(begin.estimated_bytes);
 
     let out = Writer::new(output);
@@ -85,21 +133,20 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let copier = Copier { policy: job.policy, report, manifest: &manifest, abort: &abort, pages: &pages, since };
     let steps = Steps { job, layout: &layout, copier, abort: &abort, out: &out };
     report.stage("copying");
-    steps.innodb(control.as_deref(), &known)?;
-    steps.others(&out, false)?;
-    steps.late_files(&out)?;
+    server.copy(&steps, &found.undo, &found.known)?;
 
     guarded.iter().try_for_each(|path| stopped(path))?;
-    let now = Start::read(&layout.redo)?;
-    if now.header() != log.header() || now.checkpoint != log.checkpoint || now.end()? != end_lsn {
+    if server.log()? != log {
         return Err(Error::invalid(layout.datadir.display(), "a server ran on it while it was copied")
             .hint("run it again, without --offline while the server runs"));
     }
-    let options = meta::server_options(&variables, &plugins(&variables));
-    let snapshot = Snapshot { end_lsn, ..Snapshot::default() };
-    let (copier, checkpoint) = (&steps.copier, log.checkpoint);
-    Finish { job, report, variables: &variables, options, begin: &begin, start, began, copier, checkpoint }
-        .send(&out, &snapshot)
+    let options = server.options(&variables);
+    let snapshot = Snapshot { end_lsn: log.end_lsn, ..Snapshot::default() };
+    Finish { job, report, options: &options, begin: &begin, start, began, copier: &steps.copier }.send(
+        &out,
+        &snapshot,
+        |facts| server.members(&variables, &options, facts, &snapshot),
+    )
 }
 
 /// What option files and the command line say.
@@ -110,26 +157,6 @@ fn variables(job: &Job, options: &Options) -> Variables {
     pairs.extend(PLACES.map(|(name, default)| (name.to_owned(), option(name).unwrap_or_else(|| default.into()))));
     pairs.extend(OTHERS.iter().filter_map(|name| Some(((*name).to_owned(), option(name)?))));
     pairs.into_iter().collect()
-}
-
-/// What the files themselves say: who wrote the log, how large pages are, how many undo tablespaces there are.
-fn describe(variables: &mut Variables, layout: &Layout, log: &Start, job: &Job) -> Result<()> {
-    let creator = String::from_utf8_lossy(&log.header().creator).trim_end_matches('\0').to_owned();
-    let version = creator.rsplit(' ').next().unwrap_or_default();
-    variables.set("version", format!("{version}-MariaDB"));
-    if let Some(first) = layout.system.first() {
-        let (space, _) = system_space(first, job.policy)?;
-        variables.set("innodb_page_size", space.page_size.to_string());
-    }
-    variables.set("innodb_undo_tablespaces", undo_files(&layout.undo)?.len().to_string());
-    Ok(())
-}
-
-/// Encryption and compression plugins, from `plugin_load_add`.
-fn plugins(variables: &Variables) -> Vec<(String, String)> {
-    let list = variables.text("plugin_load_add").split(';').filter(|part| !part.is_empty());
-    let library = |part: &str| part.rsplit_once('=').map_or(part, |(_, library)| library).to_owned();
-    list.map(library).map(|library| (library.trim_end_matches(".so").to_owned(), library)).collect()
 }
 
 /// Fails if a server has the file open: InnoDB and Aria lock theirs with `fcntl`.

@@ -1,5 +1,6 @@
 //! A server's file being read: in batches, with its pages verified, torn ones read again.
 
+use std::cell::RefCell;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -72,6 +73,11 @@ pub(super) fn open(path: &Path, policy: Policy) -> Result<Option<Open<'_>>> {
 }
 
 impl Open<'_> {
+    /// Reads no more than so many bytes.
+    pub(super) fn limit(&mut self, size: u64) {
+        self.size = self.size.min(size);
+    }
+
     /// Reads the next batch; `None` at the end as it was when the file was opened. What is added later is in the log.
     pub(super) fn batch(&mut self, batch: &mut Aligned, offset: u64) -> Result<Option<usize>> {
         let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX).min(BATCH);
@@ -103,6 +109,8 @@ impl Open<'_> {
             let head = batch.as_ref().get(..read.min(HEAD)).unwrap_or_default();
             match Space::parse(head) {
                 Ok(space) => return Ok(space),
+                // All of the file, and less than a page.
+                Err(Fault::Size { .. }) if read as u64 >= self.size => return Ok(None),
                 Err(fault) if !patience.wait() => return Err(self.bad(0, 0, fault)),
                 Err(_) => {}
             }
@@ -128,17 +136,53 @@ impl Open<'_> {
             let from = first.saturating_add(u32::try_from(done / size).unwrap_or(u32::MAX));
             let rest = pages.get(done..).unwrap_or_default();
             let Err((bad, _)) = part.space.check_run(from, rest, part.doublewrite, tally) else {
-                return Ok(pages.len());
+                return self.still(pages, first, offset, part.space, again);
             };
             let at = usize::try_from(bad.saturating_sub(first)).unwrap_or(usize::MAX).saturating_mul(size);
             let Some(page) = pages.get_mut(at..at.saturating_add(size)) else { return Ok(done) };
             let check = |page: &[u8]| part.space.check(bad, page);
             if !self.settle(page, u64::from(bad), offset + at as u64, &check, again)? {
-                return Ok(at);
+                let pages = pages.get_mut(..at).unwrap_or_default();
+                return self.still(pages, first, offset, part.space, again);
             }
             tally.verified += 1;
             done = at + size;
         }
+    }
+
+    /// Pages that are encrypted with their sums are complete when two reads some time apart agree (MySQL's spec,
+    /// section 4.3). Returns how many bytes are good, as [`Open::verify`].
+    fn still(
+        &mut self,
+        pages: &mut [u8],
+        first: u32,
+        offset: u64,
+        space: &Space,
+        again: &mut Aligned,
+    ) -> Result<usize> {
+        let size = usize::try_from(space.page_size).unwrap_or(BATCH);
+        let hidden = |number: u32, page: &[u8]| space.check(number, page) == Ok(Content::Encrypted);
+        if !space.may_hide_sums() || !(first..).zip(pages.chunks(size)).any(|(number, page)| hidden(number, page)) {
+            return Ok(pages.len());
+        }
+        sleep(INTERVAL);
+        let good = pages.len();
+        for (index, (number, page)) in (first..).zip(pages.chunks_mut(size)).enumerate() {
+            if !hidden(number, page) {
+                continue;
+            }
+            let last = RefCell::new(page.to_vec());
+            let check = |page: &[u8]| {
+                let content = space.check(number, page)?;
+                let same = content != Content::Encrypted || last.borrow().as_slice() == page;
+                last.replace(page.to_vec());
+                if same { Ok(content) } else { Err(Fault::Changing) }
+            };
+            if !self.settle(page, u64::from(number), offset + (index * size) as u64, &check, again)? {
+                return Ok(index * size);
+            }
+        }
+        Ok(good)
     }
 
     /// Reads a page until `check` finds it complete; false if it is beyond the end by now.
@@ -166,6 +210,7 @@ impl Open<'_> {
                     return Ok(true);
                 }
                 Err(fault) if !patience.wait() => return Err(self.bad(number, offset, fault)),
+                Err(Fault::Changing) => sleep(INTERVAL),
                 Err(_) => {}
             }
         }

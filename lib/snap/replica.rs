@@ -11,7 +11,7 @@ use signal_hook::flag;
 
 use crate::error::{Error, Kind, Result};
 use crate::report::{Level, Report};
-use crate::server::positions::{self, start_applying, stop_applying};
+use crate::server::applier::Applier;
 use crate::server::{Login, Session};
 
 /// How long to look for such a moment, and how long to let replication run between two looks.
@@ -21,17 +21,19 @@ const PAUSE: Duration = Duration::from_secs(3);
 const TICK: Duration = Duration::from_millis(100);
 
 /// Replication that stands still until [`Quiet::end`].
-pub(super) struct Quiet {
+pub(super) struct Quiet<'a> {
+    applier: &'a Applier,
     /// The connections that were applying events.
     stopped: Vec<String>,
     signals: Signals,
 }
 
-impl Quiet {
+impl<'a> Quiet<'a> {
     /// Stops what is applying events at a safe moment. Nothing is done on a server that applies none.
-    pub(super) fn seek(session: &mut Session, login: &Login, report: &dyn Report) -> Result<Self> {
-        let stopped = positions::applying(session)?;
-        let quiet = Quiet { signals: Signals::hold()?, stopped };
+    pub(super) fn seek(applier: &'a Applier, login: &Login, report: &dyn Report) -> Result<Self> {
+        let session = &mut login.connect()?;
+        let stopped = applier.running(session)?;
+        let quiet = Quiet { applier, stopped, signals: Signals::hold()? };
         if quiet.stopped.is_empty() {
             report.note(Level::Info, format_args!("server: applies no replicated events; nothing to wait for"));
             return Ok(quiet);
@@ -48,11 +50,11 @@ impl Quiet {
     fn wait(&self, session: &mut Session, report: &dyn Report) -> Result<()> {
         let begun = Instant::now();
         loop {
-            stop_applying(session, &self.stopped)?;
-            if positions::open_temporary_tables(session)? == 0 {
+            self.applier.stop(session, &self.stopped)?;
+            if self.applier.temporary_tables(session)? == 0 {
                 return Ok(());
             }
-            start_applying(session, &self.stopped)?;
+            self.applier.start(session, &self.stopped)?;
             if begun.elapsed() > PATIENCE {
                 return Err(Error::failed("server", "replication has temporary tables open all the time")
                     .hint("leave out --safe-replica with row-based replication; it does not need it"));
@@ -66,10 +68,10 @@ impl Quiet {
         }
     }
 
-    /// Lets replication go on, over a connection of its own: that of the locks may be what was lost.
+    /// Lets replication go on, over a new connection: the others may have been lost.
     pub(super) fn end(self, login: &Login) -> Result<()> {
         if !self.stopped.is_empty() {
-            start_applying(&mut login.connect()?, &self.stopped)?;
+            self.applier.start(&mut login.connect()?, &self.stopped)?;
         }
         self.signals.check()
     }

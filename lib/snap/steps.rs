@@ -1,27 +1,35 @@
 //! The steps that a running and a stopped server have in common: what is copied, by kind.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
 use jiff::Zoned;
 
+use super::Job;
 use super::base::Base;
 use super::copy::{Copier, Outcome, Pages, Part};
 use super::known::{Known, with_suffix};
 use super::open::system_space;
-use super::start::Start;
-use super::workers::{Abort, Buffers, Haste, each};
-use super::{Job, LockDdl};
+use super::workers::{Abort, Haste, each};
 use crate::error::{Error, Result};
 use crate::server::Variables;
-use crate::server::files::{self, Layout, SYSTEM_DATABASE, Tablespace};
+use crate::server::files::{self, Layout, Tablespace};
+use crate::server::flavour::Flavour;
 use crate::stream::Writer;
 use crate::stream::profile::{self, Begin, EntryKind, FORMAT, Redo, StreamKind};
 
-/// Aria's recovery begins where this says, so it is read before any Aria table (spec section 17).
-const ARIA_CONTROL: &str = "aria_log_control";
+/// What there is to copy, listed after c0 was read.
+pub(super) struct Found {
+    /// The redo log, with c0.
+    pub(super) redo: Redo,
+    /// The server's identity.
+    pub(super) server_uuid: Option<String>,
+    /// Undo tablespaces.
+    pub(super) undo: Vec<Tablespace>,
+    /// All others but the system tablespace.
+    pub(super) known: Known,
+}
 
 /// What the steps share.
 pub(super) struct Steps<'a> {
@@ -30,11 +38,6 @@ pub(super) struct Steps<'a> {
     pub(super) copier: Copier<'a>,
     pub(super) abort: &'a Abort,
     pub(super) out: &'a Writer<File>,
-}
-
-/// The Aria control file; `None` if there is none.
-pub(super) fn aria_control(layout: &Layout) -> Result<Option<Vec<u8>>> {
-    optional(&layout.aria.join(ARIA_CONTROL))
 }
 
 /// A small file that need not be there.
@@ -64,68 +67,51 @@ pub(super) fn readable(layout: &Layout) -> Result<()> {
 pub(super) fn begin(
     job: &Job,
     variables: &Variables,
-    flavour: &str,
+    flavour: Flavour,
     layout: &Layout,
-    log: &Start,
+    found: &Found,
     start: &Zoned,
-    tables: u64,
 ) -> Result<Begin> {
-    let undo = files::undo_files(&layout.undo)?.into_iter().map(|name| files::path_of(&layout.undo, &name));
-    let files = layout.system.iter().cloned().chain(undo);
-    let sizes = files.filter_map(|path| Some(path.metadata().ok()?.len()));
-    let server = variables.get("server_uid");
     if let Some(base) = &job.base {
-        base.check(server, &log.checkpoint)?;
+        base.check(found.server_uuid.as_deref(), found.redo.checkpoint_lsn)?;
     }
+    let system = layout.system.iter().filter_map(|path| Some(path.metadata().ok()?.len()));
+    let sizes = system.chain(found.undo.iter().map(|space| space.size)).chain([found.known.bytes]);
     Ok(Begin {
         format: FORMAT,
         kind: if job.base.is_some() { StreamKind::Incremental } else { StreamKind::Full },
         backup_id: profile::backup_id()?,
         start_time: start.timestamp().to_string(),
         program: concat!("xb-snap ", env!("CARGO_PKG_VERSION")).into(),
-        estimated_bytes: sizes.sum::<u64>().saturating_add(tables),
-        flavour: Some(flavour.into()),
+        estimated_bytes: sizes.fold(0, u64::saturating_add),
+        flavour: Some(flavour.name().into()),
         server_version: variables.get("version").map(str::to_owned),
-        server_uuid: server.map(str::to_owned),
+        server_uuid: found.server_uuid.clone(),
         datadir: Some(layout.datadir.display().to_string()),
-        redo: Some(Redo {
-            format: log.format_name().into(),
-            dir: layout.redo.display().to_string(),
-            checkpoint_lsn: log.checkpoint.lsn,
-            checkpoint_end_lsn: Some(log.checkpoint.end_lsn),
-        }),
+        redo: Some(found.redo.clone()),
         base: job.base.as_ref().map(Base::profile),
     })
 }
 
 impl Steps<'_> {
-    /// InnoDB, after the Aria control file.
-    pub(super) fn innodb(&self, control: Option<&[u8]>, known: &Known) -> Result<()> {
-        if let Some(control) = control {
-            self.copier.made(self.out, ARIA_CONTROL.as_bytes(), EntryKind::File, control)?;
-        }
-        self.system()?;
-        self.tables(known)
-    }
-
     /// System tablespace and undo tablespaces.
-    fn system(&self) -> Result<()> {
+    pub(super) fn system(&self, undo: &[Tablespace]) -> Result<()> {
         let Some(first) = self.layout.system.first() else { return Ok(()) };
         let (space, doublewrite) = system_space(first, self.job.policy)?;
         let mut number = 0u32;
         let mut jobs = Vec::new();
         for path in &self.layout.system {
             let part = Part { space: &space, first: number, doublewrite: doublewrite.as_ref() };
-            jobs.push((base_name(path), path.clone(), Some(part)));
+            let elsewhere = path.parent() != Some(&self.layout.datadir);
+            jobs.push((base_name(path), path.clone(), elsewhere, Some(part)));
             let size = path.metadata().map_err(|cause| Error::io(path.display(), "cannot look at", &cause))?.len();
             number = number.saturating_add(u32::try_from(size / u64::from(space.page_size)).unwrap_or(u32::MAX));
         }
-        for name in files::undo_files(&self.layout.undo)? {
-            let path = files::path_of(&self.layout.undo, &name);
-            jobs.push((name, path, None));
+        for space in undo {
+            jobs.push((space.name.clone(), self.path(space), space.elsewhere.is_some(), None));
         }
-        each(self.job.threads, Haste::Behind, self.abort, jobs.into_iter().map(Ok), |buffers, (name, path, part)| {
-            let elsewhere = path.parent() != Some(&self.layout.datadir);
+        let jobs = jobs.into_iter().map(Ok);
+        each(self.job.threads, Haste::Behind, self.abort, jobs, |buffers, (name, path, elsewhere, part)| {
             let file = Pages { name: &name, path: &path, elsewhere, part, unwritten: true };
             match self.copier.tablespace(self.out, buffers, file)? {
                 Outcome::Gone => Err(Error::failed(path.display(), "has gone while it was to be copied")),
@@ -134,18 +120,13 @@ impl Steps<'_> {
         })
     }
 
-    /// Tablespaces of one file.
-    pub(super) fn tables(&self, known: &Known) -> Result<()> {
+    /// Tablespaces of one file. `unwritten`: those whose page 0 is not written yet as they are, for there is no second
+    /// look at them.
+    pub(super) fn tables(&self, known: &Known, unwritten: bool) -> Result<()> {
         each(self.job.threads, Haste::Behind, self.abort, known.tables().iter().map(Ok), |buffers, table| {
             let path = table.path(&self.layout.datadir);
-            let file = Pages {
-                name: &table.name,
-                path: &path,
-                elsewhere: table.is_elsewhere(),
-                part: None,
-                // There is a second look at the end only where DDL goes on.
-                unwritten: self.job.offline || self.job.lock_ddl == LockDdl::Early,
-            };
+            let elsewhere = table.is_elsewhere();
+            let file = Pages { name: &table.name, path: &path, elsewhere, part: None, unwritten };
             table.set(self.copier.tablespace(self.out, buffers, file)?);
             Ok(())
         })
@@ -161,24 +142,19 @@ impl Steps<'_> {
         let copier = Copier { since: None, ..self.copier };
         each(self.job.threads, Haste::Urgent, self.abort, tables.map(Ok), |buffers, found| {
             let name = with_suffix(&found.name, b".new");
-            let below = || files::path_of(&self.layout.datadir, &found.name);
-            let path = found.elsewhere.clone().unwrap_or_else(below);
+            let path = self.path(found);
             let elsewhere = found.elsewhere.is_some();
             let file = Pages { name: &name, path: &path, elsewhere, part: None, unwritten: true };
             copier.tablespace(out, buffers, file).map(drop)
         })
     }
 
-    /// Files that are not InnoDB's: of all databases but the system's, or of that one.
-    pub(super) fn others<W: Write + Send>(&self, out: &Writer<W>, system: bool) -> Result<()> {
-        let mut databases = files::databases(&self.layout.datadir)?;
-        databases.retain(|database| (database == OsStr::new(SYSTEM_DATABASE)) == system);
-        let root = if system { Vec::new() } else { files::root_files(&self.layout.datadir)? };
-        let lists = databases.iter().map(|database| files::others(&self.layout.datadir, database));
-        let names = std::iter::once(Ok(root)).chain(lists).flat_map(|list| match list {
-            Ok(names) => names.into_iter().map(Ok).collect(),
-            Err(error) => vec![Err(error)],
-        });
+    /// Other files as they are, by their names in the stream; those that are wanted.
+    pub(super) fn files<W: Write + Send>(
+        &self,
+        out: &Writer<W>,
+        names: impl Iterator<Item = Result<Vec<u8>>> + Send,
+    ) -> Result<()> {
         each(self.job.threads, Haste::Urgent, self.abort, names, |buffers, name| {
             if !self.job.filter.wants(&name) {
                 return Ok(());
@@ -186,21 +162,15 @@ impl Steps<'_> {
             let path = files::path_of(&self.layout.datadir, &name);
             if !self.copier.file(out, buffers, &name, &path)? && name.ends_with(b"/db.opt") {
                 // It stands for an empty directory.
-                let kind = EntryKind::File;
-                self.copier.made(out, &name, kind, b"")?;
+                self.copier.made(out, &name, EntryKind::File, b"")?;
             }
             Ok(())
         })
     }
 
-    /// What is written until commits are blocked: the system's tables, then the Aria log.
-    pub(super) fn late_files<W: Write + Send>(&self, out: &Writer<W>) -> Result<()> {
-        self.others(out, true)?;
-        let mut buffers = Buffers::new();
-        for name in files::aria_logs(&self.layout.aria)? {
-            self.copier.file(out, &mut buffers, &name, &files::path_of(&self.layout.aria, &name))?;
-        }
-        Ok(())
+    fn path(&self, space: &Tablespace) -> std::path::PathBuf {
+        let below = || files::path_of(&self.layout.datadir, &space.name);
+        space.elsewhere.clone().unwrap_or_else(below)
     }
 }
 

@@ -46,15 +46,19 @@ pub enum StreamKind {
 /// The redo log of the server that is copied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Redo {
-    /// The format word in the log's header: `Phys`, `encrypted`, or MySQL's number.
+    /// The format word in the log's header: `Phys`, `encrypted`, or MySQL's number, `6`.
     pub format: String,
-    /// The directory that holds the log.
+    /// The directory that holds the log file or, of MySQL, the log files: `#innodb_redo`, below the data directory or
+    /// absolute.
     pub dir: String,
     /// c0: the checkpoint that was newest before the first page was read.
     pub checkpoint_lsn: u64,
     /// MariaDB: where the checkpoint's own mini-transaction begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_end_lsn: Option<u64>,
+    /// MySQL: the number that all files of this log carry in their headers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_uuid: Option<u32>,
 }
 
 /// The backup that an increment builds on.
@@ -276,7 +280,8 @@ pub fn begin_bytes(begin: &Begin) -> Vec<u8> {
     to_line(begin).into_bytes()
 }
 
-/// The content of an `xb_mark.N`: up to this LSN the server's log is durable. N only makes the names differ.
+/// The content of an `xb_mark.N`: up to this LSN the server's log is durable, and the end LSN will not be before it.
+/// N only makes the names differ.
 pub fn mark_bytes(lsn: u64) -> Vec<u8> {
     format!("{lsn}\n").into_bytes()
 }

@@ -1,4 +1,5 @@
-//! `--verify --pages`: the pages of InnoDB's tablespaces, while their members stream by.
+//! `--verify --pages`: the pages of InnoDB's tablespaces, while their members stream by. Of which family a tablespace is,
+//! its flags tell.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +15,7 @@ use crate::report::{Level, Report};
 use crate::stream::profile::plain_name;
 
 /// Looks at every tablespace of a stream. Members are known by their names: `*.ibd`, `*.new` (a table that xb-snap
-/// copied again), `undo001`, `ibdata1`, `*.delta` (what an increment has of one).
+/// copied again), `undo001`, `ibdata1`; of MySQL also `undo_001` and `*.ibu`; of increments `*.delta`.
 #[derive(Default)]
 pub struct Pages {
     seen: Arc<Mutex<Seen>>,
@@ -91,7 +92,8 @@ fn kind(path: &[u8]) -> Option<Kind> {
     if name.ends_with(DELTA) {
         return Some(Kind::Delta);
     }
-    if name.ends_with(b".ibd") || name.ends_with(b".new") || name.strip_prefix(b"undo").is_some_and(digits) {
+    let undo = name.strip_prefix(b"undo").map(|rest| rest.strip_prefix(b"_").unwrap_or(rest)).is_some_and(digits);
+    if undo || [b".ibd", b".new", b".ibu"].iter().any(|end| name.ends_with(*end)) {
         return Some(Kind::Table);
     }
     name.strip_prefix(b"ibdata").is_some_and(digits).then_some(Kind::System)

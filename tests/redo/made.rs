@@ -93,6 +93,7 @@ impl Stream {
             dir: log.dir.path().to_str().unwrap().into(),
             checkpoint_lsn: C0,
             checkpoint_end_lsn: Some(C0),
+            log_uuid: None,
         };
         let backup_id = "00112233445566778899aabbccddeeff".to_owned();
         let begin = Begin {

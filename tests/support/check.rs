@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::load::OPENING;
-use super::{Pipeline, Server};
+use super::{Family, Pipeline, Server};
 
 /// What was found, in words; empty when all is well.
 #[derive(Debug, Default)]
@@ -87,7 +87,7 @@ pub fn restored_at(source: &Server, directory: &Path, recorded: &Position) -> Ve
     complaints(&copy, &mut verdict);
     bank(&copy, &mut verdict);
     tables_are_sound(&copy, &mut verdict);
-    gtid(source, recorded, &mut verdict);
+    gtid(source, &copy, recorded, &mut verdict);
     if let Err(story) = replay(source, &copy, recorded) {
         verdict.add(format!("the binlog cannot be replayed from {} {}:\n{story}", recorded.file, recorded.offset));
     }
@@ -166,14 +166,18 @@ fn tables_are_sound(copy: &Server, verdict: &mut Verdict) {
     }
 }
 
-/// The recorded GTID is the one the source's binlog has at the recorded position.
-fn gtid(source: &Server, recorded: &Position, verdict: &mut Verdict) {
-    let there = source.value(&format!("SELECT BINLOG_GTID_POS('{}', {})", recorded.file, recorded.offset));
+/// The recorded GTID is the one the source's binlog has at the recorded position; on MySQL, the set that the copy
+/// itself believes to hold.
+fn gtid(source: &Server, copy: &Server, recorded: &Position, verdict: &mut Verdict) {
+    let (whose, there) = match source.flavour().family() {
+        Family::Mariadb => {
+            let at = format!("{} {}", recorded.file, recorded.offset);
+            (at, source.value(&format!("SELECT BINLOG_GTID_POS('{}', {})", recorded.file, recorded.offset)))
+        }
+        Family::Mysql => ("the copy".to_owned(), copy.value("SELECT REPLACE(@@gtid_executed, '\\n', '')")),
+    };
     if there != recorded.gtid {
-        verdict.add(format!(
-            "GTID {} is recorded, but {} {} is at {there}",
-            recorded.gtid, recorded.file, recorded.offset
-        ));
+        verdict.add(format!("GTID {} is recorded, but {whose} is at {there}", recorded.gtid));
     }
 }
 
@@ -189,9 +193,9 @@ pub fn replay(source: &Server, copy: &Server, from: &Position) -> Result<(), Str
     if logs.is_empty() {
         return Err(format!("the source has no {}", from.file));
     }
-    let mut events = source.program("mariadb-binlog");
+    let mut events = source.flavour().binlog();
     events.arg("--no-defaults").arg(format!("--start-position={}", from.offset)).args(logs);
-    let mut client = source.program("mariadb");
+    let mut client = source.flavour().client();
     client.args(copy.options()).args(["--binary-mode", "--max-allowed-packet=1G"]);
     let run = Pipeline::new().stage(events).stage(client).run();
     if run.codes() == [0, 0] { Ok(()) } else { Err(run.story()) }
@@ -226,6 +230,10 @@ fn contents(server: &Server) -> BTreeMap<String, String> {
         let sum = server.rows(&format!("CHECKSUM TABLE {name} EXTENDED"))[0][1].clone();
         all.insert(name, format!("{sum} {definition}"));
     }
+    let accounts = match server.flavour().family() {
+        Family::Mariadb => "priv FROM mysql.global_priv",
+        Family::Mysql => "HEX(authentication_string) FROM mysql.user",
+    };
     let rest = server.rows(&format!(
         "SELECT CONCAT('view ', table_schema, '.', table_name), view_definition FROM information_schema.views WHERE {OURS}
          UNION ALL SELECT CONCAT('trigger ', trigger_schema, '.', trigger_name), action_statement
@@ -234,7 +242,7 @@ fn contents(server: &Server) -> BTreeMap<String, String> {
             FROM information_schema.routines WHERE routine_schema NOT IN ({SYSTEM})
          UNION ALL SELECT CONCAT('database ', schema_name), default_character_set_name
             FROM information_schema.schemata WHERE schema_name NOT IN ({SYSTEM})
-         UNION ALL SELECT CONCAT('account ', user, '@', host), priv FROM mysql.global_priv"
+         UNION ALL SELECT CONCAT('account ', user, '@', host), {accounts}"
     ));
     all.extend(rest.into_iter().map(|row| (row[0].clone(), row[1].clone())));
     all

@@ -10,10 +10,19 @@ pub enum Flavour {
     Installed,
     /// MariaDB 11.8, unpacked by `tests/setup` below `target/servers`.
     Mariadb118,
+    /// MySQL 9.7, likewise.
+    Mysql97,
+}
+
+/// What two servers share that speak the same SQL and write the same files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    Mariadb,
+    Mysql,
 }
 
 impl Flavour {
-    /// Those that are here, the installed one first. In CI all must be.
+    /// The MariaDBs that are here, the installed one first. In CI all must be.
     pub fn all() -> Vec<Flavour> {
         let mut all = vec![Flavour::Installed];
         if Flavour::Mariadb118.present() {
@@ -24,9 +33,21 @@ impl Flavour {
         all
     }
 
+    /// One of each family, the installed one first. In CI both must be here.
+    pub fn families() -> Vec<Flavour> {
+        [Flavour::Installed, Flavour::Mysql97].into_iter().filter(|flavour| flavour.or_skip()).collect()
+    }
+
+    pub fn family(self) -> Family {
+        match self {
+            Flavour::Installed | Flavour::Mariadb118 => Family::Mariadb,
+            Flavour::Mysql97 => Family::Mysql,
+        }
+    }
+
     /// Is it on this machine?
     pub fn present(self) -> bool {
-        self.root().is_none_or(|root| root.join("bin/mariadbd").exists())
+        self.root().is_none_or(|_| self.server().exists())
     }
 
     /// True if it is here; else says so, which in CI is a failure.
@@ -37,12 +58,36 @@ impl Flavour {
         self.present()
     }
 
-    /// A program of this flavour: `mariadbd`, `mariadb-backup`, `mbstream`, `mariadb-binlog`, `mariadb`.
+    /// The server itself: for `--server PATH`.
+    pub fn server(self) -> PathBuf {
+        match self.family() {
+            Family::Mariadb => self.path("mariadbd"),
+            Family::Mysql => self.path("mysqld"),
+        }
+    }
+
+    /// What prints binary logs as SQL.
+    pub fn binlog(self) -> Command {
+        match self.family() {
+            Family::Mariadb => self.program("mariadb-binlog"),
+            Family::Mysql => self.program("mysqlbinlog"),
+        }
+    }
+
+    /// The client. Debian has none for MySQL apart; MariaDB's speaks to it.
+    pub fn client(self) -> Command {
+        match self.family() {
+            Family::Mariadb => self.program("mariadb"),
+            Family::Mysql => Flavour::Installed.program("mariadb"),
+        }
+    }
+
+    /// A program of this flavour: `mariadbd`, `mariadb-backup`, `mbstream`; `mysqld`, `innochecksum`.
     pub fn program(self, name: &str) -> Command {
         Command::new(self.path(name))
     }
 
-    /// Where that program is: for `--server PATH`.
+    /// Where that program is.
     pub fn path(self, name: &str) -> PathBuf {
         match self.root() {
             Some(root) => root.join("bin").join(name),
@@ -75,6 +120,7 @@ impl Flavour {
         match self {
             Flavour::Installed => None,
             Flavour::Mariadb118 => Some(servers().join("mariadb-11.8")),
+            Flavour::Mysql97 => Some(servers().join("mysql-9.7")),
         }
     }
 }

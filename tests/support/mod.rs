@@ -40,7 +40,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-pub use flavour::Flavour;
+pub use flavour::{Family, Flavour};
 pub use load::Load;
 pub use pipeline::Pipeline;
 pub use random::Random;

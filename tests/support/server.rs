@@ -10,7 +10,7 @@ use mysql::{Conn, OptsBuilder, Row};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::{Flavour, template};
+use super::{Family, Flavour, template};
 
 /// Long enough for crash recovery on a busy machine.
 const START: Duration = Duration::from_secs(90);
@@ -61,7 +61,10 @@ impl Builder {
     /// Size of the redo log; a small one wraps during a backup.
     #[must_use]
     pub fn log_size(self, size: &str) -> Self {
-        self.option("innodb-log-file-size", size)
+        match self.flavour.family() {
+            Family::Mariadb => self.option("innodb-log-file-size", size),
+            Family::Mysql => self.option("innodb-redo-log-capacity", size),
+        }
     }
 
     /// Tables, system tablespace and redo log encrypted by `file_key_management`.
@@ -269,18 +272,17 @@ impl Server {
         fs::write(self.option_file(), client).expect("cannot write my.cnf");
         let layout = placed(&self.build.layout, &home);
         let options = placed(&self.build.options, &home);
-        let command = self.program("mariadbd");
-        let mut command = mortal(command);
+        let mut command = mortal(Command::new(self.flavour().server()));
         command
             .args(base_arguments(self.build.flavour, &home))
             .arg(format!("--datadir={}", self.data.display()))
-            .args(running_arguments(&home))
+            .args(running_arguments(self.flavour(), &home))
             .args(layout)
             .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let mut child = command.spawn().expect("cannot run mariadbd");
+        let mut child = command.spawn().expect("cannot run the server");
         let start = Instant::now();
         loop {
             if let Ok(Some(status)) = child.try_wait() {
@@ -340,15 +342,25 @@ pub(super) fn base_arguments(flavour: Flavour, home: &Path) -> Vec<String> {
         "--no-defaults".to_owned(),
         format!("--datadir={}", home.join("data").display()),
         format!("--tmpdir={}", home.join("tmp").display()),
-        format!("--plugin-dir={}", flavour.plugins().display()),
         "--skip-networking".to_owned(),
         "--innodb-buffer-pool-size=96M".to_owned(),
-        "--innodb-log-file-size=32M".to_owned(),
         "--innodb-buffer-pool-dump-at-shutdown=OFF".to_owned(),
         "--key-buffer-size=4M".to_owned(),
-        "--aria-pagecache-buffer-size=8M".to_owned(),
-        "--performance-schema=OFF".to_owned(),
     ];
+    let own: &[&str] = match flavour.family() {
+        Family::Mariadb => {
+            arguments.push(format!("--plugin-dir={}", flavour.plugins().display()));
+            &["--innodb-log-file-size=32M", "--aria-pagecache-buffer-size=8M", "--performance-schema=OFF"]
+        }
+        Family::Mysql => &[
+            "--innodb-redo-log-capacity=32M",
+            "--innodb-buffer-pool-load-at-startup=OFF",
+            "--mysqlx=OFF",
+            "--secure-file-priv=NULL",
+            "--auto-generate-certs=OFF",
+        ],
+    };
+    arguments.extend(own.iter().map(|&option| option.to_owned()));
     // Whoever runs the tests runs the server; root has to say that it is meant.
     if super::root() {
         arguments.push("--user=root".to_owned());
@@ -356,19 +368,24 @@ pub(super) fn base_arguments(flavour: Flavour, home: &Path) -> Vec<String> {
     arguments
 }
 
-fn running_arguments(home: &Path) -> Vec<String> {
+fn running_arguments(flavour: Flavour, home: &Path) -> Vec<String> {
     let at = |name: &str| home.join(name).display().to_string();
-    vec![
+    let mut arguments = vec![
         format!("--socket={}", at("socket")),
         format!("--pid-file={}", at("pid")),
         format!("--log-error={}", at("error.log")),
         "--log-bin=binlog".to_owned(),
-        "--binlog-format=ROW".to_owned(),
         "--server-id=1".to_owned(),
         "--max-allowed-packet=64M".to_owned(),
         "--table-open-cache=1000".to_owned(),
         "--lock-wait-timeout=120".to_owned(),
-    ]
+    ];
+    let own: &[&str] = match flavour.family() {
+        Family::Mariadb => &["--binlog-format=ROW"],
+        Family::Mysql => &["--gtid-mode=ON", "--enforce-gtid-consistency=ON"],
+    };
+    arguments.extend(own.iter().map(|&option| option.to_owned()));
+    arguments
 }
 
 /// `@HOME@` in options.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
-use super::Flavour;
+use super::{Family, Flavour};
 
 /// One at a time: two tests that want the same template would both make it.
 static MAKING: Mutex<()> = Mutex::new(());
@@ -39,7 +39,7 @@ pub(super) fn lay_out(flavour: Flavour, arguments: &[String], home: &Path) {
 /// The template's name: server version and layout.
 fn key(flavour: Flavour, arguments: &[String]) -> String {
     let mut digest = blake3::Hasher::new();
-    let version = flavour.program("mariadbd").arg("--version").output().expect("cannot run mariadbd").stdout;
+    let version = Command::new(flavour.server()).arg("--version").output().expect("cannot run the server").stdout;
     digest.update(&version);
     digest.update(arguments.join("\n").as_bytes());
     digest.update(KEYS.as_bytes());
@@ -53,11 +53,23 @@ fn make(flavour: Flavour, arguments: &[String], template: &Path) {
     fs::create_dir_all(parent).expect("cannot make the directory of templates");
     let home = tempfile::Builder::new().prefix("making-").tempdir_in(parent).expect("cannot make a template");
     skeleton(home.path());
-    let log = home.path().join("init.log");
-    let mut server = flavour
-        .program("mariadbd")
-        .args(super::server::base_arguments(flavour, home.path()))
-        .args(super::server::placed(arguments, home.path()))
+    match flavour.family() {
+        Family::Mariadb => bootstrap(flavour, arguments, home.path()),
+        Family::Mysql => initialize(flavour, arguments, home.path()),
+    }
+    let made = home.keep();
+    if fs::rename(&made, template).is_err() {
+        assert!(template.exists(), "cannot rename {}", made.display());
+        fs::remove_dir_all(&made).expect("cannot remove a second template");
+    }
+}
+
+/// MariaDB: the server runs the SQL of `mariadb-install-db`.
+fn bootstrap(flavour: Flavour, arguments: &[String], home: &Path) {
+    let log = home.join("init.log");
+    let mut server = Command::new(flavour.server())
+        .args(super::server::base_arguments(flavour, home))
+        .args(super::server::placed(arguments, home))
         .arg("--bootstrap")
         .args(["--max-allowed-packet=8M", "--net-buffer-length=16K", "--innodb-flush-log-at-trx-commit=0"])
         .stdin(Stdio::piped())
@@ -72,11 +84,40 @@ fn make(flavour: Flavour, arguments: &[String], template: &Path) {
     let said = fs::read_to_string(&log).unwrap_or_default();
     assert!(status.success() && fed.is_ok(), "mariadbd --bootstrap: {status}\n{said}");
     fs::remove_file(&log).expect("cannot remove init.log");
-    let made = home.keep();
-    if fs::rename(&made, template).is_err() {
-        assert!(template.exists(), "cannot rename {}", made.display());
-        fs::remove_dir_all(&made).expect("cannot remove a second template");
+}
+
+/// MySQL makes its tables itself. There is no engine of sequences; views take its place.
+fn initialize(flavour: Flavour, arguments: &[String], home: &Path) {
+    let (sql, log) = (home.join("init.sql"), home.join("init.log"));
+    fs::write(&sql, sequences()).expect("cannot write init.sql");
+    let status = Command::new(flavour.server())
+        .args(super::server::base_arguments(flavour, home))
+        .args(super::server::placed(arguments, home))
+        .args(["--initialize-insecure", "--skip-log-bin"])
+        .arg(format!("--init-file={}", sql.display()))
+        .arg(format!("--log-error={}", log.display()))
+        .status()
+        .expect("cannot run mysqld");
+    let said = fs::read_to_string(&log).unwrap_or_default();
+    assert!(status.success() && !said.contains("[ERROR]"), "mysqld --initialize-insecure: {status}\n{said}");
+    // Every server that is made of it gets an id of its own.
+    for name in ["init.sql", "init.log", "data/auto.cnf"] {
+        fs::remove_file(home.join(name)).expect("cannot remove what the first start left");
     }
+}
+
+/// The database `test` with `seq_1_to_N`, as far as the loads ask for them.
+fn sequences() -> String {
+    let mut sql = "CREATE DATABASE test;\nUSE test;\nCREATE TABLE numbers (seq INT PRIMARY KEY);\n\
+         INSERT INTO numbers WITH RECURSIVE digits(d) AS (SELECT 0 UNION ALL SELECT d + 1 FROM digits WHERE d < 9) \
+         SELECT 1 + a.d + 10 * b.d + 100 * c.d + 1000 * e.d FROM digits a, digits b, digits c, digits e;\n"
+        .to_owned();
+    for end in [20, 200, 300, 500, 800, 1000, 2000, 2999, 5000] {
+        sql += &format!(
+            "CREATE SQL SECURITY INVOKER VIEW seq_1_to_{end} AS SELECT seq FROM numbers WHERE seq <= {end};\n"
+        );
+    }
+    sql
 }
 
 /// Directories and keys that every server has.

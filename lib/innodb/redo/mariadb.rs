@@ -12,7 +12,8 @@ pub mod mtr;
 
 use std::fmt;
 
-use crate::innodb::{checksum, is_zero, u32_at, u64_at};
+use super::{known, put, seal, sums};
+use crate::innodb::{is_zero, u32_at, u64_at};
 pub use mtr::{Mtr, MtrFault, mtr};
 
 /// Bytes before the ring; also the lowest LSN there can be.
@@ -97,22 +98,6 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What a foreign first word means (`log0types.h` of MariaDB, `log0types.h` of MySQL).
-fn known(word: u32) -> String {
-    // Formats before 10.8 mark an encrypted log with the highest bit.
-    let server = match word & !(1 << 31) {
-        0 => "MariaDB 10.1, MySQL 5.6 or older, or without a header",
-        1 => "MariaDB 10.2 or MySQL 5.7",
-        2..=5 => "MySQL 8.0.1 to 8.0.29",
-        6 => "MySQL 8.0.30 or later",
-        103 => "MariaDB 10.3",
-        104 => "MariaDB 10.4",
-        0x5048_5953 => "MariaDB 10.5 to 10.7",
-        _ => return format!("of an unknown format {word:#010x}"),
-    };
-    format!("of {server} (format {word:#010x})")
-}
-
 impl Header {
     /// Reads the first [`HEADER`] bytes of the file.
     pub fn parse(block: &[u8]) -> Result<Header, Fault> {
@@ -149,8 +134,7 @@ impl Header {
         put(&mut block, FIRST_LSN, &self.first_lsn.to_be_bytes());
         put(&mut block, CREATOR, &self.creator);
         put(&mut block, ENCRYPTION, &self.encryption);
-        let (_, sum) = sums(&block);
-        put(&mut block, HEADER - 4, &sum.to_be_bytes());
+        seal(&mut block);
         block
     }
 
@@ -200,8 +184,7 @@ impl Checkpoint {
         let mut block = [0; CHECKPOINT];
         put(&mut block, 0, &self.lsn.to_be_bytes());
         put(&mut block, 8, &self.end_lsn.to_be_bytes());
-        let (_, sum) = sums(&block);
-        put(&mut block, CHECKPOINT - 4, &sum.to_be_bytes());
+        seal(&mut block);
         block
     }
 }
@@ -240,18 +223,6 @@ impl Ring {
     /// The byte that ends a mini-transaction whose end-byte has this LSN: 1 in the first lap, 0 in the second, and so on.
     pub fn sequence(&self, lsn: u64) -> u8 {
         u8::from((lsn.saturating_sub(self.first_lsn) / self.capacity).is_multiple_of(2))
-    }
-}
-
-/// The sum at the end of a block, and the sum over the rest.
-fn sums(block: &[u8]) -> (u32, u32) {
-    let (covered, stored) = block.split_last_chunk::<4>().unwrap_or((&[], &[0; 4]));
-    (u32::from_be_bytes(*stored), checksum::full_crc32(covered))
-}
-
-fn put(block: &mut [u8], at: usize, bytes: &[u8]) {
-    if let Some(place) = block.get_mut(at..).and_then(|rest| rest.get_mut(..bytes.len())) {
-        place.copy_from_slice(bytes);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use mysql::prelude::Queryable;
 
-use super::{Kind, Worker, statements};
+use super::{Family, Kind, Worker, statements};
 
 /// How many accounts there are, numbered from 1.
 const ACCOUNTS: u64 = 1000;
@@ -11,7 +11,7 @@ pub const OPENING: i64 = 1_000_000;
 
 pub(super) static BANK: Kind = Kind { name: "bank", schema, step };
 
-fn schema() -> Vec<String> {
+fn schema(_: Family) -> Vec<String> {
     statements(&format!(
         "CREATE DATABASE IF NOT EXISTS bank;
          CREATE TABLE bank.accounts (id INT PRIMARY KEY, balance BIGINT NOT NULL, note VARCHAR(200) NOT NULL,

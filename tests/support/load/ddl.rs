@@ -3,11 +3,11 @@
 
 use mysql::prelude::Queryable;
 
-use super::{Kind, Worker, statements};
+use super::{Family, Kind, Worker, statements};
 
 pub(super) static STORM: Kind = Kind { name: "ddl", schema, step };
 
-fn schema() -> Vec<String> {
+fn schema(_: Family) -> Vec<String> {
     statements("CREATE DATABASE IF NOT EXISTS storm; CREATE DATABASE IF NOT EXISTS storm_far")
 }
 
@@ -15,12 +15,12 @@ fn schema() -> Vec<String> {
 const SCENES: &[&[&str]] = &[
     &[
         "CREATE TABLE storm.new@ (id INT PRIMARY KEY, data TEXT)",
-        "INSERT INTO storm.new@ SELECT seq, REPEAT(MD5(seq), 30) FROM seq_1_to_500",
+        "INSERT INTO storm.new@ SELECT seq, REPEAT(SHA2(seq, 224), 30) FROM seq_1_to_500",
         "RENAME TABLE storm.new@ TO storm.old@",
         "UPDATE storm.old@ SET data = REVERSE(data) WHERE id % 5 = 0",
         "DROP TABLE storm.old@",
     ],
-    &["TRUNCATE TABLE storm.keep@", "INSERT INTO storm.keep@ SELECT seq, seq, MD5(seq) FROM seq_1_to_800"],
+    &["TRUNCATE TABLE storm.keep@", "INSERT INTO storm.keep@ SELECT seq, seq, SHA2(seq, 224) FROM seq_1_to_800"],
     &["ALTER TABLE storm.keep@ FORCE", "DELETE FROM storm.keep@ WHERE id % 9 = 1"],
     &["ALTER TABLE storm.keep@ ADD INDEX by_k (k), ADD COLUMN extra INT DEFAULT 7", "UPDATE storm.keep@ SET extra = k"],
     &["ALTER TABLE storm.keep@ DROP INDEX by_k, DROP COLUMN extra"],
@@ -31,7 +31,7 @@ const SCENES: &[&[&str]] = &[
     ],
     &[
         "RENAME TABLE storm.a@ TO storm.x@, storm.b@ TO storm.a@, storm.x@ TO storm.b@",
-        "INSERT INTO storm.a@ (data) SELECT MD5(seq) FROM seq_1_to_20",
+        "INSERT INTO storm.a@ (data) SELECT SHA2(seq, 224) FROM seq_1_to_20",
     ],
     &[
         "RENAME TABLE storm.a@ TO storm_far.a@",
@@ -40,7 +40,7 @@ const SCENES: &[&[&str]] = &[
     ],
     &[
         "ALTER TABLE storm.parts@ ADD PARTITION (PARTITION p2 VALUES LESS THAN (3000))",
-        "INSERT IGNORE INTO storm.parts@ SELECT seq, MD5(seq) FROM seq_1_to_2999",
+        "INSERT IGNORE INTO storm.parts@ SELECT seq, SHA2(seq, 224) FROM seq_1_to_2999",
         "ALTER TABLE storm.parts@ REORGANIZE PARTITION p0, p1 INTO (PARTITION p0 VALUES LESS THAN (500), PARTITION p1 VALUES LESS THAN (2000))",
         "ALTER TABLE storm.parts@ TRUNCATE PARTITION p0",
         "ALTER TABLE storm.parts@ DROP PARTITION p2",
@@ -53,14 +53,29 @@ const SCENES: &[&[&str]] = &[
         "DROP DATABASE storm_db@",
     ],
     &["OPTIMIZE TABLE storm.b@"],
-    &["ALTER TABLE storm.moving@ ENGINE=Aria", "ALTER TABLE storm.moving@ ENGINE=InnoDB"],
-    &["CREATE OR REPLACE TABLE storm.copy@ AS SELECT id, data FROM storm.keep@ WHERE id < 200"],
 ];
+
+/// Scenes in the words of one family only.
+fn own_scenes(family: Family) -> &'static [&'static [&'static str]] {
+    match family {
+        Family::Mariadb => &[
+            &["ALTER TABLE storm.moving@ ENGINE=Aria", "ALTER TABLE storm.moving@ ENGINE=InnoDB"],
+            &["CREATE OR REPLACE TABLE storm.copy@ AS SELECT id, data FROM storm.keep@ WHERE id < 200"],
+        ],
+        Family::Mysql => &[
+            &["ALTER TABLE storm.moving@ ENGINE=MyISAM", "ALTER TABLE storm.moving@ ENGINE=InnoDB"],
+            &[
+                "DROP TABLE IF EXISTS storm.copy@",
+                "CREATE TABLE storm.copy@ AS SELECT id, data FROM storm.keep@ WHERE id < 200",
+            ],
+        ],
+    }
+}
 
 /// What the scenes expect; made in a worker's first step.
 const STAGE: &[&str] = &[
     "CREATE TABLE storm.keep@ (id INT PRIMARY KEY, k INT, data TEXT)",
-    "INSERT INTO storm.keep@ SELECT seq, seq, MD5(seq) FROM seq_1_to_800",
+    "INSERT INTO storm.keep@ SELECT seq, seq, SHA2(seq, 224) FROM seq_1_to_800",
     "CREATE TABLE storm.a@ (id INT AUTO_INCREMENT PRIMARY KEY, data TEXT)",
     "CREATE TABLE storm.b@ LIKE storm.a@",
     "CREATE TABLE storm.moving@ LIKE storm.keep@",
@@ -74,7 +89,9 @@ fn step(worker: &mut Worker) -> mysql::Result<()> {
         play(worker, STAGE)?;
     }
     let turn = usize::try_from(worker.step).unwrap() + worker.number * 5;
-    play(worker, SCENES[turn % SCENES.len()])
+    let own = own_scenes(worker.family);
+    let scene = turn % (SCENES.len() + own.len());
+    play(worker, SCENES.get(scene).unwrap_or_else(|| &own[scene - SCENES.len()]))
 }
 
 /// A statement that only waited too long is tried again: a scene must be played to its end.

@@ -17,7 +17,7 @@ use std::time::Duration;
 use mysql::Conn;
 use mysql::prelude::Queryable;
 
-use super::{Random, Server, wait_until};
+use super::{Family, Random, Server, wait_until};
 
 pub use bank::OPENING;
 
@@ -28,13 +28,14 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(super) struct Kind {
     name: &'static str,
     /// Statements that make and fill its tables.
-    schema: fn() -> Vec<String>,
+    schema: fn(Family) -> Vec<String>,
     step: fn(&mut Worker) -> mysql::Result<()>,
 }
 
 /// What a step works with.
 pub(super) struct Worker {
     conn: Conn,
+    family: Family,
     random: Random,
     /// Counted from 0 within a kind.
     number: usize,
@@ -45,6 +46,7 @@ pub(super) struct Worker {
 /// The description of a load, to be started.
 pub struct Load {
     socket: PathBuf,
+    family: Family,
     kinds: Vec<(&'static Kind, usize)>,
     seed: u64,
     pace: Duration,
@@ -53,7 +55,13 @@ pub struct Load {
 impl Load {
     /// A load on this server, with nothing to do yet.
     pub fn on(server: &Server) -> Self {
-        Load { socket: server.socket(), kinds: Vec::new(), seed: 1, pace: Duration::ZERO }
+        Load {
+            socket: server.socket(),
+            family: server.flavour().family(),
+            kinds: Vec::new(),
+            seed: 1,
+            pace: Duration::ZERO,
+        }
     }
 
     /// Bank transfers: the sum of all balances never changes, and every balance follows from the ledger.
@@ -74,7 +82,7 @@ impl Load {
         self.with(&rows::FORMATS, workers)
     }
 
-    /// Aria of both kinds, MyISAM and CSV.
+    /// What is not InnoDB: Aria of both kinds, MyISAM, CSV; on MySQL Archive too, but no Aria.
     #[must_use]
     pub fn engines(self, workers: usize) -> Self {
         self.with(&engines::ENGINES, workers)
@@ -115,7 +123,7 @@ impl Load {
     pub fn prepare(&self) {
         let mut conn = self.connect();
         for (kind, _) in &self.kinds {
-            for statement in (kind.schema)() {
+            for statement in (kind.schema)(self.family) {
                 conn.query_drop(&statement).unwrap_or_else(|error| panic!("{error}\nin: {statement:.300}"));
             }
         }
@@ -142,7 +150,7 @@ impl Load {
             for number in 0..*workers {
                 let conn = self.connect();
                 let random = Random::new(self.seed.wrapping_mul(1000).wrapping_add(threads.len() as u64));
-                let worker = Worker { conn, random, number, step: 0 };
+                let worker = Worker { conn, family: self.family, random, number, step: 0 };
                 let (kind, pace, done) = (*kind, self.pace, Arc::new(AtomicU64::new(0)));
                 let (stop, count) = (stop.clone(), done.clone());
                 let thread = std::thread::spawn(move || work(kind, worker, &stop, &count, pace));

@@ -2,7 +2,7 @@
 
 use mysql::prelude::Queryable;
 
-use super::{Kind, Worker, statements};
+use super::{Family, Kind, Worker, statements};
 
 pub(super) static ROWS: Kind = Kind { name: "rows", schema: rows_schema, step: rows_step };
 pub(super) static FORMATS: Kind = Kind { name: "formats", schema: formats_schema, step: formats_step };
@@ -10,14 +10,14 @@ pub(super) static FORMATS: Kind = Kind { name: "formats", schema: formats_schema
 /// Rows that there are at first; keys go up to four times as many.
 const ROWS_AT_FIRST: u64 = 5000;
 
-fn rows_schema() -> Vec<String> {
+fn rows_schema(_: Family) -> Vec<String> {
     statements(&format!(
         "CREATE DATABASE IF NOT EXISTS bench;
          CREATE TABLE bench.narrow (id INT PRIMARY KEY, k INT NOT NULL, c CHAR(120) NOT NULL, pad CHAR(60) NOT NULL,
             KEY (k)) ENGINE=InnoDB;
          CREATE TABLE bench.large (id INT PRIMARY KEY, data LONGBLOB, info TEXT) ENGINE=InnoDB;
-         INSERT INTO bench.narrow SELECT seq, seq * 7919 % 10007, SHA2(seq, 256), MD5(seq) FROM seq_1_to_{ROWS_AT_FIRST};
-         INSERT INTO bench.large SELECT seq, REPEAT(MD5(seq), 10 + seq % 700), MD5(seq) FROM seq_1_to_300"
+         INSERT INTO bench.narrow SELECT seq, seq * 7919 % 10007, SHA2(seq, 256), SHA2(seq, 224) FROM seq_1_to_{ROWS_AT_FIRST};
+         INSERT INTO bench.large SELECT seq, REPEAT(SHA2(seq, 224), 10 + seq % 700), SHA2(seq, 224) FROM seq_1_to_300"
     ))
 }
 
@@ -59,17 +59,23 @@ const FORMAT_TABLES: [(&str, &str); 8] = [
 ];
 
 /// With 32K and 64K pages, `ROW_FORMAT=COMPRESSED` does not exist; the tables are then dynamic.
-fn formats_schema() -> Vec<String> {
+fn formats_schema(family: Family) -> Vec<String> {
     let mut all = statements(
         "CREATE DATABASE IF NOT EXISTS formats;
          CREATE TABLE formats.words (id INT PRIMARY KEY, data TEXT, FULLTEXT KEY (data)) ENGINE=InnoDB;
          SET SESSION innodb_strict_mode = OFF",
     );
     for (name, format) in FORMAT_TABLES {
+        let format = match family {
+            Family::Mariadb => format.to_owned(),
+            Family::Mysql => format.replace("PAGE_COMPRESSED=1", "COMPRESSION='zlib'"),
+        };
         all.push(format!(
             "CREATE TABLE formats.{name} (id INT PRIMARY KEY, k INT NOT NULL, data TEXT NOT NULL, KEY (k)) ENGINE=InnoDB {format}"
         ));
-        all.push(format!("INSERT INTO formats.{name} SELECT seq, seq % 97, REPEAT(MD5(seq), 20) FROM seq_1_to_300"));
+        all.push(format!(
+            "INSERT INTO formats.{name} SELECT seq, seq % 97, REPEAT(SHA2(seq, 224), 20) FROM seq_1_to_300"
+        ));
     }
     all
 }

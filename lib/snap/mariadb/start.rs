@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::innodb::redo::mariadb::{Checkpoint, FILE, Format, Header, Mtr, mtr};
 use crate::redo::live::Live;
+use crate::stream::profile::Redo;
 
 /// How long a block may be in the course of being written.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -42,11 +43,18 @@ impl Start {
         &self.log.header
     }
 
-    /// The format word as `xb_begin` carries it.
-    pub(super) fn format_name(&self) -> &'static str {
-        match self.log.header.format {
+    /// As `xb_begin` carries it.
+    pub(super) fn redo(&self) -> Redo {
+        let format = match self.log.header.format {
             Format::Phys if !self.log.header.encrypted() => "Phys",
             Format::Phys | Format::Encrypted => "encrypted",
+        };
+        Redo {
+            format: format.into(),
+            dir: self.log.path().parent().unwrap_or(Path::new("")).display().to_string(),
+            checkpoint_lsn: self.checkpoint.lsn,
+            checkpoint_end_lsn: Some(self.checkpoint.end_lsn),
+            log_uuid: None,
         }
     }
 

@@ -1,0 +1,65 @@
+//! Pages as only MySQL stores them: squeezed by page compression, and encrypted. Source: MySQL's spec, sections 4.2, 4.3
+//! and 10; `fil0types.h`, `os0file.cc`.
+//!
+//! Both keep the page's header but for bytes 26 to 34, which say how to undo them:
+//!
+//! ```text
+//! 24  2  type: 14 squeezed, 15 encrypted, 16 both, 17 encrypted R-tree
+//! 26  1  version             30  2  bytes of the plain body
+//! 27  1  algorithm           32  2  bytes of the squeezed body
+//! 28  2  the plain type
+//! ```
+
+use super::page::{Fault, HEADER, TYPE};
+use super::u16_at;
+
+/// The type of a page whose body is squeezed.
+pub(super) const SQUEEZED: u16 = 14;
+/// Types of pages whose body is encrypted, squeezed before or not.
+const ENCRYPTED: u16 = 15;
+const SQUEEZED_ENCRYPTED: u16 = 16;
+const ENCRYPTED_RTREE: u16 = 17;
+
+const ALGORITHM: usize = 27;
+const PLAIN_TYPE: usize = 28;
+const PLAIN_LEN: usize = 30;
+const LEN: usize = 32;
+
+/// True if the sum of the page is encrypted with it, so that only a key could tell whether the page is whole.
+pub(super) fn is_encrypted(page: &[u8]) -> bool {
+    matches!(u16_at(page, TYPE), ENCRYPTED | SQUEEZED_ENCRYPTED | ENCRYPTED_RTREE)
+}
+
+/// What can be said of an encrypted page without a key: that the lengths in its header are possible.
+pub(super) fn check_encrypted(page: &[u8]) -> Result<(), Fault> {
+    if u16_at(page, TYPE) != SQUEEZED_ENCRYPTED {
+        return Ok(());
+    }
+    let (len, plain) = (u16_at(page, LEN), u16_at(page, PLAIN_LEN));
+    let fits = |len: u16| usize::from(len) + HEADER <= page.len();
+    if fits(plain) && len <= plain && len > 0 { Ok(()) } else { Err(Fault::Length { len: len.into() }) }
+}
+
+/// The page as it was before it was squeezed; the sum in its header is over that.
+pub(super) fn unsqueezed(page: &[u8]) -> Result<Vec<u8>, Fault> {
+    let len = u16_at(page, LEN);
+    let whole = HEADER + usize::from(u16_at(page, PLAIN_LEN));
+    let squeezed = page.get(HEADER..HEADER + usize::from(len)).filter(|_| whole == page.len());
+    let Some(squeezed) = squeezed else { return Err(Fault::Length { len: len.into() }) };
+    let mut plain = page.to_vec();
+    let Some((head, body)) = plain.split_at_mut_checked(HEADER) else { return Err(Fault::Length { len: len.into() }) };
+    let algorithm = page.get(ALGORITHM).copied().unwrap_or_default();
+    let written = match algorithm {
+        1 => miniz_oxide::inflate::decompress_slice_iter_to_slice(body, std::iter::once(squeezed), true, false).ok(),
+        2 => lz4_flex::block::decompress_into(squeezed, body).ok(),
+        _ => None,
+    };
+    if written != Some(body.len()) {
+        return Err(Fault::Squeezed { algorithm });
+    }
+    let plain_type = u16_at(page, PLAIN_TYPE).to_be_bytes();
+    if let Some(place) = head.get_mut(TYPE..TYPE + 2) {
+        place.copy_from_slice(&plain_type);
+    }
+    Ok(plain)
+}

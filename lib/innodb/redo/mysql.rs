@@ -1,0 +1,286 @@
+//! The redo log of MySQL 8.0.30 and later, format 6: a directory of files `#ib_redoN`, one behind the other. Source: spec
+//! `mysql-hot-backup` sections 5 and 7, `log0types.h`, `log0files_io.cc`.
+//!
+//! ```text
+//!    0   512  header: format, log uuid, start LSN, creator, flags, CRC-32C
+//!  512   512  checkpoint block; zero in files that never held the newest checkpoint
+//! 1024   512  encryption
+//! 1536   512  checkpoint block
+//! 2048        blocks of 512 bytes, to the end of the file
+//! ```
+
+pub mod block;
+
+use std::fmt;
+
+use super::{known, put, seal, sums};
+use crate::innodb::{u32_at, u64_at};
+pub use block::{BLOCK, Block};
+
+/// The directory of the files, below the data directory or `innodb_log_group_home_dir`.
+pub const DIR: &str = "#innodb_redo";
+/// What a captured log is called in a backup.
+pub const FILE: &str = "xtrabackup_logfile";
+/// The only format that is read.
+pub const FORMAT: u32 = 6;
+/// Bytes before the first block of a file.
+pub const HEAD: usize = 2048;
+
+/// Flags of a header: logging was off, so the files cannot be recovered by it.
+pub const NO_LOGGING: u32 = 1;
+/// Flags of a header: logging was off when the server was last seen.
+pub const CRASH_UNSAFE: u32 = 2;
+/// Flags of a header: the server throws this log away.
+pub const NOT_INITIALIZED: u32 = 4;
+/// Flags of a header: the log goes on in the next file.
+pub const FULL: u32 = 8;
+
+const PREFIX: &[u8] = b"#ib_redo";
+const CHECKPOINTS: [usize; 2] = [512, 1536];
+const ENCRYPTION: usize = 1024;
+/// Where the key information begins in its block.
+const KEY: usize = 48;
+
+/// The header of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The same in all files of a log.
+    pub uuid: u32,
+    /// LSN of the file's first block, a multiple of [`BLOCK`].
+    pub start_lsn: u64,
+    /// Who made the log, padded with NULs: `MySQL 9.7.4`.
+    pub creator: [u8; 32],
+    /// [`FULL`] and its sisters.
+    pub flags: u32,
+}
+
+/// Why bytes are not the head of a log file that we can read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Fewer bytes than a head.
+    Size(u64),
+    /// A log of another format.
+    Format(u32),
+    /// The header's own sum is wrong; perhaps it is being written.
+    Checksum {
+        /// What the block carries.
+        stored: u32,
+        /// The sum over what is there.
+        computed: u32,
+    },
+    /// An LSN at which no block begins.
+    StartLsn(u64),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Size(size) => write!(f, "{size} bytes are no redo log"),
+            Fault::Format(word) => write!(f, "redo log {}; MySQL 8.0.30 or later is needed", known(*word)),
+            Fault::Checksum { stored, computed } => {
+                write!(f, "redo log header checksum {stored:#010x} is stored, {computed:#010x} is computed")
+            }
+            Fault::StartLsn(lsn) => write!(f, "redo log begins at lsn {lsn}, which cannot be"),
+        }
+    }
+}
+
+impl Header {
+    /// Reads the head of a file, at least its first 512 bytes.
+    pub fn parse(head: &[u8]) -> Result<Header, Fault> {
+        let Some(block) = head.first_chunk::<BLOCK>() else {
+            return Err(Fault::Size(u64::try_from(head.len()).unwrap_or(u64::MAX)));
+        };
+        let format = u32_at(block, 0);
+        if format != FORMAT {
+            return Err(Fault::Format(format));
+        }
+        let (stored, computed) = sums(block);
+        if stored != computed {
+            return Err(Fault::Checksum { stored, computed });
+        }
+        let start_lsn = u64_at(block, 8);
+        if !start_lsn.is_multiple_of(BLOCK as u64) {
+            return Err(Fault::StartLsn(start_lsn));
+        }
+        let creator = block.get(16..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
+        Ok(Header { uuid: u32_at(block, 4), start_lsn, creator, flags: u32_at(block, 48) })
+    }
+
+    /// The first [`HEAD`] bytes of a file. `checkpoint` is for the file that holds it and for no other: a server reports
+    /// a checkpoint elsewhere as an error. `encryption` comes from another head of the same log, see [`encryption`].
+    pub fn head(&self, checkpoint: Option<u64>, encryption: &[u8]) -> Vec<u8> {
+        let mut head = vec![0; HEAD];
+        put(&mut head, 0, &FORMAT.to_be_bytes());
+        put(&mut head, 4, &self.uuid.to_be_bytes());
+        put(&mut head, 8, &self.start_lsn.to_be_bytes());
+        put(&mut head, 16, &self.creator);
+        put(&mut head, 48, &self.flags.to_be_bytes());
+        put(&mut head, ENCRYPTION, encryption.get(..BLOCK).unwrap_or_default());
+        for at in CHECKPOINTS {
+            put(&mut head, at + 8, &checkpoint.unwrap_or_default().to_be_bytes());
+        }
+        for (at, wanted) in [(0, true), (CHECKPOINTS[0], checkpoint.is_some()), (CHECKPOINTS[1], checkpoint.is_some())]
+        {
+            if let Some(block) = head.get_mut(at..at + BLOCK).filter(|_| wanted) {
+                seal(block);
+            }
+        }
+        head
+    }
+
+    /// The first [`HEAD`] bytes of a captured log that begins with the block of checkpoint `c0`. xtrabackup knows a log of
+    /// its kind by the creator's first word. No flag is taken over: a server throws away a log with one of them.
+    pub fn captured(&self, c0: u64, encryption: &[u8], tool: &str) -> Vec<u8> {
+        let header =
+            Header { start_lsn: block::begin(c0), creator: creator(&format!("xtrabkup {tool}")), ..self.clone() };
+        Header { flags: 0, ..header }.head(Some(c0), encryption)
+    }
+
+    /// Where the block of this LSN stands in the file.
+    pub fn offset(&self, lsn: u64) -> u64 {
+        (HEAD as u64).saturating_add(block::begin(lsn).saturating_sub(self.start_lsn))
+    }
+
+    /// LSN behind the last block of a file of `size` bytes.
+    pub fn end_lsn(&self, size: u64) -> u64 {
+        let blocks = size.saturating_sub(HEAD as u64) / BLOCK as u64;
+        self.start_lsn.saturating_add(blocks * BLOCK as u64)
+    }
+}
+
+/// A creator as a header has it; the last byte stays NUL.
+pub fn creator(text: &str) -> [u8; 32] {
+    let mut creator = [0; 32];
+    put(&mut creator, 0, text.as_bytes().get(..31).unwrap_or(text.as_bytes()));
+    creator
+}
+
+/// The newest checkpoint that the head of a file of `size` bytes holds. `None` is usual: only some files hold one, and it
+/// may be in the course of being written.
+pub fn checkpoint(head: &[u8], header: &Header, size: u64) -> Option<u64> {
+    let blocks = CHECKPOINTS.into_iter().filter_map(|at| head.get(at..at + BLOCK));
+    let lsns = blocks.filter(|block| sums(block).0 == sums(block).1).map(|block| u64_at(block, 8));
+    lsns.filter(|lsn| *lsn > 0 && (header.start_lsn..header.end_lsn(size)).contains(lsn)).max()
+}
+
+/// The encryption block of a head.
+pub fn encryption(head: &[u8]) -> &[u8] {
+    head.get(ENCRYPTION..ENCRYPTION + BLOCK).unwrap_or_default()
+}
+
+/// True if the log whose encryption block this is has a key.
+pub fn encrypted(encryption: &[u8]) -> bool {
+    encryption.get(KEY..KEY + 3).is_some_and(|magic| magic.iter().any(|byte| *byte != 0))
+}
+
+/// N of a file `#ib_redoN` that is in use. Spare files, `#ib_redoN_tmp`, hold old headers and old blocks.
+pub fn number(name: &[u8]) -> Option<u64> {
+    let digits = name.strip_prefix(PREFIX)?;
+    let text = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    text.parse().ok().filter(|number: &u64| number.to_string() == text)
+}
+
+/// The name of a file in use.
+pub fn name(number: u64) -> String {
+    format!("#ib_redo{number}")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::innodb::is_zero;
+
+    /// The head of a real file of MySQL 9.7.4, and what follows it (`tests/vectors/mysql-redo`).
+    const REAL: &[u8] = include_bytes!("../../../tests/vectors/mysql-redo/redo-9.7.4");
+
+    #[test]
+    fn the_head_of_a_real_file_is_read_and_made_again() {
+        let header = Header::parse(REAL).unwrap();
+        assert!(header.creator.starts_with(b"MySQL 9.7.4\0"));
+        assert_eq!((header.flags, header.start_lsn % 512), (0, 0));
+        let c0 = checkpoint(REAL, &header, REAL.len() as u64).unwrap();
+        assert!(c0 > header.start_lsn);
+        assert!(!encrypted(encryption(REAL)));
+        let made = header.head(Some(c0), encryption(REAL));
+        assert_eq!(made[..512], REAL[..512]);
+        // One of its two checkpoint blocks is the newer one.
+        assert!(CHECKPOINTS.iter().any(|at| made[*at..*at + 512] == REAL[*at..*at + 512]));
+    }
+
+    #[test]
+    fn a_captured_log_begins_with_the_block_of_c0() {
+        let mut live = Header::parse(REAL).unwrap();
+        live.flags = FULL | NOT_INITIALIZED;
+        let head = live.captured(123_456_789, &[7; 512], "xb-redo 1.0");
+        let header = Header::parse(&head).unwrap();
+        assert_eq!((header.uuid, header.flags, header.start_lsn), (live.uuid, 0, 123_456_512));
+        assert!(header.creator.starts_with(b"xtrabkup xb-redo 1.0\0"));
+        assert_eq!(encryption(&head), [7; 512]);
+        assert_eq!(checkpoint(&head, &header, 2048 + 512), Some(123_456_789));
+        assert_eq!(checkpoint(&head, &header, 2048), None);
+        assert_eq!(header.offset(123_456_789), 2048);
+        assert_eq!(header.offset(123_457_024), 2560);
+        assert_eq!(header.end_lsn(2048 + 1023), 123_457_024);
+    }
+
+    #[test]
+    fn a_file_without_a_checkpoint_says_so() {
+        let header = Header { start_lsn: 1024, uuid: 1, creator: creator("x"), flags: FULL };
+        let head = header.head(None, &[]);
+        assert!(is_zero(&head[512..]));
+        assert_eq!(checkpoint(&head, &header, 65536), None);
+        assert_eq!(Header::parse(&head), Ok(header));
+    }
+
+    #[test]
+    fn other_formats_are_named() {
+        for (word, name) in
+            [(5u32, "MySQL 8.0.1 to 8.0.29"), (7, "unknown format 0x00000007"), (0x5068_7973, "MariaDB")]
+        {
+            let mut head = REAL[..2048].to_vec();
+            head[..4].copy_from_slice(&word.to_be_bytes());
+            let fault = Header::parse(&head).unwrap_err().to_string();
+            assert!(fault.contains(name), "{fault}");
+        }
+    }
+
+    #[test]
+    fn only_files_in_use_have_a_number() {
+        for (text, expect) in [
+            ("#ib_redo0", Some(0)),
+            ("#ib_redo12345678901", Some(12_345_678_901)),
+            ("#ib_redo7_tmp", None),
+            ("#ib_redo007", None),
+            ("#ib_redo", None),
+            ("#ib_redo+7", None),
+            ("#ib_redo99999999999999999999999", None),
+            ("ib_logfile0", None),
+        ] {
+            assert_eq!(number(text.as_bytes()), expect, "{text}");
+        }
+        assert_eq!(number(name(42).as_bytes()), Some(42));
+    }
+
+    proptest! {
+        #[test]
+        fn a_flipped_bit_is_noticed(at in 0usize..512, bit in 0u8..8) {
+            let mut head = REAL[..2048].to_vec();
+            head[at] ^= 1 << bit;
+            prop_assert!(Header::parse(&head).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..2100), size: u64) {
+            let _ = Header::parse(&bytes);
+            let _ = encrypted(encryption(&bytes));
+            let _ = number(&bytes);
+            let header = Header { uuid: 0, start_lsn: size, creator: [0; 32], flags: 0 };
+            let _ = checkpoint(&bytes, &header, size);
+            let _ = header.head(Some(size), &bytes);
+            let _ = header.offset(size ^ 0xffff);
+        }
+    }
+}

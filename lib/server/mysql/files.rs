@@ -1,0 +1,345 @@
+//! Which files make a MySQL server's data. Source: MySQL's spec section 3.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::innodb::redo::mysql::DIR;
+use crate::server::files::{self, Layout, Tablespace};
+use crate::server::privileges::quote;
+use crate::server::session::Session;
+
+/// Extensions of files in database directories that are not InnoDB's. Those of tables without transactions, whose content
+/// may change while nothing but the backup lock is held, come first.
+const DATA: [&str; 10] = ["MYD", "MYI", "MAD", "MAI", "ARZ", "ARM", "CSV", "CSM", "TRG", "TRN"];
+const DEFINITIONS: [&str; 6] = ["sdi", "MRG", "opt", "par", "frm", "cfg"];
+/// Engines whose tables are locked for the copy. A MERGE table has no rows of its own.
+const LOCKED: [&str; 3] = ["MyISAM", "CSV", "ARCHIVE"];
+/// Databases without tables of users.
+const SYSTEM: [&str; 3] = ["mysql", "performance_schema", "sys"];
+/// Tables that the server writes itself and will not lock.
+const LOGS: [&str; 2] = ["general_log", "slow_log"];
+
+/// The list of pages in memory, in the data directory.
+const BUFFER_POOL: &str = "ib_buffer_pool";
+
+/// A table by its name in SQL.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Named {
+    /// The database.
+    pub database: String,
+    /// The table.
+    pub table: String,
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", quote(&self.database), quote(&self.table))
+    }
+}
+
+/// Where a server keeps what.
+pub fn layout(mut layout: Layout) -> Layout {
+    layout.redo.push(DIR);
+    layout
+}
+
+/// Tablespaces: those of tables and general ones, and those of undo, which are few and always wanted.
+#[derive(Debug, Default)]
+pub struct Spaces {
+    /// Sorted by name.
+    pub tables: Vec<Tablespace>,
+    /// Likewise.
+    pub undo: Vec<Tablespace>,
+}
+
+impl Spaces {
+    /// Those below the data directory, and in the directory of undo.
+    pub fn below(layout: &Layout) -> Result<Self> {
+        let mut spaces = Spaces::default();
+        for name in files::matching(&layout.datadir, |name| name.ends_with(b".ibd") || name.ends_with(b".ibu"))? {
+            let list = if name.ends_with(b".ibu") { &mut spaces.undo } else { &mut spaces.tables };
+            list.extend(files::tablespace(files::path_of(&layout.datadir, &name), name, false)?);
+        }
+        for database in files::databases(&layout.datadir)? {
+            let dir = layout.datadir.join(&database);
+            for name in files::matching(&dir, |name| name.ends_with(b".ibd"))? {
+                let path = files::path_of(&dir, &name);
+                spaces.tables.extend(files::tablespace(path, [database.as_bytes(), b"/", &name].concat(), false)?);
+            }
+        }
+        let elsewhere = layout.undo != layout.datadir && !same(&layout.undo, &layout.datadir);
+        for name in files::matching(&layout.undo, is_undo)? {
+            spaces.add_undo(files::tablespace(files::path_of(&layout.undo, &name), name, elsewhere)?);
+        }
+        spaces.sort();
+        Ok(spaces)
+    }
+
+    /// Those that only the server knows of. Needs `PROCESS`.
+    pub fn ask(&mut self, session: &mut Session, datadir: &Path) -> Result<()> {
+        // All below the data directory but in directories of directories are there already.
+        let sql = "SELECT FILE_NAME AS file, TABLESPACE_NAME AS space, FILE_TYPE AS type FROM information_schema.FILES \
+            WHERE ENGINE='InnoDB' AND FILE_TYPE<>'TEMPORARY' AND TABLESPACE_NAME<>'innodb_system' \
+            AND (FILE_NAME NOT LIKE './%' OR FILE_NAME LIKE './%/%/%')";
+        let mut known: HashSet<(u64, u64)> = self.tables.iter().chain(&self.undo).map(|space| space.identity).collect();
+        for row in session.records(sql)? {
+            let text = |key: &str| row.get(key).map(String::as_str).unwrap_or_default();
+            let path = datadir.join(text("file"));
+            let elsewhere = !path.starts_with(datadir);
+            let name = match path.strip_prefix(datadir) {
+                Ok(below) => clean(below),
+                Err(_) => stream_name(&path, text("space").contains('/')),
+            };
+            let Some(space) = files::tablespace(path, name, elsewhere)? else { continue };
+            if !known.insert(space.identity) {
+                continue;
+            }
+            if text("type") == "UNDO LOG" { self.undo.push(space) } else { self.tables.push(space) }
+        }
+        self.sort();
+        self.distinct()
+    }
+
+    /// Those that are not where their names say.
+    pub fn elsewhere(&self) -> Vec<Tablespace> {
+        self.tables.iter().chain(&self.undo).filter(|space| space.elsewhere.is_some()).cloned().collect()
+    }
+
+    /// Those in other directories that the server looks through (`innodb_directories`), and below.
+    pub fn look_through(&mut self, dir: &Path, datadir: &Path) -> Result<()> {
+        let known: HashSet<(u64, u64)> = self.tables.iter().chain(&self.undo).map(|space| space.identity).collect();
+        let (mut dirs, mut seen) = (vec![dir.to_owned()], HashSet::new());
+        while let Some(dir) = dirs.pop() {
+            if same(&dir, datadir) || !seen.insert(dir.canonicalize().unwrap_or_else(|_| dir.clone())) {
+                continue;
+            }
+            for name in files::matching(&dir, |name| name.ends_with(b".ibd") || is_undo(name))? {
+                let path = files::path_of(&dir, &name);
+                let of_table = dir.file_name().is_some_and(|name| datadir.join(name).is_dir());
+                let name = stream_name(&path, of_table);
+                let Some(space) = files::tablespace(path, name, true)? else { continue };
+                if known.contains(&space.identity) {
+                    continue;
+                }
+                if space.name.ends_with(b".ibd") { self.tables.push(space) } else { self.undo.push(space) }
+            }
+            dirs.extend(files::databases(&dir)?.into_iter().map(|name| dir.join(name)));
+        }
+        self.sort();
+        self.distinct()
+    }
+
+    fn add_undo(&mut self, space: Option<Tablespace>) {
+        let known = |space: &Tablespace| self.undo.iter().any(|undo| undo.identity == space.identity);
+        if let Some(space) = space.filter(|space| !known(space)) {
+            self.undo.push(space);
+        }
+    }
+
+    fn sort(&mut self) {
+        self.tables.sort_by(|a, b| a.name.cmp(&b.name));
+        self.undo.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+
+    /// One path occurs once in a stream.
+    fn distinct(&self) -> Result<()> {
+        let mut names = HashSet::new();
+        for space in self.tables.iter().chain(&self.undo) {
+            if !names.insert(space.name.as_slice()) {
+                let name = String::from_utf8_lossy(&space.name);
+                let what = "two tablespaces of different directories have this name, a backup has one directory";
+                return Err(Error::failed(name, what).hint("move or rename one of them on the server"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a file outside the data directory is called in a stream: a table `db/t.ibd`, anything else by its own name.
+fn stream_name(path: &Path, is_table: bool) -> Vec<u8> {
+    let file = path.file_name().unwrap_or_default().as_bytes();
+    match path.parent().and_then(Path::file_name).filter(|_| is_table) {
+        Some(database) => [database.as_bytes(), b"/", file].concat(),
+        None => file.to_vec(),
+    }
+}
+
+/// A relative path without `.`.
+fn clean(path: &Path) -> Vec<u8> {
+    let names = path.components().filter(|part| !matches!(part, Component::CurDir));
+    names.collect::<PathBuf>().into_os_string().as_bytes().to_vec()
+}
+
+fn is_undo(name: &[u8]) -> bool {
+    let digits = |rest: &[u8]| !rest.is_empty() && rest.iter().all(u8::is_ascii_digit);
+    name.strip_prefix(b"undo_").is_some_and(digits) || name.ends_with(b".ibu")
+}
+
+fn same(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// Names in the stream of the files that are not InnoDB's.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    /// Of tables without transactions: copied under their locks.
+    pub locked: Vec<Vec<u8>>,
+    /// All others: definitions, the server's own log tables.
+    pub free: Vec<Vec<u8>>,
+}
+
+/// Lists them. An empty directory gives a `db.opt`, so that it is made again.
+pub fn others(datadir: &Path) -> Result<Others> {
+    let mut others = Others::default();
+    for database in files::databases(datadir)? {
+        let dir = datadir.join(&database);
+        let mut empty = true;
+        for file in files::matching(&dir, |_| true)? {
+            empty = false;
+            let name = [database.as_bytes(), b"/", &file].concat();
+            let extension = file.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+            let one_of = |list: &[&str]| list.iter().any(|one| one.as_bytes() == extension);
+            if file.starts_with(b"#sql") {
+                continue;
+            }
+            let log = database == OsStr::new("mysql") && LOGS.iter().any(|log| file.starts_with(log.as_bytes()));
+            if one_of(&DATA) && !log {
+                others.locked.push(name);
+            } else if one_of(&DATA) || one_of(&DEFINITIONS) {
+                others.free.push(name);
+            }
+        }
+        if empty {
+            others.free.push([database.as_bytes(), b"/db.opt"].concat());
+        }
+    }
+    Ok(others)
+}
+
+/// What a server reads its buffer pool from when it starts, if it has written that.
+pub fn buffer_pool(datadir: &Path) -> Option<Vec<u8>> {
+    datadir.join(BUFFER_POOL).is_file().then(|| BUFFER_POOL.as_bytes().to_vec())
+}
+
+/// Tables without transactions, found by their definitions on disk: `information_schema` shows an account only those that
+/// it may read (MySQL's spec, section 2.1).
+pub fn without_transactions(datadir: &Path, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<Named>> {
+    let mut tables = Vec::new();
+    for database in files::databases(datadir)? {
+        if SYSTEM.iter().any(|system| database == OsStr::new(system)) {
+            continue;
+        }
+        let dir = datadir.join(&database);
+        for file in files::matching(&dir, |name| name.ends_with(b".sdi") && !name.starts_with(b"#"))? {
+            let path = files::path_of(&dir, &file);
+            let text = match std::fs::read(&path) {
+                Ok(text) => text,
+                Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(cause) => return Err(Error::io(path.display(), "cannot read", &cause)),
+            };
+            let Some((table, engine)) = definition(&text) else {
+                return Err(Error::failed(path.display(), "does not tell which table it defines"));
+            };
+            if LOCKED.contains(&engine.as_str()) && wanted(&[database.as_bytes(), b"/", &file].concat()) {
+                tables.push(table);
+            }
+        }
+    }
+    tables.sort();
+    Ok(tables)
+}
+
+/// Name and engine of the table that a `.sdi` defines.
+fn definition(text: &[u8]) -> Option<(Named, String)> {
+    let value: Value = serde_json::from_slice(text).ok()?;
+    let object = value.get("dd_object")?;
+    let text = |key: &str| object.get(key).and_then(Value::as_str).map(str::to_owned);
+    Some((Named { database: text("schema_ref")?, table: text("name")? }, text("engine")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(list: &[Tablespace]) -> Vec<String> {
+        list.iter().map(|space| String::from_utf8_lossy(&space.name).into_owned()).collect()
+    }
+
+    #[test]
+    fn lists_what_belongs_to_the_data() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, undo) = (dir.path().join("data"), dir.path().join("undo"));
+        for sub in ["data/sb", "data/mysql", "data/empty", "data/#innodb_redo", "data/#innodb_temp", "undo"] {
+            std::fs::create_dir_all(dir.path().join(sub)).unwrap();
+        }
+        for name in [
+            "data/mysql.ibd",
+            "data/general.ibd",
+            "data/ibdata1",
+            "data/ibtmp1",
+            "data/#ib_16384_0.dblwr",
+            "data/sb/t.ibd",
+            "data/sb/p#p#p0.ibd",
+            "data/sb/m.MYD",
+            "data/sb/m.MYI",
+            "data/sb/c.CSV",
+            "data/sb/#sql-1.MYD",
+            "data/mysql/general_log.CSV",
+            "data/mysql/general_log_224.sdi",
+            "data/auto.cnf",
+            "data/sb/notes.txt",
+            "undo/undo_001",
+            "undo/undo_002",
+            "undo/more.ibu",
+            "undo/undo_1_trunc.log",
+        ] {
+            std::fs::write(dir.path().join(name), name).unwrap();
+        }
+        let sdi = |name: &str, engine: &str| {
+            format!(r#"{{"dd_object":{{"name":"{name}","schema_ref":"sb","engine":"{engine}"}}}}"#)
+        };
+        std::fs::write(data.join("sb/m_3.sdi"), sdi("m", "MyISAM")).unwrap();
+        std::fs::write(data.join("sb/a@002dr_4.sdi"), sdi("a-`r", "ARCHIVE")).unwrap();
+        std::fs::write(data.join("sb/mem_5.sdi"), sdi("mem", "MEMORY")).unwrap();
+        let layout = Layout { datadir: data.clone(), system: Vec::new(), undo, redo: data.clone() };
+        let spaces = Spaces::below(&layout).unwrap();
+        assert_eq!(names(&spaces.tables), ["general.ibd", "mysql.ibd", "sb/p#p#p0.ibd", "sb/t.ibd"]);
+        assert_eq!(names(&spaces.undo), ["more.ibu", "undo_001", "undo_002"]);
+        assert!(spaces.undo.iter().all(|space| space.elsewhere.is_some()));
+        let others = others(&data).unwrap();
+        let text = |list: &[Vec<u8>]| {
+            let mut names: Vec<_> = list.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(text(&others.locked), ["sb/c.CSV", "sb/m.MYD", "sb/m.MYI"]);
+        assert_eq!(
+            text(&others.free),
+            [
+                "empty/db.opt",
+                "mysql/general_log.CSV",
+                "mysql/general_log_224.sdi",
+                "sb/a@002dr_4.sdi",
+                "sb/m_3.sdi",
+                "sb/mem_5.sdi"
+            ]
+        );
+        let tables = without_transactions(&data, &|_| true).unwrap();
+        let tables: Vec<String> = tables.iter().map(Named::to_string).collect();
+        assert_eq!(tables, ["`sb`.`a-``r`", "`sb`.`m`"]);
+        assert!(without_transactions(&data, &|name| !name.starts_with(b"sb/")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_elsewhere_gets_a_place_in_the_data_directory() {
+        assert_eq!(stream_name(Path::new("/far/db/t.ibd"), true), b"db/t.ibd");
+        assert_eq!(stream_name(Path::new("/far/general.ibd"), false), b"general.ibd");
+        assert_eq!(clean(Path::new("./a/./b/c.ibd")), b"a/b/c.ibd");
+    }
+}

@@ -1,0 +1,118 @@
+//! The locks of a backup of MySQL: DDL for the whole time, tables without transactions by name and shortly. They end with
+//! the session that holds them. Source: MySQL's spec sections 2.2 to 2.4.
+
+use std::time::{Duration, Instant};
+
+use super::files::Named;
+use crate::error::{Error, Result};
+use crate::server::locks::{self, Times};
+use crate::server::session::{Refusal, Session};
+
+/// How long tables are waited for at a time: while a lock is waited for, new writes wait behind it.
+const TRY: Duration = Duration::from_secs(3);
+/// How long they may go on between two tries.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The session that holds the locks. Dropping it closes the connection, which releases everything.
+#[derive(Debug)]
+pub struct InstanceLock {
+    session: Session,
+    timeout: Duration,
+    instance: Option<Instant>,
+    tables: Option<Instant>,
+}
+
+impl InstanceLock {
+    /// Prepares the session: it may idle for as long as a copy takes, and says the same whatever the server's defaults
+    /// are. A lock is waited for `timeout` at most.
+    pub fn new(mut session: Session, timeout: Duration) -> Result<Self> {
+        session.run("SET SESSION wait_timeout=31536000, sql_mode='', autocommit=1, max_execution_time=0")?;
+        Ok(InstanceLock { session, timeout, instance: None, tables: None })
+    }
+
+    /// Blocks DDL; waits until what runs has ended.
+    pub fn instance(&mut self) -> Result<()> {
+        let asked = Instant::now();
+        self.wait_at_most(self.timeout)?;
+        if let Err(refusal) = self.session.run("LOCK INSTANCE FOR BACKUP") {
+            return Err(self.not_granted("LOCK INSTANCE FOR BACKUP", &refusal));
+        }
+        self.instance = Some(asked);
+        Ok(())
+    }
+
+    /// Blocks writes to these tables.
+    pub fn tables(&mut self, tables: &[Named]) -> Result<()> {
+        if tables.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = tables.iter().map(Named::to_string).collect();
+        let sql = format!("FLUSH NO_WRITE_TO_BINLOG TABLES {} WITH READ LOCK", names.join(", "));
+        let begun = Instant::now();
+        loop {
+            let asked = Instant::now();
+            let left = self.timeout.saturating_sub(begun.elapsed());
+            self.wait_at_most(left.min(TRY))?;
+            match self.session.run(&sql) {
+                Ok(()) => {
+                    self.tables = Some(asked);
+                    return Ok(());
+                }
+                Err(refusal) if refusal.code == Some(Refusal::LOCK_WAIT) && left > TRY => std::thread::sleep(PAUSE),
+                Err(refusal) => {
+                    let first = names.first().map(String::as_str).unwrap_or_default();
+                    let what = format!("FLUSH TABLES {first}, ... WITH READ LOCK");
+                    return Err(self.not_granted(&what, &refusal));
+                }
+            }
+        }
+    }
+
+    /// Releases everything and says how long each was held, in milliseconds, from the moment it was asked for. Fails if
+    /// the locks had been lost before, for then nothing is sure.
+    pub fn end(&mut self) -> Result<Times> {
+        let id = self.session.id();
+        self.session.run("UNLOCK TABLES").map_err(|refusal| locks::lost(&refusal))?;
+        let tables = self.tables.take().map(|asked| ("flush".to_owned(), locks::millis(asked.elapsed())));
+        self.session.run("UNLOCK INSTANCE").map_err(|refusal| locks::lost(&refusal))?;
+        let instance = self.instance.take().map(|asked| ("block_ddl".to_owned(), locks::millis(asked.elapsed())));
+        let now = self.session.value("SELECT CONNECTION_ID()").map_err(|refusal| locks::lost(&refusal))?;
+        if now != Some(id.to_string()) {
+            return Err(locks::lost("the connection is another one"));
+        }
+        Ok(tables.into_iter().chain(instance).collect())
+    }
+
+    /// Runs a statement; if the connection is lost, so are the locks.
+    pub fn run(&mut self, sql: &str) -> Result<()> {
+        self.session.run(sql).map_err(|refusal| match refusal.is_lost() {
+            true => locks::lost(&refusal),
+            false => Error::failed("server", format_args!("{sql}: {refusal}")),
+        })
+    }
+
+    /// Asks something; if the connection is lost, so are the locks.
+    pub fn ask<T>(&mut self, question: impl FnOnce(&mut Session) -> Result<T>) -> Result<T> {
+        question(&mut self.session).map_err(|error| match self.session.value("SELECT 1") {
+            Err(refusal) if refusal.is_lost() => locks::lost(error),
+            _ => error,
+        })
+    }
+
+    /// The session, for what needs no locks.
+    pub fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    fn wait_at_most(&mut self, time: Duration) -> Result<()> {
+        self.run(&format!("SET SESSION lock_wait_timeout={}", time.as_secs().max(1)))
+    }
+
+    fn not_granted(&mut self, sql: &str, refusal: &Refusal) -> Error {
+        match refusal.code {
+            Some(Refusal::LOCK_WAIT) => locks::not_granted(&mut self.session, sql, self.timeout),
+            _ if self.instance.is_some() && refusal.is_lost() => locks::lost(refusal),
+            _ => Error::failed("server", format_args!("{sql}: {refusal}")),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! `xtrabackup_slave_info` of a MySQL replica. Source: MySQL's spec section 11.2.
+
+use std::fmt::Write;
+
+use super::gtid::GtidSet;
+use crate::error::Result;
+use crate::server::applier::quoted;
+use crate::server::session::{Record, Session};
+
+/// The statements that make a restored server a replica of the same sources. Empty if the server replicates from nobody.
+pub fn statements(session: &mut Session, executed: &GtidSet) -> Result<String> {
+    Ok(text(&session.records("SHOW REPLICA STATUS")?, executed))
+}
+
+fn text(channels: &[Record], executed: &GtidSet) -> String {
+    let mut out = String::new();
+    let text = |record: &Record, key: &str| record.get(key).cloned().unwrap_or_default();
+    let automatic = |channel: &Record| text(channel, "auto_position") == "1";
+    if channels.iter().any(automatic) {
+        let _ = writeln!(out, "SET GLOBAL gtid_purged='{executed}';");
+    }
+    for channel in channels {
+        let name = quoted(" FOR CHANNEL '", &text(channel, "channel_name"), "'");
+        if automatic(channel) {
+            let _ = writeln!(out, "CHANGE REPLICATION SOURCE TO SOURCE_AUTO_POSITION=1{name};");
+        } else {
+            let (file, position) = (text(channel, "relay_source_log_file"), text(channel, "exec_source_log_pos"));
+            let _ = writeln!(
+                out,
+                "CHANGE REPLICATION SOURCE TO SOURCE_LOG_FILE='{file}', SOURCE_LOG_POS={position}{name};"
+            );
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_by_gtid_and_by_file() {
+        let record = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<Record>()
+        };
+        let set = GtidSet::parse("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-9").unwrap();
+        assert_eq!(text(&[], &set), "");
+        let channels = [
+            record(&[("channel_name", ""), ("auto_position", "1")]),
+            record(&[
+                ("channel_name", "b"),
+                ("auto_position", "0"),
+                ("relay_source_log_file", "m.000002"),
+                ("exec_source_log_pos", "77"),
+            ]),
+        ];
+        assert_eq!(
+            text(&channels, &set),
+            "SET GLOBAL gtid_purged='3e11fa47-71ca-11e1-9e33-c80aa9429562:1-9';\n\
+             CHANGE REPLICATION SOURCE TO SOURCE_AUTO_POSITION=1;\n\
+             CHANGE REPLICATION SOURCE TO SOURCE_LOG_FILE='m.000002', SOURCE_LOG_POS=77 FOR CHANNEL 'b';\n"
+        );
+    }
+}

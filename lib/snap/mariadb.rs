@@ -1,0 +1,290 @@
+//! A running MariaDB server: its backup stages, in order, and what is copied in each. Source: spec sections 4 to 6 and 10.
+
+mod meta;
+mod start;
+mod stopped;
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::Path;
+
+use bstr::ByteSlice;
+
+use super::finish::{self, Snapshot};
+use super::hot::{Family, Hot};
+use super::known::Known;
+use super::meta::{Facts, Members};
+use super::steps::{Found, Steps, optional, readable};
+use super::workers::Buffers;
+use super::{Job, LockDdl};
+use crate::error::{Error, Result};
+use crate::io::spool::Spool;
+use crate::report::Level;
+use crate::server::ddl_log::Named;
+use crate::server::files::{self, Layout, SYSTEM_DATABASE, Tablespace};
+use crate::server::locks::{Stage, Stages};
+use crate::server::privileges::Need;
+use crate::server::{Session, Variables, applier, positions, privileges};
+use crate::stream::Writer;
+use crate::stream::profile::EntryKind;
+use start::Start;
+pub(super) use stopped::Stopped;
+
+/// New tables are copied before the lock until they are fewer bytes than this, but not forever.
+const EXTRA_BYTES: u64 = 16 << 20;
+const EXTRA_PASSES: u32 = 3;
+/// The file that names what DDL changed, in the data directory.
+const DDL_LOG: &str = "ddl.log";
+/// Aria's recovery begins where this says, so it is read before any Aria table (spec section 17).
+const ARIA_CONTROL: &str = "aria_log_control";
+
+/// The server, and the session that holds the stages.
+pub(super) struct MariaDb<'a> {
+    job: &'a Job,
+    variables: &'a Variables,
+    layout: Layout,
+    aria: AriaLog,
+    options: BTreeMap<String, String>,
+    stages: Stages,
+}
+
+impl<'a> MariaDb<'a> {
+    /// Finds out whether this can work at all.
+    pub(super) fn new(job: &'a Job, mut session: Session, variables: &'a Variables) -> Result<Self> {
+        let layout = Layout::of(variables)?;
+        readable(&layout)?;
+        let mut needed = vec![Need::global("RELOAD")];
+        if variables.is_on("log_bin") {
+            needed.push(Need::global("BINLOG MONITOR"));
+        }
+        if job.replica_info || job.safe_replica {
+            needed.push(Need::global("SLAVE MONITOR"));
+        }
+        if job.safe_replica {
+            needed.push(Need::global("REPLICATION SLAVE ADMIN"));
+        }
+        privileges::check(&mut session, &needed)?;
+        if variables.is_on("wsrep_on") {
+            session.run("SET SESSION wsrep_sync_wait=0")?;
+        }
+        let options = meta::server_options(variables, &meta::plugins(&mut session)?);
+        let stages = Stages::new(session, job.lock_timeout)?;
+        Ok(MariaDb { job, variables, layout, aria: AriaLog::of(variables), options, stages })
+    }
+
+    fn lock_ddl(&self) -> LockDdl {
+        self.job.lock_ddl.unwrap_or(LockDdl::End)
+    }
+}
+
+impl Family for MariaDb<'_> {
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn flushed(&self) -> &'static str {
+        "Innodb_lsn_flushed"
+    }
+
+    fn lock(&mut self) -> Result<()> {
+        if self.job.no_lock {
+            return Ok(());
+        }
+        self.stages.enter(Stage::Start)?;
+        if self.lock_ddl() == LockDdl::Early {
+            self.stages.enter(Stage::Flush)?;
+            self.stages.enter(Stage::BlockDdl)?;
+        }
+        Ok(())
+    }
+
+    fn holder(&mut self) -> Option<u32> {
+        (!self.job.no_lock).then(|| self.stages.session().id())
+    }
+
+    fn look(&mut self) -> Result<Found> {
+        self.aria.read_control()?;
+        let redo = Start::read(&self.layout.redo)?.redo();
+        let server_uuid = self.variables.get("server_uid").map(str::to_owned);
+        let known = Known::list(&self.layout.datadir, &self.job.filter)?;
+        Ok(Found { redo, server_uuid, undo: undo(&self.layout)?, known })
+    }
+
+    /// Everything up to the release of the locks.
+    fn copy(&mut self, hot: &Hot<'_>, undo: &[Tablespace], mut known: Known) -> Result<(Snapshot, Spool)> {
+        hot.report.stage("copying InnoDB");
+        let deferred = self.lock_ddl() != LockDdl::Early;
+        innodb(&hot.steps, &self.aria, undo, &known, !deferred)?;
+        let again = self.lock_ddl() == LockDdl::End && !self.job.no_lock;
+        let logged = if again { self.extra(hot, &mut known)? } else { 0 };
+        let held = hot.held();
+        let snapshot = hot.quietly(&applier::MARIADB, || self.rest(hot, &known, &held, logged))?;
+        Ok((snapshot, held.into_inner()))
+    }
+
+    fn settle(&mut self, snapshot: &Snapshot) -> Result<()> {
+        finish::durable(self.stages.session(), snapshot.end_lsn)
+    }
+
+    fn options(&self) -> &BTreeMap<String, String> {
+        &self.options
+    }
+
+    fn members(&self, facts: &Facts, snapshot: &Snapshot) -> Members {
+        meta::members(self.variables, &self.options, facts, snapshot)
+    }
+}
+
+impl MariaDb<'_> {
+    /// All that belongs to one moment: what is not InnoDB's, and the positions.
+    fn rest(&mut self, hot: &Hot<'_>, known: &Known, held: &Writer<Spool>, logged: usize) -> Result<Snapshot> {
+        if self.job.no_lock {
+            self.unchanged(hot, known, hot.steps.out, "without locks")?;
+            others(&hot.steps, hot.steps.out, false)?;
+            late_files(&hot.steps, hot.steps.out, &self.aria)?;
+        } else {
+            self.locked(hot, known, held, logged)?;
+        }
+        hot.marks.stop();
+        self.snapshot()
+    }
+
+    /// The rest, under the locks.
+    fn locked(&mut self, hot: &Hot<'_>, known: &Known, held: &Writer<Spool>, logged: usize) -> Result<()> {
+        hot.report.stage("waiting for locks");
+        if self.lock_ddl() == LockDdl::Early {
+            // The lock is held for the whole copy: what it covers need not wait in the spool.
+            others(&hot.steps, hot.steps.out, false)?;
+        } else {
+            self.stages.enter(Stage::Flush)?;
+            self.stages.enter(Stage::BlockDdl)?;
+            hot.report.stage("copying under lock");
+            match self.lock_ddl() {
+                LockDdl::Off => self.unchanged(hot, known, held, "with --lock-ddl=off")?,
+                _ => self.resync(hot, known, held, logged)?,
+            }
+            others(&hot.steps, held, false)?;
+        }
+        self.stages.enter(Stage::BlockCommit)?;
+        late_files(&hot.steps, held, &self.aria)
+    }
+
+    /// Copies tables that were created meanwhile, so that less remains for the time under the lock. Returns how much
+    /// of the DDL log is older than the last pass.
+    fn extra(&self, hot: &Hot<'_>, known: &mut Known) -> Result<usize> {
+        let mut logged = None;
+        for _ in 0..EXTRA_PASSES {
+            let length = self.ddl_log()?.len();
+            let fresh = known.fresh(&self.layout.datadir, &self.job.filter)?;
+            let bytes = fresh.bytes;
+            if fresh.tables().is_empty() {
+                break;
+            }
+            // What an earlier pass copied is judged by all statements since that pass.
+            logged.get_or_insert(length);
+            hot.steps.tables(&fresh, false)?;
+            known.merge(fresh);
+            if bytes < EXTRA_BYTES {
+                break;
+            }
+        }
+        Ok(logged.unwrap_or(0))
+    }
+
+    /// Copies again what DDL changed; names what has gone.
+    fn resync(&self, hot: &Hot<'_>, known: &Known, held: &Writer<Spool>, logged: usize) -> Result<()> {
+        let log = self.ddl_log()?;
+        let (all, late) = (Named::parse(&log), Named::parse(log.get(logged..).unwrap_or_default()));
+        let changes = known.changes(&self.layout.datadir, &self.job.filter, &all, &late)?;
+        for name in &changes.gone {
+            hot.report.note(Level::Detail, format_args!("{}: dropped meanwhile", name.as_bstr()));
+            hot.steps.copier.made(held, name, EntryKind::File, b"")?;
+        }
+        hot.steps.again(held, changes.again.iter().chain(&changes.unwritten))
+    }
+
+    /// Checks that no table was created, dropped or exchanged, and copies those that had no page 0 before.
+    fn unchanged<W: Write + Send>(&self, hot: &Hot<'_>, known: &Known, out: &Writer<W>, how: &str) -> Result<()> {
+        let named = if self.job.no_lock { Named::default() } else { Named::parse(&self.ddl_log()?) };
+        let changes = known.changes(&self.layout.datadir, &self.job.filter, &named, &named)?;
+        let changed = changes.again.iter().map(|found| &found.name).chain(&changes.gone).next();
+        let Some(name) = changed else { return hot.steps.again(out, changes.unwritten.iter()) };
+        Err(Error::invalid(name.as_bstr(), format_args!("changed by DDL during a backup {how}"))
+            .hint("run it again, with --lock-ddl=end (the default) or --lock-ddl=early"))
+    }
+
+    fn ddl_log(&self) -> Result<Vec<u8>> {
+        Ok(optional(&self.layout.datadir.join(DDL_LOG))?.unwrap_or_default())
+    }
+
+    /// E and the positions, then the end of all locks. E is what is current, not what is flushed: with some settings
+    /// the latter misses commits that the binary log has (spec section 10).
+    fn snapshot(&mut self) -> Result<Snapshot> {
+        let session = self.stages.session();
+        let end_lsn = session.status("Innodb_lsn_current")?;
+        let binlog = if self.job.no_lock { None } else { positions::binlog(session)? };
+        let replica = self.job.replica_info.then(|| positions::replica(session)).transpose()?;
+        let galera = if self.job.galera_info { positions::galera(session)? } else { None };
+        let times = self.stages.end()?;
+        Ok(Snapshot { end_lsn, binlog, replica, galera, times })
+    }
+}
+
+/// Aria's log, and what its control file said before the first table was read.
+struct AriaLog {
+    dir: std::path::PathBuf,
+    control: Option<Vec<u8>>,
+}
+
+impl AriaLog {
+    fn of(variables: &Variables) -> Self {
+        AriaLog { dir: variables.dir("aria_log_dir_path"), control: None }
+    }
+
+    fn read_control(&mut self) -> Result<()> {
+        self.control = optional(&self.dir.join(ARIA_CONTROL))?;
+        Ok(())
+    }
+}
+
+/// The undo tablespaces.
+fn undo(layout: &Layout) -> Result<Vec<Tablespace>> {
+    let elsewhere = layout.undo != layout.datadir;
+    let names = files::undo_files(&layout.undo)?.into_iter();
+    let spaces = names.map(|name| files::tablespace(files::path_of(&layout.undo, &name), name, elsewhere));
+    spaces.filter_map(Result::transpose).collect()
+}
+
+/// InnoDB, after the Aria control file. `unwritten`: there is no second look at files whose page 0 is not written yet.
+fn innodb(steps: &Steps<'_>, aria: &AriaLog, undo: &[Tablespace], known: &Known, unwritten: bool) -> Result<()> {
+    if let Some(control) = &aria.control {
+        steps.copier.made(steps.out, ARIA_CONTROL.as_bytes(), EntryKind::File, control)?;
+    }
+    steps.system(undo)?;
+    steps.tables(known, unwritten)
+}
+
+/// Files that are not InnoDB's: of all databases but the system's, or of that one.
+fn others<W: Write + Send>(steps: &Steps<'_>, out: &Writer<W>, system: bool) -> Result<()> {
+    let datadir: &Path = &steps.layout.datadir;
+    let mut databases = files::databases(datadir)?;
+    databases.retain(|database| (database == OsStr::new(SYSTEM_DATABASE)) == system);
+    let root = if system { Vec::new() } else { files::root_files(datadir)? };
+    let lists = databases.iter().map(|database| files::others(datadir, database));
+    let names = std::iter::once(Ok(root)).chain(lists).flat_map(|list| match list {
+        Ok(names) => names.into_iter().map(Ok).collect(),
+        Err(error) => vec![Err(error)],
+    });
+    steps.files(out, names)
+}
+
+/// What is written until commits are blocked: the system's tables, then the Aria log.
+fn late_files<W: Write + Send>(steps: &Steps<'_>, out: &Writer<W>, aria: &AriaLog) -> Result<()> {
+    others(steps, out, true)?;
+    let mut buffers = Buffers::new();
+    for name in files::aria_logs(&aria.dir)? {
+        steps.copier.file(out, &mut buffers, &name, &files::path_of(&aria.dir, &name))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! What only MariaDB's backups say of themselves. Source: spec sections 12 and 14.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::error::Result;
+use crate::server::files::base_data_files;
+use crate::server::{Session, Variables};
+use crate::snap::finish::Snapshot;
+use crate::snap::meta::{Facts, Members, binlog_info};
+
+/// All members.
+pub(super) fn members(
+    variables: &Variables,
+    options: &BTreeMap<String, String>,
+    facts: &Facts,
+    snapshot: &Snapshot,
+) -> Members {
+    let mut members = vec![
+        ("backup-my.cnf", my_cnf(variables, options)),
+        ("xtrabackup_checkpoints", facts.checkpoints("recover_binlog_info = 0\n")),
+        ("xtrabackup_info", facts.info("mbstream")),
+    ];
+    members.extend(snapshot.binlog.as_ref().map(|binlog| ("xtrabackup_binlog_info", binlog_info(binlog))));
+    members.extend(snapshot.replica.clone().map(|text| ("xtrabackup_slave_info", text)));
+    members.extend(snapshot.galera.clone().map(|text| ("xtrabackup_galera_info", text + "\n")));
+    members
+}
+
+/// Names and libraries of the plugins that recovery needs.
+pub(super) fn plugins(session: &mut Session) -> Result<Vec<(String, String)>> {
+    let sql = "SELECT plugin_name AS name, plugin_library AS library FROM information_schema.plugins \
+        WHERE plugin_status='ACTIVE' AND plugin_library IS NOT NULL \
+        AND (plugin_type='ENCRYPTION' OR plugin_name LIKE 'provider\\_%') ORDER BY name";
+    let rows = session.records(sql)?;
+    let pair =
+        |mut row: crate::server::session::Record| Some((row.remove("name")?.to_lowercase(), row.remove("library")?));
+    Ok(rows.into_iter().filter_map(pair).collect())
+}
+
+/// `backup-my.cnf`.
+fn my_cnf(variables: &Variables, options: &BTreeMap<String, String>) -> String {
+    let mut text = String::from("# Written by xb-snap: what a server needs to read this backup.\n\n[mysqld]\n");
+    let mut put = |key: &str, value: &str| {
+        let _ = writeln!(text, "{key}={value}");
+    };
+    for key in ["innodb_checksum_algorithm", "innodb_page_size", "innodb_undo_tablespaces"] {
+        put(key, variables.text(key));
+    }
+    put("innodb_data_file_path", &base_data_files(variables.text("innodb_data_file_path")));
+    put("innodb_log_file_size", variables.text("innodb_log_file_size"));
+    put("innodb_undo_directory", "./");
+    put("innodb_compression_level", variables.text("innodb_compression_level"));
+    put("innodb_buffer_pool_filename", variables.text("innodb_buffer_pool_filename"));
+    let plugin = |key: &str| key.starts_with("plugin") || key.contains("key_management");
+    for (key, value) in options.iter().filter(|(key, _)| plugin(key)) {
+        // The stock prepare knows the option by this name only.
+        put(if key == "plugin_load_add" { "plugin_load" } else { key }, value);
+    }
+    text
+}
+
+/// The server's options without which recovery fails or goes wrong (spec section 12): for the manifest.
+///
+/// `plugins` are names and libraries of the active encryption and compression plugins. What may be a secret (a key
+/// phrase, a token) is left out.
+pub(super) fn server_options(variables: &Variables, plugins: &[(String, String)]) -> BTreeMap<String, String> {
+    let mut options = BTreeMap::new();
+    let mut put = |key: &str, value: &str| {
+        if !value.is_empty() {
+            options.insert(key.to_owned(), value.to_owned());
+        }
+    };
+    for key in [
+        "innodb_page_size",
+        "innodb_undo_tablespaces",
+        "innodb_checksum_algorithm",
+        "innodb_log_file_size",
+        "lower_case_table_names",
+    ] {
+        put(key, variables.text(key));
+    }
+    put("innodb_data_file_path", &base_data_files(variables.text("innodb_data_file_path")));
+    let libraries: Vec<&str> = plugins.iter().map(|(_, library)| library.as_str()).collect();
+    if !libraries.is_empty() {
+        put("plugin_load_add", &libraries.join(";"));
+        put("plugin_dir", variables.text("plugin_dir"));
+    }
+    for (plugin, _) in plugins {
+        for (key, value) in variables.beginning(&format!("{plugin}_")) {
+            let secret = ["token", "secret", "password"].iter().any(|word| key.contains(word));
+            let phrase = key.ends_with("filekey") && !value.starts_with("FILE:");
+            if !secret && !phrase {
+                put(key, value);
+            }
+        }
+    }
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_carry_plugins_and_no_secrets() {
+        let pairs = [
+            ("innodb_page_size", "16384"),
+            ("innodb_data_file_path", "/d1/ibdata1:12M;ibdata2:1M:autoextend"),
+            ("file_key_management_filename", "/etc/keys"),
+            ("file_key_management_filekey", "open sesame"),
+            ("plugin_dir", "/usr/lib/mysql/plugin/"),
+        ];
+        let variables: Variables = pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+        let options = server_options(&variables, &[("file_key_management".into(), "file_key_management.so".into())]);
+        assert_eq!(options.get("innodb_data_file_path").unwrap(), "ibdata1:12M;ibdata2:1M:autoextend");
+        assert_eq!(options.get("file_key_management_filename").unwrap(), "/etc/keys");
+        assert_eq!(options.get("plugin_load_add").unwrap(), "file_key_management.so");
+        assert!(!options.values().any(|value| value.contains("sesame")));
+        assert!(my_cnf(&variables, &options).contains("\nplugin_load=file_key_management.so\n"));
+    }
+}

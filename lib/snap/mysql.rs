@@ -1,0 +1,273 @@
+//! A running MySQL server: its statements, in order. Source: MySQL's spec section 2.2.
+
+mod meta;
+mod stopped;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bstr::ByteSlice;
+
+use super::finish::Snapshot;
+use super::hot::{Family, Hot};
+use super::known::Known;
+use super::meta::{Facts, Members};
+use super::steps::{Found, Steps, readable};
+use super::workers::Buffers;
+use super::{Job, LockDdl};
+use crate::error::{Error, Result};
+use crate::innodb::redo::mysql::FORMAT;
+use crate::io::spool::Spool;
+use crate::redo::live::mysql as live;
+use crate::report::Level;
+use crate::server::files::{Layout, Tablespace};
+use crate::server::mysql::files::{self, Named, Spaces};
+use crate::server::mysql::{GtidSet, InstanceLock, LogStatus, replica, tail};
+use crate::server::privileges::{self, Need};
+use crate::server::{Session, Variables, applier};
+use crate::stream::Writer;
+use crate::stream::profile::{Binlog, EntryKind, Redo};
+pub(super) use stopped::Stopped;
+
+/// The server, and the session that holds the locks.
+pub(super) struct MySql<'a> {
+    job: &'a Job,
+    variables: &'a Variables,
+    layout: Layout,
+    options: BTreeMap<String, String>,
+    lock: InstanceLock,
+    /// Tables without transactions.
+    tables: Vec<Named>,
+    /// Tablespaces that are elsewhere, for `xtrabackup_tablespaces`.
+    external: Vec<Tablespace>,
+}
+
+impl<'a> MySql<'a> {
+    /// Finds out whether this can work at all.
+    pub(super) fn new(job: &'a Job, mut session: Session, variables: &'a Variables) -> Result<Self> {
+        refuse(job)?;
+        let layout = files::layout(Layout::of(variables)?);
+        readable(&layout)?;
+        same_server(&layout, variables)?;
+        let enabled = session.record("SHOW GLOBAL STATUS LIKE 'Innodb_redo_log_enabled'")?;
+        if enabled.and_then(|row| row.get("value").cloned()).is_some_and(|value| value == "OFF") {
+            return Err(Error::failed("server", "redo logging is switched off; no backup can be made")
+                .hint("ALTER INSTANCE ENABLE INNODB REDO_LOG"));
+        }
+        let tables = tables(job, &layout)?;
+        privileges::check(&mut session, &needed(job, &tables))?;
+        let lock = InstanceLock::new(session, job.lock_timeout)?;
+        let options = meta::options(variables);
+        Ok(MySql { job, variables, layout, options, lock, tables, external: Vec::new() })
+    }
+}
+
+impl Family for MySql<'_> {
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn flushed(&self) -> &'static str {
+        "Innodb_redo_log_flushed_to_disk_lsn"
+    }
+
+    fn lock(&mut self) -> Result<()> {
+        self.lock.instance()
+    }
+
+    fn holder(&mut self) -> Option<u32> {
+        Some(self.lock.session().id())
+    }
+
+    fn look(&mut self) -> Result<Found> {
+        let redo = redo(&self.layout)?;
+        let server_uuid = self.variables.get("server_uuid").map(str::to_owned);
+        let mut spaces = Spaces::below(&self.layout)?;
+        self.lock.ask(|session| spaces.ask(session, &self.layout.datadir))?;
+        // The lock was waited for; tables may have come and gone since.
+        self.tables = tables(self.job, &self.layout)?;
+        self.external = spaces.elsewhere();
+        Ok(found(self.job, redo, server_uuid, spaces))
+    }
+
+    fn copy(&mut self, hot: &Hot<'_>, undo: &[Tablespace], known: Known) -> Result<(Snapshot, Spool)> {
+        hot.report.stage("copying InnoDB");
+        let others = innodb(&hot.steps, undo, &known)?;
+        let held = hot.held();
+        let snapshot = hot.quietly(&applier::MYSQL, || self.rest(hot, others.locked, &held))?;
+        Ok((snapshot, held.into_inner()))
+    }
+
+    /// The log was flushed under the locks.
+    fn settle(&mut self, _: &Snapshot) -> Result<()> {
+        Ok(())
+    }
+
+    fn options(&self) -> &BTreeMap<String, String> {
+        &self.options
+    }
+
+    fn members(&self, facts: &Facts, snapshot: &Snapshot) -> Members {
+        meta::members(self.variables, &self.external, facts, snapshot)
+    }
+}
+
+impl MySql<'_> {
+    /// All that belongs to one moment: what has no transactions, and the positions.
+    fn rest(&mut self, hot: &Hot<'_>, others: Vec<Vec<u8>>, held: &Writer<Spool>) -> Result<Snapshot> {
+        hot.report.stage("waiting for locks");
+        if self.variables.is_on("log_bin") {
+            // The tail that is copied is then short.
+            self.lock.run("FLUSH NO_WRITE_TO_BINLOG BINARY LOGS")?;
+        }
+        self.lock.tables(&self.tables)?;
+        hot.report.stage("copying under lock");
+        hot.steps.files(held, others.into_iter().map(Ok))?;
+        hot.marks.stop();
+        self.snapshot(hot, held)
+    }
+
+    /// All positions at one moment, the log on disk up to there, the binary log's tail; then the end of all locks.
+    fn snapshot(&mut self, hot: &Hot<'_>, held: &Writer<Spool>) -> Result<Snapshot> {
+        let status = self.lock.ask(LogStatus::of)?;
+        if self.variables.get("server_uuid").is_some_and(|uuid| uuid != status.uuid) {
+            return Err(Error::invalid("server", format_args!("its uuid has become {} meanwhile", status.uuid)));
+        }
+        let replica = match self.job.replica_info {
+            true => Some(self.lock.ask(|session| replica::statements(session, &status.executed))?),
+            false => None,
+        };
+        let galera = match self.job.galera_info {
+            true => self.lock.ask(crate::server::positions::galera)?,
+            false => None,
+        };
+        self.lock.run("FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS")?;
+        let tail = match &status.binlog {
+            Some((file, position)) => Some(self.tail(hot, held, file, *position)?),
+            None => None,
+        };
+        let times = self.lock.end()?;
+        let binlog = match (status.binlog, tail) {
+            (Some((file, position)), Some(tail)) => {
+                let gtid = gtids(hot, &tail, position, &status.executed)?.to_string();
+                Some(Binlog { file, position, gtid })
+            }
+            _ => None,
+        };
+        Ok(Snapshot { end_lsn: status.lsn, binlog, replica, galera, times })
+    }
+
+    /// Copies the binary log up to the snapshot, with an index that names it alone: a server that recovers decides by it
+    /// which prepared transactions were committed.
+    fn tail(&self, hot: &Hot<'_>, held: &Writer<Spool>, file: &str, position: u64) -> Result<PathBuf> {
+        let base = self.variables.text("log_bin_basename");
+        let path = self.layout.datadir.join(base).with_file_name(file);
+        let size = tail::size(&path, position)?;
+        let (copier, mut buffers) = (&hot.steps.copier, Buffers::new());
+        copier.beginning(held, &mut buffers, file.as_bytes(), &path, size)?;
+        let index = Path::new(self.variables.text("log_bin_index")).file_name();
+        let index = index.map_or_else(|| "binlog.index".into(), |name| name.to_string_lossy());
+        copier.made(held, index.as_bytes(), EntryKind::File, format!("./{file}\n").as_bytes())?;
+        Ok(path)
+    }
+}
+
+/// The GTIDs of the snapshot. What the server had executed may lag behind its binary log (MySQL's spec, section 2.5), and
+/// a replica without `log_replica_updates` has executed what is in no binary log of its own: both belong to it.
+fn gtids(hot: &Hot<'_>, tail: &Path, position: u64, executed: &GtidSet) -> Result<GtidSet> {
+    let Some(mut set) = tail::gtids(tail, position)? else { return Ok(executed.clone()) };
+    if !executed.contains(&set) {
+        hot.report.note(
+            Level::Warning,
+            format_args!("server: gtid_executed lags behind the binary log; the set of the binary log is recorded"),
+        );
+    }
+    set.merge(executed);
+    Ok(set)
+}
+
+/// What cannot be promised of this server.
+fn refuse(job: &Job) -> Result<()> {
+    match job.lock_ddl {
+        None | Some(LockDdl::Early) if !job.no_lock => Ok(()),
+        _ if job.no_lock => Err(Error::usage("--no-lock", "a backup of MySQL needs its lock")
+            .hint("LOCK INSTANCE FOR BACKUP blocks DDL only, no reads and no writes")),
+        _ => {
+            Err(Error::usage("--lock-ddl", "for MySQL only early, which is its default: DDL waits until the copy ends")
+                .hint("indexes are built without redo there, so what DDL changes meanwhile cannot be made good"))
+        }
+    }
+}
+
+/// `--datadir`, or a socket of another server, may lead to files that are not this server's.
+fn same_server(layout: &Layout, variables: &Variables) -> Result<()> {
+    let (ours, theirs) = (server_uuid(&layout.datadir)?, variables.get("server_uuid"));
+    match (ours, theirs) {
+        (Some(ours), Some(theirs)) if ours != theirs => {
+            let what = format!("belongs to the server {ours}, the connection is to {theirs}");
+            Err(Error::failed(layout.datadir.join("auto.cnf").display(), what)
+                .hint("name the server with --socket, its data directory with --datadir"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The UUID in `auto.cnf`.
+fn server_uuid(datadir: &Path) -> Result<Option<String>> {
+    let text = super::steps::optional(&datadir.join("auto.cnf"))?.unwrap_or_default();
+    let found = text.lines().find_map(|line| line.strip_prefix(b"server-uuid="));
+    Ok(found.map(|uuid| uuid.trim().to_str_lossy().into_owned()))
+}
+
+/// Privileges (MySQL's spec, section 2.1).
+fn needed(job: &Job, tables: &[Named]) -> Vec<Need> {
+    let mut needed: Vec<Need> = ["BACKUP_ADMIN", "RELOAD", "PROCESS"].map(Need::global).into();
+    if job.replica_info || job.safe_replica {
+        needed.push(Need::global("REPLICATION CLIENT"));
+    }
+    if job.safe_replica {
+        needed.push(Need::global("REPLICATION_SLAVE_ADMIN"));
+    }
+    needed.push(Need::on_table("SELECT", "performance_schema", "log_status"));
+    for Named { database, table } in tables {
+        needed.push(Need::on_tables("SELECT", database, table));
+        needed.push(Need::on_database("LOCK TABLES", database));
+    }
+    needed
+}
+
+/// Tables without transactions that are wanted.
+fn tables(job: &Job, layout: &Layout) -> Result<Vec<Named>> {
+    files::without_transactions(&layout.datadir, &|name| job.filter.wants(name))
+}
+
+/// c0.
+fn redo(layout: &Layout) -> Result<Redo> {
+    let start = live::start(&layout.redo)?;
+    Ok(Redo {
+        format: FORMAT.to_string(),
+        dir: layout.redo.display().to_string(),
+        checkpoint_lsn: start.checkpoint_lsn,
+        checkpoint_end_lsn: None,
+        log_uuid: Some(start.uuid),
+    })
+}
+
+fn found(job: &Job, redo: Redo, server_uuid: Option<String>, mut spaces: Spaces) -> Found {
+    spaces.tables.retain(|space| job.filter.wants(&space.name));
+    Found { redo, server_uuid, undo: spaces.undo, known: Known::of(spaces.tables) }
+}
+
+/// InnoDB's files, then those others that need no lock but that on DDL. Returns what is left.
+fn innodb(steps: &Steps<'_>, undo: &[Tablespace], known: &Known) -> Result<files::Others> {
+    steps.system(undo)?;
+    steps.tables(known, true)?;
+    if let Some(name) = known.gone() {
+        return Err(Error::invalid(name.as_bstr(), "has gone while it was to be copied, in spite of the lock on DDL")
+            .hint("nobody may remove files of a server; run it again"));
+    }
+    let mut others = files::others(&steps.layout.datadir)?;
+    others.free.extend(files::buffer_pool(&steps.layout.datadir));
+    steps.files(steps.out, std::mem::take(&mut others.free).into_iter().map(Ok))?;
+    Ok(others)
+}

@@ -1,0 +1,120 @@
+//! The data directory of a MySQL server that does not run.
+//!
+//! Tablespaces outside of it are known to the server's dictionary alone; those are found that a server would find there
+//! by itself, in `innodb_directories`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::{found, innodb, meta, redo, server_uuid};
+use crate::error::{Error, Result};
+use crate::innodb::redo::mysql::block::{self, BLOCK, Block};
+use crate::redo::live::mysql::{self as live, LogFile};
+use crate::server::Variables;
+use crate::server::files::{Layout, Tablespace};
+use crate::server::mysql::files::{self, Spaces};
+use crate::snap::Job;
+use crate::snap::finish::Snapshot;
+use crate::snap::known::Known;
+use crate::snap::meta::{Facts, Members};
+use crate::snap::offline::{self, Log};
+use crate::snap::steps::{Found, Steps};
+
+/// How much of the log is looked at in one go, in bytes.
+const WINDOW: usize = 1 << 20;
+
+/// See [`offline::Stopped`].
+pub(in crate::snap) struct Stopped<'a> {
+    job: &'a Job,
+    layout: Layout,
+    /// `innodb_directories`.
+    directories: Vec<PathBuf>,
+    external: Vec<Tablespace>,
+}
+
+impl<'a> Stopped<'a> {
+    pub(in crate::snap) fn new(job: &'a Job, variables: &Variables, layout: Layout) -> Self {
+        let list = variables.text("innodb_directories").split(';').map(str::trim).filter(|dir| !dir.is_empty());
+        let directories = list.map(|dir| layout.datadir.join(dir)).collect();
+        Stopped { job, layout: files::layout(layout), directories, external: Vec::new() }
+    }
+
+    /// Where the log ends. A mini-transaction that was not written whole may be its last: recovery drops it.
+    fn end(&self, checkpoint_lsn: u64) -> Result<u64> {
+        let mut log = Vec::new();
+        for number in live::numbers(&self.layout.redo)? {
+            log.extend(LogFile::open(&self.layout.redo, number)?);
+        }
+        let mut lsn = block::begin(checkpoint_lsn);
+        let mut bytes = vec![0; WINDOW];
+        while let Some(file) = log.iter().find(|file| (file.header.start_lsn..file.end_lsn()).contains(&lsn)) {
+            let read = file.read(lsn, &mut bytes)?;
+            for piece in bytes.get(..read).unwrap_or_default().chunks_exact(BLOCK) {
+                match block::check(piece, lsn) {
+                    Block::Here { used: BLOCK, .. } => lsn += BLOCK as u64,
+                    Block::Here { used, .. } => return Ok(lsn + used as u64),
+                    Block::Missing | Block::Overwritten => return Ok(lsn + block::HEADER as u64),
+                }
+            }
+            if read < BLOCK {
+                break;
+            }
+        }
+        Ok(lsn + block::HEADER as u64)
+    }
+}
+
+impl offline::Stopped for Stopped<'_> {
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn guarded(&self) -> Vec<PathBuf> {
+        self.layout.system.clone()
+    }
+
+    fn log(&self) -> Result<Log> {
+        let start = live::start(&self.layout.redo)?;
+        let end_lsn = self.end(start.checkpoint_lsn)?;
+        let clean = end_lsn <= start.checkpoint_lsn;
+        let identity = start.uuid.to_be_bytes().to_vec();
+        Ok(Log { identity, checkpoint_lsn: start.checkpoint_lsn, end_lsn: end_lsn.max(start.checkpoint_lsn), clean })
+    }
+
+    fn version(&self) -> Result<String> {
+        let newest = live::numbers(&self.layout.redo)?.last().copied();
+        let file = newest.map(|number| LogFile::open(&self.layout.redo, number)).transpose()?.flatten();
+        let file = file.ok_or_else(|| Error::damaged(self.layout.redo.display(), "has no redo log"))?;
+        let creator = String::from_utf8_lossy(&file.header.creator).trim_end_matches('\0').to_owned();
+        Ok(creator.rsplit(' ').next().unwrap_or_default().to_owned())
+    }
+
+    fn look(&mut self) -> Result<Found> {
+        let redo = redo(&self.layout)?;
+        let mut spaces = Spaces::below(&self.layout)?;
+        for dir in &self.directories {
+            spaces.look_through(dir, &self.layout.datadir)?;
+        }
+        self.external = spaces.elsewhere();
+        Ok(found(self.job, redo, server_uuid(&self.layout.datadir)?, spaces))
+    }
+
+    fn copy(&self, steps: &Steps<'_>, undo: &[Tablespace], known: &Known) -> Result<()> {
+        let others = innodb(steps, undo, known)?;
+        steps.files(steps.out, others.locked.into_iter().map(Ok))
+    }
+
+    fn options(&self, variables: &Variables) -> BTreeMap<String, String> {
+        meta::options(variables)
+    }
+
+    fn members(
+        &self,
+        variables: &Variables,
+        _: &BTreeMap<String, String>,
+        facts: &Facts,
+        snapshot: &Snapshot,
+    ) -> Members {
+        meta::members(variables, &self.external, facts, snapshot)
+    }
+}

@@ -1,0 +1,429 @@
+//! What xb-snap promises about its streams of MySQL, against real servers.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use mysql::prelude::Queryable;
+
+use crate::snap::{Held, files, manifest, names, snap};
+use crate::support::server::Builder;
+use crate::support::{Flavour, Pipeline, Server, scratch, wait_until, xb};
+
+/// For a server to notice something; a run that needs longer hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server to be, or nothing where there is none.
+fn mysql() -> Option<Builder> {
+    let outside = |builder: Builder| builder.layout("innodb-directories", "@HOME@/outside");
+    Flavour::Mysql97.or_skip().then(|| outside(Server::new().flavour(Flavour::Mysql97)))
+}
+
+/// A stream that is complete and whose pages are good.
+#[track_caller]
+fn copied(command: Command) -> Vec<u8> {
+    let run = Pipeline::new().stage(command).run();
+    run.assert_ok();
+    assert!(run.stderr(0).contains("completed OK!"), "{}", run.story());
+    let mut verify = xb("xb-unpack");
+    verify.args(["--verify", "--pages"]);
+    let checked = Pipeline::new().stage(verify).stdin_bytes(run.stdout.as_slice()).run();
+    checked.assert_ok();
+    assert!(!checked.stderr(0).contains("not checked"), "{}", checked.story());
+    run.stdout
+}
+
+/// Tables of every kind that has its own files, with rows that are on disk.
+fn tables(server: &Server) {
+    let outside = server.home().join("outside");
+    server.sql(&format!(
+        "CREATE DATABASE sb; USE sb; CREATE TABLE plain (id INT PRIMARY KEY, text VARCHAR(200)); \
+         INSERT INTO plain SELECT seq, REPEAT('x', 200) FROM test.seq_1_to_2000; \
+         CREATE TABLE parts (id INT PRIMARY KEY) PARTITION BY HASH (id) PARTITIONS 2; \
+         CREATE TABLE far (id INT PRIMARY KEY) DATA DIRECTORY='{0}'; \
+         CREATE TABLESPACE inside ADD DATAFILE 'inside.ibd'; CREATE TABLE general (id INT) TABLESPACE inside; \
+         CREATE TABLESPACE abroad ADD DATAFILE '{0}/abroad.ibd'; CREATE TABLE general2 (id INT) TABLESPACE abroad; \
+         CREATE UNDO TABLESPACE more ADD DATAFILE 'more.ibu'; \
+         INSERT INTO far VALUES (1); INSERT INTO general VALUES (1); INSERT INTO general2 VALUES (1); \
+         INSERT INTO parts VALUES (1), (2)",
+        outside.display()
+    ));
+    for algorithm in ["zlib", "lz4"] {
+        // Holes must be smaller than pages.
+        let how = if server.value("SELECT @@innodb_page_size") == "4096" { "none" } else { algorithm };
+        server.sql(&format!(
+            "CREATE TABLE sb.{algorithm} COMPRESSION='{how}' AS SELECT seq, REPEAT('y', 500) AS text \
+             FROM test.seq_1_to_2000"
+        ));
+    }
+}
+
+/// A clean stop and a start: everything is in its file.
+fn settle(server: &mut Server) {
+    server.restart();
+}
+
+#[test]
+fn every_layout_is_copied_and_verified() {
+    let Some(builder) = mysql() else { return };
+    let layouts = [
+        ("16k", builder.clone()),
+        ("4k", builder.clone().layout("innodb-page-size", "4k")),
+        (
+            "64k",
+            builder
+                .layout("innodb-page-size", "64k")
+                .layout("innodb-data-file-path", "ibdata1:20M;ibdata2:8M:autoextend")
+                .undo_apart(),
+        ),
+    ];
+    for (name, builder) in layouts {
+        let mut server = builder.start();
+        tables(&server);
+        if name != "64k" {
+            server.sql("CREATE TABLE sb.zip ROW_FORMAT=COMPRESSED KEY_BLOCK_SIZE=1 AS SELECT * FROM sb.plain");
+        }
+        settle(&mut server);
+        let dir = files(&copied(snap(&server)));
+        let there = names(dir.path());
+        let expect = [
+            "abroad.ibd",
+            "backup-my.cnf",
+            "ibdata1",
+            "inside.ibd",
+            "more.ibu",
+            "mysql.ibd",
+            "sb/far.ibd",
+            "sb/lz4.ibd",
+            "sb/parts#p#p0.ibd",
+            "sb/parts#p#p1.ibd",
+            "sb/plain.ibd",
+            "sb/zlib.ibd",
+            "undo_001",
+            "undo_002",
+            "xtrabackup_binlog_info",
+            "xtrabackup_checkpoints",
+            "xtrabackup_info",
+            "xtrabackup_tablespaces",
+            "mysql/general_log.CSV",
+            "xb_begin",
+            "xb_manifest",
+        ];
+        for file in expect {
+            assert!(there.iter().any(|one| one == file), "{name}: {file} is missing: {there:?}");
+        }
+        assert_eq!(there.iter().any(|one| one == "ibdata2"), name == "64k");
+        let own = |one: &String| {
+            let file = one.as_str();
+            file.starts_with('#') || file.starts_with("ibtmp") || file == "auto.cnf" || file.ends_with(".pem")
+        };
+        assert!(!there.iter().any(own), "{name}: the server's own: {there:?}");
+        let (entries, last) = manifest(dir.path());
+        assert_eq!(entries["sb/far.ibd"]["location"], server.home().join("outside/sb/far.ibd").to_str().unwrap());
+        assert!(entries["sb/plain.ibd"]["location"].is_null());
+        assert_eq!(entries["mysql.ibd"]["space_id"], 0xffff_fffe_u32);
+        assert_eq!(last["server_options"]["log_bin"], "binlog");
+        // What no one writes to is the same byte for byte.
+        for file in ["sb/plain.ibd", "sb/zlib.ibd", "inside.ibd"] {
+            let (copy, live) = (fs::read(dir.path().join(file)).unwrap(), fs::read(server.data().join(file)).unwrap());
+            assert!(copy == live, "{name}: {file} differs");
+        }
+    }
+}
+
+#[test]
+fn bad_pages_end_the_backup() {
+    let Some(builder) = mysql() else { return };
+    let mut server = builder.start();
+    tables(&server);
+    server.stop();
+    // A squeezed page is verified by what it was before.
+    let path = server.data().join("sb/zlib.ibd");
+    let mut bytes = fs::read(&path).unwrap();
+    let page = bytes.chunks(16384).position(|page| page[24..26] == [0, 14]).expect("no page is compressed");
+    bytes[page * 16384 + 60] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    server.start_again();
+    let run = Pipeline::new().stage(snap(&server)).run();
+    run.assert_codes(&[3]);
+    assert!(run.stderr(0).contains(&format!("sb/zlib.ibd: page {page} ")), "{}", run.story());
+}
+
+/// Gives a server the keyring of a file: it must be told beside its program, beside its plugins, and in its data.
+fn with_keyring(builder: Builder) -> Server {
+    let program = Flavour::Mysql97.server();
+    let root = program.parent().unwrap().parent().unwrap().join("root");
+    fs::write(root.join("usr/sbin/mysqld.my"), r#"{"read_local_manifest": true}"#).unwrap();
+    let plugins = root.join("usr/lib/mysql/plugin/component_keyring_file.cnf");
+    fs::write(plugins, r#"{"read_local_config": true}"#).unwrap();
+    let mut server = builder.start();
+    server.stop();
+    let component = r#"{"components": "file://component_keyring_file"}"#;
+    fs::write(server.data().join("mysqld.my"), component).unwrap();
+    let keys = format!(r#"{{"path": "{}/keyring", "read_only": false}}"#, server.home().display());
+    fs::write(server.data().join("component_keyring_file.cnf"), keys).unwrap();
+    server.start_again();
+    server
+}
+
+#[test]
+fn encrypted_tablespaces_are_copied_without_keys() {
+    let Some(builder) = mysql() else { return };
+    let mut server = with_keyring(builder);
+    server.sql(
+        "SET GLOBAL innodb_redo_log_encrypt=ON; SET GLOBAL innodb_undo_log_encrypt=ON; CREATE DATABASE sb; USE sb; \
+         CREATE TABLE secret ENCRYPTION='Y' AS SELECT seq, REPEAT('s', 300) AS text FROM test.seq_1_to_2000; \
+         CREATE TABLE both_ways ENCRYPTION='Y' COMPRESSION='lz4' AS SELECT * FROM secret; \
+         CREATE TABLE zip ENCRYPTION='Y' ROW_FORMAT=COMPRESSED KEY_BLOCK_SIZE=8 AS SELECT * FROM secret; \
+         CREATE TABLE places (id INT PRIMARY KEY, place GEOMETRY NOT NULL SRID 0, SPATIAL INDEX (place)) ENCRYPTION='Y'; \
+         INSERT INTO places SELECT seq, POINT(seq, seq) FROM test.seq_1_to_1000; \
+         CREATE TABLESPACE closed ADD DATAFILE 'closed.ibd' ENCRYPTION='Y'; \
+         CREATE TABLE general TABLESPACE closed ENCRYPTION='Y' AS SELECT * FROM secret",
+    );
+    settle(&mut server);
+    let stream = copied(snap(&server));
+    let dir = files(&stream);
+    for file in ["sb/secret.ibd", "sb/both_ways.ibd", "sb/zip.ibd", "sb/places.ibd", "closed.ibd"] {
+        let copy = fs::read(dir.path().join(file)).unwrap();
+        assert!(copy == fs::read(server.data().join(file)).unwrap(), "{file} differs");
+        let size = if file == "sb/zip.ibd" { 8192 } else { 16384 };
+        let encrypted = copy.chunks(size).filter(|page| page[24] == 0 && (15..=17).contains(&page[25])).count();
+        assert!(encrypted > 1, "{file} has {encrypted} encrypted pages");
+    }
+    let keys = names(dir.path()).into_iter().find(|name| !name.contains('/') && name.contains("keyring"));
+    assert_eq!(keys, None, "keys do not go with what they lock");
+}
+
+#[test]
+fn files_that_are_no_tablespaces_do_not_matter() {
+    let Some(builder) = mysql() else { return };
+    let server = builder.start();
+    server.sql("CREATE DATABASE sb; CREATE DATABASE nothing");
+    fs::write(server.data().join("sb/short.ibd"), [7; 100]).unwrap();
+    fs::write(server.data().join("sb/empty.ibd"), []).unwrap();
+    let run = Pipeline::new().stage(snap(&server)).run();
+    run.assert_ok();
+    let there = names(files(&run.stdout).path());
+    for file in ["nothing/db.opt", "sb/short.ibd"] {
+        assert!(there.iter().any(|one| one == file), "{file} is missing: {there:?}");
+    }
+}
+
+#[test]
+fn a_missing_privilege_is_named_in_a_statement() {
+    let Some(builder) = mysql() else { return };
+    let server = builder.start();
+    server.sql(
+        "CREATE DATABASE my_db; CREATE TABLE my_db.m (a INT) ENGINE=MyISAM; \
+         CREATE USER weak@localhost IDENTIFIED WITH caching_sha2_password BY 'secret'",
+    );
+    let secret = scratch();
+    let file = secret.path().join("password");
+    fs::write(&file, "secret\n").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let weak = || {
+        let mut command = snap(&server);
+        command.args(["--user=weak", "--password-file"]).arg(&file);
+        command
+    };
+    let run = Pipeline::new().stage(weak()).run();
+    run.assert_codes(&[1]);
+    assert!(run.stdout.is_empty());
+    let story = run.story();
+    let hint = story.lines().find_map(|line| line.split_once("hint: ")).expect("no hint").1;
+    let expect = "GRANT BACKUP_ADMIN, RELOAD, PROCESS ON *.* TO 'weak'@'localhost'; \
+        GRANT SELECT ON `performance_schema`.`log_status` TO 'weak'@'localhost'; \
+        GRANT SELECT, LOCK TABLES ON `my_db`.* TO 'weak'@'localhost';";
+    assert_eq!(hint, expect);
+    // They are enough, by a role as well.
+    server.sql(&format!("CREATE ROLE backup; {}", hint.replace("'weak'@'localhost'", "backup")));
+    server.sql("GRANT backup TO weak@localhost; SET DEFAULT ROLE backup TO weak@localhost");
+    copied(weak());
+}
+
+#[test]
+fn tables_without_transactions_are_locked_by_name() {
+    let Some(builder) = mysql() else { return };
+    let server = builder.option("general-log", "ON").option("general-log-file", "@HOME@/statements").start();
+    server.sql(
+        "CREATE DATABASE sb; USE sb; CREATE TABLE `m-1` (id INT, text VARCHAR(1000)) ENGINE=MyISAM; \
+         CREATE TABLE c (id INT NOT NULL) ENGINE=CSV; CREATE TABLE i (id INT PRIMARY KEY); \
+         CREATE TABLE mem (id INT) ENGINE=MEMORY; INSERT INTO c VALUES (1)",
+    );
+    // More than pipes hold.
+    server.sql("INSERT INTO sb.`m-1` SELECT seq, REPEAT('z', 1000) FROM test.seq_1_to_5000");
+    let said = || fs::read_to_string(server.home().join("statements")).unwrap();
+    let mut held = Held::start(snap(&server));
+    while !said().contains(" READ LOCK") {
+        held.read(256 << 10);
+        // Nothing is locked while InnoDB is copied.
+        server.sql("INSERT INTO sb.i SELECT COUNT(*) FROM sb.i");
+    }
+    // From here on nobody reads the stream; the locks end all the same.
+    wait_until("the locks are released", PATIENCE, || said().contains("UNLOCK INSTANCE"));
+    server.sql("INSERT INTO sb.`m-1` VALUES (0, 'late')");
+    let (stream, code, story) = held.finish();
+    assert_eq!(code, Some(0), "{story}");
+    let statements = said();
+    assert!(statements.contains("TABLES `sb`.`c`, `sb`.`m-1` WITH READ LOCK"), "{statements}");
+    assert!(!statements.contains("TABLES WITH READ LOCK"), "{statements}");
+    let dir = files(&stream);
+    let data = |name: &str| fs::metadata(server.data().join(name)).unwrap().len();
+    let copy = fs::metadata(dir.path().join("sb/m@002d1.MYD")).unwrap().len();
+    assert!(copy > 4 << 20 && copy < data("sb/m@002d1.MYD"), "{copy}");
+    assert_eq!(fs::read(dir.path().join("sb/c.CSV")).unwrap(), fs::read(server.data().join("sb/c.CSV")).unwrap());
+}
+
+#[test]
+fn ddl_waits_until_the_copy_ends() {
+    let Some(builder) = mysql() else { return };
+    let server = builder.start();
+    let mut held = Held::start(snap(&server));
+    held.read(4 << 20);
+    let mut other = server.connect();
+    other.query_drop("SET SESSION lock_wait_timeout=1").unwrap();
+    let refused = other.query_drop("CREATE DATABASE late").unwrap_err();
+    assert!(refused.to_string().contains("1205"), "{refused}");
+    let (_, code, story) = held.finish();
+    assert_eq!(code, Some(0), "{story}");
+    other.query_drop("CREATE DATABASE late").unwrap();
+}
+
+#[test]
+fn a_lost_session_makes_the_backup_invalid() {
+    let Some(builder) = mysql() else { return };
+    let server = builder.start();
+    let mut held = Held::start(snap(&server));
+    held.read(4 << 20);
+    let holder = server.value(
+        "SELECT t.PROCESSLIST_ID FROM performance_schema.metadata_locks l JOIN performance_schema.threads t \
+         ON t.THREAD_ID = l.OWNER_THREAD_ID WHERE l.OBJECT_TYPE = 'BACKUP LOCK'",
+    );
+    server.sql(&format!("KILL {holder}"));
+    let (_, code, story) = held.finish();
+    assert_eq!(code, Some(5), "{story}");
+    assert!(story.contains("lock"), "{story}");
+}
+
+#[test]
+fn what_cannot_be_promised_is_refused() {
+    let Some(builder) = mysql() else { return };
+    let server = builder.start();
+    for arguments in [&["--lock-ddl=end"][..], &["--lock-ddl=off"], &["--no-lock"]] {
+        let mut command = snap(&server);
+        command.args(arguments);
+        let run = Pipeline::new().stage(command).run();
+        run.assert_codes(&[2]);
+        assert!(run.stdout.is_empty(), "{}", run.story());
+    }
+    // The files of another server.
+    let other = scratch();
+    fs::write(other.path().join("auto.cnf"), "[auto]\nserver-uuid=00000000-0000-0000-0000-000000000001\n").unwrap();
+    fs::copy(server.data().join("ibdata1"), other.path().join("ibdata1")).unwrap();
+    let mut command = snap(&server);
+    command.arg("--datadir").arg(other.path());
+    let run = Pipeline::new().stage(command).run();
+    run.assert_codes(&[1]);
+    assert!(run.stderr(0).contains("belongs to the server 00000000-0000-0000-0000-000000000001"), "{}", run.story());
+    // Redo logging switched off.
+    server.sql("ALTER INSTANCE DISABLE INNODB REDO_LOG");
+    let run = Pipeline::new().stage(snap(&server)).run();
+    run.assert_codes(&[1]);
+    assert!(run.stderr(0).contains("hint: ALTER INSTANCE ENABLE INNODB REDO_LOG"), "{}", run.story());
+}
+
+#[test]
+fn the_position_comes_with_its_binary_log_and_its_gtids() {
+    let Some(builder) = mysql() else { return };
+    let server = builder.start();
+    server.sql(
+        "CREATE DATABASE sb; CREATE TABLE sb.t (id INT PRIMARY KEY); SET gtid_next='AUTOMATIC:one_tag'; \
+         INSERT INTO sb.t VALUES (1); INSERT INTO sb.t VALUES (2); SET gtid_next='AUTOMATIC'; INSERT INTO sb.t VALUES (3)",
+    );
+    let dir = files(&copied(snap(&server)));
+    let (_, last) = manifest(dir.path());
+    let executed = server.value("SELECT @@global.gtid_executed").replace('\n', "");
+    assert!(executed.contains(":one_tag:1-2"), "{executed}");
+    assert_eq!(last["binlog"]["gtid"], executed.as_str());
+    let file = last["binlog"]["file"].as_str().unwrap();
+    let position = last["binlog"]["position"].as_u64().unwrap();
+    let info = fs::read_to_string(dir.path().join("xtrabackup_binlog_info")).unwrap();
+    assert_eq!(info, format!("{file}\t{position}\t{executed}\n"));
+    let tail = fs::read(dir.path().join(file)).unwrap();
+    assert_eq!(tail.len() as u64, position);
+    assert!(fs::read(server.data().join(file)).unwrap().starts_with(&tail));
+    assert_eq!(fs::read_to_string(dir.path().join("binlog.index")).unwrap(), format!("./{file}\n"));
+}
+
+#[test]
+fn a_server_without_binary_log_has_no_position() {
+    let Some(builder) = mysql() else { return };
+    let server = builder.flag("skip-log-bin").start();
+    let dir = files(&copied(snap(&server)));
+    let (_, last) = manifest(dir.path());
+    assert!(last["binlog"].is_null() && last["end_lsn"].as_u64().unwrap() > 0);
+    assert!(!dir.path().join("xtrabackup_binlog_info").exists());
+}
+
+#[test]
+fn a_partial_backup_has_the_tables_that_are_wanted() {
+    let Some(builder) = mysql() else { return };
+    let server = builder.start();
+    server.sql(
+        "CREATE DATABASE sb; USE sb; CREATE TABLE a (id INT PRIMARY KEY) PARTITION BY HASH (id) PARTITIONS 2; \
+         CREATE TABLE b (id INT); CREATE TABLE m (id INT) ENGINE=MyISAM; CREATE TABLE n (id INT) ENGINE=MyISAM",
+    );
+    let mut command = snap(&server);
+    command.arg("--tables=^sb[.]a$,^sb[.]m$");
+    let there = names(files(&copied(command)).path());
+    let of_sb: Vec<&str> = there.iter().filter(|name| name.starts_with("sb/")).map(|name| &name[3..4]).collect();
+    assert_eq!(of_sb, ["a", "a", "m", "m", "m"], "{there:?}");
+    assert!(there.iter().any(|name| name == "mysql.ibd"));
+}
+
+#[test]
+fn a_stopped_server_is_copied_without_a_connection() {
+    let Some(builder) = mysql() else { return };
+    let mut server = builder.start();
+    tables(&server);
+    let offline = |server: &Server| {
+        let options = format!(
+            "[mysqld]\ndatadir={}\ninnodb-directories={}\n",
+            server.data().display(),
+            server.home().join("outside").display()
+        );
+        let file = server.home().join("offline.cnf");
+        fs::write(&file, options).unwrap();
+        let mut command = xb("xb-snap");
+        command.arg(format!("--defaults-file={}", file.display())).arg("--offline");
+        command
+    };
+    let run = Pipeline::new().stage(offline(&server)).run();
+    run.assert_codes(&[1]);
+    assert!(run.stderr(0).contains("a server runs on it"), "{}", run.story());
+    server.stop();
+    let dir = files(&copied(offline(&server)));
+    let there = names(dir.path());
+    for file in ["ibdata1", "mysql.ibd", "abroad.ibd", "sb/far.ibd", "sb/plain.ibd", "more.ibu", "undo_001"] {
+        assert!(there.iter().any(|one| one == file), "{file} is missing: {there:?}");
+    }
+    let same = |file: &str, live: &Path| {
+        assert!(fs::read(dir.path().join(file)).unwrap() == fs::read(live).unwrap(), "{file}")
+    };
+    same("sb/far.ibd", &server.home().join("outside/sb/far.ibd"));
+    same("ibdata1", &server.data().join("ibdata1"));
+    let begin: serde_json::Value = serde_json::from_slice(&fs::read(dir.path().join("xb_begin")).unwrap()).unwrap();
+    let (_, last) = manifest(dir.path());
+    assert_eq!((&begin["flavour"], &begin["redo"]["format"]), (&"mysql".into(), &"6".into()));
+    assert_eq!(last["end_lsn"], begin["redo"]["checkpoint_lsn"], "nothing is to be recovered after a clean stop");
+    // After a crash there is.
+    server.start_again();
+    server.sql("INSERT INTO sb.far VALUES (2)");
+    server.kill();
+    let dir = files(&copied(offline(&server)));
+    let begin: serde_json::Value = serde_json::from_slice(&fs::read(dir.path().join("xb_begin")).unwrap()).unwrap();
+    let (_, last) = manifest(dir.path());
+    assert!(last["end_lsn"].as_u64() > begin["redo"]["checkpoint_lsn"].as_u64());
+}
