@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::support::pipeline::{Run, Stage};
 use crate::support::server::Builder;
-use crate::support::{Flavour, Load, Pipeline, Random, Server, check, output, program, scratch, xb};
+use crate::support::{Flavour, Load, Pipeline, Random, Server, check, output, program, scratch, wait_until, xb};
 
 /// A backup into `target`.
 #[track_caller]
@@ -528,6 +528,15 @@ fn stock_prepare(server: &Server, base: &Path, increment: Option<&Path>) {
     good(prepare);
 }
 
+/// Waits until the server has made a checkpoint, so that the next backup begins at another LSN.
+fn another_checkpoint(server: &Server) {
+    let lsn = || server.status("Innodb_lsn_last_checkpoint");
+    let before = lsn();
+    server.sql("SET GLOBAL innodb_max_dirty_pages_pct_lwm = 0, GLOBAL innodb_max_dirty_pages_pct = 0");
+    wait_until("another checkpoint", Duration::from_secs(60), || lsn() > before);
+    server.sql("SET GLOBAL innodb_max_dirty_pages_pct = 90");
+}
+
 /// DDL goes on between the backups, not while an increment is copied.
 #[test]
 fn increments_are_exchanged_with_mariadb_backup() {
@@ -543,6 +552,7 @@ fn increments_are_exchanged_with_mariadb_backup() {
         let dir = scratch();
         let [ours, theirs] = ["ours", "theirs"].map(|name| dir.path().join(name));
         back_up(&server, &[], &ours);
+        another_checkpoint(&server);
         stock(&server, &["--backup", &format!("--target-dir={}", theirs.display())]);
         server.sql(
             "CREATE TABLE test.new (id INT PRIMARY KEY); INSERT INTO test.new VALUES (1);
