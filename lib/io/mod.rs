@@ -3,6 +3,7 @@
 pub mod beneath;
 pub mod cache;
 pub mod copy;
+pub mod nice;
 pub mod pipe;
 pub mod spool;
 

@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::io::cache::Aligned;
+use crate::io::nice;
 
 /// How much one read asks for.
 pub(super) const BATCH: usize = 1 << 20;
@@ -47,10 +48,6 @@ impl Abort {
     }
 }
 
-/// How much nicer than the rest a thread is that copies while everybody else goes on: the server's own work comes
-/// first where processors are short. With so much the copy still gets a tenth of a busy one.
-const NICER: i32 = 10;
-
 /// Whether anybody waits for a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Haste {
@@ -72,8 +69,7 @@ pub(super) fn each<I: Send>(
     let next = || items.lock().map_err(|_| panicked()).and_then(|mut items| items.next().transpose());
     let loop_ = || {
         if haste == Haste::Behind {
-            // Linux takes this for the calling thread alone. Where it is refused, the copy is merely less polite.
-            let _ = rustix::process::nice(NICER);
+            nice::step_back();
         }
         let mut buffers = Buffers::new();
         while abort.check().is_ok() {

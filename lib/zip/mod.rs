@@ -12,6 +12,7 @@ pub mod zstd;
 use bstr::ByteSlice;
 
 use crate::codec::{Choice, Codec, Cut, Fault, Flow, PIECE, Serial};
+use crate::io::nice;
 use crate::stream::profile::{MANIFEST, MARK, SUFFIXES};
 
 /// A format that we write.
@@ -88,6 +89,7 @@ impl Codec for Zip {
     }
 
     fn worker(&self) -> zstd::Compressor {
+        nice::step_back();
         match self.algorithm {
             Algorithm::Zstd(level) => zstd::Compressor::new(level),
             Algorithm::Lz4 => zstd::Compressor::idle(),
