@@ -25,6 +25,7 @@
 pub mod check;
 pub mod fault;
 pub mod flavour;
+pub mod keyring;
 pub mod load;
 pub mod pipeline;
 pub mod random;
