@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::support::pipeline::{Run, Stage};
 use crate::support::server::Builder;
-use crate::support::{Family, Flavour, Load, Pipeline, Random, Server, check, output, program, scratch, xb};
+use crate::support::{Family, Flavour, Load, Pipeline, Random, Server, check, output, program, rounds, scratch, xb};
 
 mod mysql;
 
@@ -567,11 +567,13 @@ fn stock_prepare(server: &Server, base: &Path, increment: Option<&Path>) {
     good(prepare);
 }
 
-/// DDL goes on between the backups, not while an increment is copied.
+/// DDL goes on between the backups, not while an increment is copied; and no new table takes the name of a renamed one:
+/// `mariadb-backup --prepare` puts a table that it finds whole in an increment (`.new`, because its first page was not
+/// written yet) into the place of the base's of that name, before it looks for the one that was renamed.
 #[test]
 fn increments_are_exchanged_with_mariadb_backup() {
     for flavour in Flavour::all() {
-        let server = Server::new().flavour(flavour).start();
+        let mut server = Server::new().flavour(flavour).start();
         let load = Load::on(&server).bank(1).rows(1).formats(1).engines(1).seed(11).start();
         load.wait_for(100);
         server.sql(
@@ -582,11 +584,15 @@ fn increments_are_exchanged_with_mariadb_backup() {
         let dir = scratch();
         let [ours, theirs] = ["ours", "theirs"].map(|name| dir.path().join(name));
         back_up(&server, &[], &ours);
+        // A checkpoint: what theirs says as to_lsn is later than where ours began.
+        load.stop();
+        server.restart();
+        let load = Load::on(&server).bank(1).rows(1).formats(1).engines(1).seed(12).go_on();
         stock(&server, &["--backup", &format!("--target-dir={}", theirs.display())]);
         server.sql(
             "CREATE TABLE test.new (id INT PRIMARY KEY); INSERT INTO test.new VALUES (1);
              RENAME TABLE test.a TO test.x, test.b TO test.a, test.x TO test.b; DROP TABLE test.c;
-             CREATE TABLE test.c (other INT PRIMARY KEY); TRUNCATE test.d; ALTER TABLE test.b FORCE",
+             CREATE TABLE test.c (other INT PRIMARY KEY); TRUNCATE test.d; ALTER TABLE test.d FORCE",
         );
         load.wait_for(100);
         // Theirs on ours, ours on theirs, and ours on that.
@@ -599,10 +605,7 @@ fn increments_are_exchanged_with_mariadb_backup() {
         load.stop();
         refused(redo("--merge", &ours, &[&on_ours]), 5, "was made by mariadb-backup");
         refused(redo("--merge", &theirs, &[&on_theirs]), 5, "without a manifest");
-        // Without a checkpoint between the two backups it would even fit.
-        if to_lsn(&theirs) > to_lsn(&ours) {
-            refused(redo("--merge", &ours, &[&on_theirs]), 5, "changes between are missing");
-        }
+        refused(redo("--merge", &ours, &[&on_theirs]), 5, "changes between are missing");
         stock_prepare(&server, &ours, None);
         stock_prepare(&server, &ours, Some(&on_ours));
         stock_prepare(&server, &theirs, None);
@@ -648,11 +651,11 @@ fn twenty_chains_in_a_row() {
     twenty(&Flavour::all(), &kinds);
 }
 
-/// `XB_ROUNDS` chains: each kind with each flavour in turn.
+/// Chains: each kind with each flavour in turn.
 fn twenty(flavours: &[Flavour], kinds: &[fn() -> Builder]) {
-    let rounds: u64 = std::env::var("XB_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
+    let rounds = rounds(20);
     let mut bad = Vec::new();
-    for round in 0..rounds {
+    for round in rounds.clone() {
         let index = usize::try_from(round).unwrap();
         let flavour = flavours[index % flavours.len()];
         let builder = kinds[index / flavours.len() % kinds.len()]().flavour(flavour);
@@ -662,5 +665,5 @@ fn twenty(flavours: &[Flavour], kinds: &[fn() -> Builder]) {
             bad.push(round);
         }
     }
-    assert!(bad.is_empty(), "{} of {rounds} are bad: {bad:?}", bad.len());
+    assert!(bad.is_empty(), "{} of {rounds:?} are bad: {bad:?}", bad.len());
 }

@@ -51,6 +51,13 @@ pub fn xb(name: &str) -> Command {
     Command::new(path)
 }
 
+/// Rounds of a long test: as many, or those that `XB_ROUNDS` asks for, `5` or `5..8`.
+pub fn rounds(count: u64) -> std::ops::Range<u64> {
+    let asked = std::env::var("XB_ROUNDS").ok();
+    let asked = asked.as_deref().map(|text| text.split_once("..").unwrap_or(("0", text)));
+    asked.map_or(0..count, |(first, end)| first.parse().unwrap()..end.parse().unwrap())
+}
+
 /// A program of the system, by name.
 pub fn program(name: &str) -> Command {
     Command::new(name)
