@@ -12,9 +12,14 @@ use tempfile::TempDir;
 
 use crate::support::pipeline::{Run, Stage};
 use crate::support::server::Builder;
-use crate::support::{Family, Flavour, Load, Pipeline, Random, Server, check, output, program, rounds, scratch, xb};
+use crate::support::{
+    Family, Flavour, Load, Pipeline, Random, Server, check, output, program, rounds, scratch, wait_until, xb,
+};
 
 mod mysql;
+
+/// For a server to purge and clean up.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A backup into `target`.
 #[track_caller]
@@ -220,6 +225,7 @@ fn restart_import_key_rotation_and_ddl_between_the_backups() {
          INSERT INTO a.moves SELECT * FROM a.two; INSERT INTO a.keyed SELECT * FROM a.two;
          INSERT INTO a.imported SELECT seq, 'before the import' FROM seq_1_to_20000;
          INSERT INTO a.source SELECT seq, 'from the import' FROM seq_1_to_20000;
+         CREATE TABLE a.big AS SELECT seq, REPEAT('u', 400) AS v FROM seq_1_to_40000;
          INSERT INTO a.squeezed SELECT * FROM a.two; INSERT INTO gone.t VALUES (1, 'x')",
     );
     let load = Load::on(&server).bank(1).rows(1).seed(5).start();
@@ -243,6 +249,8 @@ fn restart_import_key_rotation_and_ddl_between_the_backups() {
         "SET GLOBAL innodb_encrypt_tables=ON; ALTER TABLE a.keyed ENCRYPTION_KEY_ID=1; ALTER TABLE b.moved FORCE;
          SET GLOBAL innodb_undo_log_truncate=ON, GLOBAL innodb_max_undo_log_size=10485760, GLOBAL innodb_purge_rseg_truncate_frequency=1",
     );
+    server.sql("UPDATE a.big SET v=REPEAT('v', 400)");
+    wait_until("undo is truncated", PATIENCE, || server.status("Innodb_undo_truncations") > 0);
     load.wait_for(150);
     chain.add(&server);
     server.sql("INSERT INTO a.imported VALUES (0, 'after'); RENAME TABLE a.one TO a.three, a.two TO a.one");
@@ -465,16 +473,20 @@ fn what_does_not_fit(flavour: Flavour) {
     flip(&dir.path().join("copy/ibdata1"));
     refused(redo("--merge", &dir.path().join("copy"), &[&first]), 3, "ibdata1: its content differs");
     // Another server's. Two on one host without a network call themselves the same.
-    let dir = damage("xb_begin", &|path| {
-        let mut begin: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
-        begin["server_uuid"] = "another".into();
-        fs::write(path, begin.to_string() + "\n").unwrap();
-    });
-    let other = dir.path().join("copy");
-    merge(&[&first, &other], 5, "is of server another");
-    let mut wrong = xb("xb-snap");
-    wrong.args(server.options()).arg(since(&other));
-    refused(wrong, 5, "is of server another");
+    for (key, words) in [("server_uuid", "is of server another"), ("flavour", "is of another kind of server")] {
+        let dir = damage("xb_begin", &|path| {
+            let mut begin: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+            begin[key] = "another".into();
+            fs::write(path, begin.to_string() + "\n").unwrap();
+        });
+        let other = dir.path().join("copy");
+        if key == "server_uuid" {
+            merge(&[&first, &other], 5, words);
+        }
+        let mut wrong = xb("xb-snap");
+        wrong.args(server.options()).arg(since(&other));
+        refused(wrong, 5, words);
+    }
     // An increment that begins too late, or only knows an LSN that fits. The restart makes a checkpoint.
     server.restart();
     let gap = scratch();

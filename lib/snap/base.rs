@@ -119,7 +119,7 @@ impl Base {
     /// Checks that the server can be a later state of the base, as far as that can be seen.
     pub(super) fn check(&self, flavour: Flavour, server: Option<&str>, checkpoint_lsn: u64) -> Result<()> {
         if let Some(then) = self.flavour.as_deref().filter(|then| *then != flavour.name()) {
-            let what = format!("is of a server of {then}, this is one of {}", flavour.name());
+            let what = format!("is of another kind of server: {then}, this is {}", flavour.name());
             return Err(Error::invalid(&self.place, what).hint("take a full backup of this server"));
         }
         if let (Some(then), Some(now)) = (self.server.as_deref(), server)

@@ -3,9 +3,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use super::{Chain, apply_to, assert_same_files, chain, good, import, merged_and_copied, prove, tree, twenty};
+use super::{
+    Chain, PATIENCE, apply_to, assert_same_files, back_up, chain, good, import, merged_and_copied, prove, redo,
+    refused, since, tree, twenty,
+};
 use crate::support::server::Builder;
 use crate::support::{Flavour, Load, Server, check, keyring, scratch, wait_until};
 
@@ -72,11 +74,28 @@ fn meta_tells_the_flags_as_xtrabackup_does() {
     }
 }
 
+/// What xtrabackup leaves has the names and keys of ours, without begin and manifest.
+#[test]
+fn a_base_of_xtrabackup_is_for_xtrabackup() {
+    let Some(builder) = mysql() else { return };
+    let server = builder.start();
+    let mut chain = Chain::new();
+    chain.add(&server);
+    chain.add(&server);
+    let base = chain.base();
+    for name in ["xb_begin", "xb_manifest"] {
+        fs::remove_file(base.join(name)).unwrap();
+    }
+    let said = back_up(&server, &[&since(&base)], &chain.dir.path().join("late"));
+    assert!(said.stderr(0).contains("xtrabackup --prepare can use the increment, xb-redo cannot"), "{}", said.story());
+    refused(redo("--merge", &base, &[&chain.path(1)]), 1, "is a backup of MySQL by xtrabackup");
+}
+
 /// Takes an undo tablespace out of use and waits until the server has emptied it, which makes its file anew.
 fn empty_undo(server: &Server, name: &str) {
     server.sql(&format!("SET sql_log_bin=0; ALTER UNDO TABLESPACE {name} SET INACTIVE"));
     let state = format!("SELECT STATE FROM information_schema.INNODB_TABLESPACES WHERE NAME='{name}'");
-    wait_until("the undo tablespace is empty", Duration::from_secs(120), || server.value(&state) == "empty");
+    wait_until("the undo tablespace is empty", PATIENCE, || server.value(&state) == "empty");
 }
 
 /// What there is before the first backup. Nothing later says where a file is, so that it can be replayed elsewhere.
