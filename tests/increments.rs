@@ -522,7 +522,11 @@ fn to_lsn(dir: &Path) -> u64 {
 /// The base need not be unpacked where the increment is made: `--extra-lsndir`, or the file with its stream, is enough.
 #[test]
 fn a_base_is_known_by_a_few_files_or_by_its_stream() {
-    let server = Server::new().start();
+    Flavour::families().into_iter().for_each(a_base_is_known);
+}
+
+fn a_base_is_known(flavour: Flavour) {
+    let server = Server::new().flavour(flavour).start();
     let load = Load::on(&server).bank(1).seed(10).start();
     load.wait_for(50);
     let dir = scratch();

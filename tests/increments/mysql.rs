@@ -98,6 +98,25 @@ fn empty_undo(server: &Server, name: &str) {
     wait_until("the undo tablespace is empty", PATIENCE, || server.value(&state) == "empty");
 }
 
+/// A server at rest has one LSN; what is written without redo moves it little or not at all.
+#[test]
+fn what_is_written_without_redo_is_in_the_increment() {
+    let Some(builder) = mysql() else { return };
+    let mut server = builder.start();
+    Load::on(&server).bank(1).rows(1).prepare();
+    server.restart();
+    let mut chain = Chain::new();
+    chain.add(&server);
+    server.sql("SET sql_log_bin=0; ALTER INSTANCE DISABLE INNODB REDO_LOG");
+    server.sql("UPDATE bench.narrow SET c=REVERSE(c); DELETE FROM bench.large WHERE id % 3 = 0");
+    server.sql("SET sql_log_bin=0; ALTER INSTANCE ENABLE INNODB REDO_LOG");
+    chain.add(&server);
+    server.restart();
+    server.sql("ALTER TABLE bench.narrow ADD INDEX by_c (c), ALGORITHM=INPLACE");
+    chain.add(&server);
+    chain.prove(&server);
+}
+
 /// What there is before the first backup. Nothing later says where a file is, so that it can be replayed elsewhere.
 fn tables(server: &Server) {
     server.sql(&format!(
