@@ -37,8 +37,8 @@ test-long: test
 bench:
 	tests/setup bench
 	$(CARGO) build --release --locked
-	set -e; for script in snap impact locks tables increment pack zip crypt flow; do \
-	    if [ -x tests/bench/$$script.sh ]; then tests/bench/$$script.sh; fi; done
+	set -e; for script in snap impact locks tables increment pack zip crypt flow chain; do \
+	    tests/bench/$$script.sh; done
 
 lint:
 	$(CARGO) fmt --check

@@ -75,12 +75,12 @@ impl<M> Held<M> {
         }
     }
 
-    /// Takes up to `left` more bytes from `read`, which fills what it is given or has no more; how many came.
+    /// Takes up to `left` more bytes from `read`, which appends as many as it is told or has no more; how many came.
     pub(crate) fn fill(
         &mut self,
         left: u64,
         buffers: &Buffers,
-        mut read: impl FnMut(&mut [u8]) -> Result<usize>,
+        read: impl FnOnce(&mut Vec<u8>, usize) -> Result<usize>,
     ) -> Result<usize> {
         let need = self.needs(left);
         if need == BUFFER && self.bytes.capacity() < need {
@@ -92,10 +92,7 @@ impl<M> Held<M> {
         self.bytes.reserve_exact(need.saturating_sub(len));
         let room = need.min(self.want.max(len + 1)) - len;
         let room = usize::try_from(left).map_or(room, |left| left.min(room));
-        self.bytes.resize(len + room, 0);
-        let got = read(self.bytes.get_mut(len..).unwrap_or_default());
-        self.bytes.truncate(len + got.as_ref().map_or(0, |got| *got));
-        got
+        read(&mut self.bytes, room)
     }
 
     /// Cuts what can be cut. `part` gets the parts in order; `wrong` makes an error of a fault in bytes that begin at

@@ -1,6 +1,6 @@
 //! Rewrites the whole input as one (`--raw`): a stream that was compressed or encrypted from outside.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 
 use crate::codec::{Codec, Fault, Flow, PIECE};
 use crate::error::{Error, Result};
@@ -20,14 +20,14 @@ pub fn rewrite<C: Codec>(
     pipeline::run(
         threads,
         |feed| {
-            let mut read = |buffer: &mut [u8]| {
-                let got = fill(&mut input, buffer)?;
+            let mut read = |out: &mut Vec<u8>, most: usize| {
+                let got = input.by_ref().take(most as u64).read_to_end(out);
+                let got = got.map_err(|cause| Error::io("stdin", "cannot read", &cause))?;
                 report.advance(got as u64);
                 Ok(got)
             };
-            let mut start = vec![0; PIECE];
-            let got = read(&mut start)?;
-            start.truncate(got);
+            let mut start = buffers.take();
+            read(&mut start, PIECE)?;
             let member = codec.whole(&start).map_err(|fault| wrong(&fault, 0))?;
             let mut held = Held::new(member, start);
             loop {
@@ -61,18 +61,4 @@ fn wrong(fault: &Fault, at: u64) -> Error {
         Some(hint) => error.hint(hint),
         None => error,
     }
-}
-
-/// Reads until the buffer is full or the input ends.
-fn fill(input: &mut impl Read, buffer: &mut [u8]) -> Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match input.read(rest) {
-            Ok(0) => break,
-            Ok(got) => filled += got,
-            Err(cause) if cause.kind() == ErrorKind::Interrupted => {}
-            Err(cause) => return Err(Error::io("stdin", "cannot read", &cause)),
-        }
-    }
-    Ok(filled)
 }

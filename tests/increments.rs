@@ -583,13 +583,22 @@ fn stock_prepare(server: &Server, base: &Path, increment: Option<&Path>) {
     good(prepare);
 }
 
+/// Waits until the server has made a checkpoint, so that the next backup begins at another LSN.
+fn another_checkpoint(server: &Server) {
+    let lsn = || server.status("Innodb_lsn_last_checkpoint");
+    let before = lsn();
+    server.sql("SET GLOBAL innodb_max_dirty_pages_pct_lwm = 0, GLOBAL innodb_max_dirty_pages_pct = 0");
+    wait_until("another checkpoint", PATIENCE, || lsn() > before);
+    server.sql("SET GLOBAL innodb_max_dirty_pages_pct = 90");
+}
+
 /// DDL goes on between the backups, not while an increment is copied; and no new table takes the name of a renamed one:
 /// `mariadb-backup --prepare` puts a table that it finds whole in an increment (`.new`, because its first page was not
 /// written yet) into the place of the base's of that name, before it looks for the one that was renamed.
 #[test]
 fn increments_are_exchanged_with_mariadb_backup() {
     for flavour in Flavour::all() {
-        let mut server = Server::new().flavour(flavour).start();
+        let server = Server::new().flavour(flavour).start();
         let load = Load::on(&server).bank(1).rows(1).formats(1).engines(1).seed(11).start();
         load.wait_for(100);
         server.sql(
@@ -600,10 +609,7 @@ fn increments_are_exchanged_with_mariadb_backup() {
         let dir = scratch();
         let [ours, theirs] = ["ours", "theirs"].map(|name| dir.path().join(name));
         back_up(&server, &[], &ours);
-        // A checkpoint: what theirs says as to_lsn is later than where ours began.
-        load.stop();
-        server.restart();
-        let load = Load::on(&server).bank(1).rows(1).formats(1).engines(1).seed(12).go_on();
+        another_checkpoint(&server);
         stock(&server, &["--backup", &format!("--target-dir={}", theirs.display())]);
         server.sql(
             "CREATE TABLE test.new (id INT PRIMARY KEY); INSERT INTO test.new VALUES (1);

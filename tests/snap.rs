@@ -17,14 +17,14 @@ use crate::support::{Flavour, Load, Pipeline, Server, check, fault, program, scr
 /// For a lock, or for a server to notice something; a run that needs longer hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(crate) fn snap(server: &Server) -> Command {
+pub fn snap(server: &Server) -> Command {
     let mut command = xb("xb-snap");
     command.args(server.options());
     command
 }
 
 /// The stream's plain files.
-pub(crate) fn files(stream: &[u8]) -> TempDir {
+pub fn files(stream: &[u8]) -> TempDir {
     let dir = scratch();
     let mut unpack = xb("xb-unpack");
     unpack.arg("-C").arg(dir.path());
@@ -33,7 +33,7 @@ pub(crate) fn files(stream: &[u8]) -> TempDir {
 }
 
 /// Names of the files below a directory.
-pub(crate) fn names(dir: &Path) -> Vec<String> {
+pub fn names(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut open = vec![dir.to_owned()];
     while let Some(next) = open.pop() {
@@ -59,14 +59,14 @@ pub(crate) fn manifest(dir: &Path) -> (BTreeMap<String, serde_json::Value>, serd
 }
 
 /// xb-snap with its stdout in our hands: while we do not read, it cannot go on.
-pub(crate) struct Held {
+pub struct Held {
     child: Child,
     stream: Vec<u8>,
 }
 
 impl Held {
     /// Starts it and waits until `xb_begin` is there: the listing is made, the copy begins.
-    pub(crate) fn start(mut command: Command) -> Held {
+    pub fn start(mut command: Command) -> Held {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut first = [0; 14];
         child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
@@ -75,20 +75,20 @@ impl Held {
 
     /// Starts it on a [`filled`] server and reads until the system tablespace and the small tables are out, while
     /// sb.zbig stands still in the pipe.
-    fn in_the_middle(command: Command, server: &Server) -> Held {
+    pub fn in_the_middle(command: Command, server: &Server) -> Held {
         let mut held = Held::start(command);
         held.read(fs::metadata(server.data().join("ibdata1")).unwrap().len() + (4 << 20));
         held
     }
 
     /// Reads so many bytes more.
-    pub(crate) fn read(&mut self, bytes: u64) {
+    pub fn read(&mut self, bytes: u64) {
         let out = self.child.stdout.as_mut().unwrap();
         out.take(bytes).read_to_end(&mut self.stream).unwrap();
     }
 
     /// Reads the rest; stream, exit code and stderr.
-    pub(crate) fn finish(mut self) -> (Vec<u8>, Option<i32>, String) {
+    pub fn finish(mut self) -> (Vec<u8>, Option<i32>, String) {
         self.child.stdout.as_mut().unwrap().read_to_end(&mut self.stream).unwrap();
         let ended = self.child.wait_with_output().unwrap();
         (self.stream, ended.status.code(), String::from_utf8_lossy(&ended.stderr).into())
@@ -96,7 +96,7 @@ impl Held {
 }
 
 /// A server with more InnoDB data than pipes hold, all of it written: a copy that is not read stands still in the middle.
-fn filled() -> Server {
+pub fn filled() -> Server {
     let mut server = Server::new().start();
     server.sql(
         "CREATE DATABASE sb; USE sb; CREATE TABLE zbig (id INT PRIMARY KEY, text VARCHAR(250)); \
@@ -110,7 +110,7 @@ fn filled() -> Server {
 }
 
 /// Makes an unpacked backup ready.
-fn apply(server: &Server, dir: &Path) {
+pub fn apply(server: &Server, dir: &Path) {
     let mut command = xb("xb-redo");
     command.arg("--apply").arg(dir).arg("--server").arg(server.flavour().server());
     Pipeline::new().stage(command).run().assert_ok();
@@ -274,17 +274,28 @@ fn locks_do_not_wait_for_the_reader() {
     assert!(!fs::read(dir.path().join("sb/m.MYD")).unwrap().ends_with(b"after"), "written after the lock");
 }
 
+/// The first session holds the locks, if there are any yet; the second asks how far the log is durable.
 #[test]
 fn a_lost_session_makes_the_backup_invalid() {
     let server = filled();
-    let held = Held::start(snap(&server));
-    let own = "SELECT id FROM information_schema.processlist WHERE id<>CONNECTION_ID() AND user='root' ORDER BY id";
-    let sessions = server.rows(own);
-    server.sql(&format!("KILL {}", sessions[0][0]));
-    let (stream, code, story) = held.finish();
-    assert_eq!(code, Some(5), "{story}");
-    assert!(story.contains("lost"), "{story}");
-    assert!(!bstr::ByteSlice::contains_str(stream.as_slice(), "xb_manifest"));
+    for (session, option) in [(0, "--lock-ddl=end"), (0, "--lock-ddl=early"), (1, "--lock-ddl=end")] {
+        let mut command = snap(&server);
+        command.args([option, "-j1"]);
+        let mut held = Held::start(command);
+        let own = "SELECT id FROM information_schema.processlist WHERE id<>CONNECTION_ID() AND user='root' ORDER BY id";
+        let sessions = server.rows(own);
+        assert_eq!(sessions.len(), 2, "{sessions:?}");
+        server.sql(&format!("KILL {}", sessions[session][0]));
+        // Slowly, so that there is need to ask again.
+        for _ in 0..10 {
+            held.read(1 << 20);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let (stream, code, story) = held.finish();
+        assert_eq!(code, Some(5), "session {session}, {option}: {story}");
+        assert!(story.contains("lost") && story.contains("hint: the session was killed"), "{story}");
+        assert!(!bstr::ByteSlice::contains_str(stream.as_slice(), "xb_manifest"));
+    }
 }
 
 #[test]

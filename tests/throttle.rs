@@ -15,12 +15,20 @@ use crate::tool::{bad, feed, good, pack, said, scratch, tool};
 const BURST: u64 = SECOND / 20;
 const RATES: [u64; 8] = [1, 100, 64 << 10, 1 << 20, 10_000_000, 100 << 20, 999_999_937, 1_000_000_000];
 
-/// Sends for `time` nanoseconds as the program does, with a sleeper that comes late by up to `late`; when how much went.
-fn play(schedule: &mut Schedule, from: u64, time: u64, late: u64, random: &mut Random) -> Vec<(u64, u64)> {
+/// Sends for `time` nanoseconds as the program does, with a sleeper that wakes late by up to `late`, at a rate that is
+/// a matter of the moment; when how much went.
+fn play_rates(
+    schedule: &mut Schedule,
+    from: u64,
+    time: u64,
+    late: u64,
+    random: &mut Random,
+    wanted: impl Fn(u64) -> u64,
+) -> Vec<(u64, u64)> {
     let (mut now, mut sent) = (from, Vec::new());
     loop {
-        if schedule.due() > now {
-            now = schedule.due() + random.below(late + 1);
+        while let Some(until) = schedule.pause(wanted(now), now) {
+            now = until + random.below(late + 1);
         }
         if now >= from + time {
             return sent;
@@ -29,6 +37,10 @@ fn play(schedule: &mut Schedule, from: u64, time: u64, late: u64, random: &mut R
         sent.push((now, slice));
         schedule.sent(slice, now);
     }
+}
+
+fn play(schedule: &mut Schedule, rate: u64, from: u64, time: u64, late: u64, random: &mut Random) -> Vec<(u64, u64)> {
+    play_rates(schedule, from, time, late, random, |_| rate)
 }
 
 fn sum(sent: &[(u64, u64)], from: u64, time: u64) -> u64 {
@@ -41,7 +53,7 @@ fn any_second_is_within_one_per_cent_and_ten_within_a_fifth() {
     for rate in [64 << 10, 1 << 20, 10_000_000, 100 << 20, 999_999_937, 1_000_000_000] {
         let mut schedule = Schedule::new(rate, BURST, 7);
         // Timers are late by 60 us at most on an idle machine with the default slack.
-        let sent = play(&mut schedule, 7, 20 * SECOND, 60_000, &mut random);
+        let sent = play(&mut schedule, rate, 7, 20 * SECOND, 60_000, &mut random);
         for start in (0..19_000).step_by(37) {
             let got = sum(&sent, 7 + start * 1_000_000, SECOND);
             assert!(got.abs_diff(rate) <= rate / 100, "{rate}: {got} in a second");
@@ -53,14 +65,46 @@ fn any_second_is_within_one_per_cent_and_ten_within_a_fifth() {
     }
 }
 
+/// Whether the machine is so busy that every sleep ends late: nothing is lost for good.
 #[test]
-fn a_late_sleeper_loses_nothing_as_long_as_he_is_not_later_than_the_burst() {
+fn a_sleeper_who_wakes_late_makes_up_for_it_at_once_up_to_the_burst() {
     let mut random = Random::new(2);
-    for rate in RATES {
-        let mut schedule = Schedule::new(rate, BURST, 0);
-        let sent = play(&mut schedule, 0, 10 * SECOND, BURST / 3, &mut random);
-        let got = sum(&sent, 0, 10 * SECOND);
-        assert!(got.abs_diff(10 * rate) <= rate / 20 + schedule.slice(), "{rate}: {got}");
+    for (rate, burst) in RATES
+        .into_iter()
+        .filter(|rate| *rate >= 100)
+        .flat_map(|rate| [(rate, BURST), (rate, BURST / 2)])
+        .chain([(1 << 20, SECOND / 1000), (100 << 20, SECOND / 1000), (64 << 10, SECOND / 100)])
+    {
+        let mut schedule = Schedule::new(rate, burst, 0);
+        let slice = schedule.slice();
+        // The slice that follows is part of the burst.
+        let late = burst - (u128::from(slice) * u128::from(SECOND)).div_ceil(u128::from(rate)) as u64;
+        assert!(late >= burst * 2 / 5, "{rate}: nothing is left for a late sleeper");
+        let sent = play(&mut schedule, rate, 0, 20 * SECOND, late, &mut random);
+        let mut total = 0;
+        for (now, slice) in sent {
+            // At any moment all has gone but what was due within the last delay.
+            let due = u128::from(now.saturating_sub(late)) * u128::from(rate) / u128::from(SECOND);
+            assert!(u128::from(total + slice) >= due, "{rate}: {total} at {now}, where {due} were due");
+            total += slice;
+        }
+        let due = 20 * rate;
+        assert!(total.abs_diff(due) <= rate / 20 + slice, "{rate}: {total} where {due} were due");
+    }
+}
+
+#[test]
+fn what_one_sleep_is_too_long_is_lost_once() {
+    for rate in RATES.into_iter().filter(|rate| *rate >= 64 << 10) {
+        for extra in [0, SECOND / 100, SECOND, 60 * SECOND] {
+            let mut schedule = Schedule::new(rate, BURST, 0);
+            let before = play(&mut schedule, rate, 0, SECOND, 0, &mut Random::new(8));
+            let woken = schedule.due() + BURST + extra;
+            let after = play(&mut schedule, rate, woken, 9 * SECOND, 0, &mut Random::new(8));
+            let total = sum(&before, 0, SECOND) + sum(&after, woken, 9 * SECOND);
+            let due = 10 * rate + rate / 20;
+            assert!(total.abs_diff(due) <= 3 * schedule.slice(), "{rate}: {total}, not {due}");
+        }
     }
 }
 
@@ -69,7 +113,7 @@ fn after_a_stall_of_any_length_the_burst_is_at_most_fifty_milliseconds() {
     for rate in RATES {
         for stall in [0, BURST / 2, BURST, SECOND, 3600 * SECOND, u64::MAX / 4] {
             let mut schedule = Schedule::new(rate, BURST, 0);
-            play(&mut schedule, 0, SECOND, 0, &mut Random::new(3));
+            play(&mut schedule, rate, 0, SECOND, 0, &mut Random::new(3));
             let now = schedule.due() + stall;
             let mut burst = 0;
             while schedule.due() <= now {
@@ -84,21 +128,41 @@ fn after_a_stall_of_any_length_the_burst_is_at_most_fifty_milliseconds() {
 #[test]
 fn nothing_is_saved_up_before_the_first_byte() {
     let mut schedule = Schedule::new(1 << 20, BURST, 5 * SECOND);
-    let sent = play(&mut schedule, 5 * SECOND, SECOND / 200, 0, &mut Random::new(4));
+    let sent = play(&mut schedule, 1 << 20, 5 * SECOND, SECOND / 200, 0, &mut Random::new(4));
     assert_eq!(sent.len(), 1);
 }
 
+/// The sleep that is under way ends first, then the slice that is being paid for.
 #[test]
-fn another_rate_holds_from_the_next_slice_on() {
-    for (before, after) in [(1, 1 << 30), (1 << 30, 1 << 10), (1 << 20, 2 << 20), (0, 1 << 20), (1 << 20, 0)] {
-        let mut schedule = Schedule::new(before, BURST, 0);
-        let now = SECOND;
-        schedule.sent(schedule.slice().min(1 << 20), now);
-        schedule.change(after, now);
-        assert!(schedule.due() <= now + BURST, "{before} to {after}: due {}", schedule.due());
-        let sent = play(&mut schedule, now, if after == 0 { 0 } else { 10 * SECOND }, 0, &mut Random::new(5));
-        assert!(sum(&sent, now, 10 * SECOND).abs_diff(10 * after) <= after / 10 + schedule.slice().min(1 << 20));
+fn another_rate_holds_within_fifty_milliseconds() {
+    for (before, after) in
+        [(1, 1 << 30), (1 << 30, 64 << 10), (1 << 20, 2 << 20), (64 << 10, 999_999_937), (10, 20 << 20)]
+    {
+        for moment in [SECOND, SECOND + 1_234_567, 3 * SECOND - 1] {
+            let mut schedule = Schedule::new(before, BURST, 0);
+            let wanted = |now: u64| if now < moment { before } else { after };
+            let sent = play_rates(&mut schedule, 0, 16 * SECOND, 60_000, &mut Random::new(5), wanted);
+            let first = sent.iter().find(|(now, _)| *now >= moment).map(|(now, _)| *now).unwrap();
+            assert!(first <= moment + BURST, "{before} to {after}: first at {first}, told at {moment}");
+            for from in [BURST, SECOND, 5 * SECOND] {
+                let got = sum(&sent, moment + from, 2 * SECOND);
+                assert!(got.abs_diff(2 * after) <= after / 100, "{before} to {after}: {got} in two seconds");
+            }
+        }
     }
+}
+
+#[test]
+fn a_limit_can_be_set_and_taken_away() {
+    let mut schedule = Schedule::new(0, BURST, 0);
+    assert_eq!(schedule.pause(0, SECOND), None);
+    schedule.sent(1 << 40, SECOND);
+    assert_eq!(schedule.pause(1 << 20, 2 * SECOND), None);
+    let sent = play(&mut schedule, 1 << 20, 2 * SECOND, SECOND, 0, &mut Random::new(9));
+    assert!(sum(&sent, 2 * SECOND, SECOND).abs_diff(1 << 20) <= schedule.slice());
+    assert!(schedule.due() > 3 * SECOND - BURST);
+    assert_eq!(schedule.pause(0, 3 * SECOND - BURST), None);
+    assert_eq!(schedule.slice(), u64::MAX);
 }
 
 #[test]

@@ -2,10 +2,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use xb::zip::{Unzip, zstd};
 
 mod common;
 
 fuzz_target!(|bytes: &[u8]| {
-    common::agree(bytes);
-    common::agree(&[xb::zip::zstd::MAGIC.to_vec(), bytes.to_vec()].concat());
+    common::agree(&Unzip, b"x.zst", b"x", bytes);
+    common::agree(&Unzip, b"x.zst", b"x", &[&zstd::MAGIC, bytes].concat());
 });

@@ -14,8 +14,8 @@
 //! The cipher is AES in counter mode, its variant decided by the key's length, its counter one 128-bit big-endian
 //! number. Version 3 begins to count at the IV and encrypts the plain text with its SHA-256 behind it. Versions 1 and
 //! 2 begin at zero in every chunk (the IV of version 2 is not used), so one keystream covers all chunks of all files
-//! under a key, and they have no hash. No version ties a chunk to its place, its file or a count: see
-//! `shared/spec/xbcrypt.md`, section 4.
+//! under a key, and they have no hash. No version ties a chunk to its place, its file or a count. Source: `xbcrypt_common.cc`,
+//! `xbcrypt_read.cc` and `xbcrypt_write.cc` of XtraBackup.
 
 use std::fmt;
 
@@ -104,6 +104,8 @@ impl fmt::Display for Fault {
             Fault::Sizes(original, encrypted) => {
                 write!(f, "damaged: xbcrypt chunk says both {original} and {encrypted} bytes")
             }
+            // What Percona's program writes when its -a is forgotten.
+            Fault::IvSize(0) => f.write_str("refused: xbcrypt chunk that is not encrypted (algorithm NONE)"),
             Fault::IvSize(size) => write!(f, "damaged: xbcrypt chunk with an IV of {size} bytes instead of {IV}"),
             Fault::Crc => f.write_str("damaged: the CRC-32 of an xbcrypt chunk is wrong"),
             Fault::Hash => f.write_str("wrong key, or a changed chunk: the hash of its plain text is wrong"),

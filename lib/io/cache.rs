@@ -68,14 +68,18 @@ pub struct Source {
 }
 
 impl Source {
-    /// Opens a file. What the file system cannot do is found out by the first read.
+    /// Opens a file.
     pub fn open(path: &Path, policy: Policy) -> io::Result<Self> {
-        let file = File::open(path)?;
+        Ok(Self::new(File::open(path)?, policy))
+    }
+
+    /// Reads an open file. What the file system cannot do is found out by the first read.
+    pub fn new(file: File, policy: Policy) -> Self {
         if policy == Policy::Auto {
             // A miss must not start reading ahead.
             let _ = fadvise(&file, 0, None, Advice::Random);
         }
-        Ok(Source { file, policy, direct: false })
+        Source { file, policy, direct: false }
     }
 
     /// The open file.
@@ -94,7 +98,14 @@ impl Source {
                 Ok(read)
             }
             Policy::Direct => self.past_cache(buffer, offset),
-            Policy::Auto => self.sparing(buffer, offset),
+            Policy::Auto => {
+                let read = self.sparing(buffer, offset)?;
+                // To ask for what was allocated and never written fills the cache with zeros, at once.
+                if buffer.get(..read).is_some_and(is_zero) {
+                    self.forget(offset, read as u64);
+                }
+                Ok(read)
+            }
         }
     }
 
@@ -192,6 +203,11 @@ impl Source {
             let _ = fadvise(&self.file, offset, Some(len), Advice::DontNeed);
         }
     }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    const ZEROS: [u8; ALIGN] = [0; ALIGN];
+    bytes.chunks(ALIGN).all(|block| ZEROS.starts_with(block))
 }
 
 #[cfg(test)]

@@ -97,22 +97,34 @@ impl Spool {
         Ok(())
     }
 
-    /// Takes bytes from the front into `buffer`; returns how many, 0 when nothing waits.
+    /// Takes bytes from the front into `buffer`; returns how many: fewer than fit only when no more wait.
     pub fn pull(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        if self.memory.is_empty() && self.on_disk() > 0 {
-            return self.pull_file(buffer);
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            let count = if self.memory.is_empty() { self.pull_file(rest)? } else { self.pull_memory(rest) };
+            if count == 0 {
+                break;
+            }
+            filled += count;
         }
+        Ok(filled)
+    }
+
+    fn pull_memory(&mut self, buffer: &mut [u8]) -> usize {
         let (front, _) = self.memory.as_slices();
         let count = front.len().min(buffer.len());
         if let (Some(to), Some(from)) = (buffer.get_mut(..count), front.get(..count)) {
             to.copy_from_slice(from);
         }
         self.memory.drain(..count);
-        Ok(count)
+        count
     }
 
     fn pull_file(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let want = usize::try_from(self.on_disk()).unwrap_or(usize::MAX).min(buffer.len());
+        if want == 0 {
+            return Ok(0);
+        }
         let Some((file, part)) = self.file.as_ref().zip(buffer.get_mut(..want)) else { return Ok(0) };
         let place = format!("spool in {}", self.dir.display());
         file.read_exact_at(part, self.read).map_err(|cause| Error::io(&place, "cannot read", &cause))?;

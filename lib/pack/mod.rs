@@ -17,6 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bstr::ByteSlice;
 
 use crate::error::{Error, Kind, Result};
+use crate::io::cache::{ALIGN, Aligned};
 use crate::io::spool::Spool;
 use crate::report::{Level, Report};
 use crate::stream::Writer;
@@ -83,7 +84,7 @@ pub fn pack<W: Write + Send>(options: Options, output: W, report: &dyn Report) -
     let frame = begin(&options, &plan, &writer)?;
     let pack = Pack {
         dir: &options.dir,
-        chunk: options.chunk,
+        chunk: options.chunk.clamp(CHUNK_MIN, CHUNK_MAX),
         plan: Mutex::new(plan),
         frame: Mutex::new(frame),
         writer,
@@ -140,8 +141,13 @@ impl<W: Write + Send> Pack<'_, W> {
         errors.into_iter().next().map_or(Ok(()), Err)
     }
 
+    /// Room for a chunk.
+    fn buffer(&self) -> Aligned {
+        Aligned::new(self.chunk.next_multiple_of(ALIGN))
+    }
+
     fn work(&self) -> Result<()> {
-        let mut buffer = vec![0; self.chunk.clamp(CHUNK_MIN, CHUNK_MAX)];
+        let mut buffer = self.buffer();
         let outcome = loop {
             if self.failed.load(Relaxed) {
                 break Ok(());
@@ -160,12 +166,12 @@ impl<W: Write + Send> Pack<'_, W> {
     }
 
     /// One file, from its first byte to its end mark.
-    fn member(&self, name: &[u8], buffer: &mut [u8]) -> Result<()> {
+    fn member(&self, name: &[u8], buffer: &mut Aligned) -> Result<()> {
         let framed = !matches!(*lock(&self.frame), Frame::Plain);
         let mut digest = blake3::Hasher::new();
         let mut source = Source::open(self.dir, name)?;
         self.report.stage(&name.as_bstr().to_string());
-        while let Some((offset, data)) = source.next(buffer)? {
+        while let Some((offset, data)) = source.next(buffer, self.chunk)? {
             if self.failed.load(Relaxed) {
                 return Ok(());
             }
@@ -174,7 +180,6 @@ impl<W: Write + Send> Pack<'_, W> {
             }
             self.writer.payload(name, offset, data)?;
             self.report.advance(data.len() as u64);
-            source.sent();
         }
         self.writer.end(name)?;
         self.report.note(Level::Detail, format_args!("{}", name.as_bstr()));
@@ -193,19 +198,14 @@ impl<W: Write + Send> Pack<'_, W> {
 
     /// The manifest.
     fn finish(self) -> Result<()> {
-        let writer = self.writer;
-        let mut buffer = vec![0; self.chunk.clamp(CHUNK_MIN, CHUNK_MAX)];
-        let mut offset = 0;
+        let mut buffer = self.buffer();
+        let (writer, chunk) = (self.writer, self.chunk);
         match self.frame.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Frame::Plain => return Ok(()),
+            Frame::Plain => Ok(()),
             Frame::Own { backup_id, tally, mut lines } => {
                 lines.push(tally.finish(trailer(backup_id)).as_bytes())?;
-                while !lines.is_empty() {
-                    let count = fill(&mut buffer, |rest| lines.pull(rest))?;
-                    let data = buffer.get(..count).unwrap_or_default();
-                    writer.payload(MANIFEST, offset, data)?;
-                    offset += data.len() as u64;
-                }
+                let buffer = buffer.as_mut().get_mut(..chunk).unwrap_or_default();
+                writer.spooled(MANIFEST, &mut lines, buffer)
             }
             Frame::Kept { mut seen } => {
                 let mut source = Source::open(self.dir, MANIFEST)?;
@@ -213,7 +213,7 @@ impl<W: Write + Send> Pack<'_, W> {
                 let changed = |error: Error| {
                     error.hint("changed since it was unpacked? --exclude 'xb_*' packs it as plain files")
                 };
-                while let Some((offset, data)) = source.next(&mut buffer)? {
+                while let Some((offset, data)) = source.next(&mut buffer, chunk)? {
                     manifest.feed(data, |line, _| match line {
                         Line::Entry(entry) if entry.path().as_deref() != Some(BEGIN) => {
                             seen.check(&entry).map(drop).map_err(changed)
@@ -224,9 +224,9 @@ impl<W: Write + Send> Pack<'_, W> {
                 }
                 manifest.finish()?;
                 seen.finish().map_err(changed)?;
+                writer.end(MANIFEST)
             }
         }
-        writer.end(MANIFEST)
     }
 }
 
@@ -244,18 +244,6 @@ fn trailer(backup_id: String) -> Trailer {
         end_time: profile::now(),
         blake3: String::new(),
     }
-}
-
-/// Fills a buffer from calls that give some bytes each, until one gives none.
-fn fill(buffer: &mut [u8], mut some: impl FnMut(&mut [u8]) -> Result<usize>) -> Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match some(rest)? {
-            0 => break,
-            count => filled += count,
-        }
-    }
-    Ok(filled)
 }
 
 /// The path of a member below the directory that names are relative to.

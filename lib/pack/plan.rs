@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use bstr::ByteSlice;
 
-use super::{Options, below, fill};
+use super::{Options, below};
 use crate::error::{Error, Result};
 use crate::io::spool::Spool;
 use crate::report::{Level, Report};
@@ -71,11 +71,11 @@ impl Plan {
     /// The next name; `None` when all have been taken.
     pub(super) fn next(&mut self) -> Result<Option<Vec<u8>>> {
         let mut len = [0; 2];
-        if fill(&mut len, |rest| self.names.pull(rest))? < len.len() {
+        if self.names.pull(&mut len)? < len.len() {
             return Ok(None);
         }
         let mut name = vec![0; usize::from(u16::from_le_bytes(len))];
-        fill(&mut name, |rest| self.names.pull(rest))?;
+        self.names.pull(&mut name)?;
         Ok(Some(name))
     }
 }

@@ -69,7 +69,7 @@ impl Capture {
         (state.goal.mark, state.captured)
     }
 
-    /// Stream: takes the next bytes of the log; 0 when none are here.
+    /// Stream: takes the next bytes of the log; fewer than fit only when no more are here.
     pub(super) fn pull(&self, buffer: &mut [u8]) -> Result<usize> {
         self.lock().spool.pull(buffer)
     }

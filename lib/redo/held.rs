@@ -68,19 +68,6 @@ impl Held {
         let trailer = self.trailer()?.clone();
         self.lines.push(self.tally.line(redo).as_bytes())?;
         self.lines.push(self.tally.finish(trailer).as_bytes())?;
-        let mut chunk = vec![0; CHUNK];
-        let mut offset = 0u64;
-        while !self.lines.is_empty() {
-            let mut filled = 0;
-            while let Some(rest) = chunk.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-                match self.lines.pull(rest)? {
-                    0 => break,
-                    got => filled += got,
-                }
-            }
-            writer.payload(MANIFEST, offset, chunk.get(..filled).unwrap_or_default())?;
-            offset += filled as u64;
-        }
-        writer.end(MANIFEST)
+        writer.spooled(MANIFEST, &mut self.lines, &mut vec![0; CHUNK])
     }
 }

@@ -97,15 +97,10 @@ impl Outlet {
 
 /// Fills `bytes` up to `size` with captured log, as far as it goes.
 fn fill(bytes: &mut Vec<u8>, size: usize, capture: &Capture) -> Result<()> {
-    let mut have = bytes.len();
+    let have = bytes.len();
     bytes.resize(size.max(have), 0);
-    while let Some(rest) = bytes.get_mut(have..).filter(|rest| !rest.is_empty()) {
-        match capture.pull(rest)? {
-            0 => break,
-            got => have += got,
-        }
-    }
-    bytes.truncate(have);
+    let got = capture.pull(bytes.get_mut(have..).unwrap_or_default())?;
+    bytes.truncate(have + got);
     Ok(())
 }
 

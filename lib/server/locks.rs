@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::session::{Refusal, Session};
-use crate::error::{Error, Kind, Result};
+use super::session::{LOST, Refusal, Session};
+use crate::error::{Error, Result};
 
 /// A stage, in the order in which they are entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,8 +114,7 @@ fn longest(session: &mut Session) -> Option<String> {
 
 /// The session that held the locks has gone.
 pub(super) fn lost(why: impl std::fmt::Display) -> Error {
-    Error::new(Kind::Invalid, "server", format_args!("the backup's locks were lost: {why}"))
-        .hint("the session was killed or the server restarted; run the backup again")
+    Error::invalid("server", format_args!("the backup's locks were lost: {why}")).hint(LOST)
 }
 
 pub(super) fn millis(time: Duration) -> u64 {

@@ -45,12 +45,17 @@ struct Setting {
 }
 
 /// A line of an option file.
-#[derive(Debug, PartialEq, Eq)]
-enum Line {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// Blank, or a comment.
     Nothing,
+    /// The settings that follow are of this group.
     Group(String),
+    /// A key, with `-` for `_`, and its value; an empty one for a key alone.
     Setting(String, String),
+    /// Another file goes here.
     Include(PathBuf),
+    /// So do the `.cnf` files of a directory.
     IncludeDir(PathBuf),
 }
 
@@ -139,7 +144,8 @@ fn is_version(rest: &str) -> bool {
     rest.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-fn line(text: &str) -> Line {
+/// Reads a line. Every text is one: the servers refuse keys that they do not know, and we look for a few.
+pub fn line(text: &str) -> Line {
     let text = text.trim();
     if text.is_empty() || text.starts_with(['#', ';']) {
         return Line::Nothing;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::applier::quoted;
 use super::session::{Record, Session};
 use crate::error::Result;
 use crate::stream::profile::Binlog;
@@ -32,8 +33,7 @@ fn statements(connections: &[Record], position: &str) -> String {
         let _ = writeln!(out, "SET GLOBAL gtid_slave_pos = '{position}';");
     }
     for connection in connections {
-        let name = text(connection, "connection_name");
-        let name = if name.is_empty() { String::new() } else { format!("'{}' ", name.replace('\'', "''")) };
+        let name = quoted("'", &text(connection, "connection_name"), "' ");
         if uses_gtid(connection) {
             let _ = writeln!(out, "CHANGE MASTER {name}TO master_use_gtid = slave_pos;");
         } else {

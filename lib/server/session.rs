@@ -14,6 +14,9 @@ use crate::error::{Error, Kind, Result};
 const SOCKETS: [&str; 4] =
     ["/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/run/mariadb/mariadb.sock", "/tmp/mysql.sock"];
 
+/// What an operator is told when a session that a backup needs is gone.
+pub const LOST: &str = "the session was killed, or the server stopped; run the backup again";
+
 /// How to connect.
 #[derive(Clone, Default)]
 pub struct Login {
@@ -48,14 +51,13 @@ pub struct Refusal {
 impl Refusal {
     /// `ER_LOCK_WAIT_TIMEOUT`: somebody else holds what we wait for.
     pub const LOCK_WAIT: u16 = 1205;
-    /// `ER_SPECIFIC_ACCESS_DENIED_ERROR`: a privilege is missing.
-    pub const ACCESS: u16 = 1227;
-    /// `ER_SERVER_SHUTDOWN`, `ER_CLIENT_INTERACTION_TIMEOUT`: said by a server that closes the connection.
-    const CLOSING: [u16; 2] = [1053, 4031];
+    /// `ER_SERVER_SHUTDOWN`, `ER_QUERY_INTERRUPTED`, `ER_CONNECTION_KILLED` (MariaDB), `ER_CLIENT_INTERACTION_TIMEOUT`
+    /// (MySQL): the last words of a connection that ends.
+    const FAREWELL: [u16; 4] = [1053, 1317, 1927, 4031];
 
-    /// True if the session has gone, and its locks with it.
+    /// True if the connection is gone, and with it what the session held.
     pub fn is_lost(&self) -> bool {
-        self.code.is_none_or(|code| Self::CLOSING.contains(&code))
+        self.code.is_none_or(|code| Self::FAREWELL.contains(&code))
     }
 }
 
@@ -79,8 +81,12 @@ impl From<mysql::Error> for Refusal {
 }
 
 impl From<Refusal> for Error {
+    /// A session that is lost in the middle of a job takes the snapshot with it; anything else is for the operator.
     fn from(refusal: Refusal) -> Self {
-        Error::failed("server", refusal)
+        match refusal.is_lost() {
+            true => Error::invalid("server", refusal).hint(LOST),
+            false => Error::failed("server", refusal),
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
 use std::time::{Duration, Instant};
 
 use jiff::Zoned;
@@ -176,15 +175,6 @@ pub(super) fn drain(mut spool: Spool, out: &Writer<File>) -> Result<()> {
             count => out.put(buffer.get(..count).unwrap_or_default(), &[])?,
         }
     }
-}
-
-/// Sixteen random bytes in hex.
-pub(super) fn random_id() -> Result<String> {
-    let mut bytes = [0; 16];
-    let place = "/dev/urandom";
-    let read = File::open(place).and_then(|mut file| file.read_exact(&mut bytes));
-    read.map_err(|cause| Error::io(place, "cannot read", &cause))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn uuid(id: &str) -> String {

@@ -16,15 +16,17 @@ use super::mariadb::MariaDb;
 use super::marks::Marks;
 use super::meta::{Facts, Members};
 use super::mysql::MySql;
+use super::replica::Quiet;
 use super::steps::{Found, Steps, begin};
 use super::workers::Abort;
 use crate::error::Result;
 use crate::innodb::space::Tally;
 use crate::io::spool::Spool;
 use crate::report::Report;
-use crate::server::Variables;
+use crate::server::applier::Applier;
 use crate::server::files::{Layout, Tablespace};
 use crate::server::flavour::Flavour;
+use crate::server::{Login, Variables};
 use crate::stream::Writer;
 use crate::stream::profile::{BEGIN, begin_bytes};
 
@@ -58,6 +60,7 @@ pub(super) struct Hot<'a> {
     pub(super) steps: Steps<'a>,
     pub(super) report: &'a dyn Report,
     pub(super) marks: &'a Marks<'a>,
+    login: &'a Login,
 }
 
 /// Copies a running server.
@@ -92,7 +95,7 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let marks = Marks::new(&out, server.flushed());
     let holder = server.holder();
     let steps = Steps { job, layout: &layout, copier, abort: &abort, out: &out };
-    let hot = Hot { steps, report, marks: &marks };
+    let hot = Hot { steps, report, marks: &marks, login: &login };
     let done = std::thread::scope(|scope| {
         scope.spawn(|| marks.run(marker, holder, &abort));
         let done = server.copy(&hot, &found.undo, found.known);
@@ -109,6 +112,19 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
 }
 
 impl Hot<'_> {
+    /// Makes a snapshot. With `--safe-replica` nothing replicated is applied meanwhile.
+    pub(super) fn quietly<T>(&self, applier: &Applier, snapshot: impl FnOnce() -> Result<T>) -> Result<T> {
+        if !self.steps.job.safe_replica {
+            return snapshot();
+        }
+        let quiet = Quiet::seek(applier, self.login, self.report)?;
+        let made = snapshot();
+        let resumed = quiet.end(self.login);
+        let made = made?;
+        resumed?;
+        Ok(made)
+    }
+
     /// Where members wait that are copied under a lock.
     pub(super) fn held(&self) -> Writer<Spool> {
         Writer::new(Spool::new(SPOOL_MEMORY, &self.steps.job.spool_dir, u64::MAX))

@@ -52,21 +52,6 @@ impl Manifest {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let last = lines.tally.finish(trailer);
         lines.spool.push(last.as_bytes())?;
-        let mut buffer = vec![0; CHUNK];
-        let mut offset = 0;
-        while !lines.spool.is_empty() {
-            // A spool gives what lies together, which may be little.
-            let mut filled = 0;
-            while let Some(part) = buffer.get_mut(filled..).filter(|part| !part.is_empty()) {
-                match lines.spool.pull(part)? {
-                    0 => break,
-                    count => filled += count,
-                }
-            }
-            let chunk = buffer.get(..filled).unwrap_or_default();
-            out.payload(MANIFEST, offset, chunk)?;
-            offset += filled as u64;
-        }
-        out.end(MANIFEST)
+        out.spooled(MANIFEST, &mut lines.spool, &mut vec![0; CHUNK])
     }
 }

@@ -25,7 +25,7 @@ use crate::server::ddl_log::Named;
 use crate::server::files::{self, Layout, SYSTEM_DATABASE, Tablespace};
 use crate::server::locks::{Stage, Stages};
 use crate::server::privileges::Need;
-use crate::server::{Session, Variables, positions, privileges};
+use crate::server::{Session, Variables, applier, positions, privileges};
 use crate::stream::Writer;
 use crate::stream::profile::EntryKind;
 use start::Start;
@@ -38,13 +38,6 @@ const EXTRA_PASSES: u32 = 3;
 const DDL_LOG: &str = "ddl.log";
 /// Aria's recovery begins where this says, so it is read before any Aria table (spec section 17).
 const ARIA_CONTROL: &str = "aria_log_control";
-
-/// How replication is stopped for a moment.
-const REPLICATION: super::replica::Words = super::replica::Words {
-    stop: "STOP SLAVE SQL_THREAD",
-    start: "START SLAVE SQL_THREAD",
-    temporary_tables: "Slave_open_temp_tables",
-};
 
 /// The server, and the session that holds the stages.
 pub(super) struct MariaDb<'a> {
@@ -65,7 +58,7 @@ impl<'a> MariaDb<'a> {
         if variables.is_on("log_bin") {
             needed.push(Need::global("BINLOG MONITOR"));
         }
-        if job.replica_info {
+        if job.replica_info || job.safe_replica {
             needed.push(Need::global("SLAVE MONITOR"));
         }
         if job.safe_replica {
@@ -126,18 +119,7 @@ impl Family for MariaDb<'_> {
         let again = self.lock_ddl() == LockDdl::End && !self.job.no_lock;
         let logged = if again { self.extra(hot, &mut known)? } else { 0 };
         let held = hot.held();
-        if self.job.safe_replica {
-            REPLICATION.quiesce(self.stages.session(), hot.report)?;
-        }
-        if self.job.no_lock {
-            self.unchanged(hot, &known, hot.steps.out, "without locks")?;
-            others(&hot.steps, hot.steps.out, false)?;
-            late_files(&hot.steps, hot.steps.out, &self.aria)?;
-        } else {
-            self.locked(hot, &known, &held, logged)?;
-        }
-        hot.marks.stop();
-        let snapshot = self.snapshot(hot)?;
+        let snapshot = hot.quietly(&applier::MARIADB, || self.rest(hot, &known, &held, logged))?;
         Ok((snapshot, held.into_inner()))
     }
 
@@ -155,6 +137,19 @@ impl Family for MariaDb<'_> {
 }
 
 impl MariaDb<'_> {
+    /// All that belongs to one moment: what is not InnoDB's, and the positions.
+    fn rest(&mut self, hot: &Hot<'_>, known: &Known, held: &Writer<Spool>, logged: usize) -> Result<Snapshot> {
+        if self.job.no_lock {
+            self.unchanged(hot, known, hot.steps.out, "without locks")?;
+            others(&hot.steps, hot.steps.out, false)?;
+            late_files(&hot.steps, hot.steps.out, &self.aria)?;
+        } else {
+            self.locked(hot, known, held, logged)?;
+        }
+        hot.marks.stop();
+        self.snapshot()
+    }
+
     /// The rest, under the locks.
     fn locked(&mut self, hot: &Hot<'_>, known: &Known, held: &Writer<Spool>, logged: usize) -> Result<()> {
         hot.report.stage("waiting for locks");
@@ -225,16 +220,13 @@ impl MariaDb<'_> {
 
     /// E and the positions, then the end of all locks. E is what is current, not what is flushed: with some settings
     /// the latter misses commits that the binary log has (spec section 10).
-    fn snapshot(&mut self, hot: &Hot<'_>) -> Result<Snapshot> {
+    fn snapshot(&mut self) -> Result<Snapshot> {
         let session = self.stages.session();
         let end_lsn = session.status("Innodb_lsn_current")?;
         let binlog = if self.job.no_lock { None } else { positions::binlog(session)? };
         let replica = self.job.replica_info.then(|| positions::replica(session)).transpose()?;
         let galera = if self.job.galera_info { positions::galera(session)? } else { None };
         let times = self.stages.end()?;
-        if self.job.safe_replica {
-            REPLICATION.resume(self.stages.session(), hot.report)?;
-        }
         Ok(Snapshot { end_lsn, binlog, replica, galera, times })
     }
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::workers::Abort;
 use crate::error::{Error, Result};
 use crate::server::Session;
+use crate::server::session::LOST;
 use crate::stream::Writer;
-use crate::stream::profile::MARK;
+use crate::stream::profile::{MARK, mark_bytes};
 
 /// How often the server is asked.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -59,7 +60,7 @@ impl<'a> Marks<'a> {
     /// Writes one mark.
     pub(super) fn send(&self, lsn: u64) -> Result<()> {
         let name = [MARK, self.next.fetch_add(1, Relaxed).to_string().as_bytes()].concat();
-        self.out.member(&name, format!("{lsn}\n").as_bytes())
+        self.out.member(&name, &mark_bytes(lsn))
     }
 
     /// After this the server is not asked again.
@@ -74,7 +75,6 @@ fn look_for(session: &mut Session, id: u32) -> Result<()> {
     let sql = format!("SELECT 1 FROM information_schema.processlist WHERE id={id}");
     match session.value(&sql)? {
         Some(_) => Ok(()),
-        None => Err(Error::invalid("server", "the session that holds the backup's locks was lost")
-            .hint("it was killed, or the server restarted; run the backup again")),
+        None => Err(Error::invalid("server", "the session that holds the backup's locks was lost").hint(LOST)),
     }
 }

@@ -24,17 +24,10 @@ use crate::server::files::{Layout, Tablespace};
 use crate::server::mysql::files::{self, Named, Spaces};
 use crate::server::mysql::{GtidSet, InstanceLock, LogStatus, replica, tail};
 use crate::server::privileges::{self, Need};
-use crate::server::{Session, Variables};
+use crate::server::{Session, Variables, applier};
 use crate::stream::Writer;
 use crate::stream::profile::{Binlog, EntryKind, Redo};
 pub(super) use stopped::Stopped;
-
-/// How replication is stopped for a moment.
-const REPLICATION: super::replica::Words = super::replica::Words {
-    stop: "STOP REPLICA SQL_THREAD",
-    start: "START REPLICA SQL_THREAD",
-    temporary_tables: "Replica_open_temp_tables",
-};
 
 /// The server, and the session that holds the locks.
 pub(super) struct MySql<'a> {
@@ -101,19 +94,7 @@ impl Family for MySql<'_> {
         hot.report.stage("copying InnoDB");
         let others = innodb(&hot.steps, undo, &known)?;
         let held = hot.held();
-        if self.job.safe_replica {
-            self.lock.ask(|session| REPLICATION.quiesce(session, hot.report))?;
-        }
-        hot.report.stage("waiting for locks");
-        if self.variables.is_on("log_bin") {
-            // The tail that is copied is then short.
-            self.lock.run("FLUSH NO_WRITE_TO_BINLOG BINARY LOGS")?;
-        }
-        self.lock.tables(&self.tables)?;
-        hot.report.stage("copying under lock");
-        hot.steps.files(&held, others.locked.into_iter().map(Ok))?;
-        hot.marks.stop();
-        let snapshot = self.snapshot(hot, &held)?;
+        let snapshot = hot.quietly(&applier::MYSQL, || self.rest(hot, others.locked, &held))?;
         Ok((snapshot, held.into_inner()))
     }
 
@@ -132,6 +113,20 @@ impl Family for MySql<'_> {
 }
 
 impl MySql<'_> {
+    /// All that belongs to one moment: what has no transactions, and the positions.
+    fn rest(&mut self, hot: &Hot<'_>, others: Vec<Vec<u8>>, held: &Writer<Spool>) -> Result<Snapshot> {
+        hot.report.stage("waiting for locks");
+        if self.variables.is_on("log_bin") {
+            // The tail that is copied is then short.
+            self.lock.run("FLUSH NO_WRITE_TO_BINLOG BINARY LOGS")?;
+        }
+        self.lock.tables(&self.tables)?;
+        hot.report.stage("copying under lock");
+        hot.steps.files(held, others.into_iter().map(Ok))?;
+        hot.marks.stop();
+        self.snapshot(hot, held)
+    }
+
     /// All positions at one moment, the log on disk up to there, the binary log's tail; then the end of all locks.
     fn snapshot(&mut self, hot: &Hot<'_>, held: &Writer<Spool>) -> Result<Snapshot> {
         let status = self.lock.ask(LogStatus::of)?;
@@ -152,9 +147,6 @@ impl MySql<'_> {
             None => None,
         };
         let times = self.lock.end()?;
-        if self.job.safe_replica {
-            REPLICATION.resume(self.lock.session(), hot.report)?;
-        }
         let binlog = match (status.binlog, tail) {
             (Some((file, position)), Some(tail)) => {
                 let gtid = gtids(hot, &tail, position, &status.executed)?.to_string();
@@ -230,7 +222,7 @@ fn server_uuid(datadir: &Path) -> Result<Option<String>> {
 /// Privileges (MySQL's spec, section 2.1).
 fn needed(job: &Job, tables: &[Named]) -> Vec<Need> {
     let mut needed: Vec<Need> = ["BACKUP_ADMIN", "RELOAD", "PROCESS"].map(Need::global).into();
-    if job.replica_info {
+    if job.replica_info || job.safe_replica {
         needed.push(Need::global("REPLICATION CLIENT"));
     }
     if job.safe_replica {

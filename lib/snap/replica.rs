@@ -1,46 +1,112 @@
 //! `--safe-replica`: stop applying events at a moment when no temporary table is open, as the stock tool does. A
-//! replica restored between the creation of one and its use could not go on.
+//! replica restored between the creation of one and its use could not go on. Source: `backup_mysql.cc`
+//! (`wait_for_safe_slave`).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Result};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use crate::error::{Error, Kind, Result};
 use crate::report::{Level, Report};
-use crate::server::Session;
+use crate::server::applier::Applier;
+use crate::server::{Login, Session};
 
 /// How long to look for such a moment, and how long to let replication run between two looks.
 const PATIENCE: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_secs(3);
+/// How often we look whether we were asked to stop.
+const TICK: Duration = Duration::from_millis(100);
 
-/// What a family calls it.
-pub(super) struct Words {
-    pub(super) stop: &'static str,
-    pub(super) start: &'static str,
-    /// The status variable that counts them.
-    pub(super) temporary_tables: &'static str,
+/// Replication that stands still until [`Quiet::end`].
+pub(super) struct Quiet<'a> {
+    applier: &'a Applier,
+    /// The connections that were applying events.
+    stopped: Vec<String>,
+    signals: Signals,
 }
 
-impl Words {
-    /// Stops the SQL thread at a safe moment.
-    pub(super) fn quiesce(&self, session: &mut Session, report: &dyn Report) -> Result<()> {
+impl<'a> Quiet<'a> {
+    /// Stops what is applying events at a safe moment. Nothing is done on a server that applies none.
+    pub(super) fn seek(applier: &'a Applier, login: &Login, report: &dyn Report) -> Result<Self> {
+        let session = &mut login.connect()?;
+        let stopped = applier.running(session)?;
+        let quiet = Quiet { applier, stopped, signals: Signals::hold()? };
+        if quiet.stopped.is_empty() {
+            report.note(Level::Info, format_args!("server: applies no replicated events; nothing to wait for"));
+            return Ok(quiet);
+        }
+        match quiet.wait(session, report) {
+            Ok(()) => Ok(quiet),
+            Err(error) => {
+                let _ = quiet.end(login);
+                Err(error)
+            }
+        }
+    }
+
+    fn wait(&self, session: &mut Session, report: &dyn Report) -> Result<()> {
         let begun = Instant::now();
         loop {
-            session.run(self.stop)?;
-            if session.status(self.temporary_tables)? == 0 {
+            self.applier.stop(session, &self.stopped)?;
+            if self.applier.temporary_tables(session)? == 0 {
                 return Ok(());
             }
-            session.run(self.start)?;
+            self.applier.start(session, &self.stopped)?;
             if begun.elapsed() > PATIENCE {
                 return Err(Error::failed("server", "replication has temporary tables open all the time")
                     .hint("leave out --safe-replica with row-based replication; it does not need it"));
             }
             report.note(Level::Info, format_args!("server: waiting until replication has no temporary tables open"));
-            std::thread::sleep(PAUSE);
+            let asleep = Instant::now();
+            while asleep.elapsed() < PAUSE {
+                self.signals.check()?;
+                std::thread::sleep(TICK);
+            }
         }
     }
 
-    /// Goes on applying.
-    pub(super) fn resume(&self, session: &mut Session, report: &dyn Report) -> Result<()> {
-        report.note(Level::Detail, format_args!("server: replication goes on"));
-        Ok(session.run(self.start)?)
+    /// Lets replication go on, over a new connection: the others may have been lost.
+    pub(super) fn end(self, login: &Login) -> Result<()> {
+        if !self.stopped.is_empty() {
+            self.applier.start(&mut login.connect()?, &self.stopped)?;
+        }
+        self.signals.check()
+    }
+}
+
+/// A signal must not end us while replication stands still because of us; a second one may.
+struct Signals {
+    /// Whether a signal ends the process at once.
+    deadly: Arc<AtomicBool>,
+    caught: Arc<AtomicUsize>,
+}
+
+impl Signals {
+    fn hold() -> Result<Self> {
+        let signals = Signals { deadly: Arc::default(), caught: Arc::default() };
+        for signal in [SIGHUP, SIGINT, SIGTERM] {
+            let number = usize::try_from(signal).unwrap_or_default();
+            flag::register_conditional_default(signal, Arc::clone(&signals.deadly))
+                .and_then(|_| flag::register(signal, Arc::clone(&signals.deadly)))
+                .and_then(|_| flag::register_usize(signal, Arc::clone(&signals.caught), number))
+                .map_err(|cause| Error::io("signals", "cannot be caught", &cause))?;
+        }
+        Ok(signals)
+    }
+
+    fn check(&self) -> Result<()> {
+        match i32::try_from(self.caught.load(Relaxed)) {
+            Ok(0) | Err(_) => Ok(()),
+            Ok(signal) => Err(Error::new(Kind::Signal(signal), "xb-snap", "stopped; replication goes on")),
+        }
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        self.deadly.store(true, Relaxed);
     }
 }

@@ -17,7 +17,7 @@ use crate::server::Variables;
 use crate::server::files::{self, Layout, Tablespace};
 use crate::server::flavour::Flavour;
 use crate::stream::Writer;
-use crate::stream::profile::{Begin, EntryKind, FORMAT, Redo, StreamKind};
+use crate::stream::profile::{self, Begin, EntryKind, FORMAT, Redo, StreamKind};
 
 /// What there is to copy, listed after c0 was read.
 pub(super) struct Found {
@@ -80,7 +80,7 @@ pub(super) fn begin(
     Ok(Begin {
         format: FORMAT,
         kind: if job.base.is_some() { StreamKind::Incremental } else { StreamKind::Full },
-        backup_id: super::finish::random_id()?,
+        backup_id: profile::backup_id()?,
         start_time: start.timestamp().to_string(),
         program: concat!("xb-snap ", env!("CARGO_PKG_VERSION")).into(),
         estimated_bytes: sizes.fold(0, u64::saturating_add),

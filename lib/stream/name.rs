@@ -2,7 +2,7 @@
 //!
 //! Members are files beneath a directory that the reader chooses. A name that could lead out of it, or that the
 //! system would read differently than we do, is refused, for every chunk type that carries one. The originals check
-//! some types only, and end with success where they refuse (`shared/spec/xbstream.md`, section 4).
+//! some types only, and end with success where they refuse (`xbstream.cc`).
 
 use std::borrow::Cow;
 use std::fmt;

@@ -191,6 +191,33 @@ impl<R: Read> Reader<R> {
         Ok(filled)
     }
 
+    /// Appends up to `most` bytes of payload to `out`; fewer mean that the payload is complete. Its CRC is checked with
+    /// its last byte, so of a payload of up to `most` bytes nothing wrong is ever given.
+    pub(super) fn append(&mut self, out: &mut Vec<u8>, most: usize) -> Result<usize> {
+        let Some(mut pending) = self.pending.take() else { return Ok(0) };
+        let want = usize::try_from(pending.left).unwrap_or(usize::MAX).min(most);
+        let before = out.len();
+        out.reserve(want);
+        let ahead = want.min(self.end - self.start);
+        out.extend_from_slice(self.buffer.get(self.start..self.start + ahead).unwrap_or_default());
+        self.start += ahead;
+        let rest = (&mut self.input).take((want - ahead) as u64).read_to_end(out);
+        rest.map_err(|cause| Error::io(&self.place, "cannot read", &cause))?;
+        let part = out.get(before..).unwrap_or_default();
+        self.at += part.len() as u64;
+        pending.left = pending.left.saturating_sub(part.len() as u64);
+        if part.len() < want {
+            return Err(self.cut_payload(&pending));
+        }
+        pending.crc.update(part);
+        let ended = pending.left == 0;
+        self.pending = Some(pending);
+        if ended {
+            self.payload(&mut [])?;
+        }
+        Ok(want)
+    }
+
     /// The current chunk so far: its head and what has been read of its payload, of which none must have been taken.
     pub(super) fn begun(&mut self) -> Vec<u8> {
         let mut bytes = self.raw.clone();

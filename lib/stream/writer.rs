@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use super::chunk;
 use crate::error::{Error, Result};
+use crate::io::spool::Spool;
 
 /// A stream's output, shared by the threads that make its members. A chunk is written whole, under one lock, with one
 /// system call for head and payload; nothing is buffered, so what was written is on its way.
@@ -51,6 +52,19 @@ impl<W: Write> Writer<W> {
         }
         chunk::put_prefix(&mut bytes, 0, b'E', path);
         self.put(&bytes, &[])
+    }
+
+    /// A member of all that waits in a spool, in chunks as large as `buffer`.
+    pub fn spooled(&self, path: &[u8], spool: &mut Spool, buffer: &mut [u8]) -> Result<()> {
+        let mut offset = 0;
+        loop {
+            let count = spool.pull(buffer)?;
+            if count == 0 {
+                return self.end(path);
+            }
+            self.payload(path, offset, buffer.get(..count).unwrap_or_default())?;
+            offset += count as u64;
+        }
     }
 
     /// Bytes that are whole chunks already.

@@ -13,26 +13,26 @@ use crate::error::{Error, Result};
 
 /// A member's sum: its bytes, holes included, and the digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Member {
+pub struct Member {
     /// Bytes of content.
-    pub(super) size: u64,
+    pub size: u64,
     /// One for each algorithm, in their order.
-    pub(super) sums: Vec<String>,
+    pub sums: Vec<String>,
 }
 
 /// What a file of sums says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct List {
+pub struct List {
     /// Of the whole stream: one for each algorithm.
-    pub(super) stream: Vec<String>,
+    pub stream: Vec<String>,
     /// Of each member, in the order in which they ended.
-    pub(super) members: Vec<(Vec<u8>, Member)>,
+    pub members: Vec<(Vec<u8>, Member)>,
 }
 
 impl List {
     /// The lines of what was summed by these algorithms. BLAKE3 beside SHA-256, whose lines look the same, is written as by
     /// `b3sum --tag`, which `sha256sum -c` skips.
-    pub(super) fn write(&self, algorithms: &[Algorithm]) -> Vec<u8> {
+    pub fn write(&self, algorithms: &[Algorithm]) -> Vec<u8> {
         let mut out = Vec::new();
         for (sum, algorithm) in self.stream.iter().zip(algorithms) {
             let tagged = *algorithm == Algorithm::Blake3 && algorithms.contains(&Algorithm::Sha256);
@@ -50,7 +50,7 @@ impl List {
     }
 
     /// Reads lines of ours or of coreutils. All lines that are not of members must be of one file, whatever its name.
-    pub(super) fn parse(place: &str, bytes: &[u8]) -> Result<List> {
+    pub fn parse(place: &str, bytes: &[u8]) -> Result<List> {
         let mut list = List::default();
         let mut known: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
         let mut stream: Option<Vec<u8>> = None;
@@ -85,7 +85,7 @@ impl List {
     }
 
     /// The algorithms that the lines may be of; where digits leave a choice, the commoner one.
-    pub(super) fn algorithms(&self) -> Vec<Algorithm> {
+    pub fn algorithms(&self) -> Vec<Algorithm> {
         let members = self.members.iter().flat_map(|(_, member)| &member.sums);
         let mut found = Vec::new();
         for algorithm in self.stream.iter().chain(members).filter_map(|sum| Algorithm::of_digits(sum.len()).first()) {

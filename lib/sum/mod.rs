@@ -22,7 +22,7 @@ use crate::io::BUFFER;
 use crate::report::{Level, Report};
 pub use algorithm::Algorithm;
 use file::Target;
-use list::List;
+pub use list::{List, Member};
 use members::Sent;
 
 /// How many buffers are under way: enough that a hiccup of one thread does not stop the others.
@@ -52,8 +52,8 @@ pub struct Options {
     pub check: Option<PathBuf>,
 }
 
-/// Passes `input` on to `output`; the lines of its sums. When this returns with success, the sums are on disk, if they are to go to a file;
-/// `output` must be kept open until then.
+/// Passes `input` on to `output`; the lines of its sums. When this returns with success, the sums are on disk, if they
+/// are to go to a file; `output` must be kept open until then.
 pub fn run(options: &Options, input: File, output: &File, report: &dyn Report) -> Result<Vec<u8>> {
     let expected = options.check.as_deref().map(List::read).transpose()?;
     let target = options.output.as_deref().map(Target::prepare).transpose()?;

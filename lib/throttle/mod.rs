@@ -18,9 +18,6 @@ use crate::report::{Level, Report};
 use along::{Along, Seen};
 use schedule::{SECOND, Schedule};
 
-/// Longest sleep: a rate that is changed meanwhile counts from its end on.
-const NAP: u64 = SECOND / 50;
-
 /// How to pass a stream on.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -62,22 +59,10 @@ pub fn run(options: &Options, input: File, output: File, report: &dyn Report) ->
     }
 }
 
-/// Sleeps until the next slice may go.
+/// Sleeps until the next slice may go, at the rate that is wanted by then.
 fn wait(schedule: &mut Schedule, wanted: &AtomicU64) {
-    loop {
-        let wanted = wanted.load(Relaxed);
-        if schedule.rate() == 0 && wanted == 0 {
-            return;
-        }
-        let now = now();
-        if wanted != schedule.rate() {
-            schedule.change(wanted, now);
-        }
-        if schedule.due() <= now {
-            return;
-        }
-        let until = schedule.due().min(now.saturating_add(NAP));
-        // A signal ends it early; the loop looks at the clock again.
+    while let Some(until) = schedule.pause(wanted.load(Relaxed), now()) {
+        // A signal ends it early; the schedule looks at the clock again.
         let _ = rustix::thread::clock_nanosleep_absolute(ClockId::Monotonic, &moment(until));
     }
 }

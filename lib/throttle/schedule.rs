@@ -2,7 +2,8 @@
 //!
 //! Time is nanoseconds of any clock that only goes forward; nothing here sleeps or looks at a clock. Idle time is never
 //! saved up: however long a stall was, at most `Schedule::burst` of the rate goes out at once after it. Delays do not
-//! add up either, for each moment is reckoned from the one before, not from when the sleeper woke.
+//! add up either, for each moment is reckoned from the one before, not from when the sleeper woke: one who wakes late
+//! finds all that became due meanwhile, up to the burst. What he is late beyond that is a stall like any other.
 
 /// Nanoseconds in a second.
 pub const SECOND: u64 = 1_000_000_000;
@@ -12,6 +13,9 @@ const SLICES: u64 = 128;
 const SLICE_MAX: u64 = 256 << 10;
 const SLICE_FAST: u64 = 1 << 20;
 const FAST: u64 = 1_000_000_000;
+
+/// Longest sleep: a rate that is changed meanwhile counts from its end on.
+const NAP: u64 = SECOND / 50;
 
 /// A rate, and how far its bytes are paid for.
 #[derive(Clone, Debug)]
@@ -31,14 +35,25 @@ impl Schedule {
         Schedule { rate, burst, paid_until: now, remainder: 0 }
     }
 
-    /// Most bytes to move at once: few enough for a steady flow, and never more than the burst.
+    /// Most bytes to move at once: few enough for a steady flow, and half of the burst, so that there is something left
+    /// of it for a late sleeper. At least one byte, however slow that is.
     pub fn slice(&self) -> u64 {
         if self.rate == 0 {
             return u64::MAX;
         }
         let most = if self.rate >= FAST { SLICE_FAST } else { SLICE_MAX };
-        let burst = u64::try_from(u128::from(self.rate) * u128::from(self.burst) / u128::from(SECOND));
-        (self.rate / SLICES).min(most).min(burst.unwrap_or(u64::MAX)).max(1)
+        let half = u64::try_from(u128::from(self.rate) * u128::from(self.burst) / u128::from(2 * SECOND));
+        (self.rate / SLICES).min(most).min(half.unwrap_or(u64::MAX)).max(1)
+    }
+
+    /// Until when to sleep before the next slice goes; `None` if it may go now. `wanted` becomes the rate. No sleep is
+    /// longer than 20 ms, so that a changed rate is heard of: ask again after it.
+    pub fn pause(&mut self, wanted: u64, now: u64) -> Option<u64> {
+        if wanted != self.rate {
+            self.change(wanted, now);
+        }
+        let due = self.due();
+        (due > now).then(|| due.min(now.saturating_add(NAP)))
     }
 
     /// The moment from which on the next slice may go; the present or the past if it may go at once.
@@ -66,7 +81,7 @@ impl Schedule {
 
     /// Another rate from the moment `now` on. A slice that is being paid for is paid for at the faster of both rates, so
     /// that neither a raise nor a cut waits for the past.
-    pub fn change(&mut self, rate: u64, now: u64) {
+    fn change(&mut self, rate: u64, now: u64) {
         if self.rate == 0 {
             self.paid_until = now;
         } else if rate > self.rate {
@@ -75,11 +90,6 @@ impl Schedule {
             self.paid_until = self.paid_until.min(now.saturating_add(u64::try_from(debt).unwrap_or(u64::MAX)));
         }
         (self.rate, self.remainder) = (rate, 0);
-    }
-
-    /// Bytes a second; 0 means no limit.
-    pub fn rate(&self) -> u64 {
-        self.rate
     }
 }
 

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Percona's program announces blocks of 1 MiB when they have up to 1232896 bytes, and writes blocks that grew
-//! (`shared/spec/compression.md`, section 3). Both are read: a block may have as much content as its frame still
+//! (`ds_compress_lz4.cc`). Both are read: a block may have as much content as its frame still
 //! lacks, if that is at most [`BLOCK_MAX`].
 
 use std::hash::Hasher;

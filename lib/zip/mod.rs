@@ -36,8 +36,8 @@ pub struct Zip {
 #[derive(Clone, Copy, Debug)]
 pub struct Unzip;
 
-/// Names that stay plain, as the originals leave them (`shared/spec/compression.md`, section 1); marks are read by
-/// xb-redo.
+/// Names that stay plain, as the originals leave them (`xtrabackup.cc`); marks are read
+/// by xb-redo.
 fn stays_plain(path: &[u8]) -> bool {
     path == MANIFEST || path == b"xtrabackup_checkpoints" || path.ends_with(b".meta") || path.starts_with(MARK)
 }

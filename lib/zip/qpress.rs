@@ -1,5 +1,5 @@
-//! Archives of qpress with one file, as `--compress=quicklz` makes them; only read. The bytes are those of
-//! `shared/spec/compression.md`, section 4.
+//! Archives of qpress with one file, as `--compress=quicklz` makes them; only read. Source: `qpress.cpp` of qpress,
+//! `quicklz.c`.
 //!
 //! ```text
 //! archive  "qpress10", 8 most content of a block

@@ -77,21 +77,21 @@ seconds() {
 
 median() { sort -n | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
 
-# What is done before each run, outside the time that counts; `warm FILE...` brings files into the page cache.
+# What is done before each run, outside the time that counts; `warm FILE...` brings files into the page cache, `cool
+# FILE...` drops them from it.
 BEFORE=true
 warm() { cat "$@" >/dev/null; }
+cool() { local file; for file in "$@"; do dd if="$file" iflag=nocache count=0 status=none; done; }
 
 # versus NAME OURS PEER: two shell commands in turn, RUNS times after one warm-up; smaller is better.
 versus() {
     local name=$1 ours=$2 peer=$3 run a b
-    bash -o pipefail -c "$ours" >/dev/null 2>"$SCRATCH/err" || { echo "bench: failed: $ours" >&2; tail "$SCRATCH/err" >&2; exit 1; }
-    bash -o pipefail -c "$peer" >/dev/null 2>"$SCRATCH/err" || { echo "bench: failed: $peer" >&2; tail "$SCRATCH/err" >&2; exit 1; }
     : >"$SCRATCH/a"; : >"$SCRATCH/b"
-    for run in $(seq "$RUNS"); do
+    for run in $(seq 0 "$RUNS"); do
         $BEFORE; seconds bash -o pipefail -c "$ours" >>"$SCRATCH/a"
         $BEFORE; seconds bash -o pipefail -c "$peer" >>"$SCRATCH/b"
     done
-    a=$(median <"$SCRATCH/a"); b=$(median <"$SCRATCH/b")
+    a=$(tail -n +2 "$SCRATCH/a" | median); b=$(tail -n +2 "$SCRATCH/b" | median)
     awk -v n="$name" -v a="$a" -v b="$b" 'BEGIN { printf "| %s | %.3f s | %.3f s | %.2f |\n", n, a, b, b / a }'
 }
 

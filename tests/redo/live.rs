@@ -67,6 +67,21 @@ fn a_reader_that_stands_still_loses_nothing_while_the_log_wraps() {
     }
 }
 
+/// The log ends where the checkpoint does, and no mark ever moves.
+#[test]
+fn a_server_that_writes_nothing_is_copied_at_once() {
+    for flavour in Flavour::all() {
+        let mut server = small_log().flavour(flavour).start();
+        Load::on(&server).bank(1).prepare();
+        server.restart();
+        let directory = scratch();
+        let run = backup(&server, directory.path()).run();
+        run.assert_ok();
+        assert!(directory.path().join(FILE).metadata().unwrap().len() < START as u64 + (64 << 10), "{}", run.story());
+        prove(&server, directory.path());
+    }
+}
+
 #[test]
 fn an_overrun_ends_the_backup_with_5_and_leaves_nothing_that_looks_good() {
     let server = small_log().start();

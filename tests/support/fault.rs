@@ -41,6 +41,37 @@ impl Drop for SmallDisk {
     }
 }
 
+/// A directory in which there is little room: for root a disk of its own, for others a limit on every file.
+pub struct LittleRoom {
+    disk: Option<SmallDisk>,
+    directory: TempDir,
+    bytes: u64,
+}
+
+impl LittleRoom {
+    pub fn new(bytes: u64) -> LittleRoom {
+        let disk = if super::root() { SmallDisk::new(bytes) } else { None };
+        LittleRoom { disk, directory: super::scratch(), bytes }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.disk.as_ref().map_or_else(|| self.directory.path(), SmallDisk::path)
+    }
+
+    /// The same command, to be run in this little room.
+    pub fn of(&self, command: &Command) -> Command {
+        match self.disk {
+            Some(_) => through("exec \"$@\"", command).build(),
+            None => file_size_limit(command, self.bytes),
+        }
+    }
+
+    /// The system's words when it is full.
+    pub fn words(&self) -> &'static str {
+        if self.disk.is_some() { "no space left on device" } else { "file too large" }
+    }
+}
+
 /// The same command; no file that it writes can grow beyond `bytes`: `EFBIG`, not a signal.
 pub fn file_size_limit(command: &Command, bytes: u64) -> Command {
     let mut limited = through("trap '' XFSZ; limit=$1; shift; exec prlimit --fsize=\"$limit\" -- \"$@\"", command);

@@ -126,6 +126,6 @@ impl Flavour {
 }
 
 /// `target/servers`, filled by `tests/setup`.
-fn servers() -> PathBuf {
+pub(super) fn servers() -> PathBuf {
     super::cache().parent().map(Path::to_path_buf).unwrap_or_default().join("servers")
 }

@@ -23,14 +23,17 @@
 #![allow(dead_code, reason = "a library; not every part has its test yet")]
 
 pub mod check;
+pub mod documents;
 pub mod fault;
 pub mod flavour;
 pub mod keyring;
 pub mod load;
 pub mod pipeline;
 pub mod random;
+pub mod sandbox;
 pub mod server;
 mod template;
+pub mod vault;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -56,6 +59,25 @@ pub fn rounds(count: u64) -> std::ops::Range<u64> {
     let asked = std::env::var("XB_ROUNDS").ok();
     let asked = asked.as_deref().map(|text| text.split_once("..").unwrap_or(("0", text)));
     asked.map_or(0..count, |(first, end)| first.parse().unwrap()..end.parse().unwrap())
+}
+
+/// The names of our binaries.
+pub fn tools() -> Vec<String> {
+    let manifest = std::fs::read_to_string(root_of_package().join("Cargo.toml")).unwrap();
+    let tables = manifest.split("[[bin]]").skip(1);
+    tables.map(|table| table.split('"').nth(1).unwrap().to_owned()).collect()
+}
+
+/// Where `README.md` and `man/` are.
+pub fn root_of_package() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Writes a script.
+pub fn executable(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 /// A program of the system, by name.

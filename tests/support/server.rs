@@ -83,6 +83,14 @@ impl Builder {
         self.layout("innodb-undo-directory", "@HOME@/undo")
     }
 
+    /// Answers on a port of this host, too (`SELECT @@port`): replication knows no sockets.
+    #[must_use]
+    pub fn networked(self) -> Self {
+        self.option("skip-networking", "OFF")
+            .option("bind-address", "127.0.0.1")
+            .option("port", &free_port().to_string())
+    }
+
     /// Runs on this data directory, which stays where it is, instead of a fresh one.
     #[must_use]
     pub fn on(mut self, data: &Path) -> Self {
@@ -303,6 +311,12 @@ impl Drop for Server {
     }
 }
 
+/// A port that nobody listened on a moment ago.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("cannot listen on 127.0.0.1");
+    listener.local_addr().expect("a listener has an address").port()
+}
+
 /// `query_drop` would hide the error of the second and later statements.
 fn each(connection: &mut Conn, statements: &str) -> mysql::Result<()> {
     let mut results = connection.query_iter(statements)?;
@@ -381,7 +395,7 @@ pub(super) fn placed(options: &[String], home: &Path) -> Vec<String> {
 
 /// Dies with the thread that starts it, so that no server outlives a killed test run. A server that several threads
 /// share must therefore be started by one that lives as long as all of them.
-fn mortal(command: Command) -> Command {
+pub(super) fn mortal(command: Command) -> Command {
     if !Path::new("/usr/bin/setpriv").exists() {
         return command;
     }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::gtid::GtidSet;
 use crate::error::Result;
+use crate::server::applier::quoted;
 use crate::server::session::{Record, Session};
 
 /// The statements that make a restored server a replica of the same sources. Empty if the server replicates from nobody.
@@ -19,8 +20,7 @@ fn text(channels: &[Record], executed: &GtidSet) -> String {
         let _ = writeln!(out, "SET GLOBAL gtid_purged='{executed}';");
     }
     for channel in channels {
-        let name = text(channel, "channel_name");
-        let name = if name.is_empty() { name } else { format!(" FOR CHANNEL '{}'", name.replace('\'', "''")) };
+        let name = quoted(" FOR CHANNEL '", &text(channel, "channel_name"), "'");
         if automatic(channel) {
             let _ = writeln!(out, "CHANGE REPLICATION SOURCE TO SOURCE_AUTO_POSITION=1{name};");
         } else {

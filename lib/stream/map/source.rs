@@ -173,27 +173,19 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
             self.make_room(slot, len)?;
             let Source { slots, reader, buffers, report, .. } = self;
             let Some(member) = member(slots, slot) else { return Ok(()) };
-            let mut read = |buffer: &mut [u8]| match from {
-                From::Payload => reader.fill(buffer),
+            let mut read = |out: &mut Vec<u8>, most: usize| match from {
+                From::Payload => reader.append(out, most),
                 From::Hole => {
-                    buffer.fill(0);
-                    Ok(buffer.len())
+                    out.resize(out.len() + most, 0);
+                    Ok(most)
                 }
             };
+            let piece = usize::try_from(len).map_or(PIECE, |len| len.min(PIECE));
             let (got, passing) = match &mut member.state {
-                State::Undecided(start) => {
-                    let have = start.len();
-                    start.resize(have + usize::try_from(len).map_or(PIECE, |len| len.min(PIECE)), 0);
-                    let got = read(start.get_mut(have..).unwrap_or_default())?;
-                    start.truncate(have + got);
-                    (got, None)
-                }
+                State::Undecided(start) => (read(start, piece)?, None),
                 State::Pass => {
                     let mut buffer = buffers.take();
-                    buffer.resize(usize::try_from(len).map_or(PIECE, |len| len.min(PIECE)), 0);
-                    let got = read(&mut buffer)?;
-                    buffer.truncate(got);
-                    (got, Some(buffer))
+                    (read(&mut buffer, piece)?, Some(buffer))
                 }
                 State::Code(_, held) => {
                     let before = held.capacity();

@@ -1,0 +1,76 @@
+//! The redo log: its header and checkpoints, its mini-transactions, and the names in them.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use xb::innodb::checksum::crc32c_of;
+use xb::innodb::redo::mariadb::mtr::{self, Mtr, MtrFault};
+use xb::innodb::redo::mariadb::{Checkpoint, Header, Ring};
+
+fuzz_target!(|bytes: &[u8]| {
+    heads(bytes);
+    mtrs(bytes);
+    let mut mended = bytes.to_vec();
+    mtrs(mend(&mut mended));
+});
+
+fn heads(bytes: &[u8]) {
+    if let Ok(header) = Header::parse(bytes) {
+        assert_eq!(Header::parse(&header.block()).unwrap(), header);
+        Checkpoint::newest(bytes, header.first_lsn);
+    }
+    let Some(numbers) = bytes.first_chunk::<24>() else { return };
+    let number = |at: usize| u64::from_le_bytes(numbers[at..at + 8].try_into().unwrap());
+    if let Ok(ring) = Ring::new(number(0), number(8)) {
+        assert!(ring.offset(number(16)) < number(8));
+        ring.sequence(number(16));
+    }
+}
+
+fn mtrs(bytes: &[u8]) {
+    let ring = Ring::new(12_288, 12_288 + (1 << 20)).unwrap();
+    for encrypted in [false, true] {
+        let (mut at, mut lsn) = (0, 12_288);
+        while let Mtr::Complete { len } = mtr::mtr(&bytes[at..], lsn, &ring, encrypted) {
+            assert!(len > 5 && at + len <= bytes.len());
+            one(&bytes[at..at + len], encrypted);
+            at += len;
+            lsn += len as u64;
+        }
+    }
+    // Whatever is not one must not do harm either.
+    one(bytes, false);
+}
+
+fn one(bytes: &[u8], encrypted: bool) {
+    assert!(mtr::first_bytes(bytes).count() <= bytes.len());
+    if encrypted {
+        return;
+    }
+    let spaces: Vec<u32> = mtr::files(bytes).map(|record| record.space).collect();
+    let mut local = bytes.to_vec();
+    mtr::rewrite_names(&mut local);
+    assert_eq!(mtr::files(&local).map(|record| record.space).collect::<Vec<_>>(), spaces);
+    mtr::set_first_lap(&mut local, encrypted);
+}
+
+/// Makes the checksum of each mini-transaction right, as far as there are records.
+fn mend(bytes: &mut [u8]) -> &[u8] {
+    let ring = Ring::new(12_288, 12_288 + (1 << 20)).unwrap();
+    let (mut at, mut lsn) = (0, 12_288);
+    loop {
+        match mtr::mtr(&bytes[at..], lsn, &ring, false) {
+            Mtr::Complete { len } => {
+                at += len;
+                lsn += len as u64;
+            }
+            // The sum stands behind the end-byte; where that is, only the sum over what comes before tells.
+            Mtr::Bad(MtrFault::Checksum { computed, .. }) => {
+                let rest = &bytes[at..];
+                let end = (1..rest.len()).find(|end| rest[*end] < 2 && crc32c_of(&rest[..*end], &[]) == computed);
+                let Some(sum) = end.and_then(|end| bytes.get_mut(at + end + 1..at + end + 5)) else { return bytes };
+                sum.copy_from_slice(&computed.to_be_bytes());
+            }
+            _ => return bytes,
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The threads that apply replicated events, in the words of each family.
+
+use super::session::{Record, Session};
+use crate::error::Result;
+
+/// How a family names them, and stops and starts one.
+pub struct Applier {
+    /// Lists the connections to sources, with these columns.
+    list: &'static str,
+    name: &'static str,
+    running: &'static str,
+    /// `STOP` or `START`, and the name of a connection; the default one's is empty.
+    statement: fn(&str, &str) -> String,
+    /// The status variable that counts temporary tables.
+    temporary_tables: &'static str,
+}
+
+/// MariaDB's.
+pub const MARIADB: Applier = Applier {
+    list: "SHOW ALL SLAVES STATUS",
+    name: "connection_name",
+    running: "slave_sql_running",
+    statement: |verb, name| format!("{verb} SLAVE {}SQL_THREAD", quoted("'", name, "' ")),
+    temporary_tables: "Slave_open_temp_tables",
+};
+
+/// MySQL's.
+pub const MYSQL: Applier = Applier {
+    list: "SHOW REPLICA STATUS",
+    name: "channel_name",
+    running: "replica_sql_running",
+    statement: |verb, name| format!("{verb} REPLICA SQL_THREAD{}", quoted(" FOR CHANNEL '", name, "'")),
+    temporary_tables: "Replica_open_temp_tables",
+};
+
+impl Applier {
+    /// Names of the connections whose events are being applied.
+    pub fn running(&self, session: &mut Session) -> Result<Vec<String>> {
+        let connections = session.records(self.list)?;
+        let running = |record: &Record| record.get(self.running).is_some_and(|running| running == "Yes");
+        let name = |mut record: Record| record.remove(self.name).unwrap_or_default();
+        Ok(connections.into_iter().filter(running).map(name).collect())
+    }
+
+    /// Stops applying the events of these connections, each between two groups of events.
+    pub fn stop(&self, session: &mut Session, connections: &[String]) -> Result<()> {
+        connections.iter().try_for_each(|name| Ok(session.run(&(self.statement)("STOP", name))?))
+    }
+
+    /// Goes on applying the events of these connections.
+    pub fn start(&self, session: &mut Session, connections: &[String]) -> Result<()> {
+        connections.iter().try_for_each(|name| Ok(session.run(&(self.statement)("START", name))?))
+    }
+
+    /// Temporary tables that applied events hold open: a replica is safe to copy when there are none.
+    pub fn temporary_tables(&self, session: &mut Session) -> Result<u64> {
+        session.status(self.temporary_tables)
+    }
+}
+
+/// A name between two pieces of text; nothing at all for an empty one.
+pub(super) fn quoted(before: &str, name: &str, after: &str) -> String {
+    if name.is_empty() { String::new() } else { format!("{before}{}{after}", name.replace('\'', "''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_by_name() {
+        let said = |applier: &Applier, name| (applier.statement)("STOP", name);
+        assert_eq!(said(&MARIADB, ""), "STOP SLAVE SQL_THREAD");
+        assert_eq!(said(&MARIADB, "o'b"), "STOP SLAVE 'o''b' SQL_THREAD");
+        assert_eq!(said(&MYSQL, ""), "STOP REPLICA SQL_THREAD");
+        assert_eq!(said(&MYSQL, "o'b"), "STOP REPLICA SQL_THREAD FOR CHANNEL 'o''b'");
+    }
+}

@@ -1,0 +1,203 @@
+//! Backups of replicas and of cluster nodes: what they say of the source is what a restored server needs to go on.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use mysql::prelude::Queryable;
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::support::load::Working;
+use crate::support::server::free_port;
+use crate::support::{Flavour, Load, Pipeline, Server, check, scratch, skip, wait_until, xb};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A source and its replica.
+struct Pair {
+    source: Server,
+    replica: Server,
+}
+
+impl Pair {
+    /// The replica follows by GTID or by file and position.
+    fn start(flavour: Flavour, by_gtid: bool) -> Pair {
+        let server = |id: &str| Server::new().flavour(flavour).networked().option("server-id", id).start();
+        let pair = Pair { source: server("1"), replica: server("2") };
+        pair.source
+            .sql("CREATE USER repl@127.0.0.1 IDENTIFIED BY 'secret'; GRANT REPLICATION SLAVE ON *.* TO repl@127.0.0.1");
+        let start =
+            if by_gtid { "MASTER_USE_GTID=slave_pos" } else { "MASTER_LOG_FILE='binlog.000001', MASTER_LOG_POS=4" };
+        pair.replica.sql(&format!("{}, {start}; START SLAVE", pair.source_is()));
+        pair
+    }
+
+    /// How to reach the source; what `xtrabackup_slave_info` leaves to whoever restores.
+    fn source_is(&self) -> String {
+        let port = self.source.value("SELECT @@port");
+        format!(
+            "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={port}, MASTER_USER='repl', MASTER_PASSWORD='secret'"
+        )
+    }
+
+    /// A load on the source that the replica applies.
+    fn load(&self) -> Working {
+        let load = Load::on(&self.source).bank(2).rows(1).start();
+        load.wait_for(100);
+        let applied = || !self.replica.rows("SHOW DATABASES LIKE 'bank'").is_empty();
+        wait_until("the replica applies the load", PATIENCE, applied);
+        load
+    }
+
+    fn snap(&self) -> Command {
+        let mut command = xb("xb-snap");
+        command.args(self.replica.options());
+        command
+    }
+
+    fn applies_events(&self) -> bool {
+        slave_status(&self.replica, "Slave_SQL_Running") == "Yes"
+    }
+}
+
+fn slave_status(server: &Server, key: &str) -> String {
+    let mut connection = server.connect();
+    let row: Option<mysql::Row> = connection.query_first("SHOW SLAVE STATUS").unwrap();
+    row.and_then(|row| row.get(key)).unwrap_or_default()
+}
+
+fn restore(server: &Server, snap: Command) -> TempDir {
+    let dir = scratch();
+    Pipeline::new().stage(snap).stage(xb("xb-redo")).stage(xb("xb-unpack").arg("-C").arg(dir.path())).run().assert_ok();
+    let server = server.flavour().path("mariadbd");
+    Pipeline::new().stage(xb("xb-redo").arg("--apply").arg(dir.path()).arg("--server").arg(server)).run().assert_ok();
+    dir
+}
+
+#[test]
+fn a_restored_replica_catches_up_from_where_replica_info_says() {
+    let mut kinds = vec![(Flavour::Installed, true), (Flavour::Installed, false)];
+    kinds.extend(Flavour::Mariadb118.or_skip().then_some((Flavour::Mariadb118, true)));
+    for (flavour, by_gtid) in kinds {
+        let pair = Pair::start(flavour, by_gtid);
+        let load = pair.load();
+        let mut snap = pair.snap();
+        snap.args(["--replica-info", "--safe-replica"]);
+        let restored = restore(&pair.replica, snap);
+        assert!(pair.applies_events(), "the replica stands still");
+        load.wait_for(100);
+        load.stop();
+        let info = std::fs::read_to_string(restored.path().join("xtrabackup_slave_info")).unwrap();
+        assert_eq!(info.contains("gtid_slave_pos = '0-1-"), by_gtid, "{info}");
+        let copy = pair.source.twin(restored.path()).option("server-id", "3").start();
+        assert!(!by_gtid || info.contains(&format!("'{}'", copy.value("SELECT @@gtid_slave_pos"))), "{info}");
+        copy.sql(&format!("STOP ALL SLAVES; {}; {info} START SLAVE", pair.source_is()));
+        let end = pair.source.value("SELECT @@gtid_binlog_pos");
+        for server in [&pair.replica, &copy] {
+            let waited = server.value(&format!("SELECT MASTER_GTID_WAIT('{end}', 60)"));
+            assert_eq!(waited, "0", "{}", slave_status(server, "Last_SQL_Error"));
+        }
+        check::same(&pair.source, &copy).assert_good();
+    }
+}
+
+/// A temporary table that a statement of the source will need again must not be open when the copy is made.
+#[test]
+fn safe_replica_waits_for_a_moment_without_temporary_tables() {
+    let pair = Pair::start(Flavour::Installed, true);
+    let mut session = pair.source.connect();
+    session.query_drop("USE test").unwrap();
+    session.query_drop("SET SESSION binlog_format=STATEMENT").unwrap();
+    session.query_drop("CREATE TABLE kept (id INT)").unwrap();
+    session.query_drop("CREATE TEMPORARY TABLE passing (id INT)").unwrap();
+    wait_until("the replica has it", PATIENCE, || pair.replica.status("Slave_open_temp_tables") == 1);
+
+    // Stopped while it waits, it lets replication go on first.
+    let mut snap = pair.snap();
+    snap.arg("--safe-replica").arg("-v");
+    let running = Pipeline::new().stage(&mut snap).start();
+    wait_until("it waits", PATIENCE, || pair.replica.status("Com_stop_slave") >= 1);
+    running.signal(0, Signal::TERM);
+    let run = running.wait();
+    run.assert_codes(&[143]);
+    assert!(run.stderr(0).contains("waiting until replication has no temporary tables open"), "{}", run.story());
+    wait_until("replication goes on", PATIENCE, || pair.applies_events());
+
+    let stops = pair.replica.status("Com_stop_slave");
+    let running = Pipeline::new().stage(&mut snap).start();
+    wait_until("it waits", PATIENCE, || pair.replica.status("Com_stop_slave") > stops);
+    session.query_drop("INSERT INTO passing VALUES (7)").unwrap();
+    session.query_drop("INSERT INTO kept SELECT id FROM passing").unwrap();
+    session.query_drop("DROP TEMPORARY TABLE passing").unwrap();
+    running.wait().assert_ok();
+    assert!(pair.applies_events());
+    wait_until("the replica goes on", PATIENCE, || pair.replica.value("SELECT COUNT(*) FROM test.kept") == "1");
+}
+
+#[test]
+fn replication_goes_on_after_a_backup_that_failed_and_stays_as_the_operator_left_it() {
+    let pair = Pair::start(Flavour::Installed, true);
+    pair.source.sql(
+        "CREATE TABLE test.m (text TEXT) ENGINE=MyISAM; \
+         USE test; INSERT INTO m SELECT REPEAT('m', 10000) FROM seq_1_to_1000",
+    );
+    let end = pair.source.value("SELECT @@gtid_binlog_pos");
+    assert_eq!(pair.replica.value(&format!("SELECT MASTER_GTID_WAIT('{end}', 60)")), "0");
+    let mut snap = pair.snap();
+    let run = Pipeline::new().stage(snap.args(["--safe-replica", "--spool-dir=/nonexistent"])).run();
+    run.assert_codes(&[1]);
+    assert!(run.stderr(0).contains("spool in /nonexistent: cannot write"), "{}", run.story());
+    assert_eq!(pair.replica.status("Com_stop_slave"), 1, "replication was never stopped");
+    assert!(pair.applies_events(), "replication was left stopped");
+
+    pair.replica.sql("STOP SLAVE SQL_THREAD");
+    Pipeline::new().stage(pair.snap().arg("--safe-replica")).run().assert_ok();
+    assert!(!pair.applies_events(), "replication was started that somebody had stopped");
+    // A server that replicates from nobody has nothing to wait for; by TCP, this time.
+    pair.source.sql("CREATE USER tcp@127.0.0.1 IDENTIFIED BY 'secret'; GRANT ALL ON *.* TO tcp@127.0.0.1");
+    let mut by_tcp = xb("xb-snap");
+    by_tcp.env("MYSQL_PWD", "secret").args(["--no-defaults", "--host=127.0.0.1", "--user=tcp", "--safe-replica"]);
+    let run = Pipeline::new().stage(by_tcp.arg(format!("--port={}", pair.source.value("SELECT @@port")))).run();
+    run.assert_ok();
+    assert!(run.stderr(0).contains("applies no replicated events"), "{}", run.story());
+}
+
+#[test]
+fn galera_info_is_that_of_mariadb_backup() {
+    let provider = Path::new("/usr/lib/galera/libgalera_smm.so");
+    if !provider.exists() {
+        return skip("galera-4 is not installed");
+    }
+    let node = Server::new()
+        .option("wsrep-on", "ON")
+        .option("wsrep-provider", &provider.display().to_string())
+        .option("wsrep-cluster-address", "gcomm://")
+        .option("wsrep-node-address", "127.0.0.1")
+        .option("wsrep-provider-options", &format!("gmcast.listen_addr=tcp://127.0.0.1:{}", free_port()))
+        .option("wsrep-gtid-domain-id", "7")
+        .option("innodb-autoinc-lock-mode", "2")
+        .start();
+    wait_until("the node is synced", PATIENCE, || {
+        node.rows("SHOW STATUS LIKE 'wsrep_ready'").first().is_some_and(|row| row[1] == "ON")
+    });
+    let load = Load::on(&node).bank(1).start();
+    load.wait_for(50);
+    load.stop();
+    let ours = scratch();
+    Pipeline::new()
+        .stage(xb("xb-snap").args(node.options()).arg("--galera-info"))
+        .stage(xb("xb-unpack").arg("-C").arg(ours.path()))
+        .run()
+        .assert_ok();
+    let stock = scratch();
+    let mut backup = node.program("mariadb-backup");
+    backup.args(node.options()).args(["--backup", "--galera-info"]);
+    backup.arg(format!("--target-dir={}", stock.path().join("to").display()));
+    Pipeline::new().stage(backup).run().assert_ok();
+    let info = |dir: PathBuf| std::fs::read_to_string(dir.join("xtrabackup_galera_info")).unwrap();
+    let (ours, stock) = (info(ours.path().into()), info(stock.path().join("to")));
+    assert_eq!(ours, stock);
+    let uuid = &node.rows("SHOW STATUS LIKE 'wsrep_local_state_uuid'")[0][1];
+    assert!(ours.starts_with(uuid) && ours.trim_end().ends_with(" 7"), "{ours}");
+}
