@@ -444,9 +444,9 @@ fn only_a_server_that_fits_is_used() {
         refused(&mut apply_by(Flavour::Installed, &backup(&dir)), 1, "the backup was made of");
     }
     fs::write(&info, text).unwrap();
-    refused(apply(&backup(&dir)).args(["--server", "/bin/true"]), 1, "/bin/true: is not a MariaDB server");
+    refused(apply(&backup(&dir)).args(["--server", "/bin/true"]), 1, "/bin/true: is not a server that runs here");
     if Flavour::Mariadb118.or_skip() {
-        refused(&mut apply_by(Flavour::Mariadb118, &backup(&dir)), 1, "is 11.8.");
+        refused(&mut apply_by(Flavour::Mariadb118, &backup(&dir)), 1, "is MariaDB 11.8.");
     }
     status(&backup(&dir), 0, "not applied");
 }

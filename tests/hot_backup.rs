@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::pipeline::{Relay, Run};
 use crate::support::server::Builder;
-use crate::support::{Flavour, Load, Pipeline, Random, Server, check, fault, scratch, xb};
+use crate::support::{Flavour, Load, Pipeline, Random, Server, check, fault, rounds, scratch, xb};
 
 /// A backup as a pipeline, into `target`; what the bytes meet before they are unpacked is up to `relay`.
 pub(crate) fn pipeline(server: &Server, snap: &[&str], relay: Relay, target: &Path) -> Pipeline {
@@ -198,9 +198,9 @@ fn fifty_in_a_row() {
         || Server::new().option("innodb-flush-log-at-trx-commit", "2"),
     ];
     let flavours: Vec<Flavour> = Flavour::all();
-    let rounds: u64 = std::env::var("XB_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(50);
+    let rounds = rounds(50);
     let mut bad = Vec::new();
-    for round in 0..rounds {
+    for round in rounds.clone() {
         let index = usize::try_from(round).unwrap();
         let flavour = flavours[index % flavours.len()];
         let builder = kinds[index / flavours.len() % kinds.len()]().flavour(flavour);
@@ -211,5 +211,5 @@ fn fifty_in_a_row() {
             bad.push(round);
         }
     }
-    assert!(bad.is_empty(), "{} of {rounds} are bad: {bad:?}", bad.len());
+    assert!(bad.is_empty(), "{} of {rounds:?} are bad: {bad:?}", bad.len());
 }

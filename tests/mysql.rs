@@ -61,7 +61,7 @@ fn a_log_whose_size_changes_meanwhile_is_followed() {
     let restored = scratch();
     let running = pipeline(&server, &[], Relay::default(), restored.path()).start();
     running.signal(2, Signal::STOP);
-    for size in [64 << 20, 16 << 20, 256 << 20, 8 << 20] {
+    for size in [64 << 20, 16 << 20, 256 << 20, 32 << 20] {
         server.sql(&format!("SET GLOBAL innodb_redo_log_capacity={size}"));
         wait_for_files(&server, 3);
     }

@@ -10,7 +10,7 @@ use mysql::prelude::Queryable;
 
 use crate::snap::{Held, files, manifest, names, snap};
 use crate::support::server::Builder;
-use crate::support::{Flavour, Pipeline, Server, scratch, wait_until, xb};
+use crate::support::{Flavour, Pipeline, Server, keyring, scratch, wait_until, xb};
 
 /// For a server to notice something; a run that needs longer hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -151,27 +151,10 @@ fn bad_pages_end_the_backup() {
     assert!(run.stderr(0).contains(&format!("sb/zlib.ibd: page {page} ")), "{}", run.story());
 }
 
-/// Gives a server the keyring of a file: it must be told beside its program, beside its plugins, and in its data.
-fn with_keyring(builder: Builder) -> Server {
-    let program = Flavour::Mysql97.server();
-    let root = program.parent().unwrap().parent().unwrap().join("root");
-    fs::write(root.join("usr/sbin/mysqld.my"), r#"{"read_local_manifest": true}"#).unwrap();
-    let plugins = root.join("usr/lib/mysql/plugin/component_keyring_file.cnf");
-    fs::write(plugins, r#"{"read_local_config": true}"#).unwrap();
-    let mut server = builder.start();
-    server.stop();
-    let component = r#"{"components": "file://component_keyring_file"}"#;
-    fs::write(server.data().join("mysqld.my"), component).unwrap();
-    let keys = format!(r#"{{"path": "{}/keyring", "read_only": false}}"#, server.home().display());
-    fs::write(server.data().join("component_keyring_file.cnf"), keys).unwrap();
-    server.start_again();
-    server
-}
-
 #[test]
 fn encrypted_tablespaces_are_copied_without_keys() {
     let Some(builder) = mysql() else { return };
-    let mut server = with_keyring(builder);
+    let mut server = keyring::start(builder);
     server.sql(
         "SET GLOBAL innodb_redo_log_encrypt=ON; SET GLOBAL innodb_undo_log_encrypt=ON; CREATE DATABASE sb; USE sb; \
          CREATE TABLE secret ENCRYPTION='Y' AS SELECT seq, REPEAT('s', 300) AS text FROM test.seq_1_to_2000; \

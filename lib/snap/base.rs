@@ -1,8 +1,8 @@
 //! What an increment builds on: `--incremental-basedir`, `--incremental-lsn`. Source: spec section 13.
 //!
 //! The threshold is the base's c0, the checkpoint at which it began; `to_lsn` of our own backups says it. A backup of
-//! mariadb-backup says as `to_lsn` the checkpoint at its end, because its log is applied before an increment is: an
-//! increment on such a base has the pages since then, and only `mariadb-backup --prepare` can use it.
+//! mariadb-backup or xtrabackup says as `to_lsn` the checkpoint at its end, because its log is applied before an increment
+//! is: an increment on such a base has the pages since then, and only the `--prepare` of that program can use it.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -10,8 +10,11 @@ use std::path::{Path, PathBuf};
 
 use bstr::ByteSlice;
 
+use super::copy::Since;
 use crate::error::{Error, Result};
+use crate::innodb::redo::mysql;
 use crate::report::{Level, Report};
+use crate::server::flavour::Flavour;
 use crate::stream::chunk;
 use crate::stream::profile::{self, BEGIN, INCOMPLETE, LINE_MAX, MANIFEST, StreamKind};
 use crate::stream::{Body, Reader};
@@ -44,11 +47,13 @@ pub struct Asked {
 pub struct Base {
     /// Where it is, for messages.
     place: String,
-    /// Its id; unknown if mariadb-backup made it, or only an LSN was given.
+    /// Its id; unknown if another program made it, or only an LSN was given.
     id: Option<String>,
     /// Pages newer than this are copied.
-    pub(super) lsn: u64,
-    /// Identity of the server that was copied.
+    lsn: u64,
+    /// Family of the server that was copied.
+    flavour: Option<String>,
+    /// That server's identity.
     server: Option<String>,
 }
 
@@ -57,13 +62,18 @@ impl Asked {
     pub fn base(&self, report: &dyn Report) -> Result<Option<Base>> {
         match (&self.incremental_basedir, self.incremental_lsn) {
             (Some(path), _) => Base::read(path, report).map(Some),
-            (None, Some(lsn)) => Ok(Some(Base { place: "--incremental-lsn".into(), id: None, lsn, server: None })),
+            (None, Some(lsn)) => Ok(Some(Base::foreign("--incremental-lsn".into(), lsn))),
             (None, None) => Ok(None),
         }
     }
 }
 
 impl Base {
+    /// One of which nothing but its LSN is known.
+    fn foreign(place: String, lsn: u64) -> Base {
+        Base { place, id: None, lsn, flavour: None, server: None }
+    }
+
     fn read(path: &Path, report: &dyn Report) -> Result<Base> {
         let data = path.metadata().map_err(|cause| Error::io(path.display(), "cannot open", &cause))?;
         if !data.is_dir() {
@@ -85,7 +95,8 @@ impl Base {
             (Some(begin), Some(_)) => of_begin(path, &begin),
             (Some(_), None) => Err(Error::damaged(path.display(), "truncated: xtrabackup_checkpoints is missing")),
             (None, Some(text)) => {
-                let what = "a backup of mariadb-backup: mariadb-backup --prepare can use the increment, xb-redo cannot";
+                let maker = if path.join(mysql::FILE).exists() { "xtrabackup" } else { "mariadb-backup" };
+                let what = format_args!("a backup of {maker}: {maker} --prepare can use the increment, xb-redo cannot");
                 report.note(Level::Info, format_args!("{}: {what}", path.display()));
                 of_checkpoints(path, &text)
             }
@@ -100,8 +111,17 @@ impl Base {
         profile::Base { id: self.id.clone(), lsn: self.lsn }
     }
 
+    /// What an increment on it has.
+    pub(super) fn since(&self, flavour: Flavour) -> Since {
+        Since { lsn: self.lsn, flags: matches!(flavour, Flavour::MySql(_)) }
+    }
+
     /// Checks that the server can be a later state of the base, as far as that can be seen.
-    pub(super) fn check(&self, server: Option<&str>, checkpoint_lsn: u64) -> Result<()> {
+    pub(super) fn check(&self, flavour: Flavour, server: Option<&str>, checkpoint_lsn: u64) -> Result<()> {
+        if let Some(then) = self.flavour.as_deref().filter(|then| *then != flavour.name()) {
+            let what = format!("is of another kind of server: {then}, this is {}", flavour.name());
+            return Err(Error::invalid(&self.place, what).hint("take a full backup of this server"));
+        }
         if let (Some(then), Some(now)) = (self.server.as_deref(), server)
             && then != now
         {
@@ -124,6 +144,7 @@ fn of_begin(path: &Path, begin: &[u8]) -> Result<Base> {
             place: path.display().to_string(),
             id: Some(begin.backup_id),
             lsn: redo.checkpoint_lsn,
+            flavour: begin.flavour,
             server: begin.server_uuid,
         }),
         _ => Err(Error::failed(path.display(), "holds files of xb-pack, not the backup of a server")),
@@ -135,7 +156,7 @@ fn of_checkpoints(path: &Path, text: &[u8]) -> Result<Base> {
     let lsn =
         pairs().find(|(key, _)| key.trim() == b"to_lsn").and_then(|(_, lsn)| lsn.trim().to_str().ok()?.parse().ok());
     let lsn = lsn.ok_or_else(|| Error::damaged(path.display(), "xtrabackup_checkpoints has no to_lsn"))?;
-    Ok(Base { place: path.display().to_string(), id: None, lsn, server: None })
+    Ok(Base::foreign(path.display().to_string(), lsn))
 }
 
 /// `xb_begin` of a stream in a file, which must be one of ours and end as such streams do.

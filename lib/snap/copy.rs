@@ -26,8 +26,17 @@ pub(super) struct Copier<'a> {
     pub(super) abort: &'a Abort,
     /// Pages of all tablespaces.
     pub(super) pages: &'a Mutex<Tally>,
-    /// An increment: only pages newer than this are copied.
-    pub(super) since: Option<u64>,
+    /// An increment; `None`: all pages are copied.
+    pub(super) since: Option<Since>,
+}
+
+/// What an increment has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Since {
+    /// Pages newer than this.
+    pub(super) lsn: u64,
+    /// In `.meta` the tablespace's flags, too, as MySQL's programs want it.
+    pub(super) flags: bool,
 }
 
 /// A file of pages.

@@ -7,7 +7,7 @@
 
 use std::io::Write;
 
-use super::copy::{Copier, Outcome, Pages, Part};
+use super::copy::{Copier, Outcome, Pages, Part, Since};
 use super::open::Open;
 use super::workers::{Abort, BATCH, Buffers};
 use crate::error::Result;
@@ -40,7 +40,7 @@ struct Member<'a, W> {
 }
 
 impl Copier<'_> {
-    /// Copies the pages of a tablespace that are newer than `since`.
+    /// Copies the pages of a tablespace that `since` asks for.
     pub(super) fn delta(
         &self,
         out: &Writer<impl Write>,
@@ -48,11 +48,12 @@ impl Copier<'_> {
         file: Pages<'_>,
         mut open: Open<'_>,
         part: Part<'_>,
-        since: u64,
+        since: Since,
     ) -> Result<Outcome> {
         let page_size = part.space.page_size;
         let zip_size = part.space.zip_size();
-        let meta = Meta { page_size, zip_size, space_id: part.space.id, space_flags: None };
+        let space_flags = since.flags.then_some(part.space.flags);
+        let meta = Meta { page_size, zip_size, space_id: part.space.id, space_flags };
         self.made(out, &[file.name, META].concat(), EntryKind::Meta, meta.text().as_bytes())?;
         let mut member = Member::new(out, &[file.name, DELTA].concat());
         let size = usize::try_from(page_size).unwrap_or(BATCH);
@@ -66,7 +67,7 @@ impl Copier<'_> {
             let first = part.first.saturating_add(place);
             let good = open.verify(pages, first, offset, part, &mut tally, &mut buffers.again)?;
             for page in pages.get(..good).unwrap_or_default().chunks_exact(size) {
-                changes.look(place, page, since);
+                changes.look(place, page, since.lsn);
                 place = place.saturating_add(1);
             }
             self.report.advance(good as u64);

@@ -129,7 +129,7 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let out = Writer::new(output);
     out.member(BEGIN, &begin_bytes(&begin))?;
     let (abort, manifest, pages) = (Abort::default(), Manifest::new(&job.spool_dir), Mutex::new(Tally::default()));
-    let since = job.base.as_ref().map(|base| base.lsn);
+    let since = job.base.as_ref().map(|base| base.since(flavour));
     let copier = Copier { policy: job.policy, report, manifest: &manifest, abort: &abort, pages: &pages, since };
     let steps = Steps { job, layout: &layout, copier, abort: &abort, out: &out };
     report.stage("copying");

@@ -73,7 +73,7 @@ pub(super) fn begin(
     start: &Zoned,
 ) -> Result<Begin> {
     if let Some(base) = &job.base {
-        base.check(found.server_uuid.as_deref(), found.redo.checkpoint_lsn)?;
+        base.check(flavour, found.server_uuid.as_deref(), found.redo.checkpoint_lsn)?;
     }
     let system = layout.system.iter().filter_map(|path| Some(path.metadata().ok()?.len()));
     let sizes = system.chain(found.undo.iter().map(|space| space.size)).chain([found.known.bytes]);

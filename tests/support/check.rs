@@ -227,6 +227,10 @@ fn contents(server: &Server) -> BTreeMap<String, String> {
             let after = after.trim_start_matches(|c: char| c.is_ascii_digit());
             definition = format!("{before}{after}");
         }
+        // Nor is where its file is; a copy has all in one place.
+        if let Some((before, place)) = definition.split_once(" DATA DIRECTORY='") {
+            definition = format!("{before}{}", place.split_once('\'').map_or("", |(_, after)| after));
+        }
         let sum = server.rows(&format!("CHECKSUM TABLE {name} EXTENDED"))[0][1].clone();
         all.insert(name, format!("{sum} {definition}"));
     }

@@ -26,6 +26,7 @@ pub mod check;
 pub mod documents;
 pub mod fault;
 pub mod flavour;
+pub mod keyring;
 pub mod load;
 pub mod pipeline;
 pub mod random;
@@ -51,6 +52,13 @@ pub fn xb(name: &str) -> Command {
     let path = Path::new(env!("CARGO_BIN_EXE_xb-unpack")).with_file_name(name);
     assert!(path.exists(), "{} is not built; run cargo test for the whole package", path.display());
     Command::new(path)
+}
+
+/// Rounds of a long test: as many, or those that `XB_ROUNDS` asks for, `5` or `5..8`.
+pub fn rounds(count: u64) -> std::ops::Range<u64> {
+    let asked = std::env::var("XB_ROUNDS").ok();
+    let asked = asked.as_deref().map(|text| text.split_once("..").unwrap_or(("0", text)));
+    asked.map_or(0..count, |(first, end)| first.parse().unwrap()..end.parse().unwrap())
 }
 
 /// The names of our binaries.

@@ -39,7 +39,8 @@ enum Halt {
     Missing,
     /// The file ends here and the next one is not there.
     NoFile,
-    /// The block was overwritten.
+    /// The block was overwritten, or cut off: a file that is used again in a smaller log is made shorter at once
+    /// (`log_files_recycle_file`).
     Overwritten,
 }
 
@@ -125,8 +126,10 @@ impl Follower {
         let wanted = until.saturating_sub(self.lsn).min(WINDOW);
         self.window.resize(usize::try_from(wanted).unwrap_or(0), 0);
         let got = file.read(self.lsn, &mut self.window)?;
+        let cut = got < self.window.len();
         self.window.truncate(got);
         let (whole, halt, encrypted) = count(&self.window, self.lsn, end);
+        let halt = if cut && whole + BLOCK > got { Halt::Overwritten } else { halt };
         if !encrypted {
             return Ok((whole, halt));
         }

@@ -155,6 +155,20 @@ fn a_file_that_was_deleted_or_renamed_is_read_to_its_end() {
     assert!(reader.got == server.history);
 }
 
+/// What a file of a larger log held is gone at once when it is used again in a smaller one.
+#[test]
+fn a_file_that_is_cut_off_is_an_overrun() {
+    let mut server = Server::new();
+    let mut reader = server.follow();
+    server.write(BLOCKS + 5, 99);
+    reader.reach(Goal { mark: 0, end: Some(FIRST + 12), over: false }).unwrap();
+    let kept = 10 * BLOCK as u64;
+    File::options().write(true).open(server.path(7)).unwrap().set_len(HEAD as u64 + kept).unwrap();
+    let error = reader.fail(Goal { mark: 0, end: Some(server.lsn + 12), over: false });
+    assert!(error.to_string().contains(&format!("redo overrun: lsn {} was", FIRST + kept)), "{error}");
+    assert!(server.history.starts_with(&reader.got) && reader.got.len() as u64 == kept);
+}
+
 #[test]
 fn the_block_that_is_being_written_waits_and_the_last_one_does_not() {
     let mut server = Server::new();
