@@ -150,9 +150,3 @@ impl Report for Console {
         self.tick();
     }
 }
-
-/// Writes a line to stderr; one write, so that lines of several tools do not mix. Errors are ignored: a closed
-/// stderr must not end a backup.
-pub(super) fn say(text: &str) {
-    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
-}

@@ -1,6 +1,6 @@
 //! How far a job is, on stderr: a line that is redrawn on a terminal, lines in a log, JSON, or numbers.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use indicatif::{FormattedDuration, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::console::say;
 use super::{Common, When, human};
 
 /// How often a log gets a progress line.
@@ -215,4 +214,10 @@ fn style(template: &str) -> ProgressStyle {
     };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     style.with_key("average", average)
+}
+
+/// Writes a line to stderr; one write, so that lines of several tools do not mix. Errors are ignored: a closed
+/// stderr must not end a backup.
+pub(super) fn say(text: &str) {
+    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
 }

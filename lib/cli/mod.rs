@@ -111,8 +111,8 @@ fn refuse(tool: &Tool, error: &clap::Error) -> ExitCode {
     // Missing operands are listed by clap on lines of their own.
     let rest: Vec<&str> = lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("tip:")).collect();
     let detail = if rest.is_empty() { String::new() } else { format!(" {}", rest.join(", ")) };
-    console::say(&format!("{}: {first}{detail}", tool.name));
-    console::say(&format!("hint: {} --help lists the options", tool.name));
+    meter::say(&format!("{}: {first}{detail}", tool.name));
+    meter::say(&format!("hint: {} --help lists the options", tool.name));
     ExitCode::from(Kind::Usage.code())
 }
 

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 use bstr::ByteSlice;
 
-use super::directory::{CHECKPOINTS, Directory, Family, Progress};
+use super::directory::{CHECKPOINTS, Directory, Progress};
 use super::files::{self, fail};
-use super::log;
 use super::log::mariadb::Captured;
+use super::log::{self, Family};
 use super::state::{self, State, Step};
 use super::{check, clone, layout, lock, merge, recover};
 use crate::error::{Error, Result};

@@ -3,7 +3,6 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::follower::Trail;
 use crate::error::{Error, Result};
 use crate::io::spool::Spool;
 
@@ -33,6 +32,32 @@ pub(super) struct Goal {
     pub(super) end: Option<u64>,
     /// The other side has ended; nothing is wanted any more.
     pub(super) over: bool,
+}
+
+/// What following was like, for the operator.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trail {
+    /// Bytes that the server could still write before it overwrote what was not captured: the least there ever were.
+    pub(super) spare: u64,
+    /// Bytes of log that there was room for at that time.
+    pub(super) capacity: u64,
+    /// How often the log was replaced by one of another size.
+    pub(super) resized: u32,
+}
+
+impl Trail {
+    /// Nothing has happened yet.
+    pub(super) fn new(capacity: u64) -> Self {
+        Trail { spare: capacity, capacity, resized: 0 }
+    }
+
+    /// Notes how close the server has come to overwriting what is not captured: it is `ahead` bytes further.
+    pub(super) fn measure(&mut self, ahead: u64, capacity: u64) {
+        let spare = capacity.saturating_sub(ahead);
+        if u128::from(spare) * u128::from(self.capacity) < u128::from(self.spare) * u128::from(capacity) {
+            (self.spare, self.capacity) = (spare, capacity);
+        }
+    }
 }
 
 impl Capture {

@@ -87,7 +87,7 @@ pub(super) fn tree(
     files::each(&items, threads, |item| {
         let target = to.join(&item.path);
         copy::file(&from.join(&item.path), &target)?;
-        give(&target, owner)?;
+        files::give(&target, owner)?;
         report.advance(item.size);
         Ok(())
     })
@@ -105,12 +105,5 @@ pub(super) fn directory(from: &Path, to: &Path, owner: Option<(u32, u32)>) -> Re
     let permissions = fs::Permissions::from_mode(data.mode() & 0o777);
     fs::set_permissions(to, permissions).map_err(|cause| fail(to, "cannot set the mode", &cause))?;
     let keep = rustix::process::geteuid().is_root().then_some((data.uid(), data.gid()));
-    give(to, owner.or(keep))
-}
-
-/// Sets a file's owner.
-pub(super) fn give(path: &Path, owner: Option<(u32, u32)>) -> Result<()> {
-    let Some((user, group)) = owner else { return Ok(()) };
-    std::os::unix::fs::lchown(path, Some(user), Some(group))
-        .map_err(|cause| fail(path, "cannot set the owner", &cause).hint("only root can give files to another user"))
+    files::give(to, owner.or(keep))
 }

@@ -96,10 +96,10 @@ fn take(
     files::each(&files, options.threads, |item| {
         let (from, to) = (options.dir.join(&item.path), options.datadir.join(&item.path));
         match fs::rename(&from, &to) {
-            Ok(()) => clone::give(&to, owner)?,
+            Ok(()) => files::give(&to, owner)?,
             Err(cause) if cause.kind() == io::ErrorKind::CrossesDevices => {
                 copy::file(&from, &to)?;
-                clone::give(&to, owner)?;
+                files::give(&to, owner)?;
                 let synced = fs::File::open(&to).and_then(|file| file.sync_all());
                 synced.map_err(|cause| fail(&to, "cannot sync", &cause))?;
                 files::remove(&from)?;

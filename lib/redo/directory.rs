@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use bstr::ByteSlice;
 
 use super::files::{self, fail};
-use super::log::{self, mariadb::Captured};
+use super::log::{self, Family, mariadb::Captured};
 use super::merge::journal;
 use super::state::{State, Step};
 use crate::error::{Error, Result};
@@ -39,13 +39,6 @@ pub(super) enum Progress {
     Half,
     /// Ready to be copied into a data directory.
     Applied,
-}
-
-/// Whose files they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
-    Mariadb,
-    Mysql,
 }
 
 /// A backup in a directory.

@@ -42,6 +42,13 @@ pub(super) fn fail(path: &Path, what: &str, cause: &io::Error) -> Error {
     Error::io(path.display(), what, cause)
 }
 
+/// Sets a file's owner.
+pub(super) fn give(path: &Path, owner: Option<(u32, u32)>) -> Result<()> {
+    let Some((user, group)) = owner else { return Ok(()) };
+    std::os::unix::fs::lchown(path, Some(user), Some(group))
+        .map_err(|cause| fail(path, "cannot set the owner", &cause).hint("only root can give files to another user"))
+}
+
 /// The content of a small file; `None` if there is none.
 pub(super) fn read_small(path: &Path) -> Result<Option<Vec<u8>>> {
     let file = match File::open(path) {

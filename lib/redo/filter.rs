@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, Sender};
 
-use super::capture::Capture;
-use super::follower::{self, Trail};
+use super::capture::{Capture, Trail};
+use super::follower;
 use super::held::Held;
 use super::outlet::Outlet;
 use super::relay::{self, Relay};

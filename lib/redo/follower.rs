@@ -7,7 +7,7 @@ pub(super) mod mysql;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::capture::{Capture, Goal};
+use super::capture::{Capture, Goal, Trail};
 use super::form::Form;
 use crate::error::{Error, Result};
 use crate::innodb::redo;
@@ -32,32 +32,6 @@ pub(super) trait Follow: Send {
 
     /// The end has been reached: what it was like, if what was taken is a log that can be recovered.
     fn conclude(&self) -> Result<Trail>;
-}
-
-/// What following was like, for the operator.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Trail {
-    /// Bytes that the server could still write before it overwrote what was not captured: the least there ever were.
-    pub(super) spare: u64,
-    /// Bytes of log that there was room for at that time.
-    pub(super) capacity: u64,
-    /// How often the log was replaced by one of another size.
-    pub(super) resized: u32,
-}
-
-impl Trail {
-    /// Nothing has happened yet.
-    fn new(capacity: u64) -> Self {
-        Trail { spare: capacity, capacity, resized: 0 }
-    }
-
-    /// Notes how close the server has come to overwriting what is not captured: it is `ahead` bytes further.
-    fn measure(&mut self, ahead: u64, capacity: u64) {
-        let spare = capacity.saturating_sub(ahead);
-        if u128::from(spare) * u128::from(self.capacity) < u128::from(self.spare) * u128::from(capacity) {
-            (self.spare, self.capacity) = (spare, capacity);
-        }
-    }
 }
 
 /// Opens the log that `xb_begin` names, or the one below `datadir`; also returns the form that a captured one has.

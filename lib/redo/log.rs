@@ -5,8 +5,14 @@ pub(super) mod mysql;
 
 use std::path::Path;
 
-use super::directory::Family;
 use crate::error::Result;
+
+/// Whose files they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    Mariadb,
+    Mysql,
+}
 
 /// Checks that the log in a directory begins at `start`, is whole, and reaches exactly `end`, or can be cut there.
 pub(super) fn verify(dir: &Path, family: Family, start: u64, end: u64) -> Result<()> {

@@ -1,7 +1,6 @@
 //! The captured log on its way out: head, log from c0 to E, padding.
 
-use super::capture::Capture;
-use super::follower::Trail;
+use super::capture::{Capture, Trail};
 use super::form::Form;
 use crate::error::{Error, Result};
 use crate::innodb::redo::mariadb::mtr;

@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bstr::ByteSlice;
 
-use super::capture::Capture;
-use super::follower::Trail;
+use super::capture::{Capture, Trail};
 use super::held::Held;
 use super::outlet::Outlet;
 use crate::error::{Error, Result};

@@ -7,11 +7,10 @@ use std::sync::Mutex;
 use bstr::ByteSlice;
 
 use super::manifest::Manifest;
-use super::open::{AriaFile, Open, open};
+use super::open::{AriaFile, Open, Part, open};
 use super::workers::{Abort, BATCH, Buffers};
 use crate::error::{Error, Result};
-use crate::innodb::Doublewrite;
-use crate::innodb::space::{Space, Tally};
+use crate::innodb::space::Tally;
 use crate::io::cache::Policy;
 use crate::report::{Level, Report};
 use crate::stream::Writer;
@@ -52,15 +51,6 @@ pub(super) struct Pages<'a> {
     pub(super) part: Option<Part<'a>>,
     /// Copy a file whose page 0 is not written yet as it is.
     pub(super) unwritten: bool,
-}
-
-/// A file of a tablespace of several.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Part<'a> {
-    pub(super) space: &'a Space,
-    /// Number of the file's first page.
-    pub(super) first: u32,
-    pub(super) doublewrite: Option<&'a Doublewrite>,
 }
 
 /// What became of a tablespace.

@@ -7,8 +7,8 @@
 
 use std::io::Write;
 
-use super::copy::{Copier, Outcome, Pages, Part, Since};
-use super::open::Open;
+use super::copy::{Copier, Outcome, Pages, Since};
+use super::open::{Open, Part};
 use super::workers::{Abort, BATCH, Buffers};
 use crate::error::Result;
 use crate::innodb::delta::{Cluster, DELTA, META, Meta, capacity};

@@ -11,8 +11,8 @@ use std::path::Path;
 
 use bstr::ByteSlice;
 
+use super::family::{Family, Hot};
 use super::finish::{self, Snapshot};
-use super::hot::{Family, Hot};
 use super::known::Known;
 use super::meta::{Facts, Members};
 use super::steps::{Found, Steps, optional, readable};

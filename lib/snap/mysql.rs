@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use bstr::ByteSlice;
 
+use super::family::{Family, Hot};
 use super::finish::Snapshot;
-use super::hot::{Family, Hot};
 use super::known::Known;
 use super::meta::{Facts, Members};
 use super::steps::{Found, Steps, readable};

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::copy::Part;
 use super::workers::BATCH;
 use crate::error::{Error, Result};
 use crate::innodb::aria::{self, Aria};
@@ -24,6 +23,15 @@ const INTERVAL: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Smaller files are read through the cache: nobody misses what they displace.
 const SMALL: u64 = 64 << 10;
+
+/// A file of a tablespace of several.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part<'a> {
+    pub(super) space: &'a Space,
+    /// Number of the file's first page.
+    pub(super) first: u32,
+    pub(super) doublewrite: Option<&'a Doublewrite>,
+}
 
 /// A file that is being read.
 pub(super) struct Open<'a> {

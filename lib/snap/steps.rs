@@ -8,9 +8,9 @@ use jiff::Zoned;
 
 use super::Job;
 use super::base::Base;
-use super::copy::{Copier, Outcome, Pages, Part};
+use super::copy::{Copier, Outcome, Pages};
 use super::known::{Known, with_suffix};
-use super::open::system_space;
+use super::open::{Part, system_space};
 use super::workers::{Abort, Haste, each};
 use crate::error::{Error, Result};
 use crate::server::Variables;

@@ -7,9 +7,9 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::super::capture::Goal;
+use super::super::capture::{Goal, Trail};
 use super::super::live::{Live, PATIENCE};
-use super::{END_PATIENCE, Follow, OVERRUN_PATIENCE, POLL, Trail, WINDOW};
+use super::{END_PATIENCE, Follow, OVERRUN_PATIENCE, POLL, WINDOW};
 use crate::error::{Error, Result};
 use crate::innodb::redo::mariadb::mtr::{self, FileOp, Mtr, mtr};
 use crate::innodb::redo::mariadb::{Checkpoint, Header, Ring, START};

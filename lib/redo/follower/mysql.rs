@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::super::capture::Goal;
+use super::super::capture::{Goal, Trail};
 use super::super::live::PATIENCE;
 use super::super::live::mysql::{self as live, LogFile};
-use super::{END_PATIENCE, Follow, OVERRUN_PATIENCE, Trail, WINDOW};
+use super::{END_PATIENCE, Follow, OVERRUN_PATIENCE, WINDOW};
 use crate::error::{Error, Result};
 use crate::innodb::redo::mysql::{BLOCK, Block, Header, block};
 

@@ -6,7 +6,6 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::super::clone;
 use super::super::files::{self, fail};
 use crate::error::{Error, Result};
 use crate::innodb::redo::mysql::{self, BLOCK, Block, FULL, HEAD, Header, block};
@@ -127,12 +126,12 @@ impl Captured {
         fs::DirBuilder::new().mode(0o750).create(&new).map_err(|cause| fail(&new, "cannot create", &cause))?;
         let owner = fs::metadata(dir).map_err(|cause| fail(dir, "cannot read", &cause))?;
         let owner = rustix::process::geteuid().is_root().then_some((owner.uid(), owner.gid()));
-        clone::give(&new, owner)?;
+        files::give(&new, owner)?;
         let mut made = Vec::new();
         for (part, number) in parts(self.header.start_lsn, block::until(end)).into_iter().zip(0..) {
             let path = new.join(mysql::name(number));
             made.push((self.part(&path, &part, version)?, part));
-            clone::give(&path, owner)?;
+            files::give(&path, owner)?;
         }
         self.blocks(end, |lsn, bytes| {
             for (file, part) in &made {

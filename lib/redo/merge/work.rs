@@ -122,7 +122,7 @@ impl Work<'_> {
             Origin::Whole(number, entry) => self.copy(number, entry, &path)?,
             Origin::Nothing => {
                 File::create(&path).map_err(|cause| fail(&path, "cannot create", &cause))?;
-                clone::give(&path, self.owner()?)?;
+                files::give(&path, self.owner()?)?;
             }
         }
         let file = File::options().read(true).write(true).open(&path);
@@ -168,7 +168,7 @@ impl Work<'_> {
     fn copy(&self, number: usize, entry: &Entry, to: &Path) -> Result<()> {
         let from = self.increments.get(number).ok_or_else(lost)?.file(entry)?;
         copy::file(&from, to)?;
-        clone::give(to, self.owner()?)
+        files::give(to, self.owner()?)
     }
 
     /// New files belong to whom the base belongs.
