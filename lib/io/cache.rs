@@ -15,6 +15,9 @@ use rustix::io::{Errno, ReadWriteFlags, preadv2};
 /// Alignment of offsets, lengths and memory that every device and file system takes for direct reads.
 pub const ALIGN: usize = 4096;
 
+/// What follows a miss is rarely cached, and to ask costs a read of its own: so many bytes are read without asking.
+const MISSED: u64 = 8 << 20;
+
 /// How files are read.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
@@ -65,6 +68,8 @@ pub struct Source {
     policy: Policy,
     /// The descriptor's state now; `O_DIRECT` is switched on and off as needed.
     direct: bool,
+    /// Up to here nobody asks whether it is cached.
+    unasked: u64,
 }
 
 impl Source {
@@ -79,7 +84,7 @@ impl Source {
             // A miss must not start reading ahead.
             let _ = fadvise(&file, 0, None, Advice::Random);
         }
-        Source { file, policy, direct: false }
+        Source { file, policy, direct: false, unasked: 0 }
     }
 
     /// The open file.
@@ -110,6 +115,10 @@ impl Source {
     }
 
     fn sparing(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let end = offset + buffer.len() as u64;
+        if end <= self.unasked && end > self.unasked.saturating_sub(MISSED) {
+            return self.past_cache(buffer, offset);
+        }
         // One page tells whether there is any: a miss makes the kernel read what was asked for into the cache.
         let mut done = 0;
         for want in [ALIGN.min(buffer.len()), buffer.len()] {
@@ -132,6 +141,7 @@ impl Source {
         let read = self.past_cache(rest, offset + done as u64)?;
         if self.policy == Policy::Auto {
             self.forget(offset + done as u64, read as u64);
+            self.unasked = end + MISSED;
         }
         Ok(done + read)
     }
