@@ -5,9 +5,7 @@ need mariadbd sysbench openssl /usr/bin/time
 
 start_server
 fill 4 1000000
-mariadb-admin --no-defaults -S "$SOCKET" -u root shutdown
-wait "$SERVER_PID" || true
-SERVER_PID=
+stop_server
 cd "$SCRATCH"
 xb-pack -q -C data sb >stream
 rm -rf data

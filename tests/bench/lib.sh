@@ -11,6 +11,8 @@ RUNS=${RUNS:-5}
 SCRATCH=$(mktemp -d "${SCRATCH:-${TMPDIR:-/tmp}}/xb-bench.XXXXXX")
 SOCKET=$SCRATCH/s
 SERVER_PID=
+USER_OPTION=()
+[ "$(id -u)" -ne 0 ] || USER_OPTION=(--user=root)
 export PATH=$BIN:$PATH:/usr/sbin
 
 cleanup() {
@@ -30,18 +32,32 @@ need() {
 
 sql() { mariadb --no-defaults -S "$SOCKET" -u root -N -B "$@"; }
 
-# start_server [option...]: a private server on $SOCKET with its data in $SCRATCH/data.
+# start_server [option...]: a private MariaDB on $SOCKET with its data in $SCRATCH/data; start_mysql: a private MySQL,
+# as tests/setup has unpacked it. One at a time.
 start_server() {
-    local user=()
-    [ "$(id -u)" -ne 0 ] || user=(--user=root)
     if [ ! -d "$SCRATCH/data/mysql" ]; then
         mariadb-install-db --no-defaults --datadir="$SCRATCH/data" --auth-root-authentication-method=normal \
-            --skip-test-db "${user[@]}" "$@" >"$SCRATCH/install.log" 2>&1
+            --skip-test-db "${USER_OPTION[@]}" "$@" >"$SCRATCH/install.log" 2>&1
     fi
     mariadbd --no-defaults --datadir="$SCRATCH/data" --socket="$SOCKET" --pid-file="$SCRATCH/pid" --skip-networking \
         --log-bin="$SCRATCH/binlog" --server-id=1 --innodb-log-file-size=256M --innodb-buffer-pool-size=512M \
-        "${user[@]}" "$@" >"$SCRATCH/server.log" 2>&1 &
+        "${USER_OPTION[@]}" "$@" >"$SCRATCH/server.log" 2>&1 &
     SERVER_PID=$!
+    answer
+}
+
+MYSQLD=$ROOT/target/servers/mysql-9.7/bin/mysqld
+start_mysql() {
+    "$MYSQLD" --no-defaults --datadir="$SCRATCH/data" --initialize-insecure "${USER_OPTION[@]}" >"$SCRATCH/install.log" 2>&1
+    "$MYSQLD" --no-defaults --datadir="$SCRATCH/data" --socket="$SOCKET" --pid-file="$SCRATCH/pid" --skip-networking \
+        --mysqlx=OFF --secure-file-priv=NULL --auto-generate-certs=OFF --log-bin="$SCRATCH/binlog" --server-id=1 --innodb-redo-log-capacity=256M \
+        --innodb-buffer-pool-size=512M "${USER_OPTION[@]}" "$@" >"$SCRATCH/server.log" 2>&1 &
+    SERVER_PID=$!
+    answer
+}
+
+# Waits until the server does.
+answer() {
     for _ in $(seq 300); do
         if sql -e 'SELECT 1' >/dev/null 2>&1; then return; fi
         kill -0 "$SERVER_PID" 2>/dev/null || { tail "$SCRATCH/server.log" >&2; exit 1; }
@@ -49,6 +65,12 @@ start_server() {
     done
     echo "bench: the server does not answer" >&2
     exit 1
+}
+
+stop_server() {
+    sql -e SHUTDOWN
+    wait "$SERVER_PID" || true
+    SERVER_PID=
 }
 
 # fill TABLES ROWS: sysbench tables in database sb, about 230 bytes a row.

@@ -6,9 +6,7 @@ need mariadbd sysbench mbstream xb-pack xb-unpack
 
 start_server
 fill "${TABLES:-4}" "${ROWS:-1000000}"
-mariadb-admin --no-defaults -S "$SOCKET" -u root shutdown
-wait "$SERVER_PID" || true
-SERVER_PID=
+stop_server
 # Without holes, which xb-pack need not read and mbstream does.
 mkdir "$SCRATCH/src"
 cp -r --sparse=never "$SCRATCH/data/sb" "$SCRATCH/src"

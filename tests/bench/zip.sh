@@ -7,9 +7,7 @@ need sysbench zstd lz4 mbstream xb-zip xb-pack
 start_server
 fill "${TABLES:-4}" "${ROWS:-1050000}"
 sql -e 'FLUSH TABLES sb.sbtest1, sb.sbtest2, sb.sbtest3, sb.sbtest4 FOR EXPORT; SELECT SLEEP(1)' >/dev/null
-mariadb-admin --no-defaults -S "$SOCKET" -u root shutdown
-wait "$SERVER_PID" || true
-SERVER_PID=
+stop_server
 xb-pack -C "$SCRATCH/data" sb >"$SCRATCH/plain.xbs"
 rm -rf "$SCRATCH/data"
 cd "$SCRATCH"
