@@ -17,7 +17,7 @@ fn ours(files: &[(&str, &[u8])]) -> Vec<u8> {
     good(pack(dir.path(), &["-j1"]))
 }
 
-// --- What the originals take for success (section 5 of the format's description) ---
+// --- What the originals take for success (doc/xbstream.md, section 5) ---
 
 #[test]
 fn a_member_without_end_mark_is_truncated_and_goes_away() {

@@ -23,7 +23,7 @@ pub struct Tool {
     pub name: &'static str,
     /// One sentence: the NAME line of the man page and the first line of the help.
     pub about: &'static str,
-    /// The man page's source, with `@SYNOPSIS@` and `@OPTIONS@` where the arguments go.
+    /// The man page's source, with `@VERSION@` and `@OPTIONS@` where those go.
     pub man: &'static str,
 }
 
