@@ -11,8 +11,8 @@
 //! or printing. Jobs return values and errors and speak through [`report::Report`]; only [`cli`] prints and exits.
 //!
 //! Comments cite where a fact comes from: "spec section N" is a section of `doc/mariadb-hot-backup.md`, "MySQL's spec
-//! section N" one of `doc/mysql-hot-backup.md`, and a bare file name (`trx0sys.h`) is in the server's source. The formats of
-//! streams and of their members are in `doc/xbstream.md`, `doc/xbcrypt.md` and `doc/compression.md`.
+//! section N" one of `doc/mysql-hot-backup.md`, and a bare file name (`trx0sys.h`) is in the server's source. The formats
+//! of streams and of their members are in `doc/xbstream.md`, `doc/xbcrypt.md` and `doc/compression.md`.
 
 pub mod cli;
 pub mod codec;
