@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::tool::{
+use crate::support::tool::{
     Dice, bad, chunk, feed, good, member, pack, payload, peak_kib, peak_so_far, plain_tree, plant, said, scratch, tool,
     tree, unpack, within,
 };

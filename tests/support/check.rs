@@ -18,8 +18,6 @@ pub struct Verdict {
     pub problems: Vec<String>,
     /// Tables that were compared.
     pub tables: usize,
-    /// Recorded position.
-    pub position: Option<Position>,
 }
 
 impl Verdict {
@@ -76,7 +74,7 @@ pub fn restored(source: &Server, directory: &Path) -> Verdict {
 
 /// As [`restored`], for a position that is known from elsewhere.
 pub fn restored_at(source: &Server, directory: &Path, recorded: &Position) -> Verdict {
-    let mut verdict = Verdict { position: Some(recorded.clone()), ..Verdict::default() };
+    let mut verdict = Verdict::default();
     let copy = match source.twin(directory).try_start() {
         Ok(copy) => copy,
         Err(log) => {
