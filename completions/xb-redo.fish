@@ -1,5 +1,5 @@
-complete -c xb-redo -l datadir -d 'Read the log below DIR, when it is not where the stream says; --copy-back: the directory to fill' -r -F
-complete -c xb-redo -l spool-dir -d 'Keep log that cannot be sent yet in an unlinked file in DIR [default: $TMPDIR or /tmp]' -r -F
+complete -c xb-redo -l datadir -d 'Where the redo log is looked for, if not where the stream says; with --copy-back, the directory to fill' -r -F
+complete -c xb-redo -l spool-dir -d 'Keep log that cannot be sent yet in an unlinked file in DIR [default: $TMPDIR or /var/tmp]' -r -F
 complete -c xb-redo -l spool-memory -d 'Keep up to SIZE of it in memory' -r
 complete -c xb-redo -l spool-limit -d 'Fail when more than SIZE has to be kept [default: no limit]' -r
 complete -c xb-redo -l apply -d 'Make the backup in DIR a data directory: a server recovers it, offline' -r -F
@@ -22,8 +22,8 @@ complete -c xb-redo -l generate -d 'Print the man page or a shell\'s completions
 bash\t''
 zsh\t''
 fish\t''"
-complete -c xb-redo -l json -d 'Print an object'
-complete -c xb-redo -l move -d 'Take the files away from the backup'
+complete -c xb-redo -l json -d 'With --status: print a JSON object instead of the line'
+complete -c xb-redo -l move -d 'With --copy-back: move the files; the backup is gone then'
 complete -c xb-redo -s v -l verbose -d 'Say more: each file as it is done'
 complete -c xb-redo -s q -l quiet -d 'Say nothing but warnings and errors'
 complete -c xb-redo -s h -l help -d 'Print help'

@@ -1,29 +1,29 @@
 complete -c xb-snap -l datadir -d 'The server\'s data directory as it is seen from here' -r -F
-complete -c xb-snap -s j -l threads -l parallel -d 'Copy with N threads [default: one per processor, at most 4]' -r
-complete -c xb-snap -l cache -d 'How files are read: auto takes from the page cache what is there and leaves no trace in it' -r -f -a "auto\t'From the cache what is in it, past the cache what is not'
+complete -c xb-snap -s j -l threads -l parallel -d 'Copy with N threads [default: number of processors, at most 4]' -r
+complete -c xb-snap -l cache -d 'How files are read; auto leaves the page cache as it was' -r -f -a "auto\t'From the cache what is in it, past the cache what is not'
 direct\t'Past the cache'
 drop\t'Through the cache; what was read is dropped from it'
 keep\t'Through the cache, which keeps it'"
-complete -c xb-snap -l lock-ddl -d 'When DDL is blocked: early, all the time; end, shortly, and what it changed is copied again; off, not for tables [default: end for MariaDB, early for MySQL, which has no other]' -r -f -a "early\t'Blocked from the start'
+complete -c xb-snap -l lock-ddl -d 'When DDL is blocked: early, from the start; end, shortly at the end, where what it changed is copied again; off, shortly at the end, and the run fails if a table changed [default: end for MariaDB; MySQL has early only]' -r -f -a "early\t'Blocked from the start'
 end\t'Free until a short lock at the end, under which what changed is copied again'
 off\t'Free; a backup during which tables changed is not valid'"
 complete -c xb-snap -l lock-timeout -d 'Give up when a lock is not granted within S seconds' -r
 complete -c xb-snap -l extra-lsndir -d 'Write xb_begin, xtrabackup_checkpoints and xtrabackup_info to DIR, too: enough for --incremental-basedir' -r -F
-complete -c xb-snap -l spool-dir -d 'Keep what was copied under a lock and cannot be sent yet in an unlinked file in DIR [default: $TMPDIR or /tmp]' -r -F
+complete -c xb-snap -l spool-dir -d 'Keep what was copied under a lock and cannot be sent yet in an unlinked file in DIR [default: $TMPDIR or /var/tmp]' -r -F
 complete -c xb-snap -l incremental-basedir -d 'Copy only what changed since the backup in BASE: a directory, its --extra-lsndir, or a file with its stream' -r -F
 complete -c xb-snap -l incremental-lsn -d 'Copy only what changed since LSN, the to_lsn of a backup' -r
 complete -c xb-snap -l tables -d 'Copy only tables whose db.table matches one of these regular expressions, separated by commas' -r
-complete -c xb-snap -l tables-exclude -d 'Leave out tables whose db.table matches one of these regular expressions' -r
+complete -c xb-snap -l tables-exclude -d 'Leave out tables whose db.table matches one of these regular expressions, separated by commas' -r
 complete -c xb-snap -l tables-file -d 'Copy only the tables in FILE, one db.table a line' -r -F
 complete -c xb-snap -l databases -d 'Copy only these databases and tables: db or db.table, separated by blanks' -r
-complete -c xb-snap -l databases-exclude -d 'Leave out these databases and tables' -r
+complete -c xb-snap -l databases-exclude -d 'Leave out these databases and tables: db or db.table, separated by blanks' -r
 complete -c xb-snap -l databases-file -d 'Copy only the databases and tables in FILE, one a line' -r -F
 complete -c xb-snap -l defaults-file -d 'Read this option file only' -r -F
 complete -c xb-snap -l defaults-extra-file -d 'Read this option file after the system\'s' -r -F
 complete -c xb-snap -l defaults-group-suffix -d 'Read groups with this suffix, too' -r
 complete -c xb-snap -s u -l user -d 'Connect as this account [default: the system\'s user]' -r
 complete -c xb-snap -s S -l socket -d 'Connect through this socket' -r -F
-complete -c xb-snap -l host -d 'Connect by TCP; the server\'s files must be here all the same' -r
+complete -c xb-snap -l host -d 'Connect by TCP, which is not encrypted; the server\'s files must be here all the same' -r
 complete -c xb-snap -s P -l port -d 'TCP port' -r
 complete -c xb-snap -l password-file -d 'Read the password from the first line of FILE, which nobody else may read' -r -F
 complete -c xb-snap -l progress -d 'Show how far it is on stderr; auto: only on a terminal' -r -f -a "auto\t''

@@ -3,11 +3,16 @@
 //! Direction of use, never against it:
 //!
 //! ```text
-//! tools -> cli -> jobs {snap, redo, pack, unpack, throttle, sum} -> {stream, innodb, server} -> io -> error
+//! tools -> cli -> jobs {snap, redo, pack, unpack, zip, crypt, sum, throttle} -> {codec, stream, innodb, server}
+//!       -> pipeline -> io -> error
 //! ```
 //!
 //! Formats (`stream::chunk`, `innodb::page`, `innodb::redo`) are pure functions of bytes: no files, threads, clap
 //! or printing. Jobs return values and errors and speak through [`report::Report`]; only [`cli`] prints and exits.
+//!
+//! Comments cite where a fact comes from: "spec section N" is a section of `doc/mariadb-hot-backup.md`, "MySQL's spec
+//! section N" one of `doc/mysql-hot-backup.md`, and a bare file name (`trx0sys.h`) is in the server's source. The formats
+//! of streams and of their members are in `doc/xbstream.md`, `doc/xbcrypt.md` and `doc/compression.md`.
 
 pub mod cli;
 pub mod codec;

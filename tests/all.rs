@@ -34,7 +34,6 @@ mod stream_faults;
 mod sum;
 mod support;
 mod throttle;
-mod tool;
 mod unpack;
 mod vectors;
 mod zip;

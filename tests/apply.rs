@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use xb::innodb::redo::mariadb::{Checkpoint, Header};
 use xb::stream::profile::{self, Begin, Binlog, Entry, EntryKind, Redo, StreamKind, Tally, Trailer};
 
+use crate::support::backup::apply;
 use crate::support::fault::{SmallDisk, ordinary_user};
 use crate::support::{Flavour, Load, Pipeline, Random, Server, check, output, program, root, scratch, wait_until, xb};
 
@@ -123,12 +124,6 @@ fn run(command: &mut Command) -> (i32, String) {
     use std::os::unix::process::ExitStatusExt;
     let Output { status, stderr, .. } = command.output().unwrap();
     (status.code().unwrap_or_else(|| 128 + status.signal().unwrap()), String::from_utf8_lossy(&stderr).into_owned())
-}
-
-fn apply(dir: &Path) -> Command {
-    let mut command = xb("xb-redo");
-    command.arg("--apply").arg(dir);
-    command
 }
 
 /// The server of this flavour, where it cannot be found by itself.

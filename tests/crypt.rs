@@ -13,7 +13,7 @@ use xb::crypt::{self, Decrypt, Scope, xbcrypt};
 use xb::stream::map;
 
 use crate::seal::drive;
-use crate::tool::{
+use crate::support::tool::{
     Dice, bad, chunk, feed, good, member, pack, payload, plain_tree, plant, said, scratch, tool, tree, unpack,
 };
 

@@ -7,20 +7,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::snap::{Held, files, filled, snap};
+use crate::support::backup::{apply, status};
 use crate::support::fault::LittleRoom;
-use crate::support::pipeline::Run;
+use crate::support::tool::{Dice, bad, feed, good, pack, plant, said};
 use crate::support::{Load, Pipeline, Server, check, program, scratch, xb};
-use crate::tool::{Dice, bad, feed, good, pack, plant, said};
-
-fn status(directory: &Path) -> Run {
-    Pipeline::new().stage(xb("xb-redo").arg("--status").arg(directory)).run()
-}
-
-fn apply(directory: &Path) -> Command {
-    let mut command = xb("xb-redo");
-    command.arg("--apply").arg(directory);
-    command
-}
 
 fn unpack(directory: &Path) -> Command {
     let mut command = xb("xb-unpack");

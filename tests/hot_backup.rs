@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+pub(crate) use crate::support::backup::{apply_by as apply, status};
 use crate::support::pipeline::{Relay, Run};
 use crate::support::server::Builder;
 use crate::support::{Flavour, Load, Pipeline, Random, Server, check, fault, rounds, scratch, xb};
@@ -15,16 +16,6 @@ pub(crate) fn pipeline(server: &Server, snap: &[&str], relay: Relay, target: &Pa
         .relay(relay)
         .stage(xb("xb-unpack").arg("-C").arg(target))
         .limit(Duration::from_secs(300))
-}
-
-pub(crate) fn apply(server: &Server, directory: &Path) -> Run {
-    let mut command = xb("xb-redo");
-    command.arg("--apply").arg(directory).arg("--server").arg(server.flavour().server());
-    Pipeline::new().stage(command).limit(Duration::from_secs(300)).run()
-}
-
-pub(crate) fn status(directory: &Path) -> Run {
-    Pipeline::new().stage(xb("xb-redo").arg("--status").arg(directory)).run()
 }
 
 /// Backs the server up while a load writes to it, restores, and checks. Returns the backup's run.

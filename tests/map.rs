@@ -8,7 +8,7 @@ use xb::codec::{Choice, Codec, Cut, Fault, Flow, PIECE, Serial};
 use xb::stream::map::{Options, rewrite};
 use xb::stream::{Body, Members, Reader, chunk};
 
-use crate::tool::{Dice, good, member, pack, payload, plant, scratch};
+use crate::support::tool::{Dice, good, member, pack, payload, plant, scratch};
 
 /// A container for tests: `BOX1`, then boxes of a length and so many bytes, upside down. Long boxes are read serially.
 struct Boxes {
@@ -271,7 +271,7 @@ fn holes_become_zeros_where_a_member_is_rewritten_and_stay_holes_where_not() {
         rest.extend(crc32fast::hash(&[&map[..], b"abcdefg"].concat()).to_le_bytes());
         rest.extend(&map);
         rest.extend(b"abcdefg");
-        stream.extend(crate::tool::chunk(b'S', 0, name.as_bytes(), &rest));
+        stream.extend(crate::support::tool::chunk(b'S', 0, name.as_bytes(), &rest));
         stream.extend(chunk_end(name));
         let want = [b"head", &[0; 12][..], b"abc", &[0; 5], b"defg", &[0; 100_000]].concat();
         let coded = boxed(&stream);

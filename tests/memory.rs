@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::map::contents;
-use crate::tool::{Dice, chunk, feed, good, payload, peak_so_far, scratch, tool};
+use crate::support::tool::{Dice, chunk, feed, good, payload, peak_so_far, scratch, tool};
 use crate::zip::pages;
 
 /// The bound with up to 64 open members, and that with 10,000 when xb-zip and xb-crypt write, in KiB.

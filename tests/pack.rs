@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::tool::{
+use crate::support::tool::{
     Dice, bad, feed, good, pack, peak_kib, plain_tree, plant, said, scratch, tool, tree, unpack, within,
 };
 

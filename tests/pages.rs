@@ -11,8 +11,8 @@ use xb::innodb::space::{HEAD, Tally};
 use xb::innodb::{Aria, Content, Doublewrite, Space, aria, checksum, doublewrite, page};
 use xb::stream::chunk;
 
+use crate::support::tool::{bad, feed, good, pack, said, tool};
 use crate::support::{Flavour, Pipeline, Random, Server, root, scratch};
-use crate::tool::{bad, feed, good, pack, said, tool};
 
 /// A data directory that a server has made and cleanly left.
 struct Made {

@@ -4,8 +4,8 @@
 //! Recipes are the blocks in the section RECIPES of xb-tools.7, and those of README.md that have a check. Their lines
 //! stand for the server's host, unless a comment says otherwise: `# on vault` for what runs on the other host meanwhile,
 //! `# here` for the server's host again, `# check` for what finds out whether the backup is whole, `# restore` for what
-//! leads to a directory of files. The page's last recipe, which takes this directory into service, follows each of the
-//! others.
+//! leads to a directory of files. The page's recipe "Before use", which takes this directory into service, follows each of
+//! the others; the one behind it, which is for a server that runs again, has a test of its own.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,6 +22,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// The recipe that ends all others.
 const LAST: &str = "Before use";
+/// The one for what happened after the backup.
+const LATER: &str = "Up to the present";
 
 #[derive(Default)]
 struct Recipe {
@@ -36,10 +38,12 @@ struct Recipe {
 }
 
 impl Recipe {
-    /// All of them, and the last one's commands.
+    /// All that make a backup, and the commands of the one that ends them.
     fn all() -> (Vec<Recipe>, String) {
-        let mut page = documents::of_page(&root_of_package().join("man/xb-tools.7"), "RECIPES");
-        let last = page.pop().filter(|example| example.title == LAST).expect("the last recipe has another name");
+        let page = documents::of_page(&root_of_package().join("man/xb-tools.7"), "RECIPES");
+        let page = page.into_iter().filter(|example| example.title != LATER);
+        let (mut last, page): (Vec<_>, Vec<_>) = page.partition(|example| example.title == LAST);
+        let last = last.pop().expect("the last recipe has another name");
         let readme = documents::of_markdown(&root_of_package().join("README.md"));
         let readme = readme.into_iter().filter(|example| example.text.contains("\n# check\n"));
         let recipes = page.into_iter().chain(readme).map(|example| Recipe::parse(&example.title, &example.text));
@@ -155,6 +159,12 @@ fn good(run: &Run) -> Result<(), String> {
     if !run.late && run.codes() == [0] { Ok(()) } else { Err(run.story()) }
 }
 
+/// The commands of a recipe of the page.
+fn commands(title: &str) -> String {
+    let page = documents::of_page(&root_of_package().join("man/xb-tools.7"), "RECIPES");
+    page.into_iter().find(|example| example.title == title).expect(title).text
+}
+
 /// All that failed, not only the first.
 fn report(failures: &[String]) {
     assert!(failures.is_empty(), "{} do not hold:\n\n{}", failures.len(), failures.join("\n"));
@@ -167,6 +177,28 @@ fn every_recipe_brings_the_server_back() {
     let outcomes = recipes.iter().map(|recipe| (recipe, recipe.restores(&bench, &last)));
     let failures = outcomes.filter_map(|(recipe, outcome)| Some(format!("{}:\n{}", recipe.title, outcome.err()?)));
     report(&failures.collect::<Vec<_>>());
+}
+
+#[test]
+fn the_binary_log_brings_a_backup_up_to_the_present() {
+    let Some(bench) = Bench::start() else { return };
+    let sandbox = Sandbox::new(&bench, Fault::None);
+    good(&bash(&sandbox, "xb-snap | xb-redo | xb-unpack -C /srv/full")).unwrap();
+    // In the file that the backup names, and in two behind it.
+    for round in 0..3 {
+        bench.server.sql(&format!("INSERT INTO bank.noise VALUES (-{round}, 'later'); FLUSH BINARY LOGS"));
+    }
+    good(&bash(&sandbox, &commands(LAST))).unwrap();
+    let copy = bench.server.twin(&sandbox.path().join("var/lib/mysql")).start();
+    assert!(!check::same(&bench.server, &copy).problems.is_empty(), "the copy has what came after the backup");
+    let logs = sandbox.srv().join("binlog");
+    fs::create_dir(&logs).unwrap();
+    for log in bench.server.rows("SHOW BINARY LOGS") {
+        fs::copy(bench.server.data().join(&log[0]), logs.join(&log[0])).unwrap();
+    }
+    fs::copy(copy.option_file(), sandbox.path().join(".my.cnf")).unwrap();
+    good(&bash(&sandbox, &commands(LATER))).unwrap();
+    check::same(&bench.server, &copy).assert_good();
 }
 
 #[test]

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::load::Working;
-use crate::support::server::free_port;
+use crate::support::vault::free_port;
 use crate::support::{Flavour, Load, Pipeline, Server, check, scratch, skip, wait_until, xb};
 
 const PATIENCE: Duration = Duration::from_secs(60);

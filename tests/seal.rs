@@ -11,7 +11,7 @@ use xb::crypt::key;
 use xb::crypt::seal::{self, Algorithm, Seal};
 use xb::crypt::{Decrypt, Encrypt, Format, Keys};
 
-use crate::tool::{Dice, feed, good};
+use crate::support::tool::{Dice, feed, good};
 
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::Aes256Gcm, Algorithm::Chacha20Poly1305];
 const KEY: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";

@@ -4,7 +4,7 @@ use xb::stream::pick::Patterns;
 use xb::unpack::Options;
 use xb::{Kind, Result};
 
-use crate::tool::{Dice, feed, good, member, pack, plant, scratch, tool};
+use crate::support::tool::{Dice, feed, good, member, pack, plant, scratch, tool};
 
 /// Small, but with everything that a stream of ours can have: chunks in directories, an empty member, a mark for
 /// xb-redo, two members that are open at once.

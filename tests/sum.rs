@@ -5,8 +5,8 @@ use std::io::Read;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
+use crate::support::tool::{bad, feed, good, pack, said, scratch, tool, unpack};
 use crate::support::{Pipeline, Random, fault, output, program, xb};
-use crate::tool::{bad, feed, good, pack, said, scratch, tool, unpack};
 
 fn sum(args: &[&str], input: &[u8]) -> Output {
     let run = feed(tool("xb-sum").args(args), input);
@@ -114,7 +114,7 @@ fn members_of_every_dialect_have_the_sums_of_their_files() {
                 continue;
             }
             assert!(run.status.success(), "{}: {}", path.display(), said(&run));
-            let files = crate::tool::tree(dir.path());
+            let files = crate::support::tool::tree(dir.path());
             assert_eq!(said(&run).lines().count(), files.len(), "{}: {}", path.display(), said(&run));
             for (name, bytes) in files {
                 let digits = theirs("sha1sum", &bytes).replace("  -\n", "");

@@ -9,8 +9,8 @@ use rustix::process::Signal;
 use xb::throttle::along::{Along, Seen};
 use xb::throttle::schedule::{SECOND, Schedule};
 
+use crate::support::tool::{bad, feed, good, pack, said, scratch, tool};
 use crate::support::{Pipeline, Random, program, wait_until, xb};
-use crate::tool::{bad, feed, good, pack, said, scratch, tool};
 
 const BURST: u64 = SECOND / 20;
 const RATES: [u64; 8] = [1, 100, 64 << 10, 1 << 20, 10_000_000, 100 << 20, 999_999_937, 1_000_000_000];

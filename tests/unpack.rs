@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::tool::{
+use crate::support::tool::{
     Dice, bad, chunk, feed, good, member, pack, payload, peak_kib, peak_so_far, plain_tree, plant, said, scratch, tool,
     tree, unpack, within,
 };
@@ -17,7 +17,7 @@ fn ours(files: &[(&str, &[u8])]) -> Vec<u8> {
     good(pack(dir.path(), &["-j1"]))
 }
 
-// --- What the originals take for success (section 5 of the format's description) ---
+// --- What the originals take for success (doc/xbstream.md, section 5) ---
 
 #[test]
 fn a_member_without_end_mark_is_truncated_and_goes_away() {

@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::tool::{bad, feed, good, scratch, tool, tree, unpack, within};
+use crate::support::tool::{bad, feed, good, scratch, tool, tree, unpack, within};
 
 /// A section of a MANIFEST.txt: the stream's file, and its lines.
 pub fn sections(folder: &str) -> Vec<(String, Vec<String>)> {

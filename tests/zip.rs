@@ -13,7 +13,7 @@ use xb::{Kind, opaque};
 
 use crate::map::{contents, interleaved};
 use crate::memory::peak_of;
-use crate::tool::{
+use crate::support::tool::{
     Dice, bad, chunk, feed, good, member, pack, payload, plain_tree, plant, scratch, tool, tree, unpack,
 };
 use crate::vectors::{folder_path, sections, sha256, stream};

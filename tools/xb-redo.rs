@@ -17,10 +17,10 @@ const TOOL: Tool = Tool {
 #[derive(Args)]
 #[command(group = ArgGroup::new("mode").args(["apply", "merge", "status", "copy_back"]))]
 struct Redo {
-    /// Read the log below DIR, when it is not where the stream says; --copy-back: the directory to fill
+    /// Where the redo log is looked for, if not where the stream says; with --copy-back, the directory to fill
     #[arg(long, value_name = "DIR", conflicts_with_all = ["apply", "merge", "status"])]
     datadir: Option<PathBuf>,
-    /// Keep log that cannot be sent yet in an unlinked file in DIR [default: $TMPDIR or /tmp]
+    /// Keep log that cannot be sent yet in an unlinked file in DIR [default: $TMPDIR or /var/tmp]
     #[arg(long, value_name = "DIR", conflicts_with = "mode")]
     spool_dir: Option<PathBuf>,
     /// Keep up to SIZE of it in memory
@@ -60,10 +60,10 @@ struct Restore {
     /// The server program [default: the newest that fits]
     #[arg(long, value_name = "PATH", requires = "apply")]
     server: Option<PathBuf>,
-    /// Print an object
+    /// With --status: print a JSON object instead of the line
     #[arg(long, requires = "status")]
     json: bool,
-    /// Take the files away from the backup
+    /// With --copy-back: move the files; the backup is gone then
     #[arg(long, requires = "copy_back")]
     r#move: bool,
     /// Give the files to USER [default: the data directory's owner]
@@ -101,7 +101,7 @@ fn run(args: Redo, console: &Console) -> Result<()> {
     }
     let options = filter::Options {
         datadir: args.datadir,
-        spool_dir: args.spool_dir.unwrap_or_else(std::env::temp_dir),
+        spool_dir: cli::spool_dir(args.spool_dir),
         spool_memory: args.spool_memory.0,
         spool_limit: args.spool_limit.map_or(u64::MAX, |limit| limit.0),
     };

@@ -20,14 +20,14 @@ struct Snap {
     /// The server's data directory as it is seen from here
     #[arg(long, value_name = "DIR")]
     datadir: Option<PathBuf>,
-    /// Copy with N threads [default: one per processor, at most 4]
+    /// Copy with N threads [default: number of processors, at most 4]
     #[arg(short = 'j', long, visible_alias = "parallel", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     threads: Option<u16>,
-    /// How files are read: auto takes from the page cache what is there and leaves no trace in it
+    /// How files are read; auto leaves the page cache as it was
     #[arg(long, value_enum, value_name = "HOW", default_value = "auto")]
     cache: Policy,
-    /// When DDL is blocked: early, all the time; end, shortly, and what it changed is copied again; off, not for tables
-    /// [default: end for MariaDB, early for MySQL, which has no other]
+    /// When DDL is blocked: early, from the start; end, shortly at the end, where what it changed is copied again; off,
+    /// shortly at the end, and the run fails if a table changed [default: end for MariaDB; MySQL has early only]
     #[arg(long, value_enum, value_name = "WHEN")]
     lock_ddl: Option<LockDdl>,
     /// Give up when a lock is not granted within S seconds
@@ -48,7 +48,7 @@ struct Snap {
     /// Write xb_begin, xtrabackup_checkpoints and xtrabackup_info to DIR, too: enough for --incremental-basedir
     #[arg(long, value_name = "DIR")]
     extra_lsndir: Option<PathBuf>,
-    /// Keep what was copied under a lock and cannot be sent yet in an unlinked file in DIR [default: $TMPDIR or /tmp]
+    /// Keep what was copied under a lock and cannot be sent yet in an unlinked file in DIR [default: $TMPDIR or /var/tmp]
     #[arg(long, value_name = "DIR")]
     spool_dir: Option<PathBuf>,
     /// Copy a stopped server: no connection; option files and --datadir say where it is
@@ -64,12 +64,11 @@ struct Snap {
 
 fn main() -> ExitCode {
     cli::run(&TOOL, |args: Snap, report| {
-        let processors = std::thread::available_parallelism().map_or(2, usize::from).min(4);
         let job = Job {
             sources: args.connection.sources(),
             login: args.connection.login(report)?,
             datadir: args.datadir,
-            threads: args.threads.map_or(processors, usize::from),
+            threads: cli::threads(args.threads),
             policy: args.cache,
             lock_ddl: args.lock_ddl,
             lock_timeout: Duration::from_secs(args.lock_timeout),
@@ -81,7 +80,7 @@ fn main() -> ExitCode {
             filter: args.wanted.filter()?,
             base: args.asked.base(report)?,
             extra_lsndir: args.extra_lsndir,
-            spool_dir: args.spool_dir.unwrap_or_else(std::env::temp_dir),
+            spool_dir: cli::spool_dir(args.spool_dir),
             command: std::env::args().collect::<Vec<_>>().join(" "),
         };
         snap::run(&job, cli::stdout()?, report)

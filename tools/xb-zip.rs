@@ -28,7 +28,7 @@ struct Options {
     /// Most bytes of content in a frame, 4k to 1m
     #[arg(long, value_name = "SIZE", default_value = "1m", conflicts_with = "decompress")]
     chunk_size: Size,
-    /// Take the input as it is, whatever it is: not a stream, or one that was compressed as a whole
+    /// Compress or decompress the whole input as one piece; it need not be a stream
     #[arg(long)]
     raw: bool,
     /// Take an input without a single byte for a stream without members
@@ -49,7 +49,7 @@ enum Format {
 #[derive(Args)]
 #[group(multiple = false, conflicts_with = "decompress")]
 struct Level {
-    /// Level of zstd, from -1 to -19 [default: 1]
+    /// Level of zstd: -1, -2 … -19 [default: 1]
     #[arg(short = '1', value_name = "DIGIT", num_args = 0..=1, default_missing_value = "10", hide_possible_values = true,
           value_parser = clap::value_parser!(i32).range(0..=10))]
     tens: Option<i32>,

@@ -31,7 +31,7 @@ pub struct Connection {
     /// Connect through this socket
     #[arg(short = 'S', long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Connect by TCP; the server's files must be here all the same
+    /// Connect by TCP, which is not encrypted; the server's files must be here all the same
     #[arg(long, conflicts_with = "socket")]
     host: Option<String>,
     /// TCP port

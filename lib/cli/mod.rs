@@ -7,6 +7,7 @@ mod meter;
 mod units;
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
@@ -23,7 +24,7 @@ pub struct Tool {
     pub name: &'static str,
     /// One sentence: the NAME line of the man page and the first line of the help.
     pub about: &'static str,
-    /// The man page's source, with `@SYNOPSIS@` and `@OPTIONS@` where the arguments go.
+    /// The man page's source, with `@VERSION@` and `@OPTIONS@` where those go.
     pub man: &'static str,
 }
 
@@ -133,6 +134,12 @@ fn end(kind: Kind) -> ExitCode {
 pub fn threads(asked: Option<u16>) -> usize {
     let processors = || std::thread::available_parallelism().map_or(1, usize::from).min(4);
     asked.map_or_else(processors, usize::from)
+}
+
+/// Where a spool's file is: as asked, in `TMPDIR`, or in `/var/tmp`, for `/tmp` may be memory.
+pub fn spool_dir(asked: Option<PathBuf>) -> PathBuf {
+    let set = || std::env::var_os("TMPDIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    asked.or_else(set).unwrap_or_else(|| PathBuf::from("/var/tmp"))
 }
 
 /// Standard input as a stream; a terminal is refused, for nobody types an xbstream.

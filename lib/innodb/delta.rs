@@ -27,8 +27,6 @@ pub use scan::Scan;
 pub const DELTA: &[u8] = b".delta";
 /// The same of what says to which tablespace a delta belongs.
 pub const META: &[u8] = b".meta";
-/// Longest `.meta` that is read; real ones have 60 bytes.
-pub const META_MAX: usize = 4 << 10;
 
 const MORE: [u8; 4] = *b"xtra";
 const LAST: [u8; 4] = *b"XTRA";

@@ -1,8 +1,8 @@
 //! What InnoDB and Aria keep on disk: pages, tablespaces, redo. Pure functions of bytes: no files, no threads.
 //!
-//! Integers are big-endian unless said otherwise. "The spec" is `mariadb-hot-backup`, whose section is cited. What is on
-//! disk decides how it is read, never what a server says about itself: MySQL's tablespaces are known by flag bits that
-//! MariaDB's never have, and its pages by types that MariaDB does not write.
+//! Integers are big-endian unless said otherwise. What is on disk decides how it is read, never what a server says about
+//! itself: MySQL's tablespaces are known by flag bits that MariaDB's never have, and its pages by types that MariaDB does
+//! not write.
 
 pub mod aria;
 pub mod checksum;

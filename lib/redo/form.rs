@@ -19,9 +19,9 @@ pub(super) struct Form {
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
-    /// `ib_logfile0`. Spec `mariadb-hot-backup`, section 11.
+    /// `ib_logfile0`. Spec section 11.
     Mariadb { start: Checkpoint, encrypted: bool },
-    /// `xtrabackup_logfile`. Spec `mysql-hot-backup`, section 7.1.
+    /// `xtrabackup_logfile`. MySQL's spec section 7.1.
     Mysql { c0: u64 },
 }
 

@@ -1,4 +1,4 @@
-//! The live redo log: read with pread only, while the server writes it. This is MariaDB's.
+//! The live redo log of MariaDB: read with pread only, while the server writes it. That of MySQL is in [`mysql`].
 
 pub(crate) mod mysql;
 

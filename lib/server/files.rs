@@ -188,14 +188,6 @@ pub(super) fn matching(dir: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec
     Ok(names)
 }
 
-/// Database and table of a member: `sb` and `t` for `sb/t#P#p0.ibd`.
-pub fn table_of(name: &[u8]) -> (&[u8], &[u8]) {
-    let (database, file) = bstr::ByteSlice::split_once_str(name, b"/").unwrap_or((b"", name));
-    let stem = file.iter().rposition(|byte| *byte == b'.').and_then(|dot| file.get(..dot)).unwrap_or(file);
-    let cut = ["#P#", "#p#"].iter().find_map(|mark| bstr::ByteSlice::find(stem, mark));
-    (database, cut.and_then(|at| stem.get(..at)).unwrap_or(stem))
-}
-
 /// A tablespace's file; `None` if it is not there.
 pub fn tablespace(path: PathBuf, name: Vec<u8>, elsewhere: bool) -> Result<Option<Tablespace>> {
     let meta = present(path.metadata()).map_err(|cause| Error::io(path.display(), "cannot look at", &cause))?;
@@ -276,12 +268,5 @@ mod tests {
         assert_eq!(names("empty"), [b"empty/db.opt".to_vec()]);
         assert_eq!(names("linked"), [b"linked/m.MYD".to_vec()]);
         assert!(names("dropped").is_empty());
-    }
-
-    #[test]
-    fn the_table_of_a_file() {
-        assert_eq!(table_of(b"sb/t#P#p0.ibd"), (&b"sb"[..], &b"t"[..]));
-        assert_eq!(table_of(b"sb/t.frm"), (&b"sb"[..], &b"t"[..]));
-        assert_eq!(table_of(b"ibdata1"), (&b""[..], &b"ibdata1"[..]));
     }
 }

@@ -1,5 +1,5 @@
 //! What is MySQL's own: the backup lock, `log_status`, GTID sets and the binary log's tail, its files. Source: MySQL's
-//! spec, sections 2, 3 and 8.
+//! spec sections 2, 3 and 8.
 
 pub mod binlog;
 pub mod files;

@@ -47,7 +47,7 @@ pub struct Refusal {
     pub message: String,
 }
 
-/// Numbers of `mysqld_error.h` that are told apart.
+/// Its numbers are those of `mysqld_error.h`; few are told apart.
 impl Refusal {
     /// `ER_LOCK_WAIT_TIMEOUT`: somebody else holds what we wait for.
     pub const LOCK_WAIT: u16 = 1205;

@@ -1,5 +1,5 @@
 //! Copies what changed in a tablespace since the base, as `t.ibd.delta` and `t.ibd.meta`. Source: spec sections 13 and
-//! 15, and section 9 of `mysql-hot-backup`.
+//! 15, and MySQL's spec section 9.
 //!
 //! The list of a cluster stands before its pages, and a cluster may be 1 GiB, so the file is read twice: once for the
 //! LSNs, and the chosen pages again once a list is full. A page that became newer in between is as good, for the log

@@ -19,7 +19,7 @@ pub struct Wanted {
     /// Copy only tables whose db.table matches one of these regular expressions, separated by commas
     #[arg(long, value_name = "REGEX")]
     tables: Option<String>,
-    /// Leave out tables whose db.table matches one of these regular expressions
+    /// Leave out tables whose db.table matches one of these regular expressions, separated by commas
     #[arg(long, value_name = "REGEX")]
     tables_exclude: Option<String>,
     /// Copy only the tables in FILE, one db.table a line
@@ -28,7 +28,7 @@ pub struct Wanted {
     /// Copy only these databases and tables: db or db.table, separated by blanks
     #[arg(long, value_name = "LIST")]
     databases: Option<String>,
-    /// Leave out these databases and tables
+    /// Leave out these databases and tables: db or db.table, separated by blanks
     #[arg(long, value_name = "LIST")]
     databases_exclude: Option<String>,
     /// Copy only the databases and tables in FILE, one a line

@@ -158,7 +158,7 @@ impl Open<'_> {
         }
     }
 
-    /// Pages that are encrypted with their sums are complete when two reads some time apart agree (MySQL's spec,
+    /// Pages that are encrypted with their sums are complete when two reads some time apart agree (MySQL's spec
     /// section 4.3). Returns how many bytes are good, as [`Open::verify`].
     fn still(
         &mut self,

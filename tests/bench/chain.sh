@@ -1,7 +1,7 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # The whole pipeline to a file beside the one of stock programs: backup, zstd level 1, encryption, SHA-1 of what was
 # written. Ours compares every page's checksum, authenticates what it encrypts and ends with a manifest.
-. "$(dirname "$0")/lib.sh"
+source "$(dirname "$0")/lib.sh"
 need mariadbd sysbench mariadb-backup zstd openssl sha1sum xb-snap
 
 start_server

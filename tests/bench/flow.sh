@@ -1,8 +1,8 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # xb-throttle beside no filter, cat and pv; xb-sum beside tee >(sha1sum). 1 GB from the page cache, pipes on both sides.
 #
 #   RUNS=7 tests/bench/flow.sh
-. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+source "$(dirname "$0")/lib.sh"
 need pv sha1sum
 
 SIZE=${SIZE:-1073741824}

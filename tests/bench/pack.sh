@@ -1,7 +1,7 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # xb-pack and xb-unpack beside mbstream, on the files of sysbench tables. Neither side syncs what it unpacks (mbstream
 # cannot), and each run has a new target.
-. "$(dirname "$0")/lib.sh"
+source "$(dirname "$0")/lib.sh"
 need mariadbd sysbench mbstream xb-pack xb-unpack
 
 start_server

@@ -1,7 +1,7 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # xb-zip against zstd and lz4, both ways, on 1 GB of the pages of a sysbench table: file to /dev/null, both with two
 # threads where they have them. Then memory, and data that does not shrink.
-. "$(dirname "$0")/lib.sh"
+source "$(dirname "$0")/lib.sh"
 need sysbench zstd lz4 mbstream xb-zip xb-pack
 
 start_server

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use tempfile::TempDir;
-use xb::innodb::redo::mariadb::{Checkpoint, FILE, Format, Header, START, mtr};
+use xb::innodb::redo::mariadb::{Checkpoint, FILE, Format, Header, START};
 use xb::stream::Writer;
 use xb::stream::profile::{
     self, BEGIN, Begin, Entry, EntryKind, FORMAT, MANIFEST, Redo, StreamKind, Tally, Trailer, mark_bytes,
@@ -24,21 +24,24 @@ pub struct Log {
     ends: Vec<u64>,
 }
 
+/// A mini-transaction of these records, of the first lap.
+fn mtr(records: &[u8]) -> Vec<u8> {
+    [records, &[1], &crc32c::crc32c(records).to_be_bytes()].concat()
+}
+
 impl Log {
     /// A log with about so many bytes in it. The server's newest checkpoint proves nothing but its beginning durable.
     pub fn new(size: usize) -> Log {
         let dir = scratch();
-        let mut content = mtr::file_checkpoint(C0).to_vec();
+        // FILE_CHECKPOINT stands at the end of every checkpoint.
+        let mut content = mtr(&[&[0xfa, 0, 0][..], &C0.to_be_bytes()].concat());
         let mut ends = Vec::new();
         let mut random = Random::new(5);
         while content.len() < size {
             let length = 1 + random.below(15);
             let mut bytes = vec![0x30 | u8::try_from(length).unwrap()];
             bytes.extend(random.bytes(usize::try_from(length).unwrap()));
-            let sum = crc32c::crc32c(&bytes);
-            bytes.push(1);
-            bytes.extend(sum.to_be_bytes());
-            content.extend(bytes);
+            content.extend(mtr(&bytes));
             ends.push(C0 + content.len() as u64);
         }
         let log = Log { dir, content, ends };

@@ -1,9 +1,9 @@
 //! Is a restored directory the source at the recorded position? Not "does it start", but "is it equal".
 //!
-//! As the prototype of the specification was checked (`mariadb-hot-backup.md`, section 20): sum of balances, each
-//! balance against the ledger, `CHECK TABLE … EXTENDED` on every table; then the source's binlog, from the recorded
-//! position on, replayed without an error, and `CHECKSUM TABLE` of every table compared with the source. The replay
-//! finds what no `CHECK TABLE` can: a copy that is a little ahead of its position, or behind.
+//! What is checked (spec section 20): the sum of balances, each balance against the ledger, `CHECK TABLE … EXTENDED` on
+//! every table; then the source's binlog, from the recorded position on, replayed without an error, and `CHECKSUM TABLE`
+//! of every table compared with the source. The replay finds what no `CHECK TABLE` can: a copy that is a little ahead of
+//! its position, or behind.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,8 +18,6 @@ pub struct Verdict {
     pub problems: Vec<String>,
     /// Tables that were compared.
     pub tables: usize,
-    /// Recorded position.
-    pub position: Option<Position>,
 }
 
 impl Verdict {
@@ -76,7 +74,7 @@ pub fn restored(source: &Server, directory: &Path) -> Verdict {
 
 /// As [`restored`], for a position that is known from elsewhere.
 pub fn restored_at(source: &Server, directory: &Path, recorded: &Position) -> Verdict {
-    let mut verdict = Verdict { position: Some(recorded.clone()), ..Verdict::default() };
+    let mut verdict = Verdict::default();
     let copy = match source.twin(directory).try_start() {
         Ok(copy) => copy,
         Err(log) => {

@@ -20,8 +20,8 @@
 //!
 //! Everything that is started here is killed and removed when its value is dropped, also by a panic. Nothing waits
 //! without a deadline. `XB_KEEP=1` keeps the scratch directories of servers.
-#![allow(dead_code, reason = "a library; not every part has its test yet")]
 
+pub mod backup;
 pub mod check;
 pub mod documents;
 pub mod fault;
@@ -33,6 +33,7 @@ pub mod random;
 pub mod sandbox;
 pub mod server;
 mod template;
+pub mod tool;
 pub mod vault;
 
 use std::path::{Path, PathBuf};

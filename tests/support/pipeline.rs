@@ -319,7 +319,6 @@ impl Running {
             stages: stages.collect(),
             stdout: self.stdout.take().map(|thread| thread.join().unwrap()).unwrap_or_default(),
             late,
-            time: self.start.elapsed(),
         }
     }
 
@@ -364,7 +363,6 @@ pub struct Run {
     pub stdout: Vec<u8>,
     /// It had to be killed for taking too long.
     pub late: bool,
-    pub time: Duration,
 }
 
 impl Run {

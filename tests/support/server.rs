@@ -10,6 +10,7 @@ use mysql::{Conn, OptsBuilder, Row};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::vault::free_port;
 use super::{Family, Flavour, template};
 
 /// Long enough for crash recovery on a busy machine.
@@ -309,12 +310,6 @@ impl Drop for Server {
         }
         self.kill();
     }
-}
-
-/// A port that nobody listened on a moment ago.
-pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("cannot listen on 127.0.0.1");
-    listener.local_addr().expect("a listener has an address").port()
 }
 
 /// `query_drop` would hide the error of the second and later statements.

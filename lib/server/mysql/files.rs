@@ -228,7 +228,7 @@ pub fn buffer_pool(datadir: &Path) -> Option<Vec<u8>> {
 }
 
 /// Tables without transactions, found by their definitions on disk: `information_schema` shows an account only those that
-/// it may read (MySQL's spec, section 2.1).
+/// it may read (MySQL's spec section 2.1).
 pub fn without_transactions(datadir: &Path, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<Named>> {
     let mut tables = Vec::new();
     for database in files::databases(datadir)? {

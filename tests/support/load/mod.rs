@@ -49,19 +49,12 @@ pub struct Load {
     family: Family,
     kinds: Vec<(&'static Kind, usize)>,
     seed: u64,
-    pace: Duration,
 }
 
 impl Load {
     /// A load on this server, with nothing to do yet.
     pub fn on(server: &Server) -> Self {
-        Load {
-            socket: server.socket(),
-            family: server.flavour().family(),
-            kinds: Vec::new(),
-            seed: 1,
-            pace: Duration::ZERO,
-        }
+        Load { socket: server.socket(), family: server.flavour().family(), kinds: Vec::new(), seed: 1 }
     }
 
     /// Bank transfers: the sum of all balances never changes, and every balance follows from the ledger.
@@ -107,13 +100,6 @@ impl Load {
         self
     }
 
-    /// A rest after each step.
-    #[must_use]
-    pub fn pace(mut self, rest: Duration) -> Self {
-        self.pace = rest;
-        self
-    }
-
     fn with(mut self, kind: &'static Kind, workers: usize) -> Self {
         self.kinds.push((kind, workers));
         self
@@ -151,9 +137,9 @@ impl Load {
                 let conn = self.connect();
                 let random = Random::new(self.seed.wrapping_mul(1000).wrapping_add(threads.len() as u64));
                 let worker = Worker { conn, family: self.family, random, number, step: 0 };
-                let (kind, pace, done) = (*kind, self.pace, Arc::new(AtomicU64::new(0)));
+                let (kind, done) = (*kind, Arc::new(AtomicU64::new(0)));
                 let (stop, count) = (stop.clone(), done.clone());
-                let thread = std::thread::spawn(move || work(kind, worker, &stop, &count, pace));
+                let thread = std::thread::spawn(move || work(kind, worker, &stop, &count));
                 threads.push(Thread { kind: kind.name, done, thread });
             }
         }
@@ -226,7 +212,7 @@ impl Drop for Working {
     }
 }
 
-fn work(kind: &Kind, mut worker: Worker, stop: &AtomicBool, done: &AtomicU64, pace: Duration) -> Result<(), String> {
+fn work(kind: &Kind, mut worker: Worker, stop: &AtomicBool, done: &AtomicU64) -> Result<(), String> {
     while !stop.load(Relaxed) {
         match (kind.step)(&mut worker) {
             Ok(()) => {
@@ -237,7 +223,6 @@ fn work(kind: &Kind, mut worker: Worker, stop: &AtomicBool, done: &AtomicU64, pa
             Err(error) if lost(&error) => break,
             Err(error) => return Err(format!("after {} steps: {error}", worker.step)),
         }
-        std::thread::sleep(pace);
     }
     Ok(())
 }

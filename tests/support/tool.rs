@@ -5,12 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use tempfile::TempDir;
-
-/// One of our binaries.
-pub fn tool(name: &str) -> Command {
-    Command::new(Path::new(env!("CARGO_BIN_EXE_xb-unpack")).with_file_name(name))
-}
+pub use super::{scratch, xb as tool};
 
 /// A program of the system in a directory.
 pub fn within(program: &str, dir: &Path) -> Command {
@@ -55,11 +50,6 @@ pub fn unpack(dir: &Path, args: &[&str], stream: &[u8]) -> Output {
 /// `xb-pack ARGS -C DIR .`
 pub fn pack(dir: &Path, args: &[&str]) -> Output {
     feed(tool("xb-pack").args(args).arg("-C").arg(dir).arg("."), b"")
-}
-
-/// A scratch directory.
-pub fn scratch() -> TempDir {
-    tempfile::Builder::new().prefix("xb-test-").tempdir().unwrap()
 }
 
 /// Every file below a directory, with its content.

@@ -1,0 +1,27 @@
+//! What most tests do with a backup.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use super::pipeline::Run;
+use super::{Pipeline, Server, xb};
+
+/// `xb-redo --apply`.
+pub fn apply(directory: &Path) -> Command {
+    let mut command = xb("xb-redo");
+    command.arg("--apply").arg(directory);
+    command
+}
+
+/// The same to its end, by the program of this server.
+pub fn apply_by(server: &Server, directory: &Path) -> Run {
+    let mut command = apply(directory);
+    command.arg("--server").arg(server.flavour().server());
+    Pipeline::new().stage(command).limit(Duration::from_secs(300)).run()
+}
+
+/// `xb-redo --status`.
+pub fn status(directory: &Path) -> Run {
+    Pipeline::new().stage(xb("xb-redo").arg("--status").arg(directory)).run()
+}
