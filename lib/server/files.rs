@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::variables::Variables;
 use crate::error::{Error, Result};
@@ -74,8 +75,39 @@ pub struct Tablespace {
     pub elsewhere: Option<PathBuf>,
     /// Bytes.
     pub size: u64,
-    /// Device and inode.
-    pub identity: (u64, u64),
+    /// Which file it is.
+    pub identity: Identity,
+    /// When it was last written to or moved: the inode's time of change, in seconds and nanoseconds.
+    pub changed: (i64, i64),
+}
+
+/// What tells a file from another that has taken its place. ext4 gives an inode that was freed to the next file, so its
+/// number says nothing without the time of birth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+    /// `None` where the file system does not keep it.
+    born: Option<SystemTime>,
+}
+
+impl Identity {
+    /// Of an open file, or of what a path leads to.
+    pub fn of(meta: &Metadata) -> Self {
+        Identity { device: meta.dev(), inode: meta.ino(), born: meta.created().ok() }
+    }
+}
+
+impl Tablespace {
+    /// From what the system says of the file.
+    pub fn new(name: Vec<u8>, elsewhere: Option<PathBuf>, meta: &Metadata) -> Self {
+        Tablespace { name, elsewhere, size: meta.len(), identity: Identity::of(meta), changed: changed(meta) }
+    }
+}
+
+/// See [`Tablespace::changed`].
+pub fn changed(meta: &Metadata) -> (i64, i64) {
+    (meta.ctime(), meta.ctime_nsec())
 }
 
 /// The database directories, sorted. Links are followed; what the server does not take for a database is left out.
@@ -118,7 +150,7 @@ pub fn tablespaces(datadir: &Path, database: &OsStr, visit: &mut dyn FnMut(Table
             continue;
         };
         let name = member(database, Path::new(&file).with_extension("ibd").as_os_str());
-        visit(Tablespace { name, elsewhere, size: meta.len(), identity: identity(&meta) })?;
+        visit(Tablespace::new(name, elsewhere, &meta))?;
     }
     Ok(())
 }
@@ -199,15 +231,7 @@ pub fn table_of(name: &[u8]) -> (&[u8], &[u8]) {
 /// A tablespace's file; `None` if it is not there.
 pub fn tablespace(path: PathBuf, name: Vec<u8>, elsewhere: bool) -> Result<Option<Tablespace>> {
     let meta = present(path.metadata()).map_err(|cause| Error::io(path.display(), "cannot look at", &cause))?;
-    Ok(meta.map(|meta| {
-        let (size, identity) = (meta.len(), identity(&meta));
-        Tablespace { name, elsewhere: elsewhere.then_some(path), size, identity }
-    }))
-}
-
-/// Device and inode.
-pub fn identity(meta: &Metadata) -> (u64, u64) {
-    (meta.dev(), meta.ino())
+    Ok(meta.map(|meta| Tablespace::new(name, elsewhere.then_some(path), &meta)))
 }
 
 /// The place of a member below a directory.

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::innodb::redo::mysql::DIR;
-use crate::server::files::{self, Layout, Tablespace};
+use crate::server::files::{self, Identity, Layout, Tablespace};
 use crate::server::privileges::quote;
 use crate::server::session::Session;
 
@@ -87,7 +87,7 @@ impl Spaces {
         let sql = "SELECT FILE_NAME AS file, TABLESPACE_NAME AS space, FILE_TYPE AS type FROM information_schema.FILES \
             WHERE ENGINE='InnoDB' AND FILE_TYPE<>'TEMPORARY' AND TABLESPACE_NAME<>'innodb_system' \
             AND (FILE_NAME NOT LIKE './%' OR FILE_NAME LIKE './%/%/%')";
-        let mut known: HashSet<(u64, u64)> = self.tables.iter().chain(&self.undo).map(|space| space.identity).collect();
+        let mut known: HashSet<Identity> = self.tables.iter().chain(&self.undo).map(|space| space.identity).collect();
         for row in session.records(sql)? {
             let text = |key: &str| row.get(key).map(String::as_str).unwrap_or_default();
             let path = datadir.join(text("file"));
@@ -113,7 +113,7 @@ impl Spaces {
 
     /// Those in other directories that the server looks through (`innodb_directories`), and below.
     pub fn look_through(&mut self, dir: &Path, datadir: &Path) -> Result<()> {
-        let known: HashSet<(u64, u64)> = self.tables.iter().chain(&self.undo).map(|space| space.identity).collect();
+        let known: HashSet<Identity> = self.tables.iter().chain(&self.undo).map(|space| space.identity).collect();
         let (mut dirs, mut seen) = (vec![dir.to_owned()], HashSet::new());
         while let Some(dir) = dirs.pop() {
             if same(&dir, datadir) || !seen.insert(dir.canonicalize().unwrap_or_else(|_| dir.clone())) {
