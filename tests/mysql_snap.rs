@@ -410,3 +410,30 @@ fn a_stopped_server_is_copied_without_a_connection() {
     let (_, last) = manifest(dir.path());
     assert!(last["end_lsn"].as_u64() > begin["redo"]["checkpoint_lsn"].as_u64());
 }
+
+/// A file that cannot be seen from here may be at its place for the server: in a container, or a private mount.
+#[test]
+fn files_of_the_server_that_are_not_seen_end_the_backup() {
+    let Some(builder) = mysql() else { return };
+    let mut server = builder.undo_apart().start();
+    tables(&server);
+    settle(&mut server);
+    let outside = server.home().join("outside");
+    let undo = std::path::PathBuf::from(server.value("SELECT @@innodb_undo_directory"));
+    let refused = |hidden: &Path, place: &Path, what: &str| {
+        let aside = hidden.with_extension("hidden");
+        fs::rename(hidden, &aside).unwrap();
+        let run = Pipeline::new().stage(snap(&server)).run();
+        fs::rename(&aside, hidden).unwrap();
+        run.assert_codes(&[1]);
+        let said = run.stderr(0);
+        assert!(said.contains(&format!("{}: {what}", place.display())) && said.contains("hint: "), "{}", run.story());
+    };
+    refused(&outside.join("sb/far.ibd"), &outside.join("sb/far.ibd"), "is not there, but the server has");
+    refused(&undo, &undo, "is not there");
+    // A table that was discarded has no file.
+    server.sql("ALTER TABLE sb.far DISCARD TABLESPACE");
+    assert!(!outside.join("sb/far.ibd").exists());
+    let there = names(files(&copied(snap(&server))).path());
+    assert!(!there.iter().any(|name| name == "sb/far.ibd"), "{there:?}");
+}

@@ -544,3 +544,37 @@ fn tables_elsewhere_are_stored_as_if_they_were_here() {
     assert!(!entries.contains_key("sb/away.isl"));
     assert!(dir.path().join("sb/m.MYD").symlink_metadata().unwrap().is_file());
 }
+
+/// A file that cannot be seen from here may be at its place for the server: in a container, or a private mount.
+#[test]
+fn files_of_the_server_that_are_not_seen_end_the_backup() {
+    let mut server = Server::new().layout("innodb-undo-tablespaces", "3").undo_apart().start();
+    let outside = server.home().join("outside");
+    fs::create_dir_all(&outside).unwrap();
+    server.sql(&format!(
+        "CREATE DATABASE sb; CREATE TABLE sb.away (id INT PRIMARY KEY) DATA DIRECTORY='{}'",
+        outside.display()
+    ));
+    server.restart();
+    let undo = std::path::PathBuf::from(server.value("SELECT @@innodb_undo_directory"));
+    let refused = |place: &Path, what: &str| {
+        let run = Pipeline::new().stage(snap(&server)).run();
+        run.assert_codes(&[1]);
+        let said = run.stderr(0);
+        assert!(said.contains(&format!("{}: {what}", place.display())) && said.contains("hint: "), "{}", run.story());
+    };
+    let without = |path: &Path, check: &dyn Fn()| {
+        let hidden = path.with_extension("hidden");
+        fs::rename(path, &hidden).unwrap();
+        check();
+        fs::rename(&hidden, path).unwrap();
+    };
+    without(&undo, &|| refused(&undo, "is not there"));
+    let last = undo.join("undo003");
+    without(&last, &|| refused(&undo, "2 undo tablespaces, the server has 3"));
+    let control = server.data().join("aria_log_control");
+    without(&control, &|| refused(&control, "is not there"));
+    let away = outside.join("sb/away.ibd");
+    without(&outside, &|| refused(&away, "its directory is not there"));
+    Pipeline::new().stage(snap(&server)).run().assert_ok();
+}

@@ -16,6 +16,9 @@ use crate::error::{Error, Result};
 /// lead a second server on the same host to the original's file; what it points at is stored in its place.
 const OTHERS: [&str; 14] =
     ["frm", "MYD", "MYI", "MAD", "MAI", "MRG", "TRG", "TRN", "ARM", "ARZ", "CSM", "CSV", "opt", "par"];
+/// What to do about a file of the server that cannot be seen.
+pub const UNSEEN: &str = "xb-snap must run where all of the server's files are seen under the names that the server has for \
+    them; --datadir maps only what is in the data directory";
 /// The database whose tables are locked last.
 pub const SYSTEM_DATABASE: &str = "mysql";
 
@@ -147,6 +150,7 @@ pub fn tablespaces(datadir: &Path, database: &OsStr, visit: &mut dyn FnMut(Table
         let at = elsewhere.as_deref().unwrap_or(&path);
         let Some(meta) = present(at.metadata()).map_err(|cause| Error::io(at.display(), "cannot look at", &cause))?
         else {
+            elsewhere.map_or(Ok(()), |target| dropped(&path, &target))?;
             continue;
         };
         let name = member(database, Path::new(&file).with_extension("ibd").as_os_str());
@@ -160,6 +164,15 @@ fn link_target(path: &Path) -> Result<Option<PathBuf>> {
     let text = present(std::fs::read(path)).map_err(|cause| Error::io(path.display(), "cannot read", &cause))?;
     let text = text.map(|text| text.trim_ascii().to_owned()).filter(|text| !text.is_empty());
     Ok(text.map(|text| PathBuf::from(OsString::from_vec(text))))
+}
+
+/// A file that an `.isl` names has gone. DROP TABLE leaves its directory; without that the file is where we cannot see it.
+fn dropped(link: &Path, target: &Path) -> Result<()> {
+    if target.parent().is_none_or(Path::is_dir) || link_target(link)?.is_none() {
+        return Ok(());
+    }
+    Err(Error::failed(target.display(), format_args!("its directory is not there, but {} names it", link.display()))
+        .hint(UNSEEN))
 }
 
 /// The names in the stream of a database's files that are not InnoDB's, sorted; an empty directory gives its `db.opt`
@@ -205,11 +218,20 @@ pub fn aria_logs(dir: &Path) -> Result<Vec<Vec<u8>>> {
     })
 }
 
-/// Names of the files in a directory that are wanted, sorted; none if the directory has gone.
+/// Names of the files in a directory that are wanted, sorted.
 pub(super) fn matching(dir: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>> {
+    found(dir, wanted)?.ok_or_else(|| Error::failed(dir.display(), "is not there").hint(UNSEEN))
+}
+
+/// The same of a database's directory, which may have gone since it was listed.
+pub(super) fn of_database(dir: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>> {
+    Ok(found(dir, wanted)?.unwrap_or_default())
+}
+
+fn found(dir: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Option<Vec<Vec<u8>>>> {
     let fail = |cause: io::Error| Error::io(dir.display(), "cannot list", &cause);
     let mut names = Vec::new();
-    let Some(entries) = list(dir)? else { return Ok(names) };
+    let Some(entries) = list(dir)? else { return Ok(None) };
     for entry in entries {
         let entry = entry.map_err(fail)?;
         if wanted(entry.file_name().as_bytes()) && !entry.file_type().map_err(fail)?.is_dir() {
@@ -217,7 +239,7 @@ pub(super) fn matching(dir: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec
         }
     }
     names.sort();
-    Ok(names)
+    Ok(Some(names))
 }
 
 /// Database and table of a member: `sb` and `t` for `sb/t#P#p0.ibd`.
@@ -300,6 +322,13 @@ mod tests {
         assert_eq!(names("empty"), [b"empty/db.opt".to_vec()]);
         assert_eq!(names("linked"), [b"linked/m.MYD".to_vec()]);
         assert!(names("dropped").is_empty());
+        assert!(undo_files(&data.join("nowhere")).unwrap_err().to_string().ends_with("nowhere: is not there"));
+        // A table elsewhere that was dropped, and one whose place is not seen.
+        let list = || tablespaces(&data, OsStr::new("sb"), &mut |_| Ok(()));
+        std::fs::remove_file(far.join("away.ibd")).unwrap();
+        list().unwrap();
+        std::fs::rename(&far, dir.path().join("hidden")).unwrap();
+        assert!(list().unwrap_err().to_string().contains("away.ibd: its directory is not there"));
     }
 
     #[test]

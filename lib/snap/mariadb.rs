@@ -105,10 +105,21 @@ impl Family for MariaDb<'_> {
 
     fn look(&mut self) -> Result<Found> {
         self.aria.read_control()?;
+        if self.aria.control.is_none() {
+            let place = self.aria.dir.join(ARIA_CONTROL);
+            return Err(Error::failed(place.display(), "is not there").hint(files::UNSEEN));
+        }
         let redo = Start::read(&self.layout.redo)?.redo();
         let server_uuid = self.variables.get("server_uid").map(str::to_owned);
         let known = Known::list(&self.layout.datadir, &self.job.filter)?;
-        Ok(Found { redo, server_uuid, undo: undo(&self.layout)?, known })
+        let undo = undo(&self.layout)?;
+        // A server with fewer does not start.
+        let expected = self.variables.number("innodb_undo_tablespaces")?;
+        if (undo.len() as u64) < expected {
+            let what = format!("{} undo tablespaces, the server has {expected}", undo.len());
+            return Err(Error::failed(self.layout.undo.display(), what).hint(files::UNSEEN));
+        }
+        Ok(Found { redo, server_uuid, undo, known })
     }
 
     /// Everything up to the release of the locks.

@@ -87,7 +87,7 @@ impl Family for MySql<'_> {
         // The lock was waited for; tables may have come and gone since.
         self.tables = tables(self.job, &self.layout)?;
         self.external = spaces.elsewhere();
-        Ok(found(self.job, redo, server_uuid, spaces))
+        found(self.job, &self.layout, redo, server_uuid, spaces)
     }
 
     fn copy(&mut self, hot: &Hot<'_>, undo: &[Tablespace], known: Known) -> Result<(Snapshot, Spool)> {
@@ -253,9 +253,10 @@ fn redo(layout: &Layout) -> Result<Redo> {
     })
 }
 
-fn found(job: &Job, redo: Redo, server_uuid: Option<String>, mut spaces: Spaces) -> Found {
+fn found(job: &Job, layout: &Layout, redo: Redo, server_uuid: Option<String>, mut spaces: Spaces) -> Result<Found> {
+    spaces.enough(layout)?;
     spaces.tables.retain(|space| job.filter.wants(&space.name));
-    Found { redo, server_uuid, undo: spaces.undo, known: Known::of(spaces.tables) }
+    Ok(Found { redo, server_uuid, undo: spaces.undo, known: Known::of(spaces.tables) })
 }
 
 /// InnoDB's files, then those others that need no lock but that on DDL. Returns what is left.
