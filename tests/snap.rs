@@ -578,3 +578,38 @@ fn files_of_the_server_that_are_not_seen_end_the_backup() {
     without(&outside, &|| refused(&away, "its directory is not there"));
     Pipeline::new().stage(snap(&server)).run().assert_ok();
 }
+
+#[test]
+fn tables_of_engines_that_are_not_copied_end_the_backup() {
+    let mut server = Server::new().start();
+    fs::create_dir(server.data().join("#rocksdb")).unwrap();
+    Pipeline::new().stage(snap(&server)).run().assert_ok();
+    fs::write(server.data().join("#rocksdb/000013.sst"), "rows").unwrap();
+    let refused = |command: Command| {
+        let run = Pipeline::new().stage(command).run();
+        run.assert_codes(&[1]);
+        assert!(run.stderr(0).contains("#rocksdb: tables of the engine RocksDB are not copied"), "{}", run.story());
+    };
+    refused(snap(&server));
+    server.stop();
+    let mut offline = xb("xb-snap");
+    offline.args(["--no-defaults", "--offline", "--datadir"]).arg(server.data());
+    refused(offline);
+}
+
+#[test]
+fn a_server_with_rocksdb_is_copied_while_it_has_no_tables_there() {
+    let plugins = Flavour::beside("rocksdb");
+    if !plugins.join("ha_rocksdb.so").exists() {
+        return crate::support::skip("RocksDB is not here; run tests/setup");
+    }
+    let mut server =
+        Server::new().option("plugin-dir", plugins.to_str().unwrap()).option("plugin-load-add", "ha_rocksdb").start();
+    // A stop leaves files without tables.
+    server.restart();
+    Pipeline::new().stage(snap(&server)).run().assert_ok();
+    server.sql("CREATE DATABASE sb; CREATE TABLE sb.lsm (id INT PRIMARY KEY) ENGINE=RocksDB");
+    let run = Pipeline::new().stage(snap(&server)).run();
+    run.assert_codes(&[1]);
+    assert!(run.stderr(0).contains("server: tables of the engine RocksDB (lsm) are not copied"), "{}", run.story());
+}

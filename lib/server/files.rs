@@ -224,7 +224,7 @@ pub(super) fn matching(dir: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec
 }
 
 /// The same of a database's directory, which may have gone since it was listed.
-pub(super) fn of_database(dir: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>> {
+pub fn of_database(dir: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>> {
     Ok(found(dir, wanted)?.unwrap_or_default())
 }
 

@@ -1,5 +1,6 @@
 //! A running MariaDB server: its backup stages, in order, and what is copied in each. Source: spec sections 4 to 6 and 10.
 
+mod engines;
 mod meta;
 mod start;
 mod stopped;
@@ -65,6 +66,7 @@ impl<'a> MariaDb<'a> {
             needed.push(Need::global("REPLICATION SLAVE ADMIN"));
         }
         privileges::check(&mut session, &needed)?;
+        engines::asked(&mut session, &layout.datadir)?;
         if variables.is_on("wsrep_on") {
             session.run("SET SESSION wsrep_sync_wait=0")?;
         }
