@@ -54,6 +54,7 @@ impl<'a> MySql<'a> {
             return Err(Error::failed("server", "redo logging is switched off; no backup can be made")
                 .hint("ALTER INSTANCE ENABLE INNODB REDO_LOG"));
         }
+        plain_log(&mut session)?;
         let tables = tables(job, &layout)?;
         privileges::check(&mut session, &needed(job, &tables))?;
         let lock = InstanceLock::new(session, job.lock_timeout)?;
@@ -146,6 +147,8 @@ impl MySql<'_> {
             Some((file, position)) => Some(self.tail(hot, held, file, *position)?),
             None => None,
         };
+        // Somebody may have switched it on meanwhile.
+        self.lock.ask(plain_log)?;
         let times = self.lock.end()?;
         let binlog = match (status.binlog, tail) {
             (Some((file, position)), Some(tail)) => {
@@ -197,6 +200,16 @@ fn refuse(job: &Job) -> Result<()> {
                 .hint("indexes are built without redo there, so what DDL changes meanwhile cannot be made good"))
         }
     }
+}
+
+/// Without its key an encrypted block cannot be cut, and a backup ends in the middle of one. Older blocks may stay
+/// encrypted: each says so of itself.
+fn plain_log(session: &mut Session) -> Result<()> {
+    if session.value("SELECT @@global.innodb_redo_log_encrypt")?.is_some_and(|value| value == "1") {
+        return Err(Error::failed("server", "the redo log is encrypted and could not be cut where the backup ends")
+            .hint("SET GLOBAL innodb_redo_log_encrypt=OFF, then run it again"));
+    }
+    Ok(())
 }
 
 /// `--datadir`, or a socket of another server, may lead to files that are not this server's.
