@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -612,4 +613,16 @@ fn a_server_with_rocksdb_is_copied_while_it_has_no_tables_there() {
     let run = Pipeline::new().stage(snap(&server)).run();
     run.assert_codes(&[1]);
     assert!(run.stderr(0).contains("server: tables of the engine RocksDB (lsm) are not copied"), "{}", run.story());
+}
+
+#[test]
+fn names_that_are_not_unicode_are_no_obstacle() {
+    let server = Server::new().start();
+    let beside = scratch();
+    let odd = beside.path().join(std::ffi::OsStr::from_bytes(b"lsn-\xff"));
+    let mut command = snap(&server);
+    command.arg("--extra-lsndir").arg(&odd);
+    Pipeline::new().stage(command).run().assert_ok();
+    let info = fs::read_to_string(odd.join("xtrabackup_info")).unwrap();
+    assert!(info.contains("lsn-\u{fffd}"), "{info}");
 }

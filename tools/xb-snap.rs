@@ -64,12 +64,12 @@ struct Snap {
 
 fn main() -> ExitCode {
     cli::run(&TOOL, |args: Snap, report| {
-        let processors = std::thread::available_parallelism().map_or(2, usize::from).min(4);
+        let command: Vec<_> = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
         let job = Job {
             sources: args.connection.sources(),
             login: args.connection.login(report)?,
             datadir: args.datadir,
-            threads: args.threads.map_or(processors, usize::from),
+            threads: cli::threads(args.threads),
             policy: args.cache,
             lock_ddl: args.lock_ddl,
             lock_timeout: Duration::from_secs(args.lock_timeout),
@@ -82,7 +82,7 @@ fn main() -> ExitCode {
             base: args.asked.base(report)?,
             extra_lsndir: args.extra_lsndir,
             spool_dir: args.spool_dir.unwrap_or_else(std::env::temp_dir),
-            command: std::env::args().collect::<Vec<_>>().join(" "),
+            command: command.join(" "),
         };
         snap::run(&job, cli::stdout()?, report)
     })
