@@ -626,3 +626,14 @@ fn names_that_are_not_unicode_are_no_obstacle() {
     let info = fs::read_to_string(odd.join("xtrabackup_info")).unwrap();
     assert!(info.contains("lsn-\u{fffd}"), "{info}");
 }
+
+#[test]
+fn a_file_with_a_name_of_our_own_is_refused() {
+    for name in ["xb_begin", "xb_mark.7"] {
+        let path = format!("ibdata1:12M;{name}:8M:autoextend");
+        let server = Server::new().layout("innodb-data-file-path", &path).start();
+        let run = Pipeline::new().stage(snap(&server)).run();
+        run.assert_codes(&[1]);
+        assert!(run.stderr(0).contains(&format!("{name}: a backup has members of its own")), "{}", run.story());
+    }
+}

@@ -15,7 +15,7 @@ use crate::io::cache::Policy;
 use crate::report::{Level, Report};
 use crate::server::files::Identity;
 use crate::stream::Writer;
-use crate::stream::profile::{Entry, EntryKind};
+use crate::stream::profile::{self, Entry, EntryKind};
 
 /// What all copying threads share.
 #[derive(Clone, Copy)]
@@ -82,6 +82,7 @@ impl Copier<'_> {
         buffers: &mut Buffers,
         file: Pages<'_>,
     ) -> Result<Outcome> {
+        free(file.name)?;
         let Some(mut open) = open(file.path, self.policy)? else { return Ok(Outcome::Gone) };
         let Some(mut read) = open.batch(&mut buffers.batch, 0)? else { return Ok(Outcome::Deferred(open.identity)) };
         let own;
@@ -166,6 +167,7 @@ impl Copier<'_> {
         name: &[u8],
         path: &Path,
     ) -> Result<bool> {
+        free(name)?;
         let Some(mut open) = open(path, self.policy)? else { return Ok(false) };
         let aria = AriaFile::of(path);
         let (size, digest) = self.stream(out, buffers, name, &mut open, aria.as_ref())?;
@@ -183,6 +185,7 @@ impl Copier<'_> {
         size: u64,
     ) -> Result<()> {
         let gone = || Error::failed(path.display(), "has gone, or is shorter than the server says");
+        free(name)?;
         let mut open = open(path, self.policy)?.ok_or_else(gone)?;
         open.limit(size);
         let (copied, digest) = self.stream(out, buffers, name, &mut open, None)?;
@@ -237,4 +240,13 @@ impl Copier<'_> {
         self.report.note(Level::Detail, format_args!("{}: {size} bytes", name.as_bstr()));
         Ok(())
     }
+}
+
+/// A file of the server that is called as one of our own members would be taken for it.
+fn free(name: &[u8]) -> Result<()> {
+    if profile::is_own(name) {
+        return Err(Error::failed(name.as_bstr(), "a backup has members of its own by this name")
+            .hint("rename the file on the server"));
+    }
+    Ok(())
 }
