@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -214,6 +215,50 @@ fn ddl_during_the_copy_is_made_good_at_its_end() {
     for name in ["sb/same.new", "sb/zbig.new", "sb/dropped.frm", "sb/old.frm"] {
         assert!(!there.iter().any(|one| one == name), "{name} is there");
     }
+}
+
+/// IMPORT is in no log, and what it writes has no redo: only the files tell. ext4 gives the new file the old one's inode.
+#[test]
+fn an_import_during_the_copy_is_noticed() {
+    let server = filled();
+    server.sql(
+        "CREATE TABLE sb.donor (id INT PRIMARY KEY, text CHAR(20)); INSERT INTO sb.donor VALUES (1, 'rows to import'); \
+         CREATE TABLE sb.imported LIKE sb.donor; CREATE TABLE sb.placed LIKE sb.donor; \
+         INSERT INTO sb.imported VALUES (2, 'rows of before'); INSERT INTO sb.placed VALUES (2, 'rows of before'); \
+         FLUSH TABLES sb.imported, sb.placed FOR EXPORT; UNLOCK TABLES",
+    );
+    let exported = server.home().join("exported.ibd");
+    let mut donor = server.connect();
+    donor.query_drop("FLUSH TABLES sb.donor FOR EXPORT").unwrap();
+    fs::copy(server.data().join("sb/donor.ibd"), &exported).unwrap();
+    donor.query_drop("UNLOCK TABLES").unwrap();
+    let file = |table: &str| server.data().join(format!("sb/{table}.ibd"));
+    let inode = |table: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(file(table)).unwrap());
+    let place = |table: &str| {
+        server.sql(&format!("ALTER TABLE sb.{table} DISCARD TABLESPACE"));
+        fs::copy(&exported, file(table)).unwrap();
+        fs::set_permissions(file(table), fs::Permissions::from_mode(0o666)).unwrap();
+    };
+    // Of one the foreign file is there before the copy and is rewritten in its place.
+    place("placed");
+    let held = Held::in_the_middle(snap(&server), &server);
+    let before = inode("imported");
+    place("imported");
+    if inode("imported") != before {
+        eprintln!("this file system does not give a freed inode to the next file");
+    }
+    server.sql("ALTER TABLE sb.imported IMPORT TABLESPACE; ALTER TABLE sb.placed IMPORT TABLESPACE");
+    // Written to, but by what the log has.
+    server.sql("INSERT INTO sb.same VALUES (1); FLUSH TABLES sb.same FOR EXPORT; UNLOCK TABLES");
+    let (stream, code, story) = held.finish();
+    assert_eq!(code, Some(0), "{story}");
+    let dir = files(&stream);
+    for table in ["imported", "placed"] {
+        let copy = fs::read(dir.path().join(format!("sb/{table}.new"))).expect(table);
+        assert!(copy == fs::read(file(table)).unwrap(), "{table} differs");
+        assert!(bstr::ByteSlice::contains_str(copy.as_slice(), "rows to import"));
+    }
+    assert!(!dir.path().join("sb/same.new").exists());
 }
 
 #[test]
@@ -499,4 +544,96 @@ fn tables_elsewhere_are_stored_as_if_they_were_here() {
     assert_eq!(entries["ibdata2"]["location"].as_str(), Some(outside.join("ibdata2").to_str().unwrap()));
     assert!(!entries.contains_key("sb/away.isl"));
     assert!(dir.path().join("sb/m.MYD").symlink_metadata().unwrap().is_file());
+}
+
+/// A file that cannot be seen from here may be at its place for the server: in a container, or a private mount.
+#[test]
+fn files_of_the_server_that_are_not_seen_end_the_backup() {
+    let mut server = Server::new().layout("innodb-undo-tablespaces", "3").undo_apart().start();
+    let outside = server.home().join("outside");
+    fs::create_dir_all(&outside).unwrap();
+    server.sql(&format!(
+        "CREATE DATABASE sb; CREATE TABLE sb.away (id INT PRIMARY KEY) DATA DIRECTORY='{}'",
+        outside.display()
+    ));
+    server.restart();
+    let undo = std::path::PathBuf::from(server.value("SELECT @@innodb_undo_directory"));
+    let refused = |place: &Path, what: &str| {
+        let run = Pipeline::new().stage(snap(&server)).run();
+        run.assert_codes(&[1]);
+        let said = run.stderr(0);
+        assert!(said.contains(&format!("{}: {what}", place.display())) && said.contains("hint: "), "{}", run.story());
+    };
+    let without = |path: &Path, check: &dyn Fn()| {
+        let hidden = path.with_extension("hidden");
+        fs::rename(path, &hidden).unwrap();
+        check();
+        fs::rename(&hidden, path).unwrap();
+    };
+    without(&undo, &|| refused(&undo, "is not there"));
+    let last = undo.join("undo003");
+    without(&last, &|| refused(&undo, "2 undo tablespaces, the server has 3"));
+    let control = server.data().join("aria_log_control");
+    without(&control, &|| refused(&control, "is not there"));
+    let away = outside.join("sb/away.ibd");
+    without(&outside, &|| refused(&away, "its directory is not there"));
+    Pipeline::new().stage(snap(&server)).run().assert_ok();
+}
+
+#[test]
+fn tables_of_engines_that_are_not_copied_end_the_backup() {
+    let mut server = Server::new().start();
+    fs::create_dir(server.data().join("#rocksdb")).unwrap();
+    Pipeline::new().stage(snap(&server)).run().assert_ok();
+    fs::write(server.data().join("#rocksdb/000013.sst"), "rows").unwrap();
+    let refused = |command: Command| {
+        let run = Pipeline::new().stage(command).run();
+        run.assert_codes(&[1]);
+        assert!(run.stderr(0).contains("#rocksdb: tables of the engine RocksDB are not copied"), "{}", run.story());
+    };
+    refused(snap(&server));
+    server.stop();
+    let mut offline = xb("xb-snap");
+    offline.args(["--no-defaults", "--offline", "--datadir"]).arg(server.data());
+    refused(offline);
+}
+
+#[test]
+fn a_server_with_rocksdb_is_copied_while_it_has_no_tables_there() {
+    let plugins = Flavour::beside("rocksdb");
+    if !plugins.join("ha_rocksdb.so").exists() {
+        return crate::support::skip("RocksDB is not here; run tests/setup");
+    }
+    let mut server =
+        Server::new().option("plugin-dir", plugins.to_str().unwrap()).option("plugin-load-add", "ha_rocksdb").start();
+    // A stop leaves files without tables.
+    server.restart();
+    Pipeline::new().stage(snap(&server)).run().assert_ok();
+    server.sql("CREATE DATABASE sb; CREATE TABLE sb.lsm (id INT PRIMARY KEY) ENGINE=RocksDB");
+    let run = Pipeline::new().stage(snap(&server)).run();
+    run.assert_codes(&[1]);
+    assert!(run.stderr(0).contains("server: tables of the engine RocksDB (lsm) are not copied"), "{}", run.story());
+}
+
+#[test]
+fn names_that_are_not_unicode_are_no_obstacle() {
+    let server = Server::new().start();
+    let beside = scratch();
+    let odd = beside.path().join(std::ffi::OsStr::from_bytes(b"lsn-\xff"));
+    let mut command = snap(&server);
+    command.arg("--extra-lsndir").arg(&odd);
+    Pipeline::new().stage(command).run().assert_ok();
+    let info = fs::read_to_string(odd.join("xtrabackup_info")).unwrap();
+    assert!(info.contains("lsn-\u{fffd}"), "{info}");
+}
+
+#[test]
+fn a_file_with_a_name_of_our_own_is_refused() {
+    for name in ["xb_begin", "xb_mark.7"] {
+        let path = format!("ibdata1:12M;{name}:8M:autoextend");
+        let server = Server::new().layout("innodb-data-file-path", &path).start();
+        let run = Pipeline::new().stage(snap(&server)).run();
+        run.assert_codes(&[1]);
+        assert!(run.stderr(0).contains(&format!("{name}: a backup has members of its own")), "{}", run.story());
+    }
 }

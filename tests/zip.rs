@@ -55,12 +55,13 @@ fn every_vector_decodes_to_its_digest() {
             let want = content.rsplit(' ').next().unwrap();
             let bytes = std::fs::read(folder_path(folder).join(&name)).unwrap();
             for threads in [1, 3] {
-                let out = through(&Unzip, threads, &member(&name, &bytes)).unwrap_or_else(|error| panic!("{error}"));
+                let out = through(&Unzip::default(), threads, &member(&name, &bytes))
+                    .unwrap_or_else(|error| panic!("{error}"));
                 let files = contents(&out);
                 let plain = &name[..name.rfind('.').unwrap()];
                 assert_eq!(sha256(&files[plain]), want, "{name}");
                 if !bytes.is_empty() {
-                    assert_eq!(sha256(&raw(&Unzip, threads, &bytes).unwrap()), want, "{name} --raw");
+                    assert_eq!(sha256(&raw(&Unzip::default(), threads, &bytes).unwrap()), want, "{name} --raw");
                 }
             }
             count += 1;
@@ -68,7 +69,7 @@ fn every_vector_decodes_to_its_digest() {
     }
     assert_eq!(count, 14 + 16 + 34);
     let tree = std::fs::read(folder_path("qpress").join("tree-qpress.qp")).unwrap();
-    let error = raw(&Unzip, 1, &tree).unwrap_err();
+    let error = raw(&Unzip::default(), 1, &tree).unwrap_err();
     assert!(error.to_string().contains("archive of a directory"), "{error}");
 }
 
@@ -201,7 +202,7 @@ fn what_has_come_of_a_member_goes_out_before_the_rest_comes() {
         told.recv_timeout(Duration::from_secs(60)).expect("nothing came out before the member was complete");
         stdin.write_all(&[&rest[..], &chunk(b'E', 0, b"t.ibd", &[])].concat()).unwrap();
         drop(stdin);
-        assert!(contents(&through(&Unzip, 1, &reader.join().unwrap()).unwrap())["t.ibd"] == content);
+        assert!(contents(&through(&Unzip::default(), 1, &reader.join().unwrap()).unwrap())["t.ibd"] == content);
         assert!(child.wait().unwrap().success());
     }
 }
@@ -224,20 +225,21 @@ fn frames_of_the_commands_are_read() {
         let skip = [&[0x5a, 0x2a, 0x4d, 0x18, 5, 0, 0, 0][..], b"skip!"].concat();
         let bytes = [&packed[..], &skip, &packed].concat();
         for threads in [1, 2] {
-            let out = raw(&Unzip, threads, &bytes).unwrap_or_else(|error| panic!("{program} {options:?}: {error}"));
+            let out = raw(&Unzip::default(), threads, &bytes)
+                .unwrap_or_else(|error| panic!("{program} {options:?}: {error}"));
             assert!(out == [&content[..], content].concat(), "{program} {options:?}");
         }
         // In chunks of a stream, as awkward as can be.
         let name = if program == "zstd" { "f.zst" } else { "f.lz4" };
         let cut = interleaved(&[(name.into(), bytes)], &mut Dice(23));
-        assert!(contents(&through(&Unzip, 2, &cut).unwrap())["f"].len() == 2 * content.len());
+        assert!(contents(&through(&Unzip::default(), 2, &cut).unwrap())["f"].len() == 2 * content.len());
         let cut_short = member(name, &packed[..packed.len() - 1]);
-        assert_eq!(through(&Unzip, 2, &cut_short).unwrap_err().kind(), Kind::Damaged);
+        assert_eq!(through(&Unzip::default(), 2, &cut_short).unwrap_err().kind(), Kind::Damaged);
     }
     let legacy = good(feed(Command::new("lz4").args(["-l", "-c"]), &content));
-    assert!(raw(&Unzip, 1, &legacy).is_err());
+    assert!(raw(&Unzip::default(), 1, &legacy).is_err());
     let window = good(feed(Command::new("zstd").args(["--long=28", "-c"]), &vec![1; 1 << 20]));
-    let error = raw(&Unzip, 1, &window).unwrap_err();
+    let error = raw(&Unzip::default(), 1, &window).unwrap_err();
     assert!(error.to_string().contains("134217728 is the limit"), "{error}");
 }
 
@@ -254,9 +256,9 @@ fn some_members_stay_plain_and_what_is_compressed_is_not_compressed_again() {
     }
     // A name alone does not make compressed data.
     let odd = [member("a.lz4", b"not lz4, whatever it is called"), member("b.zst", b"")].concat();
-    assert!(contents(&through(&Unzip, 1, &odd).unwrap()).contains_key("a.lz4"));
-    assert_eq!(contents(&through(&Unzip, 1, &odd).unwrap())["b"], b"");
-    let back = through(&Unzip, 1, &through(&ZSTD, 1, &odd).unwrap()).unwrap();
+    assert!(contents(&through(&Unzip::default(), 1, &odd).unwrap()).contains_key("a.lz4"));
+    assert_eq!(contents(&through(&Unzip::default(), 1, &odd).unwrap())["b"], b"");
+    let back = through(&Unzip::default(), 1, &through(&ZSTD, 1, &odd).unwrap()).unwrap();
     assert!(contents(&back) == contents(&odd));
 }
 
@@ -276,7 +278,7 @@ fn what_does_not_shrink_is_stored() {
     for codec in [ZSTD, LZ4] {
         let out = raw(&codec, 2, &random).unwrap();
         assert!(out.len() < random.len() + 4 * 100, "{}", out.len());
-        assert!(raw(&Unzip, 2, &out).unwrap() == random);
+        assert!(raw(&Unzip::default(), 2, &out).unwrap() == random);
     }
 }
 
@@ -298,7 +300,7 @@ proptest! {
         prop_assert!(zipped == through(&codec, 1, &stream).unwrap(), "threads change the output");
         let coded: Vec<_> = contents(&zipped).into_iter().collect();
         let again = interleaved(&coded, &mut dice);
-        prop_assert!(contents(&through(&Unzip, threads, &again).unwrap()) == files.into_iter().collect());
+        prop_assert!(contents(&through(&Unzip::default(), threads, &again).unwrap()) == files.into_iter().collect());
     }
 }
 
@@ -312,7 +314,7 @@ fn small(codec: &Zip) -> Vec<u8> {
 
 /// Decompresses and verifies; both have to be content.
 fn verified(stream: &[u8], threads: usize) -> xb::Result<()> {
-    let plain = through(&Unzip, threads, stream)?;
+    let plain = through(&Unzip::default(), threads, stream)?;
     let options = xb::unpack::Options {
         destination: None,
         pick: Patterns::default(),
@@ -333,7 +335,7 @@ fn a_cut_of_a_stream_is_noticed_at_every_byte() {
         let stream = small(&codec);
         verified(&stream, 1).unwrap();
         for at in 0..stream.len() {
-            let error = through(&Unzip, 1 + usize::from(at % 50 == 0), &stream[..at]).unwrap_err();
+            let error = through(&Unzip::default(), 1 + usize::from(at % 50 == 0), &stream[..at]).unwrap_err();
             assert_eq!(error.kind(), Kind::Damaged, "cut at {at}: {error}");
         }
     }
@@ -366,15 +368,15 @@ fn damage_inside_a_member_is_noticed_or_harmless() {
         ("qp", of_others("qpress", "short-qpress-L2.qp")),
         ("qp 3", of_others("qpress", "one-qpress-L3.qp")),
     ] {
-        let whole = raw(&Unzip, 1, &packed).unwrap();
+        let whole = raw(&Unzip::default(), 1, &packed).unwrap();
         for at in 1..packed.len() {
-            let error = raw(&Unzip, 1, &packed[..at]).expect_err(&format!("{what}: cut at {at}"));
+            let error = raw(&Unzip::default(), 1, &packed[..at]).expect_err(&format!("{what}: cut at {at}"));
             assert_eq!(error.kind(), Kind::Damaged, "{what}: cut at {at}: {error}");
         }
         let mut damaged = packed.clone();
         for bit in 0..packed.len() * 8 {
             damaged[bit / 8] ^= 1 << (bit % 8);
-            if let Ok(out) = raw(&Unzip, 1, &damaged) {
+            if let Ok(out) = raw(&Unzip::default(), 1, &damaged) {
                 assert!(out == whole, "{what}: bit {} of byte {} changes the content", bit % 8, bit / 8);
             }
             damaged[bit / 8] ^= 1 << (bit % 8);
@@ -417,7 +419,7 @@ fn all_that_an_archive_of_qpress_says_is_checked() {
 #[test]
 fn what_the_formats_cannot_tell_the_manifest_does() {
     let archive = std::fs::read(folder_path("qpress").join("chunk-size-4k-xtrabackup.qp")).unwrap();
-    let plain = raw(&Unzip, 1, &archive).unwrap();
+    let plain = raw(&Unzip::default(), 1, &archive).unwrap();
     let dir = scratch();
     plant(dir.path(), &[("t", &plain)]);
     let ours = contents(&good(pack(dir.path(), &[])));
@@ -430,7 +432,7 @@ fn what_the_formats_cannot_tell_the_manifest_does() {
     let blocks: Vec<usize> = (0..archive.len() - 8).filter(|at| archive[*at..].starts_with(b"NEWBNEWB")).collect();
     for at in blocks {
         let short = [&archive[..at], &archive[archive.len() - 16..]].concat();
-        assert!(raw(&Unzip, 1, &short).is_ok());
+        assert!(raw(&Unzip::default(), 1, &short).is_ok());
         assert_eq!(verify("t.qp", &short).unwrap_err().kind(), Kind::Damaged);
     }
     for (codec, name) in [(ZSTD, "t.zst"), (LZ4, "t.lz4")] {
@@ -494,4 +496,23 @@ fn sizes_that_lie_cost_nothing() {
         assert!(!good, "{name}");
         assert!(peak < 24 << 10, "{name}: {peak} KiB");
     }
+}
+
+/// However many members a stream opens, their decoders have so much and no more.
+#[test]
+fn windows_of_open_members_have_a_limit() {
+    let frame = good(feed(Command::new("zstd").args(["--long=27", "-c"]), &vec![7; 3 << 20]));
+    let (begin, end) = frame.split_at(frame.len() - 1);
+    let names = ["a.zst", "b.zst", "c.zst", "d.zst", "e.zst"];
+    let begun = |name: &&str| payload(name, 0, begin);
+    let ended = |name: &&str| [payload(name, begin.len() as u64, end), chunk(b'E', 0, name.as_bytes(), &[])].concat();
+    let four: Vec<u8> = names[..4].iter().flat_map(begun).chain(names[..4].iter().flat_map(ended)).collect();
+    // What members give back is there for the next.
+    let later = ["f.zst", "g.zst", "h.zst", "i.zst", "j.zst"];
+    let later: Vec<u8> = later.iter().flat_map(|name| [begun(name), ended(name)].concat()).collect();
+    assert_eq!(contents(&through(&Unzip::default(), 2, &[four, later].concat()).unwrap()).len(), 9);
+    let five: Vec<u8> = names.iter().flat_map(begun).chain(names.iter().flat_map(ended)).collect();
+    let error = through(&Unzip::default(), 2, &five).unwrap_err();
+    assert_eq!(error.kind(), Kind::Failed);
+    assert!(error.to_string().contains("need windows of 671088640 bytes; 536870912 is the limit"), "{error}");
 }

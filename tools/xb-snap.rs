@@ -64,6 +64,7 @@ struct Snap {
 
 fn main() -> ExitCode {
     cli::run(&TOOL, |args: Snap, report| {
+        let command: Vec<_> = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
         let job = Job {
             sources: args.connection.sources(),
             login: args.connection.login(report)?,
@@ -81,7 +82,7 @@ fn main() -> ExitCode {
             base: args.asked.base(report)?,
             extra_lsndir: args.extra_lsndir,
             spool_dir: cli::spool_dir(args.spool_dir),
-            command: std::env::args().collect::<Vec<_>>().join(" "),
+            command: command.join(" "),
         };
         snap::run(&job, cli::stdout()?, report)
     })

@@ -84,7 +84,11 @@ impl Level {
 
 fn main() -> ExitCode {
     cli::run(&TOOL, |options: Options, console| {
-        if options.decompress { run(&Unzip, &options, console) } else { run(&options.zip()?, &options, console) }
+        if options.decompress {
+            run(&Unzip::default(), &options, console)
+        } else {
+            run(&options.zip()?, &options, console)
+        }
     })
 }
 

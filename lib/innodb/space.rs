@@ -47,6 +47,11 @@ enum Format {
     Zip { mysql: bool },
 }
 
+/// The tablespace's number in the first bytes of its file, right or wrong; 0 if they are fewer.
+pub fn id(head: &[u8]) -> u32 {
+    u32_at(head, ID)
+}
+
 /// How many pages of each kind there were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {

@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::variables::Variables;
 use crate::error::{Error, Result};
@@ -15,6 +16,9 @@ use crate::error::{Error, Result};
 /// lead a second server on the same host to the original's file; what it points at is stored in its place.
 const OTHERS: [&str; 14] =
     ["frm", "MYD", "MYI", "MAD", "MAI", "MRG", "TRG", "TRN", "ARM", "ARZ", "CSM", "CSV", "opt", "par"];
+/// What to do about a file of the server that cannot be seen.
+pub const UNSEEN: &str = "xb-snap must run where all of the server's files are seen under the names that the server has for \
+    them; --datadir maps only what is in the data directory";
 /// The database whose tables are locked last.
 pub const SYSTEM_DATABASE: &str = "mysql";
 
@@ -74,8 +78,39 @@ pub struct Tablespace {
     pub elsewhere: Option<PathBuf>,
     /// Bytes.
     pub size: u64,
-    /// Device and inode.
-    pub identity: (u64, u64),
+    /// Which file it is.
+    pub identity: Identity,
+    /// When it was last written to or moved: the inode's time of change, in seconds and nanoseconds.
+    pub changed: (i64, i64),
+}
+
+/// What tells a file from another that has taken its place. ext4 gives an inode that was freed to the next file, so its
+/// number says nothing without the time of birth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+    /// `None` where the file system does not keep it.
+    born: Option<SystemTime>,
+}
+
+impl Identity {
+    /// Of an open file, or of what a path leads to.
+    pub fn of(meta: &Metadata) -> Self {
+        Identity { device: meta.dev(), inode: meta.ino(), born: meta.created().ok() }
+    }
+}
+
+impl Tablespace {
+    /// From what the system says of the file.
+    pub fn new(name: Vec<u8>, elsewhere: Option<PathBuf>, meta: &Metadata) -> Self {
+        Tablespace { name, elsewhere, size: meta.len(), identity: Identity::of(meta), changed: changed(meta) }
+    }
+}
+
+/// See [`Tablespace::changed`].
+pub fn changed(meta: &Metadata) -> (i64, i64) {
+    (meta.ctime(), meta.ctime_nsec())
 }
 
 /// The database directories, sorted. Links are followed; what the server does not take for a database is left out.
@@ -115,10 +150,11 @@ pub fn tablespaces(datadir: &Path, database: &OsStr, visit: &mut dyn FnMut(Table
         let at = elsewhere.as_deref().unwrap_or(&path);
         let Some(meta) = present(at.metadata()).map_err(|cause| Error::io(at.display(), "cannot look at", &cause))?
         else {
+            elsewhere.map_or(Ok(()), |target| dropped(&path, &target))?;
             continue;
         };
         let name = member(database, Path::new(&file).with_extension("ibd").as_os_str());
-        visit(Tablespace { name, elsewhere, size: meta.len(), identity: identity(&meta) })?;
+        visit(Tablespace::new(name, elsewhere, &meta))?;
     }
     Ok(())
 }
@@ -128,6 +164,15 @@ fn link_target(path: &Path) -> Result<Option<PathBuf>> {
     let text = present(std::fs::read(path)).map_err(|cause| Error::io(path.display(), "cannot read", &cause))?;
     let text = text.map(|text| text.trim_ascii().to_owned()).filter(|text| !text.is_empty());
     Ok(text.map(|text| PathBuf::from(OsString::from_vec(text))))
+}
+
+/// A file that an `.isl` names has gone. DROP TABLE leaves its directory; without that the file is where we cannot see it.
+fn dropped(link: &Path, target: &Path) -> Result<()> {
+    if target.parent().is_none_or(Path::is_dir) || link_target(link)?.is_none() {
+        return Ok(());
+    }
+    Err(Error::failed(target.display(), format_args!("its directory is not there, but {} names it", link.display()))
+        .hint(UNSEEN))
 }
 
 /// The names in the stream of a database's files that are not InnoDB's, sorted; an empty directory gives its `db.opt`
@@ -173,11 +218,20 @@ pub fn aria_logs(dir: &Path) -> Result<Vec<Vec<u8>>> {
     })
 }
 
-/// Names of the files in a directory that are wanted, sorted; none if the directory has gone.
+/// Names of the files in a directory that are wanted, sorted.
 pub(super) fn matching(dir: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>> {
+    found(dir, wanted)?.ok_or_else(|| Error::failed(dir.display(), "is not there").hint(UNSEEN))
+}
+
+/// The same of a database's directory, which may have gone since it was listed.
+pub fn of_database(dir: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>> {
+    Ok(found(dir, wanted)?.unwrap_or_default())
+}
+
+fn found(dir: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Option<Vec<Vec<u8>>>> {
     let fail = |cause: io::Error| Error::io(dir.display(), "cannot list", &cause);
     let mut names = Vec::new();
-    let Some(entries) = list(dir)? else { return Ok(names) };
+    let Some(entries) = list(dir)? else { return Ok(None) };
     for entry in entries {
         let entry = entry.map_err(fail)?;
         if wanted(entry.file_name().as_bytes()) && !entry.file_type().map_err(fail)?.is_dir() {
@@ -185,21 +239,13 @@ pub(super) fn matching(dir: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec
         }
     }
     names.sort();
-    Ok(names)
+    Ok(Some(names))
 }
 
 /// A tablespace's file; `None` if it is not there.
 pub fn tablespace(path: PathBuf, name: Vec<u8>, elsewhere: bool) -> Result<Option<Tablespace>> {
     let meta = present(path.metadata()).map_err(|cause| Error::io(path.display(), "cannot look at", &cause))?;
-    Ok(meta.map(|meta| {
-        let (size, identity) = (meta.len(), identity(&meta));
-        Tablespace { name, elsewhere: elsewhere.then_some(path), size, identity }
-    }))
-}
-
-/// Device and inode.
-pub fn identity(meta: &Metadata) -> (u64, u64) {
-    (meta.dev(), meta.ino())
+    Ok(meta.map(|meta| Tablespace::new(name, elsewhere.then_some(path), &meta)))
 }
 
 /// The place of a member below a directory.
@@ -268,5 +314,12 @@ mod tests {
         assert_eq!(names("empty"), [b"empty/db.opt".to_vec()]);
         assert_eq!(names("linked"), [b"linked/m.MYD".to_vec()]);
         assert!(names("dropped").is_empty());
+        assert!(undo_files(&data.join("nowhere")).unwrap_err().to_string().ends_with("nowhere: is not there"));
+        // A table elsewhere that was dropped, and one whose place is not seen.
+        let list = || tablespaces(&data, OsStr::new("sb"), &mut |_| Ok(()));
+        std::fs::remove_file(far.join("away.ibd")).unwrap();
+        list().unwrap();
+        std::fs::rename(&far, dir.path().join("hidden")).unwrap();
+        assert!(list().unwrap_err().to_string().contains("away.ibd: its directory is not there"));
     }
 }

@@ -7,14 +7,15 @@ use std::sync::Mutex;
 use bstr::ByteSlice;
 
 use super::manifest::Manifest;
-use super::open::{AriaFile, Open, Part, open};
+use super::open::{AriaFile, Head, Open, Part, open};
 use super::workers::{Abort, BATCH, Buffers};
 use crate::error::{Error, Result};
 use crate::innodb::space::Tally;
 use crate::io::cache::Policy;
 use crate::report::{Level, Report};
+use crate::server::files::Identity;
 use crate::stream::Writer;
-use crate::stream::profile::{Entry, EntryKind};
+use crate::stream::profile::{self, Entry, EntryKind};
 
 /// What all copying threads share.
 #[derive(Clone, Copy)]
@@ -53,13 +54,22 @@ pub(super) struct Pages<'a> {
     pub(super) unwritten: bool,
 }
 
+/// The file of a tablespace as it was copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) identity: Identity,
+    /// See [`Tablespace::changed`](crate::server::files::Tablespace::changed).
+    pub(super) changed: (i64, i64),
+    pub(super) head: Head,
+}
+
 /// What became of a tablespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It is in the stream; this is the file's device and inode.
-    Copied((u64, u64)),
+    /// It is in the stream.
+    Copied(Seen),
     /// Page 0 is not written yet; nothing was sent.
-    Deferred((u64, u64)),
+    Deferred(Identity),
     /// The file has gone since it was listed.
     Gone,
 }
@@ -72,6 +82,7 @@ impl Copier<'_> {
         buffers: &mut Buffers,
         file: Pages<'_>,
     ) -> Result<Outcome> {
+        free(file.name)?;
         let Some(mut open) = open(file.path, self.policy)? else { return Ok(Outcome::Gone) };
         let Some(mut read) = open.batch(&mut buffers.batch, 0)? else { return Ok(Outcome::Deferred(open.identity)) };
         let own;
@@ -86,8 +97,9 @@ impl Copier<'_> {
                 None => return Ok(Outcome::Deferred(open.identity)),
             },
         };
+        let seen = open.seen(Head::of(buffers.batch.as_ref()));
         if let Some(since) = self.since {
-            return self.delta(out, buffers, file, open, part, since);
+            return self.delta(out, buffers, file, open, part, since).map(|()| Outcome::Copied(seen));
         }
         let page = usize::try_from(part.space.page_size).unwrap_or(BATCH);
         let (mut digest, mut tally, mut offset) = (blake3::Hasher::new(), Tally::default(), 0u64);
@@ -122,7 +134,7 @@ impl Copier<'_> {
         entry.location = file.elsewhere.then(|| file.path.display().to_string());
         self.done(&entry, file.name, offset)?;
         self.count(tally);
-        Ok(Outcome::Copied(open.identity))
+        Ok(Outcome::Copied(seen))
     }
 
     /// Adds the pages of a tablespace to those of all.
@@ -144,7 +156,7 @@ impl Copier<'_> {
         let mut entry = Entry::new(file.name, EntryKind::File, size, &digest);
         entry.location = file.elsewhere.then(|| file.path.display().to_string());
         self.done(&entry, file.name, size)?;
-        Ok(Outcome::Copied(open.identity))
+        Ok(Outcome::Copied(open.seen(Head::default())))
     }
 
     /// Copies any other file as it is. False if it has gone.
@@ -155,6 +167,7 @@ impl Copier<'_> {
         name: &[u8],
         path: &Path,
     ) -> Result<bool> {
+        free(name)?;
         let Some(mut open) = open(path, self.policy)? else { return Ok(false) };
         let aria = AriaFile::of(path);
         let (size, digest) = self.stream(out, buffers, name, &mut open, aria.as_ref())?;
@@ -172,6 +185,7 @@ impl Copier<'_> {
         size: u64,
     ) -> Result<()> {
         let gone = || Error::failed(path.display(), "has gone, or is shorter than the server says");
+        free(name)?;
         let mut open = open(path, self.policy)?.ok_or_else(gone)?;
         open.limit(size);
         let (copied, digest) = self.stream(out, buffers, name, &mut open, None)?;
@@ -226,4 +240,13 @@ impl Copier<'_> {
         self.report.note(Level::Detail, format_args!("{}: {size} bytes", name.as_bstr()));
         Ok(())
     }
+}
+
+/// A file of the server that is called as one of our own members would be taken for it.
+fn free(name: &[u8]) -> Result<()> {
+    if profile::is_own(name) {
+        return Err(Error::failed(name.as_bstr(), "a backup has members of its own by this name")
+            .hint("rename the file on the server"));
+    }
+    Ok(())
 }

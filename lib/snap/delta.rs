@@ -7,7 +7,7 @@
 
 use std::io::Write;
 
-use super::copy::{Copier, Outcome, Pages, Since};
+use super::copy::{Copier, Pages, Since};
 use super::open::{Open, Part};
 use super::workers::{Abort, BATCH, Buffers};
 use crate::error::Result;
@@ -49,7 +49,7 @@ impl Copier<'_> {
         mut open: Open<'_>,
         part: Part<'_>,
         since: Since,
-    ) -> Result<Outcome> {
+    ) -> Result<()> {
         let page_size = part.space.page_size;
         let zip_size = part.space.zip_size();
         let space_flags = since.flags.then_some(part.space.flags);
@@ -93,7 +93,7 @@ impl Copier<'_> {
         entry.location = file.elsewhere.then(|| file.path.display().to_string());
         self.done(&entry, &name, sent)?;
         self.count(tally);
-        Ok(Outcome::Copied(open.identity))
+        Ok(())
     }
 }
 

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::copy::Outcome;
 use super::filter::Filter;
+use super::open::Head;
 use crate::error::Result;
 use crate::server::ddl_log::Named;
 use crate::server::files::{self, Tablespace};
 
-/// A tablespace that a listing found. About 120 bytes with its name, for there may be a hundred thousand.
+/// A tablespace that a listing found. About 170 bytes with its name, for there may be a hundred thousand.
 #[derive(Debug)]
 pub(super) struct Table {
     /// Its name in the stream.
@@ -39,6 +40,8 @@ pub(super) struct Changes {
     pub(super) again: Vec<Tablespace>,
     /// To be copied as `.new` for the first time: the same file as before, whose page 0 was not written yet.
     pub(super) unwritten: Vec<Tablespace>,
+    /// In the stream and since written to. Whether by redo alone, only page 0 can tell: it was this.
+    pub(super) doubtful: Vec<(Tablespace, Head)>,
     /// In the stream, and gone: names of their `.del`.
     pub(super) gone: Vec<Vec<u8>>,
 }
@@ -139,7 +142,11 @@ impl Known {
             let named = if table.late { late } else { all };
             match table.outcome.get() {
                 Some(&Outcome::Deferred(identity)) if identity == found.identity => changes.unwritten.push(found),
-                Some(&Outcome::Copied(identity)) if identity == found.identity && !named.has(&found.name) => {}
+                Some(Outcome::Copied(seen)) if seen.identity == found.identity && !named.has(&found.name) => {
+                    if seen.changed != found.changed {
+                        changes.doubtful.push((found, seen.head));
+                    }
+                }
                 _ => changes.again.push(found),
             }
             Ok(())

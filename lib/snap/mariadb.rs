@@ -1,5 +1,6 @@
 //! A running MariaDB server: its backup stages, in order, and what is copied in each. Source: spec sections 4 to 6 and 10.
 
+mod engines;
 mod meta;
 mod start;
 mod stopped;
@@ -13,7 +14,7 @@ use bstr::ByteSlice;
 
 use super::family::{Family, Hot};
 use super::finish::{self, Snapshot};
-use super::known::Known;
+use super::known::{Changes, Known};
 use super::meta::{Facts, Members};
 use super::steps::{Found, Steps, optional, readable};
 use super::workers::Buffers;
@@ -65,6 +66,7 @@ impl<'a> MariaDb<'a> {
             needed.push(Need::global("REPLICATION SLAVE ADMIN"));
         }
         privileges::check(&mut session, &needed)?;
+        engines::asked(&mut session, &layout.datadir)?;
         if variables.is_on("wsrep_on") {
             session.run("SET SESSION wsrep_sync_wait=0")?;
         }
@@ -105,10 +107,21 @@ impl Family for MariaDb<'_> {
 
     fn look(&mut self) -> Result<Found> {
         self.aria.read_control()?;
+        if self.aria.control.is_none() {
+            let place = self.aria.dir.join(ARIA_CONTROL);
+            return Err(Error::failed(place.display(), "is not there").hint(files::UNSEEN));
+        }
         let redo = Start::read(&self.layout.redo)?.redo();
         let server_uuid = self.variables.get("server_uid").map(str::to_owned);
         let known = Known::list(&self.layout.datadir, &self.job.filter)?;
-        Ok(Found { redo, server_uuid, undo: undo(&self.layout)?, known })
+        let undo = undo(&self.layout)?;
+        // A server with fewer does not start.
+        let expected = self.variables.number("innodb_undo_tablespaces")?;
+        if (undo.len() as u64) < expected {
+            let what = format!("{} undo tablespaces, the server has {expected}", undo.len());
+            return Err(Error::failed(self.layout.undo.display(), what).hint(files::UNSEEN));
+        }
+        Ok(Found { redo, server_uuid, undo, known })
     }
 
     /// Everything up to the release of the locks.
@@ -196,7 +209,7 @@ impl MariaDb<'_> {
     fn resync(&self, hot: &Hot<'_>, known: &Known, held: &Writer<Spool>, logged: usize) -> Result<()> {
         let log = self.ddl_log()?;
         let (all, late) = (Named::parse(&log), Named::parse(log.get(logged..).unwrap_or_default()));
-        let changes = known.changes(&self.layout.datadir, &self.job.filter, &all, &late)?;
+        let changes = self.changes(hot, known, &all, &late)?;
         for name in &changes.gone {
             hot.report.note(Level::Detail, format_args!("{}: dropped meanwhile", name.as_bstr()));
             hot.steps.copier.made(held, name, EntryKind::File, b"")?;
@@ -207,11 +220,17 @@ impl MariaDb<'_> {
     /// Checks that no table was created, dropped or exchanged, and copies those that had no page 0 before.
     fn unchanged<W: Write + Send>(&self, hot: &Hot<'_>, known: &Known, out: &Writer<W>, how: &str) -> Result<()> {
         let named = if self.job.no_lock { Named::default() } else { Named::parse(&self.ddl_log()?) };
-        let changes = known.changes(&self.layout.datadir, &self.job.filter, &named, &named)?;
+        let changes = self.changes(hot, known, &named, &named)?;
         let changed = changes.again.iter().map(|found| &found.name).chain(&changes.gone).next();
         let Some(name) = changed else { return hot.steps.again(out, changes.unwritten.iter()) };
         Err(Error::invalid(name.as_bstr(), format_args!("changed by DDL during a backup {how}"))
             .hint("run it again, with --lock-ddl=end (the default) or --lock-ddl=early"))
+    }
+
+    fn changes(&self, hot: &Hot<'_>, known: &Known, all: &Named, late: &Named) -> Result<Changes> {
+        let mut changes = known.changes(&self.layout.datadir, &self.job.filter, all, late)?;
+        changes.again.extend(hot.steps.imported(std::mem::take(&mut changes.doubtful))?);
+        Ok(changes)
     }
 
     fn ddl_log(&self) -> Result<Vec<u8>> {

@@ -54,6 +54,7 @@ impl<'a> MySql<'a> {
             return Err(Error::failed("server", "redo logging is switched off; no backup can be made")
                 .hint("ALTER INSTANCE ENABLE INNODB REDO_LOG"));
         }
+        plain_log(&mut session)?;
         let tables = tables(job, &layout)?;
         privileges::check(&mut session, &needed(job, &tables))?;
         let lock = InstanceLock::new(session, job.lock_timeout)?;
@@ -87,7 +88,7 @@ impl Family for MySql<'_> {
         // The lock was waited for; tables may have come and gone since.
         self.tables = tables(self.job, &self.layout)?;
         self.external = spaces.elsewhere();
-        Ok(found(self.job, redo, server_uuid, spaces))
+        found(self.job, &self.layout, redo, server_uuid, spaces)
     }
 
     fn copy(&mut self, hot: &Hot<'_>, undo: &[Tablespace], known: Known) -> Result<(Snapshot, Spool)> {
@@ -146,6 +147,8 @@ impl MySql<'_> {
             Some((file, position)) => Some(self.tail(hot, held, file, *position)?),
             None => None,
         };
+        // Somebody may have switched it on meanwhile.
+        self.lock.ask(plain_log)?;
         let times = self.lock.end()?;
         let binlog = match (status.binlog, tail) {
             (Some((file, position)), Some(tail)) => {
@@ -197,6 +200,16 @@ fn refuse(job: &Job) -> Result<()> {
                 .hint("indexes are built without redo there, so what DDL changes meanwhile cannot be made good"))
         }
     }
+}
+
+/// Without its key an encrypted block cannot be cut, and a backup ends in the middle of one. Older blocks may stay
+/// encrypted: each says so of itself.
+fn plain_log(session: &mut Session) -> Result<()> {
+    if session.value("SELECT @@global.innodb_redo_log_encrypt")?.is_some_and(|value| value == "1") {
+        return Err(Error::failed("server", "the redo log is encrypted and could not be cut where the backup ends")
+            .hint("SET GLOBAL innodb_redo_log_encrypt=OFF, then run it again"));
+    }
+    Ok(())
 }
 
 /// `--datadir`, or a socket of another server, may lead to files that are not this server's.
@@ -253,9 +266,10 @@ fn redo(layout: &Layout) -> Result<Redo> {
     })
 }
 
-fn found(job: &Job, redo: Redo, server_uuid: Option<String>, mut spaces: Spaces) -> Found {
+fn found(job: &Job, layout: &Layout, redo: Redo, server_uuid: Option<String>, mut spaces: Spaces) -> Result<Found> {
+    spaces.enough(layout)?;
     spaces.tables.retain(|space| job.filter.wants(&space.name));
-    Found { redo, server_uuid, undo: spaces.undo, known: Known::of(spaces.tables) }
+    Ok(Found { redo, server_uuid, undo: spaces.undo, known: Known::of(spaces.tables) })
 }
 
 /// InnoDB's files, then those others that need no lock but that on DDL. Returns what is left.

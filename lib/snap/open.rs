@@ -7,14 +7,15 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use super::copy::Seen;
 use super::workers::BATCH;
 use crate::error::{Error, Result};
 use crate::innodb::aria::{self, Aria};
-use crate::innodb::page::Content;
-use crate::innodb::space::{HEAD, Space, Tally};
+use crate::innodb::page::{self, Content};
+use crate::innodb::space::{self, HEAD, Space, Tally};
 use crate::innodb::{Doublewrite, Fault};
 use crate::io::cache::{ALIGN, Aligned, Policy, Source};
-use crate::server::files;
+use crate::server::files::{self, Identity};
 
 /// A page caught half-written is read again at once this many times, then at intervals, by time and not by count: a
 /// server with buffered writes was seen to need hundreds of reads (spec section 7.4).
@@ -37,9 +38,33 @@ pub(super) struct Part<'a> {
 pub(super) struct Open<'a> {
     source: Source,
     place: &'a Path,
-    /// Device and inode.
-    pub(super) identity: (u64, u64),
+    /// Which file it is.
+    pub(super) identity: Identity,
+    /// See [`files::Tablespace::changed`]; before anything was read.
+    pub(super) changed: (i64, i64),
     size: u64,
+}
+
+/// What the first bytes of a tablespace say, whether the rest of page 0 is complete or not. IMPORT TABLESPACE writes
+/// other numbers and no LSN into a file that is there (spec section 13.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Head {
+    /// The tablespace's number; 0 if page 0 is not written yet.
+    pub(super) space: u32,
+    /// That of page 0.
+    pub(super) lsn: u64,
+}
+
+impl Head {
+    /// Needs no more than the file's first block, of which the system never shows a part.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        Head { space: space::id(bytes), lsn: page::lsn(bytes).unwrap_or(0) }
+    }
+
+    /// True if nothing but redo can have led from `self` to `later`.
+    pub(super) fn leads_to(self, later: Head) -> bool {
+        self.space == later.space && self.lsn <= later.lsn
+    }
 }
 
 /// What kind of blocks a file of an Aria table has.
@@ -77,7 +102,13 @@ pub(super) fn open(path: &Path, policy: Policy) -> Result<Option<Open<'_>>> {
         }
     };
     let meta = source.file().metadata().map_err(|cause| Error::io(path.display(), "cannot look at", &cause))?;
-    Ok(Some(Open { source, place: path, identity: files::identity(&meta), size: meta.len() }))
+    Ok(Some(Open {
+        source,
+        place: path,
+        identity: Identity::of(&meta),
+        changed: files::changed(&meta),
+        size: meta.len(),
+    }))
 }
 
 impl Open<'_> {
@@ -93,6 +124,17 @@ impl Open<'_> {
         let Some(buffer) = batch.as_mut().get_mut(..want).filter(|buffer| !buffer.is_empty()) else { return Ok(None) };
         let read = self.read(buffer, offset)?.min(left);
         Ok((read > 0).then_some(read))
+    }
+
+    /// The file as it is copied, with what its first bytes say.
+    pub(super) fn seen(&self, head: Head) -> Seen {
+        Seen { identity: self.identity, changed: self.changed, head }
+    }
+
+    /// What its first bytes say now.
+    pub(super) fn head(&mut self, block: &mut Aligned) -> Result<Head> {
+        let read = self.read(block.as_mut().get_mut(..ALIGN).unwrap_or_default(), 0)?;
+        Ok(Head::of(block.as_ref().get(..read).unwrap_or_default()))
     }
 
     /// Reads bytes from an offset that need not be aligned, and returns where in the batch they are; fewer at the end of

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use jiff::Zoned;
 
@@ -10,7 +11,7 @@ use super::Job;
 use super::base::Base;
 use super::copy::{Copier, Outcome, Pages};
 use super::known::{Known, with_suffix};
-use super::open::{Part, system_space};
+use super::open::{Head, Part, open, system_space};
 use super::workers::{Abort, Haste, each};
 use crate::error::{Error, Result};
 use crate::server::Variables;
@@ -147,6 +148,20 @@ impl Steps<'_> {
             let file = Pages { name: &name, path: &path, elsewhere, part: None, unwritten: true };
             copier.tablespace(out, buffers, file).map(drop)
         })
+    }
+
+    /// Those of tablespaces that were written to since they were copied whose page 0 no redo can have led to from what
+    /// it was: an IMPORT TABLESPACE wrote them, which neither redo nor the DDL log tells.
+    pub(super) fn imported(&self, doubtful: Vec<(Tablespace, Head)>) -> Result<Vec<Tablespace>> {
+        let imported = Mutex::new(Vec::new());
+        each(self.job.threads, Haste::Urgent, self.abort, doubtful.into_iter().map(Ok), |buffers, (found, head)| {
+            let now = open(&self.path(&found), self.job.policy)?.map(|mut open| open.head(&mut buffers.again));
+            if !now.transpose()?.is_some_and(|now| head.leads_to(now)) {
+                imported.lock().unwrap_or_else(PoisonError::into_inner).push(found);
+            }
+            Ok(())
+        })?;
+        Ok(imported.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Other files as they are, by their names in the stream; those that are wanted.

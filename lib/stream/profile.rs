@@ -24,6 +24,11 @@ pub const MANIFEST: &[u8] = b"xb_manifest";
 pub const MARK: &[u8] = b"xb_mark.";
 /// No member: a file that marks a directory whose unpacking has not ended well.
 pub const INCOMPLETE: &[u8] = b"xb_incomplete";
+/// Whether a name has a meaning of its own in our streams and directories, so that no file of a server may have it.
+pub fn is_own(name: &[u8]) -> bool {
+    [BEGIN, MANIFEST, INCOMPLETE].contains(&name) || name.starts_with(MARK)
+}
+
 /// Version of both members; readers refuse a greater one.
 pub const FORMAT: u32 = 1;
 /// Longest line of a manifest, and longest `xb_begin`, that a reader holds in memory.

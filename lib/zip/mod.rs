@@ -34,8 +34,25 @@ pub struct Zip {
 }
 
 /// Decompresses.
-#[derive(Clone, Copy, Debug)]
-pub struct Unzip;
+#[derive(Clone, Debug, Default)]
+pub struct Unzip {
+    windows: zstd::Windows,
+}
+
+impl Unzip {
+    fn zstd(&self) -> Packed {
+        Packed::Zstd(Box::new(zstd::Frames::new(&self.windows)))
+    }
+
+    fn recognise(&self, start: &[u8]) -> Option<Packed> {
+        Some(match start {
+            _ if start.starts_with(&zstd::MAGIC) => self.zstd(),
+            _ if start.starts_with(&lz4::MAGIC) => Packed::Lz4(Box::default()),
+            _ if start.starts_with(&qpress::MAGIC) => Packed::Qpress(Box::default()),
+            _ => return None,
+        })
+    }
+}
 
 /// Names that stay plain, as the originals leave them (`xtrabackup.cc`); marks are read
 /// by xb-redo.
@@ -133,15 +150,6 @@ pub enum Job {
 
 const NAMES: [&[u8]; 3] = [b".zst", b".lz4", b".qp"];
 
-fn recognise(start: &[u8]) -> Option<Packed> {
-    Some(match start {
-        _ if start.starts_with(&zstd::MAGIC) => Packed::Zstd(Box::default()),
-        _ if start.starts_with(&lz4::MAGIC) => Packed::Lz4(Box::default()),
-        _ if start.starts_with(&qpress::MAGIC) => Packed::Qpress(Box::default()),
-        _ => return None,
-    })
-}
-
 impl Codec for Unzip {
     type Member = Packed;
     type Job = Job;
@@ -158,18 +166,18 @@ impl Codec for Unzip {
         }
         let packed = match start {
             [] if path.ends_with(b".zst") || path.ends_with(b".lz4") => Some(Packed::Empty),
-            _ if zstd::is_skippable(start) && path.ends_with(b".zst") => Some(Packed::Zstd(Box::default())),
+            _ if zstd::is_skippable(start) && path.ends_with(b".zst") => Some(self.zstd()),
             _ if zstd::is_skippable(start) && path.ends_with(b".lz4") => Some(Packed::Lz4(Box::default())),
-            _ => recognise(start),
+            _ => self.recognise(start),
         };
         Ok(packed.map_or(Choice::Pass, Choice::Code))
     }
 
     fn whole(&self, start: &[u8]) -> Result<Packed, Fault> {
         let what = "neither zstd nor lz4 nor a qpress archive";
-        match recognise(start) {
+        match self.recognise(start) {
             Some(packed) => Ok(packed),
-            None if zstd::is_skippable(start) => Ok(Packed::Zstd(Box::default())),
+            None if zstd::is_skippable(start) => Ok(self.zstd()),
             None if start.is_empty() => Err(Fault::truncated(0, "not one byte came")),
             None if start.starts_with(b"XBSTCK01") => Err(Fault {
                 hint: Some("this is an xbstream: leave --raw out"),

@@ -116,6 +116,11 @@ impl Flavour {
         }
     }
 
+    /// What `tests/setup` has put beside the servers.
+    pub fn beside(name: &str) -> PathBuf {
+        servers().join(name)
+    }
+
     fn root(self) -> Option<PathBuf> {
         match self {
             Flavour::Installed => None,

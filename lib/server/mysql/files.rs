@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::innodb::redo::mysql::DIR;
-use crate::server::files::{self, Layout, Tablespace};
+use crate::server::files::{self, Identity, Layout, Tablespace};
 use crate::server::privileges::quote;
 use crate::server::session::Session;
 
@@ -68,7 +68,7 @@ impl Spaces {
         }
         for database in files::databases(&layout.datadir)? {
             let dir = layout.datadir.join(&database);
-            for name in files::matching(&dir, |name| name.ends_with(b".ibd"))? {
+            for name in files::of_database(&dir, |name| name.ends_with(b".ibd"))? {
                 let path = files::path_of(&dir, &name);
                 spaces.tables.extend(files::tablespace(path, [database.as_bytes(), b"/", &name].concat(), false)?);
             }
@@ -84,10 +84,10 @@ impl Spaces {
     /// Those that only the server knows of. Needs `PROCESS`.
     pub fn ask(&mut self, session: &mut Session, datadir: &Path) -> Result<()> {
         // All below the data directory but in directories of directories are there already.
-        let sql = "SELECT FILE_NAME AS file, TABLESPACE_NAME AS space, FILE_TYPE AS type FROM information_schema.FILES \
+        let sql = "SELECT FILE_ID AS id, FILE_NAME AS file, TABLESPACE_NAME AS space, FILE_TYPE AS type FROM information_schema.FILES \
             WHERE ENGINE='InnoDB' AND FILE_TYPE<>'TEMPORARY' AND TABLESPACE_NAME<>'innodb_system' \
             AND (FILE_NAME NOT LIKE './%' OR FILE_NAME LIKE './%/%/%')";
-        let mut known: HashSet<(u64, u64)> = self.tables.iter().chain(&self.undo).map(|space| space.identity).collect();
+        let mut known: HashSet<Identity> = self.tables.iter().chain(&self.undo).map(|space| space.identity).collect();
         for row in session.records(sql)? {
             let text = |key: &str| row.get(key).map(String::as_str).unwrap_or_default();
             let path = datadir.join(text("file"));
@@ -96,7 +96,10 @@ impl Spaces {
                 Ok(below) => clean(below),
                 Err(_) => stream_name(&path, text("space").contains('/')),
             };
-            let Some(space) = files::tablespace(path, name, elsewhere)? else { continue };
+            let Some(space) = files::tablespace(path.clone(), name, elsewhere)? else {
+                discarded(session, text("id"), &path)?;
+                continue;
+            };
             if !known.insert(space.identity) {
                 continue;
             }
@@ -113,13 +116,13 @@ impl Spaces {
 
     /// Those in other directories that the server looks through (`innodb_directories`), and below.
     pub fn look_through(&mut self, dir: &Path, datadir: &Path) -> Result<()> {
-        let known: HashSet<(u64, u64)> = self.tables.iter().chain(&self.undo).map(|space| space.identity).collect();
+        let known: HashSet<Identity> = self.tables.iter().chain(&self.undo).map(|space| space.identity).collect();
         let (mut dirs, mut seen) = (vec![dir.to_owned()], HashSet::new());
         while let Some(dir) = dirs.pop() {
             if same(&dir, datadir) || !seen.insert(dir.canonicalize().unwrap_or_else(|_| dir.clone())) {
                 continue;
             }
-            for name in files::matching(&dir, |name| name.ends_with(b".ibd") || is_undo(name))? {
+            for name in files::of_database(&dir, |name| name.ends_with(b".ibd") || is_undo(name))? {
                 let path = files::path_of(&dir, &name);
                 let of_table = dir.file_name().is_some_and(|name| datadir.join(name).is_dir());
                 let name = stream_name(&path, of_table);
@@ -133,6 +136,18 @@ impl Spaces {
         }
         self.sort();
         self.distinct()
+    }
+
+    /// A server has two undo tablespaces at least.
+    pub fn enough(&self, layout: &Layout) -> Result<()> {
+        if self.undo.len() < 2 {
+            return Err(Error::failed(
+                layout.undo.display(),
+                "has fewer than the two undo tablespaces of every server",
+            )
+            .hint(files::UNSEEN));
+        }
+        Ok(())
     }
 
     fn add_undo(&mut self, space: Option<Tablespace>) {
@@ -159,6 +174,15 @@ impl Spaces {
         }
         Ok(())
     }
+}
+
+/// A tablespace without a file is right after DISCARD TABLESPACE only: DDL is locked, so that nothing is dropped meanwhile.
+fn discarded(session: &mut Session, id: &str, path: &Path) -> Result<()> {
+    let sql = format!("SELECT STATE FROM information_schema.INNODB_TABLESPACES WHERE SPACE='{id}'");
+    if session.value(&sql)?.is_some_and(|state| state == "discarded") {
+        return Ok(());
+    }
+    Err(Error::failed(path.display(), "is not there, but the server has a tablespace in it").hint(files::UNSEEN))
 }
 
 /// What a file outside the data directory is called in a stream: a table `db/t.ibd`, anything else by its own name.
@@ -200,7 +224,7 @@ pub fn others(datadir: &Path) -> Result<Others> {
     for database in files::databases(datadir)? {
         let dir = datadir.join(&database);
         let mut empty = true;
-        for file in files::matching(&dir, |_| true)? {
+        for file in files::of_database(&dir, |_| true)? {
             empty = false;
             let name = [database.as_bytes(), b"/", &file].concat();
             let extension = file.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
@@ -236,7 +260,7 @@ pub fn without_transactions(datadir: &Path, wanted: &dyn Fn(&[u8]) -> bool) -> R
             continue;
         }
         let dir = datadir.join(&database);
-        for file in files::matching(&dir, |name| name.ends_with(b".sdi") && !name.starts_with(b"#"))? {
+        for file in files::of_database(&dir, |name| name.ends_with(b".sdi") && !name.starts_with(b"#"))? {
             let path = files::path_of(&dir, &file);
             let text = match std::fs::read(&path) {
                 Ok(text) => text,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{ARIA_CONTROL, AriaLog, Start, innodb, late_files, meta, others, undo};
+use super::{ARIA_CONTROL, AriaLog, Start, engines, innodb, late_files, meta, others, undo};
 use crate::error::Result;
 use crate::server::Variables;
 use crate::server::files::{Layout, Tablespace};
@@ -57,6 +57,7 @@ impl offline::Stopped for Stopped<'_> {
     }
 
     fn look(&mut self) -> Result<Found> {
+        engines::on_disk(&self.layout.datadir)?;
         self.aria.read_control()?;
         let redo = Start::read(&self.layout.redo)?.redo();
         let known = Known::list(&self.layout.datadir, &self.job.filter)?;

@@ -107,12 +107,8 @@ mod tests {
 
     #[test]
     fn tablespaces_elsewhere_are_listed_as_xtrabackup_does() {
-        let space = |name: &str, path: &str| Tablespace {
-            name: name.into(),
-            elsewhere: Some(path.into()),
-            size: 0,
-            identity: (0, 0),
-        };
+        let any = std::fs::metadata("/").unwrap();
+        let space = |name: &str, path: &str| Tablespace::new(name.into(), Some(path.into()), &any);
         let text = tablespaces(&[space("far.ibd", "/far/far.ibd"), space("u.ibu", "/far/u.ibu")]);
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["external_tablespaces"][0]["file_name"], "/far/far.ibd");

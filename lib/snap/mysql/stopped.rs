@@ -96,7 +96,7 @@ impl offline::Stopped for Stopped<'_> {
             spaces.look_through(dir, &self.layout.datadir)?;
         }
         self.external = spaces.elsewhere();
-        Ok(found(self.job, redo, server_uuid(&self.layout.datadir)?, spaces))
+        found(self.job, &self.layout, redo, server_uuid(&self.layout.datadir)?, spaces)
     }
 
     fn copy(&self, steps: &Steps<'_>, undo: &[Tablespace], known: &Known) -> Result<()> {

@@ -1,0 +1,38 @@
+//! Storage engines whose tables are not copied: a backup that lacks them would pass for a whole one.
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::server::Session;
+use crate::server::files;
+
+/// Engines with files of their own layout, and the list of each that shows all its tables to every account.
+const LISTS: [(&str, &str); 2] = [("RocksDB", "ROCKSDB_DDL"), ("ColumnStore", "COLUMNSTORE_TABLES")];
+/// Where RocksDB keeps its tables, in the data directory.
+const ROCKSDB: &str = "#rocksdb";
+
+/// Asks the server whether it has such tables.
+pub(super) fn asked(session: &mut Session, datadir: &Path) -> Result<()> {
+    let active = "SELECT ENGINE AS engine FROM information_schema.ENGINES WHERE SUPPORT IN ('YES', 'DEFAULT')";
+    let active: Vec<String> = session.records(active)?.into_iter().filter_map(|mut row| row.remove("engine")).collect();
+    let is_active = |engine: &str| active.iter().any(|one| one.eq_ignore_ascii_case(engine));
+    for (engine, list) in LISTS.into_iter().filter(|(engine, _)| is_active(engine)) {
+        let sql = format!("SELECT TABLE_NAME FROM information_schema.{list} LIMIT 1");
+        if let Some(table) = session.value(&sql)? {
+            let what = format!("tables of the engine {engine} ({table}) are not copied");
+            return Err(Error::failed("server", what)
+                .hint(format_args!("make them InnoDB, or back such tables up with a tool of {engine}")));
+        }
+    }
+    if is_active("RocksDB") { Ok(()) } else { on_disk(datadir) }
+}
+
+/// Looks for the files of RocksDB. They do not tell whether a table is left in them.
+pub(super) fn on_disk(datadir: &Path) -> Result<()> {
+    let dir = datadir.join(ROCKSDB);
+    if files::of_database(&dir, |name| name.ends_with(b".sst"))?.is_empty() {
+        return Ok(());
+    }
+    Err(Error::failed(dir.display(), "tables of the engine RocksDB are not copied")
+        .hint("a running server with this engine can tell whether there are any; without tables, remove the directory"))
+}
