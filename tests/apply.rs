@@ -671,3 +671,30 @@ fn what_has_no_log_or_no_end_is_not_restorable() {
     status(&backup(&dir), 3, "it was not piped through xb-redo");
     refused(&mut apply(&backup(&dir)), 3, "it was not piped through xb-redo");
 }
+
+#[test]
+fn databases_and_data_files_may_be_called_like_ours() {
+    let server = Server::new().layout("innodb-data-file-path", "xb_ibdata1:12M:autoextend").start();
+    server
+        .sql("CREATE DATABASE xb_shop; CREATE TABLE xb_shop.t (id INT PRIMARY KEY); INSERT INTO xb_shop.t VALUES (1)");
+    server.sql("CREATE DATABASE xb_empty");
+    let dir = ours(&server);
+    assert_eq!(run(&mut apply(&backup(&dir))).0, 0);
+    for options in [&[][..], &["--move"]] {
+        let data = dir.path().join(format!("data{}", options.len()));
+        let back = run(xb("xb-redo").arg("--copy-back").arg(backup(&dir)).arg("--datadir").arg(&data).args(options));
+        assert_eq!(back.0, 0, "{}", back.1);
+        assert!(!files(&data).iter().any(|item| item.starts_with("xb_applied")));
+        let copy = server.twin(&data).start();
+        assert_eq!(copy.value("SELECT COUNT(*) FROM xb_shop.t"), "1");
+    }
+}
+
+#[test]
+fn a_missing_file_is_missed_whatever_it_is_called() {
+    let server = Server::new().layout("innodb-data-file-path", "xb_ibdata1:12M:autoextend").start();
+    let dir = ours(&server);
+    assert_eq!(run(&mut apply(&backup(&dir))).0, 0);
+    fs::remove_file(backup(&dir).join("xb_ibdata1")).unwrap();
+    status(&backup(&dir), 3, "changed since it was applied");
+}

@@ -5,11 +5,11 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use super::directory::{Directory, INCOMPLETE, Progress, UNFINISHED};
+use super::directory::{Directory, Progress, UNFINISHED};
 use super::files::{self, Item, fail};
-use super::lock::LOCK;
 use crate::error::{Error, Result};
 use crate::io::copy;
+use crate::names::{INCOMPLETE, LOCK};
 use crate::report::{Level, Report};
 
 /// What the marker in a directory that we fill says.

@@ -7,11 +7,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::clone;
-use super::directory::{Directory, INCOMPLETE, Progress};
+use super::directory::{Directory, Progress};
 use super::files::{self, Item, fail};
 use super::state::Step;
 use crate::error::{Error, Result};
 use crate::io::copy;
+use crate::names::INCOMPLETE;
 use crate::report::{Level, Report};
 
 const COPYING: &str = "xb-redo --copy-back";
@@ -56,7 +57,7 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
     }
     clone::claim(&options.datadir, COPYING)?;
     let owner = owner(options)?;
-    let items: Vec<Item> = files::list(&options.dir)?.into_iter().filter(|item| !is_metadata(&item.path)).collect();
+    let items: Vec<Item> = files::list(&options.dir)?.into_iter().filter(|item| !is_metadata(item)).collect();
     report.stage(if options.take { "moving" } else { "copying" });
     report.expect(items.iter().map(|item| item.size).sum());
     if options.take {
@@ -111,9 +112,10 @@ fn take(
     })
 }
 
-fn is_metadata(path: &Path) -> bool {
+fn is_metadata(item: &Item) -> bool {
+    let path = &item.path;
     let name = path.as_os_str().as_bytes();
-    files::is_own(path)
+    files::is_own(item)
         || METADATA.iter().any(|known| name == known.as_bytes())
         || path.extension().is_some_and(|suffix| suffix == "qp" || suffix == "pmap")
         || path == Path::new("lost+found")

@@ -12,23 +12,19 @@ use bstr::ByteSlice;
 
 use super::files::{self, fail};
 use super::log::{self, Family, mariadb::Captured};
-use super::merge::journal;
 use super::state::{State, Step};
 use crate::error::{Error, Result};
 use crate::innodb::redo::{mariadb, mysql};
+use crate::names::{BEGIN, INCOMPLETE, MANIFEST, MERGING};
 use crate::stream::name;
 use crate::stream::profile::{self, Begin, Entry, EntryKind, Line, ManifestReader, StreamKind, Trailer};
 
-/// Stands in a directory that is being filled, and says by whom; removed last.
-pub(super) const INCOMPLETE: &str = "xb_incomplete";
-/// What it says after the name of the program.
+/// What [`INCOMPLETE`] says after the name of the program.
 pub(super) const UNFINISHED: &str = " has not ended well in this directory: do not use what is in it.";
 /// Names of mariadb-backup's own file about a backup, newest first (11.1 renamed it).
 pub(super) const CHECKPOINTS: [&str; 2] = ["mariadb_backup_checkpoints", "xtrabackup_checkpoints"];
 const INFO: [&str; 2] = ["mariadb_backup_info", "xtrabackup_info"];
 const OPTIONS: &str = "backup-my.cnf";
-const BEGIN: &str = "xb_begin";
-const MANIFEST: &str = "xb_manifest";
 
 /// How far a backup has been restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +88,7 @@ impl Directory {
             return Err(Error::damaged(path.display(), format_args!("incomplete: {who} has not ended well in it"))
                 .hint("look at its message and exit status, remove the directory, and run it again"));
         }
-        if files::read_small(&path.join(journal::FILE))?.is_some() {
+        if files::read_small(&path.join(MERGING))?.is_some() {
             return Err(Error::damaged(path.display(), "half merged: xb-redo --merge did not finish")
                 .hint("run it again with the same increments; it goes on"));
         }

@@ -1,4 +1,5 @@
-//! One `xb-redo` at a time in a directory, together with the servers that it starts.
+//! One `xb-redo` at a time in a directory, together with the servers that it starts. The lock file is empty, because it is
+//! a server's standard input, too.
 
 use std::fs::{File, OpenOptions};
 use std::path::Path;
@@ -8,10 +9,8 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::files::{self, fail};
 use crate::error::Result;
+use crate::names::LOCK;
 use crate::report::{Level, Report};
-
-/// The lock file; empty, because it is a server's standard input, too.
-pub(super) const LOCK: &str = "xb_lock";
 
 /// Takes the directory for this run and the servers it starts; waits for a server that an interrupted run has left.
 pub(super) fn take(dir: &Path, report: &dyn Report) -> Result<File> {

@@ -27,13 +27,12 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::files::fail;
 use crate::error::{Error, Kind, Result};
+use crate::names::SERVER_LOG;
 use crate::report::{Level, Report};
 use crate::server::flavour::Flavour;
 use crate::server::messages::{self, Message};
 use crate::server::program::Program;
 
-/// What the server said, in the directory.
-pub(super) const LOG: &str = "xb_server.log";
 /// How often we look whether we were asked to stop.
 const TICK: Duration = Duration::from_millis(100);
 /// How long a server that was asked to stop may take; in the middle of recovery it does not listen.
@@ -139,7 +138,7 @@ fn watch(
     stop: &AtomicUsize,
     report: &dyn Report,
 ) -> Result<()> {
-    let path = run.dir.join(LOG);
+    let path = run.dir.join(SERVER_LOG);
     let mut log = File::create(&path).map_err(|cause| fail(&path, "cannot write", &cause))?;
     let mut heard = Heard::default();
     loop {
@@ -193,7 +192,7 @@ impl Heard {
 }
 
 fn verdict(run: &Run<'_>, status: ExitStatus, heard: Heard) -> Result<()> {
-    let log = run.dir.join(LOG);
+    let log = run.dir.join(SERVER_LOG);
     let hint = format!("all it said is in {}", log.display());
     let place = run.dir.display();
     if let Some(text) = heard.error {

@@ -13,9 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::files::{self, Fingerprint};
 use crate::error::{Error, Result};
+use crate::names::APPLIED;
 
-/// The name of the file.
-pub(super) const FILE: &str = "xb_applied";
 /// Version of the file; a greater one is refused.
 pub(super) const FORMAT: u32 = 1;
 
@@ -62,8 +61,8 @@ pub(super) struct State {
 impl State {
     /// The state of a directory; `None` if nothing has been done to it.
     pub(super) fn read(dir: &Path) -> Result<Option<State>> {
-        let Some(bytes) = files::read_small(&dir.join(FILE))? else { return Ok(None) };
-        let fault = |what: String| Error::damaged(dir.join(FILE).display(), what);
+        let Some(bytes) = files::read_small(&dir.join(APPLIED))? else { return Ok(None) };
+        let fault = |what: String| Error::damaged(dir.join(APPLIED).display(), what);
         let state: State = serde_json::from_slice(&bytes).map_err(|cause| fault(format!("cannot be read: {cause}")))?;
         if state.format > FORMAT {
             return Err(fault("it is newer than this program".into()).hint("use newer xb-tools"));
@@ -75,6 +74,6 @@ impl State {
     pub(super) fn write(&self, dir: &Path) -> Result<()> {
         // Strings, numbers and maps of strings always serialise.
         let text = serde_json::to_string_pretty(self).unwrap_or_default() + "\n";
-        files::replace(dir, FILE, text.as_bytes())
+        files::replace(dir, APPLIED, text.as_bytes())
     }
 }

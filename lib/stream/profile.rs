@@ -15,15 +15,16 @@ use serde::{Deserialize, Serialize};
 
 use super::members::{Key, key};
 use crate::error::{Error, Result};
+use crate::names;
 
 /// The first member.
-pub const BEGIN: &[u8] = b"xb_begin";
+pub const BEGIN: &[u8] = names::BEGIN.as_bytes();
 /// The last member.
-pub const MANIFEST: &[u8] = b"xb_manifest";
+pub const MANIFEST: &[u8] = names::MANIFEST.as_bytes();
 /// Begins the names of the marks that xb-snap sends to xb-redo.
 pub const MARK: &[u8] = b"xb_mark.";
 /// No member: a file that marks a directory whose unpacking has not ended well.
-pub const INCOMPLETE: &[u8] = b"xb_incomplete";
+pub const INCOMPLETE: &[u8] = names::INCOMPLETE.as_bytes();
 /// Version of both members; readers refuse a greater one.
 pub const FORMAT: u32 = 1;
 /// Longest line of a manifest, and longest `xb_begin`, that a reader holds in memory.

@@ -13,10 +13,10 @@ use rustix::io::Errno;
 use super::{Destination, Sparse};
 use crate::error::{Error, Result};
 use crate::io::beneath::Directory;
+use crate::names;
 use crate::stream::profile::{INCOMPLETE, MANIFEST};
 
-/// The manifest's name until everything is on disk.
-const MANIFEST_PART: &[u8] = b"xb_manifest.part";
+const MANIFEST_PART: &[u8] = names::MANIFEST_PART.as_bytes();
 const MARKER: &str = "xb-unpack has not ended well in this directory: do not use what is in it.\n";
 
 /// The directory, once something is to be written.

@@ -6,7 +6,7 @@
 //! (`plan`) follows from the manifests; `journal` says why a merge that was killed can be run again.
 
 mod chain;
-pub(super) mod journal;
+mod journal;
 mod patch;
 mod plan;
 mod result;
