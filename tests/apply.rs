@@ -698,3 +698,20 @@ fn a_missing_file_is_missed_whatever_it_is_called() {
     fs::remove_file(backup(&dir).join("xb_ibdata1")).unwrap();
     status(&backup(&dir), 3, "changed since it was applied");
 }
+
+#[test]
+fn a_note_of_another_backup_is_not_taken_for_ones_own() {
+    let server = small();
+    let dir = ours(&server);
+    note(&backup(&dir), "laid_out", Some(&"00".repeat(16)), 1);
+    status(&backup(&dir), 3, "is of another backup");
+    refused(&mut apply(&backup(&dir)), 3, "is of another backup");
+}
+
+/// What an earlier `--apply` has noted.
+fn note(dir: &Path, step: &str, id: Option<&str>, end: u64) {
+    let state = serde_json::json!({
+        "format": 1, "step": step, "backup_id": id, "start_lsn": 1, "end_lsn": end, "runs": 0, "program": "test",
+    });
+    fs::write(dir.join("xb_applied"), state.to_string()).unwrap();
+}

@@ -506,6 +506,19 @@ fn what_does_not_fit(flavour: Flavour) {
     assert!(said.stderr(0).contains("is applied"), "{}", said.story());
 }
 
+#[test]
+fn a_merge_goes_on_only_with_the_base_that_it_began_with() {
+    let (_server, chain) = small(Flavour::Installed);
+    let begin: serde_json::Value = serde_json::from_slice(&fs::read(chain.path(1).join("xb_begin")).unwrap()).unwrap();
+    let journal = serde_json::json!({
+        "format": 1, "phase": "writing", "base": "00".repeat(16), "increments": [begin["backup_id"]],
+    });
+    fs::write(chain.base().join("xb_merging"), journal.to_string()).unwrap();
+    let before = tree(&chain.base(), |_| true);
+    refused(redo("--merge", &chain.base(), &[&chain.path(1)]), 3, "is of another backup");
+    assert!(tree(&chain.base(), |name| name != "xb_lock") == before, "something was changed");
+}
+
 /// A number from `xtrabackup_checkpoints`, whatever that is called.
 fn checkpoints(dir: &Path, key: &str) -> u64 {
     let names = ["xtrabackup_checkpoints", "mariadb_backup_checkpoints"];

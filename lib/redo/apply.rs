@@ -104,6 +104,7 @@ fn begin(directory: &Directory, program: &Program, digests: Option<usize>, repor
     let state = State {
         format: state::FORMAT,
         step: Step::Started,
+        backup_id: directory.id().map(str::to_owned),
         start_lsn,
         end_lsn,
         runs: 0,

@@ -15,7 +15,7 @@ use super::log::{self, Family, mariadb::Captured};
 use super::state::{State, Step};
 use crate::error::{Error, Result};
 use crate::innodb::redo::{mariadb, mysql};
-use crate::names::{BEGIN, INCOMPLETE, MANIFEST, MERGING};
+use crate::names::{APPLIED, BEGIN, INCOMPLETE, MANIFEST, MERGING};
 use crate::stream::name;
 use crate::stream::profile::{self, Begin, Entry, EntryKind, Line, ManifestReader, StreamKind, Trailer};
 
@@ -112,6 +112,11 @@ impl Directory {
         if trailer.backup_id != begin.backup_id {
             return Err(Error::damaged(path.display(), "damaged: xb_begin and xb_manifest are of different backups"));
         }
+        if let Some(state) = &state
+            && (state.backup_id.as_ref() != Some(&begin.backup_id) || Some(state.end_lsn) != trailer.end_lsn)
+        {
+            return Err(of_another(&path.join(APPLIED)));
+        }
         let family = match begin.flavour.as_deref() {
             Some("mysql") => Family::Mysql,
             _ => Family::Mariadb,
@@ -142,6 +147,9 @@ impl Directory {
             return Err(Error::failed(path.display(), "is a backup of MySQL by xtrabackup")
                 .hint(format_args!("xtrabackup --prepare --target-dir={}", path.display())));
         }
+        if state.as_ref().is_some_and(|state| state.backup_id.is_some()) {
+            return Err(of_another(&path.join(APPLIED)));
+        }
         let checkpoints = pairs(&text);
         let info = first_of(path, &INFO)?.map(|text| pairs(&text)).unwrap_or_default();
         let options = files::read_small(&path.join(OPTIONS))?;
@@ -171,6 +179,11 @@ impl Directory {
             partial: info.get("partial").is_some_and(|partial| partial == "Y"),
             options: pairs(&options),
         })
+    }
+
+    /// The id of a backup of ours.
+    pub(super) fn id(&self) -> Option<&str> {
+        self.ours.as_ref().map(|ours| ours.begin.backup_id.as_str())
     }
 
     /// Checks all that can be checked without reading the data: that it can be restored, its files, its log.
@@ -291,6 +304,12 @@ impl Directory {
             Err(fault) => Err(Error::damaged("xb_manifest", format_args!("{}: refused: {fault}", path.as_bstr()))),
         }
     }
+}
+
+/// A note of ours is about something else than what is in the directory.
+pub(super) fn of_another(note: &Path) -> Error {
+    Error::damaged(note.display(), "is of another backup than what is here now")
+        .hint("unpack the backup again, into a new directory")
 }
 
 /// The lines of a manifest, if it is whole.

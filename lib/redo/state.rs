@@ -39,6 +39,9 @@ pub(super) struct State {
     pub(super) format: u32,
     /// How far it went.
     pub(super) step: Step,
+    /// The backup that this is about; `None` if that has no id, because another program made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) backup_id: Option<String>,
     /// Where the captured log begins.
     pub(super) start_lsn: u64,
     /// Where it ends: the LSN that recovery must reach.

@@ -43,11 +43,6 @@ pub(super) fn ours(directory: &Directory) -> Result<&Ours> {
     })
 }
 
-/// The id of a backup.
-pub(super) fn id(directory: &Directory) -> Option<&str> {
-    directory.ours.as_ref().map(|ours| ours.begin.backup_id.as_str())
-}
-
 /// Checks that a base can take increments at all.
 pub(super) fn base(directory: &Directory) -> Result<()> {
     let place = directory.path.display();

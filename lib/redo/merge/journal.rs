@@ -34,14 +34,16 @@ pub(super) enum Phase {
 pub(super) struct Journal {
     format: u32,
     pub(super) phase: Phase,
+    /// Backup id of the base.
+    pub(super) base: String,
     /// Backup ids of the increments, in order.
     pub(super) increments: Vec<String>,
 }
 
 impl Journal {
     /// Before the first step.
-    pub(super) fn new(increments: Vec<String>) -> Self {
-        Journal { format: FORMAT, phase: Phase::Clearing, increments }
+    pub(super) fn new(base: String, increments: Vec<String>) -> Self {
+        Journal { format: FORMAT, phase: Phase::Clearing, base, increments }
     }
 
     /// That of a directory; `None` if no merge was begun, or the last one finished.
