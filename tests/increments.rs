@@ -519,6 +519,31 @@ fn a_merge_goes_on_only_with_the_base_that_it_began_with() {
     assert!(tree(&chain.base(), |name| name != "xb_lock") == before, "something was changed");
 }
 
+#[test]
+fn what_stands_where_the_copy_goes_is_merged_only_if_it_is_one() {
+    let (_server, chain) = small(Flavour::Installed);
+    let (base, first) = (chain.base(), chain.path(1));
+    let merge = |mode: &str, to: &Path| {
+        let mut merge = redo(mode, &base, &[&first]);
+        merge.arg("--to").arg(to);
+        merge
+    };
+    let applied = chain.dir.path().join("applied");
+    good(redo("--apply", &base, &[]).arg("--to").arg(&applied));
+    let before = tree(&applied, |_| true);
+    for mode in ["--merge", "--apply"] {
+        refused(merge(mode, &applied), 5, "is applied");
+    }
+    assert!(tree(&applied, |name| name != "xb_lock") == before, "something was changed");
+    let copied = copy(&base);
+    let copied = copied.path().join("copy");
+    let bytes = fs::read(copied.join("ibdata1")).unwrap();
+    fs::write(copied.join("ibdata1"), [&bytes[..100], b"damage", &bytes[106..]].concat()).unwrap();
+    refused(merge("--merge", &copied), 3, "ibdata1: its content differs");
+    fs::write(copied.join("ibdata1"), bytes).unwrap();
+    good(merge("--merge", &copied));
+}
+
 /// A number from `xtrabackup_checkpoints`, whatever that is called.
 fn checkpoints(dir: &Path, key: &str) -> u64 {
     let names = ["xtrabackup_checkpoints", "mariadb_backup_checkpoints"];

@@ -15,8 +15,9 @@ use crate::report::{Level, Report};
 /// What the marker in a directory that we fill says.
 const COPYING: &str = "xb-redo --to";
 
-/// Copies a backup to `to`, which is new, empty, or what an interrupted run has left.
-pub(super) fn run(from: &Path, to: &Path, threads: usize, report: &dyn Report) -> Result<()> {
+/// Copies a backup to `to`, which is new, empty, or what an interrupted run has left. False if it is a copy already, by
+/// what it says of itself; it may have been applied.
+pub(super) fn run(from: &Path, to: &Path, threads: usize, report: &dyn Report) -> Result<bool> {
     let source = Directory::read(from)?;
     if source.progress != Progress::Unpacked {
         return Err(Error::failed(from.display(), "has been applied already, or half")
@@ -26,7 +27,7 @@ pub(super) fn run(from: &Path, to: &Path, threads: usize, report: &dyn Report) -
     source.check()?;
     if same_backup(&source, to) {
         report.note(Level::Info, format_args!("{}: is a copy of it already", to.display()));
-        return Ok(());
+        return Ok(false);
     }
     claim(to, COPYING)?;
     let items = files::list(from)?;
@@ -35,7 +36,8 @@ pub(super) fn run(from: &Path, to: &Path, threads: usize, report: &dyn Report) -
     report.expect(items.iter().map(|item| item.size).sum());
     tree(from, to, &items, None, threads, report)?;
     files::sync(to)?;
-    files::remove(&to.join(INCOMPLETE))
+    files::remove(&to.join(INCOMPLETE))?;
+    Ok(true)
 }
 
 /// True if `to` is a complete copy of the same backup, applied or not.

@@ -19,6 +19,7 @@ use self::patch::Shape;
 use self::plan::{Origin, Plan};
 use self::work::Work;
 use super::directory::{self, Directory};
+use super::state::State;
 use super::{check, clone, lock};
 use crate::error::{Error, Result};
 use crate::names::MERGING;
@@ -79,8 +80,13 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<Merged> {
         return merged(false);
     }
     prove(&base, increments, options.threads, report)?;
-    if let Some(to) = &options.to {
-        clone::run(&options.dir, to, options.threads, report)?;
+    if let Some(to) = &options.to
+        && !clone::run(&options.dir, to, options.threads, report)?
+    {
+        // What has been done to it since, nobody has seen.
+        let copy = Directory::read(to)?;
+        chain::base(&copy)?;
+        digests(std::slice::from_ref(&copy), options.threads, report)?;
     }
     merge(target, increments, None, options.threads, report)?;
     merged(true)
@@ -147,7 +153,8 @@ fn merge(
         );
     }
     if journal.as_ref().is_none_or(|journal| journal.phase < Phase::Finishing) {
-        let base = Directory::ours(dir, None)?;
+        let base = Directory::ours(dir, State::read(dir)?)?;
+        chain::unapplied(&base)?;
         let id = base.id().ok_or_else(lost)?;
         if journal.as_ref().is_some_and(|journal| journal.base != id) {
             return Err(directory::of_another(&dir.join(MERGING)));
