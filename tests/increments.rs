@@ -544,6 +544,19 @@ fn what_stands_where_the_copy_goes_is_merged_only_if_it_is_one() {
     good(merge("--merge", &copied));
 }
 
+#[test]
+fn what_is_in_the_base_already_needs_only_the_copy() {
+    let (server, chain) = small(Flavour::Installed);
+    good(redo("--merge", &chain.base(), &[&chain.path(1)]));
+    let to = chain.dir.path().join("to");
+    for _ in 0..2 {
+        let mut merge = redo("--merge", &chain.base(), &[&chain.path(1)]);
+        let said = good(merge.arg("--to").arg(&to));
+        assert!(said.stderr(0).contains("merged already"), "{}", said.story());
+    }
+    prove(&server, &to, &[&chain.path(2)]);
+}
+
 /// A number from `xtrabackup_checkpoints`, whatever that is called.
 fn checkpoints(dir: &Path, key: &str) -> u64 {
     let names = ["xtrabackup_checkpoints", "mariadb_backup_checkpoints"];

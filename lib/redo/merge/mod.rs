@@ -67,8 +67,9 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<Merged> {
         merge(target, increments, Some(journal), options.threads, report)?;
         return merged(false);
     }
+    let nothing = || report.note(Level::Info, format_args!("{}: is merged already; nothing to do", target.display()));
     if options.to.is_some() && is_merged(target, &ids) {
-        report.note(Level::Info, format_args!("{}: is merged already; nothing to do", target.display()));
+        nothing();
         return merged(false);
     }
     let base = Directory::read(&options.dir)?;
@@ -76,7 +77,7 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<Merged> {
     let done = base.id().and_then(|id| ids.iter().position(|one| one == id)).map_or(0, |at| at + 1);
     let increments = increments.get(done..).unwrap_or_default();
     if increments.is_empty() && options.to.is_none() {
-        report.note(Level::Info, format_args!("{}: is merged already; nothing to do", options.dir.display()));
+        nothing();
         return merged(false);
     }
     prove(&base, increments, options.threads, report)?;
@@ -88,7 +89,10 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<Merged> {
         chain::base(&copy)?;
         digests(std::slice::from_ref(&copy), options.threads, report)?;
     }
-    merge(target, increments, None, options.threads, report)?;
+    match increments {
+        [] => nothing(),
+        _ => merge(target, increments, None, options.threads, report)?,
+    }
     merged(true)
 }
 
