@@ -715,3 +715,13 @@ fn note(dir: &Path, step: &str, id: Option<&str>, end: u64) {
     });
     fs::write(dir.join("xb_applied"), state.to_string()).unwrap();
 }
+
+#[test]
+fn a_log_that_ended_elsewhere_is_not_taken_the_second_time() {
+    let server = small();
+    let dir = foreign(&server);
+    note(&backup(&dir), "started", None, 2);
+    refused(&mut apply(&backup(&dir)), 3, "the backup ends at 2");
+    status(&backup(&dir), 3, "did not end where the backup's does");
+    refused(&mut apply(&backup(&dir)), 3, "unpack the backup again");
+}

@@ -205,6 +205,10 @@ impl Directory {
                 Err(Error::damaged(place, "files of it were moved into a data directory")
                     .hint("repeat --copy-back --move with the same data directory, if that did not finish"))
             }
+            (Progress::Half, Some(State { step: Step::Astray, .. })) => {
+                Err(Error::damaged(place, "half recovered: its log did not end where the backup's does")
+                    .hint("unpack the backup again"))
+            }
             (Progress::Half, _) => Err(Error::damaged(place, "half applied: xb-redo --apply did not finish")
                 .hint("run xb-redo --apply on it again")),
             (Progress::Applied, Some(State { files: Some(then), .. })) => {

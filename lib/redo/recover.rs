@@ -60,7 +60,8 @@ pub(super) struct Run<'a> {
     pub(super) lock: &'a File,
 }
 
-/// Runs the server to its end and checks what it did.
+/// Runs the server to its end and checks what it did. An error of kind *damaged* is final: the log does not end where the
+/// backup says. After any other it can be run again.
 pub(super) fn run(run: &Run<'_>, report: &dyn Report) -> Result<()> {
     let stop = Arc::new(AtomicUsize::new(0));
     for signal in [SIGINT, SIGTERM] {

@@ -5,6 +5,8 @@
 //! was unpacked. `Started` says that it was checked and that files are being renamed; each of those steps can be repeated.
 //! `LaidOut` says that the redo log has its final length and names, so from here on only servers write to the directory,
 //! and what they write is theirs to recover.
+//! Unless a server finds that the log ends elsewhere than it should: what it has written then, a second one would take
+//! for progress, so `Astray` is the end.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,6 +30,8 @@ pub(super) enum Step {
     LaidOut,
     /// Done, and checked.
     Applied,
+    /// The server found the end of the log elsewhere than the backup says. Nothing can be made of the directory any more.
+    Astray,
     /// `--copy-back --move` has begun to take files away.
     Moving,
 }
