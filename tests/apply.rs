@@ -725,3 +725,36 @@ fn a_log_that_ended_elsewhere_is_not_taken_the_second_time() {
     status(&backup(&dir), 3, "did not end where the backup's does");
     refused(&mut apply(&backup(&dir)), 3, "unpack the backup again");
 }
+
+#[test]
+fn an_interrupted_move_goes_on_only_to_where_it_began() {
+    let server = small();
+    let dir = ours(&server);
+    assert_eq!(run(&mut apply(&backup(&dir))).0, 0);
+    let Some(disk) = SmallDisk::new(5 << 20) else { return };
+    let (data, other) = (disk.path().join("data"), dir.path().join("other"));
+    let take = |to: &Path| {
+        let mut command = xb("xb-redo");
+        command.arg("--copy-back").arg(backup(&dir)).arg("--move").arg("--datadir").arg(to);
+        command
+    };
+    refused(&mut take(&data), 1, "no space left on device");
+    refused(&mut take(&other), 3, &data.display().to_string());
+    assert!(!other.exists());
+    // Where it began, and yet not: part of the files would be called a data directory.
+    fs::rename(&data, disk.path().join("aside")).unwrap();
+    refused(&mut take(&data), 3, "were moved into a data directory");
+    fs::remove_dir_all(&data).unwrap_or_default();
+    fs::rename(disk.path().join("aside"), &data).unwrap();
+    output({
+        let mut mount = program("mount");
+        mount.args(["-o", "remount,size=1g"]).arg(disk.path());
+        mount
+    });
+    let (code, said) = run(&mut take(&data));
+    assert_eq!(code, 0, "{said}");
+    for to in [&data, &other] {
+        refused(&mut take(to), 3, "were moved into a data directory");
+    }
+    check::sound(&server, &data).assert_good();
+}

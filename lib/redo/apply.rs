@@ -14,7 +14,7 @@ use super::directory::{CHECKPOINTS, Directory, Progress};
 use super::files::{self, fail};
 use super::log::mariadb::Captured;
 use super::log::{self, Family};
-use super::state::{self, State, Step};
+use super::state::{State, Step};
 use super::{check, clone, layout, lock, merge, recover};
 use crate::error::{Error, Kind, Result};
 use crate::innodb::redo::{mariadb, mysql};
@@ -74,7 +74,7 @@ fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Re
     }
     let program = server(&directory, options)?;
     let state = match directory.state.clone() {
-        Some(state) if matches!(state.step, Step::Astray | Step::Moving) => return directory.check(),
+        Some(state) if matches!(state.step, Step::Astray | Step::Moving | Step::Moved) => return directory.check(),
         Some(state) => {
             report.note(Level::Info, format_args!("{}: going on where an earlier run was interrupted", dir.display()));
             state
@@ -101,18 +101,8 @@ fn begin(directory: &Directory, program: &Program, digests: Option<usize>, repor
         // It has been checked from end to end.
         Family::Mysql => directory.start_lsn.zip(directory.end_lsn).unwrap_or_default(),
     };
-    let state = State {
-        format: state::FORMAT,
-        step: Step::Started,
-        backup_id: directory.id().map(str::to_owned),
-        start_lsn,
-        end_lsn,
-        runs: 0,
-        locations,
-        server: Some(program.flavour.version().to_string()),
-        files: None,
-        program: concat!("xb-redo ", env!("CARGO_PKG_VERSION")).to_owned(),
-    };
+    let server = Some(program.flavour.version().to_string());
+    let state = State { locations, server, ..State::new(Step::Started, directory.id(), start_lsn, end_lsn) };
     state.write(&directory.path)?;
     Ok(state)
 }

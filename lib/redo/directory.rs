@@ -201,9 +201,15 @@ impl Directory {
             }
         }
         match (self.progress, &self.state) {
-            (Progress::Half, Some(State { step: Step::Moving, .. })) => {
-                Err(Error::damaged(place, "files of it were moved into a data directory")
-                    .hint("repeat --copy-back --move with the same data directory, if that did not finish"))
+            (Progress::Half, Some(State { step: Step::Moving, datadir, .. })) => {
+                let datadir = datadir.as_deref().unwrap_or_default();
+                let what = format!("some of its files were moved into a data directory, {datadir}");
+                Err(Error::damaged(place, what)
+                    .hint(format_args!("--copy-back --move --datadir {datadir} goes on, if nothing was changed there")))
+            }
+            (Progress::Half, Some(State { step: Step::Moved, datadir, .. })) => {
+                let datadir = datadir.as_deref().unwrap_or_default();
+                Err(Error::damaged(place, format!("its files were moved into a data directory, {datadir}")))
             }
             (Progress::Half, Some(State { step: Step::Astray, .. })) => {
                 Err(Error::damaged(place, "half recovered: its log did not end where the backup's does")

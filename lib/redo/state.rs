@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::names::APPLIED;
 
 /// Version of the file; a greater one is refused.
-pub(super) const FORMAT: u32 = 1;
+const FORMAT: u32 = 1;
 
 /// How far it went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub(super) enum Step {
     Astray,
     /// `--copy-back --move` has begun to take files away.
     Moving,
+    /// It has taken all.
+    Moved,
 }
 
 /// `xb_applied`.
@@ -61,11 +63,31 @@ pub(super) struct State {
     /// Once applied: what files there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) files: Option<Fingerprint>,
+    /// Where the files are being moved, or were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) datadir: Option<String>,
     /// Name and version of the program that wrote this.
     pub(super) program: String,
 }
 
 impl State {
+    /// Before anything was done.
+    pub(super) fn new(step: Step, backup_id: Option<&str>, start_lsn: u64, end_lsn: u64) -> State {
+        State {
+            format: FORMAT,
+            step,
+            backup_id: backup_id.map(str::to_owned),
+            start_lsn,
+            end_lsn,
+            runs: 0,
+            locations: BTreeMap::new(),
+            server: None,
+            files: None,
+            datadir: None,
+            program: concat!("xb-redo ", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+
     /// The state of a directory; `None` if nothing has been done to it.
     pub(super) fn read(dir: &Path) -> Result<Option<State>> {
         let Some(bytes) = files::read_small(&dir.join(APPLIED))? else { return Ok(None) };
