@@ -118,8 +118,12 @@ impl Directory {
             return Err(of_another(&path.join(APPLIED)));
         }
         let family = match begin.flavour.as_deref() {
+            None | Some("mariadb") => Family::Mariadb,
             Some("mysql") => Family::Mysql,
-            _ => Family::Mariadb,
+            Some(other) => {
+                let what = format!("is of a server of the kind {other}, which this program does not know");
+                return Err(Error::damaged(path.display(), what).hint("use newer xb-tools"));
+            }
         };
         Ok(Directory {
             path: path.to_owned(),
