@@ -758,3 +758,44 @@ fn an_interrupted_move_goes_on_only_to_where_it_began() {
     }
     check::sound(&server, &data).assert_good();
 }
+
+#[test]
+fn a_directory_begun_with_one_backup_is_not_ended_with_another() {
+    let server = small();
+    let (one, other) = (ours(&server), ours(&server));
+    let Some(disk) = SmallDisk::new(5 << 20) else { return };
+    let to = disk.path().join("copy");
+    refused(apply(&backup(&one)).arg("--to").arg(&to), 1, "no space left on device");
+    refused(apply(&backup(&other)).arg("--to").arg(&to), 1, "with another backup");
+    refused(apply(&backup(&one)).arg("--to").arg(&to), 1, "no space left on device");
+}
+
+#[test]
+fn tables_that_the_manifest_does_not_list_are_refused_and_what_people_add_is_not() {
+    let server = small();
+    let whole = ours(&server);
+    for name in ["test/other.ibd", "test/other.frm", "test/other.MYD", "xb_other.ibd", "undo009", "test/bank.del"] {
+        let dir = copy(&backup(&whole));
+        fs::create_dir_all(backup(&dir).join("test")).unwrap();
+        fs::write(backup(&dir).join(name), "").unwrap();
+        status(&backup(&dir), 3, "is not of this backup");
+        refused(&mut apply(&backup(&dir)), 3, name);
+    }
+    for name in ["README", "mysqld.my", "component_keyring_file.cnf", "full.log", ".keys"] {
+        fs::write(backup(&whole).join(name), "").unwrap();
+    }
+    fs::create_dir(backup(&whole).join("lost+found")).unwrap();
+    status(&backup(&whole), 0, "not applied: ready");
+}
+
+#[test]
+fn a_backup_of_an_unknown_kind_of_server_is_named_and_left_alone() {
+    let server = small();
+    let dir = ours(&server);
+    let path = backup(&dir).join("xb_begin");
+    let mut begin: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    begin["flavour"] = "other".into();
+    fs::write(&path, begin.to_string() + "\n").unwrap();
+    status(&backup(&dir), 3, "other, which this program does not know");
+    refused(&mut apply(&backup(&dir)), 3, "other, which this program does not know");
+}

@@ -29,7 +29,7 @@ pub(super) fn run(from: &Path, to: &Path, threads: usize, report: &dyn Report) -
         report.note(Level::Info, format_args!("{}: is a copy of it already", to.display()));
         return Ok(false);
     }
-    claim(to, COPYING)?;
+    claim(to, COPYING, &source)?;
     let items = files::list(from)?;
     let items: Vec<Item> = items.into_iter().filter(|item| item.path != Path::new(LOCK)).collect();
     report.stage("copying");
@@ -49,13 +49,16 @@ fn same_backup(source: &Directory, to: &Path) -> bool {
 }
 
 /// Makes a directory ours to fill: creates it, or takes an empty one, or one that an interrupted run of the same kind
-/// (`who`) has marked. `lost+found` is what an empty file system has.
-pub(super) fn claim(to: &Path, who: &str) -> Result<()> {
+/// (`who`) with the same backup has marked. `lost+found` is what an empty file system has.
+pub(super) fn claim(to: &Path, who: &str, source: &Directory) -> Result<()> {
     fs::create_dir_all(to).map_err(|cause| fail(to, "cannot create", &cause))?;
-    let (marker, text) = (to.join(INCOMPLETE), format!("{who}{UNFINISHED}\n"));
+    let (marker, text) = (to.join(INCOMPLETE), format!("{who}{UNFINISHED}\n{}\n", source.identity()?));
     match files::read_small(&marker)? {
         Some(found) if found == text.as_bytes() => return Ok(()),
-        Some(_) => return Err(Error::failed(to.display(), "is being filled by another program, or was left so")),
+        Some(_) => {
+            return Err(Error::failed(to.display(), "was begun by another program, or with another backup")
+                .hint(format_args!("{} says by whom; give an empty or a new directory", marker.display())));
+        }
         None => {}
     }
     let entries = fs::read_dir(to).map_err(|cause| fail(to, "cannot list", &cause))?;

@@ -54,7 +54,7 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
                 .hint(format_args!("xb-redo --apply {}", options.dir.display())));
         }
     }
-    clone::claim(&options.datadir, COPYING)?;
+    clone::claim(&options.datadir, COPYING, &directory)?;
     let owner = owner(options)?;
     let items: Vec<Item> = files::list(&options.dir)?.into_iter().filter(|item| !is_metadata(item)).collect();
     report.stage(if options.take { "moving" } else { "copying" });

@@ -13,6 +13,7 @@ use bstr::ByteSlice;
 use super::files::{self, fail};
 use super::log::{self, Family, mariadb::Captured};
 use super::state::{State, Step};
+use super::strangers;
 use crate::error::{Error, Result};
 use crate::innodb::redo::{mariadb, mysql};
 use crate::names::{APPLIED, BEGIN, INCOMPLETE, MANIFEST, MERGING};
@@ -84,7 +85,7 @@ impl Directory {
         }
         if let Some(who) = files::read_small(&path.join(INCOMPLETE))? {
             let who = who.to_str_lossy();
-            let who = who.trim().trim_end_matches(UNFINISHED);
+            let who = who.lines().next().unwrap_or_default().trim().trim_end_matches(UNFINISHED);
             return Err(Error::damaged(path.display(), format_args!("incomplete: {who} has not ended well in it"))
                 .hint("look at its message and exit status, remove the directory, and run it again"));
         }
@@ -190,6 +191,14 @@ impl Directory {
         self.ours.as_ref().map(|ours| ours.begin.backup_id.as_str())
     }
 
+    /// What no other backup has in common with it: its id, or the digest of what another program says of it.
+    pub(super) fn identity(&self) -> Result<String> {
+        match self.id().zip(self.end_lsn) {
+            Some((id, end)) => Ok(format!("backup {id} up to lsn {end}")),
+            None => Ok(format!("backup {}", blake3::hash(&first_of(&self.path, &CHECKPOINTS)?.unwrap_or_default()))),
+        }
+    }
+
     /// Checks all that can be checked without reading the data: that it can be restored, its files, its log.
     pub(super) fn check(&self) -> Result<()> {
         let place = self.path.display();
@@ -268,6 +277,7 @@ impl Directory {
             return Err(Error::damaged(self.path.display(), "damaged: xb_begin or xb_manifest has no lsn"));
         };
         ours.entries.iter().try_for_each(|entry| self.check_size(entry))?;
+        strangers::refuse(self, &ours.entries)?;
         log::verify(&self.path, self.family, start, end)
     }
 
