@@ -21,6 +21,7 @@ pub mod error;
 mod held;
 pub mod innodb;
 pub mod io;
+mod names;
 pub mod opaque;
 pub mod pack;
 pub mod pipeline;

@@ -666,3 +666,131 @@ fn what_has_no_log_or_no_end_is_not_restorable() {
     status(&backup(&dir), 3, "it was not piped through xb-redo");
     refused(&mut apply(&backup(&dir)), 3, "it was not piped through xb-redo");
 }
+
+#[test]
+fn databases_and_data_files_may_be_called_like_ours() {
+    let server = Server::new().layout("innodb-data-file-path", "xb_ibdata1:12M:autoextend").start();
+    server
+        .sql("CREATE DATABASE xb_shop; CREATE TABLE xb_shop.t (id INT PRIMARY KEY); INSERT INTO xb_shop.t VALUES (1)");
+    server.sql("CREATE DATABASE xb_empty");
+    let dir = ours(&server);
+    assert_eq!(run(&mut apply(&backup(&dir))).0, 0);
+    for options in [&[][..], &["--move"]] {
+        let data = dir.path().join(format!("data{}", options.len()));
+        let back = run(xb("xb-redo").arg("--copy-back").arg(backup(&dir)).arg("--datadir").arg(&data).args(options));
+        assert_eq!(back.0, 0, "{}", back.1);
+        assert!(!files(&data).iter().any(|item| item.starts_with("xb_applied")));
+        let copy = server.twin(&data).start();
+        assert_eq!(copy.value("SELECT COUNT(*) FROM xb_shop.t"), "1");
+    }
+}
+
+#[test]
+fn a_missing_file_is_missed_whatever_it_is_called() {
+    let server = Server::new().layout("innodb-data-file-path", "xb_ibdata1:12M:autoextend").start();
+    let dir = ours(&server);
+    assert_eq!(run(&mut apply(&backup(&dir))).0, 0);
+    fs::remove_file(backup(&dir).join("xb_ibdata1")).unwrap();
+    status(&backup(&dir), 3, "changed since it was applied");
+}
+
+#[test]
+fn a_note_of_another_backup_is_not_taken_for_ones_own() {
+    let server = small();
+    let dir = ours(&server);
+    note(&backup(&dir), "laid_out", Some(&"00".repeat(16)), 1);
+    status(&backup(&dir), 3, "is of another backup");
+    refused(&mut apply(&backup(&dir)), 3, "is of another backup");
+}
+
+/// What an earlier `--apply` has noted.
+fn note(dir: &Path, step: &str, id: Option<&str>, end: u64) {
+    let state = serde_json::json!({
+        "format": 1, "step": step, "backup_id": id, "start_lsn": 1, "end_lsn": end, "runs": 0, "program": "test",
+    });
+    fs::write(dir.join("xb_applied"), state.to_string()).unwrap();
+}
+
+#[test]
+fn a_log_that_ended_elsewhere_is_not_taken_the_second_time() {
+    let server = small();
+    let dir = foreign(&server);
+    note(&backup(&dir), "started", None, 2);
+    refused(&mut apply(&backup(&dir)), 3, "the backup ends at 2");
+    status(&backup(&dir), 3, "did not end where the backup's does");
+    refused(&mut apply(&backup(&dir)), 3, "unpack the backup again");
+}
+
+#[test]
+fn an_interrupted_move_goes_on_only_to_where_it_began() {
+    let server = small();
+    let dir = ours(&server);
+    assert_eq!(run(&mut apply(&backup(&dir))).0, 0);
+    let Some(disk) = SmallDisk::new(5 << 20) else { return };
+    let (data, other) = (disk.path().join("data"), dir.path().join("other"));
+    let take = |to: &Path| {
+        let mut command = xb("xb-redo");
+        command.arg("--copy-back").arg(backup(&dir)).arg("--move").arg("--datadir").arg(to);
+        command
+    };
+    refused(&mut take(&data), 1, "no space left on device");
+    refused(&mut take(&other), 3, &data.display().to_string());
+    assert!(!other.exists());
+    // Where it began, and yet not: part of the files would be called a data directory.
+    fs::rename(&data, disk.path().join("aside")).unwrap();
+    refused(&mut take(&data), 3, "were moved into a data directory");
+    fs::remove_dir_all(&data).unwrap_or_default();
+    fs::rename(disk.path().join("aside"), &data).unwrap();
+    output({
+        let mut mount = program("mount");
+        mount.args(["-o", "remount,size=1g"]).arg(disk.path());
+        mount
+    });
+    let (code, said) = run(&mut take(&data));
+    assert_eq!(code, 0, "{said}");
+    for to in [&data, &other] {
+        refused(&mut take(to), 3, "were moved into a data directory");
+    }
+    check::sound(&server, &data).assert_good();
+}
+
+#[test]
+fn a_directory_begun_with_one_backup_is_not_ended_with_another() {
+    let server = small();
+    let (one, other) = (ours(&server), ours(&server));
+    let Some(disk) = SmallDisk::new(5 << 20) else { return };
+    let to = disk.path().join("copy");
+    refused(apply(&backup(&one)).arg("--to").arg(&to), 1, "no space left on device");
+    refused(apply(&backup(&other)).arg("--to").arg(&to), 1, "with another backup");
+    refused(apply(&backup(&one)).arg("--to").arg(&to), 1, "no space left on device");
+}
+
+#[test]
+fn tables_that_the_manifest_does_not_list_are_refused_and_what_people_add_is_not() {
+    let server = small();
+    let whole = ours(&server);
+    for name in ["test/other.ibd", "test/other.frm", "test/other.MYD", "xb_other.ibd", "undo009", "test/bank.del"] {
+        let dir = copy(&backup(&whole));
+        fs::create_dir_all(backup(&dir).join("test")).unwrap();
+        fs::write(backup(&dir).join(name), "").unwrap();
+        status(&backup(&dir), 3, "is not of this backup");
+        refused(&mut apply(&backup(&dir)), 3, name);
+    }
+    for name in ["README", "mysqld.my", "component_keyring_file.cnf", "full.log", ".keys"] {
+        fs::write(backup(&whole).join(name), "").unwrap();
+    }
+    fs::create_dir(backup(&whole).join("lost+found")).unwrap();
+    status(&backup(&whole), 0, "not applied: ready");
+}
+
+#[test]
+fn a_backup_of_an_unknown_kind_of_server_is_named_and_left_alone() {
+    let server = small();
+    let dir = ours(&server);
+    let path = backup(&dir).join("xb_begin");
+    let mut begin: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    begin["flavour"] = "other".into();
+    fs::write(&path, begin.to_string() + "\n").unwrap();
+    status(&backup(&dir), 3, "other, which this program does not know");
+    refused(&mut apply(&backup(&dir)), 3, "other, which this program does not know");
+}

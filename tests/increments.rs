@@ -506,6 +506,57 @@ fn what_does_not_fit(flavour: Flavour) {
     assert!(said.stderr(0).contains("is applied"), "{}", said.story());
 }
 
+#[test]
+fn a_merge_goes_on_only_with_the_base_that_it_began_with() {
+    let (_server, chain) = small(Flavour::Installed);
+    let begin: serde_json::Value = serde_json::from_slice(&fs::read(chain.path(1).join("xb_begin")).unwrap()).unwrap();
+    let journal = serde_json::json!({
+        "format": 1, "phase": "writing", "base": "00".repeat(16), "increments": [begin["backup_id"]],
+    });
+    fs::write(chain.base().join("xb_merging"), journal.to_string()).unwrap();
+    let before = tree(&chain.base(), |_| true);
+    refused(redo("--merge", &chain.base(), &[&chain.path(1)]), 3, "is of another backup");
+    assert!(tree(&chain.base(), |name| name != "xb_lock") == before, "something was changed");
+}
+
+#[test]
+fn what_stands_where_the_copy_goes_is_merged_only_if_it_is_one() {
+    let (_server, chain) = small(Flavour::Installed);
+    let (base, first) = (chain.base(), chain.path(1));
+    let merge = |mode: &str, to: &Path| {
+        let mut merge = redo(mode, &base, &[&first]);
+        merge.arg("--to").arg(to);
+        merge
+    };
+    let applied = chain.dir.path().join("applied");
+    good(redo("--apply", &base, &[]).arg("--to").arg(&applied));
+    let before = tree(&applied, |_| true);
+    for mode in ["--merge", "--apply"] {
+        refused(merge(mode, &applied), 5, "is applied");
+    }
+    assert!(tree(&applied, |name| name != "xb_lock") == before, "something was changed");
+    let copied = copy(&base);
+    let copied = copied.path().join("copy");
+    let bytes = fs::read(copied.join("ibdata1")).unwrap();
+    fs::write(copied.join("ibdata1"), [&bytes[..100], b"damage", &bytes[106..]].concat()).unwrap();
+    refused(merge("--merge", &copied), 3, "ibdata1: its content differs");
+    fs::write(copied.join("ibdata1"), bytes).unwrap();
+    good(merge("--merge", &copied));
+}
+
+#[test]
+fn what_is_in_the_base_already_needs_only_the_copy() {
+    let (server, chain) = small(Flavour::Installed);
+    good(redo("--merge", &chain.base(), &[&chain.path(1)]));
+    let to = chain.dir.path().join("to");
+    for _ in 0..2 {
+        let mut merge = redo("--merge", &chain.base(), &[&chain.path(1)]);
+        let said = good(merge.arg("--to").arg(&to));
+        assert!(said.stderr(0).contains("merged already"), "{}", said.story());
+    }
+    prove(&server, &to, &[&chain.path(2)]);
+}
+
 /// A number from `xtrabackup_checkpoints`, whatever that is called.
 fn checkpoints(dir: &Path, key: &str) -> u64 {
     let names = ["xtrabackup_checkpoints", "mariadb_backup_checkpoints"];

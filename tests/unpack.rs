@@ -89,6 +89,26 @@ fn an_existing_file_is_never_replaced_by_accident() {
 }
 
 #[test]
+fn notes_about_what_was_there_before_go_with_it() {
+    let dir = scratch();
+    let notes = ["xb_applied", "xb_merging", "xb_aside.0", "xb_merged.xb_begin", "xb_new.xb_applied", "xb_server.log"];
+    for name in notes.iter().chain(&["xb_ts.ibd", "kept"]) {
+        plant(dir.path(), &[(name, b"of before")]);
+    }
+    std::fs::write(dir.path().join("xb_lock"), "").unwrap();
+    // xb-redo is at work.
+    let mut locked = Command::new("flock");
+    locked.arg(dir.path().join("xb_lock")).arg(tool("xb-unpack").get_program()).arg("--overwrite");
+    bad(&feed(locked.arg("-C").arg(dir.path()), &member("a", b"new")), 1, "is at work in it");
+    assert!(!dir.path().join("a").exists() && !dir.path().join("xb_incomplete").exists());
+    good(unpack(dir.path(), &["--overwrite"], &member("a", b"new")));
+    assert_eq!(
+        tree(dir.path()).keys().map(|name| name.to_str().unwrap()).collect::<Vec<_>>(),
+        ["a", "kept", "xb_ts.ibd"]
+    );
+}
+
+#[test]
 fn names_that_begin_with_a_dot_are_taken() {
     let dir = scratch();
     plant(dir.path(), &[("src/a", b"1"), ("src/.hidden", b"2")]);

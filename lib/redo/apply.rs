@@ -14,9 +14,9 @@ use super::directory::{CHECKPOINTS, Directory, Progress};
 use super::files::{self, fail};
 use super::log::mariadb::Captured;
 use super::log::{self, Family};
-use super::state::{self, State, Step};
+use super::state::{State, Step};
 use super::{check, clone, layout, lock, merge, recover};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::innodb::redo::{mariadb, mysql};
 use crate::report::{Level, Report};
 use crate::server::program::{self, Program};
@@ -74,7 +74,7 @@ fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Re
     }
     let program = server(&directory, options)?;
     let state = match directory.state.clone() {
-        Some(state) if state.step == Step::Moving => return directory.check(),
+        Some(state) if matches!(state.step, Step::Astray | Step::Moving | Step::Moved) => return directory.check(),
         Some(state) => {
             report.note(Level::Info, format_args!("{}: going on where an earlier run was interrupted", dir.display()));
             state
@@ -101,17 +101,8 @@ fn begin(directory: &Directory, program: &Program, digests: Option<usize>, repor
         // It has been checked from end to end.
         Family::Mysql => directory.start_lsn.zip(directory.end_lsn).unwrap_or_default(),
     };
-    let state = State {
-        format: state::FORMAT,
-        step: Step::Started,
-        start_lsn,
-        end_lsn,
-        runs: 0,
-        locations,
-        server: Some(program.flavour.version().to_string()),
-        files: None,
-        program: concat!("xb-redo ", env!("CARGO_PKG_VERSION")).to_owned(),
-    };
+    let server = Some(program.flavour.version().to_string());
+    let state = State { locations, server, ..State::new(Step::Started, directory.id(), start_lsn, end_lsn) };
     state.write(&directory.path)?;
     Ok(state)
 }
@@ -197,8 +188,14 @@ fn recover(
         State { runs: state.runs.saturating_add(1), server: Some(program.flavour.version().to_string()), ..state };
     state.write(dir)?;
     report.stage("recovering");
-    recover::run(&run, report)?;
-    Ok(state)
+    match recover::run(&run, report) {
+        Ok(()) => Ok(state),
+        Err(error) if error.kind() == Kind::Damaged => {
+            State { step: Step::Astray, ..state }.write(dir)?;
+            Err(error)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Notes that the directory is applied, where mariadb-backup looks for that and where we do.

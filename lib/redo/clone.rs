@@ -5,18 +5,19 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use super::directory::{Directory, INCOMPLETE, Progress, UNFINISHED};
+use super::directory::{Directory, Progress, UNFINISHED};
 use super::files::{self, Item, fail};
-use super::lock::LOCK;
 use crate::error::{Error, Result};
 use crate::io::copy;
+use crate::names::{INCOMPLETE, LOCK};
 use crate::report::{Level, Report};
 
 /// What the marker in a directory that we fill says.
 const COPYING: &str = "xb-redo --to";
 
-/// Copies a backup to `to`, which is new, empty, or what an interrupted run has left.
-pub(super) fn run(from: &Path, to: &Path, threads: usize, report: &dyn Report) -> Result<()> {
+/// Copies a backup to `to`, which is new, empty, or what an interrupted run has left. False if it is a copy already, by
+/// what it says of itself; it may have been applied.
+pub(super) fn run(from: &Path, to: &Path, threads: usize, report: &dyn Report) -> Result<bool> {
     let source = Directory::read(from)?;
     if source.progress != Progress::Unpacked {
         return Err(Error::failed(from.display(), "has been applied already, or half")
@@ -26,16 +27,17 @@ pub(super) fn run(from: &Path, to: &Path, threads: usize, report: &dyn Report) -
     source.check()?;
     if same_backup(&source, to) {
         report.note(Level::Info, format_args!("{}: is a copy of it already", to.display()));
-        return Ok(());
+        return Ok(false);
     }
-    claim(to, COPYING)?;
+    claim(to, COPYING, &source)?;
     let items = files::list(from)?;
     let items: Vec<Item> = items.into_iter().filter(|item| item.path != Path::new(LOCK)).collect();
     report.stage("copying");
     report.expect(items.iter().map(|item| item.size).sum());
     tree(from, to, &items, None, threads, report)?;
     files::sync(to)?;
-    files::remove(&to.join(INCOMPLETE))
+    files::remove(&to.join(INCOMPLETE))?;
+    Ok(true)
 }
 
 /// True if `to` is a complete copy of the same backup, applied or not.
@@ -47,13 +49,16 @@ fn same_backup(source: &Directory, to: &Path) -> bool {
 }
 
 /// Makes a directory ours to fill: creates it, or takes an empty one, or one that an interrupted run of the same kind
-/// (`who`) has marked. `lost+found` is what an empty file system has.
-pub(super) fn claim(to: &Path, who: &str) -> Result<()> {
+/// (`who`) with the same backup has marked. `lost+found` is what an empty file system has.
+pub(super) fn claim(to: &Path, who: &str, source: &Directory) -> Result<()> {
     fs::create_dir_all(to).map_err(|cause| fail(to, "cannot create", &cause))?;
-    let (marker, text) = (to.join(INCOMPLETE), format!("{who}{UNFINISHED}\n"));
+    let (marker, text) = (to.join(INCOMPLETE), format!("{who}{UNFINISHED}\n{}\n", source.identity()?));
     match files::read_small(&marker)? {
         Some(found) if found == text.as_bytes() => return Ok(()),
-        Some(_) => return Err(Error::failed(to.display(), "is being filled by another program, or was left so")),
+        Some(_) => {
+            return Err(Error::failed(to.display(), "was begun by another program, or with another backup")
+                .hint(format_args!("{} says by whom; give an empty or a new directory", marker.display())));
+        }
         None => {}
     }
     let entries = fs::read_dir(to).map_err(|cause| fail(to, "cannot list", &cause))?;

@@ -7,11 +7,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::clone;
-use super::directory::{Directory, INCOMPLETE, Progress};
+use super::directory::{Directory, Progress};
 use super::files::{self, Item, fail};
-use super::state::Step;
+use super::state::{State, Step};
 use crate::error::{Error, Result};
 use crate::io::copy;
+use crate::names::INCOMPLETE;
 use crate::report::{Level, Report};
 
 const COPYING: &str = "xb-redo --copy-back";
@@ -45,8 +46,7 @@ pub struct Options {
 /// Copies or moves the files of an applied backup.
 pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
     let directory = Directory::read(&options.dir)?;
-    let moving = options.take && directory.state.as_ref().is_some_and(|state| state.step == Step::Moving);
-    if !moving {
+    if !(options.take && goes_on(&directory, &options.datadir)?) {
         let applied = directory.progress == Progress::Applied;
         directory.check()?;
         if !applied {
@@ -54,9 +54,9 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
                 .hint(format_args!("xb-redo --apply {}", options.dir.display())));
         }
     }
-    clone::claim(&options.datadir, COPYING)?;
+    clone::claim(&options.datadir, COPYING, &directory)?;
     let owner = owner(options)?;
-    let items: Vec<Item> = files::list(&options.dir)?.into_iter().filter(|item| !is_metadata(&item.path)).collect();
+    let items: Vec<Item> = files::list(&options.dir)?.into_iter().filter(|item| !is_metadata(item)).collect();
     report.stage(if options.take { "moving" } else { "copying" });
     report.expect(items.iter().map(|item| item.size).sum());
     if options.take {
@@ -65,6 +65,9 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
         clone::tree(&options.dir, &options.datadir, &items, owner, options.threads, report)?;
     }
     files::sync(&options.datadir)?;
+    if options.take {
+        note(&directory, Step::Moved, &options.datadir)?;
+    }
     files::remove(&options.datadir.join(INCOMPLETE))?;
     let bytes: u64 = items.iter().map(|item| item.size).sum();
     let count = items.iter().filter(|item| !item.is_dir).count();
@@ -76,6 +79,27 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
     Ok(())
 }
 
+/// True if the files are on their way into this data directory. It is still marked then; only what an earlier run has put
+/// there and what it has left together are a backup.
+fn goes_on(directory: &Directory, datadir: &Path) -> Result<bool> {
+    let Some(state) = directory.state.as_ref().filter(|state| matches!(state.step, Step::Moving | Step::Moved)) else {
+        return Ok(false);
+    };
+    let same =
+        datadir.canonicalize().is_ok_and(|datadir| state.datadir.as_deref() == Some(&*datadir.to_string_lossy()));
+    let marker = datadir.join(INCOMPLETE);
+    Ok(same && marker.try_exists().map_err(|cause| fail(&marker, "cannot read", &cause))?)
+}
+
+/// Notes in the backup how far it has been moved, and where. One that another program has applied has no note before.
+fn note(directory: &Directory, step: Step, datadir: &Path) -> Result<()> {
+    let datadir = datadir.canonicalize().map_err(|cause| fail(datadir, "cannot open", &cause))?;
+    let state = directory.state.clone().unwrap_or_else(|| {
+        State::new(step, directory.id(), directory.start_lsn.unwrap_or_default(), directory.end_lsn.unwrap_or_default())
+    });
+    State { step, datadir: Some(datadir.to_string_lossy().into_owned()), ..state }.write(&directory.path)
+}
+
 /// Renames where it can. The directory is no backup any more as soon as this begins, and says so.
 fn take(
     directory: &Directory,
@@ -84,11 +108,7 @@ fn take(
     owner: Option<(u32, u32)>,
     report: &dyn Report,
 ) -> Result<()> {
-    if let Some(state) = &directory.state {
-        let mut state = state.clone();
-        state.step = Step::Moving;
-        state.write(&options.dir)?;
-    }
+    note(directory, Step::Moving, &options.datadir)?;
     for item in items.iter().filter(|item| item.is_dir) {
         clone::directory(&options.dir.join(&item.path), &options.datadir.join(&item.path), owner)?;
     }
@@ -111,9 +131,10 @@ fn take(
     })
 }
 
-fn is_metadata(path: &Path) -> bool {
+fn is_metadata(item: &Item) -> bool {
+    let path = &item.path;
     let name = path.as_os_str().as_bytes();
-    files::is_own(path)
+    files::is_own(item)
         || METADATA.iter().any(|known| name == known.as_bytes())
         || path.extension().is_some_and(|suffix| suffix == "qp" || suffix == "pmap")
         || path == Path::new("lost+found")

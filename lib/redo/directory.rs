@@ -12,23 +12,20 @@ use bstr::ByteSlice;
 
 use super::files::{self, fail};
 use super::log::{self, Family, mariadb::Captured};
-use super::merge::journal;
 use super::state::{State, Step};
+use super::strangers;
 use crate::error::{Error, Result};
 use crate::innodb::redo::{mariadb, mysql};
+use crate::names::{APPLIED, BEGIN, INCOMPLETE, MANIFEST, MERGING};
 use crate::stream::name;
 use crate::stream::profile::{self, Begin, Entry, EntryKind, Line, ManifestReader, StreamKind, Trailer};
 
-/// Stands in a directory that is being filled, and says by whom; removed last.
-pub(super) const INCOMPLETE: &str = "xb_incomplete";
-/// What it says after the name of the program.
+/// What [`INCOMPLETE`] says after the name of the program.
 pub(super) const UNFINISHED: &str = " has not ended well in this directory: do not use what is in it.";
 /// Names of mariadb-backup's own file about a backup, newest first (11.1 renamed it).
 pub(super) const CHECKPOINTS: [&str; 2] = ["mariadb_backup_checkpoints", "xtrabackup_checkpoints"];
 const INFO: [&str; 2] = ["mariadb_backup_info", "xtrabackup_info"];
 const OPTIONS: &str = "backup-my.cnf";
-const BEGIN: &str = "xb_begin";
-const MANIFEST: &str = "xb_manifest";
 
 /// How far a backup has been restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,11 +85,11 @@ impl Directory {
         }
         if let Some(who) = files::read_small(&path.join(INCOMPLETE))? {
             let who = who.to_str_lossy();
-            let who = who.trim().trim_end_matches(UNFINISHED);
+            let who = who.lines().next().unwrap_or_default().trim().trim_end_matches(UNFINISHED);
             return Err(Error::damaged(path.display(), format_args!("incomplete: {who} has not ended well in it"))
                 .hint("look at its message and exit status, remove the directory, and run it again"));
         }
-        if files::read_small(&path.join(journal::FILE))?.is_some() {
+        if files::read_small(&path.join(MERGING))?.is_some() {
             return Err(Error::damaged(path.display(), "half merged: xb-redo --merge did not finish")
                 .hint("run it again with the same increments; it goes on"));
         }
@@ -116,9 +113,18 @@ impl Directory {
         if trailer.backup_id != begin.backup_id {
             return Err(Error::damaged(path.display(), "damaged: xb_begin and xb_manifest are of different backups"));
         }
+        if let Some(state) = &state
+            && (state.backup_id.as_ref() != Some(&begin.backup_id) || Some(state.end_lsn) != trailer.end_lsn)
+        {
+            return Err(of_another(&path.join(APPLIED)));
+        }
         let family = match begin.flavour.as_deref() {
+            None | Some("mariadb") => Family::Mariadb,
             Some("mysql") => Family::Mysql,
-            _ => Family::Mariadb,
+            Some(other) => {
+                let what = format!("is of a server of the kind {other}, which this program does not know");
+                return Err(Error::damaged(path.display(), what).hint("use newer xb-tools"));
+            }
         };
         Ok(Directory {
             path: path.to_owned(),
@@ -145,6 +151,9 @@ impl Directory {
         if path.join(mysql::FILE).exists() || path.join(mysql::DIR).exists() {
             return Err(Error::failed(path.display(), "is a backup of MySQL by xtrabackup")
                 .hint(format_args!("xtrabackup --prepare --target-dir={}", path.display())));
+        }
+        if state.as_ref().is_some_and(|state| state.backup_id.is_some()) {
+            return Err(of_another(&path.join(APPLIED)));
         }
         let checkpoints = pairs(&text);
         let info = first_of(path, &INFO)?.map(|text| pairs(&text)).unwrap_or_default();
@@ -177,6 +186,19 @@ impl Directory {
         })
     }
 
+    /// The id of a backup of ours.
+    pub(super) fn id(&self) -> Option<&str> {
+        self.ours.as_ref().map(|ours| ours.begin.backup_id.as_str())
+    }
+
+    /// What no other backup has in common with it: its id, or the digest of what another program says of it.
+    pub(super) fn identity(&self) -> Result<String> {
+        match self.id().zip(self.end_lsn) {
+            Some((id, end)) => Ok(format!("backup {id} up to lsn {end}")),
+            None => Ok(format!("backup {}", blake3::hash(&first_of(&self.path, &CHECKPOINTS)?.unwrap_or_default()))),
+        }
+    }
+
     /// Checks all that can be checked without reading the data: that it can be restored, its files, its log.
     pub(super) fn check(&self) -> Result<()> {
         let place = self.path.display();
@@ -192,9 +214,19 @@ impl Directory {
             }
         }
         match (self.progress, &self.state) {
-            (Progress::Half, Some(State { step: Step::Moving, .. })) => {
-                Err(Error::damaged(place, "files of it were moved into a data directory")
-                    .hint("repeat --copy-back --move with the same data directory, if that did not finish"))
+            (Progress::Half, Some(State { step: Step::Moving, datadir, .. })) => {
+                let datadir = datadir.as_deref().unwrap_or_default();
+                let what = format!("some of its files were moved into a data directory, {datadir}");
+                Err(Error::damaged(place, what)
+                    .hint(format_args!("--copy-back --move --datadir {datadir} goes on, if nothing was changed there")))
+            }
+            (Progress::Half, Some(State { step: Step::Moved, datadir, .. })) => {
+                let datadir = datadir.as_deref().unwrap_or_default();
+                Err(Error::damaged(place, format!("its files were moved into a data directory, {datadir}")))
+            }
+            (Progress::Half, Some(State { step: Step::Astray, .. })) => {
+                Err(Error::damaged(place, "half recovered: its log did not end where the backup's does")
+                    .hint("unpack the backup again"))
             }
             (Progress::Half, _) => Err(Error::damaged(place, "half applied: xb-redo --apply did not finish")
                 .hint("run xb-redo --apply on it again")),
@@ -245,6 +277,7 @@ impl Directory {
             return Err(Error::damaged(self.path.display(), "damaged: xb_begin or xb_manifest has no lsn"));
         };
         ours.entries.iter().try_for_each(|entry| self.check_size(entry))?;
+        strangers::refuse(self, &ours.entries)?;
         log::verify(&self.path, self.family, start, end)
     }
 
@@ -295,6 +328,12 @@ impl Directory {
             Err(fault) => Err(Error::damaged("xb_manifest", format_args!("{}: refused: {fault}", path.as_bstr()))),
         }
     }
+}
+
+/// A note of ours is about something else than what is in the directory.
+pub(super) fn of_another(note: &Path) -> Error {
+    Error::damaged(note.display(), "is of another backup than what is here now")
+        .hint("unpack the backup again, into a new directory")
 }
 
 /// The lines of a manifest, if it is whole.

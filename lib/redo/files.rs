@@ -9,11 +9,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::names::{self, NEW};
 
 /// Longest metadata file that is read into memory.
 const SMALL_MAX: u64 = 16 << 20;
-/// Begins the names of our own files.
-pub(super) const OWN: &str = "xb_";
 
 /// What files a directory holds, in few bytes: two with the same fingerprint have the same names and sizes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,7 +66,7 @@ pub(super) fn read_small(path: &Path) -> Result<Option<Vec<u8>>> {
 /// Puts a file in the place of another, so that one of the two is there whatever happens. Owner and mode of the old one
 /// are kept.
 pub(super) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
-    let (path, new) = (dir.join(name), dir.join(format!("{OWN}new.{name}")));
+    let (path, new) = (dir.join(name), dir.join(format!("{NEW}{name}")));
     let old = fs::metadata(&path).or_else(|_| fs::metadata(dir)).map_err(|cause| fail(dir, "cannot read", &cause))?;
     let write = || -> io::Result<()> {
         let mut file = File::create(&new)?;
@@ -108,15 +107,14 @@ pub(super) fn list(root: &Path) -> Result<Vec<Item>> {
 }
 
 /// True for our own files at the root of a directory: `xb_begin`, `xb_manifest`, `xb_applied` …
-pub(super) fn is_own(path: &Path) -> bool {
-    path.parent().is_none_or(|parent| parent.as_os_str().is_empty())
-        && path.as_os_str().as_bytes().starts_with(OWN.as_bytes())
+pub(super) fn is_own(item: &Item) -> bool {
+    !item.is_dir && names::is_ours(item.path.as_os_str().as_bytes())
 }
 
 /// The fingerprint of all files but our own.
 pub(super) fn fingerprint(root: &Path) -> Result<Fingerprint> {
     let (mut count, mut bytes, mut digest) = (0, 0u64, blake3::Hasher::new());
-    for item in list(root)?.iter().filter(|item| !item.is_dir && !is_own(&item.path)) {
+    for item in list(root)?.iter().filter(|item| !item.is_dir && !is_own(item)) {
         count += 1;
         bytes = bytes.saturating_add(item.size);
         digest.update(item.path.as_os_str().as_bytes());

@@ -24,3 +24,4 @@ mod relay;
 mod simulation;
 mod state;
 pub mod status;
+mod strangers;

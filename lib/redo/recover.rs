@@ -27,13 +27,12 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::files::fail;
 use crate::error::{Error, Kind, Result};
+use crate::names::SERVER_LOG;
 use crate::report::{Level, Report};
 use crate::server::flavour::Flavour;
 use crate::server::messages::{self, Message};
 use crate::server::program::Program;
 
-/// What the server said, in the directory.
-pub(super) const LOG: &str = "xb_server.log";
 /// How often we look whether we were asked to stop.
 const TICK: Duration = Duration::from_millis(100);
 /// How long a server that was asked to stop may take; in the middle of recovery it does not listen.
@@ -61,7 +60,8 @@ pub(super) struct Run<'a> {
     pub(super) lock: &'a File,
 }
 
-/// Runs the server to its end and checks what it did.
+/// Runs the server to its end and checks what it did. An error of kind *damaged* is final: the log does not end where the
+/// backup says. After any other it can be run again.
 pub(super) fn run(run: &Run<'_>, report: &dyn Report) -> Result<()> {
     let stop = Arc::new(AtomicUsize::new(0));
     for signal in [SIGINT, SIGTERM] {
@@ -144,7 +144,7 @@ fn watch(
     stop: &AtomicUsize,
     report: &dyn Report,
 ) -> Result<()> {
-    let path = run.dir.join(LOG);
+    let path = run.dir.join(SERVER_LOG);
     let mut log = File::create(&path).map_err(|cause| fail(&path, "cannot write", &cause))?;
     let mut heard = Heard::default();
     loop {
@@ -198,7 +198,7 @@ impl Heard {
 }
 
 fn verdict(run: &Run<'_>, status: ExitStatus, heard: Heard) -> Result<()> {
-    let log = run.dir.join(LOG);
+    let log = run.dir.join(SERVER_LOG);
     let hint = format!("all it said is in {}", log.display());
     let place = run.dir.display();
     if let Some(text) = heard.error {

@@ -5,6 +5,8 @@
 //! was unpacked. `Started` says that it was checked and that files are being renamed; each of those steps can be repeated.
 //! `LaidOut` says that the redo log has its final length and names, so from here on only servers write to the directory,
 //! and what they write is theirs to recover.
+//! Unless a server finds that the log ends elsewhere than it should: what it has written then, a second one would take
+//! for progress, so `Astray` is the end.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,11 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use super::files::{self, Fingerprint};
 use crate::error::{Error, Result};
+use crate::names::APPLIED;
 
-/// The name of the file.
-pub(super) const FILE: &str = "xb_applied";
 /// Version of the file; a greater one is refused.
-pub(super) const FORMAT: u32 = 1;
+const FORMAT: u32 = 1;
 
 /// How far it went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,8 +30,12 @@ pub(super) enum Step {
     LaidOut,
     /// Done, and checked.
     Applied,
+    /// The server found the end of the log elsewhere than the backup says. Nothing can be made of the directory any more.
+    Astray,
     /// `--copy-back --move` has begun to take files away.
     Moving,
+    /// It has taken all.
+    Moved,
 }
 
 /// `xb_applied`.
@@ -40,6 +45,9 @@ pub(super) struct State {
     pub(super) format: u32,
     /// How far it went.
     pub(super) step: Step,
+    /// The backup that this is about; `None` if that has no id, because another program made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) backup_id: Option<String>,
     /// Where the captured log begins.
     pub(super) start_lsn: u64,
     /// Where it ends: the LSN that recovery must reach.
@@ -55,15 +63,35 @@ pub(super) struct State {
     /// Once applied: what files there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) files: Option<Fingerprint>,
+    /// Where the files are being moved, or were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) datadir: Option<String>,
     /// Name and version of the program that wrote this.
     pub(super) program: String,
 }
 
 impl State {
+    /// Before anything was done.
+    pub(super) fn new(step: Step, backup_id: Option<&str>, start_lsn: u64, end_lsn: u64) -> State {
+        State {
+            format: FORMAT,
+            step,
+            backup_id: backup_id.map(str::to_owned),
+            start_lsn,
+            end_lsn,
+            runs: 0,
+            locations: BTreeMap::new(),
+            server: None,
+            files: None,
+            datadir: None,
+            program: concat!("xb-redo ", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+
     /// The state of a directory; `None` if nothing has been done to it.
     pub(super) fn read(dir: &Path) -> Result<Option<State>> {
-        let Some(bytes) = files::read_small(&dir.join(FILE))? else { return Ok(None) };
-        let fault = |what: String| Error::damaged(dir.join(FILE).display(), what);
+        let Some(bytes) = files::read_small(&dir.join(APPLIED))? else { return Ok(None) };
+        let fault = |what: String| Error::damaged(dir.join(APPLIED).display(), what);
         let state: State = serde_json::from_slice(&bytes).map_err(|cause| fault(format!("cannot be read: {cause}")))?;
         if state.format > FORMAT {
             return Err(fault("it is newer than this program".into()).hint("use newer xb-tools"));
@@ -75,6 +103,6 @@ impl State {
     pub(super) fn write(&self, dir: &Path) -> Result<()> {
         // Strings, numbers and maps of strings always serialise.
         let text = serde_json::to_string_pretty(self).unwrap_or_default() + "\n";
-        files::replace(dir, FILE, text.as_bytes())
+        files::replace(dir, APPLIED, text.as_bytes())
     }
 }

@@ -15,18 +15,20 @@ use serde::{Deserialize, Serialize};
 
 use super::members::{Key, key};
 use crate::error::{Error, Result};
+use crate::names;
 
 /// The first member.
-pub const BEGIN: &[u8] = b"xb_begin";
+pub const BEGIN: &[u8] = names::BEGIN.as_bytes();
 /// The last member.
-pub const MANIFEST: &[u8] = b"xb_manifest";
+pub const MANIFEST: &[u8] = names::MANIFEST.as_bytes();
 /// Begins the names of the marks that xb-snap sends to xb-redo.
 pub const MARK: &[u8] = b"xb_mark.";
 /// No member: a file that marks a directory whose unpacking has not ended well.
-pub const INCOMPLETE: &[u8] = b"xb_incomplete";
+pub const INCOMPLETE: &[u8] = names::INCOMPLETE.as_bytes();
+
 /// Whether a name has a meaning of its own in our streams and directories, so that no file of a server may have it.
 pub fn is_own(name: &[u8]) -> bool {
-    [BEGIN, MANIFEST, INCOMPLETE].contains(&name) || name.starts_with(MARK)
+    names::is_ours(name) || name.starts_with(MARK)
 }
 
 /// Version of both members; readers refuse a greater one.

@@ -8,15 +8,16 @@ use std::io::{self, Write};
 use std::sync::OnceLock;
 
 use bstr::ByteSlice;
+use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::{Destination, Sparse};
 use crate::error::{Error, Result};
 use crate::io::beneath::Directory;
-use crate::stream::profile::{INCOMPLETE, MANIFEST};
+use crate::names::{self, LOCK};
+use crate::stream::profile::{BEGIN, INCOMPLETE, MANIFEST};
 
-/// The manifest's name until everything is on disk.
-const MANIFEST_PART: &[u8] = b"xb_manifest.part";
+const MANIFEST_PART: &[u8] = names::MANIFEST_PART.as_bytes();
 const MARKER: &str = "xb-unpack has not ended well in this directory: do not use what is in it.\n";
 
 /// The directory, once something is to be written.
@@ -42,16 +43,13 @@ impl<'a> Target<'a> {
         let dir = &self.destination.dir;
         let directory = Directory::make(dir).map_err(|cause| self.fail("cannot create", &cause))?;
         self.check_empty(&directory)?;
+        self.check_idle(&directory)?;
         let mark = || -> io::Result<()> {
             if self.destination.overwrite {
                 directory.remove(INCOMPLETE)?;
             }
             directory.create(INCOMPLETE)?.write_all(MARKER.as_bytes())?;
-            if self.destination.overwrite {
-                directory.remove(MANIFEST)?;
-                directory.remove(MANIFEST_PART)?;
-            }
-            Ok(())
+            if self.destination.overwrite { forget(&directory) } else { Ok(()) }
         };
         mark().map_err(|cause| self.fail("cannot write into it", &cause))?;
         let _ = self.directory.set(directory);
@@ -122,8 +120,8 @@ impl<'a> Target<'a> {
         if self.destination.overwrite {
             return Ok(());
         }
-        let allowed = |name: &[u8]| name == b"lost+found";
-        if directory.is_empty(allowed).map_err(|cause| self.fail("cannot read", &cause))? {
+        let names = directory.names().map_err(|cause| self.fail("cannot read", &cause))?;
+        if names.iter().all(|name| name == b"lost+found") {
             return Ok(());
         }
         if self.destination.dir.join("xb_incomplete").exists() {
@@ -133,9 +131,29 @@ impl<'a> Target<'a> {
         Err(Error::failed(dir, "is not empty").hint("give another directory, or --overwrite"))
     }
 
+    /// Refuses a directory in which `xb-redo`, or a server that it has started, is at work.
+    fn check_idle(&self, directory: &Directory) -> Result<()> {
+        match directory.append(LOCK.as_bytes()) {
+            Ok(lock) if flock(&lock, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK) => {
+                Err(Error::failed(self.destination.dir.display(), "xb-redo is at work in it"))
+            }
+            Ok(_) => Ok(()),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(cause) => Err(self.fail("cannot open xb_lock", &cause)),
+        }
+    }
+
     fn fail(&self, what: &str, cause: &io::Error) -> Error {
         Error::io(self.destination.dir.display(), what, cause)
     }
+}
+
+/// Removes what was noted about what the directory held: how far that was merged or applied is not true of what comes.
+/// `xb_begin` stays: without a manifest it says that the directory is no backup, as long as no other replaces it.
+fn forget(directory: &Directory) -> io::Result<()> {
+    let kept = [BEGIN, INCOMPLETE];
+    let notes = directory.names()?.into_iter().filter(|name| names::is_ours(name) && !kept.contains(&name.as_slice()));
+    notes.into_iter().try_for_each(|name| directory.remove(&name).map(drop))
 }
 
 fn name_on_disk(path: &[u8]) -> &[u8] {

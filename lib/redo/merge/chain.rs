@@ -43,11 +43,6 @@ pub(super) fn ours(directory: &Directory) -> Result<&Ours> {
     })
 }
 
-/// The id of a backup.
-pub(super) fn id(directory: &Directory) -> Option<&str> {
-    directory.ours.as_ref().map(|ours| ours.begin.backup_id.as_str())
-}
-
 /// Checks that a base can take increments at all.
 pub(super) fn base(directory: &Directory) -> Result<()> {
     let place = directory.path.display();
@@ -55,11 +50,17 @@ pub(super) fn base(directory: &Directory) -> Result<()> {
     if directory.kind == StreamKind::Incremental {
         return Err(Error::invalid(place, "is an increment itself").hint("the base is a full backup"));
     }
-    if directory.progress != Progress::Unpacked {
-        return Err(Error::invalid(place, "is applied: increments fit a backup only as it was unpacked")
-            .hint("unpack the backup again; keep one that is to take increments unapplied (--to)"));
-    }
+    unapplied(directory)?;
     directory.check()
+}
+
+/// Checks that no log has been applied to what increments are to patch.
+pub(super) fn unapplied(directory: &Directory) -> Result<()> {
+    if directory.progress == Progress::Unpacked {
+        return Ok(());
+    }
+    Err(Error::invalid(directory.path.display(), "is applied: increments fit a backup only as it was unpacked")
+        .hint("unpack the backup again; keep one that is to take increments unapplied (--to)"))
 }
 
 /// Checks that `next` builds on `before`.

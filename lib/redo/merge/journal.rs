@@ -9,10 +9,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::names::MERGING;
 use crate::redo::files;
 
-/// The name of the file.
-pub(in crate::redo) const FILE: &str = "xb_merging";
 /// Version of the file; a greater one is refused.
 const FORMAT: u32 = 1;
 
@@ -35,20 +34,22 @@ pub(super) enum Phase {
 pub(super) struct Journal {
     format: u32,
     pub(super) phase: Phase,
+    /// Backup id of the base.
+    pub(super) base: String,
     /// Backup ids of the increments, in order.
     pub(super) increments: Vec<String>,
 }
 
 impl Journal {
     /// Before the first step.
-    pub(super) fn new(increments: Vec<String>) -> Self {
-        Journal { format: FORMAT, phase: Phase::Clearing, increments }
+    pub(super) fn new(base: String, increments: Vec<String>) -> Self {
+        Journal { format: FORMAT, phase: Phase::Clearing, base, increments }
     }
 
     /// That of a directory; `None` if no merge was begun, or the last one finished.
     pub(super) fn read(dir: &Path) -> Result<Option<Journal>> {
-        let Some(bytes) = files::read_small(&dir.join(FILE))? else { return Ok(None) };
-        let fault = |what: String| Error::damaged(dir.join(FILE).display(), what);
+        let Some(bytes) = files::read_small(&dir.join(MERGING))? else { return Ok(None) };
+        let fault = |what: String| Error::damaged(dir.join(MERGING).display(), what);
         let journal: Journal =
             serde_json::from_slice(&bytes).map_err(|cause| fault(format!("cannot be read: {cause}")))?;
         if journal.format > FORMAT {
@@ -65,12 +66,12 @@ impl Journal {
         self.phase = phase;
         // Strings and numbers always serialise.
         let text = serde_json::to_string_pretty(self).unwrap_or_default() + "\n";
-        files::replace(dir, FILE, text.as_bytes())
+        files::replace(dir, MERGING, text.as_bytes())
     }
 
     /// The merge is done.
     pub(super) fn remove(dir: &Path) -> Result<()> {
         files::sync(dir)?;
-        files::remove(&dir.join(FILE))
+        files::remove(&dir.join(MERGING))
     }
 }

@@ -6,7 +6,7 @@
 //! (`plan`) follows from the manifests; `journal` says why a merge that was killed can be run again.
 
 mod chain;
-pub(super) mod journal;
+mod journal;
 mod patch;
 mod plan;
 mod result;
@@ -18,9 +18,11 @@ use self::journal::{Journal, Phase};
 use self::patch::Shape;
 use self::plan::{Origin, Plan};
 use self::work::Work;
-use super::directory::Directory;
+use super::directory::{self, Directory};
+use super::state::State;
 use super::{check, clone, lock};
 use crate::error::{Error, Result};
+use crate::names::MERGING;
 use crate::report::{Level, Report};
 use crate::stream::profile::Entry;
 
@@ -52,7 +54,7 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<Merged> {
     let increments = chain::increments(&options.increments)?;
     let target = options.to.as_ref().unwrap_or(&options.dir);
     let merged = |proved| Ok(Merged { dir: target.clone(), proved });
-    let ids: Vec<String> = increments.iter().filter_map(chain::id).map(str::to_owned).collect();
+    let ids: Vec<String> = increments.iter().filter_map(Directory::id).map(str::to_owned).collect();
     if let Some(journal) = Journal::read(target)? {
         let Some(done) = ids.len().checked_sub(journal.increments.len()).filter(|_| ids.ends_with(&journal.increments))
         else {
@@ -65,30 +67,38 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<Merged> {
         merge(target, increments, Some(journal), options.threads, report)?;
         return merged(false);
     }
+    let nothing = || report.note(Level::Info, format_args!("{}: is merged already; nothing to do", target.display()));
     if options.to.is_some() && is_merged(target, &ids) {
-        report.note(Level::Info, format_args!("{}: is merged already; nothing to do", target.display()));
+        nothing();
         return merged(false);
     }
     let base = Directory::read(&options.dir)?;
     // What is in the base already, by an earlier run, is passed over.
-    let done = chain::id(&base).and_then(|id| ids.iter().position(|one| one == id)).map_or(0, |at| at + 1);
+    let done = base.id().and_then(|id| ids.iter().position(|one| one == id)).map_or(0, |at| at + 1);
     let increments = increments.get(done..).unwrap_or_default();
     if increments.is_empty() && options.to.is_none() {
-        report.note(Level::Info, format_args!("{}: is merged already; nothing to do", options.dir.display()));
+        nothing();
         return merged(false);
     }
     prove(&base, increments, options.threads, report)?;
-    if let Some(to) = &options.to {
-        clone::run(&options.dir, to, options.threads, report)?;
+    if let Some(to) = &options.to
+        && !clone::run(&options.dir, to, options.threads, report)?
+    {
+        // What has been done to it since, nobody has seen.
+        let copy = Directory::read(to)?;
+        chain::base(&copy)?;
+        digests(std::slice::from_ref(&copy), options.threads, report)?;
     }
-    merge(target, increments, None, options.threads, report)?;
+    match increments {
+        [] => nothing(),
+        _ => merge(target, increments, None, options.threads, report)?,
+    }
     merged(true)
 }
 
 /// True if the directory is the result already, applied or not.
 fn is_merged(target: &Path, ids: &[String]) -> bool {
-    Directory::read(target)
-        .is_ok_and(|found| chain::id(&found).is_some_and(|id| ids.last().is_some_and(|last| last == id)))
+    Directory::read(target).is_ok_and(|found| found.id().is_some_and(|id| ids.last().is_some_and(|last| last == id)))
 }
 
 /// Checks all that can be checked, and changes nothing.
@@ -146,10 +156,15 @@ fn merge(
             Error::failed(dir.display(), "another xb-redo was at work in it").hint("look at --status and run it again")
         );
     }
-    let ids = increments.iter().filter_map(chain::id).map(str::to_owned).collect();
-    let mut journal = journal.unwrap_or_else(|| Journal::new(ids));
-    if journal.phase < Phase::Finishing {
-        let base = Directory::ours(dir, None)?;
+    if journal.as_ref().is_none_or(|journal| journal.phase < Phase::Finishing) {
+        let base = Directory::ours(dir, State::read(dir)?)?;
+        chain::unapplied(&base)?;
+        let id = base.id().ok_or_else(lost)?;
+        if journal.as_ref().is_some_and(|journal| journal.base != id) {
+            return Err(directory::of_another(&dir.join(MERGING)));
+        }
+        let ids = increments.iter().filter_map(Directory::id).map(str::to_owned).collect();
+        let mut journal = journal.unwrap_or_else(|| Journal::new(id.to_owned(), ids));
         increments.first().map_or(Ok(()), |first| chain::follows(&base, first))?;
         let plan = plan(&base, increments)?;
         let work = Work { dir, base: &base, increments, plan: &plan, threads, fresh, report };

@@ -8,12 +8,11 @@ use bstr::ByteSlice;
 
 use super::lost;
 use crate::error::Result;
+use crate::names::MERGED;
 use crate::redo::directory::Directory;
-use crate::redo::files::{self, OWN, fail};
+use crate::redo::files::{self, fail};
 use crate::stream::profile::{self, BEGIN, Entry, MANIFEST, StreamKind, Tally};
 
-/// Begins the names of both files until they take their places.
-const MERGED: &str = "merged.";
 /// Files whose text says that they are of an increment; both generations of names.
 const TEXTS: [&str; 4] =
     ["xtrabackup_checkpoints", "mariadb_backup_checkpoints", "xtrabackup_info", "mariadb_backup_info"];
@@ -72,5 +71,5 @@ fn put(dir: &Path, name: &[u8], write: impl FnOnce(&mut BufWriter<File>) -> std:
 }
 
 fn merged(name: &[u8]) -> String {
-    format!("{OWN}{MERGED}{}", name.to_str_lossy())
+    format!("{MERGED}{}", name.to_str_lossy())
 }

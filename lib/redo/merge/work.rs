@@ -16,8 +16,9 @@ use super::plan::{Origin, Plan, Space};
 use super::{lost, result};
 use crate::error::{Error, Result};
 use crate::io::copy;
+use crate::names::ASIDE;
 use crate::redo::directory::Directory;
-use crate::redo::files::{self, OWN, fail};
+use crate::redo::files::{self, fail};
 use crate::redo::{check, clone};
 use crate::report::Report;
 use crate::stream::name;
@@ -64,7 +65,7 @@ impl Work<'_> {
 
     /// Where a file waits that gets another name.
     fn aside(&self, number: usize) -> PathBuf {
-        self.dir.join(format!("{OWN}aside.{number}"))
+        self.dir.join(format!("{ASIDE}{number}"))
     }
 
     /// Tables may have swapped names, so all step aside before the first takes its new one.

@@ -10,17 +10,16 @@ use std::process::Command;
 use super::{Run, base_names};
 use crate::error::{Error, Result};
 use crate::innodb::redo::mysql::block;
+use crate::names::SERVER_FILES;
 use crate::redo::files::{self, fail};
 
-/// The statement that ends the server, in a file.
-const INIT: &str = "xb_init.sql";
-/// What the server makes for itself and nobody needs later. Its uuid is one: every copy shall get its own.
-const MADE: [&str; 5] = [INIT, "xb_server.sock", "xb_server.sock.lock", "xb_server.pid", "auto.cnf"];
+/// The server's uuid, which it makes for itself: every copy shall get its own.
+const UUID: &str = "auto.cnf";
 
 /// Writes the init file and gives the server its arguments.
 pub(super) fn prepare(command: &mut Command, run: &Run<'_>) -> Result<()> {
     clean(run.dir)?;
-    let init = run.dir.join(INIT);
+    let init = run.dir.join("xb_init.sql");
     fs::write(&init, "SHUTDOWN;\n").map_err(|cause| fail(&init, "cannot write", &cause))?;
     // Names without a directory are below the data directory: the path of a socket must not be long.
     command.args(["--init-file=xb_init.sql", "--socket=xb_server.sock", "--pid-file=xb_server.pid"]);
@@ -37,7 +36,7 @@ pub(super) fn prepare(command: &mut Command, run: &Run<'_>) -> Result<()> {
 
 /// Takes away what a run has left.
 pub(super) fn clean(dir: &Path) -> Result<()> {
-    MADE.iter().try_for_each(|name| files::remove(&dir.join(name)))
+    SERVER_FILES.iter().chain(&[UUID]).try_for_each(|name| files::remove(&dir.join(name)))
 }
 
 /// The binary log's tail decides about transactions that were prepared; without one the server must not make one.

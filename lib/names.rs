@@ -1,0 +1,60 @@
+//! The names of our own files at the root of a backup's directory. Nothing else that begins with `xb_` is ours: a
+//! database, a tablespace or the system tablespace may be called so.
+
+/// The stream's first member.
+pub(crate) const BEGIN: &str = "xb_begin";
+/// The stream's last member.
+pub(crate) const MANIFEST: &str = "xb_manifest";
+/// The manifest's name until everything else is on disk.
+pub(crate) const MANIFEST_PART: &str = "xb_manifest.part";
+/// Stands in a directory that is being filled, and says by whom; removed last.
+pub(crate) const INCOMPLETE: &str = "xb_incomplete";
+/// How far `--apply` has come.
+pub(crate) const APPLIED: &str = "xb_applied";
+/// How far `--merge` has come.
+pub(crate) const MERGING: &str = "xb_merging";
+/// Locked while `xb-redo`, or a server that it has started, is at work.
+pub(crate) const LOCK: &str = "xb_lock";
+/// What the server said that recovered the directory.
+pub(crate) const SERVER_LOG: &str = "xb_server.log";
+/// The statement that ends a server of MySQL, and what that makes for itself.
+pub(crate) const SERVER_FILES: [&str; 4] = ["xb_init.sql", "xb_server.sock", "xb_server.sock.lock", "xb_server.pid"];
+/// Begins the name of a file until it replaces the one whose name follows.
+pub(crate) const NEW: &str = "xb_new.";
+/// Begins the names of a merge's result.
+pub(crate) const MERGED: &str = "xb_merged.";
+/// Begins the names, with a number, of files that a merge renames.
+pub(crate) const ASIDE: &str = "xb_aside.";
+
+/// All that are names as they stand.
+const FILES: [&str; 8] = [BEGIN, MANIFEST, MANIFEST_PART, INCOMPLETE, APPLIED, MERGING, LOCK, SERVER_LOG];
+/// All that may follow [`NEW`].
+const REPLACED: [&str; 5] = [APPLIED, MERGING, "ib_logfile0", "xtrabackup_checkpoints", "mariadb_backup_checkpoints"];
+
+/// True for the name of a file of ours.
+pub(crate) fn is_ours(name: &[u8]) -> bool {
+    let known = |names: &[&str], name: &[u8]| names.iter().any(|one| one.as_bytes() == name);
+    let after = |prefix: &str| name.strip_prefix(prefix.as_bytes());
+    known(&FILES, name)
+        || known(&SERVER_FILES, name)
+        || after(NEW).is_some_and(|name| known(&REPLACED, name))
+        || after(MERGED).is_some_and(|name| known(&[BEGIN, MANIFEST], name))
+        || after(ASIDE).is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_we_give_are_ours() {
+        for name in
+            ["xb_begin", "xb_applied", "xb_new.ib_logfile0", "xb_merged.xb_manifest", "xb_aside.12", "xb_init.sql"]
+        {
+            assert!(is_ours(name.as_bytes()), "{name}");
+        }
+        for name in ["xb_", "xb_ts.ibd", "xb_new.ibd", "xb_ibdata1", "xb_shop", "xb_aside.", "xb_aside.1.ibd"] {
+            assert!(!is_ours(name.as_bytes()), "{name}");
+        }
+    }
+}
