@@ -23,7 +23,7 @@ _xb__sum() {
 
     case "${cmd}" in
         xb__sum)
-            opts="-a -o -c -v -q -h -V --algorithm --output --members --check --compare --verbose --quiet --progress --log --generate --help --version"
+            opts="-a -o -c -v -q -h -V --algorithm --output --members --check --allow-empty --compare --verbose --quiet --progress --log --generate --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

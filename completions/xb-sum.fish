@@ -20,6 +20,7 @@ complete -c xb-sum -l generate -d 'Print the man page or a shell\'s completions'
 bash\t''
 zsh\t''
 fish\t''"
+complete -c xb-sum -l allow-empty -d 'Take an empty input as good'
 complete -c xb-sum -s v -l verbose -d 'Say more: each file as it is done'
 complete -c xb-sum -s q -l quiet -d 'Say nothing but warnings and errors'
 complete -c xb-sum -s h -l help -d 'Print help (see more with \'--help\')'

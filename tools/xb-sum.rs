@@ -28,8 +28,11 @@ struct Sum {
     /// Fail with 3 unless the sums are those in FILE
     #[arg(short, long, value_name = "FILE")]
     check: Option<PathBuf>,
+    /// Take an empty input as good
+    #[arg(long)]
+    allow_empty: bool,
     /// Compare two files of sums, read nothing else
-    #[arg(long, value_names = ["A", "B"], num_args = 2, conflicts_with_all = ["algorithms", "output", "members", "check"])]
+    #[arg(long, value_names = ["A", "B"], num_args = 2, conflicts_with_all = ["algorithms", "output", "members", "check", "allow_empty"])]
     compare: Vec<PathBuf>,
 }
 
@@ -53,7 +56,13 @@ fn run(args: Sum, console: &Console) -> Result<()> {
         Some(Which::Only) => What::Members,
     };
     let silent = args.output.is_some() || args.check.is_some();
-    let options = Options { algorithms: args.algorithms, what, output: args.output, check: args.check };
+    let options = Options {
+        algorithms: args.algorithms,
+        what,
+        output: args.output,
+        check: args.check,
+        allow_empty: args.allow_empty,
+    };
     let lines = sum::run(&options, cli::stdin()?, &cli::stdout()?, console)?;
     if !silent {
         console.result(&lines);

@@ -13,6 +13,7 @@ use bstr::ByteSlice;
 use super::copy::Since;
 use crate::error::{Error, Result};
 use crate::innodb::redo::mysql;
+use crate::names::{APPLIED, MERGING};
 use crate::report::{Level, Report};
 use crate::server::flavour::Flavour;
 use crate::stream::chunk;
@@ -21,10 +22,6 @@ use crate::stream::{Body, Reader};
 
 /// Both generations of names of mariadb-backup's file (11.1 renamed it).
 const CHECKPOINTS: [&str; 2] = ["mariadb_backup_checkpoints", "xtrabackup_checkpoints"];
-/// Stands in a directory that `xb-redo --apply` has changed.
-const APPLIED: &str = "xb_applied";
-/// Stands in a directory into which `xb-redo --merge` has begun to merge.
-const MERGING: &str = "xb_merging";
 /// Longest metadata file that is read.
 const SMALL: u64 = 1 << 20;
 /// The last chunk of a stream is shorter than this.

@@ -50,6 +50,8 @@ pub struct Options {
     pub output: Option<PathBuf>,
     /// A file of sums that must be met.
     pub check: Option<PathBuf>,
+    /// Take an input of no bytes, which is otherwise an error.
+    pub allow_empty: bool,
 }
 
 /// Passes `input` on to `output`; the lines of its sums. When this returns with success, the sums are on disk, if they
@@ -69,8 +71,10 @@ pub fn run(options: &Options, input: File, output: &File, report: &dyn Report) -
         let what = |what: String| Error::damaged("stdin", format_args!("not what the sums say: {what}"));
         expected.check(&list).map_err(what)?;
     }
-    if list.stream.iter().any(|sum| list::is_of_nothing(sum)) {
-        report.note(Level::Warning, format_args!("stdin: empty: these are the sums of no bytes"));
+    let empty = list.members.is_empty() && list.stream.iter().all(|sum| list::is_of_nothing(sum));
+    if empty && !options.allow_empty {
+        return Err(Error::damaged("stdin", "empty: not one byte came")
+            .hint("the sender failed before it began; see its message and exit status (--allow-empty takes this)"));
     }
     let lines = list.write(&algorithms);
     if let Some(target) = target {

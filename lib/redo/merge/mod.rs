@@ -24,7 +24,7 @@ use super::{check, clone, lock};
 use crate::error::{Error, Result};
 use crate::names::MERGING;
 use crate::report::{Level, Report};
-use crate::stream::profile::Entry;
+use crate::stream::profile::{Entry, StreamKind};
 
 /// What to merge.
 #[derive(Clone, Debug)]
@@ -98,7 +98,9 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<Merged> {
 
 /// True if the directory is the result already, applied or not.
 fn is_merged(target: &Path, ids: &[String]) -> bool {
-    Directory::read(target).is_ok_and(|found| found.id().is_some_and(|id| ids.last().is_some_and(|last| last == id)))
+    Directory::read(target).is_ok_and(|found| {
+        found.kind != StreamKind::Incremental && found.id().is_some_and(|id| ids.last().is_some_and(|last| last == id))
+    })
 }
 
 /// Checks all that can be checked, and changes nothing.
