@@ -19,7 +19,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::error::{Error, Result};
 use crate::io::BUFFER;
-use crate::report::{Level, Report};
+use crate::report::Report;
 pub use algorithm::Algorithm;
 use file::Target;
 pub use list::{List, Member};
