@@ -2,7 +2,7 @@ complete -c xb-zip -s a -l algorithm -d 'Compress to this format' -r -f -a "zstd
 lz4\t''"
 complete -c xb-zip -s 1 -d 'Level of zstd: -1, -2 … -19 [default: 1]' -r
 complete -c xb-zip -l chunk-size -d 'Most bytes of content in a frame, 4k to 1m' -r
-complete -c xb-zip -s j -l threads -d 'Work in N threads [default: number of processors, at most 4]' -r
+complete -c xb-zip -s j -l threads -d 'Work in N threads [default: number of processors]' -r
 complete -c xb-zip -l progress -d 'Show how far it is on stderr; auto: only on a terminal' -r -f -a "auto\t''
 always\t''
 never\t''

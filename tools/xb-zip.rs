@@ -34,7 +34,7 @@ struct Options {
     /// Take an input without a single byte for a stream without members
     #[arg(long, conflicts_with = "raw")]
     allow_empty: bool,
-    /// Work in N threads [default: number of processors, at most 4]
+    /// Work in N threads [default: number of processors]
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
 }
@@ -93,7 +93,7 @@ fn main() -> ExitCode {
 }
 
 fn run(codec: &impl Codec, options: &Options, console: &Console) -> Result<()> {
-    let threads = cli::threads(options.threads);
+    let threads = cli::all_threads(options.threads);
     let (input, output) = (cli::stdin()?, cli::stdout()?);
     if options.raw {
         return opaque::rewrite(codec, input, output, threads, console);

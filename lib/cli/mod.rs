@@ -132,8 +132,16 @@ fn end(kind: Kind) -> ExitCode {
 
 /// How many threads `-j` asks for; without it as many as there are processors, at most 4.
 pub fn threads(asked: Option<u16>) -> usize {
-    let processors = || std::thread::available_parallelism().map_or(1, usize::from).min(4);
+    asked.map_or_else(|| processors().min(4), usize::from)
+}
+
+/// The same for what needs much of each processor: without it as many as there are.
+pub fn all_threads(asked: Option<u16>) -> usize {
     asked.map_or_else(processors, usize::from)
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Where a spool's file is: as asked, in `TMPDIR`, or in `/var/tmp`, for `/tmp` may be memory.
