@@ -73,9 +73,16 @@ fn a_log_whose_size_changes_meanwhile_is_followed() {
 }
 
 #[test]
-fn log_without_checksums_gets_them() {
+fn log_without_checksums_is_refused() {
     let Some(builder) = mysql() else { return };
-    prove(builder.option("innodb-log-checksums", "OFF"), 3, |load| load.bank(2).rows(1), &[], Relay::default());
+    let server = builder.option("innodb-log-checksums", "OFF").start();
+    let directory = scratch();
+    let run = pipeline(&server, &[], Relay::default(), directory.path()).run();
+    assert_eq!(run.codes()[0], 1, "{}", run.story());
+    assert!(run.stderr(0).contains("SET GLOBAL innodb_log_checksums=ON"), "{}", run.story());
+    server.sql("SET GLOBAL innodb_log_checksums=ON");
+    let directory = scratch();
+    pipeline(&server, &[], Relay::default(), directory.path()).run().assert_ok();
 }
 
 #[test]

@@ -54,7 +54,7 @@ impl<'a> MySql<'a> {
             return Err(Error::failed("server", "redo logging is switched off; no backup can be made")
                 .hint("ALTER INSTANCE ENABLE INNODB REDO_LOG"));
         }
-        plain_log(&mut session)?;
+        provable_log(&mut session)?;
         let tables = tables(job, &layout)?;
         privileges::check(&mut session, &needed(job, &tables))?;
         let lock = InstanceLock::new(session, job.lock_timeout)?;
@@ -148,7 +148,7 @@ impl MySql<'_> {
             None => None,
         };
         // Somebody may have switched it on meanwhile.
-        self.lock.ask(plain_log)?;
+        self.lock.ask(provable_log)?;
         let times = self.lock.end()?;
         let binlog = match (status.binlog, tail) {
             (Some((file, position)), Some(tail)) => {
@@ -204,7 +204,15 @@ fn refuse(job: &Job) -> Result<()> {
 
 /// Without its key an encrypted block cannot be cut, and a backup ends in the middle of one. Older blocks may stay
 /// encrypted: each says so of itself.
-fn plain_log(session: &mut Session) -> Result<()> {
+fn provable_log(session: &mut Session) -> Result<()> {
+    if session.value("SELECT @@global.innodb_log_checksums")?.is_some_and(|value| value == "0") {
+        // A chain of such a server was seen to end in a record that nobody could read.
+        return Err(Error::failed(
+            "server",
+            "its redo log has no checksums: a block read while it is written looks whole",
+        )
+        .hint("SET GLOBAL innodb_log_checksums=ON, then run it again"));
+    }
     if session.value("SELECT @@global.innodb_redo_log_encrypt")?.is_some_and(|value| value == "1") {
         return Err(Error::failed("server", "the redo log is encrypted and could not be cut where the backup ends")
             .hint("SET GLOBAL innodb_redo_log_encrypt=OFF, then run it again"));

@@ -39,7 +39,7 @@ fn a_chain_of_small_pages_and_several_system_files() {
 #[test]
 fn a_chain_of_large_pages() {
     let Some(builder) = mysql() else { return };
-    let builder = builder.layout("innodb-page-size", "64k").option("innodb-log-checksums", "OFF");
+    let builder = builder.layout("innodb-page-size", "64k");
     chain(builder, 3, 2, |load| load.bank(2).rows(1).formats(1));
 }
 
