@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::innodb::redo::mariadb::{CHECKPOINT, CHECKPOINTS, Checkpoint, Fault, Header, Ring, START};
+use crate::innodb::redo::Fault;
+use crate::innodb::redo::mariadb::{CHECKPOINT, CHECKPOINTS, Checkpoint, Header, Ring, START};
 
 /// How long a block may look as if it were just being written.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);

@@ -10,9 +10,7 @@
 
 pub mod mtr;
 
-use std::fmt;
-
-use super::{known, put, seal, sums};
+use super::{Fault, put, seal, sums};
 use crate::innodb::{is_zero, u32_at, u64_at};
 pub use mtr::{Mtr, MtrFault, mtr};
 
@@ -27,6 +25,8 @@ pub const CHECKPOINTS: [usize; 2] = [4096, 8192];
 /// The name of the log file in its directory.
 pub const FILE: &str = "ib_logfile0";
 
+/// The oldest server that writes such a log.
+const SERVER: &str = "MariaDB 10.8";
 /// The header's fields.
 const FIRST_LSN: usize = 8;
 const CREATOR: usize = 16;
@@ -67,37 +67,6 @@ pub struct Header {
     pub encryption: [u8; ENCRYPTION_END - ENCRYPTION],
 }
 
-/// Why a block is not the header of a log that we can read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Fewer bytes than a header, or a file without a ring.
-    Size(u64),
-    /// A log of another format.
-    Format(u32),
-    /// The block's own sum is wrong; perhaps it is being written.
-    Checksum {
-        /// What the block carries.
-        stored: u32,
-        /// The sum over what is there.
-        computed: u32,
-    },
-    /// An LSN below [`START`].
-    FirstLsn(u64),
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Fault::Size(size) => write!(f, "{size} bytes are no redo log"),
-            Fault::Format(word) => write!(f, "redo log {}; MariaDB 10.8 or later is needed", known(*word)),
-            Fault::Checksum { stored, computed } => {
-                write!(f, "redo log header checksum {stored:#010x} is stored, {computed:#010x} is computed")
-            }
-            Fault::FirstLsn(lsn) => write!(f, "redo log begins at lsn {lsn}, which cannot be"),
-        }
-    }
-}
-
 impl Header {
     /// Reads the first [`HEADER`] bytes of the file.
     pub fn parse(block: &[u8]) -> Result<Header, Fault> {
@@ -107,7 +76,7 @@ impl Header {
         let format = match u32_at(block, 0) {
             Format::PHYS => Format::Phys,
             Format::ENCRYPTED => Format::Encrypted,
-            other => return Err(Fault::Format(other)),
+            other => return Err(Fault::Format(other, SERVER)),
         };
         let (stored, computed) = sums(block);
         if stored != computed {
@@ -115,7 +84,7 @@ impl Header {
         }
         let first_lsn = u64_at(block, FIRST_LSN);
         if first_lsn < START as u64 {
-            return Err(Fault::FirstLsn(first_lsn));
+            return Err(Fault::Lsn(first_lsn));
         }
         let creator = block.get(CREATOR..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
         let encryption = block.get(ENCRYPTION..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();

@@ -4,7 +4,46 @@
 pub mod mariadb;
 pub mod mysql;
 
+use std::fmt;
+
 use super::checksum;
+
+/// Why bytes are not the head of a log that we can read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Fewer bytes than a head, or a file without a ring.
+    Size(u64),
+    /// A log of another format, and the server whose log was wanted.
+    Format(u32, &'static str),
+    /// The head's own sum is wrong; perhaps it is being written.
+    Checksum {
+        /// What it carries.
+        stored: u32,
+        /// The sum over what is there.
+        computed: u32,
+    },
+    /// An LSN at which no log begins.
+    Lsn(u64),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Size(size) => write!(f, "{size} bytes are no redo log"),
+            Fault::Format(word, server) => write!(f, "redo log {}; {server} or later is needed", known(*word)),
+            Fault::Checksum { stored, computed } => {
+                write!(f, "redo log header checksum {stored:#010x} is stored, {computed:#010x} is computed")
+            }
+            Fault::Lsn(lsn) => write!(f, "redo log begins at lsn {lsn}, which cannot be"),
+        }
+    }
+}
+
+/// The version at the end of a creator's name: `9.7.4` of `MySQL 9.7.4`, padded with NULs.
+pub fn version(creator: &[u8; 32]) -> String {
+    let creator = String::from_utf8_lossy(creator);
+    creator.trim_end_matches('\0').rsplit(' ').next().unwrap_or_default().to_owned()
+}
 
 /// What the first word of a log means (`log0types.h` of MariaDB, `log0types.h` of MySQL).
 fn known(word: u32) -> String {

@@ -11,9 +11,7 @@
 
 pub mod block;
 
-use std::fmt;
-
-use super::{known, put, seal, sums};
+use super::{Fault, put, seal, sums};
 use crate::innodb::{u32_at, u64_at};
 pub use block::{BLOCK, Block};
 
@@ -35,6 +33,8 @@ pub const NOT_INITIALIZED: u32 = 4;
 /// Flags of a header: the log goes on in the next file.
 pub const FULL: u32 = 8;
 
+/// The oldest server that writes such a log.
+const SERVER: &str = "MySQL 8.0.30";
 const PREFIX: &[u8] = b"#ib_redo";
 const CHECKPOINTS: [usize; 2] = [512, 1536];
 const ENCRYPTION: usize = 1024;
@@ -54,37 +54,6 @@ pub struct Header {
     pub flags: u32,
 }
 
-/// Why bytes are not the head of a log file that we can read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Fewer bytes than a head.
-    Size(u64),
-    /// A log of another format.
-    Format(u32),
-    /// The header's own sum is wrong; perhaps it is being written.
-    Checksum {
-        /// What the block carries.
-        stored: u32,
-        /// The sum over what is there.
-        computed: u32,
-    },
-    /// An LSN at which no block begins.
-    StartLsn(u64),
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Fault::Size(size) => write!(f, "{size} bytes are no redo log"),
-            Fault::Format(word) => write!(f, "redo log {}; MySQL 8.0.30 or later is needed", known(*word)),
-            Fault::Checksum { stored, computed } => {
-                write!(f, "redo log header checksum {stored:#010x} is stored, {computed:#010x} is computed")
-            }
-            Fault::StartLsn(lsn) => write!(f, "redo log begins at lsn {lsn}, which cannot be"),
-        }
-    }
-}
-
 impl Header {
     /// Reads the head of a file, at least its first 512 bytes.
     pub fn parse(head: &[u8]) -> Result<Header, Fault> {
@@ -93,7 +62,7 @@ impl Header {
         };
         let format = u32_at(block, 0);
         if format != FORMAT {
-            return Err(Fault::Format(format));
+            return Err(Fault::Format(format, SERVER));
         }
         let (stored, computed) = sums(block);
         if stored != computed {
@@ -101,7 +70,7 @@ impl Header {
         }
         let start_lsn = u64_at(block, 8);
         if !start_lsn.is_multiple_of(BLOCK as u64) {
-            return Err(Fault::StartLsn(start_lsn));
+            return Err(Fault::Lsn(start_lsn));
         }
         let creator = block.get(16..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
         Ok(Header { uuid: u32_at(block, 4), start_lsn, creator, flags: u32_at(block, 48) })

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use super::PATIENCE;
 use crate::error::{Error, Result};
-use crate::innodb::redo::mysql::{self, Fault, HEAD, Header};
+use crate::innodb::redo::Fault;
+use crate::innodb::redo::mysql::{self, HEAD, Header};
 
 /// A file of the log.
 #[derive(Debug)]

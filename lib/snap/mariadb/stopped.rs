@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::{ARIA_CONTROL, AriaLog, Start, engines, innodb, late_files, meta, others, undo};
 use crate::error::Result;
+use crate::innodb::redo;
 use crate::server::Variables;
 use crate::server::files::{Layout, Tablespace};
 use crate::snap::Job;
@@ -52,8 +53,7 @@ impl offline::Stopped for Stopped<'_> {
 
     fn version(&self) -> Result<String> {
         let start = Start::read(&self.layout.redo)?;
-        let creator = String::from_utf8_lossy(&start.header().creator).trim_end_matches('\0').to_owned();
-        Ok(format!("{}-MariaDB", creator.rsplit(' ').next().unwrap_or_default()))
+        Ok(format!("{}-MariaDB", redo::version(&start.header().creator)))
     }
 
     fn look(&mut self) -> Result<Found> {

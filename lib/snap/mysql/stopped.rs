@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use super::{found, innodb, meta, redo, server_uuid};
 use crate::error::{Error, Result};
 use crate::innodb::redo::mysql::block::{self, BLOCK, Block};
+use crate::innodb::redo::version;
 use crate::redo::live::mysql::{self as live, LogFile};
 use crate::server::Variables;
 use crate::server::files::{Layout, Tablespace};
@@ -85,8 +86,7 @@ impl offline::Stopped for Stopped<'_> {
         let newest = live::numbers(&self.layout.redo)?.last().copied();
         let file = newest.map(|number| LogFile::open(&self.layout.redo, number)).transpose()?.flatten();
         let file = file.ok_or_else(|| Error::damaged(self.layout.redo.display(), "has no redo log"))?;
-        let creator = String::from_utf8_lossy(&file.header.creator).trim_end_matches('\0').to_owned();
-        Ok(creator.rsplit(' ').next().unwrap_or_default().to_owned())
+        Ok(version(&file.header.creator))
     }
 
     fn look(&mut self) -> Result<Found> {
