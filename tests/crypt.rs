@@ -14,7 +14,7 @@ use xb::stream::map;
 
 use crate::seal::drive;
 use crate::support::tool::{
-    Dice, bad, chunk, feed, good, member, pack, payload, plain_tree, plant, said, scratch, tool, tree, unpack,
+    Dice, bad, chunk, feed, good, member, pack, payload, plain_tree, plant, proved, said, scratch, tool, tree, unpack,
 };
 
 const KEY: &str = "0123456789abcdefghijklmnopqrstuv";
@@ -435,18 +435,7 @@ fn decrypted(key: &str, stream: &[u8], threads: usize) -> (Vec<u8>, xb::Result<(
 fn verified(key: &str, stream: &[u8]) -> xb::Result<()> {
     let (plain, outcome) = decrypted(key, stream, 1);
     outcome?;
-    let options = xb::unpack::Options {
-        destination: None,
-        pick: xb::stream::pick::Patterns::default(),
-        list: None,
-        inspect: None,
-        allow_empty: false,
-        threads: 1,
-        buffer: xb::unpack::BUFFER_MIN,
-    };
-    let summary = xb::unpack::unpack(plain.as_slice(), &options, &())?;
-    assert!(summary.proved);
-    Ok(())
+    proved(&plain)
 }
 
 #[test]

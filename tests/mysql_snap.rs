@@ -1,7 +1,6 @@
 //! What xb-snap promises about its streams of MySQL, against real servers.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use mysql::prelude::Queryable;
 
 use crate::hot_backup::pipeline;
-use crate::snap::{Held, apply, files, manifest, names, snap};
+use crate::snap::{Held, apply, as_weak, files, manifest, names, password_file, snap};
 use crate::support::pipeline::Relay;
 use crate::support::server::Builder;
 use crate::support::{Flavour, Pipeline, Server, keyring, scratch, wait_until, xb};
@@ -225,15 +224,8 @@ fn a_missing_privilege_is_named_in_a_statement() {
         "CREATE DATABASE my_db; CREATE TABLE my_db.m (a INT) ENGINE=MyISAM; \
          CREATE USER weak@localhost IDENTIFIED WITH caching_sha2_password BY 'secret'",
     );
-    let secret = scratch();
-    let file = secret.path().join("password");
-    fs::write(&file, "secret\n").unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    let weak = || {
-        let mut command = snap(&server);
-        command.args(["--user=weak", "--password-file"]).arg(&file);
-        command
-    };
+    let (_secret, file) = password_file();
+    let weak = || as_weak(&server, &file);
     let run = Pipeline::new().stage(weak()).run();
     run.assert_codes(&[1]);
     assert!(run.stdout.is_empty());

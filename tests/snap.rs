@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -163,19 +163,28 @@ fn every_layout_is_copied_and_verified() {
     }
 }
 
+/// A file with the password of the user `weak`.
+pub fn password_file() -> (TempDir, PathBuf) {
+    let dir = scratch();
+    let file = dir.path().join("password");
+    fs::write(&file, "secret\n").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    (dir, file)
+}
+
+/// A backup by that user.
+pub fn as_weak(server: &Server, file: &Path) -> Command {
+    let mut command = snap(server);
+    command.args(["--user=weak", "--password-file"]).arg(file);
+    command
+}
+
 #[test]
 fn a_missing_privilege_is_named_in_a_statement() {
     let server = Server::new().start();
     server.sql("CREATE USER weak@localhost IDENTIFIED BY 'secret'; GRANT RELOAD ON *.* TO weak@localhost");
-    let secret = scratch();
-    let file = secret.path().join("password");
-    fs::write(&file, "secret\n").unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    let weak = || {
-        let mut command = snap(&server);
-        command.args(["--user=weak", "--password-file"]).arg(&file);
-        command
-    };
+    let (_secret, file) = password_file();
+    let weak = || as_weak(&server, &file);
     let run = Pipeline::new().stage(weak()).run();
     run.assert_codes(&[1]);
     assert!(run.stdout.is_empty());
@@ -557,7 +566,7 @@ fn files_of_the_server_that_are_not_seen_end_the_backup() {
         outside.display()
     ));
     server.restart();
-    let undo = std::path::PathBuf::from(server.value("SELECT @@innodb_undo_directory"));
+    let undo = PathBuf::from(server.value("SELECT @@innodb_undo_directory"));
     let refused = |place: &Path, what: &str| {
         let run = Pipeline::new().stage(snap(&server)).run();
         run.assert_codes(&[1]);

@@ -7,14 +7,13 @@ use std::time::Duration;
 use proptest::prelude::*;
 use xb::codec::Codec;
 use xb::stream::map;
-use xb::stream::pick::Patterns;
 use xb::zip::{Algorithm, Unzip, Zip};
 use xb::{Kind, opaque};
 
 use crate::map::{contents, interleaved};
 use crate::memory::peak_of;
 use crate::support::tool::{
-    Dice, bad, chunk, feed, good, member, pack, payload, plain_tree, plant, scratch, tool, tree, unpack,
+    Dice, bad, chunk, feed, good, member, pack, payload, plain_tree, plant, proved, scratch, tool, tree, unpack,
 };
 use crate::vectors::{folder_path, sections, sha256, stream};
 
@@ -314,19 +313,7 @@ fn small(codec: &Zip) -> Vec<u8> {
 
 /// Decompresses and verifies; both have to be content.
 fn verified(stream: &[u8], threads: usize) -> xb::Result<()> {
-    let plain = through(&Unzip::default(), threads, stream)?;
-    let options = xb::unpack::Options {
-        destination: None,
-        pick: Patterns::default(),
-        list: None,
-        inspect: None,
-        allow_empty: false,
-        threads: 1,
-        buffer: xb::unpack::BUFFER_MIN,
-    };
-    let summary = xb::unpack::unpack(plain.as_slice(), &options, &())?;
-    assert!(summary.proved);
-    Ok(())
+    proved(&through(&Unzip::default(), threads, stream)?)
 }
 
 #[test]

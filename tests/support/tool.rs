@@ -117,6 +117,22 @@ pub fn peak_so_far(child: &Child) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
+/// Verifies a plain stream of ours in this process: with success, its manifest has proved it.
+pub fn proved(stream: &[u8]) -> xb::Result<()> {
+    let options = xb::unpack::Options {
+        destination: None,
+        pick: xb::stream::pick::Patterns::default(),
+        list: None,
+        inspect: None,
+        allow_empty: false,
+        threads: 1,
+        buffer: xb::unpack::BUFFER_MIN,
+    };
+    let summary = xb::unpack::unpack(stream, &options, &())?;
+    assert!(summary.proved);
+    Ok(())
+}
+
 /// A chunk of a stream, by hand.
 pub fn chunk(kind: u8, flags: u8, path: &[u8], rest: &[u8]) -> Vec<u8> {
     let mut bytes = b"XBSTCK01".to_vec();
