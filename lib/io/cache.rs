@@ -1,11 +1,13 @@
 //! Reading big files without throwing out of the page cache what others keep there.
 //!
 //! A database server's file is copied once; its pages must not displace those that queries use. What is in the cache is
-//! taken from there without a trace (`RWF_NOWAIT`); what is not is read past it (`O_DIRECT`).
+//! taken from there without a trace (`RWF_NOWAIT`). What is not is read past it (`O_DIRECT`), as a server does that
+//! writes the file meanwhile; or, where nobody does, through it, which then reads ahead, and is dropped again behind.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -17,6 +19,8 @@ pub const ALIGN: usize = 4096;
 
 /// What follows a miss is rarely cached, and to ask costs a read of its own: so many bytes are read without asking.
 const MISSED: u64 = 8 << 20;
+/// So many bytes are kept before they are dropped: to drop is not cheap.
+const WINDOW: u64 = 8 << 20;
 
 /// How files are read.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,7 +30,7 @@ pub enum Policy {
     Auto,
     /// Past the cache.
     Direct,
-    /// Through the cache; what was read is dropped from it.
+    /// Through the cache; from where it had nothing of a file, that is dropped again.
     Drop,
     /// Through the cache, which keeps it.
     Keep,
@@ -68,8 +72,10 @@ pub struct Source {
     policy: Policy,
     /// The descriptor's state now; `O_DIRECT` is switched on and off as needed.
     direct: bool,
-    /// Up to here nobody asks whether it is cached.
-    unasked: u64,
+    /// Here nobody asks whether it is cached.
+    unasked: Range<u64>,
+    /// What was fetched into the cache and is to be dropped.
+    fetched: Range<u64>,
 }
 
 impl Source {
@@ -80,11 +86,11 @@ impl Source {
 
     /// Reads an open file. What the file system cannot do is found out by the first read.
     pub fn new(file: File, policy: Policy) -> Self {
-        if policy == Policy::Auto {
-            // A miss must not start reading ahead.
+        if matches!(policy, Policy::Auto | Policy::Drop) {
+            // To ask must not start reading ahead.
             let _ = fadvise(&file, 0, None, Advice::Random);
         }
-        Source { file, policy, direct: false, unasked: 0 }
+        Source { file, policy, direct: false, unasked: 0..0, fetched: u64::MAX..u64::MAX }
     }
 
     /// The open file.
@@ -97,13 +103,8 @@ impl Source {
     pub fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         match self.policy {
             Policy::Keep => self.plain(buffer, offset),
-            Policy::Drop => {
-                let read = self.plain(buffer, offset)?;
-                self.forget(offset, read as u64);
-                Ok(read)
-            }
             Policy::Direct => self.past_cache(buffer, offset),
-            Policy::Auto => {
+            Policy::Auto | Policy::Drop => {
                 let read = self.sparing(buffer, offset)?;
                 // To ask for what was allocated and never written fills the cache with zeros, at once.
                 if buffer.get(..read).is_some_and(is_zero) {
@@ -115,9 +116,8 @@ impl Source {
     }
 
     fn sparing(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let end = offset + buffer.len() as u64;
-        if end <= self.unasked && end > self.unasked.saturating_sub(MISSED) {
-            return self.past_cache(buffer, offset);
+        if self.unasked.contains(&offset) {
+            return self.missed(buffer, offset);
         }
         // One page tells whether there is any: a miss makes the kernel read what was asked for into the cache.
         let mut done = 0;
@@ -128,7 +128,7 @@ impl Source {
                 Ok(read) => done += read,
                 Err(Errno::AGAIN) => break,
                 Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
-                    self.policy = Policy::Direct;
+                    self.unasked = 0..u64::MAX;
                     break;
                 }
                 Err(errno) => return Err(errno.into()),
@@ -137,13 +137,39 @@ impl Source {
                 break;
             }
         }
+        let end = offset + buffer.len() as u64;
         let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) else { return Ok(done) };
-        let read = self.past_cache(rest, offset + done as u64)?;
+        if !self.unasked.contains(&offset) {
+            // What is read ahead would look like a hit.
+            let until = if self.policy == Policy::Drop { u64::MAX } else { end + MISSED };
+            self.unasked = offset..until;
+        }
+        let read = self.missed(rest, offset + done as u64)?;
         if self.policy == Policy::Auto {
             self.forget(offset + done as u64, read as u64);
-            self.unasked = end + MISSED;
         }
         Ok(done + read)
+    }
+
+    /// Reads what is not in the cache.
+    fn missed(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        if self.policy == Policy::Drop { self.through(buffer, offset) } else { self.past_cache(buffer, offset) }
+    }
+
+    /// Reads through the cache, which reads ahead as it sees fit, and drops what is behind, a window at a time.
+    fn through(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        if offset != self.fetched.end {
+            let _ = fadvise(&self.file, 0, None, Advice::Sequential);
+            self.forget(self.fetched.start, self.fetched.end - self.fetched.start);
+            self.fetched = offset..offset;
+        }
+        let read = self.plain(buffer, offset)?;
+        self.fetched.end = offset + read as u64;
+        if self.fetched.end - self.fetched.start >= WINDOW {
+            self.forget(self.fetched.start, WINDOW);
+            self.fetched.start += WINDOW;
+        }
+        Ok(read)
     }
 
     fn cached(&mut self, part: &mut [u8], offset: u64) -> Result<usize, Errno> {
@@ -211,6 +237,15 @@ impl Source {
     fn forget(&self, offset: u64, len: u64) {
         if let Some(len) = NonZeroU64::new(len) {
             let _ = fadvise(&self.file, offset, Some(len), Advice::DontNeed);
+        }
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        // What was read ahead as well.
+        if self.fetched.start < u64::MAX {
+            let _ = fadvise(&self.file, self.fetched.start, None, Advice::DontNeed);
         }
     }
 }

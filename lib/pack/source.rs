@@ -36,7 +36,7 @@ impl Source {
         }
         let size = facts.len();
         let holes = facts.blocks().saturating_mul(512) < size;
-        Ok(Source { source: cache::Source::new(file, Policy::Auto), path, size, at: 0, holes })
+        Ok(Source { source: cache::Source::new(file, Policy::Drop), path, size, at: 0, holes })
     }
 
     /// The file's size.

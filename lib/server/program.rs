@@ -1,5 +1,6 @@
 //! Finding a server program of the right version on this host.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -82,11 +83,12 @@ pub fn find(backup: Flavour, chosen: Option<&Path>) -> Result<Program> {
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places = std::env::split_paths(&path).chain(PLACES.iter().map(PathBuf::from));
-    let mut found: Vec<Program> = Vec::new();
+    // /sbin may be /usr/sbin, and mysqld a link to mariadbd: each is asked once.
+    let (mut asked, mut found) = (BTreeSet::new(), Vec::new());
     for place in places {
         for name in NAMES {
             let program = place.join(name);
-            if program.is_file() && found.iter().all(|known| known.path != program) {
+            if program.canonicalize().is_ok_and(|file| file.is_file() && asked.insert(file)) {
                 found.extend(Program::ask(&program));
             }
         }

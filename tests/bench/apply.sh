@@ -18,6 +18,8 @@ rm -rf "$SCRATCH/data"
 header "a backup of $(du -sm "$SCRATCH/full" | cut -f1) MB with $(du -m --apparent-size "$SCRATCH/full/ib_logfile0" | cut -f1) MB of redo log, made a data directory"
 fresh() { rm -rf "$SCRATCH/run" && cp -r --sparse=auto "$SCRATCH/full" "$SCRATCH/run" && sync && warm "$SCRATCH"/run/sb/*; }
 BEFORE=fresh
+versus "each with the memory that it takes by itself" "xb-redo --apply $SCRATCH/run -q" \
+    "mariadb-backup --no-defaults --prepare --target-dir=$SCRATCH/run"
 for memory in 96M 512M; do
     versus "buffer pool of $memory" "xb-redo --apply $SCRATCH/run --use-memory $memory -q" \
         "mariadb-backup --no-defaults --prepare --use-memory=$memory --target-dir=$SCRATCH/run"

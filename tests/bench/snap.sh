@@ -15,6 +15,9 @@ peer="mariadb-backup --no-defaults --backup --stream=xbstream --parallel=2 --soc
 header "xb-snap and mariadb-backup, $(du -sm "$SCRATCH/data/sb" | cut -f1) MB of tables, in the page cache"
 versus "backup to /dev/null, 2 threads" "$ours" "$peer"
 versus "backup with its redo log to /dev/null" "$ours | xb-redo -q" "$peer"
+cold() { cool "$SCRATCH"/data/sb/*.ibd "$SCRATCH/data/ibdata1"; }
+BEFORE=cold
+versus "backup from disk to /dev/null" "$ours" "$peer"
 echo "| peak memory | $(peak $ours) MiB | $(peak $peer) MiB | |"
 mkdir "$SCRATCH/x"
 $ours >"$SCRATCH/x/stream"
