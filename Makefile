@@ -1,6 +1,6 @@
 # make demo        a hot backup of a busy private server, restored and proved, in about a minute
 # make test        everything a change must pass; make test-long: the long runs as well
-# make lint        formatting, clippy, documentation, man pages
+# make lint        formatting, clippy, documentation, man pages; the fuzz targets compile
 # make bench       measurements against the stock programs (tests/bench)
 # make install     PREFIX (/usr/local), DESTDIR
 # make man completions    what the programs say about themselves, written anew
@@ -45,6 +45,9 @@ lint:
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --quiet
 	for page in $(wildcard man/*.[1-8]); do mandoc -T lint -W warning $$page || exit 1; done
+# A package of its own; checked only, its C++ library is named and never built.
+	CUSTOM_LIBFUZZER_PATH=/nonexistent/libfuzzer.a $(CARGO) check --locked --manifest-path fuzz/Cargo.toml \
+	    --target-dir $(or $(CARGO_TARGET_DIR),target)
 
 # Both are compared with what the programs print by tests/docs.rs; that test, told so, writes them.
 man completions:

@@ -23,7 +23,7 @@ _xb__zip() {
 
     case "${cmd}" in
         xb__zip)
-            opts="-d -a -1 -2 -3 -4 -5 -6 -7 -8 -9 -j -v -q -h -V --decompress --algorithm --chunk-size --raw --allow-empty --threads --verbose --quiet --progress --log --generate --help --version"
+            opts="-d -a -j -v -q -h -V --decompress --algorithm --chunk-size --raw --allow-empty --threads --verbose --quiet --progress --log --generate --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -35,10 +35,6 @@ _xb__zip() {
                     ;;
                 -a)
                     COMPREPLY=($(compgen -W "zstd lz4" -- "${cur}"))
-                    return 0
-                    ;;
-                -1)
-                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --chunk-size)

@@ -1,6 +1,5 @@
 complete -c xb-zip -s a -l algorithm -d 'Compress to this format' -r -f -a "zstd\t''
 lz4\t''"
-complete -c xb-zip -s 1 -d 'Level of zstd: -1, -2 … -19 [default: 1]' -r
 complete -c xb-zip -l chunk-size -d 'Most bytes of content in a frame, 4k to 1m' -r
 complete -c xb-zip -s j -l threads -d 'Work in N threads [default: number of processors]' -r
 complete -c xb-zip -l progress -d 'Show how far it is on stderr; auto: only on a terminal' -r -f -a "auto\t''
@@ -14,14 +13,6 @@ bash\t''
 zsh\t''
 fish\t''"
 complete -c xb-zip -s d -l decompress -d 'Decompress zstd, lz4 and qpress, each member as its first bytes say'
-complete -c xb-zip -s 2
-complete -c xb-zip -s 3
-complete -c xb-zip -s 4
-complete -c xb-zip -s 5
-complete -c xb-zip -s 6
-complete -c xb-zip -s 7
-complete -c xb-zip -s 8
-complete -c xb-zip -s 9
 complete -c xb-zip -l raw -d 'Compress or decompress the whole input as one piece; it need not be a stream'
 complete -c xb-zip -l allow-empty -d 'Take an input without a single byte for a stream without members'
 complete -c xb-zip -s v -l verbose -d 'Say more: each file as it is done'

@@ -11,7 +11,9 @@
 )]
 
 mod apply;
+mod cli;
 mod crypt;
+mod demo;
 mod docs;
 mod faults;
 mod hot_backup;
@@ -21,12 +23,15 @@ mod map;
 mod memory;
 mod mysql;
 mod mysql_snap;
+mod option_files;
 mod pack;
 mod pages;
+mod partial;
 mod pass;
 mod recipes;
 mod redo;
 mod redo_format;
+mod reflink;
 mod replication;
 mod seal;
 mod snap;

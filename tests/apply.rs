@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
-use xb::innodb::redo::mariadb::{Checkpoint, Header};
-use xb::stream::profile::{self, Begin, Binlog, Entry, EntryKind, Redo, StreamKind, Tally, Trailer};
+use xb::innodb::redo::mariadb::{HEADER, Header, START};
+use xb::stream::profile::{Entry, Tally};
 
-use crate::support::backup::apply;
+use crate::snap::manifest;
+use crate::support::backup::{apply, take};
 use crate::support::fault::{SmallDisk, ordinary_user};
 use crate::support::{Flavour, Load, Pipeline, Random, Server, check, output, program, root, scratch, wait_until, xb};
 
@@ -34,67 +35,11 @@ fn backup(dir: &TempDir) -> PathBuf {
     dir.path().join("backup")
 }
 
-/// Gives a backup of mariadb-backup the members that prove one of ours, after its tables have their final names.
-fn make_ours(dir: &Path) {
-    for item in files(dir).into_iter().filter(|item| item.extension().is_some_and(|suffix| suffix == "new")) {
-        fs::rename(dir.join(&item), dir.join(item.with_extension("ibd"))).unwrap();
-    }
-    let info = fs::read_to_string(first(dir, &["xtrabackup_info", "mariadb_backup_info"])).unwrap();
-    let version = info.lines().find_map(|line| line.strip_prefix("server_version = ")).unwrap().to_owned();
-    let log = fs::read(dir.join("ib_logfile0")).unwrap();
-    let first_lsn = Header::parse(&log[..512]).unwrap().first_lsn;
-    let checkpoint = Checkpoint::newest(&log, first_lsn).unwrap();
-    let checkpoints =
-        fs::read_to_string(first(dir, &["xtrabackup_checkpoints", "mariadb_backup_checkpoints"])).unwrap();
-    let end_lsn = checkpoints.lines().find_map(|line| line.strip_prefix("last_lsn = ")).map(|lsn| lsn.parse().unwrap());
-    let redo = Redo {
-        format: "Phys".into(),
-        dir: "/".into(),
-        checkpoint_lsn: checkpoint.lsn,
-        checkpoint_end_lsn: Some(checkpoint.end_lsn),
-        log_uuid: None,
-    };
-    let begin = Begin {
-        format: profile::FORMAT,
-        kind: StreamKind::Full,
-        backup_id: "00".repeat(16),
-        start_time: "2026-01-01T00:00:00Z".into(),
-        program: "test".into(),
-        estimated_bytes: 0,
-        flavour: Some("mariadb".into()),
-        server_version: Some(version),
-        server_uuid: None,
-        datadir: None,
-        redo: Some(redo),
-        base: None,
-    };
-    let mut tally = Tally::default();
-    let mut manifest: String = files(dir).iter().map(|item| tally.line(&entry(dir, item))).collect();
-    manifest += &tally.finish(Trailer {
-        manifest: profile::FORMAT,
-        backup_id: begin.backup_id.clone(),
-        members: 0,
-        bytes: 0,
-        end_lsn,
-        binlog: None::<Binlog>,
-        server_options: Default::default(),
-        locks_ms: Default::default(),
-        partial: false,
-        end_time: "2026-01-01T00:00:00Z".into(),
-        blake3: String::new(),
-    });
-    fs::write(dir.join("xb_begin"), profile::begin_bytes(&begin)).unwrap();
-    fs::write(dir.join("xb_manifest"), manifest).unwrap();
-}
-
-fn entry(dir: &Path, item: &Path) -> Entry {
-    let content = fs::read(dir.join(item)).unwrap();
-    let kind = if item == Path::new("ib_logfile0") { EntryKind::Redo } else { EntryKind::File };
-    Entry::new(item.to_str().unwrap().as_bytes(), kind, content.len() as u64, &blake3::hash(&content))
-}
-
-fn first(dir: &Path, names: &[&str]) -> PathBuf {
-    names.iter().map(|name| dir.join(name)).find(|path| path.exists()).unwrap()
+/// A backup of ours.
+fn ours(server: &Server) -> TempDir {
+    let dir = scratch();
+    take(server, &[], &backup(&dir));
+    dir
 }
 
 /// All files, relative.
@@ -189,9 +134,8 @@ fn killed_anywhere_and_run_again_it_goes_on() {
     let server = Server::new().log_size("64M").start();
     let load = Load::on(&server).bank(2).rows(1).start();
     load.wait_for(1500);
-    let whole = foreign(&server);
+    let whole = ours(&server);
     load.stop();
-    make_ours(&backup(&whole));
     let mut random = Random::new(7);
     // How long an undisturbed run takes decides where the kills fall.
     let dir = copy(&backup(&whole));
@@ -222,10 +166,7 @@ fn killed_anywhere_and_run_again_it_goes_on() {
     let (code, said) = run(&mut apply(&backup(&dir)));
     assert_eq!(code, 0, "{said}");
     status(&backup(&dir), 0, "applied: ready");
-    match check::position(&backup(&dir)) {
-        Some(position) => check::restored_at(&server, &backup(&dir), &position).assert_good(),
-        None => check::sound(&server, &backup(&dir)).assert_good(),
-    }
+    check::restored(&server, &backup(&dir)).assert_good();
 }
 
 fn children(pid: u32) -> Vec<String> {
@@ -288,8 +229,7 @@ fn tables_with_data_directory_are_restored_and_the_originals_are_left_alone() {
 #[test]
 fn damage_is_found_before_a_server_sees_it() {
     let server = small();
-    let whole = foreign(&server);
-    make_ours(&backup(&whole));
+    let whole = ours(&server);
     status(&backup(&whole), 0, "xb-snap");
     let flip = |path: PathBuf, at: u64| {
         let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
@@ -315,10 +255,11 @@ fn damage_is_found_before_a_server_sees_it() {
         let middle = fs::metadata(dir.join("xb_manifest")).unwrap().len() / 2;
         flip(dir.join("xb_manifest"), middle);
     });
-    fault("bit in the log", "truncated: ends at lsn", true, &|dir| {
-        let log = fs::metadata(dir.join("ib_logfile0")).unwrap().len();
-        flip(dir.join("ib_logfile0"), log - 1000);
-    });
+    // The log goes on in the file from its first LSN to the end of the backup.
+    let head = Header::parse(&fs::read(backup(&whole).join("ib_logfile0")).unwrap()[..HEADER]).unwrap();
+    let end = START as u64 + manifest(&backup(&whole)).1["end_lsn"].as_u64().unwrap() - head.first_lsn;
+    fault("bit in the log", "truncated: ends at lsn", true, &|dir| flip(dir.join("ib_logfile0"), end - 1000));
+    fault("bit in the log's last bytes", "truncated: ends at lsn", true, &|dir| flip(dir.join("ib_logfile0"), end - 1));
     fault("bit in the log's head", "ib_logfile0: redo log header checksum", true, &|dir| {
         flip(dir.join("ib_logfile0"), 40)
     });
@@ -330,7 +271,7 @@ fn damage_is_found_before_a_server_sees_it() {
     });
     fault("log cut", "ib_logfile0", true, &|dir| {
         let log = fs::OpenOptions::new().write(true).open(dir.join("ib_logfile0")).unwrap();
-        log.set_len(log.metadata().unwrap().len() - 4096).unwrap();
+        log.set_len(end - 1).unwrap();
     });
     fault("manifest missing", "truncated: it has xb_begin and no xb_manifest", true, &|dir| {
         fs::remove_file(dir.join("xb_manifest")).unwrap();
@@ -449,8 +390,7 @@ fn only_a_server_that_fits_is_used() {
 #[test]
 fn a_copy_is_applied_and_the_backup_stays() {
     let server = small();
-    let dir = foreign(&server);
-    make_ours(&backup(&dir));
+    let dir = ours(&server);
     let sums =
         |dir: &Path| files(dir).iter().map(|item| blake3::hash(&fs::read(dir.join(item)).unwrap())).collect::<Vec<_>>();
     let before = sums(&backup(&dir));
@@ -470,8 +410,7 @@ fn a_copy_is_applied_and_the_backup_stays() {
 #[test]
 fn a_full_disk_is_an_error_and_what_is_there_is_not_called_good() {
     let server = small();
-    let dir = foreign(&server);
-    make_ours(&backup(&dir));
+    let dir = ours(&server);
     let Some(disk) = SmallDisk::new(5 << 20) else { return };
     let to = disk.path().join("copy");
     refused(apply(&backup(&dir)).arg("--to").arg(&to), 1, "no space left on device");
@@ -574,23 +513,11 @@ fn a_partial_backup_is_applied() {
     }
 }
 
-/// A backup of ours.
-fn ours(server: &Server) -> TempDir {
-    let dir = scratch();
-    Pipeline::new()
-        .stage(xb("xb-snap").args(server.options()))
-        .stage(xb("xb-redo"))
-        .stage(xb("xb-unpack").arg("-C").arg(backup(&dir)))
-        .run()
-        .assert_ok();
-    dir
-}
-
 #[test]
 fn our_backup_is_accepted_by_ours_and_by_the_stock_prepare_and_copy_back() {
     for flavour in Flavour::all() {
         let server = Server::new().flavour(flavour).log_size("64M").start();
-        let load = Load::on(&server).bank(2).engines(1).formats(1).start();
+        let load = Load::on(&server).bank(2).engines(1).archive(1).formats(1).start();
         load.wait_for(200);
         let dir = ours(&server);
         load.stop();

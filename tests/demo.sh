@@ -2,13 +2,13 @@
 # make demo: a hot backup of a private server that is written to all the while, restored and proved.
 #
 # Everything happens in one temporary directory, on a socket; no server of the system is touched, nothing is left.
-#   MB=300   how much data to load       KEEP=1   leave the directory
+#   MB=300   how much data to load       KEEP=1   leave the directory       BIN=DIR   where the programs are
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 MB=${MB:-300}
 case ${CARGO_TARGET_DIR:=target} in /*) ;; *) CARGO_TARGET_DIR=$PWD/$CARGO_TARGET_DIR ;; esac
-export PATH=$CARGO_TARGET_DIR/release:$PATH:/usr/sbin
+export PATH=${BIN:-$CARGO_TARGET_DIR/release}:$PATH:/usr/sbin
 HERE=$(mktemp -d "${TMPDIR:-/tmp}/xb-demo.XXXXXX")
 LOAD=()      # process ids of the write load
 SERVERS=()   # and of both servers

@@ -99,7 +99,7 @@ fn several_system_files_and_undo_apart() {
 fn the_stock_prepare_takes_our_backup() {
     for flavour in Flavour::all() {
         let server = Server::new().flavour(flavour).start();
-        let load = Load::on(&server).bank(2).rows(1).engines(1).formats(1).start();
+        let load = Load::on(&server).bank(2).rows(1).engines(1).archive(1).formats(1).start();
         load.wait_for(200);
         let restored = scratch();
         pipeline(&server, &[], Relay::default(), restored.path()).run().assert_ok();

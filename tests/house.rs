@@ -114,7 +114,7 @@ fn every_load_runs_on_mysql_and_is_replayed() {
     let mut server = Server::new().flavour(Flavour::Mysql97).start();
     let load = Load::on(&server).everything().start();
     load.wait_for_each("ddl", 20);
-    assert_eq!(load.stop().len(), 5, "every kind of load has done something");
+    assert_eq!(load.stop().len(), 6, "every kind of load has done something");
     server.restart();
     let first = server.value("SHOW BINARY LOGS");
     let copy = Server::new().flavour(Flavour::Mysql97).flag("skip-log-bin").start();

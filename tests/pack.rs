@@ -194,3 +194,36 @@ fn memory_does_not_follow_the_size_of_files() {
     assert!(child.wait().unwrap().success());
     assert!(peak < 32 << 10, "{peak} KiB");
 }
+
+#[test]
+fn what_memory_does_not_hold_waits_where_spools_are_and_goes_away() {
+    let (dir, spool) = (scratch(), scratch());
+    let (files, list) = (dir.path().join("files"), dir.path().join("list"));
+    let long = "d".repeat(240);
+    // More than 2 MiB of names, and more content than a pipe takes.
+    let names: Vec<String> = (0..5000).map(|n| format!("{long}/{n:0240}")).collect();
+    std::fs::create_dir_all(files.join(&long)).unwrap();
+    std::fs::write(files.join("first"), vec![1; 3 << 20]).unwrap();
+    names.iter().for_each(|name| drop(std::fs::File::create(files.join(name)).unwrap()));
+    std::fs::write(&list, format!("first\n{}", names.join("\n"))).unwrap();
+    let pack = || {
+        let mut command = tool("xb-pack");
+        command.arg("-C").arg(&files).arg("-T").arg(&list).args(["-j1"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    for (asked, place) in [(Some(spool.path()), spool.path()), (None, Path::new("/var/tmp"))] {
+        let mut child = pack().env_remove("TMPDIR").envs(asked.map(|dir| ("TMPDIR", dir))).spawn().unwrap();
+        // The first bytes are out when all names are gathered; the rest waits for us.
+        child.stdout.as_mut().unwrap().read_exact(&mut [0; 100]).unwrap();
+        let open = std::fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap();
+        let open: Vec<_> = open.map(|entry| std::fs::read_link(entry.unwrap().path()).unwrap()).collect();
+        let spooled =
+            |path: &&std::path::PathBuf| path.starts_with(place) && path.to_string_lossy().ends_with("(deleted)");
+        assert_eq!(open.iter().filter(spooled).count(), 1, "{open:?}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert_eq!(std::fs::read_dir(spool.path()).unwrap().count(), 0, "something was left");
+    let run = pack().env("TMPDIR", "/nonexistent").output().unwrap();
+    bad(&run, 1, "spool in /nonexistent: cannot write: no such file or directory");
+}

@@ -163,6 +163,24 @@ fn every_layout_is_copied_and_verified() {
     }
 }
 
+/// A reader keeps it open, so that `BACKUP STAGE FLUSH` cannot close it, and a row may be in nothing but memory.
+#[test]
+fn rows_of_an_archive_that_is_being_read_are_in_the_backup() {
+    for flavour in Flavour::all() {
+        let server = Server::new().flavour(flavour).start();
+        server.sql("CREATE TABLE test.archive (id INT NOT NULL) ENGINE=ARCHIVE; INSERT INTO test.archive SELECT seq FROM test.seq_1_to_1000");
+        let mut reader = server.connect();
+        let reading = std::thread::spawn(move || reader.query_drop("SELECT SLEEP(0.1) FROM test.archive"));
+        let sql = "SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP(0.1)%'";
+        wait_until("the statement runs", PATIENCE, || !server.rows(sql).is_empty());
+        server.sql("INSERT INTO test.archive VALUES (1001), (1002)");
+        let restored = restore(&server, &[]);
+        server.sql(&format!("KILL {}", server.value(sql)));
+        reading.join().unwrap().unwrap_err();
+        check::restored(&server, restored.path()).assert_good();
+    }
+}
+
 /// A file with the password of the user `weak`.
 pub fn password_file() -> (TempDir, PathBuf) {
     let dir = scratch();
@@ -411,42 +429,6 @@ fn a_stopped_server_is_copied_and_a_running_one_refused() {
     server.start_again();
     let copy = server.twin(dir.path()).start();
     check::same(&server, &copy).assert_good();
-}
-
-#[test]
-fn partial_backups_have_what_mariadb_backup_has() {
-    let server = Server::new().start();
-    server.sql(
-        "CREATE DATABASE a; CREATE DATABASE b; CREATE TABLE a.t (id INT) ; CREATE TABLE a.m (id INT) ENGINE=MyISAM; \
-         CREATE TABLE a.p (id INT) PARTITION BY HASH (id) PARTITIONS 2; CREATE TABLE b.t (id INT); \
-         CREATE TABLE b.a (id INT) ENGINE=Aria",
-    );
-    for option in [
-        "--databases=a",
-        "--databases=a.m b",
-        "--databases-exclude=b",
-        "--tables=^a[.]p",
-        "--tables=[.]t$,^mysql",
-        "--tables-exclude=[.]t$",
-    ] {
-        let stock = scratch();
-        let mut backup = server.program("mariadb-backup");
-        backup.args(server.options()).args(["--backup", option]);
-        backup.arg(format!("--target-dir={}", stock.path().join("to").display()));
-        Pipeline::new().stage(backup).run().assert_ok();
-        let run = Pipeline::new().stage(snap(&server).arg(option)).run();
-        run.assert_ok();
-        let ours = files(&run.stdout);
-        let (_, last) = manifest(ours.path());
-        assert_eq!(last["partial"], true);
-        let data = |dir: &Path| {
-            let mut names = names(dir);
-            names.retain(|name| !name.starts_with("xb_") && name != "ib_logfile0" && !name.contains("backup_"));
-            names.retain(|name| !name.starts_with("xtrabackup") && name != "ib_buffer_pool");
-            names.iter().map(|name| name.replace(".new", ".ibd")).collect::<Vec<_>>()
-        };
-        assert_eq!(data(ours.path()), data(&stock.path().join("to")), "{option}");
-    }
 }
 
 #[test]

@@ -56,6 +56,7 @@ impl Pack {
             exclude: Patterns::new(&self.exclude)?,
             manifest: !self.no_manifest,
             threads: cli::threads(self.threads),
+            spool_dir: cli::spool_dir(None),
             chunk: self.buffer_size.within("--buffer-size", pack::CHUNK_MIN, pack::CHUNK_MAX)?,
         })
     }

@@ -92,8 +92,8 @@ fn run(args: Redo, console: &Console) -> Result<()> {
     }
     if let Some(dir) = restore.status {
         let status = status::of(&dir);
-        console.answer(if restore.json { &status.json } else { &status.line });
-        return status.outcome;
+        let told = console.answer(if restore.json { &status.json } else { &status.line });
+        return status.outcome.and(told);
     }
     if let (Some(dir), Some(datadir)) = (restore.copy_back, args.datadir.clone()) {
         let (take, owner) = (restore.r#move, restore.owner);

@@ -81,7 +81,7 @@ fn run(args: Unpack, console: &Console) -> Result<()> {
             sparse,
         }),
         pick: Patterns::new(&args.patterns)?,
-        list: args.list.then(|| Listing::new(std::io::stdout(), format)),
+        list: args.list.then(xb::io::stdout).transpose()?.map(|out| Listing::new(out, format)),
         inspect: args.pages.then_some(&inspect),
         allow_empty: args.allow_empty,
         buffer: args.buffer_size.within("--buffer-size", unpack::BUFFER_MIN, unpack::BUFFER_MAX)?,

@@ -23,8 +23,6 @@ struct Options {
     /// Compress to this format
     #[arg(short = 'a', long, value_name = "FORMAT", default_value = "zstd", conflicts_with = "decompress")]
     algorithm: Format,
-    #[command(flatten)]
-    level: Level,
     /// Most bytes of content in a frame, 4k to 1m
     #[arg(long, value_name = "SIZE", default_value = "1m", conflicts_with = "decompress")]
     chunk_size: Size,
@@ -37,49 +35,16 @@ struct Options {
     /// Work in N threads [default: number of processors]
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
+    /// Level of zstd [default: -1]
+    #[arg(value_name = "-1..-19", allow_negative_numbers = true, conflicts_with = "decompress",
+          value_parser = clap::value_parser!(i32).range(-19..=-1))]
+    level: Option<i32>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Format {
     Zstd,
     Lz4,
-}
-
-/// `-1` to `-19`, as zstd has them: `-1` may have another digit behind it, the others stand alone.
-#[derive(Args)]
-#[group(multiple = false, conflicts_with = "decompress")]
-struct Level {
-    /// Level of zstd: -1, -2 … -19 [default: 1]
-    #[arg(short = '1', value_name = "DIGIT", num_args = 0..=1, default_missing_value = "10", hide_possible_values = true,
-          value_parser = clap::value_parser!(i32).range(0..=10))]
-    tens: Option<i32>,
-    #[arg(short = '2', hide = true)]
-    two: bool,
-    #[arg(short = '3', hide = true)]
-    three: bool,
-    #[arg(short = '4', hide = true)]
-    four: bool,
-    #[arg(short = '5', hide = true)]
-    five: bool,
-    #[arg(short = '6', hide = true)]
-    six: bool,
-    #[arg(short = '7', hide = true)]
-    seven: bool,
-    #[arg(short = '8', hide = true)]
-    eight: bool,
-    #[arg(short = '9', hide = true)]
-    nine: bool,
-}
-
-impl Level {
-    fn number(&self) -> Option<i32> {
-        let Level { tens, two, three, four, five, six, seven, eight, nine } = self;
-        match tens {
-            Some(10) => Some(1),
-            Some(digit) => Some(10 + digit),
-            None => (2..).zip([two, three, four, five, six, seven, eight, nine]).find_map(|(n, set)| set.then_some(n)),
-        }
-    }
 }
 
 fn main() -> ExitCode {
@@ -108,12 +73,10 @@ impl Options {
         if !(4096..=PIECE).contains(&frame) {
             return Err(Error::usage("--chunk-size", "4k to 1m are possible"));
         }
-        let algorithm = match (self.algorithm, self.level.number()) {
-            (Format::Zstd, level) => Algorithm::Zstd(level.unwrap_or(1)),
-            (Format::Lz4, None | Some(1)) => Algorithm::Lz4,
-            (Format::Lz4, Some(level)) => {
-                return Err(Error::usage(format_args!("-{level}"), "lz4 has no levels"));
-            }
+        let algorithm = match (self.algorithm, self.level) {
+            (Format::Zstd, level) => Algorithm::Zstd(-level.unwrap_or(-1)),
+            (Format::Lz4, None | Some(-1)) => Algorithm::Lz4,
+            (Format::Lz4, Some(level)) => return Err(Error::usage(level, "lz4 has no levels")),
         };
         Ok(Zip { algorithm, frame })
     }

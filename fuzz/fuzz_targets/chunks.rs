@@ -29,12 +29,12 @@ fn check(stream: &[u8]) {
     let _ = pages.finish(&());
     let options = Options::new(1);
     let mut out = Vec::new();
-    let _ = rewrite(&Unzip, stream, &mut out, &options, &());
+    let _ = rewrite(&Unzip::default(), stream, &mut out, &options, &());
     out.clear();
     if rewrite(&Zip { algorithm: Algorithm::Lz4, frame: 4096 }, stream, &mut out, &options, &()).is_ok() {
         assert!(good || unproved(stream), "rewritten, and not good");
         let mut back = Vec::new();
-        rewrite(&Unzip, out.as_slice(), &mut back, &options, &()).expect("what we wrote is read");
+        rewrite(&Unzip::default(), out.as_slice(), &mut back, &options, &()).expect("what we wrote is read");
     }
 }
 

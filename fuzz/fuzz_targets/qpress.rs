@@ -7,8 +7,8 @@ use xb::zip::{Unzip, qpress};
 mod common;
 
 fuzz_target!(|bytes: &[u8]| {
-    common::agree(&Unzip, b"x.qp", b"x", bytes);
-    common::agree(&Unzip, b"x.qp", b"x", &archive(bytes));
+    common::agree(&Unzip::default(), b"x.qp", b"x", bytes);
+    common::agree(&Unzip::default(), b"x.qp", b"x", &archive(bytes));
 });
 
 /// The bytes as packets, in an archive whose positions and checksums are right.

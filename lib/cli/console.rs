@@ -59,14 +59,22 @@ impl Console {
         })
     }
 
-    /// What a job has found, on stderr, where it is meant to be read as it is.
+    /// What a job has found, in lines on stderr, where it is meant to be read as it is.
     pub fn result(&self, bytes: &[u8]) {
-        let _ = std::io::stderr().write_all(bytes);
+        match self.log {
+            Log::Text => drop(std::io::stderr().write_all(bytes)),
+            Log::Json => String::from_utf8_lossy(bytes).lines().for_each(|line| self.line("result", line)),
+        }
     }
 
     /// The answer to a question, on stdout. A reader that went away has no use for it.
-    pub fn answer(&self, text: &dyn std::fmt::Display) {
-        let _ = std::io::stdout().write_all(format!("{text}\n").as_bytes());
+    pub fn answer(&self, text: &dyn std::fmt::Display) -> Result<()> {
+        match crate::io::stdout()?.write_all(format!("{text}\n").as_bytes()) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(Error::io("stdout", "cannot write", &cause))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Takes the progress line away.
@@ -93,26 +101,16 @@ impl Console {
         let advice = error.advice().or((error.kind() == Kind::Pipe)
             .then_some("the next program in the pipe ended first; look at its message and exit status"));
         if let Some(advice) = advice {
-            match self.log {
-                Log::Text => self.raw(&format!("hint: {advice}")),
-                Log::Json => self.line("hint", advice),
-            }
+            self.line("hint", advice);
         }
     }
 
     fn line(&self, level: &str, text: &str) {
-        match self.log {
-            Log::Text => self.raw(&format!("{}: {text}", self.tool)),
-            Log::Json => self.raw(&self.object(&json!({ "level": level, "message": text }))),
-        }
+        self.raw(&message(self.tool, self.log, level, text));
     }
 
     fn object(&self, fields: &serde_json::Value) -> String {
-        let mut line = json!({ "ts": jiff::Timestamp::now().round(jiff::Unit::Millisecond).unwrap_or_default().to_string(), "tool": self.tool });
-        if let (Some(line), Some(fields)) = (line.as_object_mut(), fields.as_object()) {
-            line.extend(fields.clone());
-        }
-        line.to_string()
+        object(self.tool, fields)
     }
 
     fn raw(&self, text: &str) {
@@ -122,6 +120,24 @@ impl Console {
     fn tick(&self) {
         self.meter.tick(|fields| self.object(fields));
     }
+}
+
+/// A line in the log.
+pub(super) fn message(tool: &str, log: Log, level: &str, text: &str) -> String {
+    match (log, level) {
+        (Log::Json, _) => object(tool, &json!({ "level": level, "message": text })),
+        (Log::Text, "hint") => format!("hint: {text}"),
+        (Log::Text, _) => format!("{tool}: {text}"),
+    }
+}
+
+fn object(tool: &str, fields: &serde_json::Value) -> String {
+    let now = jiff::Timestamp::now().round(jiff::Unit::Millisecond).unwrap_or_default();
+    let mut line = json!({ "ts": now.to_string(), "tool": tool });
+    if let (Some(line), Some(fields)) = (line.as_object_mut(), fields.as_object()) {
+        line.extend(fields.clone());
+    }
+    line.to_string()
 }
 
 impl Report for Console {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{FormattedDuration, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::{Common, When, human};
+use super::{Common, Log, When, human};
 
 /// How often a log gets a progress line.
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
@@ -30,8 +30,10 @@ pub struct Pace {
 pub(super) struct Meter {
     tool: &'static str,
     kind: Kind,
-    /// Lines go to a log even if they were not asked for.
-    log: bool,
+    /// What goes to a log even if it was not asked for.
+    log: Option<Kind>,
+    /// How often, without a pace.
+    usual: Duration,
     bar: ProgressBar,
     done: AtomicU64,
     total: AtomicU64,
@@ -59,10 +61,11 @@ struct Last {
 impl Meter {
     pub(super) fn new(tool: &'static str, common: &Common) -> Self {
         let terminal = std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let line = if common.log == Log::Json { Kind::Json } else { Kind::Lines };
         let kind = match common.progress {
             When::Never => Kind::Off,
             When::Json => Kind::Json,
-            When::Always if !terminal => Kind::Lines,
+            When::Always if !terminal => line,
             When::Auto if !terminal || common.quiet => Kind::Off,
             When::Auto | When::Always => Kind::Bar,
         };
@@ -74,7 +77,8 @@ impl Meter {
         Meter {
             tool,
             kind,
-            log: common.progress == When::Auto && !common.quiet && !terminal,
+            log: (common.progress == When::Auto && !common.quiet && !terminal).then_some(line),
+            usual: if terminal || common.progress == When::Json { NUMBER_INTERVAL } else { LOG_INTERVAL },
             bar,
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),
@@ -103,14 +107,14 @@ impl Meter {
     fn kind(&self) -> Kind {
         match self.pace.get() {
             // -q and --progress=never are stronger.
-            Some(pace) if pace.numeric && (self.kind != Kind::Off || self.log) => Kind::Numbers,
-            Some(_) if self.log => Kind::Lines,
-            _ => self.kind,
+            Some(pace) if pace.numeric && (self.kind != Kind::Off || self.log.is_some()) => Kind::Numbers,
+            Some(_) => self.log.unwrap_or(self.kind),
+            None => self.kind,
         }
     }
 
     fn interval(&self) -> Duration {
-        let usual = if self.kind() == Kind::Lines { LOG_INTERVAL } else { NUMBER_INTERVAL };
+        let usual = if self.kind() == Kind::Numbers { NUMBER_INTERVAL } else { self.usual };
         self.pace.get().and_then(|pace| pace.interval).unwrap_or(usual)
     }
 

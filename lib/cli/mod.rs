@@ -112,8 +112,10 @@ fn refuse(tool: &Tool, error: &clap::Error) -> ExitCode {
     // Missing operands are listed by clap on lines of their own.
     let rest: Vec<&str> = lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("tip:")).collect();
     let detail = if rest.is_empty() { String::new() } else { format!(" {}", rest.join(", ")) };
-    meter::say(&format!("{}: {first}{detail}", tool.name));
-    meter::say(&format!("hint: {} --help lists the options", tool.name));
+    // The options are not understood, and yet this one holds.
+    let log = if std::env::args_os().any(|option| option == "--log=json") { Log::Json } else { Log::Text };
+    meter::say(&console::message(tool.name, log, "error", &format!("{first}{detail}")));
+    meter::say(&console::message(tool.name, log, "hint", &format!("{} --help lists the options", tool.name)));
     ExitCode::from(Kind::Usage.code())
 }
 

@@ -2,6 +2,7 @@
 
 pub mod beneath;
 pub mod cache;
+mod closed;
 pub mod copy;
 pub mod nice;
 pub mod pipe;
@@ -18,6 +19,7 @@ pub const BUFFER: usize = 256 << 10;
 /// Standard input, unbuffered, its pipe enlarged. Taken over: descriptor 0 is /dev/null from then on, so the sender
 /// has its SIGPIPE as soon as the file is dropped.
 pub fn stdin() -> Result<File> {
+    closed::check(closed::STDIN, "stdin")?;
     let input = open("stdin", std::io::stdin().as_fd())?;
     if let Ok(null) = File::open("/dev/null") {
         let _ = rustix::stdio::dup2_stdin(&null);
@@ -27,6 +29,7 @@ pub fn stdin() -> Result<File> {
 
 /// Standard output, unbuffered, its pipe enlarged. (std's own would look for newlines.)
 pub fn stdout() -> Result<File> {
+    closed::check(closed::STDOUT, "stdout")?;
     open("stdout", std::io::stdout().as_fd())
 }
 

@@ -54,6 +54,8 @@ pub struct Options {
     pub threads: usize,
     /// Payload of a chunk, [`CHUNK_MIN`]..=[`CHUNK_MAX`]; each thread has a buffer of this size.
     pub chunk: usize,
+    /// Where names and manifest lines wait that memory does not hold.
+    pub spool_dir: PathBuf,
 }
 
 /// How the stream is framed.
@@ -123,7 +125,7 @@ fn begin<W: Write>(options: &Options, plan: &Plan, writer: &Writer<W>) -> Result
         base: None,
     };
     writer.member(BEGIN, &profile::begin_bytes(&begin))?;
-    let lines = Spool::new(LINES_IN_MEMORY, &std::env::temp_dir(), u64::MAX);
+    let lines = Spool::new(LINES_IN_MEMORY, &options.spool_dir, u64::MAX);
     Ok(Frame::Own { backup_id: begin.backup_id, tally: Box::default(), lines })
 }
 

@@ -55,7 +55,7 @@ struct Gather<'a> {
 impl Plan {
     /// Looks at everything that is to be packed, and opens nothing but directories.
     pub(super) fn gather(options: &Options, report: &dyn Report) -> Result<Plan> {
-        let names = Spool::new(NAMES_IN_MEMORY, &std::env::temp_dir(), u64::MAX);
+        let names = Spool::new(NAMES_IN_MEMORY, &options.spool_dir, u64::MAX);
         let plan = Plan { names, bytes: 0, framed: false };
         let known = HashSet::new();
         let mut gather = Gather { options, report, plan, known, begin: false, manifest: false, dotted: None };
@@ -85,7 +85,7 @@ impl Gather<'_> {
         let place = list.file.display();
         let fail = |cause: io::Error| Error::io(place.to_string(), "cannot read", &cause);
         let input: Box<dyn Read> = match list.file.as_os_str().as_bytes() {
-            b"-" => Box::new(io::stdin()),
+            b"-" => Box::new(crate::io::stdin()?),
             _ => Box::new(fs::File::open(&list.file).map_err(fail)?),
         };
         let mut input = BufReader::new(input);

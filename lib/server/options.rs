@@ -2,9 +2,11 @@
 //!
 //! Source: MariaDB's `my_default.c`. Of all the files and groups the last value counts, in the order of reading.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::report::{Level, Report};
 
 /// Where the system's option files are, in the order in which they are read.
 const SYSTEM: [&str; 2] = ["/etc/my.cnf", "/etc/mysql/my.cnf"];
@@ -14,6 +16,10 @@ const CLIENT: [&str; 8] =
 /// Groups that say where the server keeps things; `xtrabackup` and its kin may name a data directory, too.
 const SERVER: [&str; 8] =
     ["mysqld", "server", "mariadb", "mariadbd", "client-server", "xtrabackup", "mariadb-backup", "xb-snap"];
+/// Environment variables: a directory with a `my.cnf` between the system's and the user's, and a suffix of groups. The
+/// first that is set counts.
+const HOME: [&str; 2] = ["MARIADB_HOME", "MYSQL_HOME"];
+const SUFFIX: [&str; 2] = ["MARIADB_GROUP_SUFFIX", "MYSQL_GROUP_SUFFIX"];
 /// Includes within includes; the server stops at the same depth.
 const DEPTH_MAX: u32 = 10;
 
@@ -26,7 +32,7 @@ pub struct Sources {
     pub extra: Option<PathBuf>,
     /// None at all.
     pub none: bool,
-    /// Also groups whose name ends in this.
+    /// Also groups whose name ends in this; otherwise what [`SUFFIX`] says.
     pub suffix: Option<String>,
 }
 
@@ -60,24 +66,28 @@ pub enum Line {
 }
 
 impl Sources {
-    /// Reads the files. A file that was named must be there; the others may be missing.
-    pub fn read(&self) -> Result<Options> {
-        let mut options = Options { suffix: self.suffix.clone(), ..Options::default() };
+    /// Reads the files. A file that the command names must be there; the others may be missing.
+    pub fn read(&self, report: &dyn Report) -> Result<Options> {
+        let suffix = self.suffix.clone().or_else(|| set(&SUFFIX)?.into_string().ok());
+        let mut options = Options { suffix, ..Options::default() };
         if self.none {
             return Ok(options);
         }
         if let Some(file) = &self.file {
-            options.read(file, true, 0)?;
+            options.read(file, true, 0, report)?;
             return Ok(options);
         }
         for file in SYSTEM {
-            options.read(Path::new(file), false, 0)?;
+            options.read(Path::new(file), false, 0, report)?;
+        }
+        if let Some(home) = set(&HOME) {
+            options.read(&Path::new(&home).join("my.cnf"), false, 0, report)?;
         }
         if let Some(file) = &self.extra {
-            options.read(file, true, 0)?;
+            options.read(file, true, 0, report)?;
         }
         if let Some(home) = std::env::var_os("HOME") {
-            options.read(&Path::new(&home).join(".my.cnf"), false, 0)?;
+            options.read(&Path::new(&home).join(".my.cnf"), false, 0, report)?;
         }
         Ok(options)
     }
@@ -105,7 +115,11 @@ impl Options {
         found.map(|setting| setting.value.as_str())
     }
 
-    fn read(&mut self, file: &Path, must_exist: bool, depth: u32) -> Result<()> {
+    fn read(&mut self, file: &Path, must_exist: bool, depth: u32, report: &dyn Report) -> Result<()> {
+        if std::fs::metadata(file).is_ok_and(|facts| facts.is_file() && facts.mode() & 0o002 != 0) {
+            report.note(Level::Warning, format_args!("{}: ignored: anybody can write to it", file.display()));
+            return Ok(());
+        }
         let bytes = match std::fs::read(file) {
             Ok(bytes) => bytes,
             Err(cause) if !must_exist && cause.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -122,21 +136,26 @@ impl Options {
                 Line::Include(_) | Line::IncludeDir(_) if depth >= DEPTH_MAX => {
                     return Err(Error::failed(file.display(), "includes too deep"));
                 }
-                Line::Include(path) => self.read(&path, true, depth + 1)?,
-                Line::IncludeDir(dir) => self.read_dir(&dir, depth + 1)?,
+                Line::Include(path) => self.read(&path, false, depth + 1, report)?,
+                Line::IncludeDir(dir) => self.read_dir(&dir, depth + 1, report)?,
             }
         }
         Ok(())
     }
 
-    fn read_dir(&mut self, dir: &Path, depth: u32) -> Result<()> {
+    fn read_dir(&mut self, dir: &Path, depth: u32, report: &dyn Report) -> Result<()> {
         let fail = |cause| Error::io(dir.display(), "cannot read", &cause);
         let entries: Result<Vec<_>, _> = std::fs::read_dir(dir).map_err(fail)?.collect();
         let mut files: Vec<PathBuf> = entries.map_err(fail)?.into_iter().map(|entry| entry.path()).collect();
         files.retain(|path| path.extension().is_some_and(|extension| extension == "cnf"));
         files.sort();
-        files.iter().try_for_each(|path| self.read(path, false, depth))
+        files.iter().try_for_each(|path| self.read(path, false, depth, report))
     }
+}
+
+/// The first of these environment variables that is set.
+fn set(names: &[&str]) -> Option<std::ffi::OsString> {
+    names.iter().find_map(std::env::var_os)
 }
 
 /// `-10.11` in `mariadb-10.11`: groups for one release series. Which server runs is not known yet, so any counts.
@@ -157,7 +176,8 @@ pub fn line(text: &str) -> Line {
         return Line::Include(rest.trim().into());
     }
     if let Some((name, _)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        return Line::Group(name.trim().to_owned());
+        // Blanks at its beginning are part of a name.
+        return Line::Group(name.trim_end().to_owned());
     }
     let (key, rest) = text.split_once('=').unwrap_or((text, ""));
     let key = key.split('#').next().unwrap_or_default().trim().replace('_', "-");
@@ -201,11 +221,11 @@ fn uncommented(text: &str) -> &str {
     for (at, letter) in text.char_indices() {
         match (letter, quote) {
             ('#', None) => return text.get(..at).unwrap_or(text),
-            ('"' | '\'', None) if !escaped => quote = Some(letter),
+            ('"' | '\'', None) => quote = Some(letter),
             (_, Some(open)) if letter == open && !escaped => quote = None,
             _ => {}
         }
-        escaped = letter == '\\' && !escaped;
+        escaped = quote.is_some() && letter == '\\' && !escaped;
     }
     text
 }
@@ -222,7 +242,7 @@ mod tests {
             ("  # socket=/x", Line::Nothing),
             ("; socket=/x", Line::Nothing),
             ("[client]", Line::Group("client".into())),
-            ("[ mysqld ] # the server", Line::Group("mysqld".into())),
+            ("[mysqld ] # the server", Line::Group("mysqld".into())),
             ("socket = /run/a.sock", setting("socket", "/run/a.sock")),
             ("innodb_page_size=4k # small", setting("innodb-page-size", "4k")),
             ("loose-x=1", setting("x", "1")),
@@ -248,13 +268,13 @@ mod tests {
         let text = format!("[client]\nuser=first\n[clientA]\nport=3307\n!includedir {}\n", sub.display());
         std::fs::write(&main, text).unwrap();
         let sources = Sources { file: Some(main), suffix: Some("A".into()), ..Sources::default() };
-        let options = sources.read().unwrap();
+        let options = sources.read(&()).unwrap();
         assert_eq!(options.client("user"), Some("last"));
         assert_eq!(options.client("port"), Some("3307"));
         assert_eq!(options.client("socket"), None, "that of [mysqld] is the server's");
         assert_eq!(options.server("socket"), Some("/s"));
         assert_eq!(options.server("datadir"), Some("/data"));
         let missing = Sources { file: Some("/nonexistent.cnf".into()), ..Sources::default() };
-        assert!(missing.read().unwrap_err().to_string().starts_with("/nonexistent.cnf: cannot read: "));
+        assert!(missing.read(&()).unwrap_err().to_string().starts_with("/nonexistent.cnf: cannot read: "));
     }
 }

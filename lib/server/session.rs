@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use mysql::prelude::Queryable;
 
 use super::options::Options;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, reason};
 
 /// Where distributions put the socket; the first that exists is taken when nothing names one.
 const SOCKETS: [&str; 4] =
@@ -74,7 +74,14 @@ impl From<mysql::Error> for Refusal {
     fn from(error: mysql::Error) -> Self {
         match error {
             mysql::Error::MySqlError(error) => Refusal { code: Some(error.code), message: error.message },
-            mysql::Error::IoError(cause) => Refusal { code: None, message: crate::error::reason(&cause) },
+            mysql::Error::IoError(cause) => Refusal { code: None, message: reason(&cause) },
+            mysql::Error::DriverError(error) => {
+                let words = match error {
+                    mysql::DriverError::CouldNotConnect(Some((_, cause, _))) => cause,
+                    other => other.to_string(),
+                };
+                Refusal { code: None, message: reason(&std::io::Error::other(words)) }
+            }
             other => Refusal { code: None, message: other.to_string() },
         }
     }

@@ -81,7 +81,7 @@ impl Wanted {
                 if !name.contains('.') {
                     return Err(Error::usage(file.display(), format_args!("{name:?} is no db.table")));
                 }
-                filter.include.tables.insert(name.into_bytes());
+                filter.include.add(&name);
             }
         }
         Ok(filter)

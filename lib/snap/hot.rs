@@ -29,7 +29,7 @@ use crate::stream::profile::{BEGIN, begin_bytes};
 pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let (start, began) = (Zoned::now(), Instant::now());
     report.stage("connecting");
-    let login = job.login.clone().or_from(&job.sources.read()?)?;
+    let login = job.login.clone().or_from(&job.sources.read(report)?)?;
     let mut session = login.connect()?;
     let mut variables = Variables::of(&mut session)?;
     if let Some(dir) = &job.datadir {

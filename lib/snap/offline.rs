@@ -93,7 +93,7 @@ pub(super) struct Log {
 /// Copies a stopped server.
 pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let (start, began) = (Zoned::now(), Instant::now());
-    let mut variables = variables(job, &job.sources.read()?);
+    let mut variables = variables(job, &job.sources.read(report)?);
     let layout = Layout::of(&variables)?;
     let mut server: Box<dyn Stopped> = match layout.redo.join(DIR).is_dir() {
         true => Box::new(mysql::Stopped::new(job, &variables, layout)),

@@ -7,6 +7,16 @@ use std::time::Duration;
 use super::pipeline::Run;
 use super::{Pipeline, Server, xb};
 
+/// `xb-snap OPTIONS | xb-redo | xb-unpack -C DIRECTORY` of this server.
+pub fn take(server: &Server, options: &[&str], directory: &Path) {
+    Pipeline::new()
+        .stage(xb("xb-snap").args(server.options()).args(options))
+        .stage(xb("xb-redo"))
+        .stage(xb("xb-unpack").arg("-C").arg(directory))
+        .run()
+        .assert_ok();
+}
+
 /// `xb-redo --apply`.
 pub fn apply(directory: &Path) -> Command {
     let mut command = xb("xb-redo");

@@ -1,6 +1,6 @@
 //! Faults to inject: full disks, limits, closed descriptors, an ordinary user.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -85,6 +85,11 @@ pub fn closed(command: &Command, descriptor: u8) -> Command {
     through(&format!("exec \"$@\" {descriptor}>&-"), command).build()
 }
 
+/// The same command, with a stdout that takes nothing.
+pub fn full(command: &Command) -> Command {
+    through("exec \"$@\" > /dev/full", command).build()
+}
+
 /// The same command as an ordinary user (nobody); as it is when we are one already.
 pub fn ordinary_user(command: Command) -> Command {
     if !super::root() {
@@ -100,17 +105,21 @@ pub fn ordinary_user(command: Command) -> Command {
 struct Through {
     script: String,
     args: Vec<std::ffi::OsString>,
+    directory: Option<PathBuf>,
 }
 
 fn through(script: &str, command: &Command) -> Through {
     let args = std::iter::once(command.get_program()).chain(command.get_args()).map(ToOwned::to_owned).collect();
-    Through { script: script.to_owned(), args }
+    Through { script: script.to_owned(), args, directory: command.get_current_dir().map(Path::to_path_buf) }
 }
 
 impl Through {
     fn build(self) -> Command {
         let mut shell = Command::new("sh");
-        shell.args(["-c", &self.script, "sh"]).args(self.args);
+        shell
+            .args(["-c", &self.script, "sh"])
+            .args(self.args)
+            .current_dir(self.directory.unwrap_or_else(|| ".".into()));
         shell
     }
 }

@@ -375,7 +375,10 @@ fn running_arguments(flavour: Flavour, home: &Path) -> Vec<String> {
         "--table-open-cache=1000".to_owned(),
         "--lock-wait-timeout=120".to_owned(),
     ];
+    // Built in everywhere else.
+    let archive = flavour.plugins().join("ha_archive.so").exists();
     let own: &[&str] = match flavour.family() {
+        Family::Mariadb if archive => &["--binlog-format=ROW", "--plugin-load-add=ha_archive"],
         Family::Mariadb => &["--binlog-format=ROW"],
         Family::Mysql => &["--gtid-mode=ON", "--enforce-gtid-consistency=ON"],
     };

@@ -5,6 +5,7 @@ use mysql::prelude::Queryable;
 use super::{Family, Kind, Worker, statements};
 
 pub(super) static ENGINES: Kind = Kind { name: "engines", schema, step };
+pub(super) static ARCHIVE: Kind = Kind { name: "archive", schema: archive, step: append };
 
 /// Tables whose rows come and go.
 fn tables(family: Family) -> &'static [(&'static str, &'static str)] {
@@ -39,9 +40,6 @@ fn schema(family: Family) -> Vec<String> {
             INSERT INTO engines.csv VALUES (NEW.id, 'from m1');
          CREATE PROCEDURE engines.nothing() SELECT 1",
     ));
-    if family == Family::Mysql {
-        all.push("CREATE TABLE engines.archive (id INT NOT NULL, data TEXT) ENGINE=ARCHIVE".to_owned());
-    }
     all
 }
 
@@ -56,8 +54,23 @@ fn step(worker: &mut Worker) -> mysql::Result<()> {
     match what {
         0 => conn.exec_drop("INSERT INTO engines.csv VALUES (?, LEFT(?, 200))", (id, &text)),
         1 => conn.exec_drop("INSERT INTO engines.m1 VALUES (?, ?)", (id, &text)),
-        2 if worker.family == Family::Mysql => conn.exec_drop("INSERT INTO engines.archive VALUES (?, ?)", (id, &text)),
         2 | 3 => conn.exec_drop(format!("DELETE FROM engines.{table} WHERE id = ?"), (id,)),
         _ => conn.exec_drop(format!("REPLACE INTO engines.{table} VALUES (?, ?)"), (id, &text)),
     }
+}
+
+fn archive(_: Family) -> Vec<String> {
+    statements(
+        "CREATE DATABASE archive; CREATE TABLE archive.rows (id INT NOT NULL, data TEXT) ENGINE=ARCHIVE;
+         INSERT INTO archive.rows SELECT seq, REPEAT(SHA2(seq, 224), 20) FROM seq_1_to_500",
+    )
+}
+
+/// Such a table takes nothing but new rows. Readers keep it open.
+fn append(worker: &mut Worker) -> mysql::Result<()> {
+    let (id, length) = (worker.random.below(2000), usize::try_from(worker.random.below(2000)).unwrap());
+    if worker.random.chance(20) {
+        return worker.conn.query_drop("SELECT MAX(data) FROM archive.rows");
+    }
+    worker.conn.exec_drop("INSERT INTO archive.rows VALUES (?, ?)", (id, worker.random.text(length)))
 }

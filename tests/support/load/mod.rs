@@ -75,10 +75,16 @@ impl Load {
         self.with(&rows::FORMATS, workers)
     }
 
-    /// What is not InnoDB: Aria of both kinds, MyISAM, CSV; on MySQL Archive too, but no Aria.
+    /// What is not InnoDB: Aria of both kinds (of MariaDB), MyISAM, CSV.
     #[must_use]
     pub fn engines(self, workers: usize) -> Self {
         self.with(&engines::ENGINES, workers)
+    }
+
+    /// An Archive table, which takes new rows only. What mariadb-backup copies of it under a load may be broken.
+    #[must_use]
+    pub fn archive(self, workers: usize) -> Self {
+        self.with(&engines::ARCHIVE, workers)
     }
 
     /// Create, drop, rename, truncate, rebuild, index, partition, full-text, swap, across databases.
@@ -90,7 +96,7 @@ impl Load {
     /// All of the above.
     #[must_use]
     pub fn everything(self) -> Self {
-        self.bank(2).rows(1).formats(1).engines(1).ddl(1)
+        self.bank(2).rows(1).formats(1).engines(1).archive(1).ddl(1)
     }
 
     /// Another seed; the default is 1.
@@ -178,7 +184,7 @@ impl Working {
         wait_until("the write load", PATIENCE, || self.done() >= goal || self.ended());
     }
 
-    /// Waits until each worker of this kind (`bank`, `rows`, `formats`, `engines`, `ddl`) has done so many more.
+    /// Waits until each worker of this kind (`bank`, `rows`, `formats`, `engines`, `archive`, `ddl`) has done so many more.
     pub fn wait_for_each(&self, kind: &str, steps: u64) {
         let goal = self.least(kind) + steps;
         wait_until("the write load", PATIENCE, || self.least(kind) >= goal || self.ended());

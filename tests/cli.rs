@@ -1,0 +1,223 @@
+//! What all tools have in common: what they do without a descriptor or with a full one, and how they speak.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::pipeline::Run;
+use crate::support::tool::{member, plant, proved, tree};
+use crate::support::{Pipeline, Server, fault, output, scratch, tools, xb};
+
+/// A tool at work on files, what it reads, and whether it needs stdin and stdout. Run twice, it writes as much.
+struct Case {
+    tool: &'static str,
+    arguments: Vec<String>,
+    input: Vec<u8>,
+    reads: bool,
+    writes: bool,
+}
+
+impl Case {
+    fn command(&self, here: &Path) -> Command {
+        let mut command = xb(self.tool);
+        command.args(&self.arguments).current_dir(here);
+        command
+    }
+
+    fn run(&self, command: Command) -> Run {
+        Pipeline::new().stage(command).stdin_bytes(self.input.clone()).run()
+    }
+}
+
+/// Each tool but xb-snap in each of its ways with stdin and stdout.
+fn cases(here: &Path) -> Vec<Case> {
+    plant(here, &[("files/t.ibd", &[7; 100_000]), ("files/u.frm", b"definition")]);
+    let mut generate = xb("xb-crypt");
+    generate.arg("--generate-key").arg(here.join("key"));
+    output(generate);
+    let mut pack = xb("xb-pack");
+    pack.arg("-C").arg(here.join("files")).arg(".");
+    let stream = Pipeline::new().stage(pack).run().stdout;
+    let case = |tool, arguments: &str, input: &[u8], reads, writes| Case {
+        tool,
+        arguments: arguments.split_whitespace().map(str::to_owned).collect(),
+        input: input.to_vec(),
+        reads,
+        writes,
+    };
+    vec![
+        case("xb-pack", "--no-manifest -C files .", b"", false, true),
+        case("xb-pack", "--no-manifest -C files -T -", b"t.ibd\n", true, true),
+        case("xb-unpack", "--list", &stream, true, true),
+        case("xb-unpack", "--verify", &stream, true, false),
+        case("xb-unpack", "--overwrite -C unpacked", &stream, true, false),
+        case("xb-zip", "", &stream, true, true),
+        case("xb-crypt", "-k key", &stream, true, true),
+        case("xb-throttle", "-L 100m", &stream, true, true),
+        case("xb-sum", "-o sums", &stream, true, true),
+    ]
+}
+
+#[test]
+fn a_closed_or_full_descriptor_is_no_file_and_no_success() {
+    let here = scratch();
+    for case in cases(here.path()) {
+        let before = tree(here.path());
+        let (name, plain) = (format!("{} {}", case.tool, case.arguments.join(" ")), case.command(here.path()));
+        let without_input = case.run(fault::closed(&plain, 0));
+        without_input.assert_codes(&[i32::from(case.reads)]);
+        assert_eq!(
+            without_input.stderr(0).contains("stdin: is closed"),
+            case.reads,
+            "{name}: {}",
+            without_input.story()
+        );
+        for (lost, words) in [(fault::closed(&plain, 1), "stdout: is closed"), (fault::full(&plain), "no space left")] {
+            let run = case.run(lost);
+            run.assert_codes(&[i32::from(case.writes)]);
+            assert_eq!(run.stderr(0).contains(words), case.writes, "{name}: {}", run.story());
+        }
+        let usual = case.run(case.command(here.path()));
+        let silent = case.run(fault::closed(&plain, 2));
+        silent.assert_ok();
+        assert_eq!(silent.stdout.len(), usual.assert_ok().stdout.len(), "{name}");
+        only_what_was_asked_for(&before, here.path());
+    }
+}
+
+/// What was there is as it was; what is new is what a tool was to write, and right. It is taken away again.
+fn only_what_was_asked_for(before: &BTreeMap<PathBuf, Vec<u8>>, here: &Path) {
+    let mut after = tree(here);
+    for (path, content) in before {
+        assert!(after.remove(path).as_ref() == Some(content), "{} was written to", path.display());
+    }
+    for (path, content) in after {
+        match path.strip_prefix("unpacked") {
+            Ok(name) if name.starts_with("xb_begin") || name.starts_with("xb_manifest") => {}
+            Ok(name) => assert!(before[&Path::new("files").join(name)] == content, "{} differs", name.display()),
+            Err(_) => assert!(path == Path::new("sums") && content.len() < 100, "{} is new", path.display()),
+        }
+        std::fs::remove_file(here.join(path)).unwrap();
+    }
+}
+
+#[test]
+fn a_backup_without_a_descriptor_is_right_or_fails() {
+    let server = Server::new().start();
+    server.sql("CREATE DATABASE a; CREATE TABLE a.t (id INT PRIMARY KEY); INSERT INTO a.t VALUES (1)");
+    let mut snap = xb("xb-snap");
+    snap.args(server.options());
+    let lost = Pipeline::new().stage(fault::closed(&snap, 1)).run();
+    lost.assert_codes(&[1]);
+    assert!(lost.stderr(0).contains("stdout: is closed"), "{}", lost.story());
+    for descriptor in [0, 2] {
+        let run = Pipeline::new().stage(fault::closed(&snap, descriptor)).run();
+        run.assert_ok();
+        proved(&run.stdout).unwrap();
+        for descriptor in [0, 1, 2] {
+            let redo =
+                Pipeline::new().stage(fault::closed(&xb("xb-redo"), descriptor)).stdin_bytes(run.stdout.clone()).run();
+            // What the server has written since is not asked for; the log is still there.
+            assert_eq!(redo.codes(), [i32::from(descriptor != 2)], "{}", redo.story());
+        }
+    }
+    let dir = scratch();
+    crate::support::backup::take(&server, &[], dir.path());
+    let mut status = xb("xb-redo");
+    status.arg("--status").arg(dir.path());
+    for (command, code) in [
+        (fault::closed(&status, 0), 0),
+        (fault::closed(&status, 1), 1),
+        (fault::full(&status), 1),
+        (fault::closed(&status, 2), 0),
+    ] {
+        Pipeline::new().stage(command).run().assert_codes(&[code]);
+    }
+    server.sql("CHECK TABLE a.t EXTENDED; INSERT INTO a.t VALUES (2)");
+}
+
+/// Lines as `--log=text` has them: all that is said, without times and numbers of progress.
+fn told(run: &Run) -> Vec<String> {
+    run.stderr(0).lines().map(str::to_owned).collect()
+}
+
+/// The same, of objects.
+fn objects(tool: &str, run: &Run) -> Vec<String> {
+    let lines =
+        run.stderr(0).lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}")));
+    let mut told = Vec::new();
+    for line in lines {
+        let line: serde_json::Value = line;
+        assert_eq!(line["tool"], tool);
+        let time: jiff::Timestamp = line["ts"].as_str().unwrap().parse().unwrap();
+        assert!(jiff::Timestamp::now().duration_since(time).as_secs().abs() < 600, "{line}");
+        if line["event"] == "progress" {
+            for number in ["bytes", "elapsed_s", "bytes_per_s", "current_bytes_per_s"] {
+                assert!(line[number].is_number(), "{line}");
+            }
+            continue;
+        }
+        let message = line["message"].as_str().unwrap();
+        told.push(match line["level"].as_str().unwrap() {
+            "hint" => format!("hint: {message}"),
+            "result" => message.to_owned(),
+            "detail" | "info" | "warning" | "error" => format!("{tool}: {message}"),
+            other => panic!("level {other}"),
+        });
+    }
+    told
+}
+
+#[test]
+fn every_line_of_a_json_log_is_an_object_with_the_words_of_the_text() {
+    let here = scratch();
+    plant(here.path(), &[("files/t.ibd", &[7; 100_000]), ("files/.hidden", b"mbstream refuses it")]);
+    let stream = member("t", &[1; 100_000]);
+    for (tool, arguments, input, code) in [
+        ("xb-pack", "-v -C files .", &b""[..], 0),
+        ("xb-pack", "files/missing", b"", 1),
+        ("xb-pack", "--bogus", b"", 2),
+        ("xb-unpack", "--verify", &stream, 0),
+        ("xb-unpack", "--verify", &stream[..stream.len() - 10], 3),
+        ("xb-unpack", "--verify", b"\x1f\x8b gzip", 3),
+        ("xb-sum", "", &stream, 0),
+        ("xb-throttle", "", &stream, 0),
+        ("xb-zip", "--progress=always", &stream, 0),
+    ] {
+        let run = |log: &str| {
+            let mut command = xb(tool);
+            command.arg(log).args(arguments.split_whitespace()).current_dir(here.path());
+            let run = Pipeline::new().stage(command).stdin_bytes(input).run();
+            run.assert_codes(&[code]);
+            run
+        };
+        let text: Vec<String> = told(&run("--log=text")).into_iter().filter(|line| !line.contains("B/s")).collect();
+        let json = run("--log=json");
+        assert_eq!(objects(tool, &json), text, "{tool} {arguments}");
+        let progress = json.stderr(0).contains("progress");
+        assert!(!json.stderr(0).is_empty() || tool == "xb-zip", "{tool} {arguments} says nothing");
+        assert!(progress || tool != "xb-throttle", "{}", json.story());
+    }
+}
+
+#[test]
+fn names_that_users_of_the_originals_know_are_taken() {
+    for options in ["--parallel=2", "--slave-info --safe-slave-backup --galera-info", "-j 2 --lock-ddl off -S /none"] {
+        let mut snap = xb("xb-snap");
+        snap.args(["--no-defaults", "--socket=/nonexistent/socket"]).args(options.split_whitespace());
+        let run = Pipeline::new().stage(snap).run();
+        run.assert_codes(&[1]);
+        assert!(run.stderr(0).contains("cannot connect as"), "{options}: {}", run.story());
+    }
+}
+
+#[test]
+fn the_help_of_every_tool_fits_a_terminal_and_names_levels_as_zstd_does() {
+    for tool in tools() {
+        let mut help = xb(&tool);
+        help.arg("--help").env("COLUMNS", "80");
+        let help = output(help);
+        assert!(help.lines().all(|line| line.chars().count() <= 100), "{tool}");
+        assert_eq!(help.contains("-1..-19"), tool == "xb-zip");
+    }
+}
