@@ -120,7 +120,6 @@ fn apply_without_room(flavour: Flavour) {
             rest.set_len(at.saturating_sub(left)).unwrap();
         }
         let run = Pipeline::new().stage(room.of(&apply_with(&server, &within))).run();
-        eprintln!("XXX {left} {}", run.story());
         run.assert_codes(&[1]);
         status(&within).assert_codes(&[if fs::exists(within.join("xb_applied")).unwrap() { 3 } else { 0 }]);
     }

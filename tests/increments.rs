@@ -202,7 +202,6 @@ fn truncating(builder: Builder) -> Builder {
 /// Writes more undo than [`truncating`] lets a tablespace have, and waits until `truncations` has become another.
 fn truncate_undo(server: &Server, truncations: impl Fn(&Server) -> String) {
     let before = truncations(server);
-    let begun = std::time::Instant::now();
     // The same before and after, so that it needs not be replayed.
     server.sql(
         "SET sql_log_bin=0; CREATE TABLE test.undone (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(600)); \
@@ -210,9 +209,7 @@ fn truncate_undo(server: &Server, truncations: impl Fn(&Server) -> String) {
             (SELECT * FROM test.seq_1_to_20 LIMIT 8) AS times; \
          UPDATE test.undone SET v=REPEAT('v', 600); DROP TABLE test.undone",
     );
-    eprintln!("XXX written after {:?}", begun.elapsed());
     wait_until("an undo tablespace is truncated", PATIENCE, || truncations(server) != before);
-    eprintln!("XXX truncated after {:?}", begun.elapsed());
 }
 
 #[test]

@@ -149,7 +149,6 @@ fn an_apply_that_is_killed_goes_on() {
         died += u32::from(run.codes() == [1]);
         let told = status(restored.path());
         let told = String::from_utf8_lossy(&told.stdout);
-        eprintln!("XXX {round} {:?} {told}", run.codes());
         assert!(run.codes() == [0] || !told.contains(", applied: ready"), "round {round}: {told}{}", run.story());
     }
     assert!(died > 0, "no server died while it was watched");
