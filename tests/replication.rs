@@ -10,8 +10,9 @@ use tempfile::TempDir;
 
 use crate::support::backup::apply_by;
 use crate::support::load::Working;
+use crate::support::pipeline::Relay;
 use crate::support::vault::free_port;
-use crate::support::{Family, Flavour, Load, Pipeline, Server, check, scratch, skip, wait_until, xb};
+use crate::support::{Family, Flavour, Load, Pipeline, Server, check, program, scratch, skip, wait_until, xb};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const PURGED: &str = "SET GLOBAL gtid_purged='";
@@ -190,6 +191,13 @@ fn safe_replica(flavour: Flavour) {
     running.wait().assert_ok();
     assert!(pair.applies_events());
     wait_until("the replica goes on", PATIENCE, || pair.replica.value("SELECT COUNT(*) FROM test.kept") == "1");
+
+    // Stopped in the middle of the copy.
+    let running = Pipeline::new().stage(&mut snap).relay(Relay::rate(20 << 20)).stage(program("cat")).start();
+    wait_until("it copies", PATIENCE, || running.through() > 4 << 20);
+    running.signal(0, Signal::TERM);
+    running.wait().assert_codes(&[143, 0]);
+    assert!(pair.applies_events(), "replication was left stopped");
 }
 
 #[test]
