@@ -11,8 +11,8 @@ stock="mariadb-backup --no-defaults --backup --parallel=2 --socket=$SOCKET --use
 prepare="mariadb-backup --no-defaults --prepare --use-memory=256M"
 ours="xb-snap --no-defaults -S $SOCKET -u root -j 2 -q --incremental-basedir=$SCRATCH/full | xb-redo -q"
 peer="$stock --stream=xbstream --target-dir=$SCRATCH --incremental-basedir=$SCRATCH/peer"
-run=$SCRATCH/run
-merge="xb-redo --merge $run/full --incremental-dir $run/inc -q"
+MERGED=$SCRATCH/run
+merge="xb-redo --merge $MERGED/full --incremental-dir $MERGED/inc -q"
 
 full() { xb-snap --no-defaults -S "$SOCKET" -u root -q | xb-redo -q | xb-unpack -q --no-sync -C "$SCRATCH/full"; }
 # About 70 rows are in a page: one row of every hundredth page.
@@ -23,9 +23,9 @@ change() {
 tables() { warm "$SCRATCH"/data/sb/*.ibd "$SCRATCH/data/ibdata1"; }
 # Merging changes the base, and the peer's preparing the increment as well.
 fresh() {
-    rm -rf "$run"
-    mkdir "$run"
-    cp -r --sparse=auto "$SCRATCH"/{full,inc,peer}* "$run"
+    rm -rf "$MERGED"
+    mkdir "$MERGED"
+    cp -r --sparse=auto "$SCRATCH"/{full,inc,peer}* "$MERGED"
     sync -f "$SCRATCH"
 }
 # Keeps what was measured last, for the table of MySQL.
@@ -55,11 +55,11 @@ of_mariadb() {
     bash -c "$peer" 2>/dev/null | mbstream -x -C "$SCRATCH/peer-inc"
     BEFORE=fresh
     versus "merge into the base (peer: --prepare --incremental-dir on a prepared base)" \
-        "$merge" "$prepare --target-dir=$run/peer --incremental-dir=$run/peer-inc"
+        "$merge" "$prepare --target-dir=$MERGED/peer --incremental-dir=$MERGED/peer-inc"
     keep mariadb.merge
     versus "base and increment made a data directory (peer: both prepared)" \
-        "xb-redo --apply $run/full --incremental-dir $run/inc --use-memory=256M -q" \
-        "$prepare --target-dir=$run/peer-unprepared && $prepare --target-dir=$run/peer-unprepared --incremental-dir=$run/peer-inc"
+        "xb-redo --apply $MERGED/full --incremental-dir $MERGED/inc --use-memory=256M -q" \
+        "$prepare --target-dir=$MERGED/peer-unprepared && $prepare --target-dir=$MERGED/peer-unprepared --incremental-dir=$MERGED/peer-inc"
     stop_server
     rm -rf "$SCRATCH"/{data,run,full*,inc*,peer*}
 }
