@@ -169,7 +169,7 @@ fn killed_anywhere_and_run_again_it_goes_on() {
     check::restored(&server, &backup(&dir)).assert_good();
 }
 
-fn children(pid: u32) -> Vec<String> {
+pub(crate) fn children(pid: u32) -> Vec<String> {
     let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     list.split_whitespace().map(str::to_owned).collect()
 }

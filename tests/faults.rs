@@ -6,11 +6,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::snap::{Held, files, filled, snap};
-use crate::support::backup::{apply, status};
+use crate::snap::{Held, files, filled, filled_of, snap};
+use crate::support::backup::{apply, apply_by, apply_with, status};
 use crate::support::fault::LittleRoom;
 use crate::support::tool::{Dice, bad, feed, good, pack, plant, said};
-use crate::support::{Load, Pipeline, Server, check, program, scratch, xb};
+use crate::support::{Flavour, Load, Pipeline, Server, check, program, scratch, xb};
 
 fn unpack(directory: &Path) -> Command {
     let mut command = xb("xb-unpack");
@@ -20,10 +20,14 @@ fn unpack(directory: &Path) -> Command {
 
 #[test]
 fn no_room_for_what_was_copied_under_lock_ends_the_backup_and_frees_the_server() {
-    let server = Server::new().start();
+    Flavour::families().into_iter().for_each(no_room_under_lock);
+}
+
+fn no_room_under_lock(flavour: Flavour) {
+    let server = Server::new().flavour(flavour).start();
     server.sql(
         "CREATE DATABASE sb; USE sb; CREATE TABLE m (text TEXT) ENGINE=MyISAM; \
-         INSERT INTO m SELECT REPEAT('m', 10000) FROM seq_1_to_2000",
+         INSERT INTO m SELECT REPEAT('m', 10000) FROM test.seq_1_to_2000",
     );
     let room = LittleRoom::new(2 << 20);
     let mut command = snap(&server);
@@ -39,7 +43,11 @@ fn no_room_for_what_was_copied_under_lock_ends_the_backup_and_frees_the_server()
 /// Nobody reads what xb-redo sends, so all that the server logs has to wait.
 #[test]
 fn no_room_for_log_that_waits_ends_the_backup() {
-    let server = filled();
+    Flavour::families().into_iter().for_each(no_room_for_log);
+}
+
+fn no_room_for_log(flavour: Flavour) {
+    let server = filled_of(flavour);
     let load = Load::on(&server).rows(2).start();
     let room = LittleRoom::new(1 << 20);
     let target = scratch();
@@ -79,7 +87,11 @@ fn no_room_in_the_target_leaves_nothing_that_looks_good() {
 
 #[test]
 fn apply_without_room_fails_and_goes_on_when_there_is_some() {
-    let server = Server::new().log_size("16M").start();
+    Flavour::families().into_iter().for_each(apply_without_room);
+}
+
+fn apply_without_room(flavour: Flavour) {
+    let server = Server::new().flavour(flavour).log_size("16M").start();
     let load = Load::on(&server).bank(2).rows(1).start();
     load.wait_for(300);
     let unpacked = scratch();
@@ -92,25 +104,29 @@ fn apply_without_room_fails_and_goes_on_when_there_is_some() {
         du
     });
     let used: u64 = used.split_whitespace().next().unwrap().parse().unwrap();
-    // As root the disk is full when the server begins to write; for others no file may become as long as the log.
-    let room = if crate::support::root() { LittleRoom::new(used + (4 << 20)) } else { LittleRoom::new(1 << 20) };
+    // As root the disk is fuller each time; for others no file may become as long as the log.
+    let room = if crate::support::root() { LittleRoom::new(used + (16 << 20)) } else { LittleRoom::new(1 << 20) };
     let within = room.path().join("backup");
     fs::create_dir(&within).unwrap();
     assert!(program("cp").arg("-aT").arg(&backup).arg(&within).status().unwrap().success());
-    if crate::support::root() {
-        let rest = fs::File::create(room.path().join("rest")).unwrap();
-        let mut at = 0;
-        while rest.write_all_at(&[1; 4096], at).is_ok() {
-            at += 4096;
+    // None for us, some for us but not for the log, for both but not for the server, for its first files.
+    for left in [0, 1 << 20, 5 << 20, 10 << 20] {
+        if crate::support::root() {
+            let rest = fs::File::create(room.path().join("rest")).unwrap();
+            let mut at = 0;
+            while rest.write_all_at(&[1; 4096], at).is_ok() {
+                at += 4096;
+            }
+            rest.set_len(at.saturating_sub(left)).unwrap();
         }
+        let run = Pipeline::new().stage(room.of(&apply_with(&server, &within))).run();
+        run.assert_codes(&[1]);
+        status(&within).assert_codes(&[if fs::exists(within.join("xb_applied")).unwrap() { 3 } else { 0 }]);
     }
-    let run = Pipeline::new().stage(room.of(&apply(&within))).run();
-    run.assert_codes(&[1]);
-    status(&within).assert_codes(&[if fs::exists(within.join("xb_applied")).unwrap() { 3 } else { 0 }]);
     let _ = fs::remove_file(room.path().join("rest"));
     let more = scratch();
     assert!(program("cp").arg("-aT").arg(&within).arg(more.path()).status().unwrap().success());
-    Pipeline::new().stage(apply(more.path())).run().assert_ok();
+    apply_by(&server, more.path()).assert_ok();
     check::restored(&server, more.path()).assert_good();
 }
 

@@ -164,16 +164,52 @@ fn copy(from: &Path) -> TempDir {
 
 /// A busy server's full backup and increments, each after more work, proved at each step.
 fn chain(builder: Builder, seed: u64, increments: usize, load: impl FnOnce(Load) -> Load) {
+    chain_with(builder, seed, increments, load, |_| ());
+}
+
+/// The same; something more happens before each increment.
+fn chain_with(
+    builder: Builder,
+    seed: u64,
+    increments: usize,
+    load: impl FnOnce(Load) -> Load,
+    happens: impl Fn(&Server),
+) {
     let server = builder.start();
     let load = load(Load::on(&server).seed(seed)).start();
     let mut chain = Chain::new();
-    for _ in 0..=increments {
+    for number in 0..=increments {
         load.wait_for(200);
+        if number > 0 {
+            happens(&server);
+        }
         chain.add(&server);
     }
     load.wait_for(50);
     load.stop();
     chain.prove(&server);
+}
+
+/// Undo tablespaces so small that the server truncates them again and again, in a directory of their own.
+fn truncating(builder: Builder) -> Builder {
+    builder
+        .option("innodb-undo-log-truncate", "ON")
+        .option("innodb-max-undo-log-size", "10485760")
+        .option("innodb-purge-rseg-truncate-frequency", "1")
+        .undo_apart()
+}
+
+/// Writes more undo than [`truncating`] lets a tablespace have, and waits until `truncations` has become another.
+fn truncate_undo(server: &Server, truncations: impl Fn(&Server) -> String) {
+    let before = truncations(server);
+    // The same before and after, so that it needs not be replayed.
+    server.sql(
+        "SET sql_log_bin=0; CREATE TABLE test.undone (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(600)); \
+         INSERT INTO test.undone (v) SELECT REPEAT('u', 600) FROM test.seq_1_to_5000 JOIN \
+            (SELECT * FROM test.seq_1_to_20 LIMIT 8) AS times; \
+         UPDATE test.undone SET v=REPEAT('v', 600); DROP TABLE test.undone",
+    );
+    wait_until("an undo tablespace is truncated", PATIENCE, || truncations(server) != before);
 }
 
 #[test]
@@ -189,11 +225,10 @@ fn a_chain_of_small_pages_with_undo_truncation() {
         .layout("innodb-page-size", "4k")
         .layout("innodb-checksum-algorithm", "crc32")
         .layout("innodb-data-file-path", "ibdata1:12M;ibdata2:12M:autoextend")
-        .layout("innodb-undo-tablespaces", "3")
-        .option("innodb-undo-log-truncate", "ON")
-        .option("innodb-max-undo-log-size", "10485760")
-        .undo_apart();
-    chain(builder, 2, 2, |load| load.bank(2).rows(2).ddl(1));
+        .layout("innodb-undo-tablespaces", "3");
+    let truncations = |server: &Server| server.status("Innodb_undo_truncations").to_string();
+    let load = |load: Load| load.bank(2).rows(2).ddl(1);
+    chain_with(truncating(builder), 2, 2, load, |server| truncate_undo(server, truncations));
 }
 
 #[test]

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::apply::children;
 use crate::hot_backup::{apply, pipeline, prove, status};
+use crate::support::backup::apply_with;
 use crate::support::pipeline::Relay;
 use crate::support::server::Builder;
-use crate::support::{Flavour, Load, Pipeline, Server, check, scratch, wait_until, xb};
+use crate::support::{Flavour, Load, Pipeline, Random, Server, check, output, program, root, scratch, wait_until, xb};
 
 /// A MySQL server to be, if there is one here.
 fn mysql() -> Option<Builder> {
@@ -87,7 +89,7 @@ fn log_without_checksums_is_refused() {
 
 #[test]
 fn small_pages_and_large_ones() {
-    for size in ["4k", "64k"] {
+    for size in ["4k", "32k", "64k"] {
         let Some(builder) = mysql() else { return };
         let builder = builder.layout("innodb-page-size", size);
         prove(builder, 4, |load| load.bank(2).rows(1), &[], Relay::default());
@@ -124,30 +126,32 @@ fn backup(directory: &Path) -> Option<Server> {
     Some(server)
 }
 
-/// Kills the server that works on a directory.
-fn kill_server(directory: &Path) {
-    let pid = fs::read_to_string(directory.join("xb_server.pid")).ok().and_then(|pid| pid.trim().parse().ok());
-    if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
-        let _ = rustix::process::kill_process(pid, Signal::KILL);
-    }
-}
-
 #[test]
 fn an_apply_that_is_killed_goes_on() {
     let restored = scratch();
     let Some(server) = backup(restored.path()) else { return };
-    for after in [300, 900, 1500] {
-        let mut command = xb("xb-redo");
-        command.arg("--apply").arg(restored.path()).arg("--server").arg(server.flavour().server());
-        let running = Pipeline::new().stage(command).start();
-        std::thread::sleep(Duration::from_millis(after));
-        running.signal(0, Signal::KILL);
-        running.wait();
-        // Every other time the server goes, too; otherwise the next run waits for it.
-        if after != 900 {
-            kill_server(restored.path());
+    let (mut random, mut died) = (Random::new(9), 0);
+    let log = restored.path().join("xb_server.log");
+    for round in 0..6 {
+        let _ = fs::remove_file(&log);
+        let mut running = Pipeline::new().stage(apply_with(&server, restored.path())).start();
+        wait_until("a server recovers", Duration::from_secs(60), || running.ended(0) || log.exists());
+        std::thread::sleep(Duration::from_millis(random.below(1000)));
+        // The server alone; then us alone, so that the next run has to wait for it; then both.
+        let servers = children(running.pid(0));
+        if round % 3 > 0 {
+            running.signal(0, Signal::KILL);
         }
+        if round % 3 != 1 {
+            servers.iter().for_each(|pid| drop(program("kill").args(["-9", pid]).status()));
+        }
+        let run = running.wait();
+        died += u32::from(run.codes() == [1]);
+        let told = status(restored.path());
+        let told = String::from_utf8_lossy(&told.stdout);
+        assert!(run.codes() == [0] || !told.contains(", applied: ready"), "round {round}: {told}{}", run.story());
     }
+    assert!(died > 0, "no server died while it was watched");
     apply(&server, restored.path()).assert_ok();
     // Once more does nothing.
     apply(&server, restored.path()).assert_ok();
@@ -187,21 +191,32 @@ fn a_damaged_or_shortened_log_is_refused_before_a_server_sees_it() {
 }
 
 #[test]
-fn an_applied_backup_is_copied_back_without_what_was_only_the_backups() {
+fn an_applied_backup_is_copied_or_moved_back_without_what_was_only_the_backups() {
     let restored = scratch();
     let Some(server) = backup(restored.path()) else { return };
     apply(&server, restored.path()).assert_ok();
-    let target = scratch();
-    let data = target.path().join("data");
-    let mut command = xb("xb-redo");
-    command.arg("--copy-back").arg(restored.path()).arg("--datadir").arg(&data);
-    Pipeline::new().stage(command).run().assert_ok();
-    for name in ["xb_manifest", "xtrabackup_logfile", "xtrabackup_checkpoints", "auto.cnf", "xb_init.sql"] {
-        assert!(!data.join(name).exists(), "{name} was copied");
-    }
     // The position is read from the backup; the server runs on the copy.
     let position = check::position(restored.path()).unwrap();
-    check::restored_at(&server, &data, &position).assert_good();
+    let copied: &[&str] = if root() { &["--owner", "nobody"] } else { &[] };
+    for options in [copied, &["--move"]] {
+        let target = scratch();
+        let data = target.path().join("data");
+        let mut command = xb("xb-redo");
+        command.arg("--copy-back").arg(restored.path()).arg("--datadir").arg(&data).args(options);
+        Pipeline::new().stage(command).run().assert_ok();
+        for name in ["xb_manifest", "xtrabackup_logfile", "xtrabackup_checkpoints", "auto.cnf", "xb_init.sql"] {
+            assert!(!data.join(name).exists(), "{name} was copied");
+        }
+        if let [owner] = options.strip_prefix(&["--owner"]).unwrap_or_default() {
+            let mut others = program("find");
+            others.arg(&data).args(["-mindepth", "1", "-not", "-user", owner]);
+            assert_eq!(output(others), "");
+        }
+        check::restored_at(&server, &data, &position).assert_good();
+    }
+    let told = status(restored.path());
+    told.assert_codes(&[3]);
+    assert!(String::from_utf8_lossy(&told.stdout).contains("were moved into a data directory"), "{}", told.story());
 }
 
 /// The same again and again, with other loads, sizes and readers: what is wrong once in ten times shows here.

@@ -1,6 +1,7 @@
 //! What xb-snap promises about its streams of MySQL, against real servers.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -9,9 +10,12 @@ use mysql::prelude::Queryable;
 
 use crate::hot_backup::pipeline;
 use crate::snap::{Held, apply, as_weak, files, manifest, names, password_file, snap};
+use crate::support::backup::apply_with;
+use crate::support::fault::{of_the_servers_group, ordinary_user};
 use crate::support::pipeline::Relay;
 use crate::support::server::Builder;
-use crate::support::{Flavour, Pipeline, Server, keyring, scratch, wait_until, xb};
+use crate::support::tool::tree;
+use crate::support::{Flavour, Load, Pipeline, Server, check, keyring, root, scratch, wait_until, xb};
 
 /// For a server to notice something; a run that needs longer hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -134,22 +138,91 @@ fn every_layout_is_copied_and_verified() {
     }
 }
 
+/// Flips a bit in the last page of this type; the page's number.
+fn damage(path: &Path, page_size: usize, kind: u16) -> usize {
+    let mut bytes = fs::read(path).unwrap();
+    let page = bytes.chunks(page_size).rposition(|page| page[24..26] == kind.to_be_bytes()).expect("no such page");
+    bytes[page * page_size + 60] ^= 1;
+    fs::write(path, bytes).unwrap();
+    page
+}
+
+/// In the server it ends the backup; in a stream that somebody else made of it, it is found.
 #[test]
-fn bad_pages_end_the_backup() {
+fn bad_pages_are_never_taken_for_good_ones() {
     let Some(builder) = mysql() else { return };
     let mut server = builder.start();
     tables(&server);
-    server.stop();
+    server.sql("CREATE TABLE sb.zip ROW_FORMAT=COMPRESSED KEY_BLOCK_SIZE=4 AS SELECT * FROM sb.plain");
+    settle(&mut server);
     // A squeezed page is verified by what it was before.
-    let path = server.data().join("sb/zlib.ibd");
-    let mut bytes = fs::read(&path).unwrap();
-    let page = bytes.chunks(16384).position(|page| page[24..26] == [0, 14]).expect("no page is compressed");
-    bytes[page * 16384 + 60] ^= 1;
-    fs::write(&path, bytes).unwrap();
-    server.start_again();
-    let run = Pipeline::new().stage(snap(&server)).run();
-    run.assert_codes(&[3]);
-    assert!(run.stderr(0).contains(&format!("sb/zlib.ibd: page {page} ")), "{}", run.story());
+    let kinds = [("plain", 16 << 10, 17855), ("zlib", 16 << 10, 14), ("zip", 4 << 10, 17855)];
+    let damaged = kinds.map(|(table, page_size, kind)| {
+        let file = format!("sb/{table}.ibd");
+        let page = damage(&server.data().join(&file), page_size, kind);
+        // At the same time: each reads its page again for a while.
+        let running = Pipeline::new().stage(snap(&server).arg(format!("--tables=^sb[.]{table}$"))).start();
+        (file, page, running)
+    });
+    for (file, page, running) in damaged {
+        let run = running.wait();
+        run.assert_codes(&[3]);
+        assert!(run.stderr(0).contains(&format!("{file}: page {page} ")), "{}", run.story());
+        assert!(!bstr::ByteSlice::contains_str(run.stdout.as_slice(), "xb_manifest"));
+        let packed = Pipeline::new().stage(xb("xb-pack").arg("-C").arg(server.data()).arg(&file)).run();
+        packed.assert_ok();
+        let verify = |more: &[&str]| {
+            Pipeline::new().stage(xb("xb-unpack").arg("--verify").args(more)).stdin_bytes(&*packed.stdout).run()
+        };
+        verify(&[]).assert_ok();
+        let run = verify(&["--pages"]);
+        run.assert_codes(&[3]);
+        assert!(run.stderr(0).contains(&format!("{file}: page {page}: ")), "{}", run.story());
+    }
+}
+
+#[test]
+fn tablespaces_elsewhere_are_restored_and_served() {
+    let Some(builder) = mysql() else { return };
+    let server = builder.layout("innodb-page-size", "8k").start();
+    tables(&server);
+    let load = Load::on(&server).bank(1).start();
+    load.wait_for(100);
+    let dir = scratch();
+    let running = pipeline(&server, &[], Relay::default(), dir.path()).start();
+    // Some of it comes by the log.
+    server.sql("UPDATE sb.far SET id=7; INSERT INTO sb.general2 VALUES (7)");
+    running.wait().assert_ok();
+    load.stop();
+    apply(&server, dir.path());
+    check::restored(&server, dir.path()).assert_good();
+}
+
+/// What the group `mysql` of the packages is for.
+#[test]
+fn an_ordinary_user_of_the_servers_group_makes_a_backup_and_others_are_told_what_they_lack() {
+    let Some(builder) = mysql().filter(|_| root()) else { return };
+    let server = builder.start();
+    let load = Load::on(&server).bank(1).engines(1).start();
+    load.wait_for(100);
+    fs::set_permissions(server.home(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(server.data(), fs::Permissions::from_mode(0o750)).unwrap();
+    let run = Pipeline::new().stage(ordinary_user(snap(&server))).run();
+    run.assert_codes(&[1]);
+    assert!(run.stderr(0).contains("permission denied\nhint: run xb-snap as the server's user"), "{}", run.story());
+    let dir = scratch();
+    std::os::unix::fs::chown(dir.path(), Some(65534), Some(65534)).unwrap();
+    let mut unpack = xb("xb-unpack");
+    unpack.arg("-C").arg(dir.path());
+    Pipeline::new()
+        .stage(of_the_servers_group(snap(&server)))
+        .stage(of_the_servers_group(xb("xb-redo")))
+        .stage(ordinary_user(unpack))
+        .run()
+        .assert_ok();
+    load.stop();
+    Pipeline::new().stage(ordinary_user(apply_with(&server, dir.path()))).run().assert_ok();
+    check::restored(&server, dir.path()).assert_good();
 }
 
 #[test]
@@ -290,6 +363,32 @@ fn ddl_waits_until_the_copy_ends() {
 }
 
 #[test]
+fn a_lock_that_is_not_granted_is_given_up() {
+    let Some(builder) = mysql() else { return };
+    let server = builder.start();
+    server.sql("CREATE DATABASE sb; CREATE TABLE sb.m (id INT) ENGINE=MyISAM");
+    let refused = |words: [&str; 2]| {
+        let run = Pipeline::new().stage(snap(&server).arg("--lock-timeout=1")).run();
+        run.assert_codes(&[1]);
+        assert!(words.iter().all(|words| run.stderr(0).contains(words)), "{}", run.story());
+        assert!(!bstr::ByteSlice::contains_str(run.stdout.as_slice(), "xb_manifest"));
+    };
+    let mut busy = server.connect();
+    let ddl = "CREATE TABLE sb.slow AS SELECT SLEEP(4) AS nothing";
+    let working = std::thread::spawn(move || busy.query_drop(ddl).map(|()| busy));
+    let running = format!("SELECT COUNT(*) FROM performance_schema.processlist WHERE info='{ddl}'");
+    wait_until("the statement runs", PATIENCE, || server.value(&running) == "1");
+    refused(["LOCK INSTANCE FOR BACKUP not granted within 1 s", ddl]);
+    let mut busy = working.join().unwrap().unwrap();
+    busy.query_drop("LOCK TABLES sb.m WRITE").unwrap();
+    refused(["FLUSH TABLES `sb`.`m`, ... WITH READ LOCK not granted within 1 s", "hint: "]);
+    // Nothing is locked any more, and nothing in the way.
+    busy.query_drop("UNLOCK TABLES").unwrap();
+    server.sql("DROP TABLE sb.slow; INSERT INTO sb.m VALUES (1)");
+    copied(snap(&server));
+}
+
+#[test]
 fn a_lost_session_makes_the_backup_invalid() {
     let Some(builder) = mysql() else { return };
     let server = builder.start();
@@ -300,9 +399,10 @@ fn a_lost_session_makes_the_backup_invalid() {
          ON t.THREAD_ID = l.OWNER_THREAD_ID WHERE l.OBJECT_TYPE = 'BACKUP LOCK'",
     );
     server.sql(&format!("KILL {holder}"));
-    let (_, code, story) = held.finish();
+    let (stream, code, story) = held.finish();
     assert_eq!(code, Some(5), "{story}");
     assert!(story.contains("lock"), "{story}");
+    assert!(!bstr::ByteSlice::contains_str(stream.as_slice(), "xb_manifest"));
 }
 
 #[test]
@@ -383,8 +483,9 @@ fn a_partial_backup_has_the_tables_that_are_wanted() {
 
 #[test]
 fn a_stopped_server_is_copied_without_a_connection() {
+    // Without a binary log: it would have to decide about prepared transactions, and it is not copied.
     let Some(builder) = mysql() else { return };
-    let mut server = builder.start();
+    let mut server = builder.flag("skip-log-bin").start();
     tables(&server);
     let offline = |server: &Server| {
         let options = format!(
@@ -420,10 +521,26 @@ fn a_stopped_server_is_copied_without_a_connection() {
     server.start_again();
     server.sql("INSERT INTO sb.far VALUES (2)");
     server.kill();
-    let dir = files(&copied(offline(&server)));
+    let dir = scratch();
+    let mut unpack = xb("xb-unpack");
+    unpack.arg("-C").arg(dir.path());
+    Pipeline::new().stage(offline(&server)).stage(xb("xb-redo")).stage(unpack).run().assert_ok();
     let begin: serde_json::Value = serde_json::from_slice(&fs::read(dir.path().join("xb_begin")).unwrap()).unwrap();
     let (_, last) = manifest(dir.path());
     assert!(last["end_lsn"].as_u64() > begin["redo"]["checkpoint_lsn"].as_u64());
+    // Nobody holds the originals of what is elsewhere; they are left alone all the same.
+    let outside = || tree(&server.home().join("outside"));
+    let originals = outside();
+    assert!(originals.len() == 2, "{:?}", originals.keys());
+    apply(&server, dir.path());
+    let copy = server.twin(dir.path()).option("innodb-directories", "").start();
+    let rows = copy.value("SELECT COUNT(*) FROM sb.far JOIN sb.general2 USING (id)");
+    assert_eq!(rows, "1");
+    copy.sql("ALTER TABLE sb.far FORCE; INSERT INTO sb.far VALUES (3)");
+    assert!(outside() == originals, "an original was written to");
+    copy.sql("DELETE FROM sb.far WHERE id=3");
+    server.start_again();
+    check::same(&server, &copy).assert_good();
 }
 
 /// A file that cannot be seen from here may be at its place for the server: in a container, or a private mount.

@@ -8,11 +8,15 @@ use mysql::prelude::Queryable;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::support::backup::apply_by;
 use crate::support::load::Working;
+use crate::support::pipeline::Relay;
 use crate::support::vault::free_port;
-use crate::support::{Flavour, Load, Pipeline, Server, check, scratch, skip, wait_until, xb};
+use crate::support::{Family, Flavour, Load, Pipeline, Server, check, program, scratch, skip, wait_until, xb};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+const PURGED: &str = "SET GLOBAL gtid_purged='";
+const EXECUTED: &str = "SELECT REPLACE(@@gtid_executed, '\\n', '')";
 
 /// A source and its replica.
 struct Pair {
@@ -27,18 +31,47 @@ impl Pair {
         let pair = Pair { source: server("1"), replica: server("2") };
         pair.source
             .sql("CREATE USER repl@127.0.0.1 IDENTIFIED BY 'secret'; GRANT REPLICATION SLAVE ON *.* TO repl@127.0.0.1");
-        let start =
-            if by_gtid { "MASTER_USE_GTID=slave_pos" } else { "MASTER_LOG_FILE='binlog.000001', MASTER_LOG_POS=4" };
-        pair.replica.sql(&format!("{}, {start}; START SLAVE", pair.source_is()));
+        let start = match (flavour.family(), by_gtid) {
+            (Family::Mariadb, true) => "MASTER_USE_GTID=slave_pos",
+            (Family::Mariadb, false) => "MASTER_LOG_FILE='binlog.000001', MASTER_LOG_POS=4",
+            (Family::Mysql, true) => "SOURCE_AUTO_POSITION=1",
+            (Family::Mysql, false) => "SOURCE_LOG_FILE='binlog.000001', SOURCE_LOG_POS=4",
+        };
+        pair.replica.sql(&format!("{}, {start}; START REPLICA", pair.source_is()));
         pair
     }
 
     /// How to reach the source; what `xtrabackup_slave_info` leaves to whoever restores.
     fn source_is(&self) -> String {
         let port = self.source.value("SELECT @@port");
+        // Without TLS, the password of MySQL's accounts goes by the server's key.
+        let (statement, word, more) = match self.source.flavour().family() {
+            Family::Mariadb => ("CHANGE MASTER TO", "MASTER", ""),
+            Family::Mysql => ("CHANGE REPLICATION SOURCE TO", "SOURCE", ", SOURCE_SSL=0, GET_SOURCE_PUBLIC_KEY=1"),
+        };
         format!(
-            "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={port}, MASTER_USER='repl', MASTER_PASSWORD='secret'"
+            "{statement} {word}_HOST='127.0.0.1', {word}_PORT={port}, {word}_USER='repl', {word}_PASSWORD='secret'{more}"
         )
+    }
+
+    /// Waits until a replica has all that the source has done so far.
+    fn catch_up(&self, replica: &Server) {
+        let (end, wait) = match self.source.flavour().family() {
+            Family::Mariadb => ("SELECT @@gtid_binlog_pos", "MASTER_GTID_WAIT"),
+            Family::Mysql => ("SELECT @@gtid_executed", "WAIT_FOR_EXECUTED_GTID_SET"),
+        };
+        let end = self.source.value(end);
+        let waited = replica.value(&format!("SELECT {wait}('{end}', 60)"));
+        let [read, applied] = ["Last_IO_Error", "Last_SQL_Error"].map(|key| replica_status(replica, key));
+        assert_eq!(waited, "0", "{read} {applied}");
+    }
+
+    /// How often the replica was stopped.
+    fn stops(&self) -> u64 {
+        self.replica.status(match self.replica.flavour().family() {
+            Family::Mariadb => "Com_stop_slave",
+            Family::Mysql => "Com_replica_stop",
+        })
     }
 
     /// A load on the source that the replica applies.
@@ -57,46 +90,62 @@ impl Pair {
     }
 
     fn applies_events(&self) -> bool {
-        slave_status(&self.replica, "Slave_SQL_Running") == "Yes"
+        let key = match self.replica.flavour().family() {
+            Family::Mariadb => "Slave_SQL_Running",
+            Family::Mysql => "Replica_SQL_Running",
+        };
+        replica_status(&self.replica, key) == "Yes"
     }
 }
 
-fn slave_status(server: &Server, key: &str) -> String {
+fn replica_status(server: &Server, key: &str) -> String {
     let mut connection = server.connect();
-    let row: Option<mysql::Row> = connection.query_first("SHOW SLAVE STATUS").unwrap();
+    let row: Option<mysql::Row> = connection.query_first("SHOW REPLICA STATUS").unwrap();
     row.and_then(|row| row.get(key)).unwrap_or_default()
 }
 
 fn restore(server: &Server, snap: Command) -> TempDir {
     let dir = scratch();
     Pipeline::new().stage(snap).stage(xb("xb-redo")).stage(xb("xb-unpack").arg("-C").arg(dir.path())).run().assert_ok();
-    let server = server.flavour().path("mariadbd");
-    Pipeline::new().stage(xb("xb-redo").arg("--apply").arg(dir.path()).arg("--server").arg(server)).run().assert_ok();
+    apply_by(server, dir.path()).assert_ok();
     dir
 }
 
 #[test]
 fn a_restored_replica_catches_up_from_where_replica_info_says() {
-    let mut kinds = vec![(Flavour::Installed, true), (Flavour::Installed, false)];
+    let mut kinds: Vec<_> = Flavour::families().into_iter().flat_map(|one| [(one, true), (one, false)]).collect();
     kinds.extend(Flavour::Mariadb118.or_skip().then_some((Flavour::Mariadb118, true)));
     for (flavour, by_gtid) in kinds {
         let pair = Pair::start(flavour, by_gtid);
         let load = pair.load();
         let mut snap = pair.snap();
-        snap.args(["--replica-info", "--safe-replica"]);
+        snap.arg("--replica-info");
+        if !by_gtid {
+            let moving = Pipeline::new().stage(&mut snap).run();
+            match flavour.family() {
+                Family::Mariadb => _ = moving.assert_ok(),
+                Family::Mysql => assert!(moving.stderr(0).contains("hint: add --safe-replica"), "{}", moving.story()),
+            }
+            snap.arg("--safe-replica");
+        }
         let restored = restore(&pair.replica, snap);
         assert!(pair.applies_events(), "the replica stands still");
         load.wait_for(100);
         load.stop();
         let info = std::fs::read_to_string(restored.path().join("xtrabackup_slave_info")).unwrap();
-        assert_eq!(info.contains("gtid_slave_pos = '0-1-"), by_gtid, "{info}");
-        let copy = pair.source.twin(restored.path()).option("server-id", "3").start();
-        assert!(!by_gtid || info.contains(&format!("'{}'", copy.value("SELECT @@gtid_slave_pos"))), "{info}");
-        copy.sql(&format!("STOP ALL SLAVES; {}; {info} START SLAVE", pair.source_is()));
-        let end = pair.source.value("SELECT @@gtid_binlog_pos");
-        for server in [&pair.replica, &copy] {
-            let waited = server.value(&format!("SELECT MASTER_GTID_WAIT('{end}', 60)"));
-            assert_eq!(waited, "0", "{}", slave_status(server, "Last_SQL_Error"));
+        // What the server remembers of the one that was copied goes first.
+        let (set, own, forget) = match (flavour.family(), by_gtid) {
+            (Family::Mariadb, _) => ("SET GLOBAL gtid_slave_pos = '0-1-", "SELECT @@gtid_slave_pos", "STOP ALL SLAVES"),
+            (Family::Mysql, true) => (PURGED, EXECUTED, "RESET REPLICA ALL; RESET BINARY LOGS AND GTIDS"),
+            (Family::Mysql, false) => (PURGED, EXECUTED, "RESET REPLICA ALL"),
+        };
+        assert_eq!(info.contains(set), by_gtid, "{info}");
+        // With a binary log, as it will be used.
+        let copy = Server::new().flavour(flavour).on(restored.path()).option("server-id", "3").start();
+        assert!(!by_gtid || info.contains(&format!("'{}'", copy.value(own))), "{info}");
+        copy.sql(&format!("{forget}; {}; {info} START REPLICA", pair.source_is()));
+        for replica in [&pair.replica, &copy] {
+            pair.catch_up(replica);
         }
         check::same(&pair.source, &copy).assert_good();
     }
@@ -105,53 +154,72 @@ fn a_restored_replica_catches_up_from_where_replica_info_says() {
 /// A temporary table that a statement of the source will need again must not be open when the copy is made.
 #[test]
 fn safe_replica_waits_for_a_moment_without_temporary_tables() {
-    let pair = Pair::start(Flavour::Installed, true);
+    Flavour::families().into_iter().for_each(safe_replica);
+}
+
+fn safe_replica(flavour: Flavour) {
+    let pair = Pair::start(flavour, true);
     let mut session = pair.source.connect();
     session.query_drop("USE test").unwrap();
     session.query_drop("SET SESSION binlog_format=STATEMENT").unwrap();
     session.query_drop("CREATE TABLE kept (id INT)").unwrap();
     session.query_drop("CREATE TEMPORARY TABLE passing (id INT)").unwrap();
-    wait_until("the replica has it", PATIENCE, || pair.replica.status("Slave_open_temp_tables") == 1);
+    let open = match flavour.family() {
+        Family::Mariadb => "Slave_open_temp_tables",
+        Family::Mysql => "Replica_open_temp_tables",
+    };
+    wait_until("the replica has it", PATIENCE, || pair.replica.status(open) == 1);
 
     // Stopped while it waits, it lets replication go on first.
     let mut snap = pair.snap();
     snap.arg("--safe-replica").arg("-v");
+    let before = pair.stops();
     let running = Pipeline::new().stage(&mut snap).start();
-    wait_until("it waits", PATIENCE, || pair.replica.status("Com_stop_slave") >= 1);
+    wait_until("it waits", PATIENCE, || pair.stops() > before);
     running.signal(0, Signal::TERM);
     let run = running.wait();
     run.assert_codes(&[143]);
     assert!(run.stderr(0).contains("waiting until replication has no temporary tables open"), "{}", run.story());
     wait_until("replication goes on", PATIENCE, || pair.applies_events());
 
-    let stops = pair.replica.status("Com_stop_slave");
+    let stops = pair.stops();
     let running = Pipeline::new().stage(&mut snap).start();
-    wait_until("it waits", PATIENCE, || pair.replica.status("Com_stop_slave") > stops);
+    wait_until("it waits", PATIENCE, || pair.stops() > stops);
     session.query_drop("INSERT INTO passing VALUES (7)").unwrap();
     session.query_drop("INSERT INTO kept SELECT id FROM passing").unwrap();
     session.query_drop("DROP TEMPORARY TABLE passing").unwrap();
     running.wait().assert_ok();
     assert!(pair.applies_events());
     wait_until("the replica goes on", PATIENCE, || pair.replica.value("SELECT COUNT(*) FROM test.kept") == "1");
+
+    // Stopped in the middle of the copy.
+    let running = Pipeline::new().stage(&mut snap).relay(Relay::rate(20 << 20)).stage(program("cat")).start();
+    wait_until("it copies", PATIENCE, || running.through() > 4 << 20);
+    running.signal(0, Signal::TERM);
+    running.wait().assert_codes(&[143, 0]);
+    assert!(pair.applies_events(), "replication was left stopped");
 }
 
 #[test]
 fn replication_goes_on_after_a_backup_that_failed_and_stays_as_the_operator_left_it() {
-    let pair = Pair::start(Flavour::Installed, true);
+    Flavour::families().into_iter().for_each(replication_goes_on);
+}
+
+fn replication_goes_on(flavour: Flavour) {
+    let pair = Pair::start(flavour, true);
     pair.source.sql(
         "CREATE TABLE test.m (text TEXT) ENGINE=MyISAM; \
          USE test; INSERT INTO m SELECT REPEAT('m', 10000) FROM seq_1_to_1000",
     );
-    let end = pair.source.value("SELECT @@gtid_binlog_pos");
-    assert_eq!(pair.replica.value(&format!("SELECT MASTER_GTID_WAIT('{end}', 60)")), "0");
+    pair.catch_up(&pair.replica);
     let mut snap = pair.snap();
     let run = Pipeline::new().stage(snap.args(["--safe-replica", "--spool-dir=/nonexistent"])).run();
     run.assert_codes(&[1]);
     assert!(run.stderr(0).contains("spool in /nonexistent: cannot write"), "{}", run.story());
-    assert_eq!(pair.replica.status("Com_stop_slave"), 1, "replication was never stopped");
+    assert_eq!(pair.stops(), 1, "replication was never stopped");
     assert!(pair.applies_events(), "replication was left stopped");
 
-    pair.replica.sql("STOP SLAVE SQL_THREAD");
+    pair.replica.sql("STOP REPLICA SQL_THREAD");
     Pipeline::new().stage(pair.snap().arg("--safe-replica")).run().assert_ok();
     assert!(!pair.applies_events(), "replication was started that somebody had stopped");
     // A server that replicates from nobody has nothing to wait for; by TCP, this time.

@@ -23,6 +23,10 @@ const SPOOL_MEMORY: usize = 4 << 20;
 pub(super) trait Family {
     /// Where it keeps what.
     fn layout(&self) -> &Layout;
+    /// What applies replicated events, if it has to be stopped before the first lock.
+    fn stops_first(&self) -> Option<&'static Applier> {
+        None
+    }
     /// The status variable that says how far its log is durable, at least.
     fn flushed(&self) -> &'static str;
     /// Takes the locks that are held from the start.
@@ -56,10 +60,8 @@ impl Hot<'_> {
             return snapshot();
         }
         let quiet = Quiet::seek(applier, self.login, self.report)?;
-        let made = snapshot();
-        let resumed = quiet.end(self.login);
-        let made = made?;
-        resumed?;
+        let made = snapshot()?;
+        quiet.end()?;
         Ok(made)
     }
 

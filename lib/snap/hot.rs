@@ -14,6 +14,7 @@ use super::manifest::Manifest;
 use super::mariadb::MariaDb;
 use super::marks::Marks;
 use super::mysql::MySql;
+use super::replica::Quiet;
 use super::steps::{Steps, begin};
 use super::workers::Abort;
 use crate::error::Result;
@@ -42,6 +43,8 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     };
     let marker = login.connect()?;
 
+    let quiet = server.stops_first().filter(|_| job.safe_replica);
+    let quiet = quiet.map(|applier| Quiet::seek(applier, &login, report)).transpose()?;
     report.stage("waiting for other backups and running DDL");
     server.lock()?;
     let found = server.look()?;
@@ -59,7 +62,7 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let steps = Steps { job, layout: &layout, copier, abort: &abort, out: &out };
     let hot = Hot { steps, report, marks: &marks, login: &login };
     let done = std::thread::scope(|scope| {
-        scope.spawn(|| marks.run(marker, holder, &abort));
+        scope.spawn(|| marks.run(marker, holder, quiet.as_ref(), &abort));
         let done = server.copy(&hot, &found.undo, found.known);
         marks.stop();
         done
@@ -67,6 +70,7 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     // What the other thread found out is the reason, not that a statement was refused afterwards.
     abort.check()?;
     let (snapshot, spool) = done?;
+    quiet.map_or(Ok(()), Quiet::end)?;
     release(&hot, server.as_mut(), &snapshot, spool)?;
     let finish =
         Finish { job, report, options: server.options(), begin: &begin, start, began, copier: &hot.steps.copier };

@@ -20,11 +20,12 @@ use crate::innodb::redo::mysql::FORMAT;
 use crate::io::spool::Spool;
 use crate::redo::live::mysql as live;
 use crate::report::Level;
+use crate::server::applier::{self, Applier};
 use crate::server::files::{Layout, Tablespace};
 use crate::server::mysql::files::{self, Named, Spaces};
 use crate::server::mysql::{GtidSet, InstanceLock, LogStatus, replica, tail};
 use crate::server::privileges::{self, Need};
-use crate::server::{Session, Variables, applier};
+use crate::server::{Session, Variables};
 use crate::stream::Writer;
 use crate::stream::profile::{Binlog, EntryKind, Redo};
 pub(super) use stopped::Stopped;
@@ -57,6 +58,9 @@ impl<'a> MySql<'a> {
         provable_log(&mut session)?;
         let tables = tables(job, &layout)?;
         privileges::check(&mut session, &needed(job, &tables))?;
+        if job.replica_info && !job.safe_replica {
+            replica::exact(&mut session)?;
+        }
         let lock = InstanceLock::new(session, job.lock_timeout)?;
         let options = meta::options(variables);
         Ok(MySql { job, variables, layout, options, lock, tables, external: Vec::new() })
@@ -66,6 +70,11 @@ impl<'a> MySql<'a> {
 impl Family for MySql<'_> {
     fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// It cannot be stopped while DDL is blocked (error 3857), which is the whole time.
+    fn stops_first(&self) -> Option<&'static Applier> {
+        (self.job.lock_ddl != Some(LockDdl::End)).then_some(&applier::MYSQL)
     }
 
     fn flushed(&self) -> &'static str {
@@ -95,7 +104,7 @@ impl Family for MySql<'_> {
         hot.report.stage("copying InnoDB");
         let others = innodb(&hot.steps, undo, &known)?;
         let held = hot.held();
-        let snapshot = hot.quietly(&applier::MYSQL, || self.rest(hot, others.locked, &held))?;
+        let snapshot = self.rest(hot, others.locked, &held)?;
         Ok((snapshot, held.into_inner()))
     }
 

@@ -20,9 +20,10 @@ const PAUSE: Duration = Duration::from_secs(3);
 /// How often we look whether we were asked to stop.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Replication that stands still until [`Quiet::end`].
+/// Replication that stands still until [`Quiet::end`], or until this is dropped because something failed.
 pub(super) struct Quiet<'a> {
     applier: &'a Applier,
+    login: &'a Login,
     /// The connections that were applying events.
     stopped: Vec<String>,
     signals: Signals,
@@ -30,21 +31,16 @@ pub(super) struct Quiet<'a> {
 
 impl<'a> Quiet<'a> {
     /// Stops what is applying events at a safe moment. Nothing is done on a server that applies none.
-    pub(super) fn seek(applier: &'a Applier, login: &Login, report: &dyn Report) -> Result<Self> {
+    pub(super) fn seek(applier: &'a Applier, login: &'a Login, report: &dyn Report) -> Result<Self> {
         let session = &mut login.connect()?;
         let stopped = applier.running(session)?;
-        let quiet = Quiet { applier, stopped, signals: Signals::hold()? };
+        let quiet = Quiet { applier, login, stopped, signals: Signals::hold()? };
         if quiet.stopped.is_empty() {
             report.note(Level::Info, format_args!("server: applies no replicated events; nothing to wait for"));
-            return Ok(quiet);
+        } else {
+            quiet.wait(session, report)?;
         }
-        match quiet.wait(session, report) {
-            Ok(()) => Ok(quiet),
-            Err(error) => {
-                let _ = quiet.end(login);
-                Err(error)
-            }
-        }
+        Ok(quiet)
     }
 
     fn wait(&self, session: &mut Session, report: &dyn Report) -> Result<()> {
@@ -68,12 +64,27 @@ impl<'a> Quiet<'a> {
         }
     }
 
-    /// Lets replication go on, over a new connection: the others may have been lost.
-    pub(super) fn end(self, login: &Login) -> Result<()> {
-        if !self.stopped.is_empty() {
-            self.applier.start(&mut login.connect()?, &self.stopped)?;
-        }
+    /// Fails if a signal has asked us to stop, which must wait until replication goes on again.
+    pub(super) fn check(&self) -> Result<()> {
         self.signals.check()
+    }
+
+    /// Lets replication go on.
+    pub(super) fn end(mut self) -> Result<()> {
+        self.resume()?;
+        self.check()
+    }
+
+    /// Over a new connection: the others may have been lost.
+    fn resume(&mut self) -> Result<()> {
+        let stopped = std::mem::take(&mut self.stopped);
+        if stopped.is_empty() { Ok(()) } else { self.applier.start(&mut self.login.connect()?, &stopped) }
+    }
+}
+
+impl Drop for Quiet<'_> {
+    fn drop(&mut self) {
+        let _ = self.resume();
     }
 }
 

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{
-    Chain, EXCHANGES, PATIENCE, apply_to, assert_same_files, back_up, chain, good, import, merged_and_copied, prove,
-    redo, refused, since, tree, twenty,
+    Chain, EXCHANGES, PATIENCE, apply_to, assert_same_files, back_up, chain, chain_with, good, import,
+    merged_and_copied, prove, redo, refused, since, tree, truncate_undo, truncating, twenty,
 };
 use crate::support::server::Builder;
 use crate::support::{Flavour, Load, Server, check, keyring, scratch, wait_until};
@@ -20,20 +20,16 @@ fn mysql() -> Option<Builder> {
     Some(Server::new().flavour(flavour()?))
 }
 
-/// Undo tablespaces so small that the server truncates them again and again, beside the others.
-fn truncating(builder: Builder) -> Builder {
-    builder
-        .option("innodb-max-undo-log-size", "10485760")
-        .option("innodb-purge-rseg-truncate-frequency", "1")
-        .undo_apart()
-}
-
 #[test]
-fn a_chain_of_small_pages_and_several_system_files() {
+fn a_chain_of_small_pages_with_undo_truncation() {
     let Some(builder) = mysql() else { return };
     let builder =
         builder.layout("innodb-page-size", "4k").layout("innodb-data-file-path", "ibdata1:12M;ibdata2:12M:autoextend");
-    chain(truncating(builder), 2, 2, |load| load.bank(2).rows(2).ddl(1));
+    // A truncated one has a new id.
+    let ids = "SELECT GROUP_CONCAT(SPACE ORDER BY SPACE) FROM information_schema.INNODB_TABLESPACES \
+        WHERE SPACE_TYPE='Undo'";
+    let load = |load: Load| load.bank(2).rows(2).ddl(1);
+    chain_with(truncating(builder), 2, 2, load, |server| truncate_undo(server, |server| server.value(ids)));
 }
 
 #[test]

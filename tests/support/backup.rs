@@ -24,11 +24,16 @@ pub fn apply(directory: &Path) -> Command {
     command
 }
 
-/// The same to its end, by the program of this server.
-pub fn apply_by(server: &Server, directory: &Path) -> Run {
+/// The same by the program of this server.
+pub fn apply_with(server: &Server, directory: &Path) -> Command {
     let mut command = apply(directory);
     command.arg("--server").arg(server.flavour().server());
-    Pipeline::new().stage(command).limit(Duration::from_secs(300)).run()
+    command
+}
+
+/// The same to its end.
+pub fn apply_by(server: &Server, directory: &Path) -> Run {
+    Pipeline::new().stage(apply_with(server, directory)).limit(Duration::from_secs(300)).run()
 }
 
 /// `xb-redo --status`.

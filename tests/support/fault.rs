@@ -92,11 +92,20 @@ pub fn full(command: &Command) -> Command {
 
 /// The same command as an ordinary user (nobody); as it is when we are one already.
 pub fn ordinary_user(command: Command) -> Command {
+    nobody(command, "--clear-groups")
+}
+
+/// The same, in root's group as well, to which the files of a server belong that root has started.
+pub fn of_the_servers_group(command: Command) -> Command {
+    nobody(command, "--groups=0")
+}
+
+fn nobody(command: Command, groups: &str) -> Command {
     if !super::root() {
         return command;
     }
     let mut dropped = Command::new("setpriv");
-    dropped.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
+    dropped.args(["--reuid=65534", "--regid=65534", groups, "--"]);
     dropped.arg(command.get_program()).args(command.get_args());
     dropped
 }

@@ -28,7 +28,8 @@ pub(super) fn prepare(command: &mut Command, run: &Run<'_>) -> Result<()> {
     command.args(["--auto-generate-certs=OFF", "--loose-caching-sha2-password-auto-generate-rsa-keys=OFF"]);
     command.args(["--loose-sha256-password-auto-generate-rsa-keys=OFF", "--persisted-globals-load=OFF"]);
     command.args(["--innodb-buffer-pool-load-at-startup=OFF", "--innodb-buffer-pool-dump-at-shutdown=OFF"]);
-    command.args(["--server-id=1", "--binlog-expire-logs-seconds=0"]);
+    // A server without an id looks for no relay logs, which a replica's backup does not have.
+    command.args(["--server-id=0", "--binlog-expire-logs-seconds=0"]);
     command.args(binlog(run));
     command.args(passed(run));
     Ok(())

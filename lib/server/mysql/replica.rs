@@ -3,13 +3,27 @@
 use std::fmt::Write;
 
 use super::gtid::GtidSet;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::server::applier::quoted;
 use crate::server::session::{Record, Session};
 
 /// The statements that make a restored server a replica of the same sources. Empty if the server replicates from nobody.
 pub fn statements(session: &mut Session, executed: &GtidSet) -> Result<String> {
     Ok(text(&session.records("SHOW REPLICA STATUS")?, executed))
+}
+
+/// Fails if the place in the source that a channel has come to cannot be told: without GTIDs the server tells it now and
+/// then (`replica_checkpoint_period`), and exactly only when it stands still.
+pub fn exact(session: &mut Session) -> Result<()> {
+    let moving = |channel: &Record| {
+        let is = |key: &str, value: &str| channel.get(key).is_some_and(|text| text == value);
+        !is("auto_position", "1") && is("replica_sql_running", "Yes")
+    };
+    if !session.records("SHOW REPLICA STATUS")?.iter().any(moving) {
+        return Ok(());
+    }
+    let what = "replicates by file and position, which are exact only while it stands still";
+    Err(Error::failed("server", what).hint("add --safe-replica, or have it replicate by GTID (SOURCE_AUTO_POSITION=1)"))
 }
 
 fn text(channels: &[Record], executed: &GtidSet) -> String {
