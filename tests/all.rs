@@ -20,6 +20,7 @@ mod increments;
 mod map;
 mod memory;
 mod mysql;
+mod mysql_keyring;
 mod mysql_snap;
 mod pack;
 mod pages;

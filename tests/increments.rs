@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::support::pipeline::{Run, Stage};
 use crate::support::server::Builder;
 use crate::support::{
-    Family, Flavour, Load, Pipeline, Random, Server, check, output, program, rounds, scratch, wait_until, xb,
+    Family, Flavour, Load, Pipeline, Random, Server, check, keyring, output, program, rounds, scratch, wait_until, xb,
 };
 
 mod mysql;
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 fn back_up(server: &Server, options: &[&str], target: &Path) -> Run {
     let run = Pipeline::new()
         .stage(xb("xb-snap").args(server.options()).args(options))
-        .stage(xb("xb-redo"))
+        .stage(keyring::filter(server))
         .stage(xb("xb-unpack").arg("-C").arg(target))
         .limit(Duration::from_secs(300))
         .run();

@@ -29,7 +29,7 @@ fn newest_file(server: &Server) -> u64 {
 }
 
 /// Waits until the server has written so many more redo files.
-fn wait_for_files(server: &Server, count: u64) {
+pub(crate) fn wait_for_files(server: &Server, count: u64) {
     let goal = newest_file(server) + count;
     wait_until("the server to write its log", Duration::from_secs(120), || newest_file(server) >= goal);
 }
