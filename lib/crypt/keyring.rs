@@ -58,7 +58,8 @@ impl Keyring {
         for attempt in 1.. {
             let (bytes, mode) = content(path)?;
             if mode & 0o007 != 0 && attempt == 1 {
-                let what = format_args!("{}: its mode {mode:04o} lets every user read or change the keys", path.display());
+                let what =
+                    format_args!("{}: its mode {mode:04o} lets every user read or change the keys", path.display());
                 report.note(Level::Warning, what);
             }
             match Self::parse(&bytes) {
@@ -135,7 +136,8 @@ mod tests {
 
     #[test]
     fn what_is_no_key_of_innodb_is_passed_over() {
-        let text = r#"{"version":"1.0","elements":[{"user":"a\"b","data_id":"c\u0041","data_type":"SECRET","data":"00FF"}]}"#;
+        let text =
+            r#"{"version":"1.0","elements":[{"user":"a\"b","data_id":"c\u0041","data_type":"SECRET","data":"00FF"}]}"#;
         assert_eq!(Keyring::parse(text.as_bytes()).unwrap().key("cA"), None);
         assert!(Keyring::parse(b"").unwrap().key("").is_none());
         for text in ["{}", "[]", "{\"elements\":[{}]}", "key=1"] {
