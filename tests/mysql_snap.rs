@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use mysql::prelude::Queryable;
 
-use crate::hot_backup::pipeline;
-use crate::snap::{Held, apply, as_weak, files, manifest, names, password_file, snap};
-use crate::support::pipeline::Relay;
+use crate::snap::{Held, as_weak, files, manifest, names, password_file, snap};
 use crate::support::server::Builder;
 use crate::support::{Flavour, Pipeline, Server, keyring, scratch, wait_until, xb};
 

@@ -140,7 +140,7 @@ mod tests {
 
     fn key() -> LogKey {
         let locked = Locked::parse(encryption(REAL)).unwrap();
-        locked.open(&Keyring::parse(RING).unwrap().key(locked.master()).unwrap()).unwrap()
+        locked.open(Keyring::parse(RING).unwrap().key(locked.master()).unwrap()).unwrap()
     }
 
     /// The real blocks and their LSNs.
@@ -170,11 +170,11 @@ mod tests {
         assert_eq!(locked.master(), "INNODBKey-da0b9576-e5e5-11f1-b37b-02fc00000001-1");
         let ring = Keyring::parse(RING).unwrap();
         let newer = ring.key("INNODBKey-da0b9576-e5e5-11f1-b37b-02fc00000001-2").unwrap();
-        assert!(locked.open(&newer).is_none());
+        assert!(locked.open(newer).is_none());
         let mut other = encryption(REAL).to_vec();
         other[48 + 60] ^= 1;
         let right = ring.key(locked.master()).unwrap();
-        assert!(Locked::parse(&other).unwrap().open(&right).is_none() && locked.open(&right).is_some());
+        assert!(Locked::parse(&other).unwrap().open(right).is_none() && locked.open(right).is_some());
         assert_eq!(Locked::parse(&[0; BLOCK]), None);
         assert_eq!(format!("{locked:?} {:?}", key()), format!("Locked({}) LogKey", locked.master()));
     }
