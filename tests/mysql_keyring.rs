@@ -170,7 +170,7 @@ fn a_bit_that_flips_in_an_encrypted_block_is_noticed() {
     let whole = fs::read(&path).unwrap();
     // In what is encrypted, in its sum, in its number, in its length.
     let last = whole.len() - 512;
-    for (at, about) in [(100, "differs"), (508, "differs"), (3, "is damaged"), (5, "is not full")] {
+    for (at, about) in [(100, "differs"), (508, "differs"), (3, "is damaged"), (5, "the block of lsn")] {
         let mut damaged = whole.clone();
         damaged[last + at] ^= 4;
         fs::write(&path, damaged).unwrap();
