@@ -23,13 +23,17 @@ _xb__redo() {
 
     case "${cmd}" in
         xb__redo)
-            opts="-j -v -q -h -V --datadir --spool-dir --spool-memory --spool-limit --apply --merge --incremental-dir --status --copy-back --to --use-memory --server --json --move --owner --threads --verbose --quiet --progress --log --generate --help --version"
+            opts="-j -v -q -h -V --datadir --keyring --spool-dir --spool-memory --spool-limit --apply --merge --incremental-dir --status --copy-back --to --use-memory --server --json --move --owner --threads --verbose --quiet --progress --log --generate --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --datadir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keyring)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

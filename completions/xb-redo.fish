@@ -1,4 +1,5 @@
 complete -c xb-redo -l datadir -d 'Where the redo log is looked for, if not where the stream says; with --copy-back, the directory to fill' -r -F
+complete -c xb-redo -l keyring -d 'Keys of an encrypted redo log of MySQL: the data file of component_keyring_file' -r -F
 complete -c xb-redo -l spool-dir -d 'Keep log that cannot be sent yet in an unlinked file in DIR [default: $TMPDIR or /var/tmp]' -r -F
 complete -c xb-redo -l spool-memory -d 'Keep up to SIZE of it in memory' -r
 complete -c xb-redo -l spool-limit -d 'Fail when more than SIZE has to be kept [default: no limit]' -r

@@ -6,13 +6,13 @@ use std::time::Duration;
 pub(crate) use crate::support::backup::{apply_by as apply, status};
 use crate::support::pipeline::{Relay, Run};
 use crate::support::server::Builder;
-use crate::support::{Flavour, Load, Pipeline, Random, Server, check, fault, rounds, scratch, xb};
+use crate::support::{Flavour, Load, Pipeline, Random, Server, check, fault, keyring, rounds, scratch, xb};
 
 /// A backup as a pipeline, into `target`; what the bytes meet before they are unpacked is up to `relay`.
 pub(crate) fn pipeline(server: &Server, snap: &[&str], relay: Relay, target: &Path) -> Pipeline {
     Pipeline::new()
         .stage(xb("xb-snap").args(server.options()).args(snap))
-        .stage(xb("xb-redo"))
+        .stage(keyring::filter(server))
         .relay(relay)
         .stage(xb("xb-unpack").arg("-C").arg(target))
         .limit(Duration::from_secs(300))

@@ -13,7 +13,8 @@ use tempfile::TempDir;
 use crate::support::pipeline::{Run, Stage};
 use crate::support::server::Builder;
 use crate::support::{
-    Family, Flavour, Load, Pipeline, Random, Server, check, output, program, rounds, scratch, wait_until, xb,
+    Family, Flavour, Load, Pipeline, Random, Server, check, keyring, output, program, rounds, scratch, skip,
+    wait_until, xb,
 };
 
 mod mysql;
@@ -26,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 fn back_up(server: &Server, options: &[&str], target: &Path) -> Run {
     let run = Pipeline::new()
         .stage(xb("xb-snap").args(server.options()).args(options))
-        .stage(xb("xb-redo"))
+        .stage(keyring::filter(server))
         .stage(xb("xb-unpack").arg("-C").arg(target))
         .limit(Duration::from_secs(300))
         .run();
@@ -240,6 +241,62 @@ fn a_chain_of_large_pages() {
 #[test]
 fn a_chain_of_encrypted_tables_and_log() {
     chain(Server::new().encrypted(), 4, 2, |load| load.bank(2).formats(1).ddl(1));
+}
+
+/// Of the encrypted pages of a table, how many are under each version of their key. In full_crc32 it is what a page
+/// begins with.
+fn key_versions(table: &Path) -> BTreeMap<u32, usize> {
+    let bytes = fs::read(table).unwrap();
+    let versions = bytes.as_chunks::<16384>().0.iter().map(|page| u32::from_be_bytes(*page.first_chunk().unwrap()));
+    versions.fold(BTreeMap::new(), |mut count, version| {
+        *count.entry(version).or_default() += 1;
+        count
+    })
+}
+
+/// `file_key_management` has one version of each key. The server's tests bring a plugin whose version is a variable;
+/// pages that are more than one behind are encrypted anew in the background.
+#[test]
+fn a_chain_over_versions_of_a_key() {
+    let plugins = Flavour::beside("key-rotation");
+    if !plugins.join("debug_key_management.so").exists() {
+        return skip("there is no key management with versions; run tests/setup");
+    }
+    let builder = Server::new()
+        .layout("plugin-dir", plugins.to_str().unwrap())
+        .layout("plugin-maturity", "unknown")
+        .layout("plugin-load-add", "debug_key_management")
+        .layout("innodb-encrypt-tables", "ON")
+        .layout("innodb-encrypt-log", "ON")
+        .layout("innodb-encryption-threads", "2")
+        .option("innodb-encryption-rotation-iops", "10000");
+    let server = builder.start();
+    server.sql("CREATE TABLE test.t (id INT PRIMARY KEY, v TEXT)");
+    server.sql(
+        "USE test; INSERT INTO t SELECT seq, REPEAT('t', 400) FROM seq_1_to_20000;
+         FLUSH TABLES t FOR EXPORT; UNLOCK TABLES",
+    );
+    let load = Load::on(&server).bank(2).rows(1).seed(7).start();
+    let mut chain = Chain::new();
+    load.wait_for(100);
+    chain.add(&server);
+    let oldest = "SELECT min_key_version FROM information_schema.innodb_tablespaces_encryption WHERE name='test/t'";
+    server.sql("SET GLOBAL debug_key_management_version=3");
+    wait_until("the table is under the third version", PATIENCE, || server.value(oldest) == "3");
+    chain.add(&server);
+    // The next while pages are being encrypted anew.
+    server.sql("SET GLOBAL debug_key_management_version=5");
+    chain.add(&server);
+    load.stop();
+    chain.prove(&server);
+    let merged = chain.dir.path().join("merged");
+    let increments = chain.increments();
+    let mut merge = redo("--merge", &chain.base(), &[&increments[0]]);
+    merge.arg("--to").arg(&merged);
+    good(merge);
+    let (before, after) = (key_versions(&chain.base().join("test/t.ibd")), key_versions(&merged.join("test/t.ibd")));
+    assert!(before.get(&1) > Some(&500) && !before.contains_key(&3), "{before:?}");
+    assert!(after.get(&3) > Some(&500) && !after.contains_key(&1), "{after:?}");
 }
 
 /// What happens to a server between two backups, all of it.

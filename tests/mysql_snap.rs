@@ -254,27 +254,6 @@ fn encrypted_tablespaces_are_copied_without_keys() {
 }
 
 #[test]
-fn an_encrypted_log_is_refused_and_older_encrypted_blocks_do_no_harm() {
-    let Some(builder) = mysql() else { return };
-    let server = keyring::start(builder);
-    server.sql(
-        "SET GLOBAL innodb_redo_log_encrypt=ON; CREATE DATABASE sb; CREATE TABLE sb.t (id INT PRIMARY KEY, text TEXT); \
-         INSERT INTO sb.t SELECT seq, REPEAT('e', 300) FROM test.seq_1_to_5000",
-    );
-    let run = Pipeline::new().stage(snap(&server)).run();
-    run.assert_codes(&[1]);
-    assert!(run.stdout.is_empty() && run.stderr(0).contains("server: the redo log is encrypted"), "{}", run.story());
-    assert!(run.stderr(0).contains("hint: SET GLOBAL innodb_redo_log_encrypt=OFF"), "{}", run.story());
-    server.sql("UPDATE sb.t SET text=REPEAT('f', 300); SET GLOBAL innodb_redo_log_encrypt=OFF");
-    let (dir, keys) = (scratch(), scratch());
-    pipeline(&server, &[], Relay::default(), dir.path()).run().assert_ok();
-    keyring::give(&server, dir.path(), &keys.path().join("keyring"));
-    apply(&server, dir.path());
-    let copy = server.twin(dir.path()).start();
-    assert_eq!(copy.value("SELECT COUNT(*) FROM sb.t WHERE text=REPEAT('f', 300)"), "5000");
-}
-
-#[test]
 fn files_that_are_no_tablespaces_do_not_matter() {
     let Some(builder) = mysql() else { return };
     let server = builder.start();

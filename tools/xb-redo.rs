@@ -20,6 +20,9 @@ struct Redo {
     /// Where the redo log is looked for, if not where the stream says; with --copy-back, the directory to fill
     #[arg(long, value_name = "DIR", conflicts_with_all = ["apply", "merge", "status"])]
     datadir: Option<PathBuf>,
+    /// Keys of an encrypted redo log of MySQL: the data file of component_keyring_file
+    #[arg(long, value_name = "FILE", conflicts_with = "mode")]
+    keyring: Option<PathBuf>,
     /// Keep log that cannot be sent yet in an unlinked file in DIR [default: $TMPDIR or /var/tmp]
     #[arg(long, value_name = "DIR", conflicts_with = "mode")]
     spool_dir: Option<PathBuf>,
@@ -101,6 +104,7 @@ fn run(args: Redo, console: &Console) -> Result<()> {
     }
     let options = filter::Options {
         datadir: args.datadir,
+        keyring: args.keyring,
         spool_dir: cli::spool_dir(args.spool_dir),
         spool_memory: args.spool_memory.0,
         spool_limit: args.spool_limit.map_or(u64::MAX, |limit| limit.0),

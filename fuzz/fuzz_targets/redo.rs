@@ -1,17 +1,36 @@
-//! The redo log: its header and checkpoints, its mini-transactions, and the names in them.
+//! The redo log: its header and checkpoints, its mini-transactions, and the names in them; MySQL's blocks and key.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use xb::innodb::checksum::crc32c_of;
 use xb::innodb::redo::mariadb::mtr::{self, Mtr, MtrFault};
 use xb::innodb::redo::mariadb::{Checkpoint, Header, Ring};
+use xb::innodb::redo::mysql::{self, BLOCK, Block, Locked, block};
 
 fuzz_target!(|bytes: &[u8]| {
     heads(bytes);
     mtrs(bytes);
     let mut mended = bytes.to_vec();
     mtrs(mend(&mut mended));
+    blocks(bytes);
 });
+
+fn blocks(bytes: &[u8]) {
+    if let Ok(header) = mysql::Header::parse(bytes) {
+        mysql::checkpoint(bytes, &header, bytes.len() as u64);
+        assert_eq!(mysql::Header::parse(&header.head(None, &[])).unwrap(), header);
+    }
+    let Some((lsn, rest)) = bytes.split_first_chunk() else { return };
+    let lsn = u64::from_be_bytes(*lsn);
+    let key = Locked::parse(mysql::encryption(rest)).and_then(|locked| locked.open(&[7; 32]));
+    for bytes in rest.chunks(BLOCK) {
+        if let Block::Here { used } = block::check(bytes, lsn, key.as_ref()) {
+            let mut cut = bytes.to_vec();
+            block::cut(&mut cut, used, key.as_ref());
+            assert_eq!(block::check(&cut, lsn, key.as_ref()), Block::Here { used });
+        }
+    }
+}
 
 fn heads(bytes: &[u8]) {
     if let Ok(header) = Header::parse(bytes) {

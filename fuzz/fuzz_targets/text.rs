@@ -3,6 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use xb::crypt::key;
+use xb::crypt::keyring::Keyring;
 use xb::server::{ddl_log, messages, options};
 use xb::stream::name;
 use xb::stream::pick::Patterns;
@@ -21,6 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(key) = key::parse(bytes) {
         assert!(matches!(key.length(), 16 | 24 | 32));
     }
+    assert!(Keyring::parse(bytes).is_ok_and(|ring| ring.key("").is_none()) || !bytes.is_empty());
     if let Ok(clean) = name::clean(bytes) {
         assert_eq!(name::clean(&clean).as_deref(), Ok(&*clean));
         assert!(!clean.starts_with(b"/") && clean.split(|byte| *byte == b'/').all(|part| part != b".."));

@@ -113,7 +113,7 @@ fn raw(bytes: &[u8]) -> Option<Key> {
         .or_else(|| secret(bytes).map(Key::Bits256))
 }
 
-fn hex<'a>(text: &[u8], decoded: &'a mut [u8]) -> Option<&'a [u8]> {
+pub(super) fn hex<'a>(text: &[u8], decoded: &'a mut [u8]) -> Option<&'a [u8]> {
     let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let (pairs, []) = text.as_chunks::<2>() else { return None };
     let decoded = decoded.get_mut(..pairs.len())?;

@@ -5,6 +5,7 @@ mod encrypt;
 mod held_back;
 pub mod key;
 pub mod keyfile;
+pub mod keyring;
 pub mod seal;
 pub mod xbcrypt;
 

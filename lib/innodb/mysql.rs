@@ -10,8 +10,13 @@
 //! 28  2  the plain type
 //! ```
 
+use std::ops::Range;
+
 use super::page::{Fault, HEADER, TYPE};
 use super::u16_at;
+
+/// Numbers of undo tablespaces (`dict_sys_t::s_min_undo_space_id`); no MariaDB has come as far.
+pub(super) const UNDO: Range<u32> = 0xffff_fff0 - 127 * 400_000..0xffff_fff0;
 
 /// The type of a page whose body is squeezed.
 pub(super) const SQUEEZED: u16 = 14;

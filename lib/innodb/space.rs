@@ -95,9 +95,9 @@ impl Space {
         if head.len() < 1 << 10 {
             return Err(short);
         }
-        let flags = u32_at(head, FLAGS);
-        let (page_size, format) = decode(flags).ok_or(Fault::Flags(flags))?;
-        let space = Space { id: u32_at(head, ID), flags, page_size, pages: u32_at(head, PAGES), format };
+        let (flags, id) = (u32_at(head, FLAGS), id(head));
+        let (page_size, format) = decode(flags, id).ok_or(Fault::Flags(flags))?;
+        let space = Space { id, flags, page_size, pages: u32_at(head, PAGES), format };
         let size = usize::try_from(page_size).unwrap_or(usize::MAX);
         space.check(0, head.get(..size).ok_or(Fault::Size { want: page_size, found: head.len() })?)?;
         Ok(Some(space))
@@ -115,7 +115,7 @@ impl Space {
         let sizes = [5, 3, 4, 6, 7];
         let formats = sizes.into_iter().flat_map(|size| [0x10 | size, if size == 5 { 0 } else { size << 6 }]);
         formats.into_iter().find_map(|flags| {
-            let (page_size, format) = decode(flags)?;
+            let (page_size, format) = decode(flags, 0)?;
             let space = Space { id: 0, flags, page_size, pages: 0, format };
             let size = usize::try_from(page_size).ok()?;
             let mut pages = (0u64..).step_by(size).zip(piece.chunks_exact(size));
@@ -187,17 +187,18 @@ impl Space {
     }
 }
 
-/// Page size and format from the flags of a tablespace; `None` for what every server would refuse, too.
-fn decode(flags: u32) -> Option<(u32, Format)> {
+/// Page size and format from flags and number of a tablespace; `None` for what every server would refuse, too.
+fn decode(flags: u32, id: u32) -> Option<(u32, Format)> {
     // Bit 4 is the top bit of the old format's compressed page size, which never reaches it.
     if flags & 0x10 != 0 {
         let (size, algorithm, unused) = (flags & 15, flags >> 5 & 7, flags >> 8);
         return ((3..=7).contains(&size) && algorithm <= 6 && unused == 0).then_some((512 << size, Format::Full));
     }
     // Bit 10 is DATA DIRECTORY, which means nothing to MariaDB any more. Bits 11 to 14 are MySQL's: shared, temporary,
-    // encrypted, with SDI; its undo tablespaces may have none of them and are then as MariaDB's old ones. (MariaDB
-    // 10.1.0 to 10.1.20 set some by mistake; servers of today convert those files when they open them.)
-    let (zip, size, mysql) = (flags >> 1 & 15, flags >> 6 & 15, flags >> 11 & 15 != 0);
+    // encrypted, with SDI; its undo tablespaces may have none of them, also while pages behind page 0 are encrypted
+    // already. (MariaDB 10.1.0 to 10.1.20 set some by mistake; servers of today convert those files when they open them.)
+    let (zip, size) = (flags >> 1 & 15, flags >> 6 & 15);
+    let mysql = flags >> 11 & 15 != 0 || mysql::UNDO.contains(&id);
     let (size, page_compressed) = (if size == 0 { 5 } else { size }, flags >> 16 & 1 == 1);
     let unknown = flags >> 15 & 1 != 0 || flags >> 21 != 0 || mysql && flags >> 16 != 0;
     if !(3..=7).contains(&size) || zip > size.min(5) || unknown {
@@ -330,6 +331,19 @@ mod tests {
         assert_eq!(space.check(7, &bytes[..4096]), Err(Fault::Number { want: 7, found: 0 }));
     }
 
+    /// Page 0 tells of the encryption of an undo tablespace only when it is written next.
+    #[test]
+    fn undo_of_mysql_may_be_encrypted_whatever_page_0_says() {
+        let mut page = vec![7; 16384];
+        page[4..8].copy_from_slice(&9u32.to_be_bytes());
+        page[24..26].copy_from_slice(&15u16.to_be_bytes());
+        for (id, content) in [(0xffff_ffef, true), (0xfcf8_da70, true), (0xffff_fff0, false), (4711, false)] {
+            let (page_size, format) = decode(0, id).unwrap();
+            let space = Space { id, flags: 0, page_size, pages: 1024, format };
+            assert_eq!(space.check(9, &page) == Ok(Content::Encrypted), content, "{id:#x}");
+        }
+    }
+
     #[test]
     fn a_file_whose_page_0_is_not_yet_written_is_deferred() {
         assert_eq!(Space::parse(&[0; HEAD]), Ok(None));
@@ -390,7 +404,7 @@ mod tests {
             (0x2d, None),
             (0x20_0021, None),
         ] {
-            assert_eq!(decode(flags).map(|(size, _)| size), size, "{flags:#x}");
+            assert_eq!(decode(flags, 9).map(|(size, _)| size), size, "{flags:#x}");
         }
     }
 
@@ -406,7 +420,7 @@ mod tests {
             let _ = Space::parse(&head);
             let _ = Doublewrite::parse(&head, u32::try_from(head.len()).unwrap());
             let _ = super::super::Aria::parse(&head);
-            if let Some((page_size, format)) = decode(flags) {
+            if let Some((page_size, format)) = decode(flags, 9) {
                 let space = Space { id: 1, flags, page_size, pages: 9, format };
                 let mut page = head;
                 page.resize(page_size as usize, 7);

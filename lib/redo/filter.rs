@@ -18,6 +18,7 @@ use super::follower;
 use super::held::Held;
 use super::outlet::Outlet;
 use super::relay::{self, Relay};
+use crate::crypt::keyring::Keyring;
 use crate::error::{Error, Result};
 use crate::io::spool::Spool;
 use crate::report::{Level, Report};
@@ -31,6 +32,8 @@ const TICK: Duration = Duration::from_millis(200);
 pub struct Options {
     /// Where the log is, when it is not where the stream says.
     pub datadir: Option<PathBuf>,
+    /// The keys of the server, if its log is encrypted: MySQL's `component_keyring_file`.
+    pub keyring: Option<PathBuf>,
     /// Directory of the unlinked file that holds what cannot be sent yet.
     pub spool_dir: PathBuf,
     /// Bytes that are kept in memory before that file is used.
@@ -52,7 +55,8 @@ pub fn run(options: &Options, input: File, output: File, report: &dyn Report) ->
     let sink = output.try_clone().map_err(|cause| Error::io("stdout", "cannot use", &cause))?;
     let (mut pass, writer) = (Pass::new(input, "stdin", output), Writer::new(sink));
     let (begin, bytes) = relay::begin(&mut pass)?;
-    let (follower, form) = follower::open(&begin, options.datadir.as_deref())?;
+    let keyring = options.keyring.as_deref().map(|path| Keyring::read(path, report)).transpose()?;
+    let (follower, form) = follower::open(&begin, options.datadir.as_deref(), keyring.as_ref())?;
     let (name, start) = (form.name(), form.checkpoint());
     report.expect(begin.estimated_bytes);
     report.note(Level::Detail, format_args!("{name}: following from lsn {start}"));

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::capture::{Capture, Goal, Trail};
 use super::form::Form;
+use crate::crypt::keyring::Keyring;
 use crate::error::{Error, Result};
 use crate::innodb::redo;
 use crate::stream::profile::{Begin, Redo, StreamKind};
@@ -34,8 +35,13 @@ pub(super) trait Follow: Send {
     fn conclude(&self) -> Result<Trail>;
 }
 
-/// Opens the log that `xb_begin` names, or the one below `datadir`; also returns the form that a captured one has.
-pub(super) fn open(begin: &Begin, datadir: Option<&Path>) -> Result<(Box<dyn Follow>, Form)> {
+/// Opens the log that `xb_begin` names, or the one below `datadir`, with its key if it is to be found in a `keyring`; also
+/// returns the form that a captured one has.
+pub(super) fn open(
+    begin: &Begin,
+    datadir: Option<&Path>,
+    keyring: Option<&Keyring>,
+) -> Result<(Box<dyn Follow>, Form)> {
     let fault = |what: &str| Error::damaged("stdin", format_args!("xb_begin: {what}"));
     let Some(log) = begin.redo.as_ref() else {
         return Err(match begin.kind {
@@ -57,8 +63,8 @@ pub(super) fn open(begin: &Begin, datadir: Option<&Path>) -> Result<(Box<dyn Fol
         (Some("mysql"), "6") => {
             let uuid = log.log_uuid.ok_or_else(|| fault("it names no uuid of the redo log"))?;
             let dir = directory(begin, log, datadir, Path::new(redo::mysql::DIR));
-            let follower = mysql::Follower::begin(&dir, log.checkpoint_lsn, uuid)?;
-            let form = Form::mysql(&follower.header(), follower.encryption(), log.checkpoint_lsn);
+            let follower = mysql::Follower::begin(&dir, log.checkpoint_lsn, uuid, keyring)?;
+            let form = follower.form(log.checkpoint_lsn);
             Ok((Box::new(follower), form))
         }
         (flavour, format) => {

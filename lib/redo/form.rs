@@ -1,8 +1,10 @@
 //! What a captured log looks like in a backup, and where it may be cut: mini-transactions behind a head, or blocks.
 
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
 use crate::innodb::redo::mariadb::{self, Checkpoint, Mtr, Ring, mtr};
-use crate::innodb::redo::mysql::{self, Block, block};
+use crate::innodb::redo::mysql::{self, Block, LogKey, block};
 
 /// Who makes it, for its head.
 const TOOL: &str = concat!("xb-redo ", env!("CARGO_PKG_VERSION"));
@@ -17,12 +19,12 @@ pub(super) struct Form {
     kind: Kind,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Kind {
     /// `ib_logfile0`. Spec section 11.
     Mariadb { start: Checkpoint, encrypted: bool },
     /// `xtrabackup_logfile`. MySQL's spec section 7.1.
-    Mysql { c0: u64 },
+    Mysql { c0: u64, key: Option<Arc<LogKey>> },
 }
 
 impl Form {
@@ -31,9 +33,9 @@ impl Form {
         Form { head: header.captured(start, TOOL), kind: Kind::Mariadb { start, encrypted: header.encrypted() } }
     }
 
-    /// Likewise, with the key of `encryption`.
-    pub(super) fn mysql(header: &mysql::Header, encryption: &[u8], c0: u64) -> Self {
-        Form { head: header.captured(c0, encryption, TOOL), kind: Kind::Mysql { c0 } }
+    /// Likewise. `encryption` locks what `key` is.
+    pub(super) fn mysql(header: &mysql::Header, encryption: &[u8], key: Option<Arc<LogKey>>, c0: u64) -> Self {
+        Form { head: header.captured(c0, encryption, TOOL), kind: Kind::Mysql { c0, key } }
     }
 
     /// The member's name.
@@ -48,7 +50,7 @@ impl Form {
     pub(super) fn checkpoint(&self) -> u64 {
         match self.kind {
             Kind::Mariadb { start, .. } => start.lsn,
-            Kind::Mysql { c0 } => c0,
+            Kind::Mysql { c0, .. } => c0,
         }
     }
 
@@ -56,7 +58,7 @@ impl Form {
     pub(super) fn first(&self) -> u64 {
         match self.kind {
             Kind::Mariadb { start, .. } => start.lsn,
-            Kind::Mysql { c0 } => block::begin(c0),
+            Kind::Mysql { c0, .. } => block::begin(c0),
         }
     }
 
@@ -64,7 +66,7 @@ impl Form {
     pub(super) fn least(&self) -> u64 {
         match self.kind {
             Kind::Mariadb { start, .. } => start.end_lsn,
-            Kind::Mysql { c0 } => c0,
+            Kind::Mysql { c0, .. } => c0,
         }
     }
 
@@ -86,9 +88,9 @@ impl Form {
 
     /// How many of these bytes, which begin at `lsn`, belong to a backup that ends at `end`. A last block is cut.
     pub(super) fn take(&self, bytes: &mut [u8], lsn: u64, end: u64) -> Result<usize> {
-        match self.kind {
-            Kind::Mariadb { start, encrypted } => whole(bytes, lsn, end, start.lsn, encrypted),
-            Kind::Mysql { .. } => cut(bytes, lsn, end),
+        match &self.kind {
+            Kind::Mariadb { start, encrypted } => whole(bytes, lsn, end, start.lsn, *encrypted),
+            Kind::Mysql { key, .. } => cut(bytes, lsn, end, key.as_deref()),
         }
     }
 
@@ -119,15 +121,13 @@ fn whole(bytes: &[u8], lsn: u64, end: u64, first: u64, encrypted: bool) -> Resul
 }
 
 /// The blocks up to the one that holds `end`.
-fn cut(bytes: &mut [u8], lsn: u64, end: u64) -> Result<usize> {
+fn cut(bytes: &mut [u8], lsn: u64, end: u64, key: Option<&LogKey>) -> Result<usize> {
     let wanted = usize::try_from(block::until(end).saturating_sub(lsn)).unwrap_or(usize::MAX);
     let whole = wanted.min(bytes.len() - bytes.len() % mysql::BLOCK);
     let last = block::begin(end);
     if let Some(bytes) = last.checked_sub(lsn).and_then(|at| bytes.get_mut(usize::try_from(at).ok()?..whole)) {
-        match block::check(bytes, last) {
-            Block::Here { used, encrypted: false } if used >= block::used(end) => block::cut(bytes, block::used(end)),
-            // It is cut by whoever has the key.
-            Block::Here { used, encrypted: true } if used >= block::used(end) => {}
+        match block::check(bytes, last, key) {
+            Block::Here { used } if used >= block::used(end) => block::cut(bytes, block::used(end), key),
             _ if bytes.is_empty() => {}
             _ => return Err(Error::failed("spool", "captured log is damaged")),
         }

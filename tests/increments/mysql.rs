@@ -151,6 +151,7 @@ fn tables(server: &Server) {
 fn restart_import_key_rotation_undo_truncation_and_ddl_between_the_backups() {
     let Some(builder) = mysql() else { return };
     let mut server = keyring::start(builder.layout("innodb-directories", "@HOME@/outside"));
+    server.sql("SET PERSIST innodb_redo_log_encrypt=ON; SET PERSIST innodb_undo_log_encrypt=ON");
     tables(&server);
     let load = Load::on(&server).bank(1).rows(1).seed(5).start();
     let mut chain = Chain::new();

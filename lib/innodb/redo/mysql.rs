@@ -10,10 +10,12 @@
 //! ```
 
 pub mod block;
+mod secret;
 
 use super::{Fault, put, seal, sums};
 use crate::innodb::{u32_at, u64_at};
 pub use block::{BLOCK, Block};
+pub use secret::{Locked, LogKey};
 
 /// The directory of the files, below the data directory or `innodb_log_group_home_dir`.
 pub const DIR: &str = "#innodb_redo";
@@ -133,14 +135,9 @@ pub fn checkpoint(head: &[u8], header: &Header, size: u64) -> Option<u64> {
     lsns.filter(|lsn| *lsn > 0 && (header.start_lsn..header.end_lsn(size)).contains(lsn)).max()
 }
 
-/// The encryption block of a head.
+/// The encryption block of a head, for [`Locked::parse`].
 pub fn encryption(head: &[u8]) -> &[u8] {
     head.get(ENCRYPTION..ENCRYPTION + BLOCK).unwrap_or_default()
-}
-
-/// True if the log whose encryption block this is has a key.
-pub fn encrypted(encryption: &[u8]) -> bool {
-    encryption.get(KEY..KEY + 3).is_some_and(|magic| magic.iter().any(|byte| *byte != 0))
 }
 
 /// N of a file `#ib_redoN` that is in use. Spare files, `#ib_redoN_tmp`, hold old headers and old blocks.
@@ -172,7 +169,7 @@ mod tests {
         assert_eq!((header.flags, header.start_lsn % 512), (0, 0));
         let c0 = checkpoint(REAL, &header, REAL.len() as u64).unwrap();
         assert!(c0 > header.start_lsn);
-        assert!(!encrypted(encryption(REAL)));
+        assert_eq!(Locked::parse(encryption(REAL)), None);
         let made = header.head(Some(c0), encryption(REAL));
         assert_eq!(made[..512], REAL[..512]);
         // One of its two checkpoint blocks is the newer one.
@@ -244,7 +241,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..2100), size: u64) {
             let _ = Header::parse(&bytes);
-            let _ = encrypted(encryption(&bytes));
+            let _ = Locked::parse(&bytes).map(|locked| locked.open(&[7; 32]));
             let _ = number(&bytes);
             let header = Header { uuid: 0, start_lsn: size, creator: [0; 32], flags: 0 };
             let _ = checkpoint(&bytes, &header, size);

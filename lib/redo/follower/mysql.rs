@@ -5,14 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::super::capture::{Goal, Trail};
 use super::super::live::PATIENCE;
 use super::super::live::mysql::{self as live, LogFile};
 use super::{END_PATIENCE, Follow, OVERRUN_PATIENCE, WINDOW};
-use crate::error::{Error, Result};
-use crate::innodb::redo::mysql::{BLOCK, Block, Header, block};
+use crate::crypt::keyring::{self, Keyring};
+use crate::error::{Error, Kind, Result};
+use crate::innodb::redo::mysql::{BLOCK, Block, Header, Locked, LogKey, block};
+use crate::redo::form::Form;
 
 /// Where the follower is.
 #[derive(Debug)]
@@ -25,6 +28,12 @@ pub(in crate::redo) struct Follower {
     /// Everything before is captured; the beginning of a block.
     lsn: u64,
     uuid: u32,
+    /// The encryption block of the log.
+    encryption: Vec<u8>,
+    /// What it locks, if it locks anything and there is a keyring.
+    key: Option<Arc<LogKey>>,
+    /// Is there one?
+    keyring: bool,
     /// Bytes of all files of the log.
     capacity: u64,
     /// Since when there has been nothing at `lsn`, though there should be.
@@ -42,11 +51,16 @@ enum Halt {
     /// The block was overwritten, or cut off: a file that is used again in a smaller log is made shorter at once
     /// (`log_files_recycle_file`).
     Overwritten,
+    /// The block is encrypted, and its key is not known.
+    Encrypted,
+    /// The block has no checksum, or is half overwritten and the other half had none.
+    Unsealed,
 }
 
 impl Follower {
-    /// Opens the files in `dir`; `c0` is the checkpoint that the backup begins with, `uuid` the log's number.
-    pub(in crate::redo) fn begin(dir: &Path, c0: u64, uuid: u32) -> Result<Follower> {
+    /// Opens the files in `dir`; `c0` is the checkpoint that the backup begins with, `uuid` the log's number. If the log has
+    /// a key, it must be one that the keyring opens.
+    pub(in crate::redo) fn begin(dir: &Path, c0: u64, uuid: u32, keyring: Option<&Keyring>) -> Result<Follower> {
         let start = live::start(dir)?;
         if start.uuid != uuid || start.checkpoint_lsn < c0 {
             let what = format!("is not the log of the backup, which begins at lsn {c0}");
@@ -60,6 +74,9 @@ impl Follower {
             current: 0,
             lsn: block::begin(c0),
             uuid,
+            encryption: Vec::new(),
+            key: None,
+            keyring: keyring.is_some(),
             capacity: 0,
             stuck: None,
             window: Vec::new(),
@@ -67,24 +84,37 @@ impl Follower {
         };
         follower.look()?;
         follower.trail = Trail::new(follower.capacity);
-        let holds = |file: &&LogFile| (file.header.start_lsn..file.end_lsn()).contains(&follower.lsn);
-        match follower.files.values().find(holds).map(|file| file.number) {
-            Some(number) => follower.current = number,
-            None => return Err(follower.overrun()),
-        }
+        let holding = |lsn| follower.files.values().find(|file| file.holds(lsn));
+        // The server writes the key into a file before the checkpoint, and this one was opened after that was seen.
+        let (Some(first), Some(newest)) = (holding(follower.lsn), holding(start.checkpoint_lsn)) else {
+            return Err(follower.overrun());
+        };
+        (follower.current, follower.encryption) = (first.number, newest.encryption().to_vec());
         follower.files = follower.files.split_off(&follower.current);
+        follower.key = keyring.map(|keyring| follower.unlock(keyring)).transpose()?.flatten().map(Arc::new);
         Ok(follower)
     }
 
-    /// The header of the file where the backup begins.
-    pub(in crate::redo) fn header(&self) -> Header {
-        let none = || Header { uuid: self.uuid, start_lsn: self.lsn, creator: [0; 32], flags: 0 };
-        self.files.get(&self.current).map_or_else(none, |file| file.header.clone())
+    /// The log's key, if it has one.
+    fn unlock(&self, keyring: &Keyring) -> Result<Option<LogKey>> {
+        let Some(locked) = Locked::parse(&self.encryption) else { return Ok(None) };
+        let fault = |what| {
+            let what = format!("{} {what}, under which the log is encrypted", locked.master());
+            Err(Error::new(Kind::Key, self.dir.display(), what).hint("--keyring: is it the keyring of this server?"))
+        };
+        let Some(master) = keyring.key(locked.master()) else { return fault("is not in the keyring") };
+        locked.open(master).map_or_else(|| fault("in the keyring is not the key"), |key| Ok(Some(key)))
     }
 
-    /// Its encryption block.
-    pub(in crate::redo) fn encryption(&self) -> &[u8] {
-        self.files.get(&self.current).map_or(&[], LogFile::encryption)
+    /// What a captured log is that begins at `c0`.
+    pub(in crate::redo) fn form(&self, c0: u64) -> Form {
+        Form::mysql(&self.header(), &self.encryption, self.key.clone(), c0)
+    }
+
+    /// The header of the file where the backup begins.
+    fn header(&self) -> Header {
+        let none = || Header { uuid: self.uuid, start_lsn: self.lsn, creator: [0; 32], flags: 0 };
+        self.files.get(&self.current).map_or_else(none, |file| file.header.clone())
     }
 
     /// Opens the files that have appeared.
@@ -128,16 +158,9 @@ impl Follower {
         let got = file.read(self.lsn, &mut self.window)?;
         let cut = got < self.window.len();
         self.window.truncate(got);
-        let (whole, halt, encrypted) = count(&self.window, self.lsn, end);
+        let (whole, halt) = count(&self.window, self.lsn, end, self.key.as_deref());
         let halt = if cut && whole + BLOCK > got { Halt::Overwritten } else { halt };
-        if !encrypted {
-            return Ok((whole, halt));
-        }
-        // What has no sum that could be checked must be the same when it is read again.
-        let mut again = vec![0; got];
-        file.read(self.lsn, &mut again)?;
-        let same = self.window.chunks(BLOCK).zip(again.chunks(BLOCK)).take_while(|(one, two)| one == two).count();
-        Ok((whole.min(same * BLOCK), halt))
+        Ok((whole, halt))
     }
 
     /// There is nothing to be taken. Usually nothing has been written; otherwise it is looked for again for a while.
@@ -145,7 +168,8 @@ impl Follower {
         let later = self.files.last_key_value().is_some_and(|(number, _)| *number > self.current.saturating_add(1));
         let durable = goal.mark >= self.lsn.saturating_add(BLOCK as u64);
         let patience = match halt {
-            Halt::Overwritten => OVERRUN_PATIENCE,
+            Halt::Encrypted => return Err(self.encrypted()),
+            Halt::Overwritten | Halt::Unsealed => OVERRUN_PATIENCE,
             Halt::NoFile if later => OVERRUN_PATIENCE,
             _ if goal.end.is_some() => END_PATIENCE,
             _ if durable => PATIENCE,
@@ -160,6 +184,7 @@ impl Follower {
         let lsn = self.lsn;
         Err(match (halt, goal.end) {
             (Halt::Overwritten, _) => self.overrun(),
+            (Halt::Unsealed, _) => live::unsealed(self.dir.display()),
             (Halt::NoFile, _) if later => self.overrun(),
             (_, Some(end)) => {
                 Error::invalid(self.dir.display(), format_args!("the log ends at lsn {lsn}, the backup at {end}"))
@@ -169,6 +194,17 @@ impl Follower {
                 format_args!("the log cannot be read at lsn {lsn}, though it is durable up to {}", goal.mark),
             ),
         })
+    }
+
+    /// Why encrypted blocks are not taken: torn ones look like any.
+    fn encrypted(&self) -> Error {
+        let place = self.dir.display();
+        if self.keyring {
+            let what = "encryption of the redo log was switched on for the first time during the backup";
+            return Error::invalid(place, what).hint("run it again");
+        }
+        let what = "the redo log is encrypted, and no --keyring is given: no block can be checked without its key";
+        Error::usage(place, what).hint(format_args!("xb-redo --keyring FILE; {}", keyring::WHERE))
     }
 
     fn overrun(&self) -> Error {
@@ -213,22 +249,21 @@ impl Follow for Follower {
     }
 }
 
-/// How many bytes of whole, full blocks there are from `lsn` on, the one that holds `end` included; what stands behind
-/// them; and whether one of them is encrypted.
-fn count(bytes: &[u8], lsn: u64, end: Option<u64>) -> (usize, Halt, bool) {
-    let (mut whole, mut secret) = (0, false);
+/// How many bytes of whole, full blocks there are from `lsn` on, the one that holds `end` included; and what stands behind
+/// them.
+fn count(bytes: &[u8], lsn: u64, end: Option<u64>, key: Option<&LogKey>) -> (usize, Halt) {
+    let mut whole = 0;
     for bytes in bytes.chunks(BLOCK) {
         let at = lsn.saturating_add(whole as u64);
-        match block::check(bytes, at) {
-            Block::Here { used, encrypted } if used == BLOCK || holds_end(at, used, end) => {
-                whole += BLOCK;
-                secret |= encrypted;
-            }
-            Block::Overwritten => return (whole, Halt::Overwritten, secret),
-            Block::Here { .. } | Block::Missing => return (whole, Halt::Missing, secret),
+        match block::check(bytes, at, key) {
+            Block::Here { used } if used == BLOCK || holds_end(at, used, end) => whole += BLOCK,
+            Block::Encrypted { .. } => return (whole, Halt::Encrypted),
+            Block::Unsealed => return (whole, Halt::Unsealed),
+            Block::Overwritten => return (whole, Halt::Overwritten),
+            Block::Here { .. } | Block::Missing => break,
         }
     }
-    (whole, Halt::Missing, secret)
+    (whole, Halt::Missing)
 }
 
 /// True if the log ends in the block at `lsn`, which is written as far as that.

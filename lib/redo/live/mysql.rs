@@ -62,6 +62,11 @@ impl LogFile {
         self.header.end_lsn(self.size)
     }
 
+    /// True if the log of this LSN is in it.
+    pub(crate) fn holds(&self, lsn: u64) -> bool {
+        (self.header.start_lsn..self.end_lsn()).contains(&lsn)
+    }
+
     /// The encryption block.
     pub(crate) fn encryption(&self) -> &[u8] {
         mysql::encryption(&self.head)
@@ -88,6 +93,13 @@ pub(crate) fn numbers(dir: &Path) -> Result<Vec<u64>> {
     each(dir, |name, _| numbers.extend(mysql::number(name)))?;
     numbers.sort_unstable();
     Ok(numbers)
+}
+
+/// Why log without checksums is refused.
+pub(crate) fn unsealed(place: impl std::fmt::Display) -> Error {
+    // A chain of such a server was seen to end in a record that nobody could read.
+    Error::failed(place, "the redo log has no checksums: a block read while it is written looks whole")
+        .hint("SET GLOBAL innodb_log_checksums=ON; SELECT innodb_redo_log_sharp_checkpoint(); then run it again")
 }
 
 /// Bytes of log that all files hold, the spare ones too: so much is written before something is overwritten.

@@ -93,28 +93,25 @@ impl Captured {
         Ok(())
     }
 
-    /// Checks a block and makes it what recovery accepts: with a sum, and the last one not longer than the backup.
+    /// Checks a block, and cuts the last one if it is longer than the backup. What is encrypted was checked under its key
+    /// when it was captured; that nothing has changed since, its digest in the manifest says.
     fn finish(&self, bytes: &mut [u8], lsn: u64, end: u64) -> Result<()> {
         let fault =
             |what: &str| Err(Error::damaged(self.path.display(), format_args!("the block of lsn {lsn} {what}")));
         let last = lsn == block::begin(end);
         let wanted = if last { block::used(end) } else { BLOCK };
-        let Block::Here { used, encrypted } = block::check(bytes, lsn) else { return fault("is damaged") };
-        match used.cmp(&wanted) {
-            std::cmp::Ordering::Less => fault("is not full, though the log goes on"),
-            std::cmp::Ordering::Greater if encrypted => {
-                let what = "is encrypted and goes beyond the end of the backup; without its key it cannot be cut";
-                Err(Error::failed(self.path.display(), format_args!("the block of lsn {lsn} {what}"))
-                    .hint("make the backup with innodb_redo_log_encrypt=OFF"))
+        match block::check(bytes, lsn, None) {
+            Block::Here { used } | Block::Encrypted { used } if used < wanted => {
+                fault("is not full, though the log goes on")
             }
-            std::cmp::Ordering::Greater => {
-                block::cut(bytes, wanted);
+            Block::Here { used } if used > wanted => {
+                block::cut(bytes, wanted, None);
                 Ok(())
             }
-            std::cmp::Ordering::Equal => {
-                block::reseal(bytes);
-                Ok(())
-            }
+            Block::Encrypted { used } if used > wanted => fault("goes beyond the end of the backup"),
+            Block::Here { .. } | Block::Encrypted { .. } => Ok(()),
+            Block::Unsealed => fault("has no checksum"),
+            Block::Missing | Block::Overwritten => fault("is damaged"),
         }
     }
 

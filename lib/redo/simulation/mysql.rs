@@ -12,8 +12,9 @@ use tempfile::TempDir;
 use super::super::capture::Goal;
 use super::super::follower::Follow;
 use super::super::follower::mysql::Follower;
+use crate::crypt::keyring::Keyring;
 use crate::error::{Error, Kind, Result};
-use crate::innodb::redo::mysql::{BLOCK, HEAD, Header, creator, name};
+use crate::innodb::redo::mysql::{BLOCK, HEAD, Header, Locked, LogKey, creator, encryption, name};
 
 /// LSN of the first file.
 const FIRST: u64 = 8192;
@@ -21,6 +22,9 @@ const FIRST: u64 = 8192;
 const BLOCKS: u64 = 32;
 const SIZE: u64 = HEAD as u64 + BLOCKS * BLOCK as u64;
 const UUID: u32 = 4711;
+/// A key, locked by a real server, and the keyring that opens it.
+const LOCKED: &[u8] = include_bytes!("../../../tests/vectors/mysql-redo/encrypted-9.7.4");
+const RING: &[u8] = include_bytes!("../../../tests/vectors/mysql-redo/keyring");
 
 /// A server as far as its redo log goes.
 struct Server {
@@ -31,14 +35,33 @@ struct Server {
     lsn: u64,
     /// What a captured log must hold from [`FIRST`] on.
     history: Vec<u8>,
-    encrypted: bool,
+    /// Encrypts from now on.
+    key: Option<LogKey>,
+}
+
+fn keyring() -> Keyring {
+    Keyring::parse(RING).unwrap()
+}
+
+fn key() -> LogKey {
+    let locked = Locked::parse(encryption(LOCKED)).unwrap();
+    locked.open(keyring().key(locked.master()).unwrap()).unwrap()
 }
 
 impl Server {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut server = Server { dir, files: VecDeque::new(), lsn: FIRST, history: Vec::new(), encrypted: false };
+        let mut server = Server { dir, files: VecDeque::new(), lsn: FIRST, history: Vec::new(), key: None };
         server.new_file(None);
+        server
+    }
+
+    /// One whose log has a key. It stands where the newest checkpoint is.
+    fn encrypted() -> Self {
+        let mut server = Server::new();
+        server.key = Some(key());
+        let head = File::options().write(true).open(server.path(7)).unwrap();
+        head.write_all_at(encryption(LOCKED), 1024).unwrap();
         server
     }
 
@@ -65,12 +88,15 @@ impl Server {
         let index = self.lsn / BLOCK as u64;
         let mut block: Vec<u8> = (0..BLOCK as u64).map(|n| (n * 7 + index) as u8).collect();
         block[..4].copy_from_slice(&(index as u32 + 1).to_be_bytes());
-        block[4..6].copy_from_slice(&(used | if self.encrypted { 0x8000 } else { 0 }).to_be_bytes());
+        block[4..6].copy_from_slice(&used.to_be_bytes());
         block[6..8].copy_from_slice(&12u16.to_be_bytes());
         block[8..12].copy_from_slice(&1u32.to_be_bytes());
         let sum = crc32c::crc32c(&block[..508]);
         block[508..].copy_from_slice(&sum.to_be_bytes());
-        block
+        match &self.key {
+            Some(key) => key.encrypt(block.first_chunk().unwrap()).to_vec(),
+            None => block,
+        }
     }
 
     fn put(&self, block: &[u8]) {
@@ -94,7 +120,11 @@ impl Server {
     }
 
     fn follow(&self) -> Reader {
-        Reader { follower: Follower::begin(self.dir.path(), FIRST + 100, UUID).unwrap(), got: Vec::new() }
+        self.follow_with(None)
+    }
+
+    fn follow_with(&self, keyring: Option<&Keyring>) -> Reader {
+        Reader { follower: Follower::begin(self.dir.path(), FIRST + 100, UUID, keyring).unwrap(), got: Vec::new() }
     }
 }
 
@@ -229,15 +259,62 @@ fn the_log_must_reach_the_end_of_the_backup() {
 }
 
 #[test]
-fn encrypted_blocks_are_taken_by_their_numbers() {
-    let mut server = Server::new();
-    server.encrypted = true;
-    let mut reader = server.follow();
-    for _ in 0..20 {
+fn encrypted_blocks_are_taken_when_they_are_right_under_their_key() {
+    let mut server = Server::encrypted();
+    let mut reader = server.follow_with(Some(&keyring()));
+    for round in 0..20 {
+        // As if innodb_redo_log_encrypt were switched off and on.
+        server.key = (round % 3 > 0).then(key);
         server.write(11, 4);
         reader.poll().unwrap();
     }
+    server.key = Some(key());
+    // Half of it: its number is right, and nothing else can tell.
+    let whole = server.block(512);
+    server.put(&[&whole[..200], &[0; 312]].concat());
+    reader.poll().unwrap();
     assert!(reader.got == server.history);
+    server.write(1, 4);
+    reader.poll().unwrap();
+    assert!(reader.got == server.history);
+}
+
+#[test]
+fn encrypted_blocks_without_their_key_end_the_backup_at_once() {
+    let server = Server::encrypted();
+    // The last block, which is not full.
+    server.put(&server.block(100));
+    let error = server.follow().poll().unwrap_err();
+    assert_eq!(error.kind(), Kind::Usage);
+    assert!(error.advice().unwrap().starts_with("xb-redo --keyring FILE"), "{:?}", error.advice());
+    // Another keyring does not do.
+    let other = Keyring::parse(b"").unwrap();
+    let error = Follower::begin(server.dir.path(), FIRST + 100, UUID, Some(&other)).unwrap_err();
+    assert_eq!(error.kind(), Kind::Key);
+    assert!(error.to_string().contains("INNODBKey-"), "{error}");
+    // What the head of the captured log, which was sent, does not lock cannot go into it.
+    let mut server = Server::new();
+    let mut reader = server.follow_with(Some(&keyring()));
+    server.key = Some(key());
+    server.write(1, 4);
+    assert_eq!(reader.poll().unwrap_err().kind(), Kind::Invalid);
+}
+
+#[test]
+fn blocks_without_a_checksum_are_refused_unless_they_get_one() {
+    let mut server = Server::new();
+    let mut reader = server.follow();
+    server.write(2, 4);
+    let whole = server.block(512);
+    server.put(&[&whole[..508], &[0xde, 0xad, 0xbe, 0xef]].concat());
+    // The rest of an older one, perhaps.
+    reader.poll().unwrap();
+    server.write(1, 4);
+    reader.poll().unwrap();
+    assert!(reader.got == server.history);
+    server.put(&[&server.block(512)[..508], &[0xde, 0xad, 0xbe, 0xef]].concat());
+    let error = reader.fail(Goal::default());
+    assert!(error.to_string().contains("the redo log has no checksums"), "{error}");
 }
 
 #[test]
@@ -245,7 +322,7 @@ fn the_log_of_another_server_is_refused() {
     let mut server = Server::new();
     server.write(3, 4);
     for (c0, uuid) in [(FIRST + 100, UUID + 1), (FIRST + 5000, UUID)] {
-        let error = Follower::begin(server.dir.path(), c0, uuid).unwrap_err();
+        let error = Follower::begin(server.dir.path(), c0, uuid, None).unwrap_err();
         assert!(error.to_string().contains("is not the log of the backup"), "{error}");
     }
     let mut reader = server.follow();

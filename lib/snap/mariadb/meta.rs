@@ -85,6 +85,7 @@ pub(super) fn server_options(variables: &Variables, plugins: &[(String, String)]
     if !libraries.is_empty() {
         put("plugin_load_add", &libraries.join(";"));
         put("plugin_dir", variables.text("plugin_dir"));
+        put("plugin_maturity", variables.text("plugin_maturity"));
     }
     for (plugin, _) in plugins {
         for (key, value) in variables.beginning(&format!("{plugin}_")) {

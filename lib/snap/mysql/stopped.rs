@@ -48,12 +48,13 @@ impl<'a> Stopped<'a> {
         }
         let mut lsn = block::begin(checkpoint_lsn);
         let mut bytes = vec![0; WINDOW];
-        while let Some(file) = log.iter().find(|file| (file.header.start_lsn..file.end_lsn()).contains(&lsn)) {
+        while let Some(file) = log.iter().find(|file| file.holds(lsn)) {
             let read = file.read(lsn, &mut bytes)?;
             for piece in bytes.get(..read).unwrap_or_default().chunks_exact(BLOCK) {
-                match block::check(piece, lsn) {
-                    Block::Here { used: BLOCK, .. } => lsn += BLOCK as u64,
-                    Block::Here { used, .. } => return Ok(lsn + used as u64),
+                match block::check(piece, lsn, None) {
+                    Block::Here { used: BLOCK } | Block::Encrypted { used: BLOCK } => lsn += BLOCK as u64,
+                    Block::Here { used } | Block::Encrypted { used } => return Ok(lsn + used as u64),
+                    Block::Unsealed => return Err(live::unsealed(self.layout.redo.display())),
                     Block::Missing | Block::Overwritten => return Ok(lsn + block::HEADER as u64),
                 }
             }

@@ -1,6 +1,9 @@
 //! The blocks of a log file: 12 bytes of header, data, CRC-32C. An LSN counts the bytes of all of them. Source:
 //! MySQL's spec section 5.4, `log0types.h` (`Log_data_block_header`).
 
+use std::cmp::Ordering;
+
+use super::LogKey;
 use crate::innodb::redo::{put, seal, sums};
 use crate::innodb::{checksum, u16_at, u32_at};
 
@@ -22,9 +25,14 @@ pub enum Block {
     Here {
         /// Bytes that hold log, the header's included: [`BLOCK`] of a full block, fewer of the last one.
         used: usize,
-        /// It cannot be checked, and not be cut, without the server's key.
-        encrypted: bool,
     },
+    /// That block, encrypted. Its sum is, too: without the key nobody can say whether it is whole, and cut it.
+    Encrypted {
+        /// As of one that is here.
+        used: usize,
+    },
+    /// That block, written with `innodb_log_checksums=OFF`: nobody can say whether it is whole.
+    Unsealed,
     /// An older block, nothing, or half of what is being written. Not here yet.
     Missing,
     /// A block of a later LSN: this one was overwritten.
@@ -58,27 +66,50 @@ fn identity(lsn: u64) -> (u32, u32) {
     (part(index / EPOCH), part(index % EPOCH))
 }
 
-/// Holds a block against the LSN at which it should begin.
-pub fn check(bytes: &[u8], lsn: u64) -> Block {
+/// Holds a block against the LSN at which it should begin. With the log's key an encrypted one is checked like any.
+pub fn check(bytes: &[u8], lsn: u64, key: Option<&LogKey>) -> Block {
     let Some(bytes) = bytes.first_chunk::<BLOCK>() else { return Block::Missing };
-    let word = u16_at(bytes, 4);
-    let (used, encrypted) = (usize::from(word & !ENCRYPTED), word & ENCRYPTED != 0);
+    match key {
+        Some(key) if is_encrypted(bytes) => plain(&key.decrypt(bytes), lsn),
+        _ => plain(bytes, lsn),
+    }
+}
+
+fn plain(bytes: &[u8; BLOCK], lsn: u64) -> Block {
+    let used = usize::from(u16_at(bytes, 4) & !ENCRYPTED);
+    let encrypted = is_encrypted(bytes);
     let (stored, computed) = sums(bytes);
-    let whole = encrypted || stored == computed || stored == checksum::NONE;
-    if !whole || !(HEADER..=BLOCK).contains(&used) {
+    let sealed = stored == computed;
+    if !(encrypted || sealed || stored == checksum::NONE) || !(HEADER..=BLOCK).contains(&used) {
         return Block::Missing;
     }
     // Before 8.0.30 the highest bit had a meaning.
     let found = (u32_at(bytes, 8), u32_at(bytes, 0) & !(1 << 31));
     match found.cmp(&identity(lsn)) {
-        std::cmp::Ordering::Less => Block::Missing,
-        std::cmp::Ordering::Equal => Block::Here { used, encrypted },
-        std::cmp::Ordering::Greater => Block::Overwritten,
+        Ordering::Less => Block::Missing,
+        Ordering::Equal if encrypted => Block::Encrypted { used },
+        Ordering::Equal if sealed => Block::Here { used },
+        Ordering::Equal => Block::Unsealed,
+        Ordering::Greater => Block::Overwritten,
     }
 }
 
-/// Ends the log in this block after `used` bytes, where a mini-transaction ends. What followed is gone.
-pub fn cut(block: &mut [u8], used: usize) {
+/// Ends the log in this block after `used` bytes, where a mini-transaction ends. What followed is gone. An encrypted block
+/// needs the log's key and stays encrypted; without it nothing is done.
+pub fn cut(block: &mut [u8], used: usize, key: Option<&LogKey>) {
+    let Some(block) = block.first_chunk_mut::<BLOCK>() else { return };
+    match key {
+        Some(key) if is_encrypted(block) => {
+            let mut clear = key.decrypt(block);
+            shorten(&mut clear, used);
+            *block = key.encrypt(&clear);
+        }
+        _ if is_encrypted(block) => {}
+        _ => shorten(block, used),
+    }
+}
+
+fn shorten(block: &mut [u8; BLOCK], used: usize) {
     let Some(rest) = block.get_mut(used..TRAILER) else { return };
     rest.fill(0);
     put(block, 4, &u16::try_from(used).unwrap_or_default().to_be_bytes());
@@ -88,13 +119,14 @@ pub fn cut(block: &mut [u8], used: usize) {
     seal(block);
 }
 
-/// Gives a block that was written with `innodb_log_checksums=OFF` its sum; a server insists on it. True if it had none.
-pub fn reseal(block: &mut [u8]) -> bool {
-    let unsealed = u16_at(block, 4) & ENCRYPTED == 0 && u32_at(block, TRAILER) == checksum::NONE;
-    if unsealed {
-        seal(block);
-    }
-    unsealed
+fn is_encrypted(block: &[u8; BLOCK]) -> bool {
+    u16_at(block, 4) & ENCRYPTED != 0
+}
+
+/// Sets or clears the bit that says so.
+pub(super) fn set_encrypted(block: &mut [u8; BLOCK], encrypted: bool) {
+    let used = u16_at(block, 4) & !ENCRYPTED;
+    put(block, 4, &(used | if encrypted { ENCRYPTED } else { 0 }).to_be_bytes());
 }
 
 #[cfg(test)]
@@ -119,7 +151,11 @@ mod tests {
     }
 
     fn here(used: usize) -> Block {
-        Block::Here { used, encrypted: false }
+        Block::Here { used }
+    }
+
+    fn check(bytes: &[u8], lsn: u64) -> Block {
+        super::check(bytes, lsn, None)
     }
 
     #[test]
@@ -137,7 +173,7 @@ mod tests {
             .collect();
         let full = blocks.iter().take_while(|block| **block == here(BLOCK)).count();
         assert!(full > 3 && header.start_lsn + (full * BLOCK) as u64 > c0);
-        assert!(matches!(blocks[full], Block::Here { used: 12..512, encrypted: false }), "{:?}", blocks[full]);
+        assert!(matches!(blocks[full], Block::Here { used: 12..512 }), "{:?}", blocks[full]);
         assert!(blocks[full + 1..].iter().all(|block| *block == Block::Missing));
         assert!(blocks.len() > full + 1);
     }
@@ -170,23 +206,21 @@ mod tests {
     }
 
     #[test]
-    fn blocks_without_a_sum_and_encrypted_ones_are_taken_by_their_number() {
+    fn blocks_without_a_sum_and_encrypted_ones_are_known_as_such() {
         let mut unsealed = block(1024, 512);
         unsealed[508..].copy_from_slice(&[0xde, 0xad, 0xbe, 0xef]);
-        assert_eq!(check(&unsealed, 1024), here(512));
-        assert!(reseal(&mut unsealed) && !reseal(&mut unsealed));
-        assert_eq!(unsealed, block(1024, 512));
+        assert_eq!(check(&unsealed, 1024), Block::Unsealed);
+        assert_eq!([check(&unsealed, 512), check(&unsealed, 1536)], [Block::Overwritten, Block::Missing]);
         let mut secret = block(1024, 0x8000 | 512);
         secret[12..].fill(0x77);
-        assert_eq!(check(&secret, 1024), Block::Here { used: 512, encrypted: true });
-        assert!(!reseal(&mut secret));
+        assert_eq!(check(&secret, 1024), Block::Encrypted { used: 512 });
     }
 
     #[test]
     fn a_cut_block_ends_where_it_was_cut() {
         for (used, first) in [(150, 0), (199, 0), (200, 200), (508, 200)] {
             let mut bytes = block(1024, 512);
-            cut(&mut bytes, used);
+            cut(&mut bytes, used, None);
             assert_eq!(check(&bytes, 1024), here(used));
             assert_eq!(usize::from(u16_at(&bytes, 6)), first);
             assert!(bytes[used..508].iter().all(|byte| *byte == 0) && bytes[used - 1] == 0x5a);
@@ -215,8 +249,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_without_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..600), lsn: u64, used in 0usize..1000) {
             let _ = check(&bytes, lsn);
-            let _ = reseal(&mut bytes);
-            cut(&mut bytes, used);
+            cut(&mut bytes, used, None);
         }
     }
 }

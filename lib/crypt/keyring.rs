@@ -1,0 +1,157 @@
+//! MySQL's keyring: the data file of `component_keyring_file`, in which the server has its master keys in clear. Source:
+//! MySQL's spec section 10.
+//!
+//! ```text
+//! {"version":"1.0","elements":[{"user":"","data_id":"INNODBKey-UUID-1","data_type":"AES","data":"HEX","extension":[]}]}
+//! ```
+
+use std::borrow::Cow;
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::key;
+use super::keyfile::harden;
+use crate::error::{Error, Kind, Result};
+use crate::report::{Level, Report};
+
+/// Bytes of a master key.
+const LENGTH: usize = 32;
+/// A file of more bytes is none: a key takes 200.
+const LARGEST: u64 = 4 << 20;
+/// The server writes the file anew, in its place, when a key is added; that is looked at again so often.
+const ATTEMPTS: usize = 20;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Keys of 32 bytes, by name. Overwritten when it is dropped, never printed.
+pub struct Keyring(Vec<(String, Box<Zeroizing<[u8; LENGTH]>>)>);
+
+/// Bytes that are no keyring. Why is not told: it could quote a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault;
+
+#[derive(Deserialize)]
+struct Content<'a> {
+    #[serde(borrow)]
+    elements: Vec<Element<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Element<'a> {
+    #[serde(borrow)]
+    data_id: Cow<'a, str>,
+    /// Hex; as it has nothing that JSON would escape, it is read where it stands.
+    data: &'a str,
+}
+
+impl Keyring {
+    /// Reads the file. It is the server's: whoever else may read it is the server's matter, so it is used all the same, but
+    /// told if that is everybody. From before that on, the process leaves no core file.
+    pub fn read(path: &Path, report: &dyn Report) -> Result<Keyring> {
+        harden()?;
+        for attempt in 1.. {
+            let (bytes, mode) = content(path)?;
+            if mode & 0o007 != 0 && attempt == 1 {
+                let what =
+                    format_args!("{}: its mode {mode:04o} lets every user read or change the keys", path.display());
+                report.note(Level::Warning, what);
+            }
+            match Self::parse(&bytes) {
+                Ok(keyring) => return Ok(keyring),
+                Err(Fault) if attempt < ATTEMPTS => std::thread::sleep(PAUSE),
+                Err(Fault) => break,
+            }
+        }
+        let what = "is not the data file of component_keyring_file";
+        Err(Error::new(Kind::Key, path.display(), what).hint(WHERE))
+    }
+
+    /// Reads its content. A server that has no key yet leaves the file empty.
+    pub fn parse(bytes: &[u8]) -> Result<Keyring, Fault> {
+        if bytes.is_empty() {
+            return Ok(Keyring(Vec::new()));
+        }
+        let content: Content<'_> = serde_json::from_slice(bytes).map_err(|_| Fault)?;
+        let keys = content.elements.iter().filter_map(|element| {
+            let mut key = Box::new(Zeroizing::new([0; LENGTH]));
+            let length = key::hex(element.data.as_bytes(), &mut **key)?.len();
+            // Other components have other secrets there.
+            (length == LENGTH).then(|| (element.data_id.clone().into_owned(), key))
+        });
+        Ok(Keyring(keys.collect()))
+    }
+
+    /// The key of this name.
+    pub fn key(&self, name: &str) -> Option<&[u8; LENGTH]> {
+        self.0.iter().find(|(data_id, _)| data_id == name).map(|(_, key)| &***key)
+    }
+}
+
+/// Where an operator finds it.
+pub const WHERE: &str = "component_keyring_file.cnf, beside the plugins or in the data directory, has its path";
+
+/// All of a file, and its mode.
+fn content(path: &Path) -> Result<(Zeroizing<Vec<u8>>, u32)> {
+    let place = path.display();
+    let file = File::open(path).map_err(|cause| Error::io(&place, "cannot open", &cause).hint(WHERE))?;
+    let meta = file.metadata().map_err(|cause| Error::io(&place, "cannot look at", &cause))?;
+    if !meta.is_file() || meta.len() > LARGEST {
+        return Err(Error::new(Kind::Key, place, "is no keyring: it is not a file, or too long").hint(WHERE));
+    }
+    // As large as it will get: growing would leave copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0).saturating_add(1)));
+    let read = file.take(meta.len()).read_to_end(&mut bytes);
+    read.map_err(|cause| Error::io(&place, "cannot read", &cause))?;
+    Ok((bytes, meta.mode() & 0o7777))
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Keyring({} keys)", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const REAL: &[u8] = include_bytes!("../../tests/vectors/mysql-redo/keyring");
+
+    #[test]
+    fn the_keys_of_a_real_file_are_found_by_name_and_never_shown() {
+        let keyring = Keyring::parse(REAL).unwrap();
+        let key = keyring.key("INNODBKey-da0b9576-e5e5-11f1-b37b-02fc00000001-1").unwrap();
+        assert_eq!(key[..4], [0xe3, 0x81, 0x14, 0xb7]);
+        assert_eq!(keyring.key("INNODBKey-da0b9576-e5e5-11f1-b37b-02fc00000001-3"), None);
+        assert_eq!(format!("{keyring:?}"), "Keyring(2 keys)");
+    }
+
+    #[test]
+    fn what_is_no_key_of_innodb_is_passed_over() {
+        let text =
+            r#"{"version":"1.0","elements":[{"user":"a\"b","data_id":"c\u0041","data_type":"SECRET","data":"00FF"}]}"#;
+        assert_eq!(Keyring::parse(text.as_bytes()).unwrap().key("cA"), None);
+        assert!(Keyring::parse(b"").unwrap().key("").is_none());
+        for text in ["{}", "[]", "{\"elements\":[{}]}", "key=1"] {
+            assert_eq!(Keyring::parse(text.as_bytes()).unwrap_err(), Fault, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(cut in 0..REAL.len(), at in 0..REAL.len(), byte: u8) {
+            let mut bytes = REAL.to_vec();
+            bytes[at] = byte;
+            let _ = Keyring::parse(&bytes);
+            let _ = Keyring::parse(&bytes[..cut]);
+        }
+    }
+}
