@@ -10,6 +10,7 @@
 //! ```
 
 pub mod block;
+pub mod segments;
 
 use super::{Fault, put, seal, sums};
 use crate::innodb::{u32_at, u64_at};

@@ -9,7 +9,7 @@ pub const BLOCK: usize = 512;
 /// Bytes of its header: number (4), bytes used (2), first mini-transaction (2), epoch (4).
 pub const HEADER: usize = 12;
 /// Where the sum stands.
-const TRAILER: usize = 508;
+pub const TRAILER: usize = 508;
 /// Bit of the bytes used: what follows the header is encrypted, the sum too.
 const ENCRYPTED: u16 = 0x8000;
 /// Blocks of an epoch; the numbers then begin anew.
@@ -75,6 +75,11 @@ pub fn check(bytes: &[u8], lsn: u64) -> Block {
         std::cmp::Ordering::Equal => Block::Here { used, encrypted },
         std::cmp::Ordering::Greater => Block::Overwritten,
     }
+}
+
+/// True if one of these blocks is encrypted.
+pub fn any_encrypted(blocks: &[u8]) -> bool {
+    blocks.chunks(BLOCK).any(|block| u16_at(block, 4) & ENCRYPTED != 0)
 }
 
 /// Ends the log in this block after `used` bytes, where a mini-transaction ends. What followed is gone.

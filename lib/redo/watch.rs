@@ -1,0 +1,87 @@
+//! Reads along with the live log of MySQL for what no file shows: which tablespaces got new segments (see
+//! [`segments`](crate::innodb::redo::mysql::segments)).
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::capture::Goal;
+use super::follower::Follow;
+use super::follower::mysql::Follower;
+use crate::error::{Error, Result};
+use crate::innodb::redo::mysql::block;
+use crate::innodb::redo::mysql::segments::Segments;
+
+/// How often the log is looked at.
+const POLL: Duration = Duration::from_millis(20);
+
+/// A log that is being read.
+pub(crate) struct Watch {
+    follower: Follower,
+    segments: Segments,
+    /// What is before this does not matter.
+    since: u64,
+}
+
+/// How far the log is read: without an end until there is one, or nobody wants it any more.
+#[derive(Debug, Default)]
+pub(crate) struct Until {
+    goal: Mutex<Goal>,
+    changed: Condvar,
+}
+
+impl Until {
+    /// The server has written the log up to here.
+    pub(crate) fn end(&self, lsn: u64) {
+        self.set(|goal| goal.end = Some(lsn));
+    }
+
+    /// Nobody wants it.
+    pub(crate) fn over(&self) {
+        self.set(|goal| goal.over = true);
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Goal)) {
+        change(&mut self.goal.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+    }
+
+    fn wait(&self, known: &Goal) -> Goal {
+        let goal = self.goal.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(goal, POLL, |goal| goal == known);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+impl Watch {
+    /// Opens the log in `dir`: c0 and its number tell that it is the right one. `since` is not before c0.
+    pub(crate) fn begin(dir: &Path, c0: u64, uuid: u32, since: u64) -> Result<Self> {
+        let follower = Follower::begin(dir, c0, uuid)?;
+        Ok(Watch { follower, segments: Segments::default(), since: block::begin(since) })
+    }
+
+    /// Reads to the end; which tablespaces got segments.
+    pub(crate) fn run(mut self, until: &Until) -> Result<BTreeSet<u32>> {
+        let mut goal = Goal::default();
+        while !goal.over {
+            let Watch { follower, segments, since } = &mut self;
+            follower.poll(&goal, &mut |bytes, lsn| {
+                let begin = lsn.saturating_sub(bytes.len() as u64);
+                let skip = usize::try_from(since.saturating_sub(begin)).unwrap_or(usize::MAX).min(bytes.len());
+                let bytes = bytes.get(skip..).unwrap_or_default();
+                match block::any_encrypted(bytes) {
+                    true => {
+                        Err(Error::invalid("server", "its redo log was encrypted meanwhile: nobody can look into it"))
+                    }
+                    false => Ok(segments.feed(bytes)),
+                }
+            })?;
+            if goal.end.is_some_and(|end| follower.reached(end)) {
+                break;
+            }
+            goal = until.wait(&goal);
+        }
+        Ok(self.segments.spaces())
+    }
+}
