@@ -20,6 +20,7 @@ mod increments;
 mod map;
 mod memory;
 mod mysql;
+mod mysql_ddl;
 mod mysql_snap;
 mod pack;
 mod pages;

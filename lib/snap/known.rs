@@ -150,12 +150,20 @@ impl Known {
         Ok(changes)
     }
 
-    /// The same of those that were listed elsewhere. `touched` are tablespaces, by their numbers, that something wrote to
-    /// without redo.
-    pub(super) fn changes_of(&self, found: impl Iterator<Item = Tablespace>, touched: &BTreeSet<u32>) -> Changes {
+    /// The same of those that were listed elsewhere. `touched` are tablespaces, by their numbers, with content that is not
+    /// in the redo log; all of undo is.
+    pub(super) fn changes_of(
+        &self,
+        tables: Vec<Tablespace>,
+        undo: Vec<Tablespace>,
+        touched: &BTreeSet<u32>,
+    ) -> Changes {
         let mut changes = Changes::default();
-        for found in found {
+        for found in tables {
             self.judge(found, &mut changes, &|_, head| touched.contains(&head.space));
+        }
+        for found in undo {
+            self.judge(found, &mut changes, &|_, _| false);
         }
         changes.gone = self.gone();
         changes
