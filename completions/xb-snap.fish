@@ -4,7 +4,7 @@ complete -c xb-snap -l cache -d 'How files are read; auto leaves the page cache 
 direct\t'Past the cache'
 drop\t'Through the cache; what was read is dropped from it'
 keep\t'Through the cache, which keeps it'"
-complete -c xb-snap -l lock-ddl -d 'When DDL is blocked: early, from the start; end, shortly at the end, where what it changed is copied again; off, shortly at the end, and the run fails if a table changed [default: end for MariaDB; MySQL has early only]' -r -f -a "early\t'Blocked from the start'
+complete -c xb-snap -l lock-ddl -d 'When DDL is blocked: early, from the start; end, shortly at the end, where what it changed is copied again; off (MariaDB only), shortly at the end, and the run fails if a table changed [default: end for MariaDB, early for MySQL]' -r -f -a "early\t'Blocked from the start'
 end\t'Free until a short lock at the end, under which what changed is copied again'
 off\t'Free; a backup during which tables changed is not valid'"
 complete -c xb-snap -l lock-timeout -d 'Give up when a lock is not granted within S seconds' -r

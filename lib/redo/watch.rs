@@ -20,8 +20,6 @@ const POLL: Duration = Duration::from_millis(20);
 pub(crate) struct Watch {
     follower: Follower,
     segments: Segments,
-    /// What is before this does not matter.
-    since: u64,
 }
 
 /// How far the log is read: without an end until there is one, or nobody wants it any more.
@@ -55,26 +53,23 @@ impl Until {
 }
 
 impl Watch {
-    /// Opens the log in `dir`: c0 and its number tell that it is the right one. `since` is not before c0.
+    /// Opens the log in `dir`, by its number and a checkpoint that it had, at an LSN after that.
     pub(crate) fn begin(dir: &Path, c0: u64, uuid: u32, since: u64) -> Result<Self> {
-        let follower = Follower::begin(dir, c0, uuid)?;
-        Ok(Watch { follower, segments: Segments::default(), since: block::begin(since) })
+        let mut follower = Follower::begin(dir, c0, uuid)?;
+        follower.skip(since);
+        Ok(Watch { follower, segments: Segments::default() })
     }
 
     /// Reads to the end; which tablespaces got segments.
     pub(crate) fn run(mut self, until: &Until) -> Result<BTreeSet<u32>> {
         let mut goal = Goal::default();
         while !goal.over {
-            let Watch { follower, segments, since } = &mut self;
-            follower.poll(&goal, &mut |bytes, lsn| {
-                let begin = lsn.saturating_sub(bytes.len() as u64);
-                let skip = usize::try_from(since.saturating_sub(begin)).unwrap_or(usize::MAX).min(bytes.len());
-                let bytes = bytes.get(skip..).unwrap_or_default();
-                match block::any_encrypted(bytes) {
-                    true => {
-                        Err(Error::invalid("server", "its redo log was encrypted meanwhile: nobody can look into it"))
-                    }
-                    false => Ok(segments.feed(bytes)),
+            let Watch { follower, segments } = &mut self;
+            follower.poll(&goal, &mut |bytes, _| match block::any_encrypted(bytes) {
+                true => Err(Error::invalid("server", "its redo log was encrypted meanwhile and cannot be read")),
+                false => {
+                    segments.feed(bytes);
+                    Ok(())
                 }
             })?;
             if goal.end.is_some_and(|end| follower.reached(end)) {

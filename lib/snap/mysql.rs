@@ -59,6 +59,9 @@ impl<'a> MySql<'a> {
         same_server(&layout, variables)?;
         logging(&mut session)?;
         provable_log(&mut session)?;
+        if job.lock_ddl == Some(LockDdl::End) {
+            resync::readable_log(&mut session)?;
+        }
         let tables = tables(job, &layout)?;
         privileges::check(&mut session, &needed(job, &tables))?;
         let lock = InstanceLock::new(session, job.lock_timeout)?;

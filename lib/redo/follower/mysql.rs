@@ -76,6 +76,15 @@ impl Follower {
         Ok(follower)
     }
 
+    /// Passes over what is before this LSN.
+    pub(in crate::redo) fn skip(&mut self, lsn: u64) {
+        let newest = self.files.values().map(LogFile::end_lsn).max().unwrap_or_default();
+        self.lsn = block::begin(lsn).min(newest).max(self.lsn);
+        let before = |file: &&LogFile| file.header.start_lsn <= self.lsn;
+        self.current = self.files.values().filter(before).map(|file| file.number).max().unwrap_or(self.current);
+        self.files = self.files.split_off(&self.current);
+    }
+
     /// The header of the file where the backup begins.
     pub(in crate::redo) fn header(&self) -> Header {
         let none = || Header { uuid: self.uuid, start_lsn: self.lsn, creator: [0; 32], flags: 0 };

@@ -84,6 +84,7 @@ impl MySql<'_> {
     /// How far the log goes now that DDL is blocked; it is on disk up to there.
     fn blocked(&mut self, alterations: u64) -> Result<u64> {
         self.lock.ask(logging)?;
+        self.lock.ask(readable_log)?;
         if self.lock.ask(self::alterations)? != alterations {
             let what = "ALTER INSTANCE was run while files were copied: redo logging may have been off for a while";
             return Err(Error::invalid("server", what).hint("run it again, or with --lock-ddl=early"));
@@ -103,6 +104,15 @@ impl MySql<'_> {
         hot.steps.again(held, changes.again.iter().chain(&changes.unwritten), gone)?;
         if touched.contains(&0) { hot.steps.system_again(held) } else { Ok(()) }
     }
+}
+
+/// Fails if nobody without its key can read the log.
+pub(super) fn readable_log(session: &mut Session) -> Result<()> {
+    if session.value("SELECT @@global.innodb_redo_log_encrypt")?.is_some_and(|value| value == "1") {
+        let what = "its redo log is encrypted, so that it does not tell in which tables indexes are built meanwhile";
+        return Err(Error::failed("server", what).hint("run it with --lock-ddl=early"));
+    }
+    Ok(())
 }
 
 /// Counted when the statement begins.
