@@ -16,7 +16,8 @@ use crate::support::{Flavour, Load, Server, check, keyring, rounds, scratch, wai
 const END: &str = "--lock-ddl=end";
 
 fn mysql() -> Option<Builder> {
-    Flavour::Mysql97.or_skip().then(|| Server::new().flavour(Flavour::Mysql97))
+    let outside = |builder: Builder| builder.layout("innodb-directories", "@HOME@/outside");
+    Flavour::Mysql97.or_skip().then(|| outside(Server::new().flavour(Flavour::Mysql97)))
 }
 
 /// With undo tablespaces that the server itself truncates again and again.
@@ -131,7 +132,7 @@ fn backup_during(server: &Server, done: impl FnOnce()) -> TempDir {
 #[test]
 fn what_ddl_does_while_files_are_copied_is_in_the_copy() {
     let Some(builder) = mysql() else { return };
-    let mut server = builder.layout("innodb-directories", "@HOME@/outside").start();
+    let mut server = builder.start();
     tables(&server);
     server.restart();
     let restored = backup_during(&server, || {
