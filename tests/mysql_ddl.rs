@@ -8,10 +8,10 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::hot_backup::{apply, pipeline, prove, status};
-use crate::snap::{Held, manifest, names, snap};
+use crate::snap::{Held, files, manifest, names, snap};
 use crate::support::pipeline::Relay;
 use crate::support::server::Builder;
-use crate::support::{Flavour, Load, Server, check, keyring, rounds, scratch, wait_until};
+use crate::support::{Flavour, Load, Pipeline, Server, check, keyring, rounds, scratch, wait_until, xb};
 
 const END: &str = "--lock-ddl=end";
 
@@ -196,14 +196,25 @@ fn tablespaces_may_be_encrypted_while_files_are_copied() {
 #[test]
 fn ddl_goes_on_while_files_are_copied() {
     let Some(builder) = mysql() else { return };
-    let server = builder.start();
+    let server = builder.layout("innodb-data-file-path", "ibdata1:12M;ibdata2:12M:autoextend").start();
+    server.sql("CREATE TABLE test.in_system (id INT PRIMARY KEY) TABLESPACE innodb_system");
     let mut command = snap(&server);
     command.arg(END);
     let mut held = Held::start(command);
     held.read(4 << 20);
-    server.sql("SET SESSION lock_wait_timeout=1; CREATE DATABASE during; CREATE TABLE during.t (id INT PRIMARY KEY)");
-    let (_, code, story) = held.finish();
+    server.sql(
+        "SET SESSION lock_wait_timeout=1; CREATE TABLE test.t (id INT); ALTER TABLE test.in_system ADD INDEX (id)",
+    );
+    let (stream, code, story) = held.finish();
     assert_eq!(code, Some(0), "{story}");
+    // Both files of the system tablespace are there twice, as a whole each time.
+    let mut verify = xb("xb-unpack");
+    verify.args(["--verify", "--pages"]);
+    Pipeline::new().stage(verify).stdin_bytes(stream.as_slice()).run().assert_ok();
+    let (entries, _) = manifest(files(&stream).path());
+    for name in ["ibdata1", "ibdata2", "ibdata1.new", "ibdata2.new", "test/t.new"] {
+        assert!(entries.contains_key(name), "{name} is missing: {:?}", entries.keys());
+    }
 }
 
 #[test]

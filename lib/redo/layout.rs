@@ -172,6 +172,11 @@ mod tests {
             ("db/far.ren", "other/far"),
             ("db/x.isl", "/elsewhere/db/x.ibd"),
             ("db/x.ibd", "x"),
+            ("undo_001", "old"),
+            ("undo_001.new", "new"),
+            ("far.ibu.new", "undo"),
+            ("general.ibd", "old"),
+            ("general.ibd.del", ""),
         ]);
         names(dir.path()).unwrap();
         let expect = [
@@ -180,7 +185,9 @@ mod tests {
             ("db/b.ibd", "was a"),
             ("db/back.ibd", "another"),
             ("db/x.ibd", "x"),
+            ("far.ibu", "undo"),
             ("other/far.ibd", "far"),
+            ("undo_001", "new"),
         ];
         let expect: Vec<_> = expect.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect();
         assert_eq!(content(dir.path()), expect);
