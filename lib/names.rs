@@ -31,6 +31,25 @@ const FILES: [&str; 8] = [BEGIN, MANIFEST, MANIFEST_PART, INCOMPLETE, APPLIED, M
 /// All that may follow [`NEW`].
 const REPLACED: [&str; 5] = [APPLIED, MERGING, "ib_logfile0", "xtrabackup_checkpoints", "mariadb_backup_checkpoints"];
 
+/// Ends the name of a tablespace that was copied again: this copy takes the place of the first one.
+pub(crate) const AGAIN: &[u8] = b".new";
+/// Ends the name of an empty file: the tablespace was dropped after it had been copied.
+pub(crate) const DROPPED: &[u8] = b".del";
+
+/// What a tablespace's file is called with one of these endings: `db/t.new`, as mariadb-backup does it. Those that are not
+/// of a table keep their whole name, `undo_001.new`.
+pub(crate) fn marker(path: &[u8], ending: &[u8]) -> Vec<u8> {
+    let table = path.strip_suffix(b".ibd").filter(|stem| stem.contains(&b'/'));
+    [table.unwrap_or(path), ending].concat()
+}
+
+/// The file that is meant by such a name.
+pub(crate) fn marked(path: &[u8], ending: &[u8]) -> Option<Vec<u8>> {
+    let stem = path.strip_suffix(ending).filter(|stem| !stem.is_empty())?;
+    let whole = !stem.contains(&b'/') || stem.ends_with(b".ibu");
+    Some(if whole { stem.to_vec() } else { [stem, b".ibd"].concat() })
+}
+
 /// True for the name of a file of ours.
 pub(crate) fn is_ours(name: &[u8]) -> bool {
     let known = |names: &[&str], name: &[u8]| names.iter().any(|one| one.as_bytes() == name);
@@ -45,6 +64,22 @@ pub(crate) fn is_ours(name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn markers_name_their_files() {
+        for (file, name) in [
+            ("db/t.ibd", "db/t.new"),
+            ("db/t.u.ibu", "db/t.u.ibu.new"),
+            ("undo_001", "undo_001.new"),
+            ("ibdata1", "ibdata1.new"),
+            ("general.ibd", "general.ibd.new"),
+        ] {
+            assert_eq!(marker(file.as_bytes(), AGAIN), name.as_bytes());
+            assert_eq!(marked(name.as_bytes(), AGAIN).as_deref(), Some(file.as_bytes()));
+        }
+        assert_eq!(marked(b"db/t.ibd", AGAIN), None);
+        assert_eq!(marked(b".new", AGAIN), None);
+    }
 
     #[test]
     fn only_names_that_we_give_are_ours() {

@@ -22,6 +22,7 @@ mod increments;
 mod map;
 mod memory;
 mod mysql;
+mod mysql_ddl;
 mod mysql_keyring;
 mod mysql_snap;
 mod option_files;

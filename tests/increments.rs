@@ -110,8 +110,15 @@ impl Chain {
     /// The next backup: full at first.
     #[track_caller]
     fn add(&mut self, server: &Server) -> Run {
+        self.add_with(server, &[])
+    }
+
+    /// The same with these options.
+    #[track_caller]
+    fn add_with(&mut self, server: &Server, options: &[&str]) -> Run {
         let since = self.length.checked_sub(1).map(|last| since(&self.path(last)));
-        let run = back_up(server, &since.iter().map(String::as_str).collect::<Vec<_>>(), &self.path(self.length));
+        let options: Vec<&str> = since.iter().map(String::as_str).chain(options.iter().copied()).collect();
+        let run = back_up(server, &options, &self.path(self.length));
         self.length += 1;
         run
     }

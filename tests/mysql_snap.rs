@@ -388,9 +388,9 @@ fn a_lost_session_makes_the_backup_invalid() {
 fn what_cannot_be_promised_is_refused() {
     let Some(builder) = mysql() else { return };
     let server = builder.start();
-    for arguments in [&["--lock-ddl=end"][..], &["--lock-ddl=off"], &["--no-lock"]] {
+    for arguments in ["--lock-ddl=off", "--no-lock"] {
         let mut command = snap(&server);
-        command.args(arguments);
+        command.arg(arguments);
         let run = Pipeline::new().stage(command).run();
         run.assert_codes(&[2]);
         assert!(run.stdout.is_empty(), "{}", run.story());

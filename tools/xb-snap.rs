@@ -26,8 +26,8 @@ struct Snap {
     /// How files are read; auto leaves the page cache as it was
     #[arg(long, value_enum, value_name = "HOW", default_value = "auto")]
     cache: Policy,
-    /// When DDL is blocked: early, from the start; end, shortly at the end, where what it changed is copied again; off,
-    /// shortly at the end, and the run fails if a table changed [default: end for MariaDB; MySQL has early only]
+    /// When DDL is blocked: early, from the start; end, shortly at the end, where what it changed is copied again; off
+    /// (MariaDB only), shortly at the end, and the run fails if a table changed [default: end for MariaDB, early for MySQL]
     #[arg(long, value_enum, value_name = "WHEN")]
     lock_ddl: Option<LockDdl>,
     /// Give up when a lock is not granted within S seconds

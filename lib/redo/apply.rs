@@ -136,6 +136,7 @@ fn lay_out(directory: &Directory, state: State, report: &dyn Report) -> Result<S
         }
         Family::Mysql => {
             let version = directory.server_version.as_deref().unwrap_or_default();
+            layout::names(dir)?;
             log::mysql::Captured::open(dir)?.lay_out(dir, state.end_lsn, version)?;
         }
     }

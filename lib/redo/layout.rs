@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use bstr::ByteSlice;
@@ -14,6 +15,7 @@ use super::directory::Directory;
 use super::files::{self, fail};
 use super::log::mariadb::{self as log, Captured};
 use crate::error::{Error, Result};
+use crate::names::{AGAIN, DROPPED, marked};
 use crate::report::{Level, Report};
 use crate::stream::name;
 
@@ -23,7 +25,8 @@ pub(super) fn locations(directory: &Directory) -> Result<BTreeMap<String, String
     let mut found = BTreeMap::new();
     for entry in directory.ours.iter().flat_map(|ours| &ours.entries) {
         if let (Some(location), Some(path)) = (&entry.location, entry.path()) {
-            let name = path.strip_suffix(b".ibd").or(path.strip_suffix(b".new")).unwrap_or(&path);
+            let name = marked(&path, AGAIN).unwrap_or(path);
+            let name = name.strip_suffix(b".ibd").unwrap_or(&name);
             found.insert(name.to_str_lossy().into_owned(), location.clone());
         }
     }
@@ -39,14 +42,20 @@ pub(super) fn locations(directory: &Directory) -> Result<BTreeMap<String, String
 /// files away: all tables lie in the directory now, and a server that follows an `.isl` opens the source's file.
 pub(super) fn names(dir: &Path) -> Result<()> {
     for marker in with_suffix(dir, "del")? {
-        files::remove(&marker.with_extension("ibd"))?;
+        files::remove(&meant(dir, &marker, DROPPED))?;
         files::remove(&marker)?;
     }
     renames(dir)?;
     for new in with_suffix(dir, "new")? {
-        rename(&new, &new.with_extension("ibd"))?;
+        rename(&new, &meant(dir, &new, AGAIN))?;
     }
     with_suffix(dir, "isl")?.iter().try_for_each(|link| files::remove(link))
+}
+
+/// The file that a marker is about.
+fn meant(dir: &Path, marker: &Path, ending: &[u8]) -> PathBuf {
+    let path = marker.strip_prefix(dir).unwrap_or(marker).as_os_str().as_bytes();
+    dir.join(OsStr::from_bytes(&marked(path, ending).unwrap_or_else(|| path.to_vec())))
 }
 
 /// `.ren` holds a table's new name. Tables may have swapped names, so all step aside before the first takes its new
@@ -107,16 +116,17 @@ pub(super) fn redo(dir: &Path, end: u64, report: &dyn Report) -> Result<()> {
     log::extend(dir, captured.roomy(end))
 }
 
-/// Files `db/*.suffix`. The rest of the tree has none.
+/// Files `*.suffix` and `db/*.suffix`. The rest of the tree has none.
 fn with_suffix(dir: &Path, suffix: &str) -> Result<Vec<PathBuf>> {
     let list = |place: &Path| -> Result<Vec<PathBuf>> {
         let entries = fs::read_dir(place).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
         entries.map_err(|cause| fail(place, "cannot list", &cause))
     };
-    let mut found = Vec::new();
-    for database in list(dir)?.iter().filter(|path| path.is_dir()) {
-        found.extend(list(database)?.into_iter().filter(|path| path.extension() == Some(OsStr::new(suffix))));
+    let mut found = list(dir)?;
+    for database in found.clone().iter().filter(|path| path.is_dir()) {
+        found.extend(list(database)?);
     }
+    found.retain(|path| path.extension() == Some(OsStr::new(suffix)) && !path.is_dir());
     found.sort();
     Ok(found)
 }
@@ -162,6 +172,11 @@ mod tests {
             ("db/far.ren", "other/far"),
             ("db/x.isl", "/elsewhere/db/x.ibd"),
             ("db/x.ibd", "x"),
+            ("undo_001", "old"),
+            ("undo_001.new", "new"),
+            ("far.ibu.new", "undo"),
+            ("general.ibd", "old"),
+            ("general.ibd.del", ""),
         ]);
         names(dir.path()).unwrap();
         let expect = [
@@ -170,7 +185,9 @@ mod tests {
             ("db/b.ibd", "was a"),
             ("db/back.ibd", "another"),
             ("db/x.ibd", "x"),
+            ("far.ibu", "undo"),
             ("other/far.ibd", "far"),
+            ("undo_001", "new"),
         ];
         let expect: Vec<_> = expect.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect();
         assert_eq!(content(dir.path()), expect);

@@ -25,3 +25,4 @@ mod simulation;
 mod state;
 pub mod status;
 mod strangers;
+pub(crate) mod watch;

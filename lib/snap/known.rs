@@ -1,6 +1,7 @@
 //! The tablespaces of one file each: which there are, and what has changed since they were copied. Source: spec
 //! section 5, rule C.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -36,13 +37,13 @@ pub(super) struct Known {
 /// What a listing under the lock found out.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    /// To be copied again, as `.new`.
+    /// To be copied again, under another name.
     pub(super) again: Vec<Tablespace>,
-    /// To be copied as `.new` for the first time: the same file as before, whose page 0 was not written yet.
+    /// To be copied so for the first time: the same file as before, whose page 0 was not written yet.
     pub(super) unwritten: Vec<Tablespace>,
     /// In the stream and since written to. Whether by redo alone, only page 0 can tell: it was this.
     pub(super) doubtful: Vec<(Tablespace, Head)>,
-    /// In the stream, and gone: names of their `.del`.
+    /// In the stream, and gone: their names there.
     pub(super) gone: Vec<Vec<u8>>,
 }
 
@@ -94,8 +95,16 @@ impl Known {
         known
     }
 
+    /// Takes in some more.
+    pub(super) fn add(&mut self, spaces: Vec<Tablespace>) {
+        let more = Known::of(spaces);
+        self.bytes = self.bytes.saturating_add(more.bytes);
+        self.tables.extend(more.tables);
+        self.sort();
+    }
+
     /// The name of one that had gone when it was to be copied.
-    pub(super) fn gone(&self) -> Option<&[u8]> {
+    pub(super) fn missed(&self) -> Option<&[u8]> {
         let gone = |table: &&Table| table.outcome.get() == Some(&Outcome::Gone);
         self.tables.iter().find(gone).map(|table| &*table.name)
     }
@@ -131,29 +140,54 @@ impl Known {
     pub(super) fn changes(&self, datadir: &Path, filter: &Filter, all: &Named, late: &Named) -> Result<Changes> {
         let mut changes = Changes::default();
         each(datadir, filter, &mut |found| {
-            let Some(table) = self.find(&found.name) else {
-                // A table that an ALTER is building is dropped by the restored server; no record needs it.
-                if !is_temporary(&found.name) {
-                    changes.again.push(found);
-                }
-                return Ok(());
-            };
-            table.present.store(true, Relaxed);
-            let named = if table.late { late } else { all };
-            match table.outcome.get() {
-                Some(&Outcome::Deferred(identity)) if identity == found.identity => changes.unwritten.push(found),
-                Some(Outcome::Copied(seen)) if seen.identity == found.identity && !named.has(&found.name) => {
-                    if seen.changed != found.changed {
-                        changes.doubtful.push((found, seen.head));
-                    }
-                }
-                _ => changes.again.push(found),
+            // A table that an ALTER is building is dropped by the restored server; no record needs it.
+            if self.find(&found.name).is_some() || !is_temporary(&found.name) {
+                self.judge(found, &mut changes, &|table, _| if table.late { late } else { all }.has(&table.name));
             }
             Ok(())
         })?;
-        let gone = self.tables.iter().filter(|table| table.sent() && !table.present.load(Relaxed));
-        changes.gone = gone.map(|table| with_suffix(&table.name, b".del")).collect();
+        changes.gone = self.gone();
         Ok(changes)
+    }
+
+    /// The same of those that were listed elsewhere. `touched` are tablespaces, by their numbers, with content that is not
+    /// in the redo log; all of undo is.
+    pub(super) fn changes_of(
+        &self,
+        tables: Vec<Tablespace>,
+        undo: Vec<Tablespace>,
+        touched: &BTreeSet<u32>,
+    ) -> Changes {
+        let mut changes = Changes::default();
+        for found in tables {
+            self.judge(found, &mut changes, &|_, head| touched.contains(&head.space));
+        }
+        for found in undo {
+            self.judge(found, &mut changes, &|_, _| false);
+        }
+        changes.gone = self.gone();
+        changes
+    }
+
+    /// What becomes of a tablespace that is there. `touched`: its copy is not good, whatever its file looks like.
+    fn judge(&self, found: Tablespace, changes: &mut Changes, touched: &dyn Fn(&Table, Head) -> bool) {
+        let Some(table) = self.find(&found.name) else { return changes.again.push(found) };
+        table.present.store(true, Relaxed);
+        match table.outcome.get() {
+            Some(&Outcome::Deferred(identity)) if identity == found.identity => changes.unwritten.push(found),
+            Some(Outcome::Copied(seen)) if seen.identity == found.identity && !touched(table, seen.head) => {
+                if seen.changed != found.changed {
+                    changes.doubtful.push((found, seen.head));
+                }
+            }
+            _ => changes.again.push(found),
+        }
+    }
+
+    /// Names of those in the stream that the last listing did not have.
+    fn gone(&self) -> Vec<Vec<u8>> {
+        let gone = self.tables.iter().filter(|table| table.sent() && !table.present.load(Relaxed));
+        gone.map(|table| table.name.to_vec()).collect()
     }
 
     fn find(&self, name: &[u8]) -> Option<&Table> {
@@ -170,11 +204,6 @@ impl Table {
     fn sent(&self) -> bool {
         matches!(self.outcome.get(), Some(Outcome::Copied(_)))
     }
-}
-
-/// `db/t.ibd` as `db/t.new` or `db/t.del`: one path occurs once in a stream.
-pub(super) fn with_suffix(name: &[u8], suffix: &[u8]) -> Vec<u8> {
-    [name.strip_suffix(b".ibd").unwrap_or(name), suffix].concat()
 }
 
 fn is_temporary(name: &[u8]) -> bool {

@@ -21,7 +21,6 @@ use super::workers::Buffers;
 use super::{Job, LockDdl};
 use crate::error::{Error, Result};
 use crate::io::spool::Spool;
-use crate::report::Level;
 use crate::server::ddl_log::Named;
 use crate::server::files::{self, Layout, SYSTEM_DATABASE, Tablespace};
 use crate::server::locks::{Stage, Stages};
@@ -210,11 +209,9 @@ impl MariaDb<'_> {
         let log = self.ddl_log()?;
         let (all, late) = (Named::parse(&log), Named::parse(log.get(logged..).unwrap_or_default()));
         let changes = self.changes(hot, known, &all, &late)?;
-        for name in &changes.gone {
-            hot.report.note(Level::Detail, format_args!("{}: dropped meanwhile", name.as_bstr()));
-            hot.steps.copier.made(held, name, EntryKind::File, b"")?;
-        }
-        hot.steps.again(held, changes.again.iter().chain(&changes.unwritten))
+        hot.steps.dropped(held, &changes.gone)?;
+        // What goes in spite of the lock is a table that an ALTER was building.
+        hot.steps.again(held, changes.again.iter().chain(&changes.unwritten), |_| Ok(()))
     }
 
     /// Checks that no table was created, dropped or exchanged, and copies those that had no page 0 before.
@@ -222,7 +219,7 @@ impl MariaDb<'_> {
         let named = if self.job.no_lock { Named::default() } else { Named::parse(&self.ddl_log()?) };
         let changes = self.changes(hot, known, &named, &named)?;
         let changed = changes.again.iter().map(|found| &found.name).chain(&changes.gone).next();
-        let Some(name) = changed else { return hot.steps.again(out, changes.unwritten.iter()) };
+        let Some(name) = changed else { return hot.steps.again(out, changes.unwritten.iter(), |_| Ok(())) };
         Err(Error::invalid(name.as_bstr(), format_args!("changed by DDL during a backup {how}"))
             .hint("run it again, with --lock-ddl=end (the default) or --lock-ddl=early"))
     }

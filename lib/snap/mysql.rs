@@ -1,6 +1,7 @@
 //! A running MySQL server: its statements, in order. Source: MySQL's spec section 2.2.
 
 mod meta;
+mod resync;
 mod stopped;
 
 use std::collections::BTreeMap;
@@ -28,7 +29,12 @@ use crate::server::privileges::{self, Need};
 use crate::server::{Session, Variables};
 use crate::stream::Writer;
 use crate::stream::profile::{Binlog, EntryKind, Redo};
+use resync::Free;
 pub(super) use stopped::Stopped;
+
+/// What is said of a file that only somebody else can have removed.
+const GONE: &str = "has gone while it was to be copied, in spite of the lock on DDL";
+const NOBODY: &str = "nobody may remove files of a server; run it again";
 
 /// The server, and the session that holds the locks.
 pub(super) struct MySql<'a> {
@@ -41,6 +47,8 @@ pub(super) struct MySql<'a> {
     tables: Vec<Named>,
     /// Tablespaces that are elsewhere, for `xtrabackup_tablespaces`.
     external: Vec<Tablespace>,
+    /// What is watched while DDL may run.
+    free: Option<Free>,
 }
 
 impl<'a> MySql<'a> {
@@ -50,12 +58,11 @@ impl<'a> MySql<'a> {
         let layout = files::layout(Layout::of(variables)?);
         readable(&layout)?;
         same_server(&layout, variables)?;
-        let enabled = session.record("SHOW GLOBAL STATUS LIKE 'Innodb_redo_log_enabled'")?;
-        if enabled.and_then(|row| row.get("value").cloned()).is_some_and(|value| value == "OFF") {
-            return Err(Error::failed("server", "redo logging is switched off; no backup can be made")
-                .hint("ALTER INSTANCE ENABLE INNODB REDO_LOG"));
-        }
+        logging(&mut session)?;
         provable_log(&mut session)?;
+        if job.lock_ddl == Some(LockDdl::End) {
+            resync::readable_log(&mut session)?;
+        }
         let tables = tables(job, &layout)?;
         privileges::check(&mut session, &needed(job, &tables))?;
         if job.replica_info && !job.safe_replica {
@@ -63,7 +70,7 @@ impl<'a> MySql<'a> {
         }
         let lock = InstanceLock::new(session, job.lock_timeout)?;
         let options = meta::options(variables);
-        Ok(MySql { job, variables, layout, options, lock, tables, external: Vec::new() })
+        Ok(MySql { job, variables, layout, options, lock, tables, external: Vec::new(), free: None })
     }
 }
 
@@ -92,19 +99,26 @@ impl Family for MySql<'_> {
     fn look(&mut self) -> Result<Found> {
         let redo = redo(&self.layout)?;
         let server_uuid = self.variables.get("server_uuid").map(str::to_owned);
-        let mut spaces = Spaces::below(&self.layout)?;
-        self.lock.ask(|session| spaces.ask(session, &self.layout.datadir))?;
-        // The lock was waited for; tables may have come and gone since.
-        self.tables = tables(self.job, &self.layout)?;
-        self.external = spaces.elsewhere();
-        found(self.job, &self.layout, redo, server_uuid, spaces)
+        let spaces = self.list()?;
+        let mut found = found(self.job, redo, server_uuid, spaces);
+        if self.job.lock_ddl == Some(LockDdl::End) {
+            // Undo tablespaces may then be truncated, made and dropped like any.
+            found.known.add(std::mem::take(&mut found.undo));
+            self.free = Some(Free::begin(&mut self.lock, &self.layout, &found.redo)?);
+        }
+        Ok(found)
     }
 
     fn copy(&mut self, hot: &Hot<'_>, undo: &[Tablespace], known: Known) -> Result<(Snapshot, Spool)> {
         hot.report.stage("copying InnoDB");
-        let others = innodb(&hot.steps, undo, &known)?;
         let held = hot.held();
-        let snapshot = self.rest(hot, others.locked, &held)?;
+        let snapshot = match self.free.take() {
+            Some(free) => self.freely(hot, free, &known, &held)?,
+            None => {
+                let others = innodb(&hot.steps, undo, &known)?;
+                self.rest(hot, others.locked, &held)?
+            }
+        };
         Ok((snapshot, held.into_inner()))
     }
 
@@ -123,6 +137,17 @@ impl Family for MySql<'_> {
 }
 
 impl MySql<'_> {
+    /// What there is, while DDL is blocked.
+    fn list(&mut self) -> Result<Spaces> {
+        let mut spaces = Spaces::below(&self.layout)?;
+        self.lock.ask(|session| spaces.ask(session, &self.layout.datadir))?;
+        spaces.enough(&self.layout)?;
+        // The lock was waited for; tables may have come and gone since.
+        self.tables = tables(self.job, &self.layout)?;
+        self.external = spaces.elsewhere();
+        Ok(spaces)
+    }
+
     /// All that belongs to one moment: what has no transactions, and the positions.
     fn rest(&mut self, hot: &Hot<'_>, others: Vec<Vec<u8>>, held: &Writer<Spool>) -> Result<Snapshot> {
         hot.report.stage("waiting for locks");
@@ -198,16 +223,23 @@ fn gtids(hot: &Hot<'_>, tail: &Path, position: u64, executed: &GtidSet) -> Resul
     Ok(set)
 }
 
+/// Fails if redo logging is switched off.
+fn logging(session: &mut Session) -> Result<()> {
+    let enabled = session.record("SHOW GLOBAL STATUS LIKE 'Innodb_redo_log_enabled'")?;
+    if enabled.and_then(|row| row.get("value").cloned()).is_some_and(|value| value == "OFF") {
+        return Err(Error::failed("server", "redo logging is switched off; no backup can be made")
+            .hint("ALTER INSTANCE ENABLE INNODB REDO_LOG"));
+    }
+    Ok(())
+}
+
 /// What cannot be promised of this server.
 fn refuse(job: &Job) -> Result<()> {
     match job.lock_ddl {
-        None | Some(LockDdl::Early) if !job.no_lock => Ok(()),
         _ if job.no_lock => Err(Error::usage("--no-lock", "a backup of MySQL needs its lock")
             .hint("LOCK INSTANCE FOR BACKUP blocks DDL only, no reads and no writes")),
-        _ => {
-            Err(Error::usage("--lock-ddl", "for MySQL only early, which is its default: DDL waits until the copy ends")
-                .hint("indexes are built without redo there, so what DDL changes meanwhile cannot be made good"))
-        }
+        Some(LockDdl::Off) => Err(Error::usage("--lock-ddl", "for MySQL early, which is its default, or end")),
+        _ => Ok(()),
     }
 }
 
@@ -273,19 +305,21 @@ fn redo(layout: &Layout) -> Result<Redo> {
     })
 }
 
-fn found(job: &Job, layout: &Layout, redo: Redo, server_uuid: Option<String>, mut spaces: Spaces) -> Result<Found> {
-    spaces.enough(layout)?;
-    spaces.tables.retain(|space| job.filter.wants(&space.name));
-    Ok(Found { redo, server_uuid, undo: spaces.undo, known: Known::of(spaces.tables) })
+fn found(job: &Job, redo: Redo, server_uuid: Option<String>, spaces: Spaces) -> Found {
+    Found { redo, server_uuid, known: Known::of(wanted(job, spaces.tables)), undo: spaces.undo }
+}
+
+fn wanted(job: &Job, mut spaces: Vec<Tablespace>) -> Vec<Tablespace> {
+    spaces.retain(|space| job.filter.wants(&space.name));
+    spaces
 }
 
 /// InnoDB's files, then those others that need no lock but that on DDL. Returns what is left.
 fn innodb(steps: &Steps<'_>, undo: &[Tablespace], known: &Known) -> Result<files::Others> {
     steps.system(undo)?;
     steps.tables(known, true)?;
-    if let Some(name) = known.gone() {
-        return Err(Error::invalid(name.as_bstr(), "has gone while it was to be copied, in spite of the lock on DDL")
-            .hint("nobody may remove files of a server; run it again"));
+    if let Some(name) = known.missed() {
+        return Err(Error::invalid(name.as_bstr(), GONE).hint(NOBODY));
     }
     let mut others = files::others(&steps.layout.datadir)?;
     others.free.extend(files::buffer_pool(&steps.layout.datadir));

@@ -5,15 +5,18 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use bstr::ByteSlice;
 use jiff::Zoned;
 
 use super::Job;
 use super::base::Base;
 use super::copy::{Copier, Outcome, Pages};
-use super::known::{Known, with_suffix};
+use super::known::Known;
 use super::open::{Head, Part, open, system_space};
 use super::workers::{Abort, Haste, each};
 use crate::error::{Error, Result};
+use crate::names::{AGAIN, DROPPED, marker};
+use crate::report::Level;
 use crate::server::Variables;
 use crate::server::files::{self, Layout, Tablespace};
 use crate::server::flavour::Flavour;
@@ -97,6 +100,22 @@ pub(super) fn begin(
 impl Steps<'_> {
     /// System tablespace and undo tablespaces.
     pub(super) fn system(&self, undo: &[Tablespace]) -> Result<()> {
+        self.several(self.out, self.copier, b"", Haste::Behind, undo)
+    }
+
+    /// The system tablespace once more, whole, as `.new`.
+    pub(super) fn system_again<W: Write + Send>(&self, out: &Writer<W>) -> Result<()> {
+        self.several(out, Copier { since: None, ..self.copier }, AGAIN, Haste::Urgent, &[])
+    }
+
+    fn several<W: Write + Send>(
+        &self,
+        out: &Writer<W>,
+        copier: Copier<'_>,
+        ending: &[u8],
+        haste: Haste,
+        undo: &[Tablespace],
+    ) -> Result<()> {
         let Some(first) = self.layout.system.first() else { return Ok(()) };
         let (space, doublewrite) = system_space(first, self.job.policy)?;
         let mut number = 0u32;
@@ -104,7 +123,7 @@ impl Steps<'_> {
         for path in &self.layout.system {
             let part = Part { space: &space, first: number, doublewrite: doublewrite.as_ref() };
             let elsewhere = path.parent() != Some(&self.layout.datadir);
-            jobs.push((base_name(path), path.clone(), elsewhere, Some(part)));
+            jobs.push((marker(&base_name(path), ending), path.clone(), elsewhere, Some(part)));
             let size = path.metadata().map_err(|cause| Error::io(path.display(), "cannot look at", &cause))?.len();
             number = number.saturating_add(u32::try_from(size / u64::from(space.page_size)).unwrap_or(u32::MAX));
         }
@@ -112,9 +131,9 @@ impl Steps<'_> {
             jobs.push((space.name.clone(), self.path(space), space.elsewhere.is_some(), None));
         }
         let jobs = jobs.into_iter().map(Ok);
-        each(self.job.threads, Haste::Behind, self.abort, jobs, |buffers, (name, path, elsewhere, part)| {
+        each(self.job.threads, haste, self.abort, jobs, |buffers, (name, path, elsewhere, part)| {
             let file = Pages { name: &name, path: &path, elsewhere, part, unwritten: true };
-            match self.copier.tablespace(self.out, buffers, file)? {
+            match copier.tablespace(out, buffers, file)? {
                 Outcome::Gone => Err(Error::failed(path.display(), "has gone while it was to be copied")),
                 _ => Ok(()),
             }
@@ -134,20 +153,33 @@ impl Steps<'_> {
     }
 
     /// Tablespaces under the name `.new`, for their own may be in the stream; whole, for that is how the stock tool takes
-    /// them from an increment (spec section 16).
+    /// them from an increment (spec section 16). `gone`: what to think of one that is not there any more.
     pub(super) fn again<'t, W: Write + Send>(
         &self,
         out: &Writer<W>,
         tables: impl Iterator<Item = &'t Tablespace> + Send,
+        gone: impl Fn(&Tablespace) -> Result<()> + Sync,
     ) -> Result<()> {
         let copier = Copier { since: None, ..self.copier };
         each(self.job.threads, Haste::Urgent, self.abort, tables.map(Ok), |buffers, found| {
-            let name = with_suffix(&found.name, b".new");
+            let name = marker(&found.name, AGAIN);
             let path = self.path(found);
             let elsewhere = found.elsewhere.is_some();
             let file = Pages { name: &name, path: &path, elsewhere, part: None, unwritten: true };
-            copier.tablespace(out, buffers, file).map(drop)
+            match copier.tablespace(out, buffers, file)? {
+                Outcome::Gone => gone(found),
+                _ => Ok(()),
+            }
         })
+    }
+
+    /// Says of tablespaces in the stream that they were dropped.
+    pub(super) fn dropped<W: Write>(&self, out: &Writer<W>, names: &[Vec<u8>]) -> Result<()> {
+        for name in names {
+            self.copier.report.note(Level::Detail, format_args!("{}: dropped meanwhile", name.as_bstr()));
+            self.copier.made(out, &marker(name, DROPPED), EntryKind::File, b"")?;
+        }
+        Ok(())
     }
 
     /// Those of tablespaces that were written to since they were copied whose page 0 no redo can have led to from what

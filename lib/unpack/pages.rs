@@ -11,11 +11,12 @@ use crate::innodb::Scan;
 use crate::innodb::delta::{self, DELTA};
 use crate::innodb::scan::{BadPage, Found};
 use crate::innodb::space::Tally;
+use crate::names::{AGAIN, marked};
 use crate::report::{Level, Report};
 use crate::stream::profile::plain_name;
 
-/// Looks at every tablespace of a stream. Members are known by their names: `*.ibd`, `*.new` (a table that xb-snap
-/// copied again), `undo001`, `ibdata1`; of MySQL also `undo_001` and `*.ibu`; of increments `*.delta`.
+/// Looks at every tablespace of a stream. Members are known by their names: `*.ibd`, `undo001`, `ibdata1`; of MySQL also
+/// `undo_001` and `*.ibu`; those with `.new` that xb-snap copied again; of increments `*.delta`.
 #[derive(Default)]
 pub struct Pages {
     seen: Arc<Mutex<Seen>>,
@@ -27,8 +28,8 @@ struct Seen {
     tally: Tally,
     /// Members whose pages could not be looked at: compressed or encrypted on their way, not in order, or without page 0.
     unread: u64,
-    /// Files of the system tablespace: first page, pages, name.
-    system: Vec<(u64, u64, Vec<u8>)>,
+    /// Files of the system tablespace: whether it was copied again, first page, pages, name.
+    system: Vec<(bool, u64, u64, Vec<u8>)>,
 }
 
 impl Pages {
@@ -55,13 +56,15 @@ impl Pages {
     pub fn finish(&self, report: &dyn Report) -> Result<()> {
         let mut seen = lock(&self.seen);
         seen.system.sort();
-        let mut end = 0;
-        for (first, pages, path) in &seen.system {
-            if *first != end {
+        let mut ends = [0; 2];
+        for (again, first, pages, path) in &seen.system {
+            let [once, twice] = &mut ends;
+            let end = if *again { twice } else { once };
+            if first != end {
                 let what = format_args!("begins with page {first}, where page {end} is missing");
                 return Err(Error::damaged(path.as_bstr(), what));
             }
-            end += pages;
+            *end += pages;
         }
         let Seen { files, tally, unread, .. } = &*seen;
         let Tally { verified, zero, unverified, .. } = tally;
@@ -87,16 +90,22 @@ enum Kind {
 }
 
 fn kind(path: &[u8]) -> Option<Kind> {
-    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    let name = base_name(path);
     let digits = |rest: &[u8]| !rest.is_empty() && rest.iter().all(u8::is_ascii_digit);
     if name.ends_with(DELTA) {
         return Some(Kind::Delta);
     }
+    let meant = marked(path, AGAIN);
+    let name = meant.as_deref().map_or(name, base_name);
     let undo = name.strip_prefix(b"undo").map(|rest| rest.strip_prefix(b"_").unwrap_or(rest)).is_some_and(digits);
-    if undo || [b".ibd", b".new", b".ibu"].iter().any(|end| name.ends_with(*end)) {
+    if undo || [b".ibd", b".ibu"].iter().any(|end| name.ends_with(*end)) {
         return Some(Kind::Table);
     }
     name.strip_prefix(b"ibdata").is_some_and(digits).then_some(Kind::System)
+}
+
+fn base_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
 }
 
 /// One member.
@@ -144,7 +153,7 @@ impl Inspect for Tablespace {
         seen.tally += tally;
         seen.unread += u64::from(unread);
         if let Some((first, pages)) = range.filter(|_| self.system) {
-            seen.system.push((first, pages, self.path.clone()));
+            seen.system.push((self.path.ends_with(AGAIN), first, pages, self.path.clone()));
         }
         Ok(())
     }

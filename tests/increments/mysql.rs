@@ -210,6 +210,21 @@ fn restart_import_key_rotation_undo_truncation_and_ddl_between_the_backups() {
     assert_eq!(undo.keys().collect::<Vec<_>>(), ["fourth.ibu"]);
 }
 
+#[test]
+fn a_chain_with_ddl_while_files_are_copied() {
+    let Some(builder) = mysql() else { return };
+    let server = truncating(builder).start();
+    let load = Load::on(&server).bank(1).rows(1).ddl(1).builds(1).seed(7).start();
+    let mut chain = Chain::new();
+    for _ in 0..3 {
+        load.wait_for_each("builds", 12);
+        chain.add_with(&server, &["--lock-ddl=end"]);
+    }
+    load.wait_for(50);
+    load.stop();
+    chain.prove(&server);
+}
+
 /// As for MariaDB.
 #[test]
 #[ignore = "long: twenty chains under every load at once"]

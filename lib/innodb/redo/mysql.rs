@@ -11,6 +11,7 @@
 
 pub mod block;
 mod secret;
+pub mod segments;
 
 use super::{Fault, put, seal, sums};
 use crate::innodb::{u32_at, u64_at};

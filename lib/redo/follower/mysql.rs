@@ -106,6 +106,15 @@ impl Follower {
         locked.open(master).map_or_else(|| fault("in the keyring is not the key"), |key| Ok(Some(key)))
     }
 
+    /// Passes over what is before this LSN.
+    pub(in crate::redo) fn skip(&mut self, lsn: u64) {
+        let newest = self.files.values().map(LogFile::end_lsn).max().unwrap_or_default();
+        self.lsn = block::begin(lsn).min(newest).max(self.lsn);
+        let before = |file: &&LogFile| file.header.start_lsn <= self.lsn;
+        self.current = self.files.values().filter(before).map(|file| file.number).max().unwrap_or(self.current);
+        self.files = self.files.split_off(&self.current);
+    }
+
     /// What a captured log is that begins at `c0`.
     pub(in crate::redo) fn form(&self, c0: u64) -> Form {
         Form::mysql(&self.header(), &self.encryption, self.key.clone(), c0)

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::innodb::delta;
+use crate::names::{AGAIN, DROPPED, marked};
 use crate::stream::profile::{Entry, EntryKind};
 
 /// The manifest's lines by the names that the files have in the end: markers (`.new`, `.del`) are resolved.
@@ -125,10 +126,6 @@ fn by_key<'a>(files: &Files<'a>) -> BTreeMap<Key, &'a Entry> {
 
 fn resolve(entries: &[Entry]) -> Files<'_> {
     let named = || entries.iter().filter_map(|entry| Some((entry.path()?, entry)));
-    let table = |path: &[u8], suffix: &[u8]| {
-        let stem = path.strip_suffix(suffix).filter(|stem| stem.contains(&b'/'))?;
-        Some([stem, b".ibd"].concat())
-    };
     let mut files = Files::new();
     let mut markers = Vec::new();
     for (path, entry) in named() {
@@ -137,17 +134,17 @@ fn resolve(entries: &[Entry]) -> Files<'_> {
                 files.insert(path.strip_suffix(delta::DELTA).unwrap_or(&path).to_vec(), entry);
             }
             EntryKind::Meta if path.ends_with(delta::META) => {}
-            _ if table(&path, b".new").or(table(&path, b".del")).is_some() => markers.push((path, entry)),
+            _ if marked(&path, AGAIN).or(marked(&path, DROPPED)).is_some() => markers.push((path, entry)),
             _ => {
                 files.insert(path, entry);
             }
         }
     }
     for (path, _) in &markers {
-        table(path, b".del").and_then(|name| files.remove(&name));
+        marked(path, DROPPED).and_then(|name| files.remove(&name));
     }
     for (path, entry) in &markers {
-        if let Some(name) = table(path, b".new") {
+        if let Some(name) = marked(path, AGAIN) {
             files.insert(name, entry);
         }
     }

@@ -19,6 +19,8 @@ pub struct InstanceLock {
     session: Session,
     timeout: Duration,
     instance: Option<Instant>,
+    /// How long it was held before, and given back.
+    earlier: Duration,
     tables: Option<Instant>,
 }
 
@@ -27,7 +29,7 @@ impl InstanceLock {
     /// are. A lock is waited for `timeout` at most.
     pub fn new(mut session: Session, timeout: Duration) -> Result<Self> {
         session.run("SET SESSION wait_timeout=31536000, sql_mode='', autocommit=1, max_execution_time=0")?;
-        Ok(InstanceLock { session, timeout, instance: None, tables: None })
+        Ok(InstanceLock { session, timeout, instance: None, earlier: Duration::ZERO, tables: None })
     }
 
     /// Blocks DDL; waits until what runs has ended.
@@ -38,6 +40,13 @@ impl InstanceLock {
             return Err(self.not_granted("LOCK INSTANCE FOR BACKUP", &refusal));
         }
         self.instance = Some(asked);
+        Ok(())
+    }
+
+    /// Lets DDL go on for a while.
+    pub fn pause(&mut self) -> Result<()> {
+        self.session.run("UNLOCK INSTANCE").map_err(|refusal| locks::lost(&refusal))?;
+        self.earlier += self.instance.take().map_or(Duration::ZERO, |asked| asked.elapsed());
         Ok(())
     }
 
@@ -75,7 +84,8 @@ impl InstanceLock {
         self.session.run("UNLOCK TABLES").map_err(|refusal| locks::lost(&refusal))?;
         let tables = self.tables.take().map(|asked| ("flush".to_owned(), locks::millis(asked.elapsed())));
         self.session.run("UNLOCK INSTANCE").map_err(|refusal| locks::lost(&refusal))?;
-        let instance = self.instance.take().map(|asked| ("block_ddl".to_owned(), locks::millis(asked.elapsed())));
+        let held = |asked: Instant| locks::millis(self.earlier + asked.elapsed());
+        let instance = self.instance.take().map(|asked| ("block_ddl".to_owned(), held(asked)));
         let now = self.session.value("SELECT CONNECTION_ID()").map_err(|refusal| locks::lost(&refusal))?;
         if now != Some(id.to_string()) {
             return Err(locks::lost("the connection is another one"));

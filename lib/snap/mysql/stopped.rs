@@ -96,8 +96,9 @@ impl offline::Stopped for Stopped<'_> {
         for dir in &self.directories {
             spaces.look_through(dir, &self.layout.datadir)?;
         }
+        spaces.enough(&self.layout)?;
         self.external = spaces.elsewhere();
-        found(self.job, &self.layout, redo, server_uuid(&self.layout.datadir)?, spaces)
+        Ok(found(self.job, redo, server_uuid(&self.layout.datadir)?, spaces))
     }
 
     fn copy(&self, steps: &Steps<'_>, undo: &[Tablespace], known: &Known) -> Result<()> {

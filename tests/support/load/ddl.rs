@@ -95,9 +95,9 @@ fn step(worker: &mut Worker) -> mysql::Result<()> {
 }
 
 /// A statement that only waited too long is tried again: a scene must be played to its end.
-fn play(worker: &mut Worker, scene: &[&str]) -> mysql::Result<()> {
+pub(super) fn play(worker: &mut Worker, scene: &[impl AsRef<str>]) -> mysql::Result<()> {
     for statement in scene {
-        let statement = statement.replace('@', &worker.number.to_string());
+        let statement = statement.as_ref().replace('@', &worker.number.to_string());
         loop {
             match worker.conn.query_drop(&statement) {
                 Err(error) if super::passing(&error) => {}

@@ -3,6 +3,7 @@
 //! All of it can be replayed from the binlog: what a load writes must be the same on a server that replays it.
 
 mod bank;
+mod builds;
 mod ddl;
 mod engines;
 mod rows;
@@ -93,7 +94,13 @@ impl Load {
         self.with(&ddl::STORM, workers)
     }
 
-    /// All of the above.
+    /// Of MySQL: indexes built without redo in tablespaces of every kind, partitions exchanged, undo truncated.
+    #[must_use]
+    pub fn builds(self, workers: usize) -> Self {
+        self.with(&builds::BUILDS, workers)
+    }
+
+    /// All of the above that both families know.
     #[must_use]
     pub fn everything(self) -> Self {
         self.bank(2).rows(1).formats(1).engines(1).archive(1).ddl(1)
@@ -184,7 +191,8 @@ impl Working {
         wait_until("the write load", PATIENCE, || self.done() >= goal || self.ended());
     }
 
-    /// Waits until each worker of this kind (`bank`, `rows`, `formats`, `engines`, `archive`, `ddl`) has done so many more.
+    /// Waits until each worker of this kind (`bank`, `rows`, `formats`, `engines`, `archive`, `ddl`,
+    /// `builds`) has done so many more.
     pub fn wait_for_each(&self, kind: &str, steps: u64) {
         let goal = self.least(kind) + steps;
         wait_until("the write load", PATIENCE, || self.least(kind) >= goal || self.ended());

@@ -12,7 +12,7 @@ pub const BLOCK: usize = 512;
 /// Bytes of its header: number (4), bytes used (2), first mini-transaction (2), epoch (4).
 pub const HEADER: usize = 12;
 /// Where the sum stands.
-const TRAILER: usize = 508;
+pub const TRAILER: usize = 508;
 /// Bit of the bytes used: what follows the header is encrypted, the sum too.
 const ENCRYPTED: u16 = 0x8000;
 /// Blocks of an epoch; the numbers then begin anew.

@@ -1,0 +1,132 @@
+//! Which tablespaces got new segments, from the log alone. Every index begins with two of them, and whatever a server
+//! writes into an index without redo, it writes while it builds that index. Source: `fsp0fsp.cc` (`fseg_create_general`),
+//! `fsp0types.h` (`FSP_SEG_ID`), `mach0data.ic` (`mach_parse_compressed`).
+//!
+//! To number a segment, the next number is written into page 0 with redo:
+//!
+//! ```text
+//! 8          MLOG_8BYTES; the highest bit is set in a mini-transaction of one record
+//! 1 to 5     tablespace id, compressed
+//! 0          page number
+//! 0 110      place in the page: FSP header at 38, FSP_SEG_ID at 72 of it
+//! ```
+//!
+//! Records do not tell where they begin to one who cannot read them all, so these bytes are looked for everywhere. By
+//! chance they may stand in other data: a tablespace too many is named then, none is ever missing.
+
+use std::collections::BTreeSet;
+
+use super::block::{BLOCK, HEADER, TRAILER};
+
+/// `MLOG_8BYTES`.
+const TYPE: u8 = 8;
+/// The record is alone in its mini-transaction.
+const SINGLE: u8 = 0x80;
+/// Page 0, and the place in it.
+const PLACE: [u8; 3] = [0, 0, 110];
+/// Bytes of the longest such beginning of a record.
+const LONGEST: usize = 1 + 5 + PLACE.len();
+
+/// Looks through a log that comes block by block.
+#[derive(Debug, Default)]
+pub struct Segments {
+    /// The end of the log so far, in which a record may have begun, and what is looked through.
+    bytes: Vec<u8>,
+    spaces: BTreeSet<u32>,
+}
+
+impl Segments {
+    /// Takes whole blocks; each begins where the last one ended.
+    pub fn feed(&mut self, blocks: &[u8]) {
+        let (blocks, _) = blocks.as_chunks::<BLOCK>();
+        for block in blocks {
+            self.bytes.extend_from_slice(block.get(HEADER..TRAILER).unwrap_or_default());
+        }
+        let starts = |(at, byte): (usize, &u8)| (*byte & !SINGLE == TYPE).then_some(at);
+        for at in self.bytes.iter().enumerate().filter_map(starts) {
+            self.spaces.extend(self.bytes.get(at + 1..).and_then(segment));
+        }
+        self.bytes.drain(..self.bytes.len().saturating_sub(LONGEST - 1));
+    }
+
+    /// The tablespaces, by id.
+    pub fn spaces(self) -> BTreeSet<u32> {
+        self.spaces
+    }
+}
+
+/// The tablespace, if what follows the type is the number of a segment.
+fn segment(bytes: &[u8]) -> Option<u32> {
+    let (space, rest) = compressed(bytes)?;
+    rest.starts_with(&PLACE).then_some(space)
+}
+
+/// A number of one to five bytes: the more of the highest bits are set, the more bytes.
+fn compressed(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let first = *bytes.first()?;
+    // From six set bits on the number is one of the greatest and only its lowest bits are there.
+    let (len, high, ones) = match first.leading_ones() {
+        ones @ 0..=3 => (usize::try_from(ones).ok()?, u32::from(first & (0x7f >> ones)), 0),
+        4 => (4, 0, 0),
+        5 => (1, u32::from(first & 3), 0xffff_fc00),
+        6 => (2, u32::from(first & 1), 0xfffe_0000),
+        _ => (3, 0, 0xff00_0000),
+    };
+    let (low, rest) = bytes.get(1..)?.split_at_checked(len)?;
+    let value = low.iter().fold(high, |value, byte| value << 8 | u32::from(*byte));
+    Some((ones | value, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Blocks full of this log, and what is left of the last one.
+    fn blocks(log: &[u8]) -> Vec<u8> {
+        log.chunks(TRAILER - HEADER)
+            .flat_map(|data| {
+                let mut block = vec![0; BLOCK];
+                block[HEADER..HEADER + data.len()].copy_from_slice(data);
+                block
+            })
+            .collect()
+    }
+
+    fn spaces(parts: &[&[u8]]) -> Vec<u32> {
+        let mut segments = Segments::default();
+        parts.iter().for_each(|part| segments.feed(part));
+        segments.spaces().into_iter().collect()
+    }
+
+    #[test]
+    fn numbers_of_all_lengths() {
+        for (bytes, value) in [
+            (&[0x7f][..], 127),
+            (&[0x80, 0x80], 128),
+            (&[0xc0, 0x40, 0x00], 0x4000),
+            (&[0xe1, 0, 0, 2], 0x0100_0002),
+            (&[0xf0, 0x12, 0x34, 0x56, 0x78], 0x1234_5678),
+            (&[0xfb, 0xfe], 0xffff_fffe),
+            (&[0xfc, 0, 1], 0xfffe_0001),
+            (&[0xfe, 1, 2, 3], 0xff01_0203),
+        ] {
+            assert_eq!(compressed(bytes), Some((value, &[][..])), "{bytes:x?}");
+            assert_eq!(compressed(&bytes[..bytes.len() - 1]), None);
+        }
+    }
+
+    #[test]
+    fn segments_are_seen_across_blocks_and_pieces() {
+        let mut log = vec![0; 3 * (TRAILER - HEADER)];
+        log[10..15].copy_from_slice(&[8, 5, 0, 0, 110]);
+        log[493..499].copy_from_slice(&[0x88, 0x81, 0x02, 0, 0, 110]);
+        log[989..995].copy_from_slice(&[8, 0xfb, 0xfe, 0, 0, 110]);
+        // Another page, another place.
+        log[20..25].copy_from_slice(&[8, 6, 1, 0, 110]);
+        log[30..35].copy_from_slice(&[8, 7, 0, 0, 109]);
+        let all = blocks(&log);
+        assert_eq!(spaces(&[&all]), [5, 258, 0xffff_fffe]);
+        let pieces: Vec<&[u8]> = all.chunks(BLOCK).collect();
+        assert_eq!(spaces(&pieces), [5, 258, 0xffff_fffe]);
+    }
+}
