@@ -99,11 +99,6 @@ fn command(run: &Run<'_>) -> Result<Command> {
     }
     command.arg(prefixed("--datadir=", run.dir));
     command.arg(format!("--innodb-buffer-pool-size={}", run.memory));
-    if !run.partial {
-        // A page torn by a loss of power is younger than the checkpoint, so that the next run needs it, finds it
-        // damaged and fails, unless it is told to pass over what is damaged.
-        command.arg("--innodb-doublewrite=OFF");
-    }
     match run.program.flavour {
         Flavour::MariaDb(_) => mariadb::arguments(&mut command, run),
         Flavour::MySql(_) => mysql::prepare(&mut command, run)?,
