@@ -2,7 +2,7 @@ complete -c xb-snap -l datadir -d 'The server\'s data directory as it is seen fr
 complete -c xb-snap -s j -l threads -l parallel -d 'Copy with N threads [default: number of processors, at most 4]' -r
 complete -c xb-snap -l cache -d 'How files are read; auto leaves the page cache as it was' -r -f -a "auto\t'From the cache what is in it, past the cache what is not'
 direct\t'Past the cache'
-drop\t'Through the cache; from where it had nothing of a file, that is dropped again'
+drop\t'Through the cache; from the first miss on, the rest of a file is dropped again, also what was in the cache before'
 keep\t'Through the cache, which keeps it'"
 complete -c xb-snap -l lock-ddl -d 'When DDL is blocked: early, from the start; end, shortly at the end, where what it changed is copied again; off (MariaDB only), shortly at the end, and the run fails if a table changed [default: end for MariaDB, early for MySQL]' -r -f -a "early\t'Blocked from the start'
 end\t'Free until a short lock at the end, under which what changed is copied again'

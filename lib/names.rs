@@ -17,10 +17,14 @@ pub(crate) const MERGING: &str = "xb_merging";
 pub(crate) const LOCK: &str = "xb_lock";
 /// What the server said that recovered the directory.
 pub(crate) const SERVER_LOG: &str = "xb_server.log";
-/// The statement that ends a server of MySQL, and what that makes for itself.
-pub(crate) const SERVER_FILES: [&str; 4] = ["xb_init.sql", "xb_server.sock", "xb_server.sock.lock", "xb_server.pid"];
+/// The statement that ends a server of MySQL.
+pub(crate) const INIT: &str = "xb_init.sql";
+/// That, and what such a server makes for itself.
+pub(crate) const SERVER_FILES: [&str; 4] = [INIT, "xb_server.sock", "xb_server.sock.lock", "xb_server.pid"];
 /// Begins the name of a file until it replaces the one whose name follows.
 pub(crate) const NEW: &str = "xb_new.";
+/// Holds MySQL's redo files until they get their place.
+pub(crate) const NEW_REDO: &str = "xb_new_redo";
 /// Begins the names of a merge's result.
 pub(crate) const MERGED: &str = "xb_merged.";
 /// Begins the names, with a number, of files that a merge renames.

@@ -201,6 +201,24 @@ fn every_line_of_a_json_log_is_an_object_with_the_words_of_the_text() {
 }
 
 #[test]
+fn a_json_log_is_one_whatever_else_is_wrong_and_however_it_is_asked_for() {
+    for (arguments, json) in [
+        ("--log json --bogus", true),
+        ("--bogus --log=json", true),
+        ("--log=json --log text --bogus", false),
+        ("--bogus -- --log=json", false),
+    ] {
+        let run = Pipeline::new().stage(xb("xb-unpack").args(arguments.split(' '))).run();
+        run.assert_codes(&[2]);
+        assert_eq!(run.stderr(0).starts_with('{'), json, "{arguments}: {}", run.story());
+    }
+    let stream: Vec<u8> = member("a?", b"x").iter().map(|byte| if *byte == b'?' { 0xff } else { *byte }).collect();
+    let run = Pipeline::new().stage(xb("xb-sum").args(["--members", "--log", "json"])).stdin_bytes(stream).run();
+    run.assert_ok();
+    assert!(run.stderr(0).contains(r" 1 a\\xff"), "a name that is no UTF-8 can be told from others: {}", run.story());
+}
+
+#[test]
 fn names_that_users_of_the_originals_know_are_taken() {
     for options in ["--parallel=2", "--slave-info --safe-slave-backup --galera-info", "-j 2 --lock-ddl off -S /none"] {
         let mut snap = xb("xb-snap");

@@ -131,15 +131,24 @@ fn files_are_found_in_the_same_places_in_the_same_order() {
 }
 
 #[test]
-fn a_file_that_anybody_can_write_to_is_named_and_ignored() {
+fn a_file_that_anybody_can_write_to_is_passed_over_where_it_was_found_and_refused_where_it_was_named() {
     let dir = scratch();
-    let file: &Path = &dir.path().join("my.cnf");
+    let file: &Path = &dir.path().join(".my.cnf");
     fs::write(file, "[client]\nuser=anybody\n").unwrap();
     fs::set_permissions(file, fs::Permissions::from_mode(0o666)).unwrap();
     let mut snap = xb("xb-snap");
-    snap.arg(format!("--defaults-file={}", file.display())).arg("--socket=/nonexistent/socket");
+    snap.arg("--socket=/nonexistent/socket").env("HOME", dir.path());
     let run = Pipeline::new().stage(snap).run();
     run.assert_codes(&[1]);
     let said = run.stderr(0);
-    assert!(said.contains("my.cnf: ignored: anybody can write to it") && !said.contains("as anybody"), "{said}");
+    assert!(said.contains(".my.cnf: ignored: anybody can write to it") && !said.contains("as anybody"), "{said}");
+    for option in ["file", "extra-file"] {
+        let mut snap = xb("xb-snap");
+        snap.arg(format!("--defaults-{option}={}", file.display())).arg("--socket=/nonexistent/socket");
+        let run = Pipeline::new().stage(snap).run();
+        run.assert_codes(&[1]);
+        let said = run.stderr(0);
+        assert!(said.contains(".my.cnf: not used: anybody can write to it\nhint: chmod o-w "), "{said}");
+        assert!(!said.contains("cannot connect"), "{said}");
+    }
 }

@@ -59,6 +59,8 @@ fn they_have_what_mariadb_backup_has() {
         Pipeline::new().stage(backup).run().assert_ok();
         let run = Pipeline::new().stage(snap(&server).args(&options)).run();
         run.assert_ok();
+        let both = options.len() == 2 && options[1].starts_with("--tables=");
+        assert_eq!(run.stderr(0).contains("--tables: only adds to"), both, "{}", run.story());
         let ours = files(&run.stdout);
         let (_, last) = manifest(ours.path());
         assert_eq!(last["partial"], true);

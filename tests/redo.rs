@@ -227,6 +227,15 @@ fn a_log_that_cannot_be_followed_is_refused_before_anything_is_sent() {
 }
 
 #[test]
+fn a_keyring_is_refused_for_a_log_that_needs_none() {
+    let log = Log::new(1000);
+    let stream = Stream::of(&log).begin().manifest().bytes();
+    let run = Pipeline::new().stage(xb("xb-redo").arg("--keyring=/nonexistent")).stdin_bytes(stream).run();
+    assert_refused(&run, 2, "--keyring: is for MySQL; ");
+    assert!(run.stdout.is_empty());
+}
+
+#[test]
 fn the_log_is_found_where_datadir_says() {
     let log = Log::new(1000);
     let mut elsewhere = Stream::of(&log);

@@ -78,7 +78,7 @@ fn main() -> ExitCode {
             safe_replica: args.safe_replica,
             replica_info: args.replica_info,
             galera_info: args.galera_info,
-            filter: args.wanted.filter()?,
+            filter: args.wanted.filter(report)?,
             base: args.asked.base(report)?,
             extra_lsndir: args.extra_lsndir,
             spool_dir: cli::spool_dir(args.spool_dir),

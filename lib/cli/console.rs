@@ -63,7 +63,7 @@ impl Console {
     pub fn result(&self, bytes: &[u8]) {
         match self.log {
             Log::Text => drop(std::io::stderr().write_all(bytes)),
-            Log::Json => String::from_utf8_lossy(bytes).lines().for_each(|line| self.line("result", line)),
+            Log::Json => escaped(bytes).lines().for_each(|line| self.line("result", line)),
         }
     }
 
@@ -120,6 +120,16 @@ impl Console {
     fn tick(&self) {
         self.meter.tick(|fields| self.object(fields));
     }
+}
+
+/// Text in which `\xff` stands for a byte that is no UTF-8. (What has a backslash in its name, `xb-sum` escapes.)
+fn escaped(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    text
 }
 
 /// A line in the log.

@@ -6,6 +6,7 @@ mod docs;
 mod meter;
 mod units;
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,7 +43,7 @@ pub struct Common {
     #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_value = "auto", default_missing_value = "always")]
     progress: When,
     /// How messages are written on stderr
-    #[arg(long, value_name = "FORMAT", require_equals = true, default_value = "text")]
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
     log: Log,
     /// Print the man page or a shell's completions
     #[arg(long, hide = true, value_name = "WHAT", exclusive = true)]
@@ -112,11 +113,25 @@ fn refuse(tool: &Tool, error: &clap::Error) -> ExitCode {
     // Missing operands are listed by clap on lines of their own.
     let rest: Vec<&str> = lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("tip:")).collect();
     let detail = if rest.is_empty() { String::new() } else { format!(" {}", rest.join(", ")) };
-    // The options are not understood, and yet this one holds.
-    let log = if std::env::args_os().any(|option| option == "--log=json") { Log::Json } else { Log::Text };
+    let log = asked(std::env::args_os());
     meter::say(&console::message(tool.name, log, "error", &format!("{first}{detail}")));
     meter::say(&console::message(tool.name, log, "hint", &format!("{} --help lists the options", tool.name)));
     ExitCode::from(Kind::Usage.code())
+}
+
+/// What `--log` says in arguments that are not understood.
+fn asked(args: impl Iterator<Item = OsString>) -> Log {
+    let mut options = args.skip(1).take_while(|option| option != "--");
+    let mut log = Log::Text;
+    while let Some(option) = options.next() {
+        let value = if option == "--log" {
+            options.next()
+        } else {
+            option.to_str().and_then(|option| option.strip_prefix("--log=")).map(OsString::from)
+        };
+        log = value.and_then(|value| Log::from_str(value.to_str()?, false).ok()).unwrap_or(log);
+    }
+    log
 }
 
 fn end(kind: Kind) -> ExitCode {

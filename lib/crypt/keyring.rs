@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -56,16 +56,19 @@ impl Keyring {
     pub fn read(path: &Path, report: &dyn Report) -> Result<Keyring> {
         harden()?;
         for attempt in 1.. {
-            let (bytes, mode) = content(path)?;
+            let (bytes, meta) = content(path)?;
+            let mode = meta.mode() & 0o7777;
             if mode & 0o007 != 0 && attempt == 1 {
                 let what =
                     format_args!("{}: its mode {mode:04o} lets every user read or change the keys", path.display());
                 report.note(Level::Warning, what);
             }
+            // A pipe gives its bytes once. An empty file may be one that is being written.
+            let last = attempt >= ATTEMPTS || !meta.is_file();
             match Self::parse(&bytes) {
-                Ok(keyring) => return Ok(keyring),
-                Err(Fault) if attempt < ATTEMPTS => std::thread::sleep(PAUSE),
-                Err(Fault) => break,
+                Ok(keyring) if last || !bytes.is_empty() => return Ok(keyring),
+                Err(Fault) if last => break,
+                _ => std::thread::sleep(PAUSE),
             }
         }
         let what = "is not the data file of component_keyring_file";
@@ -96,19 +99,19 @@ impl Keyring {
 /// Where an operator finds it.
 pub const WHERE: &str = "component_keyring_file.cnf, beside the plugins or in the data directory, has its path";
 
-/// All of a file, and its mode.
-fn content(path: &Path) -> Result<(Zeroizing<Vec<u8>>, u32)> {
+/// All of a file, or of what a pipe gives, and what it is.
+fn content(path: &Path) -> Result<(Zeroizing<Vec<u8>>, Metadata)> {
     let place = path.display();
     let file = File::open(path).map_err(|cause| Error::io(&place, "cannot open", &cause).hint(WHERE))?;
     let meta = file.metadata().map_err(|cause| Error::io(&place, "cannot look at", &cause))?;
-    if !meta.is_file() || meta.len() > LARGEST {
-        return Err(Error::new(Kind::Key, place, "is no keyring: it is not a file, or too long").hint(WHERE));
-    }
+    let most = if meta.is_file() { meta.len().min(LARGEST + 1) } else { LARGEST + 1 };
     // As large as it will get: growing would leave copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0).saturating_add(1)));
-    let read = file.take(meta.len()).read_to_end(&mut bytes);
-    read.map_err(|cause| Error::io(&place, "cannot read", &cause))?;
-    Ok((bytes, meta.mode() & 0o7777))
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(most).unwrap_or(0).saturating_add(1)));
+    let read = file.take(most).read_to_end(&mut bytes).map_err(|cause| Error::io(&place, "cannot read", &cause))?;
+    if read as u64 > LARGEST {
+        return Err(Error::new(Kind::Key, place, "is no keyring: it is too long").hint(WHERE));
+    }
+    Ok((bytes, meta))
 }
 
 impl fmt::Debug for Keyring {
@@ -119,6 +122,10 @@ impl fmt::Debug for Keyring {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Arguments;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -143,6 +150,45 @@ mod tests {
         for text in ["{}", "[]", "{\"elements\":[{}]}", "key=1"] {
             assert_eq!(Keyring::parse(text.as_bytes()).unwrap_err(), Fault, "{text}");
         }
+    }
+
+    #[test]
+    fn a_pipe_is_read_once_and_nothing_without_end() {
+        use std::io::Write;
+        use std::os::fd::AsRawFd;
+
+        for (bytes, known) in [(REAL, true), (b"", false)] {
+            let (reader, mut writer) = std::io::pipe().unwrap();
+            writer.write_all(bytes).unwrap();
+            drop(writer);
+            let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
+            let keyring = Keyring::read(Path::new(&path), &()).unwrap();
+            assert_eq!(keyring.key("INNODBKey-da0b9576-e5e5-11f1-b37b-02fc00000001-1").is_some(), known);
+        }
+        let error = Keyring::read(Path::new("/dev/zero"), &()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Key);
+        assert!(error.to_string().contains("too long"), "{error}");
+    }
+
+    /// A server that writes its keyring while its mode is told.
+    struct Filling(PathBuf);
+
+    impl Report for Filling {
+        fn note(&self, _: Level, _: Arguments<'_>) {
+            std::fs::write(&self.0, REAL).unwrap();
+        }
+        fn expect(&self, _: u64) {}
+        fn advance(&self, _: u64) {}
+        fn stage(&self, _: &str) {}
+    }
+
+    #[test]
+    fn an_empty_file_may_still_be_filled() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(format!("{:?}", Keyring::read(file.path(), &()).unwrap()), "Keyring(0 keys)");
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).unwrap();
+        let filling = Filling(file.path().to_owned());
+        assert_eq!(format!("{:?}", Keyring::read(file.path(), &filling).unwrap()), "Keyring(2 keys)");
     }
 
     proptest! {

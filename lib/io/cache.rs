@@ -2,7 +2,8 @@
 //!
 //! A database server's file is copied once; its pages must not displace those that queries use. What is in the cache is
 //! taken from there without a trace (`RWF_NOWAIT`). What is not is read past it (`O_DIRECT`), as a server does that
-//! writes the file meanwhile; or, where nobody does, through it, which then reads ahead, and is dropped again behind.
+//! writes the file meanwhile; or, where nobody does, through it, which then reads ahead, and is dropped again behind: from
+//! the first miss on the rest of such a file is never asked for, and none of it stays in the cache.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
@@ -30,7 +31,7 @@ pub enum Policy {
     Auto,
     /// Past the cache.
     Direct,
-    /// Through the cache; from where it had nothing of a file, that is dropped again.
+    /// Through the cache; from the first miss on, the rest of a file is dropped again, also what was in the cache before.
     Drop,
     /// Through the cache, which keeps it.
     Keep,

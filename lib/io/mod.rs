@@ -9,12 +9,32 @@ pub mod pipe;
 pub mod spool;
 
 use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
 use crate::error::{Error, Result};
 
 /// How many bytes one read or write moves; two of these fit into a core's second-level cache.
 pub const BUFFER: usize = 256 << 10;
+
+/// Longest file that [`small`] reads.
+const SMALL: u64 = 16 << 20;
+
+/// The content of a small file; `None` if there is none. A large one is not what its name says.
+pub fn small(path: &Path) -> Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(cause) => return Err(Error::io(path.display(), "cannot open", &cause)),
+    };
+    let mut bytes = Vec::new();
+    file.take(SMALL + 1).read_to_end(&mut bytes).map_err(|cause| Error::io(path.display(), "cannot read", &cause))?;
+    if bytes.len() as u64 > SMALL {
+        return Err(Error::damaged(path.display(), "far too large for what its name says"));
+    }
+    Ok(Some(bytes))
+}
 
 /// Standard input, unbuffered, its pipe enlarged. Taken over: descriptor 0 is /dev/null from then on, so the sender
 /// has its SIGPIPE as soon as the file is dropped.
@@ -36,4 +56,22 @@ pub fn stdout() -> Result<File> {
 fn open(name: &str, fd: BorrowedFd<'_>) -> Result<File> {
     pipe::enlarge(fd);
     Ok(File::from(fd.try_clone_to_owned().map_err(|cause| Error::io(name, "cannot use", &cause))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_file_is_read_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("xb_begin");
+        assert_eq!(small(&path).unwrap(), None);
+        let file = File::create(&path).unwrap();
+        file.set_len(SMALL).unwrap();
+        assert_eq!(small(&path).unwrap().unwrap().len() as u64, SMALL);
+        file.set_len(SMALL + 1).unwrap();
+        assert!(small(&path).unwrap_err().to_string().ends_with("xb_begin: far too large for what its name says"));
+        assert!(small(dir.path()).unwrap_err().to_string().contains("cannot read"));
+    }
 }

@@ -1,5 +1,5 @@
-//! A file on its way into a stream, read from beginning to end. Its holes are not read, and the page cache is left as
-//! it was: others use the machine too, often the server whose files these are.
+//! A file on its way into a stream, read from beginning to end. Its holes are not read, and it does not fill the page
+//! cache: others use the machine too, often the server whose files these are.
 
 use std::fs::File;
 use std::io;

@@ -18,6 +18,7 @@ use super::state::{State, Step};
 use super::{check, clone, layout, lock, merge, recover};
 use crate::error::{Error, Kind, Result};
 use crate::innodb::redo::{mariadb, mysql};
+use crate::io;
 use crate::report::{Level, Report};
 use crate::server::program::{self, Program};
 use crate::stream::profile::StreamKind;
@@ -131,12 +132,12 @@ fn lay_out(directory: &Directory, state: State, report: &dyn Report) -> Result<S
     let dir = &directory.path;
     match directory.family {
         Family::Mariadb => {
-            layout::names(dir)?;
+            layout::names(dir, false)?;
             layout::redo(dir, state.end_lsn, report)?;
         }
         Family::Mysql => {
             let version = directory.server_version.as_deref().unwrap_or_default();
-            layout::names(dir)?;
+            layout::names(dir, true)?;
             log::mysql::Captured::open(dir)?.lay_out(dir, state.end_lsn, version)?;
         }
     }
@@ -208,7 +209,7 @@ fn finish(directory: &Directory, state: State, report: &dyn Report) -> Result<()
         Family::Mysql => "backup_type = full-prepared",
     };
     for name in CHECKPOINTS {
-        if let Some(text) = files::read_small(&dir.join(name))? {
+        if let Some(text) = io::small(&dir.join(name))? {
             let text = text.replace("backup_type = full-backuped", prepared);
             files::replace(dir, name, &text)?;
         }

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::directory::{Directory, Progress, UNFINISHED};
 use super::files::{self, Item, fail};
 use crate::error::{Error, Result};
+use crate::io;
 use crate::io::copy;
 use crate::names::{INCOMPLETE, LOCK};
 use crate::report::{Level, Report};
@@ -53,7 +54,7 @@ fn same_backup(source: &Directory, to: &Path) -> bool {
 pub(super) fn claim(to: &Path, who: &str, source: &Directory) -> Result<()> {
     fs::create_dir_all(to).map_err(|cause| fail(to, "cannot create", &cause))?;
     let (marker, text) = (to.join(INCOMPLETE), format!("{who}{UNFINISHED}\n{}\n", source.identity()?));
-    match files::read_small(&marker)? {
+    match io::small(&marker)? {
         Some(found) if found == text.as_bytes() => return Ok(()),
         Some(_) => {
             return Err(Error::failed(to.display(), "was begun by another program, or with another backup")

@@ -16,6 +16,7 @@ use super::state::{State, Step};
 use super::strangers;
 use crate::error::{Error, Result};
 use crate::innodb::redo::{mariadb, mysql};
+use crate::io;
 use crate::names::{APPLIED, BEGIN, INCOMPLETE, MANIFEST, MERGING};
 use crate::stream::name;
 use crate::stream::profile::{self, Begin, Entry, EntryKind, Line, ManifestReader, StreamKind, Trailer};
@@ -83,13 +84,13 @@ impl Directory {
         if !data.is_dir() {
             return Err(Error::failed(path.display(), "is not a directory"));
         }
-        if let Some(who) = files::read_small(&path.join(INCOMPLETE))? {
+        if let Some(who) = io::small(&path.join(INCOMPLETE))? {
             let who = who.to_str_lossy();
             let who = who.lines().next().unwrap_or_default().trim().trim_end_matches(UNFINISHED);
             return Err(Error::damaged(path.display(), format_args!("incomplete: {who} has not ended well in it"))
                 .hint("look at its message and exit status, remove the directory, and run it again"));
         }
-        if files::read_small(&path.join(MERGING))?.is_some() {
+        if io::small(&path.join(MERGING))?.is_some() {
             return Err(Error::damaged(path.display(), "half merged: xb-redo --merge did not finish")
                 .hint("run it again with the same increments; it goes on"));
         }
@@ -107,7 +108,7 @@ impl Directory {
 
     /// One of ours, in which a merge may be under way.
     pub(super) fn ours(path: &Path, state: Option<State>) -> Result<Directory> {
-        let begin = files::read_small(&path.join(BEGIN))?.unwrap_or_default();
+        let begin = io::small(&path.join(BEGIN))?.unwrap_or_default();
         let begin = profile::parse_begin(&path.display().to_string(), &begin)?;
         let (entries, trailer) = manifest(&path.join(MANIFEST))?;
         if trailer.backup_id != begin.backup_id {
@@ -157,7 +158,7 @@ impl Directory {
         }
         let checkpoints = pairs(&text);
         let info = first_of(path, &INFO)?.map(|text| pairs(&text)).unwrap_or_default();
-        let options = files::read_small(&path.join(OPTIONS))?;
+        let options = io::small(&path.join(OPTIONS))?;
         let Some(options) = options else {
             return Err(Error::damaged(path.display(), "incomplete: backup-my.cnf is missing"));
         };
@@ -377,7 +378,7 @@ fn backup_type(path: &Path) -> Result<Option<String>> {
 /// The content of the first file that is there.
 fn first_of(dir: &Path, names: &[&str]) -> Result<Option<Vec<u8>>> {
     for name in names {
-        if let Some(bytes) = files::read_small(&dir.join(name))? {
+        if let Some(bytes) = io::small(&dir.join(name))? {
             return Ok(Some(bytes));
         }
     }

@@ -1,7 +1,7 @@
 //! The files of a backup directory: small ones read and replaced whole, all of them listed.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -10,9 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::names::{self, NEW};
-
-/// Longest metadata file that is read into memory.
-const SMALL_MAX: u64 = 16 << 20;
 
 /// What files a directory holds, in few bytes: two with the same fingerprint have the same names and sizes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,21 +43,6 @@ pub(super) fn give(path: &Path, owner: Option<(u32, u32)>) -> Result<()> {
     let Some((user, group)) = owner else { return Ok(()) };
     std::os::unix::fs::lchown(path, Some(user), Some(group))
         .map_err(|cause| fail(path, "cannot set the owner", &cause).hint("only root can give files to another user"))
-}
-
-/// The content of a small file; `None` if there is none.
-pub(super) fn read_small(path: &Path) -> Result<Option<Vec<u8>>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(cause) => return Err(fail(path, "cannot open", &cause)),
-    };
-    let mut bytes = Vec::new();
-    file.take(SMALL_MAX + 1).read_to_end(&mut bytes).map_err(|cause| fail(path, "cannot read", &cause))?;
-    if bytes.len() as u64 > SMALL_MAX {
-        return Err(Error::damaged(path.display(), "far too large for what its name says"));
-    }
-    Ok(Some(bytes))
 }
 
 /// Puts a file in the place of another, so that one of the two is there whatever happens. Owner and mode of the old one

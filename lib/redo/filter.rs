@@ -18,7 +18,6 @@ use super::follower;
 use super::held::Held;
 use super::outlet::Outlet;
 use super::relay::{self, Relay};
-use crate::crypt::keyring::Keyring;
 use crate::error::{Error, Result};
 use crate::io::spool::Spool;
 use crate::report::{Level, Report};
@@ -55,8 +54,7 @@ pub fn run(options: &Options, input: File, output: File, report: &dyn Report) ->
     let sink = output.try_clone().map_err(|cause| Error::io("stdout", "cannot use", &cause))?;
     let (mut pass, writer) = (Pass::new(input, "stdin", output), Writer::new(sink));
     let (begin, bytes) = relay::begin(&mut pass)?;
-    let keyring = options.keyring.as_deref().map(|path| Keyring::read(path, report)).transpose()?;
-    let (follower, form) = follower::open(&begin, options.datadir.as_deref(), keyring.as_ref())?;
+    let (follower, form) = follower::open(&begin, options.datadir.as_deref(), options.keyring.as_deref(), report)?;
     let (name, start) = (form.name(), form.checkpoint());
     report.expect(begin.estimated_bytes);
     report.note(Level::Detail, format_args!("{name}: following from lsn {start}"));

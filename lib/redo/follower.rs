@@ -12,6 +12,7 @@ use super::form::Form;
 use crate::crypt::keyring::Keyring;
 use crate::error::{Error, Result};
 use crate::innodb::redo;
+use crate::report::Report;
 use crate::stream::profile::{Begin, Redo, StreamKind};
 
 /// How often the log is looked at; a mark wakes earlier.
@@ -35,12 +36,13 @@ pub(super) trait Follow: Send {
     fn conclude(&self) -> Result<Trail>;
 }
 
-/// Opens the log that `xb_begin` names, or the one below `datadir`, with its key if it is to be found in a `keyring`; also
-/// returns the form that a captured one has.
+/// Opens the log that `xb_begin` names, or the one below `datadir`, with its key if the file `keyring` has it; also returns
+/// the form that a captured one has. The other keys are forgotten.
 pub(super) fn open(
     begin: &Begin,
     datadir: Option<&Path>,
-    keyring: Option<&Keyring>,
+    keyring: Option<&Path>,
+    report: &dyn Report,
 ) -> Result<(Box<dyn Follow>, Form)> {
     let fault = |what: &str| Error::damaged("stdin", format_args!("xb_begin: {what}"));
     let Some(log) = begin.redo.as_ref() else {
@@ -50,6 +52,11 @@ pub(super) fn open(
         });
     };
     match (begin.flavour.as_deref(), log.format.as_str()) {
+        (Some("mariadb"), _) if keyring.is_some() => Err(Error::usage(
+            "--keyring",
+            "is for MySQL; MariaDB's redo log can be checked without its key, and stays encrypted as it is",
+        )
+        .hint("leave it out")),
         (Some("mariadb"), "Phys" | "encrypted") => {
             let lsn = log.checkpoint_lsn;
             let end_lsn = log.checkpoint_end_lsn.filter(|end| *end >= lsn);
@@ -63,7 +70,8 @@ pub(super) fn open(
         (Some("mysql"), "6") => {
             let uuid = log.log_uuid.ok_or_else(|| fault("it names no uuid of the redo log"))?;
             let dir = directory(begin, log, datadir, Path::new(redo::mysql::DIR));
-            let follower = mysql::Follower::begin(&dir, log.checkpoint_lsn, uuid, keyring)?;
+            let keyring = keyring.map(|path| Keyring::read(path, report)).transpose()?;
+            let follower = mysql::Follower::begin(&dir, log.checkpoint_lsn, uuid, keyring.as_ref())?;
             let form = follower.form(log.checkpoint_lsn);
             Ok((Box::new(follower), form))
         }

@@ -15,6 +15,7 @@ use super::directory::Directory;
 use super::files::{self, fail};
 use super::log::mariadb::{self as log, Captured};
 use crate::error::{Error, Result};
+use crate::io;
 use crate::names::{AGAIN, DROPPED, marked};
 use crate::report::{Level, Report};
 use crate::stream::name;
@@ -30,8 +31,8 @@ pub(super) fn locations(directory: &Directory) -> Result<BTreeMap<String, String
             found.insert(name.to_str_lossy().into_owned(), location.clone());
         }
     }
-    for link in with_suffix(&directory.path, "isl")? {
-        let target = files::read_small(&link)?.unwrap_or_default();
+    for link in with_suffix(&directory.path, "isl", false)? {
+        let target = io::small(&link)?.unwrap_or_default();
         let name = link.strip_prefix(&directory.path).unwrap_or(&link).with_extension("");
         found.insert(name.to_string_lossy().into_owned(), target.trim().to_str_lossy().into_owned());
     }
@@ -40,16 +41,17 @@ pub(super) fn locations(directory: &Directory) -> Result<BTreeMap<String, String
 
 /// Resolves the markers of tables that were dropped, renamed or copied again during the backup, and takes the `.isl`
 /// files away: all tables lie in the directory now, and a server that follows an `.isl` opens the source's file.
-pub(super) fn names(dir: &Path) -> Result<()> {
-    for marker in with_suffix(dir, "del")? {
+/// `root`: markers at the root, too, which MySQL's undo and general tablespaces have; otherwise such a file is somebody's own.
+pub(super) fn names(dir: &Path, root: bool) -> Result<()> {
+    for marker in with_suffix(dir, "del", root)? {
         files::remove(&meant(dir, &marker, DROPPED))?;
         files::remove(&marker)?;
     }
     renames(dir)?;
-    for new in with_suffix(dir, "new")? {
+    for new in with_suffix(dir, "new", root)? {
         rename(&new, &meant(dir, &new, AGAIN))?;
     }
-    with_suffix(dir, "isl")?.iter().try_for_each(|link| files::remove(link))
+    with_suffix(dir, "isl", false)?.iter().try_for_each(|link| files::remove(link))
 }
 
 /// The file that a marker is about.
@@ -61,15 +63,15 @@ fn meant(dir: &Path, marker: &Path, ending: &[u8]) -> PathBuf {
 /// `.ren` holds a table's new name. Tables may have swapped names, so all step aside before the first takes its new
 /// name. A `.ren` is renamed only after its table has stepped aside; none is left when the second half begins.
 fn renames(dir: &Path) -> Result<()> {
-    for marker in with_suffix(dir, "ren")? {
+    for marker in with_suffix(dir, "ren", false)? {
         let (table, aside) = (marker.with_extension("ibd"), marker.with_extension("xb_ren"));
         if table.exists() && !aside.exists() {
             rename(&table, &aside)?;
         }
         rename(&marker, &marker.with_extension("xb_to"))?;
     }
-    for marker in with_suffix(dir, "xb_to")? {
-        let target = files::read_small(&marker)?.unwrap_or_default();
+    for marker in with_suffix(dir, "xb_to", false)? {
+        let target = io::small(&marker)?.unwrap_or_default();
         let target = name::clean(target.trim())
             .map_err(|fault| Error::damaged(marker.display(), format_args!("refused: {fault}")))?;
         let target = target.strip_suffix(b".ibd").unwrap_or(&target).to_str_lossy().into_owned() + ".ibd";
@@ -116,15 +118,16 @@ pub(super) fn redo(dir: &Path, end: u64, report: &dyn Report) -> Result<()> {
     log::extend(dir, captured.roomy(end))
 }
 
-/// Files `*.suffix` and `db/*.suffix`. The rest of the tree has none.
-fn with_suffix(dir: &Path, suffix: &str) -> Result<Vec<PathBuf>> {
+/// Files `db/*.suffix`, and with `root` `*.suffix`. The rest of the tree has none.
+fn with_suffix(dir: &Path, suffix: &str, root: bool) -> Result<Vec<PathBuf>> {
     let list = |place: &Path| -> Result<Vec<PathBuf>> {
         let entries = fs::read_dir(place).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
         entries.map_err(|cause| fail(place, "cannot list", &cause))
     };
-    let mut found = list(dir)?;
-    for database in found.clone().iter().filter(|path| path.is_dir()) {
-        found.extend(list(database)?);
+    let (databases, files): (Vec<_>, Vec<_>) = list(dir)?.into_iter().partition(|path| path.is_dir());
+    let mut found = if root { files } else { Vec::new() };
+    for database in databases {
+        found.extend(list(&database)?);
     }
     found.retain(|path| path.extension() == Some(OsStr::new(suffix)) && !path.is_dir());
     found.sort();
@@ -178,7 +181,7 @@ mod tests {
             ("general.ibd", "old"),
             ("general.ibd.del", ""),
         ]);
-        names(dir.path()).unwrap();
+        names(dir.path(), true).unwrap();
         let expect = [
             ("db/a.ibd", "was b"),
             ("db/again.ibd", "new"),
@@ -191,8 +194,16 @@ mod tests {
         ];
         let expect: Vec<_> = expect.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect();
         assert_eq!(content(dir.path()), expect);
-        names(dir.path()).unwrap();
+        names(dir.path(), true).unwrap();
         assert_eq!(content(dir.path()), expect);
+    }
+
+    #[test]
+    fn where_no_marker_is_at_the_root_a_file_there_stays_as_it_is() {
+        let files = [("notes.new", "mine"), ("old", "mine"), ("old.del", "mine"), ("x.isl", "mine")];
+        let dir = tree(&files);
+        names(dir.path(), false).unwrap();
+        assert_eq!(content(dir.path()), files.map(|(name, text)| (name.to_owned(), text.to_owned())));
     }
 
     /// Every state that a kill between two renames of a swap can leave leads to the same end.
@@ -209,7 +220,7 @@ mod tests {
             &[("db/b.ibd", "was a"), ("db/a.ibd", "was b"), ("db/b.xb_to", "db/a")],
         ] {
             let dir = tree(state);
-            names(dir.path()).unwrap();
+            names(dir.path(), false).unwrap();
             assert_eq!(content(dir.path()), end.map(|(name, text)| (name.to_owned(), text.to_owned())), "{state:?}");
         }
     }
@@ -217,6 +228,6 @@ mod tests {
     #[test]
     fn a_marker_cannot_lead_out_of_the_directory() {
         let dir = tree(&[("db/a.ibd", ""), ("db/a.ren", "../../etc/a")]);
-        assert!(names(dir.path()).unwrap_err().to_string().contains("'..'"));
+        assert!(names(dir.path(), false).unwrap_err().to_string().contains("'..'"));
     }
 }

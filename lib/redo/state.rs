@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files::{self, Fingerprint};
 use crate::error::{Error, Result};
+use crate::io;
 use crate::names::APPLIED;
 
 /// Version of the file; a greater one is refused.
@@ -90,7 +91,7 @@ impl State {
 
     /// The state of a directory; `None` if nothing has been done to it.
     pub(super) fn read(dir: &Path) -> Result<Option<State>> {
-        let Some(bytes) = files::read_small(&dir.join(APPLIED))? else { return Ok(None) };
+        let Some(bytes) = io::small(&dir.join(APPLIED))? else { return Ok(None) };
         let fault = |what: String| Error::damaged(dir.join(APPLIED).display(), what);
         let state: State = serde_json::from_slice(&bytes).map_err(|cause| fault(format!("cannot be read: {cause}")))?;
         if state.format > FORMAT {

@@ -66,7 +66,8 @@ pub enum Line {
 }
 
 impl Sources {
-    /// Reads the files. A file that the command names must be there; the others may be missing.
+    /// Reads the files. A file that the command names must be there, and be safe; the others may be missing, and are
+    /// passed over if anybody can write to them.
     pub fn read(&self, report: &dyn Report) -> Result<Options> {
         let suffix = self.suffix.clone().or_else(|| set(&SUFFIX)?.into_string().ok());
         let mut options = Options { suffix, ..Options::default() };
@@ -117,6 +118,11 @@ impl Options {
 
     fn read(&mut self, file: &Path, must_exist: bool, depth: u32, report: &dyn Report) -> Result<()> {
         if std::fs::metadata(file).is_ok_and(|facts| facts.is_file() && facts.mode() & 0o002 != 0) {
+            if must_exist {
+                // Without it another server might be backed up, and nobody would see.
+                let what = "not used: anybody can write to it";
+                return Err(Error::failed(file.display(), what).hint(format_args!("chmod o-w {}", file.display())));
+            }
             report.note(Level::Warning, format_args!("{}: ignored: anybody can write to it", file.display()));
             return Ok(());
         }

@@ -13,6 +13,7 @@ use bstr::ByteSlice;
 use super::copy::Since;
 use crate::error::{Error, Result};
 use crate::innodb::redo::mysql;
+use crate::io::small;
 use crate::names::{APPLIED, MERGING};
 use crate::report::{Level, Report};
 use crate::server::flavour::Flavour;
@@ -22,8 +23,6 @@ use crate::stream::{Body, Reader};
 
 /// Both generations of names of mariadb-backup's file (11.1 renamed it).
 const CHECKPOINTS: [&str; 2] = ["mariadb_backup_checkpoints", "xtrabackup_checkpoints"];
-/// Longest metadata file that is read.
-const SMALL: u64 = 1 << 20;
 /// The last chunk of a stream is shorter than this.
 const TAIL: u64 = 128;
 
@@ -195,16 +194,4 @@ fn ends_with_manifest(file: &mut File) -> std::io::Result<bool> {
 
 fn file_name(member: &[u8]) -> &str {
     member.to_str().unwrap_or_default()
-}
-
-/// A small file's content; `None` if there is none.
-fn small(path: &Path) -> Result<Option<Vec<u8>>> {
-    let fail = |cause: std::io::Error| Error::io(path.display(), "cannot read", &cause);
-    let mut bytes = Vec::new();
-    match File::open(path) {
-        Ok(file) => file.take(SMALL).read_to_end(&mut bytes).map_err(fail)?,
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(cause) => return Err(fail(cause)),
-    };
-    Ok(Some(bytes))
 }

@@ -11,6 +11,7 @@ use bstr::ByteSlice;
 use regex::bytes::RegexSet;
 
 use crate::error::{Error, Result};
+use crate::report::{Level, Report};
 
 /// What the operator asks for, as it stands on the command line.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -62,8 +63,13 @@ enum Database {
 }
 
 impl Wanted {
-    /// Reads the files and compiles the expressions.
-    pub fn filter(&self) -> Result<Filter> {
+    /// Reads the files and compiles the expressions; warns when they do not choose what it looks like.
+    pub fn filter(&self, report: &dyn Report) -> Result<Filter> {
+        let named = self.databases.is_some() || self.databases_file.is_some() || self.tables_file.is_some();
+        if self.tables.is_some() && named {
+            let what = "only adds to the tables that are named of a database, nothing of a database that is not named";
+            report.note(Level::Warning, format_args!("--tables: {what}"));
+        }
         let mut filter = Filter::default();
         filter.include.patterns = patterns("--tables", self.tables.as_deref())?;
         filter.exclude.patterns = patterns("--tables-exclude", self.tables_exclude.as_deref())?;
@@ -187,7 +193,7 @@ mod tests {
 
     fn wanted(filter: &Wanted) -> Vec<&'static str> {
         let names = ["a/t.ibd", "a/t2.frm", "a/p#P#p0.ibd", "a/p#P#p1.ibd", "b/t.MYD", "b/u.ibd", "mysql/db.MAI"];
-        let filter = filter.filter().unwrap();
+        let filter = filter.filter(&()).unwrap();
         assert!(filter.wants(b"ibdata1"));
         names.into_iter().filter(|name| filter.wants(name.as_bytes())).collect()
     }
@@ -208,6 +214,6 @@ mod tests {
         assert_eq!(wanted(&both), ["a/t.ibd", "a/t2.frm"]);
         let without = Wanted { databases_exclude: some("a mysql"), ..Wanted::default() };
         assert_eq!(wanted(&without), ["b/t.MYD", "b/u.ibd"]);
-        assert!(Wanted { tables: some("("), ..Wanted::default() }.filter().is_err());
+        assert!(Wanted { tables: some("("), ..Wanted::default() }.filter(&()).is_err());
     }
 }

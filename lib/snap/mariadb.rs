@@ -20,6 +20,7 @@ use super::steps::{Found, Steps, optional, readable};
 use super::workers::Buffers;
 use super::{Job, LockDdl};
 use crate::error::{Error, Result};
+use crate::io::small;
 use crate::io::spool::Spool;
 use crate::server::ddl_log::Named;
 use crate::server::files::{self, Layout, SYSTEM_DATABASE, Tablespace};
@@ -259,7 +260,7 @@ impl AriaLog {
     }
 
     fn read_control(&mut self) -> Result<()> {
-        self.control = optional(&self.dir.join(ARIA_CONTROL))?;
+        self.control = small(&self.dir.join(ARIA_CONTROL))?;
         Ok(())
     }
 }

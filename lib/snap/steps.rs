@@ -44,7 +44,7 @@ pub(super) struct Steps<'a> {
     pub(super) out: &'a Writer<File>,
 }
 
-/// A small file that need not be there.
+/// A file that need not be there; a DDL log may be long.
 pub(super) fn optional(path: &Path) -> Result<Option<Vec<u8>>> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),

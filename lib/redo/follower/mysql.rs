@@ -30,10 +30,9 @@ pub(in crate::redo) struct Follower {
     uuid: u32,
     /// The encryption block of the log.
     encryption: Vec<u8>,
-    /// What it locks, if it locks anything and there is a keyring.
-    key: Option<Arc<LogKey>>,
-    /// Is there one?
-    keyring: bool,
+    /// What it locks; otherwise why no encrypted block can be taken. The log keeps its key when it is encrypted no more, and
+    /// does not need it then.
+    key: Result<Arc<LogKey>>,
     /// Bytes of all files of the log.
     capacity: u64,
     /// Since when there has been nothing at `lsn`, though there should be.
@@ -58,8 +57,8 @@ enum Halt {
 }
 
 impl Follower {
-    /// Opens the files in `dir`; `c0` is the checkpoint that the backup begins with, `uuid` the log's number. If the log has
-    /// a key, it must be one that the keyring opens.
+    /// Opens the files in `dir`; `c0` is the checkpoint that the backup begins with, `uuid` the log's number. If blocks
+    /// are encrypted, the log's key must be one that the keyring opens.
     pub(in crate::redo) fn begin(dir: &Path, c0: u64, uuid: u32, keyring: Option<&Keyring>) -> Result<Follower> {
         let start = live::start(dir)?;
         if start.uuid != uuid || start.checkpoint_lsn < c0 {
@@ -75,8 +74,7 @@ impl Follower {
             lsn: block::begin(c0),
             uuid,
             encryption: Vec::new(),
-            key: None,
-            keyring: keyring.is_some(),
+            key: Err(no_keyring(dir)),
             capacity: 0,
             stuck: None,
             window: Vec::new(),
@@ -91,19 +89,24 @@ impl Follower {
         };
         (follower.current, follower.encryption) = (first.number, newest.encryption().to_vec());
         follower.files = follower.files.split_off(&follower.current);
-        follower.key = keyring.map(|keyring| follower.unlock(keyring)).transpose()?.flatten().map(Arc::new);
+        if let Some(keyring) = keyring {
+            follower.key = follower.unlock(keyring).map(Arc::new);
+        }
         Ok(follower)
     }
 
-    /// The log's key, if it has one.
-    fn unlock(&self, keyring: &Keyring) -> Result<Option<LogKey>> {
-        let Some(locked) = Locked::parse(&self.encryption) else { return Ok(None) };
+    /// The log's key.
+    fn unlock(&self, keyring: &Keyring) -> Result<LogKey> {
+        let Some(locked) = Locked::parse(&self.encryption) else {
+            let what = "encryption of the redo log was switched on for the first time during the backup";
+            return Err(Error::invalid(self.dir.display(), what).hint("run it again"));
+        };
         let fault = |what| {
             let what = format!("{} {what}, under which the log is encrypted", locked.master());
             Err(Error::new(Kind::Key, self.dir.display(), what).hint("--keyring: is it the keyring of this server?"))
         };
         let Some(master) = keyring.key(locked.master()) else { return fault("is not in the keyring") };
-        locked.open(master).map_or_else(|| fault("in the keyring is not the key"), |key| Ok(Some(key)))
+        locked.open(master).map_or_else(|| fault("in the keyring is not the key"), Ok)
     }
 
     /// Passes over what is before this LSN.
@@ -117,7 +120,7 @@ impl Follower {
 
     /// What a captured log is that begins at `c0`.
     pub(in crate::redo) fn form(&self, c0: u64) -> Form {
-        Form::mysql(&self.header(), &self.encryption, self.key.clone(), c0)
+        Form::mysql(&self.header(), &self.encryption, self.key.as_ref().ok().cloned(), c0)
     }
 
     /// The header of the file where the backup begins.
@@ -167,7 +170,7 @@ impl Follower {
         let got = file.read(self.lsn, &mut self.window)?;
         let cut = got < self.window.len();
         self.window.truncate(got);
-        let (whole, halt) = count(&self.window, self.lsn, end, self.key.as_deref());
+        let (whole, halt) = count(&self.window, self.lsn, end, self.key.as_deref().ok());
         let halt = if cut && whole + BLOCK > got { Halt::Overwritten } else { halt };
         Ok((whole, halt))
     }
@@ -176,8 +179,10 @@ impl Follower {
     fn wait(&mut self, goal: &Goal, halt: &Halt) -> Result<()> {
         let later = self.files.last_key_value().is_some_and(|(number, _)| *number > self.current.saturating_add(1));
         let durable = goal.mark >= self.lsn.saturating_add(BLOCK as u64);
+        if let (Halt::Encrypted, Err(error)) = (halt, &self.key) {
+            return Err(error.clone());
+        }
         let patience = match halt {
-            Halt::Encrypted => return Err(self.encrypted()),
             Halt::Overwritten | Halt::Unsealed => OVERRUN_PATIENCE,
             Halt::NoFile if later => OVERRUN_PATIENCE,
             _ if goal.end.is_some() => END_PATIENCE,
@@ -203,17 +208,6 @@ impl Follower {
                 format_args!("the log cannot be read at lsn {lsn}, though it is durable up to {}", goal.mark),
             ),
         })
-    }
-
-    /// Why encrypted blocks are not taken: torn ones look like any.
-    fn encrypted(&self) -> Error {
-        let place = self.dir.display();
-        if self.keyring {
-            let what = "encryption of the redo log was switched on for the first time during the backup";
-            return Error::invalid(place, what).hint("run it again");
-        }
-        let what = "the redo log is encrypted, and no --keyring is given: no block can be checked without its key";
-        Error::usage(place, what).hint(format_args!("xb-redo --keyring FILE; {}", keyring::WHERE))
     }
 
     fn overrun(&self) -> Error {
@@ -256,6 +250,12 @@ impl Follow for Follower {
     fn conclude(&self) -> Result<Trail> {
         Ok(self.trail)
     }
+}
+
+/// Why encrypted blocks are not taken: torn ones look like any.
+fn no_keyring(dir: &Path) -> Error {
+    let what = "the redo log is encrypted, and no --keyring is given: no block can be checked without its key";
+    Error::usage(dir.display(), what).hint(format_args!("xb-redo --keyring FILE; {}", keyring::WHERE))
 }
 
 /// How many bytes of whole, full blocks there are from `lsn` on, the one that holds `end` included; and what stands behind

@@ -12,6 +12,7 @@ use super::super::files::fail;
 use crate::error::{Error, Result};
 use crate::innodb::redo::mariadb::{self, Checkpoint, Header, Mtr, Ring, START, mtr, mtr::rewrite_names};
 use crate::io::copy;
+use crate::names::NEW;
 
 /// Bytes read at a time; a mini-transaction has at most a megabyte.
 const WINDOW: usize = 4 << 20;
@@ -133,7 +134,7 @@ impl Captured {
 
     /// Gives all files in the log names below the data directory, in a copy that then takes the log's place.
     pub(in crate::redo) fn make_local(&self, dir: &Path) -> Result<()> {
-        let new = dir.join("xb_new.ib_logfile0");
+        let new = dir.join(format!("{NEW}{}", mariadb::FILE));
         let write = |cause: io::Error| fail(&new, "cannot write", &cause);
         copy::file(&self.path, &new)?;
         let target = OpenOptions::new().write(true).open(&new).map_err(write)?;

@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use super::super::files::{self, fail};
 use crate::error::{Error, Result};
 use crate::innodb::redo::mysql::{self, BLOCK, Block, FULL, HEAD, Header, block};
+use crate::names::NEW_REDO;
 
-/// Where the files are made before they get their place.
-const NEW: &str = "xb_new_redo";
 /// A file is a multiple of the largest page.
 const UNIT: u64 = 64 << 10;
 /// Most bytes of a file; the server takes twice as many.
@@ -118,7 +117,7 @@ impl Captured {
     /// Makes the directory that the server reads, in place of one that is there. `version` goes into the headers: a server
     /// warns of a log whose maker it does not know.
     pub(in crate::redo) fn lay_out(&self, dir: &Path, end: u64, version: &str) -> Result<()> {
-        let (new, place) = (dir.join(NEW), dir.join(mysql::DIR));
+        let (new, place) = (dir.join(NEW_REDO), dir.join(mysql::DIR));
         remove(&new)?;
         fs::DirBuilder::new().mode(0o750).create(&new).map_err(|cause| fail(&new, "cannot create", &cause))?;
         let owner = fs::metadata(dir).map_err(|cause| fail(dir, "cannot read", &cause))?;

@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::io;
 use crate::names::MERGING;
 use crate::redo::files;
 
@@ -48,7 +49,7 @@ impl Journal {
 
     /// That of a directory; `None` if no merge was begun, or the last one finished.
     pub(super) fn read(dir: &Path) -> Result<Option<Journal>> {
-        let Some(bytes) = files::read_small(&dir.join(MERGING))? else { return Ok(None) };
+        let Some(bytes) = io::small(&dir.join(MERGING))? else { return Ok(None) };
         let fault = |what: String| Error::damaged(dir.join(MERGING).display(), what);
         let journal: Journal =
             serde_json::from_slice(&bytes).map_err(|cause| fault(format!("cannot be read: {cause}")))?;

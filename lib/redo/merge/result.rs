@@ -8,9 +8,10 @@ use bstr::ByteSlice;
 
 use super::lost;
 use crate::error::Result;
+use crate::io;
 use crate::names::MERGED;
 use crate::redo::directory::Directory;
-use crate::redo::files::{self, fail};
+use crate::redo::files::fail;
 use crate::stream::profile::{self, BEGIN, Entry, MANIFEST, StreamKind, Tally};
 
 /// Files whose text says that they are of an increment; both generations of names.
@@ -46,7 +47,7 @@ pub(super) fn rewritten(name: &[u8], path: &Path) -> Result<Option<Vec<u8>>> {
     if !TEXTS.iter().any(|text| text.as_bytes() == name) {
         return Ok(None);
     }
-    let text = files::read_small(path)?.unwrap_or_default();
+    let text = io::small(path)?.unwrap_or_default();
     let lines = text.lines_with_terminator().map(|line| {
         let key = line.split_once_str("=").map(|(key, _)| key.trim().to_vec()).unwrap_or_default();
         match key.as_slice() {

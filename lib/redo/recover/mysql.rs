@@ -10,7 +10,7 @@ use std::process::Command;
 use super::{Run, base_names};
 use crate::error::{Error, Result};
 use crate::innodb::redo::mysql::block;
-use crate::names::SERVER_FILES;
+use crate::names::{INIT, SERVER_FILES};
 use crate::redo::files::{self, fail};
 
 /// The server's uuid, which it makes for itself: every copy shall get its own.
@@ -19,10 +19,10 @@ const UUID: &str = "auto.cnf";
 /// Writes the init file and gives the server its arguments.
 pub(super) fn prepare(command: &mut Command, run: &Run<'_>) -> Result<()> {
     clean(run.dir)?;
-    let init = run.dir.join("xb_init.sql");
+    let init = run.dir.join(INIT);
     fs::write(&init, "SHUTDOWN;\n").map_err(|cause| fail(&init, "cannot write", &cause))?;
     // Names without a directory are below the data directory: the path of a socket must not be long.
-    command.args(["--init-file=xb_init.sql", "--socket=xb_server.sock", "--pid-file=xb_server.pid"]);
+    command.args([&format!("--init-file={INIT}"), "--socket=xb_server.sock", "--pid-file=xb_server.pid"]);
     command.args(["--log-error-verbosity=3", "--skip-networking", "--mysqlx=OFF", "--event-scheduler=OFF"]);
     command.args(["--skip-replica-start", "--upgrade=NONE", "--performance-schema=OFF", "--secure-file-priv=NULL"]);
     command.args(["--auto-generate-certs=OFF", "--loose-caching-sha2-password-auto-generate-rsa-keys=OFF"]);

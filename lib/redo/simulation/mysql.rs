@@ -289,9 +289,16 @@ fn encrypted_blocks_without_their_key_end_the_backup_at_once() {
     assert!(error.advice().unwrap().starts_with("xb-redo --keyring FILE"), "{:?}", error.advice());
     // Another keyring does not do.
     let other = Keyring::parse(b"").unwrap();
-    let error = Follower::begin(server.dir.path(), FIRST + 100, UUID, Some(&other)).unwrap_err();
+    let error = server.follow_with(Some(&other)).poll().unwrap_err();
     assert_eq!(error.kind(), Kind::Key);
     assert!(error.to_string().contains("INNODBKey-"), "{error}");
+    // It does if the log was encrypted once and is not any more.
+    let mut server = Server::encrypted();
+    server.key = None;
+    let mut reader = server.follow_with(Some(&other));
+    server.write(3, 4);
+    reader.poll().unwrap();
+    assert!(reader.got == server.history);
     // What the head of the captured log, which was sent, does not lock cannot go into it.
     let mut server = Server::new();
     let mut reader = server.follow_with(Some(&keyring()));

@@ -63,7 +63,7 @@ impl Locked {
 
     /// The key, if `master` is the right one.
     pub fn open(&self, master: &[u8; KEY_LEN]) -> Option<LogKey> {
-        let master = Aes256::new(&(*master).into());
+        let master = Aes256::new(master.into());
         let mut secret = Zeroizing::new(self.secret);
         let (cells, _) = Array::<u8, _>::slice_as_chunks_mut(&mut *secret);
         master.decrypt_blocks(cells);
