@@ -752,7 +752,7 @@ fn another_checkpoint(server: &Server) {
 fn increments_are_exchanged_with_mariadb_backup() {
     for flavour in Flavour::all() {
         let server = Server::new().flavour(flavour).start();
-        let load = Load::on(&server).bank(1).rows(1).formats(1).engines(1).archive(1).seed(11).start();
+        let load = Load::on(&server).bank(1).rows(1).formats(1).engines(1).seed(11).start();
         load.wait_for(100);
         server.sql(
             "CREATE TABLE test.a (id INT PRIMARY KEY, v TEXT); INSERT INTO test.a SELECT seq, MD5(seq) FROM test.seq_1_to_3000;

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::hot_backup::{apply, pipeline, prove, status};
 use crate::snap::{Held, files, manifest, names, snap};
-use crate::support::pipeline::Relay;
+use crate::support::pipeline::{Relay, Run};
 use crate::support::server::Builder;
 use crate::support::{Flavour, Load, Pipeline, Server, check, keyring, rounds, scratch, wait_until, xb};
 
@@ -110,23 +110,23 @@ fn import(server: &Server) {
 }
 
 /// A backup that stands still, with all but the last table copied, until all is done.
-fn backup_during(server: &Server, done: impl FnOnce()) -> TempDir {
+fn backup_during(server: &Server, done: impl FnOnce()) -> (Run, TempDir) {
     let restored = scratch();
     let running = pipeline(server, &[END, "-j1"], Relay::rate(100 << 20), restored.path()).start();
     // The last table is larger than what waits on the way.
-    let size = |name: &str| fs::metadata(server.data().join(name)).unwrap().len();
-    let spaces: u64 = ["ibdata1", "mysql.ibd", "shared.ibd", "undo_001", "undo_002", "third.ibu", "fourth.ibu"]
-        .map(size)
-        .iter()
-        .sum();
+    let size = |name: &str| fs::metadata(server.data().join(name)).map_or(0, |data| data.len());
+    let spaces: u64 =
+        ["ibdata1", "mysql.ibd", "open.ibd", "shared.ibd", "undo_001", "undo_002", "third.ibu", "fourth.ibu"]
+            .map(size)
+            .iter()
+            .sum();
     let tables = fs::read_dir(server.data().join("d")).unwrap();
     let tables: u64 = tables.map(|file| file.unwrap().metadata().unwrap().len()).sum();
     wait_until("the copy", Duration::from_secs(60), || running.through() > spaces + tables);
     running.signal(2, Signal::STOP);
     done();
     running.signal(2, Signal::CONT);
-    running.wait().assert_ok();
-    restored
+    (running.wait(), restored)
 }
 
 #[test]
@@ -135,11 +135,11 @@ fn what_ddl_does_while_files_are_copied_is_in_the_copy() {
     let mut server = builder.start();
     tables(&server);
     server.restart();
-    let restored = backup_during(&server, || {
+    let (run, restored) = backup_during(&server, || {
         server.sql(DDL);
         undo(&server);
-        import(&server);
     });
+    run.assert_ok();
     let (entries, _) = manifest(restored.path());
     for name in [
         "d/one.new",
@@ -150,7 +150,6 @@ fn what_ddl_does_while_files_are_copied_is_in_the_copy() {
         "d/right_.new",
         "d/again.new",
         "d/cut.new",
-        "d/imported.new",
         "ibdata1.new",
         "shared.ibd.new",
         "undo_001.new",
@@ -174,19 +173,44 @@ fn what_ddl_does_while_files_are_copied_is_in_the_copy() {
     check::restored(&server, restored.path()).assert_good();
 }
 
+/// Recovery passes over all that the log has of a tablespace whose file was once deleted.
+#[test]
+fn a_tablespace_that_is_imported_while_files_are_copied_ends_the_backup() {
+    let Some(builder) = mysql() else { return };
+    let mut server = builder.start();
+    tables(&server);
+    server.restart();
+    let (run, _) = backup_during(&server, || {
+        import(&server);
+        server.sql("UPDATE d.imported SET k=k+1");
+    });
+    run.assert_codes(&[5, 3, 3]);
+    assert!(run.stderr(0).contains("d/imported: its tablespace was discarded or imported"), "{}", run.story());
+
+    server.sql("ALTER TABLE d.imported DISCARD TABLESPACE");
+    let restored = scratch();
+    let run = pipeline(&server, &[END], Relay::default(), restored.path()).run();
+    assert_eq!(run.codes()[0], 1, "{}", run.story());
+    assert!(run.stderr(0).contains("d/imported: its tablespace is discarded"), "{}", run.story());
+}
+
 #[test]
 fn tablespaces_may_be_encrypted_while_files_are_copied() {
     let Some(builder) = mysql() else { return };
     let mut server = keyring::start(builder);
     tables(&server);
+    server.sql("CREATE TABLESPACE open ADD DATAFILE 'open.ibd' ENCRYPTION='Y'; CREATE TABLE d.open (id INT PRIMARY KEY, v TEXT) \
+        TABLESPACE open ENCRYPTION='Y'; INSERT INTO d.open SELECT id, REPEAT(SHA2(id, 224), 9) FROM d.one");
     server.restart();
-    let restored = backup_during(&server, || {
+    let (run, restored) = backup_during(&server, || {
         server.sql(
-            "ALTER TABLESPACE shared ENCRYPTION='Y'; UPDATE d.in_shared SET v=REVERSE(v) WHERE id % 3 = 0;
+            "ALTER TABLESPACE open ENCRYPTION='N'; UPDATE d.open SET v=REVERSE(v) WHERE id % 3 = 0;
+             ALTER TABLESPACE shared ENCRYPTION='Y'; UPDATE d.in_shared SET v=REVERSE(v) WHERE id % 3 = 0;
              ALTER TABLE d.one ENCRYPTION='Y'; UPDATE d.one SET v=REVERSE(v); SET GLOBAL innodb_undo_log_encrypt=ON;
              UPDATE d.quiet SET k=k+1; ALTER TABLESPACE mysql ENCRYPTION='Y'; ALTER TABLE d.quiet ADD INDEX k (k)",
         );
     });
+    run.assert_ok();
     let keys = scratch();
     keyring::give(&server, restored.path(), &keys.path().join("keyring"));
     apply(&server, restored.path()).assert_ok();

@@ -52,6 +52,11 @@ pub fn id(head: &[u8]) -> u32 {
     u32_at(head, ID)
 }
 
+/// Its flags, likewise.
+pub fn flags(head: &[u8]) -> u32 {
+    u32_at(head, FLAGS)
+}
+
 /// How many pages of each kind there were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {

@@ -1,7 +1,5 @@
-//! Reads along with the live log of MySQL for what no file shows: which tablespaces got new segments (see
-//! [`segments`](crate::innodb::redo::mysql::segments)).
+//! Reads along with the live log of MySQL for what no file shows (see [`traces`](crate::innodb::redo::mysql::traces)).
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,7 +8,7 @@ use super::capture::Goal;
 use super::follower::Follow;
 use super::follower::mysql::Follower;
 use crate::error::{Error, Kind, Result};
-use crate::innodb::redo::mysql::segments::Segments;
+use crate::innodb::redo::mysql::traces::Traces;
 
 /// How often the log is looked at.
 const POLL: Duration = Duration::from_millis(20);
@@ -18,7 +16,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// A log that is being read.
 pub(crate) struct Watch {
     follower: Follower,
-    segments: Segments,
+    traces: Traces,
 }
 
 /// How far the log is read: without an end until there is one, or nobody wants it any more.
@@ -56,16 +54,16 @@ impl Watch {
     pub(crate) fn begin(dir: &Path, c0: u64, uuid: u32, since: u64) -> Result<Self> {
         let mut follower = Follower::begin(dir, c0, uuid, None)?;
         follower.skip(since);
-        Ok(Watch { follower, segments: Segments::default() })
+        Ok(Watch { follower, traces: Traces::default() })
     }
 
-    /// Reads to the end; which tablespaces got segments.
-    pub(crate) fn run(mut self, until: &Until) -> Result<BTreeSet<u32>> {
+    /// Reads to the end.
+    pub(crate) fn run(mut self, until: &Until) -> Result<Traces> {
         let mut goal = Goal::default();
         while !goal.over {
-            let Watch { follower, segments } = &mut self;
+            let Watch { follower, traces } = &mut self;
             let read = follower.poll(&goal, &mut |bytes, _| {
-                segments.feed(bytes);
+                traces.feed(bytes);
                 Ok(())
             });
             read.map_err(|error| match error.kind() {
@@ -78,6 +76,6 @@ impl Watch {
             }
             goal = until.wait(&goal);
         }
-        Ok(self.segments.spaces())
+        Ok(self.traces)
     }
 }

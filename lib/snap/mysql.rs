@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::innodb::redo::mysql::FORMAT;
 use crate::io::spool::Spool;
 use crate::redo::live::mysql as live;
+use crate::redo::watch::Watch;
 use crate::report::Level;
 use crate::server::applier::{self, Applier};
 use crate::server::files::{Layout, Tablespace};
@@ -30,7 +31,6 @@ use crate::server::session::Record;
 use crate::server::{Session, Variables};
 use crate::stream::Writer;
 use crate::stream::profile::{Binlog, EntryKind, Redo};
-use resync::Free;
 pub(super) use stopped::Stopped;
 
 /// What is said of a file that only somebody else can have removed.
@@ -48,8 +48,10 @@ pub(super) struct MySql<'a> {
     tables: Vec<Named>,
     /// Tablespaces that are elsewhere, for `xtrabackup_tablespaces`.
     external: Vec<Tablespace>,
-    /// What is watched while DDL may run.
-    free: Option<Free>,
+    /// How often the statement had been run that can switch redo logging off.
+    alterations: u64,
+    /// The log, while DDL may run.
+    watch: Option<Watch>,
 }
 
 impl<'a> MySql<'a> {
@@ -71,7 +73,7 @@ impl<'a> MySql<'a> {
         }
         let lock = InstanceLock::new(session, job.lock_timeout)?;
         let options = meta::options(variables);
-        Ok(MySql { job, variables, layout, options, lock, tables, external: Vec::new(), free: None })
+        Ok(MySql { job, variables, layout, options, lock, tables, external: Vec::new(), alterations: 0, watch: None })
     }
 }
 
@@ -90,6 +92,8 @@ impl Family for MySql<'_> {
     }
 
     fn lock(&mut self) -> Result<()> {
+        // A statement that is counted from here on may wait for the lock, and run once it is given back.
+        self.alterations = self.lock.ask(resync::alterations)?;
         self.lock.instance()
     }
 
@@ -105,7 +109,7 @@ impl Family for MySql<'_> {
         if self.job.lock_ddl == Some(LockDdl::End) {
             // Undo tablespaces may then be truncated, made and dropped like any.
             found.known.add(std::mem::take(&mut found.undo));
-            self.free = Some(Free::begin(&mut self.lock, &self.layout, &found.redo)?);
+            self.watch = Some(self.let_go(&found.redo)?);
         }
         Ok(found)
     }
@@ -113,8 +117,8 @@ impl Family for MySql<'_> {
     fn copy(&mut self, hot: &Hot<'_>, undo: &[Tablespace], known: Known) -> Result<(Snapshot, Spool)> {
         hot.report.stage("copying InnoDB");
         let held = hot.held();
-        let snapshot = match self.free.take() {
-            Some(free) => self.freely(hot, free, &known, &held)?,
+        let snapshot = match self.watch.take() {
+            Some(watch) => self.freely(hot, watch, &known, &held)?,
             None => {
                 let others = innodb(&hot.steps, undo, &known)?;
                 self.rest(hot, others.locked, &held)?
@@ -201,8 +205,8 @@ impl MySql<'_> {
         let size = tail::size(&path, position)?;
         let (copier, mut buffers) = (&hot.steps.copier, Buffers::new());
         copier.beginning(held, &mut buffers, file.as_bytes(), &path, size)?;
-        let index = Path::new(self.variables.text("log_bin_index")).file_name();
-        let index = index.map_or_else(|| "binlog.index".into(), |name| name.to_string_lossy());
+        // Whatever it is called on the server: --apply looks for it by the name of the log.
+        let index = Path::new(base).file_name().unwrap_or_default().to_string_lossy() + ".index";
         copier.made(held, index.as_bytes(), EntryKind::File, format!("./{file}\n").as_bytes())?;
         Ok(path)
     }

@@ -51,6 +51,8 @@ pub(super) struct Open<'a> {
 pub(super) struct Head {
     /// The tablespace's number; 0 if page 0 is not written yet.
     pub(super) space: u32,
+    /// Its flags, one of which says that it is encrypted.
+    flags: u32,
     /// That of page 0.
     pub(super) lsn: u64,
 }
@@ -58,12 +60,13 @@ pub(super) struct Head {
 impl Head {
     /// Needs no more than the file's first block, of which the system never shows a part.
     pub(super) fn of(bytes: &[u8]) -> Self {
-        Head { space: space::id(bytes), lsn: page::lsn(bytes).unwrap_or(0) }
+        Head { space: space::id(bytes), flags: space::flags(bytes), lsn: page::lsn(bytes).unwrap_or(0) }
     }
 
-    /// True if nothing but redo can have led from `self` to `later`.
+    /// True if nothing but redo can have led from `self` to `later`. A tablespace that is encrypted or decrypted in its
+    /// place is so in redo as well, but a copy of some pages from before and some from after is read with one key.
     pub(super) fn leads_to(self, later: Head) -> bool {
-        self.space == later.space && self.lsn <= later.lsn
+        self.space == later.space && self.flags == later.flags && self.lsn <= later.lsn
     }
 }
 

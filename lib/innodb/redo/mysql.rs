@@ -11,7 +11,7 @@
 
 pub mod block;
 mod secret;
-pub mod segments;
+pub mod traces;
 
 use super::{Fault, put, seal, sums};
 use crate::innodb::{u32_at, u64_at};

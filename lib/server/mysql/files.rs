@@ -83,10 +83,10 @@ impl Spaces {
 
     /// Those that only the server knows of. Needs `PROCESS`.
     pub fn ask(&mut self, session: &mut Session, datadir: &Path) -> Result<()> {
-        // All below the data directory but in directories of directories are there already.
+        // All below the data directory are there already, but for undo below it, and what is in directories of directories.
         let sql = "SELECT FILE_ID AS id, FILE_NAME AS file, TABLESPACE_NAME AS space, FILE_TYPE AS type FROM information_schema.FILES \
             WHERE ENGINE='InnoDB' AND FILE_TYPE<>'TEMPORARY' AND TABLESPACE_NAME<>'innodb_system' \
-            AND (FILE_NAME NOT LIKE './%' OR FILE_NAME LIKE './%/%/%')";
+            AND (FILE_NAME NOT LIKE './%' OR FILE_NAME LIKE './%/%/%' OR FILE_TYPE='UNDO LOG' AND FILE_NAME LIKE './%/%')";
         let mut known: HashSet<Identity> = self.tables.iter().chain(&self.undo).map(|space| space.identity).collect();
         for row in session.records(sql)? {
             let text = |key: &str| row.get(key).map(String::as_str).unwrap_or_default();

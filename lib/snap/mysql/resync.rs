@@ -8,7 +8,8 @@
 //! are copied again in which an index was begun, which the log tells. When they are listed no DDL runs, so no index is
 //! half built.
 //!
-//! IMPORT TABLESPACE writes without redo, too, into a file that is another one then; redo logging can be switched off.
+//! What cannot be made good: IMPORT TABLESPACE, which brings a tablespace back under the number of one whose file was
+//! deleted; redo logging that was off for a while. Both end the backup.
 
 use std::collections::BTreeSet;
 
@@ -18,8 +19,8 @@ use super::{MySql, logging, wanted};
 use crate::error::{Error, Result};
 use crate::io::spool::Spool;
 use crate::redo::watch::{Until, Watch};
-use crate::server::files::{Layout, Tablespace};
-use crate::server::mysql::{InstanceLock, LogStatus, files};
+use crate::server::files::Tablespace;
+use crate::server::mysql::{LogStatus, files};
 use crate::server::{Session, applier};
 use crate::snap::family::Hot;
 use crate::snap::finish::Snapshot;
@@ -27,36 +28,26 @@ use crate::snap::known::Known;
 use crate::stream::Writer;
 use crate::stream::profile::Redo;
 
-/// What is known of the moment at which DDL was let go.
-pub(super) struct Free {
-    watch: Watch,
-    /// How often the statement had been run that can switch redo logging off.
-    alterations: u64,
-}
-
-impl Free {
-    /// Lets DDL go, now that everything is listed.
-    pub(super) fn begin(lock: &mut InstanceLock, layout: &Layout, redo: &Redo) -> Result<Self> {
-        let alterations = lock.ask(alterations)?;
-        lock.ask(logging)?;
-        let since = lock.ask(LogStatus::of)?.lsn;
-        let watch = Watch::begin(&layout.redo, redo.checkpoint_lsn, redo.log_uuid.unwrap_or_default(), since)?;
-        lock.pause()?;
-        Ok(Free { watch, alterations })
-    }
-}
-
 impl MySql<'_> {
+    /// Lets DDL go, now that everything is listed; what its log tells is watched from here on.
+    pub(super) fn let_go(&mut self, redo: &Redo) -> Result<Watch> {
+        self.lock.ask(none_discarded)?;
+        self.lock.ask(logging)?;
+        let since = self.lock.ask(LogStatus::of)?.lsn;
+        let watch = Watch::begin(&self.layout.redo, redo.checkpoint_lsn, redo.log_uuid.unwrap_or_default(), since)?;
+        self.lock.pause()?;
+        Ok(watch)
+    }
+
     /// Copies InnoDB's files while DDL runs, then all that is left while it does not.
     pub(super) fn freely(
         &mut self,
         hot: &Hot<'_>,
-        free: Free,
+        watch: Watch,
         known: &Known,
         held: &Writer<Spool>,
     ) -> Result<Snapshot> {
-        let (Free { watch, alterations }, abort) = (free, hot.steps.abort);
-        let until = Until::default();
+        let (until, abort) = (Until::default(), hot.steps.abort);
         std::thread::scope(|scope| {
             let watching = scope.spawn(|| watch.run(&until).inspect_err(|error| abort.fail(error.clone())));
             let copy = || {
@@ -66,9 +57,10 @@ impl MySql<'_> {
                     hot.report.stage("waiting for locks");
                     self.lock.instance()?;
                     hot.report.stage("copying under lock");
-                    until.end(self.blocked(alterations)?);
-                    let touched = watching.join().map_err(|_| panicked())??;
-                    self.resync(hot, known, &touched, held)?;
+                    until.end(self.blocked()?);
+                    let traces = watching.join().map_err(|_| panicked())??;
+                    self.lock.ask(|session| none_imported(session, traces.deleted()))?;
+                    self.resync(hot, known, traces.begun(), held)?;
                     let others = files::others(&self.layout.datadir)?;
                     let buffer_pool = files::buffer_pool(&self.layout.datadir);
                     hot.steps.files(held, others.free.into_iter().chain(buffer_pool).map(Ok))?;
@@ -82,10 +74,10 @@ impl MySql<'_> {
     }
 
     /// How far the log goes now that DDL is blocked; it is on disk up to there.
-    fn blocked(&mut self, alterations: u64) -> Result<u64> {
+    fn blocked(&mut self) -> Result<u64> {
         self.lock.ask(logging)?;
         self.lock.ask(readable_log)?;
-        if self.lock.ask(self::alterations)? != alterations {
+        if self.lock.ask(alterations)? != self.alterations {
             let what = "ALTER INSTANCE was run while files were copied: redo logging may have been off for a while";
             return Err(Error::invalid("server", what).hint("run it again, or with --lock-ddl=early"));
         }
@@ -115,8 +107,30 @@ pub(super) fn readable_log(session: &mut Session) -> Result<()> {
     Ok(())
 }
 
+/// Fails if a tablespace waits for its file: who can tell whether what comes is imported already.
+fn none_discarded(session: &mut Session) -> Result<()> {
+    let sql = "SELECT NAME AS name FROM information_schema.INNODB_TABLESPACES WHERE STATE='discarded' LIMIT 1";
+    match session.value(sql)? {
+        Some(name) => Err(Error::failed(name, "its tablespace is discarded, and may be imported meanwhile")
+            .hint("run it with --lock-ddl=early")),
+        None => Ok(()),
+    }
+}
+
+/// Fails if a tablespace is there whose file was deleted meanwhile.
+fn none_imported(session: &mut Session, deleted: &BTreeSet<u32>) -> Result<()> {
+    for row in session.records("SELECT SPACE AS id, NAME AS name FROM information_schema.INNODB_TABLESPACES")? {
+        let text = |key: &str| row.get(key).map(String::as_str).unwrap_or_default();
+        if text("id").parse().is_ok_and(|id| deleted.contains(&id)) {
+            let what = "its tablespace was discarded or imported while files were copied, which no log can tell";
+            return Err(Error::invalid(text("name"), what).hint("run it again, or with --lock-ddl=early"));
+        }
+    }
+    Ok(())
+}
+
 /// Counted when the statement begins.
-fn alterations(session: &mut Session) -> Result<u64> {
+pub(super) fn alterations(session: &mut Session) -> Result<u64> {
     session.status("Com_alter_instance")
 }
 

@@ -1,8 +1,8 @@
-//! Which tablespaces got new segments, from the log alone. Every index begins with two of them, and whatever a server
-//! writes into an index without redo, it writes while it builds that index. Source: `fsp0fsp.cc` (`fseg_create_general`),
-//! `fsp0types.h` (`FSP_SEG_ID`), `mach0data.ic` (`mach_parse_compressed`).
+//! What happened to tablespaces, from the log alone, for a copy that is made while DDL runs.
 //!
-//! To number a segment, the next number is written into page 0 with redo:
+//! **Indexes were begun.** Every index begins with two segments, and whatever a server writes into an index without redo,
+//! it writes while it builds that index. To number a segment, the next number is written into page 0 with redo. Source:
+//! `fsp0fsp.cc` (`fseg_create_general`), `fsp0types.h` (`FSP_SEG_ID`), `mach0data.ic` (`mach_parse_compressed`).
 //!
 //! ```text
 //! 8          MLOG_8BYTES; the highest bit is set in a mini-transaction of one record
@@ -11,47 +11,75 @@
 //! 0 110      place in the page: FSP header at 38, FSP_SEG_ID at 72 of it
 //! ```
 //!
+//! **Its file was deleted.** From there on recovery passes over the tablespace, so the id must not be in use again, as it is
+//! after IMPORT TABLESPACE. Source: `fil0fil.cc` (`fil_op_write_log`).
+//!
+//! ```text
+//! 35         MLOG_FILE_DELETE; highest bit as above
+//! 1 to 5     tablespace id, compressed
+//! 0          page number
+//! 2 bytes    length of the name with its end
+//! …          name, which ends in .ibd and a zero
+//! ```
+//!
 //! Records do not tell where they begin to one who cannot read them all, so these bytes are looked for everywhere. By
 //! chance they may stand in other data: a tablespace too many is named then, none is ever missing.
 
 use std::collections::BTreeSet;
 
 use super::block::{BLOCK, HEADER, TRAILER};
+use crate::innodb::u16_at;
 
 /// `MLOG_8BYTES`.
-const TYPE: u8 = 8;
+const BYTES: u8 = 8;
+/// `MLOG_FILE_DELETE`.
+const DELETE: u8 = 35;
 /// The record is alone in its mini-transaction.
 const SINGLE: u8 = 0x80;
 /// Page 0, and the place in it.
 const PLACE: [u8; 3] = [0, 0, 110];
-/// Bytes of the longest such beginning of a record.
-const LONGEST: usize = 1 + 5 + PLACE.len();
+/// The end of a table's name.
+const IBD: &[u8] = b".ibd\0";
+/// Bytes of the longest name; the file system has none that is longer.
+const NAME: usize = 4096;
+/// Bytes of the longest such record.
+const LONGEST: usize = 1 + 5 + 1 + 2 + NAME;
 
 /// Looks through a log that comes block by block.
 #[derive(Debug, Default)]
-pub struct Segments {
+pub struct Traces {
     /// The end of the log so far, in which a record may have begun, and what is looked through.
     bytes: Vec<u8>,
-    spaces: BTreeSet<u32>,
+    begun: BTreeSet<u32>,
+    deleted: BTreeSet<u32>,
 }
 
-impl Segments {
+impl Traces {
     /// Takes whole blocks; each begins where the last one ended.
     pub fn feed(&mut self, blocks: &[u8]) {
         let (blocks, _) = blocks.as_chunks::<BLOCK>();
         for block in blocks {
             self.bytes.extend_from_slice(block.get(HEADER..TRAILER).unwrap_or_default());
         }
-        let starts = |(at, byte): (usize, &u8)| (*byte & !SINGLE == TYPE).then_some(at);
-        for at in self.bytes.iter().enumerate().filter_map(starts) {
-            self.spaces.extend(self.bytes.get(at + 1..).and_then(segment));
+        for (at, byte) in self.bytes.iter().enumerate() {
+            let rest = || self.bytes.get(at + 1..);
+            match byte & !SINGLE {
+                BYTES => self.begun.extend(rest().and_then(segment)),
+                DELETE => self.deleted.extend(rest().and_then(file)),
+                _ => {}
+            }
         }
         self.bytes.drain(..self.bytes.len().saturating_sub(LONGEST - 1));
     }
 
-    /// The tablespaces, by id.
-    pub fn spaces(self) -> BTreeSet<u32> {
-        self.spaces
+    /// Tablespaces, by id, in which indexes were begun.
+    pub fn begun(&self) -> &BTreeSet<u32> {
+        &self.begun
+    }
+
+    /// Tablespaces, by id, of tables whose file was deleted.
+    pub fn deleted(&self) -> &BTreeSet<u32> {
+        &self.deleted
     }
 }
 
@@ -59,6 +87,14 @@ impl Segments {
 fn segment(bytes: &[u8]) -> Option<u32> {
     let (space, rest) = compressed(bytes)?;
     rest.starts_with(&PLACE).then_some(space)
+}
+
+/// The tablespace, if what follows the type is the end of a table's file.
+fn file(bytes: &[u8]) -> Option<u32> {
+    let (space, rest) = compressed(bytes)?;
+    let rest = rest.strip_prefix(&[0])?;
+    let name = rest.get(2..)?.get(..usize::from(u16_at(rest, 0)))?;
+    (name.len() <= NAME && name.ends_with(IBD)).then_some(space)
 }
 
 /// A number of one to five bytes: the more of the highest bits are set, the more bytes.
@@ -92,10 +128,10 @@ mod tests {
             .collect()
     }
 
-    fn spaces(parts: &[&[u8]]) -> Vec<u32> {
-        let mut segments = Segments::default();
-        parts.iter().for_each(|part| segments.feed(part));
-        segments.spaces().into_iter().collect()
+    fn traces(parts: &[&[u8]]) -> (Vec<u32>, Vec<u32>) {
+        let mut traces = Traces::default();
+        parts.iter().for_each(|part| traces.feed(part));
+        (traces.begun().iter().copied().collect(), traces.deleted().iter().copied().collect())
     }
 
     #[test]
@@ -116,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn segments_are_seen_across_blocks_and_pieces() {
+    fn records_are_seen_across_blocks_and_pieces() {
         let mut log = vec![0; 3 * (TRAILER - HEADER)];
         log[10..15].copy_from_slice(&[8, 5, 0, 0, 110]);
         log[493..499].copy_from_slice(&[0x88, 0x81, 0x02, 0, 0, 110]);
@@ -124,9 +160,12 @@ mod tests {
         // Another page, another place.
         log[20..25].copy_from_slice(&[8, 6, 1, 0, 110]);
         log[30..35].copy_from_slice(&[8, 7, 0, 0, 109]);
+        log[460..475].copy_from_slice(b"\xa3\x07\0\0\x0a./d/t.ibd\0");
+        log[600..613].copy_from_slice(b"\x23\x09\0\0\x08d/u.ibu\0");
+        let expect = (vec![5, 258, 0xffff_fffe], vec![7]);
         let all = blocks(&log);
-        assert_eq!(spaces(&[&all]), [5, 258, 0xffff_fffe]);
+        assert_eq!(traces(&[&all]), expect);
         let pieces: Vec<&[u8]> = all.chunks(BLOCK).collect();
-        assert_eq!(spaces(&pieces), [5, 258, 0xffff_fffe]);
+        assert_eq!(traces(&pieces), expect);
     }
 }
