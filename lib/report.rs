@@ -2,6 +2,8 @@
 
 use std::fmt::Arguments;
 
+use crate::error::Error;
+
 /// How much an operator wants to know of a note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -17,6 +19,8 @@ pub enum Level {
 pub trait Report: Sync {
     /// One line, in the grammar of messages (`where: what`).
     fn note(&self, level: Level, text: Arguments<'_>);
+    /// A failure that the outcome of the job will not tell, because another comes first.
+    fn error(&self, error: &Error);
     /// How many bytes are expected in all, as soon as that is known.
     fn expect(&self, bytes: u64);
     /// So many bytes more have gone through.
@@ -27,6 +31,7 @@ pub trait Report: Sync {
 
 impl Report for () {
     fn note(&self, _: Level, _: Arguments<'_>) {}
+    fn error(&self, _: &Error) {}
     fn expect(&self, _: u64) {}
     fn advance(&self, _: u64) {}
     fn stage(&self, _: &str) {}

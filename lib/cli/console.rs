@@ -89,22 +89,6 @@ impl Console {
         self.note(Level::Info, format_args!("stdin: {words}: {members} members, {bytes}"));
     }
 
-    /// The line and hint of a failure.
-    pub(super) fn error(&self, error: &Error) {
-        if error.kind() == Kind::Pipe {
-            let sent = self.meter.done();
-            let known = if sent > 0 { format!(" after {sent} bytes") } else { String::new() };
-            self.line("error", &format!("{error}{known}"));
-        } else {
-            self.line("error", &error.to_string());
-        }
-        let advice = error.advice().or((error.kind() == Kind::Pipe)
-            .then_some("the next program in the pipe ended first; look at its message and exit status"));
-        if let Some(advice) = advice {
-            self.line("hint", advice);
-        }
-    }
-
     fn line(&self, level: &str, text: &str) {
         self.raw(&message(self.tool, self.log, level, text));
     }
@@ -159,6 +143,22 @@ impl Report for Console {
                 Level::Warning => "warning",
             };
             self.line(name, &text.to_string());
+        }
+    }
+
+    /// Its line and hint.
+    fn error(&self, error: &Error) {
+        if error.kind() == Kind::Pipe {
+            let sent = self.meter.done();
+            let known = if sent > 0 { format!(" after {sent} bytes") } else { String::new() };
+            self.line("error", &format!("{error}{known}"));
+        } else {
+            self.line("error", &error.to_string());
+        }
+        let advice = error.advice().or((error.kind() == Kind::Pipe)
+            .then_some("the next program in the pipe ended first; look at its message and exit status"));
+        if let Some(advice) = advice {
+            self.line("hint", advice);
         }
     }
 

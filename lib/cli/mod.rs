@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 use crate::error::{Error, Kind, Result};
+use crate::report::Report;
 pub use connection::Connection;
 pub use console::Console;
 pub use meter::Pace;

@@ -47,9 +47,24 @@ impl Applier {
         connections.iter().try_for_each(|name| Ok(session.run(&(self.statement)("STOP", name))?))
     }
 
-    /// Goes on applying the events of these connections.
-    pub fn start(&self, session: &mut Session, connections: &[String]) -> Result<()> {
-        connections.iter().try_for_each(|name| Ok(session.run(&(self.statement)("START", name))?))
+    /// Goes on applying the events of these connections: of all that can. The others are left in the list, and it fails as
+    /// the first of them.
+    pub fn start(&self, session: &mut Session, connections: &mut Vec<String>) -> Result<()> {
+        let mut first = None;
+        connections.retain(|name| match session.run(&(self.statement)("START", name)) {
+            Ok(()) => false,
+            Err(refusal) => {
+                first.get_or_insert(refusal);
+                true
+            }
+        });
+        first.map_or(Ok(()), |refusal| Err(refusal.into()))
+    }
+
+    /// The statements that do so, for the operator.
+    pub fn starts(&self, connections: &[String]) -> String {
+        let statements: Vec<String> = connections.iter().map(|name| (self.statement)("START", name)).collect();
+        statements.join("; ")
     }
 
     /// Temporary tables that applied events hold open: a replica is safe to copy when there are none.
@@ -74,5 +89,7 @@ mod tests {
         assert_eq!(said(&MARIADB, "o'b"), "STOP SLAVE 'o''b' SQL_THREAD");
         assert_eq!(said(&MYSQL, ""), "STOP REPLICA SQL_THREAD");
         assert_eq!(said(&MYSQL, "o'b"), "STOP REPLICA SQL_THREAD FOR CHANNEL 'o''b'");
+        let both = ["".to_owned(), "b".to_owned()];
+        assert_eq!(MARIADB.starts(&both), "START SLAVE SQL_THREAD; START SLAVE 'b' SQL_THREAD");
     }
 }

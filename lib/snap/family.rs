@@ -6,7 +6,7 @@ use super::finish::Snapshot;
 use super::known::Known;
 use super::marks::Marks;
 use super::meta::{Facts, Members};
-use super::replica::Quiet;
+use super::replica;
 use super::steps::{Found, Steps};
 use crate::error::Result;
 use crate::io::spool::Spool;
@@ -56,13 +56,10 @@ pub(super) struct Hot<'a> {
 impl Hot<'_> {
     /// Makes a snapshot. With `--safe-replica` nothing replicated is applied meanwhile.
     pub(super) fn quietly<T>(&self, applier: &Applier, snapshot: impl FnOnce() -> Result<T>) -> Result<T> {
-        if !self.steps.job.safe_replica {
-            return snapshot();
+        match self.steps.job.safe_replica {
+            true => replica::quietly(applier, self.login, self.report, snapshot),
+            false => snapshot(),
         }
-        let quiet = Quiet::seek(applier, self.login, self.report)?;
-        let made = snapshot()?;
-        quiet.end()?;
-        Ok(made)
     }
 
     /// Where members wait that are copied under a lock.

@@ -14,17 +14,16 @@ use super::manifest::Manifest;
 use super::mariadb::MariaDb;
 use super::marks::Marks;
 use super::mysql::MySql;
-use super::replica::Quiet;
-use super::steps::{Steps, begin};
+use super::steps::{Found, Steps, begin};
 use super::workers::Abort;
 use crate::error::Result;
 use crate::innodb::space::Tally;
 use crate::io::spool::Spool;
 use crate::report::Report;
-use crate::server::Variables;
 use crate::server::flavour::Flavour;
+use crate::server::{Session, Variables};
 use crate::stream::Writer;
-use crate::stream::profile::{BEGIN, begin_bytes};
+use crate::stream::profile::{BEGIN, Begin, begin_bytes};
 
 /// Copies a running server.
 pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
@@ -43,38 +42,51 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     };
     let marker = login.connect()?;
 
-    let quiet = server.stops_first().filter(|_| job.safe_replica);
-    let quiet = quiet.map(|applier| Quiet::seek(applier, &login, report)).transpose()?;
-    report.stage("waiting for other backups and running DDL");
-    server.lock()?;
-    let found = server.look()?;
-    let layout = server.layout().clone();
-    let begin = begin(job, &variables, flavour, &layout, &found, &start)?;
-    report.expect(begin.estimated_bytes);
-
-    let out = Writer::new(output);
-    out.member(BEGIN, &begin_bytes(&begin))?;
+    let (layout, out) = (server.layout().clone(), Writer::new(output));
     let (abort, manifest, pages) = (Abort::default(), Manifest::new(&job.spool_dir), Mutex::new(Tally::default()));
     let since = job.base.as_ref().map(|base| base.since(flavour));
     let copier = Copier { policy: job.policy, report, manifest: &manifest, abort: &abort, pages: &pages, since };
     let marks = Marks::new(&out, server.flushed());
-    let holder = server.holder();
     let steps = Steps { job, layout: &layout, copier, abort: &abort, out: &out };
     let hot = Hot { steps, report, marks: &marks, login: &login };
+    let begin = |found: &Found| begin(job, &variables, flavour, &layout, found, &start);
+    let first = server.stops_first();
+    let copied = || copy(&hot, server.as_mut(), marker, begin);
+    let (begin, snapshot, spool) = match first {
+        Some(applier) => hot.quietly(applier, copied)?,
+        None => copied()?,
+    };
+    release(&hot, server.as_mut(), &snapshot, spool)?;
+    let finish =
+        Finish { job, report, options: server.options(), begin: &begin, start, began, copier: &hot.steps.copier };
+    finish.send(&out, &snapshot, |facts| server.members(facts, &snapshot))
+}
+
+/// From the first lock to the end of the last.
+fn copy(
+    hot: &Hot<'_>,
+    server: &mut dyn Family,
+    marker: Session,
+    begin: impl FnOnce(&Found) -> Result<Begin>,
+) -> Result<(Begin, Snapshot, Spool)> {
+    let abort = hot.steps.abort;
+    hot.report.stage("waiting for other backups and running DDL");
+    server.lock()?;
+    let found = server.look()?;
+    let begin = begin(&found)?;
+    hot.report.expect(begin.estimated_bytes);
+    hot.steps.out.member(BEGIN, &begin_bytes(&begin))?;
+    let holder = server.holder();
     let done = std::thread::scope(|scope| {
-        scope.spawn(|| marks.run(marker, holder, quiet.as_ref(), &abort));
-        let done = server.copy(&hot, &found.undo, found.known);
-        marks.stop();
+        scope.spawn(|| hot.marks.run(marker, holder, abort));
+        let done = server.copy(hot, &found.undo, found.known);
+        hot.marks.stop();
         done
     });
     // What the other thread found out is the reason, not that a statement was refused afterwards.
     abort.check()?;
     let (snapshot, spool) = done?;
-    quiet.map_or(Ok(()), Quiet::end)?;
-    release(&hot, server.as_mut(), &snapshot, spool)?;
-    let finish =
-        Finish { job, report, options: server.options(), begin: &begin, start, began, copier: &hot.steps.copier };
-    finish.send(&out, &snapshot, |facts| server.members(facts, &snapshot))
+    Ok((begin, snapshot, spool))
 }
 
 /// After the locks: the log durable up to E, then all that waited. xb-redo learns E first, and may follow to it

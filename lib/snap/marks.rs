@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::replica::Quiet;
 use super::workers::Abort;
 use crate::error::{Error, Result};
 use crate::server::Session;
@@ -35,9 +34,8 @@ impl<'a> Marks<'a> {
         Marks { out, flushed, next: AtomicU64::new(1), stopped: Mutex::new(false), wake: Condvar::new() }
     }
 
-    /// Sends marks until [`Marks::stop`]. `holder` is the session with the locks, if there is one; `quiet` what holds
-    /// signals back.
-    pub(super) fn run(&self, mut session: Session, holder: Option<u32>, quiet: Option<&Quiet<'_>>, abort: &Abort) {
+    /// Sends marks until [`Marks::stop`]. `holder` is the session with the locks, if there is one.
+    pub(super) fn run(&self, mut session: Session, holder: Option<u32>, abort: &Abort) {
         for round in 1u64.. {
             let lsn = {
                 let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
@@ -50,8 +48,7 @@ impl<'a> Marks<'a> {
                 Some(id) => look_for(&mut session, id),
                 None => Ok(()),
             };
-            let asked = quiet.map_or(Ok(()), Quiet::check);
-            if let Err(error) = asked.and(held).and(lsn).and_then(|lsn| self.send(lsn)) {
+            if let Err(error) = held.and(lsn).and_then(|lsn| self.send(lsn)) {
                 abort.fail(error);
                 return;
             }

@@ -27,6 +27,7 @@ use crate::server::files::{Layout, Tablespace};
 use crate::server::mysql::files::{self, Named, Spaces};
 use crate::server::mysql::{GtidSet, InstanceLock, LogStatus, replica, tail};
 use crate::server::privileges::{self, Need};
+use crate::server::session::Record;
 use crate::server::{Session, Variables};
 use crate::stream::Writer;
 use crate::stream::profile::{Binlog, EntryKind, Redo};
@@ -68,7 +69,7 @@ impl<'a> MySql<'a> {
         let tables = tables(job, &layout)?;
         privileges::check(&mut session, &needed(job, &tables))?;
         if job.replica_info && !job.safe_replica {
-            replica::exact(&mut session)?;
+            replica::exact(&replica::channels(&mut session)?)?;
         }
         let lock = InstanceLock::new(session, job.lock_timeout)?;
         let options = meta::options(variables);
@@ -172,10 +173,7 @@ impl MySql<'_> {
         if self.variables.get("server_uuid").is_some_and(|uuid| uuid != status.uuid) {
             return Err(Error::invalid("server", format_args!("its uuid has become {} meanwhile", status.uuid)));
         }
-        let replica = match self.job.replica_info {
-            true => Some(self.lock.ask(|session| replica::statements(session, &status.executed))?),
-            false => None,
-        };
+        let channels = self.lock.ask(|session| channels(self.job, session))?;
         let galera = match self.job.galera_info {
             true => self.lock.ask(crate::server::positions::galera)?,
             false => None,
@@ -188,13 +186,14 @@ impl MySql<'_> {
         // Somebody may have switched it on meanwhile.
         self.lock.ask(provable_log)?;
         let times = self.lock.end()?;
-        let binlog = match (status.binlog, tail) {
+        let (binlog, executed) = match (status.binlog, tail) {
             (Some((file, position)), Some(tail)) => {
-                let gtid = gtids(hot, &tail, position, &status.executed)?.to_string();
-                Some(Binlog { file, position, gtid })
+                let set = gtids(hot, &tail, position, &status.executed)?;
+                (Some(Binlog { file, position, gtid: set.to_string() }), set)
             }
-            _ => None,
+            _ => (None, status.executed),
         };
+        let replica = self.job.replica_info.then(|| replica::statements(&channels, &executed));
         Ok(Snapshot { end_lsn: status.lsn, binlog, replica, galera, times })
     }
 
@@ -211,6 +210,21 @@ impl MySql<'_> {
         copier.made(held, index.as_bytes(), EntryKind::File, format!("./{file}\n").as_bytes())?;
         Ok(path)
     }
+}
+
+/// What is replicated at the moment of the snapshot. It may have been started, or moved, since the copy began.
+fn channels(job: &Job, session: &mut Session) -> Result<Vec<Record>> {
+    if job.safe_replica && !applier::MYSQL.running(session)?.is_empty() {
+        return Err(
+            Error::invalid("server", "replication was started while it had to stand still").hint("run it again")
+        );
+    }
+    if !job.replica_info {
+        return Ok(Vec::new());
+    }
+    let channels = replica::channels(session)?;
+    replica::exact(&channels)?;
+    Ok(channels)
 }
 
 /// The GTIDs of the snapshot. What the server had executed may lag behind its binary log (MySQL's spec section 2.5), and

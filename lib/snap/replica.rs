@@ -2,12 +2,13 @@
 //! replica restored between the creation of one and its use could not go on. Source: `backup_mysql.cc`
 //! (`wait_for_safe_slave`).
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::flag;
+use signal_hook::iterator::{Handle, Signals};
+use signal_hook::{flag, low_level};
 
 use crate::error::{Error, Kind, Result};
 use crate::report::{Level, Report};
@@ -17,107 +18,160 @@ use crate::server::{Login, Session};
 /// How long to look for such a moment, and how long to let replication run between two looks.
 const PATIENCE: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_secs(3);
-/// How often we look whether we were asked to stop.
-const TICK: Duration = Duration::from_millis(100);
+/// How often to try to connect in order to let replication go on, and how long to wait before the next try.
+const TRIES: u32 = 5;
+const AGAIN: Duration = Duration::from_secs(1);
 
-/// Replication that stands still until [`Quiet::end`], or until this is dropped because something failed.
-pub(super) struct Quiet<'a> {
-    applier: &'a Applier,
-    login: &'a Login,
-    /// The connections that were applying events.
-    stopped: Vec<String>,
-    signals: Signals,
+/// Does `work` while what applies events stands still, and lets it go on whatever happens: a failure, or a signal that
+/// ends us. Nothing is stopped on a server that applies none.
+pub(super) fn quietly<T>(
+    applier: &Applier,
+    login: &Login,
+    report: &dyn Report,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let session = &mut login.connect()?;
+    let stopped = applier.running(session)?;
+    if stopped.is_empty() {
+        report.note(Level::Info, format_args!("server: applies no replicated events; nothing to wait for"));
+        return work();
+    }
+    let replication = Replication { applier, login, report, stopped: Mutex::new(stopped) };
+    let deadly = Arc::default();
+    let signals = caught(&deadly).map_err(|cause| Error::io("signals", "cannot be caught", &cause))?;
+    std::thread::scope(|scope| {
+        let quiet = Quiet { replication: &replication, deadly, watched: signals.handle() };
+        scope.spawn(|| replication.watch(signals));
+        quiet.replication.seek(session)?;
+        let done = work()?;
+        replication.resume(&mut replication.stopped())?;
+        Ok(done)
+    })
 }
 
-impl<'a> Quiet<'a> {
-    /// Stops what is applying events at a safe moment. Nothing is done on a server that applies none.
-    pub(super) fn seek(applier: &'a Applier, login: &'a Login, report: &dyn Report) -> Result<Self> {
-        let session = &mut login.connect()?;
-        let stopped = applier.running(session)?;
-        let quiet = Quiet { applier, login, stopped, signals: Signals::hold()? };
-        if quiet.stopped.is_empty() {
-            report.note(Level::Info, format_args!("server: applies no replicated events; nothing to wait for"));
-        } else {
-            quiet.wait(session, report)?;
-        }
-        Ok(quiet)
+/// What applies events, and stands still because of us.
+struct Replication<'a> {
+    applier: &'a Applier,
+    login: &'a Login,
+    report: &'a dyn Report,
+    /// The connections that were applying events, until they do again. Held by whoever stops or starts them.
+    stopped: Mutex<Vec<String>>,
+}
+
+impl Replication<'_> {
+    fn stopped(&self) -> MutexGuard<'_, Vec<String>> {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait(&self, session: &mut Session, report: &dyn Report) -> Result<()> {
+    /// Stops it at a safe moment.
+    fn seek(&self, session: &mut Session) -> Result<()> {
         let begun = Instant::now();
-        loop {
-            self.applier.stop(session, &self.stopped)?;
-            if self.applier.temporary_tables(session)? == 0 {
-                return Ok(());
-            }
-            self.applier.start(session, &self.stopped)?;
+        while !self.stop(session)? {
             if begun.elapsed() > PATIENCE {
                 return Err(Error::failed("server", "replication has temporary tables open all the time")
                     .hint("leave out --safe-replica with row-based replication; it does not need it"));
             }
+            let report = self.report;
             report.note(Level::Info, format_args!("server: waiting until replication has no temporary tables open"));
-            let asleep = Instant::now();
-            while asleep.elapsed() < PAUSE {
-                self.signals.check()?;
-                std::thread::sleep(TICK);
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
+    /// Stops it, unless this is not a safe moment.
+    fn stop(&self, session: &mut Session) -> Result<bool> {
+        let stopped = self.stopped();
+        self.applier.stop(session, &stopped)?;
+        let safe = self.applier.temporary_tables(session)? == 0;
+        if !safe {
+            self.applier.start(session, &mut stopped.clone())?;
+        }
+        Ok(safe)
+    }
+
+    /// Lets it go on, over a new connection: the others may have been lost, or wait for something. Tried once.
+    fn resume(&self, stopped: &mut Vec<String>) -> Result<()> {
+        let mut stopped = std::mem::take(stopped);
+        if stopped.is_empty() {
+            return Ok(());
+        }
+        let started = self.connect().and_then(|mut session| self.applier.start(&mut session, &mut stopped));
+        started.map_err(|error| {
+            Error::failed("replication", format_args!("is still stopped: {error}")).hint(self.applier.starts(&stopped))
+        })
+    }
+
+    fn connect(&self) -> Result<Session> {
+        let mut session = self.login.connect();
+        for _ in 1..TRIES {
+            if session.is_err() {
+                std::thread::sleep(AGAIN);
+                session = self.login.connect();
             }
         }
+        session
     }
 
-    /// Fails if a signal has asked us to stop, which must wait until replication goes on again.
-    pub(super) fn check(&self) -> Result<()> {
-        self.signals.check()
+    /// Waits for a signal, however long all others wait for a server or a pipe, lets replication go on and dies by it.
+    fn watch(&self, mut signals: Signals) {
+        let signal = signals.forever().next();
+        // One may have come just before the end.
+        let Some(signal) = signal.or_else(|| signals.pending().next()) else { return };
+        // Kept until the end, so that nobody stops it again.
+        let mut stopped = self.stopped();
+        if let Err(error) = self.resume(&mut stopped) {
+            self.report.error(&error);
+        }
+        self.report.error(&Error::new(Kind::Signal(signal), "backup", "stopped by a signal"));
+        let _ = low_level::emulate_default_handler(signal);
     }
+}
 
-    /// Lets replication go on.
-    pub(super) fn end(mut self) -> Result<()> {
-        self.resume()?;
-        self.check()
-    }
-
-    /// Over a new connection: the others may have been lost.
-    fn resume(&mut self) -> Result<()> {
-        let stopped = std::mem::take(&mut self.stopped);
-        if stopped.is_empty() { Ok(()) } else { self.applier.start(&mut self.login.connect()?, &stopped) }
-    }
+/// Replication that stands still until this is dropped.
+struct Quiet<'a> {
+    replication: &'a Replication<'a>,
+    /// Whether a signal ends the process at once.
+    deadly: Arc<AtomicBool>,
+    watched: Handle,
 }
 
 impl Drop for Quiet<'_> {
     fn drop(&mut self) {
-        let _ = self.resume();
-    }
-}
-
-/// A signal must not end us while replication stands still because of us; a second one may.
-struct Signals {
-    /// Whether a signal ends the process at once.
-    deadly: Arc<AtomicBool>,
-    caught: Arc<AtomicUsize>,
-}
-
-impl Signals {
-    fn hold() -> Result<Self> {
-        let signals = Signals { deadly: Arc::default(), caught: Arc::default() };
-        for signal in [SIGHUP, SIGINT, SIGTERM] {
-            let number = usize::try_from(signal).unwrap_or_default();
-            flag::register_conditional_default(signal, Arc::clone(&signals.deadly))
-                .and_then(|_| flag::register(signal, Arc::clone(&signals.deadly)))
-                .and_then(|_| flag::register_usize(signal, Arc::clone(&signals.caught), number))
-                .map_err(|cause| Error::io("signals", "cannot be caught", &cause))?;
+        if let Err(error) = self.replication.resume(&mut self.replication.stopped()) {
+            self.replication.report.error(&error);
         }
-        Ok(signals)
-    }
-
-    fn check(&self) -> Result<()> {
-        match i32::try_from(self.caught.load(Relaxed)) {
-            Ok(0) | Err(_) => Ok(()),
-            Ok(signal) => Err(Error::new(Kind::Signal(signal), "xb-snap", "stopped; replication goes on")),
-        }
-    }
-}
-
-impl Drop for Signals {
-    fn drop(&mut self) {
         self.deadly.store(true, Relaxed);
+        self.watched.close();
+    }
+}
+
+/// Signals that would end us, until they are `deadly` again: a handler, once set, stays.
+fn caught(deadly: &Arc<AtomicBool>) -> std::io::Result<Signals> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let signals = [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|signal| !ignored(&status, *signal));
+    let signals: Vec<i32> = signals.collect();
+    for signal in &signals {
+        flag::register_conditional_default(*signal, Arc::clone(deadly))?;
+    }
+    Signals::new(signals)
+}
+
+/// Whether a signal is ignored, as SIGHUP below `nohup`; then it stays so. Source: proc_pid_status(5).
+fn ignored(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nohup_ignores() {
+        let status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n";
+        assert!(ignored(status, SIGHUP));
+        assert!(!ignored(status, SIGINT) && !ignored(status, SIGTERM));
+        assert!(!ignored("", SIGHUP));
     }
 }

@@ -7,26 +7,28 @@ use crate::error::{Error, Result};
 use crate::server::applier::quoted;
 use crate::server::session::{Record, Session};
 
-/// The statements that make a restored server a replica of the same sources. Empty if the server replicates from nobody.
-pub fn statements(session: &mut Session, executed: &GtidSet) -> Result<String> {
-    Ok(text(&session.records("SHOW REPLICA STATUS")?, executed))
+/// What the server says of each source that it replicates from.
+pub fn channels(session: &mut Session) -> Result<Vec<Record>> {
+    Ok(session.records("SHOW REPLICA STATUS")?)
 }
 
 /// Fails if the place in the source that a channel has come to cannot be told: without GTIDs the server tells it now and
 /// then (`replica_checkpoint_period`), and exactly only when it stands still.
-pub fn exact(session: &mut Session) -> Result<()> {
+pub fn exact(channels: &[Record]) -> Result<()> {
     let moving = |channel: &Record| {
         let is = |key: &str, value: &str| channel.get(key).is_some_and(|text| text == value);
         !is("auto_position", "1") && is("replica_sql_running", "Yes")
     };
-    if !session.records("SHOW REPLICA STATUS")?.iter().any(moving) {
+    if !channels.iter().any(moving) {
         return Ok(());
     }
     let what = "replicates by file and position, which are exact only while it stands still";
     Err(Error::failed("server", what).hint("add --safe-replica, or have it replicate by GTID (SOURCE_AUTO_POSITION=1)"))
 }
 
-fn text(channels: &[Record], executed: &GtidSet) -> String {
+/// The statements that make a restored server a replica of the same sources; `executed` are the GTIDs that it has. Empty
+/// if the server replicates from nobody.
+pub fn statements(channels: &[Record], executed: &GtidSet) -> String {
     let mut out = String::new();
     let text = |record: &Record, key: &str| record.get(key).cloned().unwrap_or_default();
     let automatic = |channel: &Record| text(channel, "auto_position") == "1";
@@ -58,7 +60,7 @@ mod tests {
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<Record>()
         };
         let set = GtidSet::parse("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-9").unwrap();
-        assert_eq!(text(&[], &set), "");
+        assert_eq!(statements(&[], &set), "");
         let channels = [
             record(&[("channel_name", ""), ("auto_position", "1")]),
             record(&[
@@ -69,7 +71,7 @@ mod tests {
             ]),
         ];
         assert_eq!(
-            text(&channels, &set),
+            statements(&channels, &set),
             "SET GLOBAL gtid_purged='3e11fa47-71ca-11e1-9e33-c80aa9429562:1-9';\n\
              CHANGE REPLICATION SOURCE TO SOURCE_AUTO_POSITION=1;\n\
              CHANGE REPLICATION SOURCE TO SOURCE_LOG_FILE='m.000002', SOURCE_LOG_POS=77 FOR CHANNEL 'b';\n"
