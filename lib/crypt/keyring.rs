@@ -177,6 +177,7 @@ mod tests {
         fn note(&self, _: Level, _: Arguments<'_>) {
             std::fs::write(&self.0, REAL).unwrap();
         }
+        fn error(&self, _: &Error) {}
         fn expect(&self, _: u64) {}
         fn advance(&self, _: u64) {}
         fn stage(&self, _: &str) {}

@@ -41,14 +41,14 @@ pub(super) fn locations(directory: &Directory) -> Result<BTreeMap<String, String
 
 /// Resolves the markers of tables that were dropped, renamed or copied again during the backup, and takes the `.isl`
 /// files away: all tables lie in the directory now, and a server that follows an `.isl` opens the source's file.
-/// `root`: markers at the root, too, which MySQL's undo and general tablespaces have; otherwise such a file is somebody's own.
-pub(super) fn names(dir: &Path, root: bool) -> Result<()> {
-    for marker in with_suffix(dir, "del", root)? {
+/// `everywhere`: not only in databases, for MySQL has tablespaces wherever it likes; otherwise such a file is somebody's own.
+pub(super) fn names(dir: &Path, everywhere: bool) -> Result<()> {
+    for marker in with_suffix(dir, "del", everywhere)? {
         files::remove(&meant(dir, &marker, DROPPED))?;
         files::remove(&marker)?;
     }
     renames(dir)?;
-    for new in with_suffix(dir, "new", root)? {
+    for new in with_suffix(dir, "new", everywhere)? {
         rename(&new, &meant(dir, &new, AGAIN))?;
     }
     with_suffix(dir, "isl", false)?.iter().try_for_each(|link| files::remove(link))
@@ -118,20 +118,12 @@ pub(super) fn redo(dir: &Path, end: u64, report: &dyn Report) -> Result<()> {
     log::extend(dir, captured.roomy(end))
 }
 
-/// Files `db/*.suffix`, and with `root` `*.suffix`. The rest of the tree has none.
-fn with_suffix(dir: &Path, suffix: &str, root: bool) -> Result<Vec<PathBuf>> {
-    let list = |place: &Path| -> Result<Vec<PathBuf>> {
-        let entries = fs::read_dir(place).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
-        entries.map_err(|cause| fail(place, "cannot list", &cause))
-    };
-    let (databases, files): (Vec<_>, Vec<_>) = list(dir)?.into_iter().partition(|path| path.is_dir());
-    let mut found = if root { files } else { Vec::new() };
-    for database in databases {
-        found.extend(list(&database)?);
-    }
-    found.retain(|path| path.extension() == Some(OsStr::new(suffix)) && !path.is_dir());
-    found.sort();
-    Ok(found)
+/// Files `db/*.suffix`, or `*.suffix` everywhere.
+fn with_suffix(dir: &Path, suffix: &str, everywhere: bool) -> Result<Vec<PathBuf>> {
+    let items = files::list(dir)?;
+    let named = items.iter().filter(|item| !item.is_dir && item.path.extension() == Some(OsStr::new(suffix)));
+    let place = |item: &&files::Item| everywhere || item.path.components().count() == 2;
+    Ok(named.filter(place).map(|item| dir.join(&item.path)).collect())
 }
 
 fn rename(from: &Path, to: &Path) -> Result<()> {
@@ -144,8 +136,8 @@ mod tests {
 
     fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("db")).unwrap();
         for (name, content) in files {
+            fs::create_dir_all(dir.path().join(name).parent().unwrap()).unwrap();
             fs::write(dir.path().join(name), content).unwrap();
         }
         dir
@@ -178,6 +170,8 @@ mod tests {
             ("undo_001", "old"),
             ("undo_001.new", "new"),
             ("far.ibu.new", "undo"),
+            ("sub/db/t.ibd", "old"),
+            ("sub/db/t.new", "new"),
             ("general.ibd", "old"),
             ("general.ibd.del", ""),
         ]);
@@ -190,6 +184,7 @@ mod tests {
             ("db/x.ibd", "x"),
             ("far.ibu", "undo"),
             ("other/far.ibd", "far"),
+            ("sub/db/t.ibd", "new"),
             ("undo_001", "new"),
         ];
         let expect: Vec<_> = expect.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect();
