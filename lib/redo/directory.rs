@@ -278,7 +278,8 @@ impl Directory {
             return Err(Error::damaged(self.path.display(), "damaged: xb_begin or xb_manifest has no lsn"));
         };
         ours.entries.iter().try_for_each(|entry| self.check_size(entry))?;
-        strangers::refuse(self, &ours.entries)?;
+        let listed = ours.entries.iter().map(|entry| self.file(entry)).collect::<Result<_>>()?;
+        strangers::refuse(&self.path, &listed)?;
         log::verify(&self.path, self.family, start, end)
     }
 

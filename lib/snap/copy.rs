@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use bstr::ByteSlice;
 
 use super::manifest::Manifest;
-use super::open::{AriaFile, Head, Open, Part, open};
+use super::open::{AriaFile, Head, Open, Part, Seen, open};
 use super::workers::{Abort, BATCH, Buffers};
 use crate::error::{Error, Result};
 use crate::innodb::space::Tally;
@@ -52,15 +52,6 @@ pub(super) struct Pages<'a> {
     pub(super) part: Option<Part<'a>>,
     /// Copy a file whose page 0 is not written yet as it is.
     pub(super) unwritten: bool,
-}
-
-/// The file of a tablespace as it was copied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
-    pub(super) identity: Identity,
-    /// See [`Tablespace::changed`](crate::server::files::Tablespace::changed).
-    pub(super) changed: (i64, i64),
-    pub(super) head: Head,
 }
 
 /// What became of a tablespace.

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::copy::Seen;
 use super::workers::BATCH;
 use crate::error::{Error, Result};
 use crate::innodb::aria::{self, Aria};
@@ -68,6 +67,15 @@ impl Head {
     pub(super) fn leads_to(self, later: Head) -> bool {
         self.space == later.space && self.flags == later.flags && self.lsn <= later.lsn
     }
+}
+
+/// The file of a tablespace as it was copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) identity: Identity,
+    /// See [`Tablespace::changed`](crate::server::files::Tablespace::changed).
+    pub(super) changed: (i64, i64),
+    pub(super) head: Head,
 }
 
 /// What kind of blocks a file of an Aria table has.
