@@ -32,7 +32,7 @@ pub struct Sources {
     pub extra: Option<PathBuf>,
     /// None at all.
     pub none: bool,
-    /// Also groups whose name ends in this; otherwise what [`SUFFIX`] says.
+    /// Also groups whose name ends in this; otherwise what the environment says.
     pub suffix: Option<String>,
 }
 
