@@ -147,6 +147,10 @@ fn bank(copy: &Server, verdict: &mut Verdict) {
 
 /// `CHECK TABLE … EXTENDED` of every table, those of the system too.
 fn tables_are_sound(copy: &Server, verdict: &mut Verdict) {
+    if copy.flavour().family() == Family::Mariadb {
+        // What purge takes away just then is told as a fault.
+        copy.sql("SET GLOBAL innodb_max_purge_lag_wait=0");
+    }
     for name in system_tables(copy).into_iter().chain(tables(copy)) {
         for row in copy.rows(&format!("CHECK TABLE {name} EXTENDED")) {
             let [_, _, kind, text] = row.as_slice() else { continue };
