@@ -62,6 +62,11 @@ impl LogFile {
         self.header.end_lsn(self.size)
     }
 
+    /// True if redo logging was off when its head was written.
+    fn is_off(&self) -> bool {
+        self.header.flags & (mysql::NO_LOGGING | mysql::CRASH_UNSAFE) != 0
+    }
+
     /// True if the log of this LSN is in it.
     pub(crate) fn holds(&self, lsn: u64) -> bool {
         (self.header.start_lsn..self.end_lsn()).contains(&lsn)
@@ -131,18 +136,24 @@ fn each(dir: &Path, mut visit: impl FnMut(&[u8], &DirEntry)) -> Result<()> {
 pub(crate) fn start(dir: &Path) -> Result<Start> {
     let begun = Instant::now();
     loop {
-        let mut newest = None;
+        let mut files = Vec::new();
         for number in numbers(dir)? {
-            let Some(file) = LogFile::open(dir, number)? else { continue };
-            if file.header.flags & (mysql::NO_LOGGING | mysql::CRASH_UNSAFE) != 0 {
-                return Err(Error::failed(dir.display(), "redo logging is switched off; no backup can be made")
-                    .hint("ALTER INSTANCE ENABLE INNODB REDO_LOG"));
-            }
-            let found = mysql::checkpoint(&file.head, &file.header, file.size);
-            newest = newest.max(found.map(|lsn| (lsn, file.header.uuid)));
+            files.extend(LogFile::open(dir, number)?);
         }
-        match newest {
-            Some((checkpoint_lsn, uuid)) => return Ok(Start { checkpoint_lsn, uuid }),
+        let checkpoints = files.iter().filter_map(|file| {
+            let lsn = mysql::checkpoint(&file.head, &file.header, file.size)?;
+            Some(Start { checkpoint_lsn: lsn, uuid: file.header.uuid })
+        });
+        match checkpoints.max_by_key(|start| start.checkpoint_lsn) {
+            Some(start) => {
+                // What is before may be from a time when it was off.
+                let needed = |file: &&LogFile| file.end_lsn() > start.checkpoint_lsn;
+                if files.iter().filter(needed).any(LogFile::is_off) {
+                    return Err(Error::failed(dir.display(), "redo logging is switched off; no backup can be made")
+                        .hint("ALTER INSTANCE ENABLE INNODB REDO_LOG"));
+                }
+                return Ok(start);
+            }
             None if begun.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(5)),
             None => return Err(Error::failed(dir.display(), "the redo log has no checkpoint")),
         }
