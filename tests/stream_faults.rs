@@ -2,11 +2,9 @@
 
 use std::sync::OnceLock;
 
-use xb::stream::pick::Patterns;
-use xb::unpack::Options;
-use xb::{Kind, Result};
+use xb::Kind;
 
-use crate::support::tool::{Dice, feed, good, member, pack, plant, scratch, tool};
+use crate::support::tool::{Dice, feed, good, member, pack, plant, proved, scratch, tool};
 use crate::support::{Load, Pipeline, Server, xb};
 
 /// `xb-snap | xb-redo` of a small server that is written to. Without the system's tables, so that a thousand readings take
@@ -46,23 +44,8 @@ fn boundaries(stream: &[u8]) -> Vec<usize> {
     (0..stream.len() - 7).filter(|at| stream[*at..].starts_with(b"XBSTCK01")).collect()
 }
 
-fn verify(stream: &[u8]) -> Result<()> {
-    let options = Options {
-        destination: None,
-        pick: Patterns::default(),
-        list: None,
-        inspect: None,
-        allow_empty: false,
-        threads: 1,
-        buffer: xb::unpack::BUFFER_MIN,
-    };
-    let summary = xb::unpack::unpack(stream, &options, &())?;
-    assert!(summary.proved, "a stream of ours was taken for a foreign one");
-    Ok(())
-}
-
 fn refused(stream: &[u8], fault: std::fmt::Arguments<'_>) {
-    match verify(stream) {
+    match proved(stream) {
         Ok(()) => panic!("not noticed: {fault}"),
         Err(error) => assert_eq!(error.kind(), Kind::Damaged, "{fault}: {error}"),
     }
@@ -71,7 +54,7 @@ fn refused(stream: &[u8], fault: std::fmt::Arguments<'_>) {
 #[test]
 fn a_cut_of_a_backup_is_noticed_wherever_it_is() {
     let stream = backup();
-    verify(stream).unwrap();
+    proved(stream).unwrap();
     let boundaries = boundaries(stream);
     let members = ["xb_begin", "ibdata1", "engines/aria.MAD", "engines/m1.TRG", "ib_logfile0", "xb_manifest"];
     for member in members {
@@ -107,7 +90,7 @@ fn flipped(stream: &mut [u8], bits: impl Iterator<Item = usize>) {
         refused(stream, format_args!("bit {} of byte {} of {}", bit % 8, bit / 8, stream.len()));
         stream[bit / 8] ^= 1 << (bit % 8);
     }
-    verify(stream).unwrap();
+    proved(stream).unwrap();
 }
 
 #[test]

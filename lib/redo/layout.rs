@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use bstr::ByteSlice;
 
 use super::directory::Directory;
-use super::files::{self, fail};
+use super::files::{self, Item, fail};
 use super::log::mariadb::{self as log, Captured};
 use crate::error::{Error, Result};
 use crate::io;
@@ -31,7 +31,8 @@ pub(super) fn locations(directory: &Directory) -> Result<BTreeMap<String, String
             found.insert(name.to_str_lossy().into_owned(), location.clone());
         }
     }
-    for link in with_suffix(&directory.path, "isl", false)? {
+    let items = files::list(&directory.path)?;
+    for link in with_suffix(&directory.path, &items, "isl", false) {
         let target = io::small(&link)?.unwrap_or_default();
         let name = link.strip_prefix(&directory.path).unwrap_or(&link).with_extension("");
         found.insert(name.to_string_lossy().into_owned(), target.trim().to_str_lossy().into_owned());
@@ -43,15 +44,16 @@ pub(super) fn locations(directory: &Directory) -> Result<BTreeMap<String, String
 /// files away: all tables lie in the directory now, and a server that follows an `.isl` opens the source's file.
 /// `everywhere`: not only in databases, for MySQL has tablespaces wherever it likes; otherwise such a file is somebody's own.
 pub(super) fn names(dir: &Path, everywhere: bool) -> Result<()> {
-    for marker in with_suffix(dir, "del", everywhere)? {
+    let items = files::list(dir)?;
+    for marker in with_suffix(dir, &items, "del", everywhere) {
         files::remove(&meant(dir, &marker, DROPPED))?;
         files::remove(&marker)?;
     }
-    renames(dir)?;
-    for new in with_suffix(dir, "new", everywhere)? {
+    renames(dir, &items)?;
+    for new in with_suffix(dir, &items, "new", everywhere) {
         rename(&new, &meant(dir, &new, AGAIN))?;
     }
-    with_suffix(dir, "isl", false)?.iter().try_for_each(|link| files::remove(link))
+    with_suffix(dir, &items, "isl", false).iter().try_for_each(|link| files::remove(link))
 }
 
 /// The file that a marker is about.
@@ -62,15 +64,17 @@ fn meant(dir: &Path, marker: &Path, ending: &[u8]) -> PathBuf {
 
 /// `.ren` holds a table's new name. Tables may have swapped names, so all step aside before the first takes its new
 /// name. A `.ren` is renamed only after its table has stepped aside; none is left when the second half begins.
-fn renames(dir: &Path) -> Result<()> {
-    for marker in with_suffix(dir, "ren", false)? {
+fn renames(dir: &Path, items: &[Item]) -> Result<()> {
+    let mut rest = with_suffix(dir, items, "xb_to", false);
+    for marker in with_suffix(dir, items, "ren", false) {
         let (table, aside) = (marker.with_extension("ibd"), marker.with_extension("xb_ren"));
         if table.exists() && !aside.exists() {
             rename(&table, &aside)?;
         }
+        rest.push(marker.with_extension("xb_to"));
         rename(&marker, &marker.with_extension("xb_to"))?;
     }
-    for marker in with_suffix(dir, "xb_to", false)? {
+    for marker in rest {
         let target = io::small(&marker)?.unwrap_or_default();
         let target = name::clean(target.trim())
             .map_err(|fault| Error::damaged(marker.display(), format_args!("refused: {fault}")))?;
@@ -119,11 +123,10 @@ pub(super) fn redo(dir: &Path, end: u64, report: &dyn Report) -> Result<()> {
 }
 
 /// Files `db/*.suffix`, or `*.suffix` everywhere.
-fn with_suffix(dir: &Path, suffix: &str, everywhere: bool) -> Result<Vec<PathBuf>> {
-    let items = files::list(dir)?;
+fn with_suffix(dir: &Path, items: &[Item], suffix: &str, everywhere: bool) -> Vec<PathBuf> {
     let named = items.iter().filter(|item| !item.is_dir && item.path.extension() == Some(OsStr::new(suffix)));
-    let place = |item: &&files::Item| everywhere || item.path.components().count() == 2;
-    Ok(named.filter(place).map(|item| dir.join(&item.path)).collect())
+    let place = |item: &&Item| everywhere || item.path.components().count() == 2;
+    named.filter(place).map(|item| dir.join(&item.path)).collect()
 }
 
 fn rename(from: &Path, to: &Path) -> Result<()> {

@@ -129,7 +129,7 @@ pub fn proved(stream: &[u8]) -> xb::Result<()> {
         buffer: xb::unpack::BUFFER_MIN,
     };
     let summary = xb::unpack::unpack(stream, &options, &())?;
-    assert!(summary.proved);
+    assert!(summary.proved, "a stream of ours was taken for a foreign one");
     Ok(())
 }
 
