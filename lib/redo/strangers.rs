@@ -24,7 +24,7 @@ pub(super) fn refuse(directory: &Path, listed: &HashSet<PathBuf>) -> Result<()> 
     for item in files::list(directory)?.iter().filter(|item| !item.is_dir) {
         let (name, parent) = (item.path.file_name().unwrap_or_default(), item.path.parent().unwrap_or(Path::new("")));
         let mut directories = parent.iter().map(OsStr::as_bytes);
-        let numbered = parent == Path::new("") && is_numbered(name.as_bytes());
+        let numbered = parent.as_os_str().is_empty() && is_numbered(name.as_bytes());
         let path = directory.join(&item.path);
         if (numbered || is_table(&path)) && directories.all(is_database) && !listed.contains(&path) {
             return Err(Error::damaged(path.display(), "is not of this backup: the manifest does not list it")

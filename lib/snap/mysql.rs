@@ -245,8 +245,7 @@ fn gtids(hot: &Hot<'_>, tail: &Path, position: u64, executed: &GtidSet) -> Resul
 fn logging(session: &mut Session) -> Result<()> {
     let enabled = session.record("SHOW GLOBAL STATUS LIKE 'Innodb_redo_log_enabled'")?;
     if enabled.and_then(|row| row.get("value").cloned()).is_some_and(|value| value == "OFF") {
-        return Err(Error::failed("server", "redo logging is switched off; no backup can be made")
-            .hint("ALTER INSTANCE ENABLE INNODB REDO_LOG"));
+        return Err(live::off("server"));
     }
     Ok(())
 }

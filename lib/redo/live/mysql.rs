@@ -107,6 +107,12 @@ pub(crate) fn unsealed(place: impl std::fmt::Display) -> Error {
         .hint("SET GLOBAL innodb_log_checksums=ON; SELECT innodb_redo_log_sharp_checkpoint(); then run it again")
 }
 
+/// Why a server that writes no log is refused.
+pub(crate) fn off(place: impl std::fmt::Display) -> Error {
+    Error::failed(place, "redo logging is switched off; no backup can be made")
+        .hint("ALTER INSTANCE ENABLE INNODB REDO_LOG")
+}
+
 /// Bytes of log that all files hold, the spare ones too: so much is written before something is overwritten.
 pub(crate) fn capacity(dir: &Path) -> Result<u64> {
     let mut capacity = 0u64;
@@ -149,8 +155,7 @@ pub(crate) fn start(dir: &Path) -> Result<Start> {
                 // What is before may be from a time when it was off.
                 let needed = |file: &&LogFile| file.end_lsn() > start.checkpoint_lsn;
                 if files.iter().filter(needed).any(LogFile::is_off) {
-                    return Err(Error::failed(dir.display(), "redo logging is switched off; no backup can be made")
-                        .hint("ALTER INSTANCE ENABLE INNODB REDO_LOG"));
+                    return Err(off(dir.display()));
                 }
                 return Ok(start);
             }
