@@ -19,7 +19,7 @@
 //! 1 to 5     tablespace id, compressed
 //! 0          page number
 //! 2 bytes    length of the name with its end
-//! …          name, which ends in .ibd and a zero
+//! …          name, which ends in .ibd and the only zero in it
 //! ```
 //!
 //! Records do not tell where they begin to one who cannot read them all, so these bytes are looked for everywhere. By
@@ -94,7 +94,8 @@ fn file(bytes: &[u8]) -> Option<u32> {
     let (space, rest) = compressed(bytes)?;
     let rest = rest.strip_prefix(&[0])?;
     let name = rest.get(2..)?.get(..usize::from(u16_at(rest, 0)))?;
-    (name.len() <= NAME && name.ends_with(IBD)).then_some(space)
+    let whole = name.len() <= NAME && name.ends_with(IBD) && name.iter().filter(|byte| **byte == 0).count() == 1;
+    whole.then_some(space)
 }
 
 /// A number of one to five bytes: the more of the highest bits are set, the more bytes.
@@ -162,6 +163,8 @@ mod tests {
         log[30..35].copy_from_slice(&[8, 7, 0, 0, 109]);
         log[460..475].copy_from_slice(b"\xa3\x07\0\0\x0a./d/t.ibd\0");
         log[600..613].copy_from_slice(b"\x23\x09\0\0\x08d/u.ibu\0");
+        // A name elsewhere that ends where bytes before it say by chance.
+        log[700..721].copy_from_slice(b"\x23\x0b\0\0\x1012345\0./d/t.ibd\0");
         let expect = (vec![5, 258, 0xffff_fffe], vec![7]);
         let all = blocks(&log);
         assert_eq!(traces(&[&all]), expect);
