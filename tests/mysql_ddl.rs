@@ -115,11 +115,20 @@ fn backup_during(server: &Server, done: impl FnOnce()) -> (Run, TempDir) {
     let running = pipeline(server, &[END, "-j1"], Relay::rate(100 << 20), restored.path()).start();
     // The last table is larger than what waits on the way.
     let size = |name: &str| fs::metadata(server.data().join(name)).map_or(0, |data| data.len());
-    let spaces: u64 =
-        ["ibdata1", "mysql.ibd", "open.ibd", "shared.ibd", "undo_001", "undo_002", "third.ibu", "fourth.ibu"]
-            .map(size)
-            .iter()
-            .sum();
+    let spaces: u64 = [
+        "ibdata1",
+        "mysql.ibd",
+        "open.ibd",
+        "anew.ibd",
+        "shared.ibd",
+        "undo_001",
+        "undo_002",
+        "third.ibu",
+        "fourth.ibu",
+    ]
+    .map(size)
+    .iter()
+    .sum();
     let tables = fs::read_dir(server.data().join("d")).unwrap();
     let tables: u64 = tables.map(|file| file.unwrap().metadata().unwrap().len()).sum();
     wait_until("the copy", Duration::from_secs(60), || running.through() > spaces + tables);
@@ -199,12 +208,18 @@ fn tablespaces_may_be_encrypted_while_files_are_copied() {
     let Some(builder) = mysql() else { return };
     let mut server = keyring::start(builder);
     tables(&server);
-    server.sql("CREATE TABLESPACE open ADD DATAFILE 'open.ibd' ENCRYPTION='Y'; CREATE TABLE d.open (id INT PRIMARY KEY, v TEXT) \
-        TABLESPACE open ENCRYPTION='Y'; INSERT INTO d.open SELECT id, REPEAT(SHA2(id, 224), 9) FROM d.one");
+    for name in ["open", "anew"] {
+        server.sql(&format!(
+            "CREATE TABLESPACE {name} ADD DATAFILE '{name}.ibd' ENCRYPTION='Y'; CREATE TABLE d.{name} \
+             (id INT PRIMARY KEY, v TEXT) TABLESPACE {name} ENCRYPTION='Y'; \
+             INSERT INTO d.{name} SELECT id, REPEAT(SHA2(id, 224), 9) FROM d.one"
+        ));
+    }
     server.restart();
     let (run, restored) = backup_during(&server, || {
         server.sql(
             "ALTER TABLESPACE open ENCRYPTION='N'; UPDATE d.open SET v=REVERSE(v) WHERE id % 3 = 0;
+             ALTER TABLESPACE anew ENCRYPTION='N'; ALTER TABLESPACE anew ENCRYPTION='Y';
              ALTER TABLESPACE shared ENCRYPTION='Y'; UPDATE d.in_shared SET v=REVERSE(v) WHERE id % 3 = 0;
              ALTER TABLE d.one ENCRYPTION='Y'; UPDATE d.one SET v=REVERSE(v); SET GLOBAL innodb_undo_log_encrypt=ON;
              UPDATE d.quiet SET k=k+1; ALTER TABLESPACE mysql ENCRYPTION='Y'; ALTER TABLE d.quiet ADD INDEX k (k)",

@@ -37,6 +37,9 @@ use crate::server::program::Program;
 const TICK: Duration = Duration::from_millis(100);
 /// How long a server that was asked to stop may take; in the middle of recovery it does not listen.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a server may go on that said an error: after a damaged page MySQL may wait for ever.
+const GRACE: Duration = Duration::from_secs(30);
+
 /// One run.
 #[derive(Debug)]
 pub(super) struct Run<'a> {
@@ -147,6 +150,9 @@ fn watch(
             0 => {}
             signal => return Err(stopped(signal)),
         }
+        if heard.failed.is_some_and(|since| since.elapsed() > GRACE) {
+            end(child);
+        }
         let line = match lines.recv_timeout(TICK) {
             Ok(line) => line,
             Err(RecvTimeoutError::Timeout) => continue,
@@ -166,6 +172,8 @@ fn watch(
 #[derive(Debug, Default)]
 struct Heard {
     error: Option<String>,
+    /// When it said that.
+    failed: Option<Instant>,
     reached: Option<u64>,
     scanned: Option<u64>,
     shut_down: bool,
@@ -182,7 +190,7 @@ impl Heard {
             Message::Scanned(lsn) => self.scanned = Some(lsn),
             Message::ShutDown => self.shut_down = true,
             Message::Error(text) if self.error.is_none() && !(run.partial && is_left_out(run.dir, &text)) => {
-                self.error = Some(text);
+                (self.error, self.failed) = (Some(text), Some(Instant::now()));
             }
             Message::Error(text) => report.note(Level::Detail, format_args!("server: {text}")),
             Message::Progress(text) => {

@@ -5,8 +5,8 @@
 //! their last names, each with pages of c0 or newer: all else is in the log. Not in the log is what a server writes into
 //! an index while it builds it, which it does without redo; it is on disk before the statement ends. For tablespaces that
 //! have come since they were listed that does not matter: they are copied as a whole under the lock. Of the others those
-//! are copied again in which an index was begun, which the log tells. When they are listed no DDL runs, so no index is
-//! half built.
+//! are copied again in which an index was begun, or that got a key, which the log tells. When they are listed no DDL runs,
+//! so no index is half built.
 //!
 //! What cannot be made good: IMPORT TABLESPACE, which brings a tablespace back under the number of one whose file was
 //! deleted; redo logging that was off for a while. Both end the backup.
@@ -60,7 +60,7 @@ impl MySql<'_> {
                     until.end(self.blocked()?);
                     let traces = watching.join().map_err(|_| panicked())??;
                     self.lock.ask(|session| none_imported(session, traces.deleted()))?;
-                    self.resync(hot, known, traces.begun(), held)?;
+                    self.resync(hot, known, traces.touched(), held)?;
                     let others = files::others(&self.layout.datadir)?;
                     let buffer_pool = files::buffer_pool(&self.layout.datadir);
                     hot.steps.files(held, others.free.into_iter().chain(buffer_pool).map(Ok))?;

@@ -11,6 +11,18 @@
 //! 0 110      place in the page: FSP header at 38, FSP_SEG_ID at 72 of it
 //! ```
 //!
+//! **It got a key.** Pages are encrypted anew without redo; those copied before are of no key any more if it had one. Its
+//! key is written into page 0. Source: `fsp0fsp.cc` (`fsp_header_write_encryption`), `os0enc.h` (`Encryption::KEY_MAGIC_V3`).
+//!
+//! ```text
+//! 30         MLOG_WRITE_STRING; highest bit as above
+//! 1 to 5     tablespace id, compressed
+//! 0          page number
+//! 2 bytes    place in the page
+//! 2 bytes    length
+//! lC…        the magic bytes of a key
+//! ```
+//!
 //! **Its file was deleted.** From there on recovery passes over the tablespace, so the id must not be in use again, as it is
 //! after IMPORT TABLESPACE. Source: `fil0fil.cc` (`fil_op_write_log`).
 //!
@@ -32,12 +44,16 @@ use crate::innodb::u16_at;
 
 /// `MLOG_8BYTES`.
 const BYTES: u8 = 8;
+/// `MLOG_WRITE_STRING`.
+const STRING: u8 = 30;
 /// `MLOG_FILE_DELETE`.
 const DELETE: u8 = 35;
 /// The record is alone in its mini-transaction.
 const SINGLE: u8 = 0x80;
 /// Page 0, and the place in it.
 const PLACE: [u8; 3] = [0, 0, 110];
+/// How all versions of a tablespace's key begin.
+const KEY: &[u8] = b"lC";
 /// The end of a table's name.
 const IBD: &[u8] = b".ibd\0";
 /// Bytes of the longest name; the file system has none that is longer.
@@ -50,7 +66,7 @@ const LONGEST: usize = 1 + 5 + 1 + 2 + NAME;
 pub struct Traces {
     /// The end of the log so far, in which a record may have begun, and what is looked through.
     bytes: Vec<u8>,
-    begun: BTreeSet<u32>,
+    touched: BTreeSet<u32>,
     deleted: BTreeSet<u32>,
 }
 
@@ -64,7 +80,8 @@ impl Traces {
         for (at, byte) in self.bytes.iter().enumerate() {
             let rest = || self.bytes.get(at + 1..);
             match byte & !SINGLE {
-                BYTES => self.begun.extend(rest().and_then(segment)),
+                BYTES => self.touched.extend(rest().and_then(segment)),
+                STRING => self.touched.extend(rest().and_then(key)),
                 DELETE => self.deleted.extend(rest().and_then(file)),
                 _ => {}
             }
@@ -72,9 +89,9 @@ impl Traces {
         self.bytes.drain(..self.bytes.len().saturating_sub(LONGEST - 1));
     }
 
-    /// Tablespaces, by id, in which indexes were begun.
-    pub fn begun(&self) -> &BTreeSet<u32> {
-        &self.begun
+    /// Tablespaces, by id, in which indexes were begun, or that got a key.
+    pub fn touched(&self) -> &BTreeSet<u32> {
+        &self.touched
     }
 
     /// Tablespaces, by id, of tables whose file was deleted.
@@ -87,6 +104,12 @@ impl Traces {
 fn segment(bytes: &[u8]) -> Option<u32> {
     let (space, rest) = compressed(bytes)?;
     rest.starts_with(&PLACE).then_some(space)
+}
+
+/// The tablespace, if what follows the type is its key.
+fn key(bytes: &[u8]) -> Option<u32> {
+    let (space, rest) = compressed(bytes)?;
+    rest.strip_prefix(&[0])?.get(4..)?.starts_with(KEY).then_some(space)
 }
 
 /// The tablespace, if what follows the type is the end of a table's file.
@@ -132,7 +155,7 @@ mod tests {
     fn traces(parts: &[&[u8]]) -> (Vec<u32>, Vec<u32>) {
         let mut traces = Traces::default();
         parts.iter().for_each(|part| traces.feed(part));
-        (traces.begun().iter().copied().collect(), traces.deleted().iter().copied().collect())
+        (traces.touched().iter().copied().collect(), traces.deleted().iter().copied().collect())
     }
 
     #[test]
@@ -165,7 +188,9 @@ mod tests {
         log[600..613].copy_from_slice(b"\x23\x09\0\0\x08d/u.ibu\0");
         // A name elsewhere that ends where bytes before it say by chance.
         log[700..721].copy_from_slice(b"\x23\x0b\0\0\x1012345\0./d/t.ibd\0");
-        let expect = (vec![5, 258, 0xffff_fffe], vec![7]);
+        log[800..812].copy_from_slice(b"\x1e\x0c\0\x28\x96\0\x6flCCab");
+        log[820..830].copy_from_slice(b"\x1e\x0d\x01\x28\x96\0\x6flCC");
+        let expect = (vec![5, 12, 258, 0xffff_fffe], vec![7]);
         let all = blocks(&log);
         assert_eq!(traces(&[&all]), expect);
         let pieces: Vec<&[u8]> = all.chunks(BLOCK).collect();
