@@ -133,11 +133,16 @@ fn lay_out(directory: &Directory, state: State, report: &dyn Report) -> Result<S
     match directory.family {
         Family::Mariadb => {
             layout::names(dir, false)?;
-            layout::redo(dir, state.end_lsn, report)?;
+            layout::redo(dir, state.end_lsn, directory.partial, report)?;
         }
         Family::Mysql => {
             let version = directory.server_version.as_deref().unwrap_or_default();
             layout::names(dir, true)?;
+            // Without it, which a partial backup may have left out, a server begins a new dictionary.
+            let dictionary = dir.join("mysql");
+            if !dictionary.is_dir() {
+                clone::directory(dir, &dictionary, None)?;
+            }
             log::mysql::Captured::open(dir)?.lay_out(dir, state.end_lsn, version)?;
         }
     }

@@ -3,7 +3,7 @@
 //! Every step can be repeated after a kill at any point, and none needs to know how far an earlier run came. Sources:
 //! spec sections 12 and 16, and `xtrabackup.cc` for the order `.del`, `.ren`, `.new`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -110,14 +110,17 @@ pub(super) fn refuse_unseen(
 }
 
 /// Gives the log, which ends at `end`, local names and room.
-pub(super) fn redo(dir: &Path, end: u64, report: &dyn Report) -> Result<()> {
+pub(super) fn redo(dir: &Path, end: u64, partial: bool, report: &dyn Report) -> Result<()> {
     let captured = Captured::open(dir)?;
-    if captured.has_foreign_names()? {
+    let left_out = if partial { captured.left_out(dir)? } else { BTreeSet::new() };
+    if captured.is_foreign(&left_out)? {
         report.note(
             Level::Detail,
-            format_args!("ib_logfile0: tables with DATA DIRECTORY get names below the data directory"),
+            format_args!(
+                "ib_logfile0: tables elsewhere get names below the data directory; those left out are deleted"
+            ),
         );
-        captured.make_local(dir)?;
+        captured.make_local(dir, &left_out)?;
     }
     log::extend(dir, captured.roomy(end))
 }

@@ -202,14 +202,22 @@ impl Heard {
     }
 }
 
+/// What servers say of ENOENT, before they say of which file.
+const NO_SUCH_FILE: [&str; 3] = [
+    "Operating system error number 2 ",
+    "Error number 2 means ",
+    "The error means the system cannot find the path specified",
+];
+
 /// True for what a server says of a tablespace that is not there. Those of the manifest were all there when it was started,
 /// so it was left out of the backup on purpose, though the log knows it.
 fn is_left_out(dir: &Path, text: &str) -> bool {
-    let text = text.trim_start_matches("InnoDB: ");
-    if text.starts_with("Operating system error number 2 ") || text.starts_with("Error number 2 means ") {
+    // MySQL has a code and a part of the server before the text.
+    let text = text.rsplit_once("[InnoDB] ").map_or(text, |(_, text)| text).trim_start_matches("InnoDB: ");
+    if NO_SUCH_FILE.iter().any(|known| text.starts_with(known)) {
         return true;
     }
-    let file = text.split_once("./").and_then(|(_, rest)| Some(rest.split_once(".ibd")?.0));
+    let file = text.split_once("./").and_then(|(_, rest)| Some(rest.trim_start_matches('/').split_once(".ibd")?.0));
     let table =
         text.strip_prefix("Could not find a valid tablespace file for ").and_then(|rest| rest.split('.').next());
     file.or(table).is_some_and(|name| !dir.join(format!("{name}.ibd")).exists())
@@ -278,6 +286,7 @@ mod tests {
         for (text, expect) in [
             ("InnoDB: File ./b/gone.ibd was not found", true),
             ("InnoDB: File ./b/here.ibd was not found", false),
+            ("InnoDB: File .////b/here.ibd was not found", false),
             ("InnoDB: Operating system error number 2 in a file operation.", true),
             ("InnoDB: Operating system error number 28 in a file operation.", false),
             ("InnoDB: Error number 2 means 'No such file or directory'", true),
@@ -286,6 +295,11 @@ mod tests {
             ("InnoDB: Could not find a valid tablespace file for mysql/innodb_table_stats. Please refer to", true),
             ("InnoDB: Could not find a valid tablespace file for b/here. Please refer to", false),
             ("InnoDB: Missing FILE_CHECKPOINT(4711)", false),
+            ("[MY-012592] [InnoDB] Operating system error number 2 in a file operation.", true),
+            ("[MY-012593] [InnoDB] The error means the system cannot find the path specified.", true),
+            ("[MY-012216] [InnoDB] Cannot open datafile for read-only: './b/gone.ibd' OS error: 71", true),
+            ("[MY-012216] [InnoDB] Cannot open datafile for read-only: './b/here.ibd' OS error: 71", false),
+            ("[MY-012179] [InnoDB] Could not find any file associated with the tablespace ID: 7", false),
         ] {
             assert_eq!(is_left_out(dir.path(), text), expect, "{text}");
         }

@@ -105,7 +105,7 @@ impl Family for MySql<'_> {
         let redo = redo(&self.layout)?;
         let server_uuid = self.variables.get("server_uuid").map(str::to_owned);
         let spaces = self.list()?;
-        let mut found = found(self.job, redo, server_uuid, spaces);
+        let mut found = found(self.job, redo, server_uuid, spaces)?;
         if self.job.lock_ddl == Some(LockDdl::End) {
             // Undo tablespaces may then be truncated, made and dropped like any.
             found.known.add(std::mem::take(&mut found.undo));
@@ -322,13 +322,22 @@ fn redo(layout: &Layout) -> Result<Redo> {
     })
 }
 
-fn found(job: &Job, redo: Redo, server_uuid: Option<String>, spaces: Spaces) -> Found {
-    Found { redo, server_uuid, known: Known::of(wanted(job, spaces.tables)), undo: spaces.undo }
+fn found(job: &Job, redo: Redo, server_uuid: Option<String>, spaces: Spaces) -> Result<Found> {
+    Ok(Found { redo, server_uuid, known: Known::of(wanted(job, spaces.tables)?), undo: spaces.undo })
 }
 
-fn wanted(job: &Job, mut spaces: Vec<Tablespace>) -> Vec<Tablespace> {
+/// Those that are wanted. One that is elsewhere cannot be left out: the dictionary of the copy has its path, and a server
+/// that recovers the copy on this host would open the file and write to it.
+fn wanted(job: &Job, mut spaces: Vec<Tablespace>) -> Result<Vec<Tablespace>> {
+    let left_out = |space: &&Tablespace| space.elsewhere.is_some() && !job.filter.wants(&space.name);
+    if let Some((space, path)) = spaces.iter().find(left_out).and_then(|space| Some((space, space.elsewhere.as_ref()?)))
+    {
+        let what = format!("is outside the data directory, at {}, and cannot be left out", path.display());
+        return Err(Error::failed(space.name.as_bstr(), what)
+            .hint("the copy's server would open that file itself; include the table, or make a full backup"));
+    }
     spaces.retain(|space| job.filter.wants(&space.name));
-    spaces
+    Ok(spaces)
 }
 
 /// InnoDB's files, then those others that need no lock but that on DDL. Returns what is left.

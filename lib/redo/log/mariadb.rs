@@ -3,14 +3,18 @@
 //! A captured log holds everything in its first lap (spec section 11), so the ring's size does not matter to it: byte
 //! `START + lsn - first_lsn` is the byte of `lsn`, and the file may be made longer.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use bstr::ByteSlice;
+
 use super::super::files::fail;
 use crate::error::{Error, Result};
-use crate::innodb::redo::mariadb::{self, Checkpoint, Header, Mtr, Ring, START, mtr, mtr::rewrite_names};
+use crate::innodb::redo::mariadb::mtr::{FileOp, files, forget, rewrite_names};
+use crate::innodb::redo::mariadb::{self, Checkpoint, Header, Mtr, Ring, START, mtr};
 use crate::io::copy;
 use crate::names::NEW;
 
@@ -119,28 +123,60 @@ impl Captured {
         }
     }
 
-    /// True if a file in it has a name that does not begin with `./`: a table with DATA DIRECTORY, which a server would
-    /// look for where the source has it.
-    pub(in crate::redo) fn has_foreign_names(&self) -> Result<bool> {
+    /// The tablespaces of tables that it knows and the directory has not: those that a partial backup leaves out.
+    pub(in crate::redo) fn left_out(&self, dir: &Path) -> Result<BTreeSet<u32>> {
+        let mut here: BTreeMap<u32, bool> = BTreeMap::new();
+        self.each_name(|space, name| {
+            let is_here = || name.to_path().is_ok_and(|name| dir.join(name).exists());
+            if name.ends_with(b".ibd") && !here.get(&space).is_some_and(|here| *here) {
+                here.insert(space, is_here());
+            }
+        })?;
+        Ok(here.into_iter().filter(|(_, here)| !here).map(|(space, _)| space).collect())
+    }
+
+    /// All names of files that were there at one time or another, as they are below the data directory.
+    fn each_name(&self, mut each: impl FnMut(u32, &[u8])) -> Result<()> {
+        if self.encrypted() {
+            return Ok(());
+        }
+        self.walk(|_, bytes| {
+            rewrite_names(bytes);
+            for file in files(bytes) {
+                match file.op {
+                    FileOp::Create(name) | FileOp::Modify(name) => each(file.space, name),
+                    FileOp::Rename(from, to) => [from, to].iter().for_each(|name| each(file.space, name)),
+                    FileOp::Delete(_) | FileOp::Checkpoint(_) => {}
+                }
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// True if [`Captured::make_local`] has anything to change.
+    pub(in crate::redo) fn is_foreign(&self, left_out: &BTreeSet<u32>) -> Result<bool> {
         let mut found = false;
         if !self.encrypted() {
             self.walk(|_, bytes| {
-                found |= !found && rewrite_names(bytes);
+                found |= !found && (rewrite_names(bytes) || forget(bytes, left_out));
                 Ok(())
             })?;
         }
         Ok(found)
     }
 
-    /// Gives all files in the log names below the data directory, in a copy that then takes the log's place.
-    pub(in crate::redo) fn make_local(&self, dir: &Path) -> Result<()> {
+    /// Gives all files in the log names below the data directory, and has those that were left out deleted, in a copy that
+    /// then takes the log's place. A server would look for a table with DATA DIRECTORY where the source has it.
+    pub(in crate::redo) fn make_local(&self, dir: &Path, left_out: &BTreeSet<u32>) -> Result<()> {
         let new = dir.join(format!("{NEW}{}", mariadb::FILE));
         let write = |cause: io::Error| fail(&new, "cannot write", &cause);
         copy::file(&self.path, &new)?;
         let target = OpenOptions::new().write(true).open(&new).map_err(write)?;
-        self.walk(
-            |at, bytes| if rewrite_names(bytes) { target.write_all_at(bytes, at).map_err(write) } else { Ok(()) },
-        )?;
+        self.walk(|at, bytes| {
+            let changed = rewrite_names(bytes) | forget(bytes, left_out);
+            if changed { target.write_all_at(bytes, at).map_err(write) } else { Ok(()) }
+        })?;
         target.sync_all().map_err(write)?;
         fs::rename(&new, &self.path).map_err(write)
     }

@@ -89,7 +89,7 @@ impl MySql<'_> {
     /// Copies again what is not as the log leads to it; names what has gone.
     fn resync(&mut self, hot: &Hot<'_>, known: &Known, touched: &BTreeSet<u32>, held: &Writer<Spool>) -> Result<()> {
         let spaces = self.list()?;
-        let mut changes = known.changes_of(wanted(self.job, spaces.tables), spaces.undo, touched);
+        let mut changes = known.changes_of(wanted(self.job, spaces.tables)?, spaces.undo, touched);
         changes.again.extend(hot.steps.imported(std::mem::take(&mut changes.doubtful))?);
         hot.steps.dropped(held, &changes.gone)?;
         let gone = |found: &Tablespace| Err(Error::invalid(found.name.as_bstr(), super::GONE).hint(super::NOBODY));

@@ -98,7 +98,7 @@ impl offline::Stopped for Stopped<'_> {
         }
         spaces.enough(&self.layout)?;
         self.external = spaces.elsewhere();
-        Ok(found(self.job, redo, server_uuid(&self.layout.datadir)?, spaces))
+        found(self.job, redo, server_uuid(&self.layout.datadir)?, spaces)
     }
 
     fn copy(&self, steps: &Steps<'_>, undo: &[Tablespace], known: &Known) -> Result<()> {

@@ -5,6 +5,7 @@
 //! records...  end-byte (0 or 1)  [8 nonce, in an encrypted log]  4 CRC-32C of the records and the nonce
 //! ```
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::Ring;
@@ -17,6 +18,8 @@ pub const MAX: usize = 1 << 20;
 const SUM: usize = 4;
 /// Bytes of nonce in an encrypted log.
 const NONCE: usize = 8;
+/// `FILE_DELETE`, the first half of a record's first byte.
+const DELETE: u8 = 0x90;
 
 /// What stands at an LSN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,7 +223,7 @@ fn file_record(mtr: &[u8], at: usize) -> Option<(Place, usize)> {
 fn file(kind: u8, space: u32, body: &[u8]) -> Option<FileRecord<'_>> {
     let op = match kind {
         0x80 => FileOp::Create(body),
-        0x90 => FileOp::Delete(body),
+        DELETE => FileOp::Delete(body),
         0xa0 => {
             let nul = body.iter().position(|byte| *byte == 0)?;
             FileOp::Rename(body.get(..nul)?, body.get(nul + 1..)?)
@@ -240,18 +243,39 @@ fn file(kind: u8, space: u32, body: &[u8]) -> Option<FileRecord<'_>> {
 /// recovers the backup on the same host would find the original under the name in the log, and write to it. The name
 /// is respelt in the same length, `.///////////db/t.ibd`, so that all LSNs stay.
 pub fn rewrite_names(mtr: &mut [u8]) -> bool {
-    let Ok(Some(records)) = records_len(mtr) else { return false };
-    let mut changed = false;
-    let mut at = 0;
-    while let Some((record, body)) = file_record(mtr, at) {
-        at = record.end;
-        if matches!(record.kind, 0x80..=0xb0)
-            && let Some(names) = mtr.get_mut(body..record.end)
-        {
-            for name in names.split_mut(|byte| *byte == 0) {
-                changed |= make_local(name);
-            }
+    rewrite(mtr, |_, _, names| {
+        names.split_mut(|byte| *byte == 0).fold(false, |changed, name| make_local(name) | changed)
+    })
+}
+
+/// Says of every file of these tablespaces that it was deleted, and recomputes the sum; true if something changed.
+///
+/// A server that recovers a backup without them would give up the files that come after the first one that it does not
+/// find. Of a deleted one it passes over all there is, with the same LSNs. Source: `log0recv.cc` (`fil_name_process`).
+pub fn forget(mtr: &mut [u8], spaces: &BTreeSet<u32>) -> bool {
+    rewrite(mtr, |first, space, names| {
+        let forget = *first & 0xf0 != DELETE && spaces.contains(&space);
+        if forget {
+            *first = *first & 0x0f | DELETE;
+            // Two names of one renamed; any other record with a zero in its name is damaged.
+            names.iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = b'/');
         }
+        forget
+    })
+}
+
+/// Has each record of a file changed, its first byte and its names; true if one was.
+fn rewrite(mtr: &mut [u8], mut change: impl FnMut(&mut u8, u32, &mut [u8]) -> bool) -> bool {
+    let Ok(Some(records)) = records_len(mtr) else { return false };
+    let (mut changed, mut at) = (false, 0);
+    while let Some((record, body)) = file_record(mtr, at) {
+        if matches!(record.kind, 0x80..=0xb0)
+            && let Some((first, rest)) = mtr.get_mut(at..record.end).and_then(<[u8]>::split_first_mut)
+            && let Some(names) = rest.get_mut(body - at - 1..)
+        {
+            changed |= change(first, record.space, names);
+        }
+        at = record.end;
     }
     if changed {
         let sum = crc32c_of(mtr.get(..records).unwrap_or_default(), &[]);
@@ -354,6 +378,26 @@ mod tests {
         assert_eq!(super::mtr(&mtr, 0xc2a5, &ring, false), Mtr::Complete { len: 16 });
         let found: Vec<FileRecord> = files(&mtr).collect();
         assert_eq!(found, [FileRecord { space: 0, op: FileOp::Checkpoint(0xc2a5) }]);
+    }
+
+    #[test]
+    fn what_was_left_out_is_deleted_in_the_same_length() {
+        let ring = Ring::new(START as u64, 4 << 20).unwrap();
+        let page = record(0x30, b"\x07\x03\x05abc");
+        let of = |kind: u8, body: &[u8]| framed(&[record(kind, body), page.clone()].concat(), LSN, &ring, None);
+        for (kind, before, after) in [
+            (0xb0, &b"./db/t.ibd"[..], &b"./db/t.ibd"[..]),
+            (0x80, b"./db/t.ibd", b"./db/t.ibd"),
+            (0xa0, b"./db/t.ibd\0./db/u.ibd", b"./db/t.ibd/./db/u.ibd"),
+        ] {
+            let mut mtr = of(kind, &[b"\x07\x00", before].concat());
+            assert!(!forget(&mut mtr, &BTreeSet::from([6, 8])));
+            assert!(forget(&mut mtr, &BTreeSet::from([6, 7])));
+            assert!(!forget(&mut mtr, &BTreeSet::from([6, 7])));
+            assert_eq!(super::mtr(&mtr, LSN, &ring, false), Mtr::Complete { len: mtr.len() });
+            let found: Vec<FileRecord> = files(&mtr).collect();
+            assert_eq!(found, [FileRecord { space: 7, op: FileOp::Delete(after) }]);
+        }
     }
 
     #[test]
