@@ -460,6 +460,38 @@ fn a_partial_backup_has_the_tables_that_are_wanted() {
     assert!(there.iter().any(|name| name == "mysql.ibd"));
 }
 
+/// At any moment there are transactions in the binary log that are only prepared in the redo log.
+#[test]
+fn the_copy_of_a_crashed_server_recovers_what_the_server_recovers() {
+    let Some(builder) = mysql() else { return };
+    let mut server = builder.start();
+    server.sql("CREATE TABLE test.t (id BIGINT AUTO_INCREMENT PRIMARY KEY)");
+    for round in 1..=3 {
+        let writers: Vec<_> = (0..8)
+            .map(|_| {
+                let mut conn = server.connect();
+                std::thread::spawn(move || while conn.query_drop("INSERT INTO test.t VALUES ()").is_ok() {})
+            })
+            .collect();
+        let rows = |server: &Server| server.value("SELECT COUNT(*) FROM test.t").parse::<u32>().unwrap();
+        wait_until("some rows", Duration::from_secs(60), || rows(&server) > 200 * round);
+        server.kill();
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        let dir = scratch();
+        let mut offline = xb("xb-snap");
+        offline.args(["--no-defaults", "--offline", "--datadir"]).arg(server.data());
+        let mut unpack = xb("xb-unpack");
+        unpack.arg("-C").arg(dir.path());
+        let run = Pipeline::new().stage(offline).stage(xb("xb-redo")).stage(unpack).run();
+        run.assert_ok();
+        assert!(!run.stderr(0).contains("stay prepared"), "{}", run.story());
+        apply(&server, dir.path());
+        server.start_again();
+        let copy = server.twin(dir.path()).start();
+        assert_eq!(rows(&copy), rows(&server));
+    }
+}
+
 #[test]
 fn a_stopped_server_is_copied_without_a_connection() {
     // Without a binary log: it would have to decide about prepared transactions, and it is not copied.

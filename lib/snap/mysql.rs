@@ -5,10 +5,13 @@ mod resync;
 mod stopped;
 
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use bstr::ByteSlice;
 
+use super::copy::Copier;
 use super::family::{Family, Hot};
 use super::finish::Snapshot;
 use super::known::Known;
@@ -197,19 +200,23 @@ impl MySql<'_> {
         Ok(Snapshot { end_lsn: status.lsn, binlog, replica, galera, times })
     }
 
-    /// Copies the binary log up to the snapshot, with an index that names it alone: a server that recovers decides by it
-    /// which prepared transactions were committed.
+    /// Copies the binary log up to the snapshot.
     fn tail(&self, hot: &Hot<'_>, held: &Writer<Spool>, file: &str, position: u64) -> Result<PathBuf> {
-        let base = self.variables.text("log_bin_basename");
-        let path = self.layout.datadir.join(base).with_file_name(file);
-        let size = tail::size(&path, position)?;
-        let (copier, mut buffers) = (&hot.steps.copier, Buffers::new());
-        copier.beginning(held, &mut buffers, file.as_bytes(), &path, size)?;
-        // Whatever it is called on the server: --apply looks for it by the name of the log.
-        let index = Path::new(base).file_name().unwrap_or_default().to_string_lossy() + ".index";
-        copier.made(held, index.as_bytes(), EntryKind::File, format!("./{file}\n").as_bytes())?;
+        let base = self.layout.datadir.join(self.variables.text("log_bin_basename"));
+        let path = base.with_file_name(file);
+        binlog(&hot.steps.copier, held, &base, &path, tail::size(&path, position)?)?;
         Ok(path)
     }
+}
+
+/// Copies the newest binary log up to `size`, with an index that names it alone: a server that recovers decides by it which
+/// prepared transactions were committed.
+fn binlog<W: Write>(copier: &Copier<'_>, out: &Writer<W>, base: &Path, path: &Path, size: u64) -> Result<()> {
+    let file = path.file_name().unwrap_or_default();
+    copier.beginning(out, &mut Buffers::new(), file.as_bytes(), path, size)?;
+    // Whatever it is called on the server: --apply looks for it by the name of the log.
+    let index = [base.file_name().unwrap_or_default().as_bytes(), b".index"].concat();
+    copier.made(out, &index, EntryKind::File, &[b"./", file.as_bytes(), b"\n"].concat())
 }
 
 /// What is replicated at the moment of the snapshot. It may have been started, or moved, since the copy began.

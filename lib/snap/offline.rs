@@ -42,13 +42,17 @@ const PLACES: [(&str, &str); 6] = [
     ("innodb_directories", ""),
 ];
 /// Variables that recovery needs and that only option files tell of a stopped server; names and prefixes.
-const OTHERS: [&str; 6] = [
+const OTHERS: [&str; 10] = [
     "plugin_load_add",
     "plugin_dir",
     "file_key_management_filename",
     "file_key_management_filekey",
     "file_key_management_encryption_algorithm",
     "lower_case_table_names",
+    "log_bin",
+    "log_bin_index",
+    "skip_log_bin",
+    "disable_log_bin",
 ];
 
 /// The data directory of a server of one family.
@@ -59,6 +63,8 @@ pub(super) trait Stopped {
     fn guarded(&self) -> Vec<PathBuf>;
     /// The redo log as it is now.
     fn log(&self) -> Result<Log>;
+    /// True if the copy has what decides about transactions that are only prepared.
+    fn decides(&self) -> bool;
     /// Version, as the server would tell it.
     fn version(&self) -> Result<String>;
     /// c0, then what there is to copy.
@@ -96,7 +102,7 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let mut variables = variables(job, &job.sources.read(report)?);
     let layout = Layout::of(&variables)?;
     let mut server: Box<dyn Stopped> = match layout.redo.join(DIR).is_dir() {
-        true => Box::new(mysql::Stopped::new(job, &variables, layout)),
+        true => Box::new(mysql::Stopped::new(job, &mut variables, layout)?),
         false => Box::new(mariadb::Stopped::new(job, &variables, layout)),
     };
     let layout = server.layout().clone();
@@ -105,7 +111,7 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     guarded.iter().try_for_each(|path| stopped(path))?;
 
     let log = server.log()?;
-    if !log.clean {
+    if !log.clean && !server.decides() {
         report.note(
             Level::Warning,
             format_args!(

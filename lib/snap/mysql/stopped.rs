@@ -4,12 +4,15 @@
 //! by itself, in `innodb_directories`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use bstr::ByteSlice;
 
 use super::{found, innodb, meta, redo, server_uuid};
 use crate::error::{Error, Result};
 use crate::innodb::redo::mysql::block::{self, BLOCK, Block};
 use crate::innodb::redo::version;
+use crate::io;
 use crate::redo::live::mysql::{self as live, LogFile};
 use crate::server::Variables;
 use crate::server::files::{Layout, Tablespace};
@@ -31,13 +34,22 @@ pub(in crate::snap) struct Stopped<'a> {
     /// `innodb_directories`.
     directories: Vec<PathBuf>,
     external: Vec<Tablespace>,
+    /// Basename of the binary log, and its newest file.
+    binlog: Option<(PathBuf, PathBuf)>,
 }
 
+/// The binary log's name if option files do not tell it.
+const BINLOG: &str = "binlog";
+
 impl<'a> Stopped<'a> {
-    pub(in crate::snap) fn new(job: &'a Job, variables: &Variables, layout: Layout) -> Self {
+    pub(in crate::snap) fn new(job: &'a Job, variables: &mut Variables, layout: Layout) -> Result<Self> {
         let list = variables.text("innodb_directories").split(';').map(str::trim).filter(|dir| !dir.is_empty());
         let directories = list.map(|dir| layout.datadir.join(dir)).collect();
-        Stopped { job, layout: files::layout(layout), directories, external: Vec::new() }
+        let binlog = binlog(variables, &layout.datadir)?;
+        if let Some((base, _)) = &binlog {
+            variables.set("log_bin_basename", base.display().to_string());
+        }
+        Ok(Stopped { job, layout: files::layout(layout), directories, external: Vec::new(), binlog })
     }
 
     /// Where the log ends. A mini-transaction that was not written whole may be its last: recovery drops it.
@@ -83,6 +95,10 @@ impl offline::Stopped for Stopped<'_> {
         Ok(Log { identity, checkpoint_lsn: start.checkpoint_lsn, end_lsn: end_lsn.max(start.checkpoint_lsn), clean })
     }
 
+    fn decides(&self) -> bool {
+        self.binlog.is_some()
+    }
+
     fn version(&self) -> Result<String> {
         let newest = live::numbers(&self.layout.redo)?.last().copied();
         let file = newest.map(|number| LogFile::open(&self.layout.redo, number)).transpose()?.flatten();
@@ -103,7 +119,10 @@ impl offline::Stopped for Stopped<'_> {
 
     fn copy(&self, steps: &Steps<'_>, undo: &[Tablespace], known: &Known) -> Result<()> {
         let others = innodb(steps, undo, known)?;
-        steps.files(steps.out, others.locked.into_iter().map(Ok))
+        steps.files(steps.out, others.locked.into_iter().map(Ok))?;
+        let Some((base, path)) = &self.binlog else { return Ok(()) };
+        let size = path.metadata().map_err(|cause| Error::io(path.display(), "cannot read", &cause))?.len();
+        super::binlog(&steps.copier, steps.out, base, path, size)
     }
 
     fn options(&self, variables: &Variables) -> BTreeMap<String, String> {
@@ -119,4 +138,26 @@ impl offline::Stopped for Stopped<'_> {
     ) -> Members {
         meta::members(variables, &self.external, facts, snapshot)
     }
+}
+
+/// Finds the binary log by its index. There may be none.
+fn binlog(variables: &Variables, datadir: &Path) -> Result<Option<(PathBuf, PathBuf)>> {
+    let given = |name: &str| variables.get(name).filter(|value| !value.is_empty());
+    if ["skip_log_bin", "disable_log_bin"].iter().any(|option| variables.get(option).is_some()) {
+        return Ok(None);
+    }
+    let base = datadir.join(given("log_bin").unwrap_or(BINLOG));
+    let index = given("log_bin_index").map_or_else(|| with_index(&base), |index| with_index(&datadir.join(index)));
+    let Some(list) = io::small(&index)? else { return Ok(None) };
+    let newest = list.lines().rfind(|line| !line.is_empty());
+    Ok(newest.and_then(|line| line.to_path().ok()).map(|file| (base, datadir.join(file))))
+}
+
+fn with_index(base: &Path) -> PathBuf {
+    if base.extension().is_some_and(|extension| extension == "index") {
+        return base.to_owned();
+    }
+    let mut name = base.as_os_str().to_owned();
+    name.push(".index");
+    name.into()
 }
