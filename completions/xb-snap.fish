@@ -12,6 +12,7 @@ complete -c xb-snap -l extra-lsndir -d 'Write xb_begin, xtrabackup_checkpoints a
 complete -c xb-snap -l spool-dir -d 'Keep what was copied under a lock and cannot be sent yet in an unlinked file in DIR [default: $TMPDIR or /var/tmp]' -r -F
 complete -c xb-snap -l incremental-basedir -d 'Copy only what changed since the backup in BASE: a directory, its --extra-lsndir, or a file with its stream' -r -F
 complete -c xb-snap -l incremental-lsn -d 'Copy only what changed since LSN, the to_lsn of a backup' -r
+complete -c xb-snap -l incremental-history -l incremental-history-name -d 'Copy only what changed since the newest backup NAME in the server\'s table of backups, which mariadb-backup writes' -r
 complete -c xb-snap -l tables -d 'Copy only tables whose db.table matches one of these regular expressions, separated by commas' -r
 complete -c xb-snap -l tables-exclude -d 'Leave out tables whose db.table matches one of these regular expressions, separated by commas' -r
 complete -c xb-snap -l tables-file -d 'Copy only the tables in FILE, one db.table a line' -r -F

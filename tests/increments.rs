@@ -801,6 +801,26 @@ fn increments_are_exchanged_with_mariadb_backup() {
 
 /// An increment of a quiet server is small: the first page of each tablespace, and the files that are not InnoDB's.
 #[test]
+fn a_base_is_found_in_the_table_of_mariadb_backups_backups() {
+    for flavour in Flavour::all() {
+        let server = Server::new().flavour(flavour).start();
+        let dir = scratch();
+        let [first, second, ours] = ["first", "second", "ours"].map(|name| dir.path().join(name));
+        for target in [&first, &second] {
+            another_checkpoint(&server);
+            stock(&server, &["--backup", "--history=o'nightly", &format!("--target-dir={}", target.display())]);
+        }
+        another_checkpoint(&server);
+        let said = back_up(&server, &["--incremental-history=o'nightly"], &ours);
+        assert!(said.stderr(0).contains("mariadb-backup --prepare can use the increment"), "{}", said.story());
+        assert_eq!(checkpoints(&ours, "from_lsn"), to_lsn(&second));
+        let mut unknown = xb("xb-snap");
+        unknown.args(server.options()).arg("--incremental-history-name=weekly");
+        refused(unknown, 1, "have none of this name");
+    }
+}
+
+#[test]
 fn an_increment_has_only_what_changed() {
     for flavour in Flavour::families() {
         let mut server = Server::new().flavour(flavour).start();

@@ -65,9 +65,12 @@ struct Snap {
 fn main() -> ExitCode {
     cli::run(&TOOL, |args: Snap, report| {
         let command: Vec<_> = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+        let (sources, login) = (args.connection.sources(), args.connection.login(report)?);
+        let connect = || login.clone().or_from(&sources.read(report)?)?.connect();
+        let base = args.asked.base(connect, report)?;
         let job = Job {
-            sources: args.connection.sources(),
-            login: args.connection.login(report)?,
+            sources,
+            login,
             datadir: args.datadir,
             threads: cli::threads(args.threads),
             policy: args.cache,
@@ -79,7 +82,7 @@ fn main() -> ExitCode {
             replica_info: args.replica_info,
             galera_info: args.galera_info,
             filter: args.wanted.filter(report)?,
-            base: args.asked.base(report)?,
+            base,
             extra_lsndir: args.extra_lsndir,
             spool_dir: cli::spool_dir(args.spool_dir),
             command: command.join(" "),

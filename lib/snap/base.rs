@@ -1,9 +1,10 @@
-//! What an increment builds on: `--incremental-basedir`, `--incremental-lsn`. Source: spec section 13.
+//! What an increment builds on: `--incremental-basedir`, `-lsn` or `-history`. Source: spec section 13.
 //!
 //! The threshold is the base's c0, the checkpoint at which it began; `to_lsn` of our own backups says it. A backup of
 //! mariadb-backup or xtrabackup says as `to_lsn` the checkpoint at its end, because its log is applied before an increment
 //! is: an increment on such a base has the pages since then, and only the `--prepare` of that program can use it.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use crate::innodb::redo::mysql;
 use crate::io::small;
 use crate::names::{APPLIED, MERGING};
 use crate::report::{Level, Report};
+use crate::server::Session;
 use crate::server::flavour::Flavour;
 use crate::stream::chunk;
 use crate::stream::profile::{self, BEGIN, INCOMPLETE, LINE_MAX, MANIFEST, StreamKind};
@@ -23,6 +25,9 @@ use crate::stream::{Body, Reader};
 
 /// Both generations of names of mariadb-backup's file (11.1 renamed it).
 const CHECKPOINTS: [&str; 2] = ["mariadb_backup_checkpoints", "xtrabackup_checkpoints"];
+/// Tables in which programs note their backups: the program, the database, the table.
+const HISTORIES: [(&str, &str, &str); 2] =
+    [("mariadb-backup", "mysql", "mariadb_backup_history"), ("xtrabackup", "PERCONA_SCHEMA", "xtrabackup_history")];
 /// The last chunk of a stream is shorter than this.
 const TAIL: u64 = 128;
 
@@ -36,6 +41,10 @@ pub struct Asked {
     /// Copy only what changed since LSN, the to_lsn of a backup
     #[arg(long, value_name = "LSN")]
     incremental_lsn: Option<u64>,
+    /// Copy only what changed since the newest backup NAME in the server's table of backups, which mariadb-backup writes
+    #[arg(long, visible_alias = "incremental-history-name", value_name = "NAME",
+        conflicts_with_all = ["incremental_basedir", "incremental_lsn", "offline"])]
+    incremental_history: Option<String>,
 }
 
 /// The backup that an increment builds on.
@@ -54,12 +63,13 @@ pub struct Base {
 }
 
 impl Asked {
-    /// Reads what the base says of itself; `None` for a full backup.
-    pub fn base(&self, report: &dyn Report) -> Result<Option<Base>> {
-        match (&self.incremental_basedir, self.incremental_lsn) {
-            (Some(path), _) => Base::read(path, report).map(Some),
-            (None, Some(lsn)) => Ok(Some(Base::foreign("--incremental-lsn".into(), lsn))),
-            (None, None) => Ok(None),
+    /// Reads what the base says of itself, or what a server that can be reached so says of it; `None` for a full backup.
+    pub fn base(&self, server: impl FnOnce() -> Result<Session>, report: &dyn Report) -> Result<Option<Base>> {
+        match (&self.incremental_basedir, self.incremental_lsn, &self.incremental_history) {
+            (Some(path), ..) => Base::read(path, report).map(Some),
+            (_, Some(lsn), _) => Ok(Some(Base::foreign("--incremental-lsn".into(), lsn))),
+            (.., Some(name)) => of_history(&mut server()?, name, report).map(Some),
+            (None, None, None) => Ok(None),
         }
     }
 }
@@ -92,8 +102,7 @@ impl Base {
             (Some(_), None) => Err(Error::damaged(path.display(), "truncated: xtrabackup_checkpoints is missing")),
             (None, Some(text)) => {
                 let maker = if path.join(mysql::FILE).exists() { "xtrabackup" } else { "mariadb-backup" };
-                let what = format_args!("a backup of {maker}: {maker} --prepare can use the increment, xb-redo cannot");
-                report.note(Level::Info, format_args!("{}: {what}", path.display()));
+                made_by(maker, &path.display(), report);
                 of_checkpoints(path, &text)
             }
             (None, None) => {
@@ -145,6 +154,33 @@ fn of_begin(path: &Path, begin: &[u8]) -> Result<Base> {
         }),
         _ => Err(Error::failed(path.display(), "holds files of xb-pack, not the backup of a server")),
     }
+}
+
+/// The newest backup of a series. Source: `backup_mysql.cc` (`select_incremental_lsn_from_history`).
+fn of_history(session: &mut Session, name: &str, report: &dyn Report) -> Result<Base> {
+    let place = format!("--incremental-history {name}");
+    let hex: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
+    for (maker, database, table) in HISTORIES {
+        let sql =
+            format!("SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA='{database}' AND TABLE_NAME='{table}'");
+        if session.value(&sql)?.is_none() {
+            continue;
+        }
+        let series = format!("name = CONVERT(X'{hex}' USING utf8) AND innodb_to_lsn IS NOT NULL");
+        let sql =
+            format!("SELECT innodb_to_lsn FROM {database}.{table} WHERE {series} ORDER BY innodb_to_lsn DESC LIMIT 1");
+        if let Some(lsn) = session.value(&sql)?.and_then(|lsn| lsn.parse().ok()) {
+            made_by(maker, &place, report);
+            return Ok(Base::foreign(place, lsn));
+        }
+    }
+    Err(Error::failed(place, "the server's tables of backups have none of this name")
+        .hint("mariadb-backup --history=NAME writes them; bases of xb-snap are found by --incremental-basedir"))
+}
+
+fn made_by(maker: &str, place: &dyn Display, report: &dyn Report) {
+    let what = format_args!("a backup of {maker}: {maker} --prepare can use the increment, xb-redo cannot");
+    report.note(Level::Info, format_args!("{place}: {what}"));
 }
 
 fn of_checkpoints(path: &Path, text: &[u8]) -> Result<Base> {
