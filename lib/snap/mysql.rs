@@ -105,14 +105,17 @@ impl Family for MySql<'_> {
     }
 
     fn look(&mut self) -> Result<Found> {
-        let redo = redo(&self.layout)?;
         let server_uuid = self.variables.get("server_uuid").map(str::to_owned);
         let spaces = self.list()?;
+        // The last of all, for the log goes on being overwritten behind it.
+        let redo = match self.job.lock_ddl {
+            Some(LockDdl::End) => self.let_go()?,
+            _ => redo(&self.layout)?,
+        };
         let mut found = found(self.job, redo, server_uuid, spaces)?;
-        if self.job.lock_ddl == Some(LockDdl::End) {
+        if self.watch.is_some() {
             // Undo tablespaces may then be truncated, made and dropped like any.
             found.known.add(std::mem::take(&mut found.undo));
-            self.watch = Some(self.let_go(&found.redo)?);
         }
         Ok(found)
     }

@@ -15,8 +15,8 @@ use std::collections::BTreeSet;
 
 use bstr::ByteSlice;
 
-use super::{MySql, logging, wanted};
-use crate::error::{Error, Result};
+use super::{MySql, logging, redo, wanted};
+use crate::error::{Error, Kind, Result};
 use crate::io::spool::Spool;
 use crate::redo::watch::{Until, Watch};
 use crate::server::files::Tablespace;
@@ -28,15 +28,29 @@ use crate::snap::known::Known;
 use crate::stream::Writer;
 use crate::stream::profile::Redo;
 
+/// How often a small and busy log may overtake us before the backup has begun.
+const TRIES: u32 = 5;
+
 impl MySql<'_> {
-    /// Lets DDL go, now that everything is listed; what its log tells is watched from here on.
-    pub(super) fn let_go(&mut self, redo: &Redo) -> Result<Watch> {
+    /// c0. Lets DDL go, now that everything is listed; what its log tells is watched from here on.
+    pub(super) fn let_go(&mut self) -> Result<Redo> {
         self.lock.ask(none_discarded)?;
         self.lock.ask(logging)?;
         let since = self.lock.ask(LogStatus::of)?.lsn;
-        let watch = Watch::begin(&self.layout.redo, redo.checkpoint_lsn, redo.log_uuid.unwrap_or_default(), since)?;
+        let mut tries = TRIES;
+        let redo = loop {
+            let redo = redo(&self.layout)?;
+            match Watch::begin(&self.layout.redo, redo.checkpoint_lsn, redo.log_uuid.unwrap_or_default(), since) {
+                // Overwritten already: there is a newer one.
+                Err(error) if error.kind() == Kind::Invalid && tries > 0 => tries -= 1,
+                watch => {
+                    self.watch = Some(watch?);
+                    break redo;
+                }
+            }
+        };
         self.lock.pause()?;
-        Ok(watch)
+        Ok(redo)
     }
 
     /// Copies InnoDB's files while DDL runs, then all that is left while it does not.
