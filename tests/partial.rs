@@ -112,7 +112,7 @@ fn outside(server: &Server) -> String {
 /// The log tells of what is left out, too: of rows, of a table that was dropped, of a transaction that is rolled back.
 fn served(mut server: Server, other: &str) {
     server.sql(&format!(
-        "CREATE DATABASE a; CREATE DATABASE b; CREATE TABLE a.t (id INT); CREATE TABLE a.m (id INT) ENGINE=MyISAM; \
+        "CREATE DATABASE a; CREATE DATABASE b; CREATE TABLE a.busy (id INT AUTO_INCREMENT PRIMARY KEY); CREATE TABLE a.t (id INT); CREATE TABLE a.m (id INT) ENGINE=MyISAM; \
          CREATE TABLE a.p (id INT) PARTITION BY HASH (id) PARTITIONS 2; CREATE TABLE a.`na-me` (id INT); \
          CREATE TABLE a.far (id INT) DATA DIRECTORY='{}'; CREATE TABLE b.t (id INT); CREATE TABLE b.a (id INT) ENGINE={other}; \
          CREATE TABLE b.left_ (id INT); CREATE TABLE b.dropped (id INT); INSERT INTO b.dropped VALUES (6); DROP TABLE b.dropped; \
@@ -138,7 +138,13 @@ fn served(mut server: Server, other: &str) {
     ]
     .map(|(option, file, wanted)| {
         let dir = scratch();
+        // Commits while the copy is made.
+        let mut conn = server.connect();
+        let writer = std::thread::spawn(move || while conn.query_drop("INSERT INTO a.busy VALUES ()").is_ok() {});
         take(&server, &[&format!("{option}={}", file.display())], dir.path());
+        server.sql("RENAME TABLE a.busy TO a.idle");
+        writer.join().unwrap();
+        server.sql("RENAME TABLE a.idle TO a.busy");
         (option, wanted, dir)
     });
     drop(open);

@@ -243,6 +243,7 @@ fn trailer(backup_id: String) -> Trailer {
         server_options: Default::default(),
         locks_ms: Default::default(),
         partial: false,
+        left_out: Vec::new(),
         end_time: profile::now(),
         blake3: String::new(),
     }

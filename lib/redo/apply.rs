@@ -143,7 +143,7 @@ fn lay_out(directory: &Directory, state: State, report: &dyn Report) -> Result<S
             if !dictionary.is_dir() {
                 clone::directory(dir, &dictionary, None)?;
             }
-            log::mysql::Captured::open(dir)?.lay_out(dir, state.end_lsn, version)?;
+            log::mysql::Captured::open(dir)?.lay_out(dir, state.end_lsn, directory.left_out(), version)?;
         }
     }
     files::sync(dir)?;
@@ -186,7 +186,10 @@ fn recover(
         options: &directory.options,
         memory,
         log_size,
-        end_lsn: state.end_lsn,
+        end_lsn: match directory.family {
+            Family::Mariadb => state.end_lsn,
+            Family::Mysql => log::mysql::end(state.end_lsn, directory.left_out()),
+        },
         first: state.runs == 0,
         partial: directory.partial,
         lock,

@@ -187,6 +187,11 @@ impl Directory {
         })
     }
 
+    /// Tablespaces of MySQL that were left out, by number.
+    pub(super) fn left_out(&self) -> &[u32] {
+        self.ours.as_ref().map_or(&[], |ours| &ours.trailer.left_out)
+    }
+
     /// The id of a backup of ours.
     pub(super) fn id(&self) -> Option<&str> {
         self.ours.as_ref().map(|ours| ours.begin.backup_id.as_str())

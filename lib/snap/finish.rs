@@ -25,6 +25,8 @@ const DURABLE: Duration = Duration::from_secs(60);
 pub(super) struct Snapshot {
     /// E.
     pub(super) end_lsn: u64,
+    /// MySQL: tablespaces that a partial backup leaves out, by number.
+    pub(super) left_out: Vec<u32>,
     pub(super) binlog: Option<Binlog>,
     pub(super) replica: Option<String>,
     pub(super) galera: Option<String>,
@@ -109,6 +111,7 @@ impl Finish<'_> {
             server_options: self.options.clone(),
             locks_ms: snapshot.times.clone(),
             partial: self.job.filter.is_partial(),
+            left_out: snapshot.left_out.clone(),
             end_time: jiff::Timestamp::now().to_string(),
             blake3: String::new(),
         }

@@ -244,7 +244,7 @@ impl MariaDb<'_> {
         let replica = self.job.replica_info.then(|| positions::replica(session)).transpose()?;
         let galera = if self.job.galera_info { positions::galera(session)? } else { None };
         let times = self.stages.end()?;
-        Ok(Snapshot { end_lsn, binlog, replica, galera, times })
+        Ok(Snapshot { end_lsn, left_out: Vec::new(), binlog, replica, galera, times })
     }
 }
 

@@ -36,6 +36,9 @@ use crate::stream::Writer;
 use crate::stream::profile::{Binlog, EntryKind, Redo};
 pub(super) use stopped::Stopped;
 
+/// Their numbers must fit into the last line of a manifest.
+const LEFT_OUT_MAX: usize = 90_000;
+
 /// What is said of a file that only somebody else can have removed.
 const GONE: &str = "has gone while it was to be copied, in spite of the lock on DDL";
 const NOBODY: &str = "nobody may remove files of a server; run it again";
@@ -68,6 +71,9 @@ impl<'a> MySql<'a> {
         provable_log(&mut session)?;
         if job.lock_ddl == Some(LockDdl::End) {
             resync::readable_log(&mut session)?;
+        }
+        if job.filter.is_partial() {
+            closed_log(&mut session)?;
         }
         let tables = tables(job, &layout)?;
         privileges::check(&mut session, &needed(job, &tables))?;
@@ -184,6 +190,7 @@ impl MySql<'_> {
             true => self.lock.ask(crate::server::positions::galera)?,
             false => None,
         };
+        let left_out = self.lock.ask(|session| left_out(self.job, session))?;
         self.lock.run("FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS")?;
         let tail = match &status.binlog {
             Some((file, position)) => Some(self.tail(hot, held, file, *position)?),
@@ -200,7 +207,7 @@ impl MySql<'_> {
             _ => (None, status.executed),
         };
         let replica = self.job.replica_info.then(|| replica::statements(&channels, &executed));
-        Ok(Snapshot { end_lsn: status.lsn, binlog, replica, galera, times })
+        Ok(Snapshot { end_lsn: status.lsn, left_out, binlog, replica, galera, times })
     }
 
     /// Copies the binary log up to the snapshot.
@@ -268,6 +275,36 @@ fn refuse(job: &Job) -> Result<()> {
         Some(LockDdl::Off) => Err(Error::usage("--lock-ddl", "for MySQL early, which is its default, or end")),
         _ => Ok(()),
     }
+}
+
+/// Fails if the end of the log cannot be written without its key.
+fn closed_log(session: &mut Session) -> Result<()> {
+    if session.value("SELECT @@global.innodb_redo_log_encrypt")?.is_some_and(|value| value == "1") {
+        return Err(Error::failed("server", "its redo log is encrypted: a backup of some tables could not be applied")
+            .hint("take a full backup, or SET GLOBAL innodb_redo_log_encrypt=OFF"));
+    }
+    Ok(())
+}
+
+/// The numbers of the tablespaces that are not wanted, while DDL is blocked.
+fn left_out(job: &Job, session: &mut Session) -> Result<Vec<u32>> {
+    if !job.filter.is_partial() {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT FILE_ID AS id, FILE_NAME AS file FROM information_schema.FILES \
+        WHERE ENGINE='InnoDB' AND FILE_TYPE='TABLESPACE' AND FILE_NAME LIKE './%' ORDER BY FILE_ID";
+    let mut left_out = Vec::new();
+    for row in session.records(sql)? {
+        let text = |key: &str| row.get(key).map(String::as_str).unwrap_or_default();
+        if !job.filter.wants(text("file").trim_start_matches("./").as_bytes()) {
+            left_out.extend(text("id").parse::<u32>().ok());
+        }
+    }
+    if left_out.len() > LEFT_OUT_MAX {
+        let what = format!("{} tables are left out, {LEFT_OUT_MAX} are allowed", left_out.len());
+        return Err(Error::failed("server", what).hint("take a full backup"));
+    }
+    Ok(left_out)
 }
 
 /// Each block of the log must say of itself whether it is whole.

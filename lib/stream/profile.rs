@@ -241,6 +241,9 @@ pub struct Trailer {
     /// True if tables were left out on purpose.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
+    /// MySQL: tablespaces that were left out, by number; the log may have something of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<u32>,
     /// RFC 3339, UTC.
     pub end_time: String,
     /// BLAKE3 of the lines before this one, newlines included, in hex.

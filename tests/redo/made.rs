@@ -123,6 +123,7 @@ impl Stream {
             server_options: Default::default(),
             locks_ms: Default::default(),
             partial: false,
+            left_out: Vec::new(),
             end_time: profile::now(),
             blake3: String::new(),
         };

@@ -10,6 +10,7 @@
 //! ```
 
 pub mod block;
+pub mod forget;
 mod secret;
 pub mod traces;
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::files::{self, fail};
 use crate::error::{Error, Result};
+use crate::innodb::redo::mysql::forget::forget;
 use crate::innodb::redo::mysql::{self, BLOCK, Block, FULL, HEAD, Header, block};
 use crate::names::NEW_REDO;
 
@@ -116,7 +117,8 @@ impl Captured {
 
     /// Makes the directory that the server reads, in place of one that is there. `version` goes into the headers: a server
     /// warns of a log whose maker it does not know.
-    pub(in crate::redo) fn lay_out(&self, dir: &Path, end: u64, version: &str) -> Result<()> {
+    /// The log says at its end that `left_out` were deleted; see [`end`].
+    pub(in crate::redo) fn lay_out(&self, dir: &Path, end: u64, left_out: &[u32], version: &str) -> Result<()> {
         let (new, place) = (dir.join(NEW_REDO), dir.join(mysql::DIR));
         remove(&new)?;
         fs::DirBuilder::new().mode(0o750).create(&new).map_err(|cause| fail(&new, "cannot create", &cause))?;
@@ -124,19 +126,33 @@ impl Captured {
         let owner = rustix::process::geteuid().is_root().then_some((owner.uid(), owner.gid()));
         files::give(&new, owner)?;
         let mut made = Vec::new();
-        for (part, number) in parts(self.header.start_lsn, block::until(end)).into_iter().zip(0..) {
+        let until = block::until(self::end(end, left_out));
+        for (part, number) in parts(self.header.start_lsn, until).into_iter().zip(0..) {
             let path = new.join(mysql::name(number));
             made.push((self.part(&path, &part, version)?, part));
             files::give(&path, owner)?;
         }
-        self.blocks(end, |lsn, bytes| {
+        let write = |lsn: u64, bytes: &[u8]| {
             for (file, part) in &made {
                 if let Some((share, at)) = part.share(lsn, bytes) {
                     file.write_all_at(share, at).map_err(|cause| fail(&new, "cannot write", &cause))?;
                 }
             }
             Ok(())
+        };
+        let mut last = Vec::new();
+        self.blocks(end, |lsn, bytes| {
+            last = bytes.rchunks(BLOCK).next().unwrap_or_default().to_vec();
+            write(lsn, bytes)
         })?;
+        if !left_out.is_empty() {
+            if let Block::Encrypted { .. } = block::check(&last, block::begin(end), None) {
+                let what =
+                    "its log is encrypted: without the key nothing can be said there of the tables that it left out";
+                return Err(Error::failed(dir.display(), what).hint("a full backup can be applied"));
+            }
+            write(block::begin(end), &forget(&last, end, left_out).0)?;
+        }
         files::sync(dir)?;
         remove(&place)?;
         fs::rename(&new, &place).map_err(|cause| fail(&new, "cannot rename", &cause))
@@ -160,6 +176,11 @@ impl Captured {
         };
         make().map_err(|cause| fail(path, "cannot write", &cause))
     }
+}
+
+/// Where the log of a backup that ends at `end` ends once it says what was left out.
+pub(in crate::redo) fn end(end: u64, left_out: &[u32]) -> u64 {
+    if left_out.is_empty() { end } else { forget(&[], end, left_out).1 }
 }
 
 fn remove(dir: &Path) -> Result<()> {

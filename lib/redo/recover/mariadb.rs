@@ -40,8 +40,6 @@ pub(super) fn arguments(command: &mut Command, run: &Run<'_>) {
     command.args(["--bootstrap", "--skip-log-bin", "--skip-networking", "--skip-slave-start", "--skip-log-error"]);
     command.args(["--innodb-buffer-pool-load-at-startup=OFF", "--innodb-buffer-pool-dump-at-shutdown=OFF"]);
     command.arg(format!("--innodb-log-file-size={}", run.log_size));
-    // With it, a tablespace that the log knows and the backup left out is passed over.
-    command.args(run.partial.then_some("--innodb-force-recovery=1"));
     command.args(passed(run.dir, run.options));
 }
 

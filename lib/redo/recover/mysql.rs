@@ -30,8 +30,6 @@ pub(super) fn prepare(command: &mut Command, run: &Run<'_>) -> Result<()> {
     command.args(["--innodb-buffer-pool-load-at-startup=OFF", "--innodb-buffer-pool-dump-at-shutdown=OFF"]);
     // A server without an id looks for no relay logs, which a replica's backup does not have.
     command.args(["--server-id=0", "--binlog-expire-logs-seconds=0"]);
-    // With it, a tablespace that the log knows and the backup left out is passed over.
-    command.args(run.partial.then_some("--innodb-force-recovery=1"));
     command.args(binlog(run));
     command.args(passed(run));
     Ok(())

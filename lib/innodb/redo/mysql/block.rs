@@ -66,6 +66,13 @@ fn identity(lsn: u64) -> (u32, u32) {
     (part(index / EPOCH), part(index % EPOCH))
 }
 
+/// Makes it the block of this LSN, still without data.
+pub(super) fn header(block: &mut [u8; BLOCK], lsn: u64) {
+    let (epoch, number) = identity(lsn);
+    put(block, 0, &number.to_be_bytes());
+    put(block, 8, &epoch.to_be_bytes());
+}
+
 /// Holds a block against the LSN at which it should begin. With the log's key an encrypted one is checked like any.
 pub fn check(bytes: &[u8], lsn: u64, key: Option<&LogKey>) -> Block {
     let Some(bytes) = bytes.first_chunk::<BLOCK>() else { return Block::Missing };

@@ -1,0 +1,111 @@
+//! Adds to the end of a log that files were deleted, for a backup without them: recovery passes over all that the log has of
+//! such a tablespace, and would otherwise not end without the file. Source: `fil0fil.cc` (`fil_tablespace_redo_delete`,
+//! `Fil_system::check_missing_tablespaces`); the record is laid out in [`traces`](super::traces).
+
+use super::block::{BLOCK, HEADER, TRAILER, begin, header, used};
+use crate::innodb::redo::{put, seal};
+use crate::innodb::u16_at;
+
+/// `MLOG_FILE_DELETE`, alone in its mini-transaction.
+const DELETE: u8 = 0x80 | 35;
+/// A name of the right form, with its length. Recovery looks for the number only.
+const NAME: &[u8] = b"\0\x08./x.ibd\0";
+
+/// The blocks from that of `end` on, where the log ended, and where it ends now. `last` is the block in which it ended.
+pub fn forget(last: &[u8], end: u64, spaces: &[u32]) -> (Vec<u8>, u64) {
+    let mut block = [0; BLOCK];
+    let (mut lsn, mut at) = (begin(end), used(end).max(HEADER));
+    match last.first_chunk() {
+        Some(last) if used(end) > HEADER => block = *last,
+        _ => header(&mut block, lsn),
+    }
+    let mut blocks = Vec::new();
+    for space in spaces {
+        if at < TRAILER && u16_at(&block, FIRST) == 0 {
+            put(&mut block, FIRST, &short(at));
+        }
+        for byte in record(*space) {
+            if at == TRAILER {
+                close(&mut block, BLOCK, &mut blocks);
+                lsn = lsn.saturating_add(BLOCK as u64);
+                header(&mut block, lsn);
+                at = HEADER;
+            }
+            put(&mut block, at, &[byte]);
+            at += 1;
+        }
+    }
+    match at {
+        // The end of a mini-transaction is never counted in a trailer.
+        TRAILER => {
+            close(&mut block, BLOCK, &mut blocks);
+            (blocks, lsn.saturating_add((BLOCK + HEADER) as u64))
+        }
+        HEADER => (blocks, lsn.saturating_add(HEADER as u64)),
+        _ => {
+            close(&mut block, at, &mut blocks);
+            (blocks, lsn.saturating_add(at as u64))
+        }
+    }
+}
+
+/// Where a block says at which byte its first mini-transaction begins; 0 if none does.
+const FIRST: usize = 6;
+
+fn close(block: &mut [u8; BLOCK], used: usize, blocks: &mut Vec<u8>) {
+    put(block, 4, &short(used));
+    seal(block);
+    blocks.extend_from_slice(block);
+    block.fill(0);
+}
+
+fn record(space: u32) -> Vec<u8> {
+    let mut record = vec![DELETE];
+    // The longest form of a number is good for all.
+    record.push(0xf0);
+    record.extend(space.to_be_bytes());
+    record.push(0);
+    record.extend(NAME);
+    record
+}
+
+fn short(number: usize) -> [u8; 2] {
+    u16::try_from(number).unwrap_or_default().to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::block::{Block, check, until};
+    use super::super::traces::Traces;
+    use super::*;
+
+    #[test]
+    fn they_follow_the_log_whatever_its_last_block_is() {
+        let lsn = 5_000_192;
+        for used in [HEADER, HEADER + 1, 300, 492, 493, 500, TRAILER] {
+            for count in [1, 2, 33, 34, 1000] {
+                let mut last = [0; BLOCK];
+                header(&mut last, lsn);
+                last[HEADER..used].fill(0x5a);
+                let mut full = Vec::new();
+                close(&mut last.clone(), used, &mut full);
+                let spaces: Vec<u32> = (7..7 + count).collect();
+                let (blocks, end) = forget(&full, lsn + used as u64, &spaces);
+                assert_eq!(until(end), lsn + blocks.len() as u64, "{used} {count}");
+                let (mut traces, mut data) = (Traces::default(), 0);
+                for (block, at) in blocks.chunks(BLOCK).zip((lsn..).step_by(BLOCK)) {
+                    let Block::Here { used } = check(block, at, None) else { panic!("block of {at}") };
+                    assert!(used == BLOCK || at == begin(end));
+                    let first = usize::from(u16_at(block, FIRST));
+                    assert!(first == 0 && at == lsn || block[first] == DELETE);
+                    data += used.min(TRAILER) - HEADER;
+                }
+                assert_eq!(data, used - HEADER + spaces.len() * record(0).len());
+                traces.feed(&blocks);
+                assert!(traces.deleted().iter().eq(&spaces));
+                assert!(blocks[HEADER..used].iter().all(|byte| *byte == 0x5a));
+            }
+        }
+        assert_eq!(forget(&[], lsn + 12, &[]), (Vec::new(), lsn + 12));
+    }
+}
