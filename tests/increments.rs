@@ -799,7 +799,6 @@ fn increments_are_exchanged_with_mariadb_backup() {
     }
 }
 
-/// An increment of a quiet server is small: the first page of each tablespace, and the files that are not InnoDB's.
 #[test]
 fn a_base_is_found_in_the_table_of_mariadb_backups_backups() {
     for flavour in Flavour::all() {
@@ -816,10 +815,11 @@ fn a_base_is_found_in_the_table_of_mariadb_backups_backups() {
         assert_eq!(checkpoints(&ours, "from_lsn"), to_lsn(&second));
         let mut unknown = xb("xb-snap");
         unknown.args(server.options()).arg("--incremental-history-name=weekly");
-        refused(unknown, 1, "have none of this name");
+        refused(unknown, 1, "show none of this name");
     }
 }
 
+/// An increment of a quiet server is small: the first page of each tablespace, and the files that are not InnoDB's.
 #[test]
 fn an_increment_has_only_what_changed() {
     for flavour in Flavour::families() {

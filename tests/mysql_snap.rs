@@ -161,7 +161,7 @@ fn bad_pages_are_never_taken_for_good_ones() {
         let file = format!("sb/{table}.ibd");
         let page = damage(&server.data().join(&file), page_size, kind);
         // At the same time: each reads its page again for a while.
-        let running = Pipeline::new().stage(snap(&server).arg(format!("--tables=^sb[.]{table}$"))).start();
+        let running = Pipeline::new().stage(snap(&server).arg(format!("--tables=^sb[.]({table}|far)$"))).start();
         (file, page, running)
     });
     for (file, page, running) in damaged {
@@ -466,6 +466,9 @@ fn the_copy_of_a_crashed_server_recovers_what_the_server_recovers() {
     let Some(builder) = mysql() else { return };
     let mut server = builder.start();
     server.sql("CREATE TABLE test.t (id BIGINT AUTO_INCREMENT PRIMARY KEY)");
+    // A server drops what looks like the suffix of this name.
+    let options = server.home().join("offline.cnf");
+    fs::write(&options, format!("[mysqld]\ndatadir={}\nlog-bin=binlog.log\n", server.data().display())).unwrap();
     for round in 1..=3 {
         let writers: Vec<_> = (0..8)
             .map(|_| {
@@ -477,13 +480,19 @@ fn the_copy_of_a_crashed_server_recovers_what_the_server_recovers() {
         wait_until("some rows", Duration::from_secs(60), || rows(&server) > 200 * round);
         server.kill();
         writers.into_iter().for_each(|writer| writer.join().unwrap());
+        let mut partial = xb("xb-snap");
+        partial.arg(format!("--defaults-file={}", options.display())).args(["--offline", "--databases=test"]);
+        let run = Pipeline::new().stage(partial).run();
+        run.assert_codes(&[1]);
+        assert!(run.stderr(0).contains("a backup of some tables could not be applied"), "{}", run.story());
         let dir = scratch();
         let mut offline = xb("xb-snap");
-        offline.args(["--no-defaults", "--offline", "--datadir"]).arg(server.data());
+        offline.arg(format!("--defaults-file={}", options.display())).arg("--offline");
         let mut unpack = xb("xb-unpack");
         unpack.arg("-C").arg(dir.path());
         let run = Pipeline::new().stage(offline).stage(xb("xb-redo")).stage(unpack).run();
         run.assert_ok();
+        assert!(dir.path().join("binlog.index").exists());
         assert!(!run.stderr(0).contains("stay prepared"), "{}", run.story());
         apply(&server, dir.path());
         server.start_again();
@@ -494,9 +503,8 @@ fn the_copy_of_a_crashed_server_recovers_what_the_server_recovers() {
 
 #[test]
 fn a_stopped_server_is_copied_without_a_connection() {
-    // Without a binary log: it would have to decide about prepared transactions, and it is not copied.
     let Some(builder) = mysql() else { return };
-    let mut server = builder.flag("skip-log-bin").start();
+    let mut server = builder.start();
     tables(&server);
     let offline = |server: &Server| {
         let options = format!(

@@ -7,7 +7,7 @@ use mysql::prelude::Queryable;
 
 use crate::snap::{files, manifest, names, snap};
 use crate::support::backup::{apply_by, status, take};
-use crate::support::{Flavour, Pipeline, Server, scratch};
+use crate::support::{Flavour, Pipeline, Server, keyring, scratch};
 
 /// What servers say of a table that a backup has left out.
 const NOT_THERE: [&str; 4] = ["exist", "missing", "No such file", "Unknown database"];
@@ -81,9 +81,11 @@ fn they_have_what_mariadb_backup_has() {
 
 #[test]
 fn what_was_wanted_is_served_and_the_rest_is_not_there() {
-    let server = Server::new().start();
-    server.sql(&format!("CREATE DATABASE c; CREATE TABLE c.far (id INT) DATA DIRECTORY='{}'", outside(&server)));
-    served(server, "Aria");
+    for flavour in Flavour::all() {
+        let server = Server::new().flavour(flavour).start();
+        server.sql(&format!("CREATE DATABASE c; CREATE TABLE c.far (id INT) DATA DIRECTORY='{}'", outside(&server)));
+        served(server, "Aria");
+    }
 }
 
 #[test]
@@ -96,6 +98,26 @@ fn what_was_wanted_of_mysql_is_served_and_the_rest_is_not_there() {
     assert!(run.stderr(0).contains("c/far.ibd: is outside the data directory"), "{}", run.story());
     server.sql("DROP DATABASE c");
     served(server, "MyISAM");
+}
+
+/// What a server must know of the tables that are left out is said in the log, if it can be written.
+#[test]
+fn with_an_encrypted_log_they_are_refused() {
+    let server = Server::new().encrypted().start();
+    server.sql("CREATE DATABASE a; CREATE TABLE a.t (id INT)");
+    let dir = scratch();
+    take(&server, &["--databases=a"], dir.path());
+    let run = apply_by(&server, dir.path());
+    run.assert_codes(&[1]);
+    assert!(run.stderr(0).contains("its log is encrypted"), "{}", run.story());
+    if !Flavour::Mysql97.or_skip() {
+        return;
+    }
+    let server = keyring::start(Server::new().flavour(Flavour::Mysql97));
+    server.sql("SET GLOBAL innodb_redo_log_encrypt=ON");
+    let run = Pipeline::new().stage(snap(&server).arg("--databases=a")).run();
+    run.assert_codes(&[1]);
+    assert!(run.stderr(0).contains("its redo log is encrypted"), "{}", run.story());
 }
 
 fn mysql() -> Option<Server> {
@@ -112,7 +134,9 @@ fn outside(server: &Server) -> String {
 /// The log tells of what is left out, too: of rows, of a table that was dropped, of a transaction that is rolled back.
 fn served(mut server: Server, other: &str) {
     server.sql(&format!(
-        "CREATE DATABASE a; CREATE DATABASE b; CREATE TABLE a.busy (id INT AUTO_INCREMENT PRIMARY KEY); CREATE TABLE a.t (id INT); CREATE TABLE a.m (id INT) ENGINE=MyISAM; \
+        "CREATE DATABASE a; CREATE DATABASE b; CREATE TABLE a.busy (id INT AUTO_INCREMENT PRIMARY KEY); \
+         CREATE TABLE a.log (id INT); INSERT INTO a.log VALUES (8); RENAME TABLE a.log TO b.log; CREATE TABLE a.log (id INT); \
+         INSERT INTO a.log VALUES (9); CREATE TABLE a.t (id INT); CREATE TABLE a.m (id INT) ENGINE=MyISAM; \
          CREATE TABLE a.p (id INT) PARTITION BY HASH (id) PARTITIONS 2; CREATE TABLE a.`na-me` (id INT); \
          CREATE TABLE a.far (id INT) DATA DIRECTORY='{}'; CREATE TABLE b.t (id INT); CREATE TABLE b.a (id INT) ENGINE={other}; \
          CREATE TABLE b.left_ (id INT); CREATE TABLE b.dropped (id INT); INSERT INTO b.dropped VALUES (6); DROP TABLE b.dropped; \
@@ -126,15 +150,15 @@ fn served(mut server: Server, other: &str) {
     let lists = scratch();
     let (databases, tables) = (lists.path().join("databases"), lists.path().join("tables"));
     fs::write(&databases, "mysql\na\nb.t\n").unwrap();
-    fs::write(&tables, "a.t\na.p\na.far\nb.a\n").unwrap();
-    let all = ["a.m", "a.na-me", "a.p", "a.t", "a.far", "b.a", "b.t", "b.left_", "c.far"];
+    fs::write(&tables, "a.t\na.p\na.log\na.far\nb.a\n").unwrap();
+    let all = ["a.m", "a.na-me", "a.p", "a.t", "a.far", "a.log", "b.a", "b.t", "b.log", "b.left_", "c.far"];
     let quoted = |name: &str| format!("`{}`", name.replacen('.', "`.`", 1));
     // NULL for what is not there.
     let sum = |server: &Server, name: &str| server.rows(&format!("CHECKSUM TABLE {} EXTENDED", quoted(name)));
     let sums = all.map(|name| sum(&server, name));
     let backups = [
-        ("--databases-file", databases, &["a.m", "a.na-me", "a.p", "a.t", "a.far", "b.t"][..]),
-        ("--tables-file", tables, &["a.p", "a.t", "a.far", "b.a"]),
+        ("--databases-file", databases, &["a.m", "a.na-me", "a.p", "a.t", "a.far", "a.log", "b.t"][..]),
+        ("--tables-file", tables, &["a.p", "a.t", "a.far", "a.log", "b.a"]),
     ]
     .map(|(option, file, wanted)| {
         let dir = scratch();

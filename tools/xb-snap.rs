@@ -66,7 +66,7 @@ fn main() -> ExitCode {
     cli::run(&TOOL, |args: Snap, report| {
         let command: Vec<_> = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
         let (sources, login) = (args.connection.sources(), args.connection.login(report)?);
-        let connect = || login.clone().or_from(&sources.read(report)?)?.connect();
+        let connect = || login.clone().or_from(&sources.read(&())?)?.connect();
         let base = args.asked.base(connect, report)?;
         let job = Job {
             sources,

@@ -115,6 +115,14 @@ fn mariadb_log(directory: &Directory, locations: &BTreeMap<String, String>) -> R
         let what = "was not written by a backup; this looks like a server's own data directory";
         return Err(Error::failed(directory.path.join(mariadb::FILE).display(), what));
     }
+    if directory.partial && captured.encrypted() {
+        let what =
+            "a backup of some tables, and its log is encrypted: nothing can be said there of the tables left out";
+        let dir = directory.path.display();
+        return Err(
+            Error::failed(&dir, what).hint(format_args!("mariadb-backup --prepare --target-dir={dir} has the key"))
+        );
+    }
     layout::refuse_unseen(&captured, directory, locations)?;
     let end_lsn = match (&directory.ours, directory.end_lsn) {
         (Some(_), Some(end)) => end,

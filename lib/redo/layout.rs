@@ -113,12 +113,10 @@ pub(super) fn refuse_unseen(
 pub(super) fn redo(dir: &Path, end: u64, partial: bool, report: &dyn Report) -> Result<()> {
     let captured = Captured::open(dir)?;
     let left_out = if partial { captured.left_out(dir)? } else { BTreeSet::new() };
-    if captured.is_foreign(&left_out)? {
+    if captured.needs_change(&left_out)? {
         report.note(
             Level::Detail,
-            format_args!(
-                "ib_logfile0: tables elsewhere get names below the data directory; those left out are deleted"
-            ),
+            format_args!("ib_logfile0: changed to have tables where they are here, and none that was left out"),
         );
         captured.make_local(dir, &left_out)?;
     }

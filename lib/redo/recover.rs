@@ -150,7 +150,7 @@ fn watch(
             0 => {}
             signal => return Err(stopped(signal)),
         }
-        if heard.failed.is_some_and(|since| since.elapsed() > GRACE) {
+        if heard.error.as_ref().is_some_and(|(_, since)| since.elapsed() > GRACE) {
             end(child);
         }
         let line = match lines.recv_timeout(TICK) {
@@ -171,9 +171,8 @@ fn watch(
 /// What the server said that matters at its end.
 #[derive(Debug, Default)]
 struct Heard {
-    error: Option<String>,
-    /// When it said that.
-    failed: Option<Instant>,
+    /// And when it was said.
+    error: Option<(String, Instant)>,
     reached: Option<u64>,
     scanned: Option<u64>,
     shut_down: bool,
@@ -190,7 +189,7 @@ impl Heard {
             Message::Scanned(lsn) => self.scanned = Some(lsn),
             Message::ShutDown => self.shut_down = true,
             Message::Error(text) if self.error.is_none() && !(run.partial && is_left_out(run.dir, &text)) => {
-                (self.error, self.failed) = (Some(text), Some(Instant::now()));
+                self.error = Some((text, Instant::now()));
             }
             Message::Error(text) => report.note(Level::Detail, format_args!("server: {text}")),
             Message::Progress(text) => {
@@ -227,7 +226,7 @@ fn verdict(run: &Run<'_>, status: ExitStatus, heard: Heard) -> Result<()> {
     let log = run.dir.join(SERVER_LOG);
     let hint = format!("all it said is in {}", log.display());
     let place = run.dir.display();
-    if let Some(text) = heard.error {
+    if let Some((text, _)) = heard.error {
         return Err(Error::failed(place, format_args!("the server could not recover it: {text}")).hint(hint));
     }
     match (status.code(), status.signal()) {

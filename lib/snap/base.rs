@@ -166,7 +166,7 @@ fn of_history(session: &mut Session, name: &str, report: &dyn Report) -> Result<
         if session.value(&sql)?.is_none() {
             continue;
         }
-        let series = format!("name = CONVERT(X'{hex}' USING utf8) AND innodb_to_lsn IS NOT NULL");
+        let series = format!("name = CONVERT(X'{hex}' USING utf8mb4) AND innodb_to_lsn IS NOT NULL");
         let sql =
             format!("SELECT innodb_to_lsn FROM {database}.{table} WHERE {series} ORDER BY innodb_to_lsn DESC LIMIT 1");
         if let Some(lsn) = session.value(&sql)?.and_then(|lsn| lsn.parse().ok()) {
@@ -174,8 +174,9 @@ fn of_history(session: &mut Session, name: &str, report: &dyn Report) -> Result<
             return Ok(Base::foreign(place, lsn));
         }
     }
-    Err(Error::failed(place, "the server's tables of backups have none of this name")
-        .hint("mariadb-backup --history=NAME writes them; bases of xb-snap are found by --incremental-basedir"))
+    Err(Error::failed(place, "the server's tables of backups show none of this name").hint(
+        "mariadb-backup --history=NAME notes them, GRANT SELECT ON mysql.mariadb_backup_history lets xb-snap see them",
+    ))
 }
 
 fn made_by(maker: &str, place: &dyn Display, report: &dyn Report) {

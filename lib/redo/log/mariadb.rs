@@ -20,6 +20,8 @@ use crate::names::NEW;
 
 /// Bytes read at a time; a mini-transaction has at most a megabyte.
 const WINDOW: usize = 4 << 20;
+/// Where page 0 has the number of its tablespace. Source: `fil0types.h` (`FIL_PAGE_SPACE_ID`).
+const SPACE: u64 = 34;
 /// The server writes little before it has recovered, but rolling back writes log, too.
 const SPARE: u64 = 16 << 20;
 
@@ -125,14 +127,19 @@ impl Captured {
 
     /// The tablespaces of tables that it knows and the directory has not: those that a partial backup leaves out.
     pub(in crate::redo) fn left_out(&self, dir: &Path) -> Result<BTreeSet<u32>> {
-        let mut here: BTreeMap<u32, bool> = BTreeMap::new();
+        // Whether one of its names is that of its file, and what its last name leads to.
+        let mut spaces: BTreeMap<u32, (bool, Option<u32>)> = BTreeMap::new();
         self.each_name(|space, name| {
-            let is_here = || name.to_path().is_ok_and(|name| dir.join(name).exists());
-            if name.ends_with(b".ibd") && !here.get(&space).is_some_and(|here| *here) {
-                here.insert(space, is_here());
+            if name.ends_with(b".ibd") {
+                let found = name.to_path().ok().and_then(|name| space_of(&dir.join(name)));
+                let (here, last) = spaces.entry(space).or_default();
+                *here |= found == Some(space);
+                *last = found;
             }
         })?;
-        Ok(here.into_iter().filter(|(_, here)| !here).map(|(space, _)| space).collect())
+        // Page 0 of a new file may not be written yet.
+        let left_out = spaces.into_iter().filter(|(_, (here, last))| !here && *last != Some(0));
+        Ok(left_out.map(|(space, _)| space).collect())
     }
 
     /// All names of files that were there at one time or another, as they are below the data directory.
@@ -150,12 +157,12 @@ impl Captured {
                 }
             }
             Ok(())
-        })?;
-        Ok(())
+        })
+        .map(drop)
     }
 
     /// True if [`Captured::make_local`] has anything to change.
-    pub(in crate::redo) fn is_foreign(&self, left_out: &BTreeSet<u32>) -> Result<bool> {
+    pub(in crate::redo) fn needs_change(&self, left_out: &BTreeSet<u32>) -> Result<bool> {
         let mut found = false;
         if !self.encrypted() {
             self.walk(|_, bytes| {
@@ -186,6 +193,13 @@ impl Captured {
         let used = end.saturating_sub(self.header.first_lsn);
         (START as u64).saturating_add(used).saturating_add(used / 4).saturating_add(SPARE).next_multiple_of(1 << 20)
     }
+}
+
+/// The tablespace that a file says it is.
+fn space_of(path: &Path) -> Option<u32> {
+    let mut number = [0; 4];
+    File::open(path).ok()?.read_exact_at(&mut number, SPACE).ok()?;
+    Some(u32::from_be_bytes(number))
 }
 
 /// Extends `ib_logfile0` of a directory, without writing to it. It is never made shorter.

@@ -114,13 +114,19 @@ impl offline::Stopped for Stopped<'_> {
         }
         spaces.enough(&self.layout)?;
         self.external = spaces.elsewhere();
+        if self.job.filter.is_partial() && !self.log()?.clean {
+            let what = "the server was not shut down cleanly; a backup of some tables could not be applied";
+            return Err(Error::failed(self.layout.datadir.display(), what)
+                .hint("take a full backup, or let the server start and stop first"));
+        }
         found(self.job, redo, server_uuid(&self.layout.datadir)?, spaces)
     }
 
     fn copy(&self, steps: &Steps<'_>, undo: &[Tablespace], known: &Known) -> Result<()> {
         let others = innodb(steps, undo, known)?;
         steps.files(steps.out, others.locked.into_iter().map(Ok))?;
-        let Some((base, path)) = &self.binlog else { return Ok(()) };
+        let log = self.log()?;
+        let Some((base, path)) = self.binlog.as_ref().filter(|_| !log.clean) else { return Ok(()) };
         let size = path.metadata().map_err(|cause| Error::io(path.display(), "cannot read", &cause))?.len();
         super::binlog(&steps.copier, steps.out, base, path, size)
     }
@@ -143,21 +149,16 @@ impl offline::Stopped for Stopped<'_> {
 /// Finds the binary log by its index. There may be none.
 fn binlog(variables: &Variables, datadir: &Path) -> Result<Option<(PathBuf, PathBuf)>> {
     let given = |name: &str| variables.get(name).filter(|value| !value.is_empty());
-    if ["skip_log_bin", "disable_log_bin"].iter().any(|option| variables.get(option).is_some()) {
+    // Named after the host, or switched off.
+    let unnamed = variables.get("log_bin").is_some_and(str::is_empty);
+    if unnamed || ["skip_log_bin", "disable_log_bin"].iter().any(|option| variables.get(option).is_some()) {
         return Ok(None);
     }
-    let base = datadir.join(given("log_bin").unwrap_or(BINLOG));
-    let index = given("log_bin_index").map_or_else(|| with_index(&base), |index| with_index(&datadir.join(index)));
+    // The server takes the suffix away, and gives the index one if it has none.
+    let base = datadir.join(given("log_bin").unwrap_or(BINLOG)).with_extension("");
+    let index = datadir.join(given("log_bin_index").map_or_else(|| base.clone(), PathBuf::from));
+    let index = if index.extension().is_some() { index } else { index.with_extension("index") };
     let Some(list) = io::small(&index)? else { return Ok(None) };
-    let newest = list.lines().rfind(|line| !line.is_empty());
-    Ok(newest.and_then(|line| line.to_path().ok()).map(|file| (base, datadir.join(file))))
-}
-
-fn with_index(base: &Path) -> PathBuf {
-    if base.extension().is_some_and(|extension| extension == "index") {
-        return base.to_owned();
-    }
-    let mut name = base.as_os_str().to_owned();
-    name.push(".index");
-    name.into()
+    let newest = list.lines().rfind(|line| !line.is_empty()).and_then(|line| line.to_path().ok());
+    Ok(newest.map(|file| datadir.join(file)).filter(|file| file.is_file()).map(|file| (base, file)))
 }

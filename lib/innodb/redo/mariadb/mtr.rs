@@ -250,11 +250,12 @@ pub fn rewrite_names(mtr: &mut [u8]) -> bool {
 
 /// Says of every file of these tablespaces that it was deleted, and recomputes the sum; true if something changed.
 ///
-/// A server that recovers a backup without them would give up the files that come after the first one that it does not
-/// find. Of a deleted one it passes over all there is, with the same LSNs. Source: `log0recv.cc` (`fil_name_process`).
+/// A server that recovers a backup without them would end at the first one that it does not find; of a deleted one it
+/// passes over all there is, with the same LSNs. Source: `log0recv.cc` (`fil_name_process`).
 pub fn forget(mtr: &mut [u8], spaces: &BTreeSet<u32>) -> bool {
     rewrite(mtr, |first, space, names| {
-        let forget = *first & 0xf0 != DELETE && spaces.contains(&space);
+        let kind = *first & 0xf0;
+        let forget = kind != DELETE && spaces.contains(&space) && file(kind, space, names).is_some();
         if forget {
             *first = *first & 0x0f | DELETE;
             // Two names of one renamed; any other record with a zero in its name is damaged.

@@ -11,8 +11,8 @@
 //! 0 110      place in the page: FSP header at 38, FSP_SEG_ID at 72 of it
 //! ```
 //!
-//! **It got a key.** Pages are encrypted anew without redo; those copied before are of no key any more if it had one. Its
-//! key is written into page 0. Source: `fsp0fsp.cc` (`fsp_header_write_encryption`), `os0enc.h` (`Encryption::KEY_MAGIC_V3`).
+//! **It got a key.** Its pages are encrypted anew without redo; those that were copied before are under the old key, which
+//! the copy no longer has. The new one is written into page 0. Source: `fsp0fsp.cc` (`fsp_header_write_encryption`), `os0enc.h` (`Encryption::KEY_MAGIC_V3`).
 //!
 //! ```text
 //! 30         MLOG_WRITE_STRING; highest bit as above
