@@ -141,7 +141,7 @@ fn lay_out(directory: &Directory, state: State, report: &dyn Report) -> Result<S
     match directory.family {
         Family::Mariadb => {
             layout::names(dir, false)?;
-            layout::redo(dir, state.end_lsn, directory.partial, report)?;
+            layout::redo(directory, state.end_lsn, report)?;
         }
         Family::Mysql => {
             let version = directory.server_version.as_deref().unwrap_or_default();
@@ -151,6 +151,7 @@ fn lay_out(directory: &Directory, state: State, report: &dyn Report) -> Result<S
             if !dictionary.is_dir() {
                 clone::directory(dir, &dictionary, None)?;
             }
+            layout::none_is_here(directory, &directory.left_out().iter().copied().collect())?;
             log::mysql::Captured::open(dir)?.lay_out(dir, state.end_lsn, directory.left_out(), version)?;
         }
     }

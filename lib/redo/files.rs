@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,19 @@ pub(super) struct Item {
 /// A failed call on a path.
 pub(super) fn fail(path: &Path, what: &str, cause: &io::Error) -> Error {
     Error::io(path.display(), what, cause)
+}
+
+/// The tablespace that page 0 of a file says it is: 0 while it is not written, `None` without a file. Source: `fil0types.h`
+/// (`FIL_PAGE_SPACE_ID`).
+pub(super) fn space_of(path: &Path) -> Result<Option<u32>> {
+    let mut number = [0; 4];
+    match File::open(path).and_then(|file| file.read_exact_at(&mut number, 34)) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => Ok(Some(0)),
+        outcome => {
+            outcome.map(|()| Some(u32::from_be_bytes(number))).map_err(|cause| fail(path, "cannot read", &cause))
+        }
+    }
 }
 
 /// Sets a file's owner.

@@ -110,9 +110,11 @@ pub(super) fn refuse_unseen(
 }
 
 /// Gives the log, which ends at `end`, local names and room.
-pub(super) fn redo(dir: &Path, end: u64, partial: bool, report: &dyn Report) -> Result<()> {
+pub(super) fn redo(directory: &Directory, end: u64, report: &dyn Report) -> Result<()> {
+    let dir = &directory.path;
     let captured = Captured::open(dir)?;
-    let left_out = if partial { captured.left_out(dir)? } else { BTreeSet::new() };
+    let left_out = if directory.partial { captured.left_out(dir)? } else { BTreeSet::new() };
+    none_is_here(directory, &left_out)?;
     if captured.needs_change(&left_out)? {
         report.note(
             Level::Detail,
@@ -121,6 +123,23 @@ pub(super) fn redo(dir: &Path, end: u64, partial: bool, report: &dyn Report) -> 
         captured.make_local(dir, &left_out)?;
     }
     log::extend(dir, captured.roomy(end))
+}
+
+/// Makes sure that nothing is taken for left out that is in the backup: a server would throw away what the log has of it.
+pub(super) fn none_is_here(directory: &Directory, left_out: &BTreeSet<u32>) -> Result<()> {
+    let entries = directory.ours.iter().flat_map(|ours| &ours.entries);
+    for (entry, space) in entries.filter_map(|entry| Some((entry, entry.space_id?))) {
+        let Some(path) = entry.path().filter(|_| left_out.contains(&space)) else { continue };
+        let path = directory.path.join(OsStr::from_bytes(&marked(&path, AGAIN).unwrap_or(path)));
+        // A table that was dropped has left its number, another may have its name.
+        if files::space_of(&path)? == Some(space) {
+            return Err(Error::damaged(
+                path.display(),
+                "is in the backup, and its log is taken for that of a table left out",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Files `db/*.suffix`, or `*.suffix` everywhere.

@@ -173,6 +173,8 @@ fn watch(
 struct Heard {
     /// And when it was said.
     error: Option<(String, Instant)>,
+    /// The first that is due to what was left out of the backup.
+    excused: Option<String>,
     reached: Option<u64>,
     scanned: Option<u64>,
     shut_down: bool,
@@ -191,7 +193,10 @@ impl Heard {
             Message::Error(text) if self.error.is_none() && !(run.partial && is_left_out(run.dir, &text)) => {
                 self.error = Some((text, Instant::now()));
             }
-            Message::Error(text) => report.note(Level::Detail, format_args!("server: {text}")),
+            Message::Error(text) => {
+                report.note(Level::Detail, format_args!("server: {text}"));
+                self.excused.get_or_insert(text);
+            }
             Message::Progress(text) => {
                 report.stage(&text);
                 report.note(Level::Detail, format_args!("server: {text}"));
@@ -232,7 +237,9 @@ fn verdict(run: &Run<'_>, status: ExitStatus, heard: Heard) -> Result<()> {
     match (status.code(), status.signal()) {
         (Some(0), _) => {}
         (Some(code), _) => {
-            return Err(Error::failed(place, format_args!("the server ended with exit status {code}")).hint(hint));
+            let excused = heard.excused.map(|text| format!(": {text}")).unwrap_or_default();
+            let what = format!("the server ended with exit status {code}{excused}");
+            return Err(Error::failed(place, what).hint(hint));
         }
         (None, signal) => {
             let what = format!("the server was ended by signal {}", signal.unwrap_or_default());

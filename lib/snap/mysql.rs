@@ -37,7 +37,7 @@ use crate::stream::profile::{Binlog, EntryKind, Redo};
 pub(super) use stopped::Stopped;
 
 /// Their numbers must fit into the last line of a manifest.
-const LEFT_OUT_MAX: usize = 90_000;
+const LEFT_OUT_MAX: usize = 60_000;
 
 /// What is said of a file that only somebody else can have removed.
 const GONE: &str = "has gone while it was to be copied, in spite of the lock on DDL";
@@ -167,6 +167,7 @@ impl MySql<'_> {
 
     /// All that belongs to one moment: what has no transactions, and the positions.
     fn rest(&mut self, hot: &Hot<'_>, others: Vec<Vec<u8>>, held: &Writer<Spool>) -> Result<Snapshot> {
+        let left_out = self.lock.ask(|session| left_out(self.job, &self.layout, session))?;
         hot.report.stage("waiting for locks");
         if self.variables.is_on("log_bin") {
             // The tail that is copied is then short.
@@ -176,11 +177,11 @@ impl MySql<'_> {
         hot.report.stage("copying under lock");
         hot.steps.files(held, others.into_iter().map(Ok))?;
         hot.marks.stop();
-        self.snapshot(hot, held)
+        self.snapshot(hot, held, left_out)
     }
 
     /// All positions at one moment, the log on disk up to there, the binary log's tail; then the end of all locks.
-    fn snapshot(&mut self, hot: &Hot<'_>, held: &Writer<Spool>) -> Result<Snapshot> {
+    fn snapshot(&mut self, hot: &Hot<'_>, held: &Writer<Spool>, left_out: Vec<u32>) -> Result<Snapshot> {
         let status = self.lock.ask(LogStatus::of)?;
         if self.variables.get("server_uuid").is_some_and(|uuid| uuid != status.uuid) {
             return Err(Error::invalid("server", format_args!("its uuid has become {} meanwhile", status.uuid)));
@@ -190,7 +191,6 @@ impl MySql<'_> {
             true => self.lock.ask(crate::server::positions::galera)?,
             false => None,
         };
-        let left_out = self.lock.ask(|session| left_out(self.job, session))?;
         self.lock.run("FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS")?;
         let tail = match &status.binlog {
             Some((file, position)) => Some(self.tail(hot, held, file, *position)?),
@@ -198,6 +198,9 @@ impl MySql<'_> {
         };
         // Somebody may have switched it on meanwhile.
         self.lock.ask(provable_log)?;
+        if self.job.filter.is_partial() {
+            self.lock.ask(closed_log)?;
+        }
         let times = self.lock.end()?;
         let (binlog, executed) = match (status.binlog, tail) {
             (Some((file, position)), Some(tail)) => {
@@ -287,17 +290,22 @@ fn closed_log(session: &mut Session) -> Result<()> {
 }
 
 /// The numbers of the tablespaces that are not wanted, while DDL is blocked.
-fn left_out(job: &Job, session: &mut Session) -> Result<Vec<u32>> {
+fn left_out(job: &Job, layout: &Layout, session: &mut Session) -> Result<Vec<u32>> {
     if !job.filter.is_partial() {
         return Ok(Vec::new());
     }
-    let sql = "SELECT FILE_ID AS id, FILE_NAME AS file FROM information_schema.FILES \
-        WHERE ENGINE='InnoDB' AND FILE_TYPE='TABLESPACE' AND FILE_NAME LIKE './%' ORDER BY FILE_ID";
+    let sql = "SELECT FILE_ID AS id, FILE_NAME AS file FROM information_schema.FILES WHERE ENGINE='InnoDB' \
+        AND FILE_TYPE='TABLESPACE' AND TABLESPACE_NAME NOT IN ('innodb_system', 'mysql') ORDER BY FILE_ID";
     let mut left_out = Vec::new();
     for row in session.records(sql)? {
         let text = |key: &str| row.get(key).map(String::as_str).unwrap_or_default();
-        if !job.filter.wants(text("file").trim_start_matches("./").as_bytes()) {
-            left_out.extend(text("id").parse::<u32>().ok());
+        let path = layout.datadir.join(text("file"));
+        // One that is elsewhere is wanted, or there would be no backup.
+        let Ok(below) = path.strip_prefix(&layout.datadir) else { continue };
+        if !job.filter.wants(&files::clean(below)) {
+            let unknown =
+                || Error::failed("server", format_args!("has no number for the tablespace {}", path.display()));
+            left_out.push(text("id").parse().map_err(|_| unknown())?);
         }
     }
     if left_out.len() > LEFT_OUT_MAX {

@@ -111,6 +111,11 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     guarded.iter().try_for_each(|path| stopped(path))?;
 
     let log = server.log()?;
+    if !log.clean && job.filter.is_partial() {
+        let what = "the server was not shut down cleanly; a backup of some tables could not be applied";
+        return Err(Error::failed(layout.datadir.display(), what)
+            .hint("take a full backup, or let the server start and stop first"));
+    }
     if !log.clean && !server.decides() {
         report.note(
             Level::Warning,

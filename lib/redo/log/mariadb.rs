@@ -4,14 +4,14 @@
 //! `START + lsn - first_lsn` is the byte of `lsn`, and the file may be made longer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use bstr::ByteSlice;
-
-use super::super::files::fail;
+use super::super::files::{fail, space_of};
 use crate::error::{Error, Result};
 use crate::innodb::redo::mariadb::mtr::{FileOp, files, forget, rewrite_names};
 use crate::innodb::redo::mariadb::{self, Checkpoint, Header, Mtr, Ring, START, mtr};
@@ -20,8 +20,6 @@ use crate::names::NEW;
 
 /// Bytes read at a time; a mini-transaction has at most a megabyte.
 const WINDOW: usize = 4 << 20;
-/// Where page 0 has the number of its tablespace. Source: `fil0types.h` (`FIL_PAGE_SPACE_ID`).
-const SPACE: u64 = 34;
 /// The server writes little before it has recovered, but rolling back writes log, too.
 const SPARE: u64 = 16 << 20;
 
@@ -131,11 +129,12 @@ impl Captured {
         let mut spaces: BTreeMap<u32, (bool, Option<u32>)> = BTreeMap::new();
         self.each_name(|space, name| {
             if name.ends_with(b".ibd") {
-                let found = name.to_path().ok().and_then(|name| space_of(&dir.join(name)));
+                let found = space_of(&dir.join(OsStr::from_bytes(name)))?;
                 let (here, last) = spaces.entry(space).or_default();
                 *here |= found == Some(space);
                 *last = found;
             }
+            Ok(())
         })?;
         // Page 0 of a new file may not be written yet.
         let left_out = spaces.into_iter().filter(|(_, (here, last))| !here && *last != Some(0));
@@ -143,7 +142,7 @@ impl Captured {
     }
 
     /// All names of files that were there at one time or another, as they are below the data directory.
-    fn each_name(&self, mut each: impl FnMut(u32, &[u8])) -> Result<()> {
+    fn each_name(&self, mut each: impl FnMut(u32, &[u8]) -> Result<()>) -> Result<()> {
         if self.encrypted() {
             return Ok(());
         }
@@ -151,8 +150,8 @@ impl Captured {
             rewrite_names(bytes);
             for file in files(bytes) {
                 match file.op {
-                    FileOp::Create(name) | FileOp::Modify(name) => each(file.space, name),
-                    FileOp::Rename(from, to) => [from, to].iter().for_each(|name| each(file.space, name)),
+                    FileOp::Create(name) | FileOp::Modify(name) => each(file.space, name)?,
+                    FileOp::Rename(from, to) => [from, to].iter().try_for_each(|name| each(file.space, name))?,
                     FileOp::Delete(_) | FileOp::Checkpoint(_) => {}
                 }
             }
@@ -193,13 +192,6 @@ impl Captured {
         let used = end.saturating_sub(self.header.first_lsn);
         (START as u64).saturating_add(used).saturating_add(used / 4).saturating_add(SPARE).next_multiple_of(1 << 20)
     }
-}
-
-/// The tablespace that a file says it is.
-fn space_of(path: &Path) -> Option<u32> {
-    let mut number = [0; 4];
-    File::open(path).ok()?.read_exact_at(&mut number, SPACE).ok()?;
-    Some(u32::from_be_bytes(number))
 }
 
 /// Extends `ib_logfile0` of a directory, without writing to it. It is never made shorter.

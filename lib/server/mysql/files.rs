@@ -195,7 +195,7 @@ fn stream_name(path: &Path, is_table: bool) -> Vec<u8> {
 }
 
 /// A relative path without `.`.
-fn clean(path: &Path) -> Vec<u8> {
+pub fn clean(path: &Path) -> Vec<u8> {
     let names = path.components().filter(|part| !matches!(part, Component::CurDir));
     names.collect::<PathBuf>().into_os_string().as_bytes().to_vec()
 }

@@ -12,6 +12,7 @@
 //! deleted; redo logging that was off for a while. Both end the backup.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bstr::ByteSlice;
 
@@ -30,6 +31,8 @@ use crate::stream::profile::Redo;
 
 /// How often a small and busy log may overtake us before the backup has begun.
 const TRIES: u32 = 5;
+/// How long the server is given in between.
+const PAUSE: Duration = Duration::from_millis(10);
 
 impl MySql<'_> {
     /// c0. Lets DDL go, now that everything is listed; what its log tells is watched from here on.
@@ -42,7 +45,10 @@ impl MySql<'_> {
             let redo = redo(&self.layout)?;
             match Watch::begin(&self.layout.redo, redo.checkpoint_lsn, redo.log_uuid.unwrap_or_default(), since) {
                 // Overwritten already: there is a newer one.
-                Err(error) if error.kind() == Kind::Invalid && tries > 0 => tries -= 1,
+                Err(error) if error.kind() == Kind::Invalid && tries > 0 => {
+                    tries -= 1;
+                    std::thread::sleep(PAUSE);
+                }
                 watch => {
                     self.watch = Some(watch?);
                     break redo;

@@ -114,11 +114,6 @@ impl offline::Stopped for Stopped<'_> {
         }
         spaces.enough(&self.layout)?;
         self.external = spaces.elsewhere();
-        if self.job.filter.is_partial() && !self.log()?.clean {
-            let what = "the server was not shut down cleanly; a backup of some tables could not be applied";
-            return Err(Error::failed(self.layout.datadir.display(), what)
-                .hint("take a full backup, or let the server start and stop first"));
-        }
         found(self.job, redo, server_uuid(&self.layout.datadir)?, spaces)
     }
 

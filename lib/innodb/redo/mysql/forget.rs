@@ -21,15 +21,15 @@ pub fn forget(last: &[u8], end: u64, spaces: &[u32]) -> (Vec<u8>, u64) {
     }
     let mut blocks = Vec::new();
     for space in spaces {
-        if at < TRAILER && u16_at(&block, FIRST) == 0 {
-            put(&mut block, FIRST, &short(at));
-        }
-        for byte in record(*space) {
+        for (byte, is_first) in record(*space).into_iter().zip([true].into_iter().chain(std::iter::repeat(false))) {
             if at == TRAILER {
                 close(&mut block, BLOCK, &mut blocks);
                 lsn = lsn.saturating_add(BLOCK as u64);
                 header(&mut block, lsn);
                 at = HEADER;
+            }
+            if is_first && u16_at(&block, FIRST) == 0 {
+                put(&mut block, FIRST, &short(at));
             }
             put(&mut block, at, &[byte]);
             at += 1;
