@@ -282,11 +282,15 @@ fn refuse(job: &Job) -> Result<()> {
 
 /// Fails if the end of the log cannot be written without its key.
 fn closed_log(session: &mut Session) -> Result<()> {
-    if session.value("SELECT @@global.innodb_redo_log_encrypt")?.is_some_and(|value| value == "1") {
+    if is_log_encrypted(session)? {
         return Err(Error::failed("server", "its redo log is encrypted: a backup of some tables could not be applied")
             .hint("take a full backup, or SET GLOBAL innodb_redo_log_encrypt=OFF"));
     }
     Ok(())
+}
+
+fn is_log_encrypted(session: &mut Session) -> Result<bool> {
+    Ok(session.value("SELECT @@global.innodb_redo_log_encrypt")?.is_some_and(|value| value == "1"))
 }
 
 /// The numbers of the tablespaces that are not wanted, while DDL is blocked.
@@ -384,14 +388,13 @@ fn found(job: &Job, redo: Redo, server_uuid: Option<String>, spaces: Spaces) -> 
 /// Those that are wanted. One that is elsewhere cannot be left out: the dictionary of the copy has its path, and a server
 /// that recovers the copy on this host would open the file and write to it.
 fn wanted(job: &Job, mut spaces: Vec<Tablespace>) -> Result<Vec<Tablespace>> {
-    let left_out = |space: &&Tablespace| space.elsewhere.is_some() && !job.filter.wants(&space.name);
-    if let Some((space, path)) = spaces.iter().find(left_out).and_then(|space| Some((space, space.elsewhere.as_ref()?)))
-    {
-        let what = format!("is outside the data directory, at {}, and cannot be left out", path.display());
-        return Err(Error::failed(space.name.as_bstr(), what)
-            .hint("the copy's server would open that file itself; include the table, or make a full backup"));
+    for space in spaces.extract_if(.., |space| !job.filter.wants(&space.name)) {
+        if let Some(path) = space.elsewhere {
+            let what = format!("is outside the data directory, at {}, and cannot be left out", path.display());
+            return Err(Error::failed(space.name.as_bstr(), what)
+                .hint("the copy's server would open that file itself; include the table, or make a full backup"));
+        }
     }
-    spaces.retain(|space| job.filter.wants(&space.name));
     Ok(spaces)
 }
 

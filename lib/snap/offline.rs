@@ -63,14 +63,16 @@ pub(super) trait Stopped {
     fn guarded(&self) -> Vec<PathBuf>;
     /// The redo log as it is now.
     fn log(&self) -> Result<Log>;
-    /// True if the copy has what decides about transactions that are only prepared.
-    fn decides(&self) -> bool;
     /// Version, as the server would tell it.
     fn version(&self) -> Result<String>;
     /// c0, then what there is to copy.
     fn look(&mut self) -> Result<Found>;
     /// Copies everything.
     fn copy(&self, steps: &Steps<'_>, undo: &[Tablespace], known: &Known) -> Result<()>;
+    /// Copies, after a crash, what decides about transactions that are only prepared; false if that is not to be had.
+    fn binlog(&self, _: &Steps<'_>) -> Result<bool> {
+        Ok(false)
+    }
     /// Options that recovery needs, for the manifest.
     fn options(&self, variables: &Variables) -> BTreeMap<String, String>;
     /// Members that describe the backup.
@@ -116,16 +118,6 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
         return Err(Error::failed(layout.datadir.display(), what)
             .hint("take a full backup, or let the server start and stop first"));
     }
-    if !log.clean && !server.decides() {
-        report.note(
-            Level::Warning,
-            format_args!(
-                "{}: the server was not shut down cleanly; transactions that its binary log would decide stay prepared \
-                 in the copy",
-                layout.datadir.display()
-            ),
-        );
-    }
     variables.set("version", server.version()?);
     if let Some(first) = layout.system.first() {
         let (space, _) = system_space(first, job.policy)?;
@@ -145,6 +137,16 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let steps = Steps { job, layout: &layout, copier, abort: &abort, out: &out };
     report.stage("copying");
     server.copy(&steps, &found.undo, &found.known)?;
+    if !log.clean && !server.binlog(&steps)? {
+        report.note(
+            Level::Warning,
+            format_args!(
+                "{}: the server was not shut down cleanly; transactions that its binary log would decide stay prepared \
+                 in the copy",
+                layout.datadir.display()
+            ),
+        );
+    }
 
     guarded.iter().try_for_each(|path| stopped(path))?;
     if server.log()? != log {

@@ -51,10 +51,6 @@ impl offline::Stopped for Stopped<'_> {
         })
     }
 
-    fn decides(&self) -> bool {
-        false
-    }
-
     fn version(&self) -> Result<String> {
         let start = Start::read(&self.layout.redo)?;
         Ok(format!("{}-MariaDB", redo::version(&start.header().creator)))

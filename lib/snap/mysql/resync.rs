@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bstr::ByteSlice;
 
-use super::{MySql, logging, redo, wanted};
+use super::{MySql, is_log_encrypted, logging, redo, wanted};
 use crate::error::{Error, Kind, Result};
 use crate::io::spool::Spool;
 use crate::redo::watch::{Until, Watch};
@@ -120,7 +120,7 @@ impl MySql<'_> {
 
 /// Fails if nobody without its key can read the log.
 pub(super) fn readable_log(session: &mut Session) -> Result<()> {
-    if session.value("SELECT @@global.innodb_redo_log_encrypt")?.is_some_and(|value| value == "1") {
+    if is_log_encrypted(session)? {
         let what = "its redo log is encrypted, so that it does not tell in which tables indexes are built meanwhile";
         return Err(Error::failed("server", what).hint("run it with --lock-ddl=early"));
     }

@@ -95,10 +95,6 @@ impl offline::Stopped for Stopped<'_> {
         Ok(Log { identity, checkpoint_lsn: start.checkpoint_lsn, end_lsn: end_lsn.max(start.checkpoint_lsn), clean })
     }
 
-    fn decides(&self) -> bool {
-        self.binlog.is_some()
-    }
-
     fn version(&self) -> Result<String> {
         let newest = live::numbers(&self.layout.redo)?.last().copied();
         let file = newest.map(|number| LogFile::open(&self.layout.redo, number)).transpose()?.flatten();
@@ -119,11 +115,14 @@ impl offline::Stopped for Stopped<'_> {
 
     fn copy(&self, steps: &Steps<'_>, undo: &[Tablespace], known: &Known) -> Result<()> {
         let others = innodb(steps, undo, known)?;
-        steps.files(steps.out, others.locked.into_iter().map(Ok))?;
-        let log = self.log()?;
-        let Some((base, path)) = self.binlog.as_ref().filter(|_| !log.clean) else { return Ok(()) };
+        steps.files(steps.out, others.locked.into_iter().map(Ok))
+    }
+
+    fn binlog(&self, steps: &Steps<'_>) -> Result<bool> {
+        let Some((base, path)) = &self.binlog else { return Ok(false) };
         let size = path.metadata().map_err(|cause| Error::io(path.display(), "cannot read", &cause))?.len();
-        super::binlog(&steps.copier, steps.out, base, path, size)
+        super::binlog(&steps.copier, steps.out, base, path, size)?;
+        Ok(true)
     }
 
     fn options(&self, variables: &Variables) -> BTreeMap<String, String> {

@@ -3,11 +3,12 @@
 //! `Fil_system::check_missing_tablespaces`); the record is laid out in [`traces`](super::traces).
 
 use super::block::{BLOCK, HEADER, TRAILER, begin, header, used};
+use super::traces::{DELETE, SINGLE};
 use crate::innodb::redo::{put, seal};
 use crate::innodb::u16_at;
 
-/// `MLOG_FILE_DELETE`, alone in its mini-transaction.
-const DELETE: u8 = 0x80 | 35;
+/// Where a block says at which byte its first mini-transaction begins; 0 if none does.
+const FIRST: usize = 6;
 /// A name of the right form, with its length. Recovery looks for the number only.
 const NAME: &[u8] = b"\0\x08./x.ibd\0";
 
@@ -21,14 +22,14 @@ pub fn forget(last: &[u8], end: u64, spaces: &[u32]) -> (Vec<u8>, u64) {
     }
     let mut blocks = Vec::new();
     for space in spaces {
-        for (byte, is_first) in record(*space).into_iter().zip([true].into_iter().chain(std::iter::repeat(false))) {
+        for (index, byte) in record(*space).into_iter().enumerate() {
             if at == TRAILER {
                 close(&mut block, BLOCK, &mut blocks);
                 lsn = lsn.saturating_add(BLOCK as u64);
                 header(&mut block, lsn);
                 at = HEADER;
             }
-            if is_first && u16_at(&block, FIRST) == 0 {
+            if index == 0 && u16_at(&block, FIRST) == 0 {
                 put(&mut block, FIRST, &short(at));
             }
             put(&mut block, at, &[byte]);
@@ -49,9 +50,6 @@ pub fn forget(last: &[u8], end: u64, spaces: &[u32]) -> (Vec<u8>, u64) {
     }
 }
 
-/// Where a block says at which byte its first mini-transaction begins; 0 if none does.
-const FIRST: usize = 6;
-
 fn close(block: &mut [u8; BLOCK], used: usize, blocks: &mut Vec<u8>) {
     put(block, 4, &short(used));
     seal(block);
@@ -60,7 +58,7 @@ fn close(block: &mut [u8; BLOCK], used: usize, blocks: &mut Vec<u8>) {
 }
 
 fn record(space: u32) -> Vec<u8> {
-    let mut record = vec![DELETE];
+    let mut record = vec![SINGLE | DELETE];
     // The longest form of a number is good for all.
     record.push(0xf0);
     record.extend(space.to_be_bytes());
@@ -97,7 +95,7 @@ mod tests {
                     let Block::Here { used } = check(block, at, None) else { panic!("block of {at}") };
                     assert!(used == BLOCK || at == begin(end));
                     let first = usize::from(u16_at(block, FIRST));
-                    assert!(first == 0 || block[first] == DELETE);
+                    assert!(first == 0 || block[first] == SINGLE | DELETE);
                     data += used.min(TRAILER) - HEADER;
                 }
                 assert_eq!(data, used - HEADER + spaces.len() * record(0).len());

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! **It got a key.** Its pages are encrypted anew without redo; those that were copied before are under the old key, which
-//! the copy no longer has. The new one is written into page 0. Source: `fsp0fsp.cc` (`fsp_header_write_encryption`), `os0enc.h` (`Encryption::KEY_MAGIC_V3`).
+//! the copy no longer has. The new one is written into page 0. Source: `fsp0fsp.cc` (`fsp_header_write_encryption`),
+//! `os0enc.h` (`Encryption::KEY_MAGIC_V3`).
 //!
 //! ```text
 //! 30         MLOG_WRITE_STRING; highest bit as above
@@ -47,9 +48,9 @@ const BYTES: u8 = 8;
 /// `MLOG_WRITE_STRING`.
 const STRING: u8 = 30;
 /// `MLOG_FILE_DELETE`.
-const DELETE: u8 = 35;
+pub(super) const DELETE: u8 = 35;
 /// The record is alone in its mini-transaction.
-const SINGLE: u8 = 0x80;
+pub(super) const SINGLE: u8 = 0x80;
 /// Page 0, and the place in it.
 const PLACE: [u8; 3] = [0, 0, 110];
 /// How all versions of a tablespace's key begin.
