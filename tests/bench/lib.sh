@@ -1,13 +1,16 @@
 # Shared by the benchmark scripts: a private server, data, timing, ratios. Source it; nothing here runs by itself.
 #
-# Every script prints a table `what ours peer ratio`; the two programs run in turn, so that a machine whose speed
-# drifts harms both alike, and medians are quoted. Knobs: RUNS (5), SCRATCH (where data goes; needs a few GB).
+# Every script prints a table `what ours peer ratio`, with the load of the machine before and after it. The two programs
+# run in turn, so that a machine whose speed drifts harms both alike, and medians are quoted. A pair during which other
+# processes took more than a tenth of a processor is run again, up to RETRIES times; a row with a pair that never was
+# alone ends with an asterisk. Knobs: RUNS (5), RETRIES (3), SCRATCH (where data goes; needs a few GB).
 
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 BIN=${BIN:-$ROOT/target/release}
 RUNS=${RUNS:-5}
+RETRIES=${RETRIES:-3}
 SCRATCH=$(mktemp -d "${SCRATCH:-${TMPDIR:-/tmp}}/xb-bench.XXXXXX")
 SOCKET=$SCRATCH/s
 SERVER_PID=
@@ -17,6 +20,7 @@ export PATH=$BIN:$PATH:/usr/sbin
 
 cleanup() {
     trap - EXIT INT TERM
+    [ -z "${HEADED:-}" ] || { echo; echo "load after: $(load)"; }
     if [ -n "$SERVER_PID" ]; then kill -9 "$SERVER_PID" 2>/dev/null || true; wait "$SERVER_PID" 2>/dev/null || true; fi
     rm -rf "$SCRATCH"
 }
@@ -105,16 +109,40 @@ BEFORE=true
 warm() { cat "$@" >/dev/null; }
 cool() { local file; for file in "$@"; do dd if="$file" iflag=nocache count=0 status=none; done; }
 
+# Processes that run or wait for a disk, over 1, 5 and 15 minutes.
+load() { cut -d' ' -f1-3 /proc/loadavg; }
+
+# Hundredths of a second of processor time: of all processes, and of this script, its children and its server.
+busy() { awk '/^cpu / { print $2 + $3 + $4 + $7 + $8 }' /proc/stat; }
+ours() {
+    awk '{ sub(/.*\) /, ""); sum += $12 + $13 + $14 + $15 } END { print sum }' "/proc/$$/stat" \
+        ${SERVER_PID:+"/proc/$SERVER_PID/stat"}
+}
+
+# A pair of runs, its seconds in $SCRATCH/a and b; again while others take more than a tenth of a processor.
+pair() {
+    local ours=$1 peer=$2 start others first second try
+    for try in $(seq 0 "$RETRIES"); do
+        start=$EPOCHREALTIME
+        others=$(($(busy) - $(ours)))
+        $BEFORE; first=$(seconds bash -o pipefail -c "$ours")
+        $BEFORE; second=$(seconds bash -o pipefail -c "$peer")
+        others=$(($(busy) - $(ours) - others))
+        # At least two hundredths: the clocks tick.
+        if awk -v o="$others" -v s="$start" -v e="$EPOCHREALTIME" 'BEGIN { exit !(o - 2 <= (e - s) * 10) }'; then break; fi
+        [ "$try" -lt "$RETRIES" ] || disturbed='*'
+    done
+    echo "$first" >>"$SCRATCH/a"
+    echo "$second" >>"$SCRATCH/b"
+}
+
 # versus NAME OURS PEER: two shell commands in turn, RUNS times after one warm-up; smaller is better.
 versus() {
-    local name=$1 ours=$2 peer=$3 run a b
+    local name=$1 run a b disturbed=
     : >"$SCRATCH/a"; : >"$SCRATCH/b"
-    for run in $(seq 0 "$RUNS"); do
-        $BEFORE; seconds bash -o pipefail -c "$ours" >>"$SCRATCH/a"
-        $BEFORE; seconds bash -o pipefail -c "$peer" >>"$SCRATCH/b"
-    done
+    for run in $(seq 0 "$RUNS"); do pair "$2" "$3"; done
     a=$(tail -n +2 "$SCRATCH/a" | median); b=$(tail -n +2 "$SCRATCH/b" | median)
-    awk -v n="$name" -v a="$a" -v b="$b" 'BEGIN { printf "| %s | %.3f s | %.3f s | %.2f |\n", n, a, b, b / a }'
+    awk -v n="$name" -v a="$a" -v b="$b" -v d="$disturbed" 'BEGIN { printf "| %s | %.3f s | %.3f s | %.2f%s |\n", n, a, b, b / a, d }'
 }
 
 # Peak memory of a command, in MiB: the largest single process.
@@ -127,7 +155,8 @@ header() {
     echo
     echo "## $1"
     echo
-    echo "$(date -u +%F), $(nproc) × $(awk -F': ' '/model name/ { print $2; exit }' /proc/cpuinfo), Linux $(uname -r), $(mariadbd --version | awk '{ print $3 }'), \`$0\`"
+    echo "$(date -u +%F), $(nproc) × $(awk -F': ' '/model name/ { print $2; exit }' /proc/cpuinfo), Linux $(uname -r), $(mariadbd --version | awk '{ print $3 }'), load before: $(load), \`$0\`"
+    HEADED=true
     echo
     echo "| what | ours | peer | ratio |"
     echo "|---|---|---|---|"
