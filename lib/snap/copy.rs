@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::innodb::space::Tally;
 use crate::io::cache::Policy;
 use crate::report::{Level, Report};
+use crate::server::dictionary::{self, Dictionary};
 use crate::server::files::Identity;
 use crate::stream::Writer;
 use crate::stream::profile::{self, Entry, EntryKind};
@@ -52,6 +53,17 @@ pub(super) struct Pages<'a> {
     pub(super) part: Option<Part<'a>>,
     /// Copy a file whose page 0 is not written yet as it is.
     pub(super) unwritten: bool,
+    /// What the server had when the file was listed; `None` if it is known whose the file is.
+    pub(super) dictionary: Option<&'a Dictionary>,
+}
+
+impl Pages<'_> {
+    /// True if the server has this tablespace, in this file.
+    fn is_of_server(&self, head: Head) -> bool {
+        let elsewhere = self.elsewhere.then_some(self.path);
+        let file = dictionary::File { id: head.id(), name: self.name, elsewhere };
+        self.dictionary.is_none_or(|dictionary| dictionary.has(file))
+    }
 }
 
 /// What became of a tablespace.
@@ -61,6 +73,8 @@ pub(super) enum Outcome {
     Copied(Seen),
     /// Page 0 is not written yet; nothing was sent.
     Deferred(Identity),
+    /// The server does not have this tablespace, or not in this file; nothing was sent.
+    Strange(Seen),
     /// The file has gone since it was listed.
     Gone,
 }
@@ -84,11 +98,18 @@ impl Copier<'_> {
                     own = space;
                     Part { space: &own, first: 0, doublewrite: None }
                 }
+                None if file.unwritten && !file.is_of_server(Head::default()) => {
+                    return Ok(Outcome::Strange(open.seen(Head::default())));
+                }
                 None if file.unwritten => return self.raw(out, buffers, file, open),
                 None => return Ok(Outcome::Deferred(open.identity)),
             },
         };
-        let seen = open.seen(Head::of(buffers.batch.as_ref()));
+        let head = Head::of(buffers.batch.as_ref());
+        let seen = open.seen(head);
+        if !file.is_of_server(head) {
+            return Ok(Outcome::Strange(seen));
+        }
         if let Some(since) = self.since {
             return self.delta(out, buffers, file, open, part, since).map(|()| Outcome::Copied(seen));
         }
