@@ -226,7 +226,10 @@ impl Dictionary {
                 Some(row) => Owner::Copy(*row),
                 None => Owner::Nobody,
             },
-            None => self.named(file.name).find(|row| self.is_at(row, file, same)).map_or(Owner::Nobody, |row| Owner::Server(*row)),
+            None => self
+                .named(file.name)
+                .find(|row| self.is_at(row, file, same))
+                .map_or(Owner::Nobody, |row| Owner::Server(*row)),
         }
     }
 
@@ -344,7 +347,8 @@ mod tests {
         let mut told = Vec::new();
         for file in list.split_whitespace() {
             let (place, id) = file.split_once('=').unwrap();
-            let (name, elsewhere) = place.split_once('@').map_or((place, None), |(name, at)| (name, Some(Path::new(at))));
+            let (name, elsewhere) =
+                place.split_once('@').map_or((place, None), |(name, at)| (name, Some(Path::new(at))));
             let file = File { id: id.parse().ok(), name: name.as_bytes(), elsewhere };
             if ledger.take_by(file, &same).is_err() {
                 told.push(format!("{name} twice"));
@@ -367,14 +371,22 @@ mod tests {
         for (rows, files, expect) in [
             (&two[..], "d/t.ibd=5 d/u.ibd=7", ""),
             // Copies, by names before and after, in other databases and at the top.
-            (&two, "d/a.ibd=5 d/t.ibd=5 d/u.ibd=7 e/t.ibd=5 d/#sql-1.ibd=7", "d/a.ibd copy of d/t.ibd, \
-                e/t.ibd copy of d/t.ibd, d/#sql-1.ibd copy of d/u.ibd"),
+            (
+                &two,
+                "d/a.ibd=5 d/t.ibd=5 d/u.ibd=7 e/t.ibd=5 d/#sql-1.ibd=7",
+                "d/a.ibd copy of d/t.ibd, \
+                e/t.ibd copy of d/t.ibd, d/#sql-1.ibd copy of d/u.ibd",
+            ),
             // A file of another server, or one that is left of a table.
             (&two, "d/t.ibd=5 d/u.ibd=7 d/x.ibd=9", "d/x.ibd nobody's"),
             // The name is there, the tablespace is not.
             (&two, "d/t.ibd=9 d/u.ibd=7", "d/t.ibd missing, d/t.ibd nobody's"),
-            (&two, "d/t.ibd=7 d/u.ibd=5", "d/t.ibd missing, d/u.ibd missing, d/t.ibd copy of d/u.ibd, \
-                d/u.ibd copy of d/t.ibd"),
+            (
+                &two,
+                "d/t.ibd=7 d/u.ibd=5",
+                "d/t.ibd missing, d/u.ibd missing, d/t.ibd copy of d/u.ibd, \
+                d/u.ibd copy of d/t.ibd",
+            ),
             (&two, "d/u.ibd=7", "d/t.ibd missing"),
             (&two, "d/a.ibd=5 d/u.ibd=7", "d/t.ibd missing, d/a.ibd copy of d/t.ibd"),
             // Page 0 is not written: all that there is to go by is the place.

@@ -58,10 +58,10 @@ pub(super) struct Pages<'a> {
 }
 
 impl Pages<'_> {
-    /// True if the server has this tablespace, in this file.
-    fn is_of_server(&self, head: Head) -> bool {
+    /// True if the server has this tablespace, in this file; without a number: if it has one here.
+    fn is_of_server(&self, id: Option<u32>) -> bool {
         let elsewhere = self.elsewhere.then_some(self.path);
-        let file = dictionary::File { id: head.id(), name: self.name, elsewhere };
+        let file = dictionary::File { id, name: self.name, elsewhere };
         self.dictionary.is_none_or(|dictionary| dictionary.has(file))
     }
 }
@@ -91,6 +91,11 @@ impl Copier<'_> {
         let Some(mut open) = open(file.path, self.policy)? else { return Ok(Outcome::Gone) };
         let Some(mut read) = open.batch(&mut buffers.batch, 0)? else { return Ok(Outcome::Deferred(open.identity)) };
         let own;
+        let head = Head::of(buffers.batch.as_ref());
+        // Of a file where the server has one a bad page 0 is an error, of any other it is nobody's loss.
+        if !file.is_of_server(head.id()) && !file.is_of_server(None) {
+            return Ok(Outcome::Strange(open.seen(head)));
+        }
         let part = match file.part {
             Some(part) => part,
             None => match open.space(&mut buffers.batch, read)? {
@@ -98,16 +103,12 @@ impl Copier<'_> {
                     own = space;
                     Part { space: &own, first: 0, doublewrite: None }
                 }
-                None if file.unwritten && !file.is_of_server(Head::default()) => {
-                    return Ok(Outcome::Strange(open.seen(Head::default())));
-                }
                 None if file.unwritten => return self.raw(out, buffers, file, open),
                 None => return Ok(Outcome::Deferred(open.identity)),
             },
         };
-        let head = Head::of(buffers.batch.as_ref());
-        let seen = open.seen(head);
-        if !file.is_of_server(head) {
+        let seen = open.seen(Head::of(buffers.batch.as_ref()));
+        if !file.is_of_server(seen.head.id()) {
             return Ok(Outcome::Strange(seen));
         }
         if let Some(since) = self.since {

@@ -1,11 +1,14 @@
 //! The files that are copied, held against the server's dictionary. A tablespace without a file of ours ends the backup; a
 //! file that is nobody's is left out, and named.
 
+use std::path::PathBuf;
+
 use bstr::ByteSlice;
 
 use super::filter::Filter;
 use super::known::Known;
-use super::open;
+use super::open::{self, Head};
+use super::steps::Found;
 use crate::error::{Error, Result};
 use crate::io::cache::{ALIGN, Aligned, Policy};
 use crate::report::{Level, Report};
@@ -39,12 +42,36 @@ fn each_head(
 ) -> Result<()> {
     let mut block = Aligned::new(ALIGN);
     for space in found {
-        let path = space.elsewhere.clone().unwrap_or_else(|| files::path_of(&layout.datadir, &space.name));
-        if let Some(head) = open::head(&path, Policy::Keep, &mut block)? {
+        if let Some(head) = open::head(&path(space, layout), Policy::Keep, &mut block)? {
             visit(space, File { id: head.id(), name: &space.name, elsewhere: space.elsewhere.as_deref() })?;
         }
     }
     Ok(())
+}
+
+/// Of a stopped server, which cannot be asked: fails if two files have one number. Only
+/// its dictionary, once it is recovered, tells which of them is the table's.
+pub(super) fn distinct(found: &Found, layout: &Layout) -> Result<()> {
+    let paths = || {
+        let tables = found.known.tables().iter().map(|table| table.path(&layout.datadir));
+        tables.chain(found.undo.iter().map(|space| path(space, layout)))
+    };
+    let (mut block, mut ids) = (Aligned::new(ALIGN), Vec::new());
+    for (place, path) in paths().enumerate() {
+        let head = open::head(&path, Policy::Keep, &mut block)?;
+        ids.extend(head.and_then(Head::id).map(|id| (id, place)));
+    }
+    ids.sort_unstable();
+    let twice = ids.iter().zip(ids.iter().skip(1)).find(|(one, next)| one.0 == next.0);
+    let Some(((id, one), (_, other))) = twice else { return Ok(()) };
+    let path = |place: &usize| paths().nth(*place).unwrap_or_default();
+    let what = format!("has tablespace {id}, and so has {}: one is a copy of the other", path(other).display());
+    Err(Error::invalid(path(one).display(), what)
+        .hint("move the copy out of the data directory, or let the server run: it knows which is the table's"))
+}
+
+fn path(space: &Tablespace, layout: &Layout) -> PathBuf {
+    space.elsewhere.clone().unwrap_or_else(|| files::path_of(&layout.datadir, &space.name))
 }
 
 /// The tablespaces, by number, where no file is. What is in the files is not looked at yet.

@@ -38,6 +38,8 @@ pub(super) struct Known {
     pub(super) bytes: u64,
     /// What the server had then; `None` if it does not run.
     pub(super) dictionary: Option<Dictionary>,
+    /// Files that are not the server's, where one of that name is.
+    twins: Vec<(Tablespace, Head)>,
 }
 
 /// What a listing under the lock found out.
@@ -91,9 +93,12 @@ impl Known {
     pub(super) fn list(datadir: &Path, filter: &Filter, dictionary: Option<Dictionary>) -> Result<Self> {
         let mut known = Known::default();
         each(datadir, filter, &mut |found| {
-            if is_chosen(&found, datadir, dictionary.as_ref())? {
-                known.bytes = known.bytes.saturating_add(found.size);
-                known.tables.push(Table::of(found, false));
+            match twin(&found, datadir, dictionary.as_ref())? {
+                Some(head) => known.twins.push((found, head)),
+                None => {
+                    known.bytes = known.bytes.saturating_add(found.size);
+                    known.tables.push(Table::of(found, false));
+                }
             }
             Ok(())
         })?;
@@ -106,7 +111,7 @@ impl Known {
     pub(super) fn of(spaces: Vec<Tablespace>) -> Self {
         let bytes = spaces.iter().fold(0, |bytes: u64, space| bytes.saturating_add(space.size));
         let tables = spaces.into_iter().map(|space| Table::of(space, false)).collect();
-        let mut known = Known { tables, bytes, dictionary: None };
+        let mut known = Known { tables, bytes, ..Known::default() };
         known.sort();
         known
     }
@@ -145,7 +150,7 @@ impl Known {
                     _ => true,
                 },
             };
-            if unsent && is_chosen(&found, datadir, Some(&dictionary))? {
+            if unsent && twin(&found, datadir, Some(&dictionary))?.is_none() {
                 fresh.bytes = fresh.bytes.saturating_add(found.size);
                 fresh.tables.push(Table::of(found, true));
             }
@@ -220,7 +225,7 @@ impl Known {
             let file = File { id: head.id(), name: &table.name, elsewhere: table.elsewhere.as_deref() };
             ledger.take(file)?;
         }
-        Ok(())
+        self.twins.iter().try_for_each(|(found, head)| ledger.take(file(found, *head)).map(|_| ()))
     }
 
     /// Whose a file is, and what becomes of it, if that can be told without a look into it: if it is as it was when its
@@ -309,20 +314,19 @@ fn file(found: &Tablespace, head: Head) -> File<'_> {
     File { id: head.id(), name: &found.name, elsewhere: found.elsewhere.as_deref() }
 }
 
-/// Of two files with one name, whether this is the server's.
-fn is_chosen(found: &Tablespace, datadir: &Path, dictionary: Option<&Dictionary>) -> Result<bool> {
+/// Of two files with one name: what page 0 says of this one, if it is not the server's.
+fn twin(found: &Tablespace, datadir: &Path, dictionary: Option<&Dictionary>) -> Result<Option<Head>> {
     if !found.twin {
-        return Ok(true);
+        return Ok(None);
     }
-    let below = || files::path_of(datadir, &found.name);
+    let path = found.elsewhere.clone().unwrap_or_else(|| files::path_of(datadir, &found.name));
     let Some(dictionary) = dictionary else {
-        let what = format!("and {} are both called so, and only the server knows which is the table's", found.name.as_bstr());
-        let path = found.elsewhere.clone().unwrap_or_else(below);
+        let what = format!("{} is in two files, and only the server knows which is the table's", found.name.as_bstr());
         return Err(Error::invalid(path.display(), what).hint("move the other one away, or let the server run"));
     };
-    let path = found.elsewhere.clone().unwrap_or_else(below);
+    // One that has gone meanwhile is found out when it is copied.
     let head = open::head(&path, Policy::Keep, &mut Aligned::new(ALIGN))?;
-    Ok(head.is_some_and(|head| dictionary.has(file(found, head))))
+    Ok(head.filter(|head| !dictionary.has(file(found, *head))))
 }
 
 fn is_temporary(name: &[u8]) -> bool {

@@ -230,19 +230,12 @@ impl MariaDb<'_> {
     }
 
     /// Checks that no table was created, dropped or exchanged, and copies those that had no page 0 before.
-    fn unchanged<W: Write + Send>(
-        &mut self,
-        hot: &Hot<'_>,
-        known: &Known,
-        out: &Writer<W>,
-        how: &str,
-    ) -> Result<()> {
+    fn unchanged<W: Write + Send>(&mut self, hot: &Hot<'_>, known: &Known, out: &Writer<W>, how: &str) -> Result<()> {
         let named = if self.job.no_lock { Named::default() } else { Named::parse(&self.ddl_log()?) };
         let changes = self.changes(hot, known, &named, &named)?;
         let changed = changes.again.iter().map(|found| &found.name).chain(&changes.gone).next();
         let Some(name) = changed else { return hot.steps.again(out, changes.unwritten.iter(), |_| Ok(())) };
-        Err(Error::invalid(name.as_bstr(), format_args!("changed by DDL during a backup {how}"))
-            .hint(RUN_AGAIN))
+        Err(Error::invalid(name.as_bstr(), format_args!("changed by DDL during a backup {how}")).hint(RUN_AGAIN))
     }
 
     fn changes(&mut self, hot: &Hot<'_>, known: &Known, all: &Named, late: &Named) -> Result<Changes> {

@@ -16,7 +16,7 @@ use super::open::{self, Head, Part, system_space};
 use super::workers::{Abort, Haste, each};
 use crate::error::{Error, Result};
 use crate::names::{AGAIN, DROPPED, marker};
-use crate::report::Level;
+use crate::report::{Level, Report};
 use crate::server::Variables;
 use crate::server::files::{self, Layout, Tablespace};
 use crate::server::flavour::Flavour;
@@ -63,6 +63,15 @@ pub(super) fn readable(layout: &Layout) -> Result<()> {
     std::fs::read_dir(&layout.datadir).map_err(|cause| fail(&layout.datadir, cause))?;
     for path in &layout.system {
         File::open(path).map_err(|cause| fail(path, cause))?;
+    }
+    Ok(())
+}
+
+/// Names what is in the directories of databases and is no file.
+pub(super) fn tell_specials(layout: &Layout, report: &dyn Report) -> Result<()> {
+    for path in files::specials(&layout.datadir)? {
+        let what = "left out: it is no file, but a pipe, a socket or a device";
+        report.note(Level::Warning, format_args!("{}: {what}", path.display()));
     }
     Ok(())
 }
