@@ -16,6 +16,7 @@ mod crypt;
 mod demo;
 mod docs;
 mod faults;
+mod fileset;
 mod hot_backup;
 mod house;
 mod increments;

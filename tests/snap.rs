@@ -208,7 +208,7 @@ pub fn as_weak(server: &Server, file: &Path) -> Command {
 #[test]
 fn a_missing_privilege_is_named_in_a_statement() {
     let server = Server::new().start();
-    server.sql("CREATE USER weak@localhost IDENTIFIED BY 'secret'; GRANT RELOAD ON *.* TO weak@localhost");
+    server.sql("CREATE USER weak@localhost IDENTIFIED BY 'secret'; GRANT RELOAD, PROCESS ON *.* TO weak@localhost");
     let (_secret, file) = password_file();
     let weak = || as_weak(&server, &file);
     let run = Pipeline::new().stage(weak()).run();
@@ -461,7 +461,7 @@ fn files_that_may_not_be_read_end_the_backup_with_advice() {
     if !crate::support::root() {
         return;
     }
-    server.sql("CREATE USER nobody@localhost IDENTIFIED VIA unix_socket; GRANT RELOAD, BINLOG MONITOR ON *.* TO nobody@localhost");
+    server.sql("CREATE USER nobody@localhost IDENTIFIED VIA unix_socket; GRANT RELOAD, PROCESS, BINLOG MONITOR ON *.* TO nobody@localhost");
     fs::set_permissions(server.home(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(server.data(), fs::Permissions::from_mode(0o700)).unwrap();
     let mut command = xb("xb-snap");

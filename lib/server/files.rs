@@ -2,12 +2,12 @@
 //! lists are MariaDB's; those of MySQL are in [`super::mysql::files`].
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{Metadata, ReadDir};
+use std::fs::{DirEntry, FileType, Metadata, ReadDir};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::variables::Variables;
 use crate::error::{Error, Result};
@@ -19,6 +19,9 @@ const OTHERS: [&str; 14] =
 /// What to do about a file of the server that cannot be seen.
 pub const UNSEEN: &str = "xb-snap must run where all of the server's files are seen under the names that the server has for \
     them; --datadir maps only what is in the data directory";
+/// How often and how long apart a link that leads nowhere is looked at again.
+const LOOKS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(50);
 /// The database whose tables are locked last.
 pub const SYSTEM_DATABASE: &str = "mysql";
 
@@ -82,6 +85,8 @@ pub struct Tablespace {
     pub identity: Identity,
     /// When it was last written to or moved: the inode's time of change, in seconds and nanoseconds.
     pub changed: (i64, i64),
+    /// True if there is another file of this name: one in the database's directory, and one that a `.isl` names.
+    pub twin: bool,
 }
 
 /// What tells a file from another that has taken its place. ext4 gives an inode that was freed to the next file, so its
@@ -104,7 +109,8 @@ impl Identity {
 impl Tablespace {
     /// From what the system says of the file.
     pub fn new(name: Vec<u8>, elsewhere: Option<PathBuf>, meta: &Metadata) -> Self {
-        Tablespace { name, elsewhere, size: meta.len(), identity: Identity::of(meta), changed: changed(meta) }
+        let (identity, changed) = (Identity::of(meta), changed(meta));
+        Tablespace { name, elsewhere, size: meta.len(), identity, changed, twin: false }
     }
 }
 
@@ -123,7 +129,10 @@ pub fn databases(datadir: &Path) -> Result<Vec<OsString>> {
         if matches!(name.as_bytes().first(), Some(b'#' | b'.')) || name == "lost+found" {
             continue;
         }
-        if present(entry.path().metadata()).map_err(fail)?.is_some_and(|meta| meta.is_dir()) {
+        // The server writes a dot in the name of a database in another way.
+        let is_link = entry.file_type().map_err(fail)?.is_symlink() && !name.as_bytes().contains(&b'.');
+        let meta = if is_link { seen(&entry.path())? } else { present(entry.path().metadata()).map_err(fail)? };
+        if meta.is_some_and(|meta| meta.is_dir()) {
             found.push(name);
         }
     }
@@ -134,6 +143,7 @@ pub fn databases(datadir: &Path) -> Result<Vec<OsString>> {
 /// Visits every `.ibd` of a database directory, those of `.isl` files at the place they name.
 pub fn tablespaces(datadir: &Path, database: &OsStr, visit: &mut dyn FnMut(Tablespace) -> Result<()>) -> Result<()> {
     let dir = datadir.join(database);
+    let links = of_database(&dir, |name| name.ends_with(b".isl"))?;
     let Some(entries) = list(&dir)? else { return Ok(()) };
     for entry in entries {
         let entry = entry.map_err(|cause| Error::io(dir.display(), "cannot list", &cause))?;
@@ -147,20 +157,26 @@ pub fn tablespaces(datadir: &Path, database: &OsStr, visit: &mut dyn FnMut(Table
             },
             _ => continue,
         };
-        let at = elsewhere.as_deref().unwrap_or(&path);
-        let Some(meta) = present(at.metadata()).map_err(|cause| Error::io(at.display(), "cannot look at", &cause))?
-        else {
+        let Some(meta) = seen(elsewhere.as_deref().unwrap_or(&path))? else {
             elsewhere.map_or(Ok(()), |target| dropped(&path, &target))?;
             continue;
         };
+        if !meta.is_file() {
+            continue;
+        }
+        let link = Path::new(&file).with_extension("isl").into_os_string().into_vec();
+        let twin = links.binary_search(&link).is_ok() && dir.join(&file).with_extension("ibd").exists();
         let name = member(database, Path::new(&file).with_extension("ibd").as_os_str());
-        visit(Tablespace::new(name, elsewhere, &meta))?;
+        visit(Tablespace { twin, ..Tablespace::new(name, elsewhere, &meta) })?;
     }
     Ok(())
 }
 
 /// The tablespace that a `.isl` names; `None` if the file has gone or is empty.
 fn link_target(path: &Path) -> Result<Option<PathBuf>> {
+    if seen(path)?.is_none_or(|meta| !meta.is_file()) {
+        return Ok(None);
+    }
     let text = present(std::fs::read(path)).map_err(|cause| Error::io(path.display(), "cannot read", &cause))?;
     let text = text.map(|text| text.trim_ascii().to_owned()).filter(|text| !text.is_empty());
     Ok(text.map(|text| PathBuf::from(OsString::from_vec(text))))
@@ -183,12 +199,13 @@ pub fn others(datadir: &Path, database: &OsStr) -> Result<Vec<Vec<u8>>> {
     let mut names = Vec::new();
     let mut empty = true;
     for entry in entries {
-        let file = entry.map_err(|cause| Error::io(dir.display(), "cannot list", &cause))?.file_name();
+        let entry = entry.map_err(|cause| Error::io(dir.display(), "cannot list", &cause))?;
+        let file = entry.file_name();
         empty = false;
         let extension = Path::new(&file).extension().map(OsStr::as_bytes).unwrap_or_default();
         let known = OTHERS.iter().any(|one| one.as_bytes() == extension);
         let mroonga = bstr::ByteSlice::contains_str(file.as_bytes(), ".mrn");
-        if (known || mroonga) && !file.as_bytes().starts_with(b"#sql") {
+        if (known || mroonga) && !file.as_bytes().starts_with(b"#sql") && is_file(&entry)? {
             names.push(member(database, &file));
         }
     }
@@ -234,7 +251,7 @@ fn found(dir: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Option<Vec<Vec<u8
     let Some(entries) = list(dir)? else { return Ok(None) };
     for entry in entries {
         let entry = entry.map_err(fail)?;
-        if wanted(entry.file_name().as_bytes()) && !entry.file_type().map_err(fail)?.is_dir() {
+        if wanted(entry.file_name().as_bytes()) && is_file(&entry)? {
             names.push(entry.file_name().into_vec());
         }
     }
@@ -244,7 +261,7 @@ fn found(dir: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Option<Vec<Vec<u8
 
 /// A tablespace's file; `None` if it is not there.
 pub fn tablespace(path: PathBuf, name: Vec<u8>, elsewhere: bool) -> Result<Option<Tablespace>> {
-    let meta = present(path.metadata()).map_err(|cause| Error::io(path.display(), "cannot look at", &cause))?;
+    let meta = seen(&path)?.filter(Metadata::is_file);
     Ok(meta.map(|meta| Tablespace::new(name, elsewhere.then_some(path), &meta)))
 }
 
@@ -260,6 +277,54 @@ fn member(database: &OsStr, file: &OsStr) -> Vec<u8> {
 /// A directory that was dropped since it was listed is no error.
 fn list(dir: &Path) -> Result<Option<ReadDir>> {
     present(std::fs::read_dir(dir)).map_err(|cause| Error::io(dir.display(), "cannot list", &cause))
+}
+
+/// True for a file, and for a link to one.
+fn is_file(entry: &DirEntry) -> Result<bool> {
+    let path = entry.path();
+    let kind = entry.file_type().map_err(|cause| Error::io(path.display(), "cannot look at", &cause))?;
+    if kind.is_symlink() {
+        return Ok(seen(&path)?.is_some_and(|meta| meta.is_file()));
+    }
+    Ok(kind.is_file())
+}
+
+/// What a path leads to; `None` if it has gone. A symbolic link that leads nowhere is an error: what it stands for is
+/// where we cannot see it. A server that renames a table may leave one for a moment.
+pub fn seen(path: &Path) -> Result<Option<Metadata>> {
+    let fail = |cause: io::Error| Error::io(path.display(), "cannot look at", &cause);
+    for _ in 0..LOOKS {
+        if let Some(meta) = present(path.metadata()).map_err(fail)? {
+            return Ok(Some(meta));
+        }
+        if present(path.symlink_metadata()).map_err(fail)?.is_none() {
+            return Ok(None);
+        }
+        std::thread::sleep(PAUSE);
+    }
+    let target = std::fs::read_link(path).unwrap_or_default();
+    let what = format!("is a symbolic link to {}, which is not there", target.display());
+    Err(Error::invalid(path.display(), what).hint(UNSEEN))
+}
+
+/// Pipes, sockets and devices in the directories of databases, which are nobody's data.
+pub fn specials(datadir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for database in databases(datadir)? {
+        let dir = datadir.join(database);
+        let fail = |cause: io::Error| Error::io(dir.display(), "cannot list", &cause);
+        for entry in list(&dir)?.into_iter().flatten() {
+            let entry = entry.map_err(fail)?;
+            let kind = entry.file_type().map_err(fail)?;
+            let special = |kind: FileType| !kind.is_file() && !kind.is_dir() && !kind.is_symlink();
+            let linked = || kind.is_symlink() && entry.path().metadata().is_ok_and(|meta| special(meta.file_type()));
+            if special(kind) || linked() {
+                found.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 fn present<T>(found: io::Result<T>) -> io::Result<Option<T>> {

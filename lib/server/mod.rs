@@ -6,6 +6,7 @@
 
 pub mod applier;
 pub mod ddl_log;
+pub mod dictionary;
 pub mod files;
 pub mod flavour;
 pub mod locks;

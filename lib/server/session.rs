@@ -197,6 +197,16 @@ impl Session {
         Ok(rows.into_iter().map(record).collect())
     }
 
+    /// Visits the rows of a result that may be large, as they come. NULL is `None`.
+    pub fn each(&mut self, sql: &str, visit: &mut dyn FnMut(Vec<Option<Vec<u8>>>) -> Result<()>) -> Result<()> {
+        let rows = self.conn.query_iter(sql).map_err(Refusal::from)?;
+        for row in rows {
+            let values = row.map_err(Refusal::from)?.unwrap().into_iter();
+            visit(values.map(bytes).collect())?;
+        }
+        Ok(())
+    }
+
     /// The first row, if there is one.
     pub fn record(&mut self, sql: &str) -> Result<Option<Record>, Refusal> {
         Ok(self.records(sql)?.into_iter().next())
@@ -219,6 +229,13 @@ impl Session {
 fn record(row: mysql::Row) -> Record {
     let names: Vec<String> = row.columns_ref().iter().map(|column| column.name_str().to_lowercase()).collect();
     names.into_iter().zip(row.unwrap()).filter_map(|(name, value)| Some((name, text(value)?))).collect()
+}
+
+fn bytes(value: mysql::Value) -> Option<Vec<u8>> {
+    match value {
+        mysql::Value::Bytes(bytes) => Some(bytes),
+        other => text(other).map(String::into_bytes),
+    }
 }
 
 fn text(value: mysql::Value) -> Option<String> {

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::innodb::space::Tally;
 use crate::io::cache::Policy;
 use crate::report::{Level, Report};
+use crate::server::dictionary::{self, Dictionary};
 use crate::server::files::Identity;
 use crate::stream::Writer;
 use crate::stream::profile::{self, Entry, EntryKind};
@@ -52,6 +53,17 @@ pub(super) struct Pages<'a> {
     pub(super) part: Option<Part<'a>>,
     /// Copy a file whose page 0 is not written yet as it is.
     pub(super) unwritten: bool,
+    /// What the server had when the file was listed; `None` if it is known whose the file is.
+    pub(super) dictionary: Option<&'a Dictionary>,
+}
+
+impl Pages<'_> {
+    /// True if the server has this tablespace, in this file; without a number: if it has one here.
+    fn is_of_server(&self, id: Option<u32>) -> bool {
+        let elsewhere = self.elsewhere.then_some(self.path);
+        let file = dictionary::File { id, name: self.name, elsewhere };
+        self.dictionary.is_none_or(|dictionary| dictionary.has(file))
+    }
 }
 
 /// What became of a tablespace.
@@ -61,6 +73,8 @@ pub(super) enum Outcome {
     Copied(Seen),
     /// Page 0 is not written yet; nothing was sent.
     Deferred(Identity),
+    /// The server does not have this tablespace, or not in this file; nothing was sent.
+    Strange(Seen),
     /// The file has gone since it was listed.
     Gone,
 }
@@ -77,6 +91,11 @@ impl Copier<'_> {
         let Some(mut open) = open(file.path, self.policy)? else { return Ok(Outcome::Gone) };
         let Some(mut read) = open.batch(&mut buffers.batch, 0)? else { return Ok(Outcome::Deferred(open.identity)) };
         let own;
+        let head = Head::of(buffers.batch.as_ref());
+        // Of a file where the server has one a bad page 0 is an error, of any other it is nobody's loss.
+        if !file.is_of_server(head.id()) && !file.is_of_server(None) {
+            return Ok(Outcome::Strange(open.seen(head)));
+        }
         let part = match file.part {
             Some(part) => part,
             None => match open.space(&mut buffers.batch, read)? {
@@ -89,6 +108,9 @@ impl Copier<'_> {
             },
         };
         let seen = open.seen(Head::of(buffers.batch.as_ref()));
+        if !file.is_of_server(seen.head.id()) {
+            return Ok(Outcome::Strange(seen));
+        }
         if let Some(since) = self.since {
             return self.delta(out, buffers, file, open, part, since).map(|()| Outcome::Copied(seen));
         }

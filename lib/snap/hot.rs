@@ -14,7 +14,7 @@ use super::manifest::Manifest;
 use super::mariadb::MariaDb;
 use super::marks::Marks;
 use super::mysql::MySql;
-use super::steps::{Found, Steps, begin};
+use super::steps::{Found, Steps, begin, tell_specials};
 use super::workers::Abort;
 use crate::error::Result;
 use crate::innodb::space::Tally;
@@ -41,6 +41,7 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
         Flavour::MySql(_) => Box::new(MySql::new(job, session, &variables)?),
     };
     let marker = login.connect()?;
+    tell_specials(server.layout(), report)?;
 
     let (layout, out) = (server.layout().clone(), Writer::new(output));
     let (abort, manifest, pages) = (Abort::default(), Manifest::new(&job.spool_dir), Mutex::new(Tally::default()));

@@ -1,11 +1,12 @@
 //! A running MariaDB server: its backup stages, in order, and what is copied in each. Source: spec sections 4 to 6 and 10.
 
 mod engines;
+mod fileset;
 mod meta;
 mod start;
 mod stopped;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io::Write;
 use std::path::Path;
@@ -14,7 +15,7 @@ use bstr::ByteSlice;
 
 use super::family::{Family, Hot};
 use super::finish::{self, Snapshot};
-use super::known::{Changes, Known};
+use super::known::{Changes, Known, Review};
 use super::meta::{Facts, Members};
 use super::steps::{Found, Steps, optional, readable};
 use super::workers::Buffers;
@@ -23,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::io::small;
 use crate::io::spool::Spool;
 use crate::server::ddl_log::Named;
+use crate::server::dictionary::Ledger;
 use crate::server::files::{self, Layout, SYSTEM_DATABASE, Tablespace};
 use crate::server::locks::{Stage, Stages};
 use crate::server::privileges::Need;
@@ -39,6 +41,8 @@ const EXTRA_PASSES: u32 = 3;
 const DDL_LOG: &str = "ddl.log";
 /// Aria's recovery begins where this says, so it is read before any Aria table (spec section 17).
 const ARIA_CONTROL: &str = "aria_log_control";
+/// What to do after DDL that a backup cannot bear.
+const RUN_AGAIN: &str = "run it again, with --lock-ddl=end (the default) or --lock-ddl=early";
 
 /// The server, and the session that holds the stages.
 pub(super) struct MariaDb<'a> {
@@ -48,6 +52,8 @@ pub(super) struct MariaDb<'a> {
     aria: AriaLog,
     options: BTreeMap<String, String>,
     stages: Stages,
+    /// Tablespaces of which the server itself has no file, by number.
+    lost: BTreeSet<u32>,
 }
 
 impl<'a> MariaDb<'a> {
@@ -55,7 +61,7 @@ impl<'a> MariaDb<'a> {
     pub(super) fn new(job: &'a Job, mut session: Session, variables: &'a Variables) -> Result<Self> {
         let layout = Layout::of(variables)?;
         readable(&layout)?;
-        let mut needed = vec![Need::global("RELOAD")];
+        let mut needed = vec![Need::global("RELOAD"), Need::global("PROCESS")];
         if variables.is_on("log_bin") {
             needed.push(Need::global("BINLOG MONITOR"));
         }
@@ -72,7 +78,7 @@ impl<'a> MariaDb<'a> {
         }
         let options = meta::server_options(variables, &meta::plugins(&mut session)?);
         let stages = Stages::new(session, job.lock_timeout)?;
-        Ok(MariaDb { job, variables, layout, aria: AriaLog::of(variables), options, stages })
+        Ok(MariaDb { job, variables, layout, aria: AriaLog::of(variables), options, stages, lost: BTreeSet::new() })
     }
 
     fn lock_ddl(&self) -> LockDdl {
@@ -113,8 +119,10 @@ impl Family for MariaDb<'_> {
         }
         let redo = Start::read(&self.layout.redo)?.redo();
         let server_uuid = self.variables.get("server_uid").map(str::to_owned);
-        let known = Known::list(&self.layout.datadir, &self.job.filter)?;
-        let undo = undo(&self.layout)?;
+        let dictionary = self.dictionary()?;
+        let undo = super::fileset::undo(&undo(&self.layout)?, &dictionary, &self.layout)?;
+        let known = Known::list(&self.layout.datadir, &self.job.filter, Some(dictionary))?;
+        self.none_unseen(&known)?;
         // A server with fewer does not start.
         let expected = self.variables.number("innodb_undo_tablespaces")?;
         if (undo.len() as u64) < expected {
@@ -167,6 +175,11 @@ impl MariaDb<'_> {
     fn locked(&mut self, hot: &Hot<'_>, known: &Known, held: &Writer<Spool>, logged: usize) -> Result<()> {
         hot.report.stage("waiting for locks");
         if self.lock_ddl() == LockDdl::Early {
+            if let Some(dictionary) = &known.dictionary {
+                let mut ledger = Ledger::new(dictionary);
+                known.held_against(&mut ledger)?;
+                self.settled(&mut ledger, hot.report)?;
+            }
             // The lock is held for the whole copy: what it covers need not wait in the spool.
             others(&hot.steps, hot.steps.out, false)?;
         } else {
@@ -185,11 +198,12 @@ impl MariaDb<'_> {
 
     /// Copies tables that were created meanwhile, so that less remains for the time under the lock. Returns how much
     /// of the DDL log is older than the last pass.
-    fn extra(&self, hot: &Hot<'_>, known: &mut Known) -> Result<usize> {
+    fn extra(&mut self, hot: &Hot<'_>, known: &mut Known) -> Result<usize> {
         let mut logged = None;
         for _ in 0..EXTRA_PASSES {
             let length = self.ddl_log()?.len();
-            let fresh = known.fresh(&self.layout.datadir, &self.job.filter)?;
+            let dictionary = self.dictionary()?;
+            let fresh = known.fresh(&self.layout.datadir, &self.job.filter, dictionary)?;
             let bytes = fresh.bytes;
             if fresh.tables().is_empty() {
                 break;
@@ -206,7 +220,7 @@ impl MariaDb<'_> {
     }
 
     /// Copies again what DDL changed; names what has gone.
-    fn resync(&self, hot: &Hot<'_>, known: &Known, held: &Writer<Spool>, logged: usize) -> Result<()> {
+    fn resync(&mut self, hot: &Hot<'_>, known: &Known, held: &Writer<Spool>, logged: usize) -> Result<()> {
         let log = self.ddl_log()?;
         let (all, late) = (Named::parse(&log), Named::parse(log.get(logged..).unwrap_or_default()));
         let changes = self.changes(hot, known, &all, &late)?;
@@ -216,18 +230,21 @@ impl MariaDb<'_> {
     }
 
     /// Checks that no table was created, dropped or exchanged, and copies those that had no page 0 before.
-    fn unchanged<W: Write + Send>(&self, hot: &Hot<'_>, known: &Known, out: &Writer<W>, how: &str) -> Result<()> {
+    fn unchanged<W: Write + Send>(&mut self, hot: &Hot<'_>, known: &Known, out: &Writer<W>, how: &str) -> Result<()> {
         let named = if self.job.no_lock { Named::default() } else { Named::parse(&self.ddl_log()?) };
         let changes = self.changes(hot, known, &named, &named)?;
         let changed = changes.again.iter().map(|found| &found.name).chain(&changes.gone).next();
         let Some(name) = changed else { return hot.steps.again(out, changes.unwritten.iter(), |_| Ok(())) };
-        Err(Error::invalid(name.as_bstr(), format_args!("changed by DDL during a backup {how}"))
-            .hint("run it again, with --lock-ddl=end (the default) or --lock-ddl=early"))
+        Err(Error::invalid(name.as_bstr(), format_args!("changed by DDL during a backup {how}")).hint(RUN_AGAIN))
     }
 
-    fn changes(&self, hot: &Hot<'_>, known: &Known, all: &Named, late: &Named) -> Result<Changes> {
-        let mut changes = known.changes(&self.layout.datadir, &self.job.filter, all, late)?;
-        changes.again.extend(hot.steps.imported(std::mem::take(&mut changes.doubtful))?);
+    fn changes(&mut self, hot: &Hot<'_>, known: &Known, all: &Named, late: &Named) -> Result<Changes> {
+        let dictionary = self.dictionary()?;
+        let mut ledger = Ledger::new(&dictionary);
+        let mut review = Review { ledger: &mut ledger, heads: &|files| hot.steps.heads(files) };
+        let changes = known.changes(&self.layout.datadir, &self.job.filter, all, late, &mut review)?;
+        self.none_new(&dictionary)?;
+        self.settled(&mut ledger, hot.report)?;
         Ok(changes)
     }
 

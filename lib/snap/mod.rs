@@ -9,6 +9,7 @@ pub mod base;
 mod copy;
 mod delta;
 mod family;
+mod fileset;
 pub mod filter;
 mod finish;
 mod hot;

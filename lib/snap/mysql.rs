@@ -13,6 +13,7 @@ use bstr::ByteSlice;
 
 use super::copy::Copier;
 use super::family::{Family, Hot};
+use super::fileset::{self, none_open, unseen};
 use super::finish::Snapshot;
 use super::known::Known;
 use super::meta::{Facts, Members};
@@ -24,8 +25,9 @@ use crate::innodb::redo::mysql::FORMAT;
 use crate::io::spool::Spool;
 use crate::redo::live::mysql as live;
 use crate::redo::watch::Watch;
-use crate::report::Level;
+use crate::report::{Level, Report};
 use crate::server::applier::{self, Applier};
+use crate::server::dictionary::{Dictionary, Ledger};
 use crate::server::files::{Layout, Tablespace};
 use crate::server::mysql::files::{self, Named, Spaces};
 use crate::server::mysql::{GtidSet, InstanceLock, LogStatus, replica, tail};
@@ -52,6 +54,8 @@ pub(super) struct MySql<'a> {
     lock: InstanceLock,
     /// Tables without transactions.
     tables: Vec<Named>,
+    /// Files that are called like undo tablespaces.
+    undo: Vec<Tablespace>,
     /// Tablespaces that are elsewhere, for `xtrabackup_tablespaces`.
     external: Vec<Tablespace>,
     /// How often the statement had been run that can switch redo logging off.
@@ -82,7 +86,18 @@ impl<'a> MySql<'a> {
         }
         let lock = InstanceLock::new(session, job.lock_timeout)?;
         let options = meta::options(variables);
-        Ok(MySql { job, variables, layout, options, lock, tables, external: Vec::new(), alterations: 0, watch: None })
+        Ok(MySql {
+            job,
+            variables,
+            layout,
+            options,
+            lock,
+            tables,
+            undo: Vec::new(),
+            external: Vec::new(),
+            alterations: 0,
+            watch: None,
+        })
     }
 }
 
@@ -112,13 +127,15 @@ impl Family for MySql<'_> {
 
     fn look(&mut self) -> Result<Found> {
         let server_uuid = self.variables.get("server_uuid").map(str::to_owned);
-        let spaces = self.list()?;
+        let (spaces, dictionary) = self.list()?;
         // The last of all, for the log goes on being overwritten behind it.
         let redo = match self.job.lock_ddl {
             Some(LockDdl::End) => self.let_go()?,
             _ => redo(&self.layout)?,
         };
         let mut found = found(self.job, redo, server_uuid, spaces)?;
+        none_open(&dictionary, &unseen(&dictionary, &found.known, &self.job.filter)?)?;
+        found.known.dictionary = Some(dictionary);
         if self.watch.is_some() {
             // Undo tablespaces may then be truncated, made and dropped like any.
             found.known.add(std::mem::take(&mut found.undo));
@@ -133,6 +150,7 @@ impl Family for MySql<'_> {
             Some(watch) => self.freely(hot, watch, &known, &held)?,
             None => {
                 let others = innodb(&hot.steps, undo, &known)?;
+                self.settled(&known, hot.report)?;
                 self.rest(hot, others.locked, &held)?
             }
         };
@@ -155,14 +173,28 @@ impl Family for MySql<'_> {
 
 impl MySql<'_> {
     /// What there is, while DDL is blocked.
-    fn list(&mut self) -> Result<Spaces> {
+    fn list(&mut self) -> Result<(Spaces, Dictionary)> {
+        let dictionary = self.lock.ask(|session| Dictionary::of_mysql(session, &self.layout.datadir))?;
         let mut spaces = Spaces::below(&self.layout)?;
         self.lock.ask(|session| spaces.ask(session, &self.layout.datadir))?;
+        self.undo = std::mem::take(&mut spaces.undo);
+        spaces.undo = fileset::undo(&self.undo, &dictionary, &self.layout)?;
         spaces.enough(&self.layout)?;
         // The lock was waited for; tables may have come and gone since.
         self.tables = tables(self.job, &self.layout)?;
         self.external = spaces.elsewhere();
-        Ok(spaces)
+        Ok((spaces, dictionary))
+    }
+
+    /// Fails if a tablespace has not been copied; names what was left out.
+    fn settled(&self, known: &Known, report: &dyn Report) -> Result<()> {
+        let Some(dictionary) = &known.dictionary else { return Ok(()) };
+        let mut ledger = Ledger::new(dictionary);
+        known.held_against(&mut ledger)?;
+        fileset::take(&mut ledger, &self.undo, &self.layout)?;
+        fileset::none_missing(&ledger, &self.job.filter)?;
+        fileset::tell(&ledger, report);
+        Ok(())
     }
 
     /// All that belongs to one moment: what has no transactions, and the positions.

@@ -11,12 +11,13 @@ use jiff::Zoned;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use super::copy::Copier;
+use super::fileset;
 use super::finish::{Finish, Snapshot};
 use super::known::Known;
 use super::manifest::Manifest;
 use super::meta::{Facts, Members};
 use super::open::system_space;
-use super::steps::{Found, Steps, begin, readable};
+use super::steps::{Found, Steps, begin, readable, tell_specials};
 use super::workers::Abort;
 use super::{Job, mariadb, mysql};
 use crate::error::{Error, Result};
@@ -124,7 +125,9 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
         variables.set("innodb_page_size", space.page_size.to_string());
     }
     let flavour = Flavour::of(variables.text("version"))?;
+    tell_specials(&layout, report)?;
     let found = server.look()?;
+    fileset::distinct(&found, &layout)?;
     variables.set("innodb_undo_tablespaces", found.undo.len().to_string());
     let begin = begin(job, &variables, flavour, &layout, &found, &start)?;
     report.expect(begin.estimated_bytes);

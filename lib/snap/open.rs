@@ -1,11 +1,15 @@
 //! A server's file being read: in batches, with its pages verified, torn ones read again.
 
 use std::cell::RefCell;
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use rustix::fs::OFlags;
 
 use super::workers::BATCH;
 use crate::error::{Error, Result};
@@ -62,6 +66,11 @@ impl Head {
         Head { space: space::id(bytes), flags: space::flags(bytes), lsn: page::lsn(bytes).unwrap_or(0) }
     }
 
+    /// The tablespace's number, if page 0 is written.
+    pub(super) fn id(self) -> Option<u32> {
+        (self.space != 0).then_some(self.space)
+    }
+
     /// True if nothing but redo can have led from `self` to `later`. A tablespace that is encrypted or decrypted in its
     /// place is so in redo as well, but a copy of some pages from before and some from after is read with one key.
     pub(super) fn leads_to(self, later: Head) -> bool {
@@ -93,19 +102,26 @@ impl AriaFile {
             b"MAI" => false,
             _ => return None,
         };
-        let index = std::fs::File::open(path.with_extension("MAI")).ok()?;
+        let index = regular(&path.with_extension("MAI")).ok()?;
         let mut head = Vec::new();
         index.take(aria::HEAD as u64).read_to_end(&mut head).ok()?;
         Some(AriaFile { table: Aria::parse(&head)?, data })
     }
 }
 
+/// Opens a file, and nothing else: to open a pipe is to wait for somebody who writes into it.
+fn regular(path: &Path) -> io::Result<File> {
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }
+}
+
 /// Opens a file; `None` if it has gone since it was listed.
 pub(super) fn open(path: &Path, policy: Policy) -> Result<Option<Open<'_>>> {
     let small = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() <= SMALL);
-    let source = match Source::open(path, if small { Policy::Keep } else { policy }) {
-        Ok(source) => source,
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+    let source = match regular(path) {
+        Ok(file) => Source::new(file, if small { Policy::Keep } else { policy }),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return files::seen(path).map(|_| None),
         Err(cause) => {
             let error = Error::io(path.display(), "cannot open", &cause);
             let denied = cause.kind() == io::ErrorKind::PermissionDenied;
@@ -120,6 +136,11 @@ pub(super) fn open(path: &Path, policy: Policy) -> Result<Option<Open<'_>>> {
         changed: files::changed(&meta),
         size: meta.len(),
     }))
+}
+
+/// What the first bytes of a file say; `None` if it has gone.
+pub(super) fn head(path: &Path, policy: Policy, block: &mut Aligned) -> Result<Option<Head>> {
+    open(path, policy)?.map(|mut open| open.head(block)).transpose()
 }
 
 impl Open<'_> {

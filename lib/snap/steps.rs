@@ -12,11 +12,11 @@ use super::Job;
 use super::base::Base;
 use super::copy::{Copier, Outcome, Pages};
 use super::known::Known;
-use super::open::{Head, Part, open, system_space};
+use super::open::{self, Head, Part, system_space};
 use super::workers::{Abort, Haste, each};
 use crate::error::{Error, Result};
 use crate::names::{AGAIN, DROPPED, marker};
-use crate::report::Level;
+use crate::report::{Level, Report};
 use crate::server::Variables;
 use crate::server::files::{self, Layout, Tablespace};
 use crate::server::flavour::Flavour;
@@ -63,6 +63,15 @@ pub(super) fn readable(layout: &Layout) -> Result<()> {
     std::fs::read_dir(&layout.datadir).map_err(|cause| fail(&layout.datadir, cause))?;
     for path in &layout.system {
         File::open(path).map_err(|cause| fail(path, cause))?;
+    }
+    Ok(())
+}
+
+/// Names what is in the directories of databases and is no file.
+pub(super) fn tell_specials(layout: &Layout, report: &dyn Report) -> Result<()> {
+    for path in files::specials(&layout.datadir)? {
+        let what = "left out: it is no file, but a pipe, a socket or a device";
+        report.note(Level::Warning, format_args!("{}: {what}", path.display()));
     }
     Ok(())
 }
@@ -132,7 +141,7 @@ impl Steps<'_> {
         }
         let jobs = jobs.into_iter().map(Ok);
         each(self.job.threads, haste, self.abort, jobs, |buffers, (name, path, elsewhere, part)| {
-            let file = Pages { name: &name, path: &path, elsewhere, part, unwritten: true };
+            let file = Pages { name: &name, path: &path, elsewhere, part, unwritten: true, dictionary: None };
             match copier.tablespace(out, buffers, file)? {
                 Outcome::Gone => Err(Error::failed(path.display(), "has gone while it was to be copied")),
                 _ => Ok(()),
@@ -146,7 +155,8 @@ impl Steps<'_> {
         each(self.job.threads, Haste::Behind, self.abort, known.tables().iter().map(Ok), |buffers, table| {
             let path = table.path(&self.layout.datadir);
             let elsewhere = table.is_elsewhere();
-            let file = Pages { name: &table.name, path: &path, elsewhere, part: None, unwritten };
+            let dictionary = known.dictionary.as_ref();
+            let file = Pages { name: &table.name, path: &path, elsewhere, part: None, unwritten, dictionary };
             table.set(self.copier.tablespace(self.out, buffers, file)?);
             Ok(())
         })
@@ -165,7 +175,7 @@ impl Steps<'_> {
             let name = marker(&found.name, AGAIN);
             let path = self.path(found);
             let elsewhere = found.elsewhere.is_some();
-            let file = Pages { name: &name, path: &path, elsewhere, part: None, unwritten: true };
+            let file = Pages { name: &name, path: &path, elsewhere, part: None, unwritten: true, dictionary: None };
             match copier.tablespace(out, buffers, file)? {
                 Outcome::Gone => gone(found),
                 _ => Ok(()),
@@ -182,18 +192,18 @@ impl Steps<'_> {
         Ok(())
     }
 
-    /// Those of tablespaces that were written to since they were copied whose page 0 no redo can have led to from what
-    /// it was: an IMPORT TABLESPACE wrote them, which neither redo nor the DDL log tells.
-    pub(super) fn imported(&self, doubtful: Vec<(Tablespace, Head)>) -> Result<Vec<Tablespace>> {
-        let imported = Mutex::new(Vec::new());
-        each(self.job.threads, Haste::Urgent, self.abort, doubtful.into_iter().map(Ok), |buffers, (found, head)| {
-            let now = open(&self.path(&found), self.job.policy)?.map(|mut open| open.head(&mut buffers.again));
-            if !now.transpose()?.is_some_and(|now| head.leads_to(now)) {
-                imported.lock().unwrap_or_else(PoisonError::into_inner).push(found);
+    /// What page 0 of tablespaces says, of those that are still there; sorted by name.
+    pub(super) fn heads(&self, files: Vec<Tablespace>) -> Result<Vec<(Tablespace, Head)>> {
+        let heads = Mutex::new(Vec::new());
+        each(self.job.threads, Haste::Urgent, self.abort, files.into_iter().map(Ok), |buffers, found| {
+            if let Some(head) = open::head(&self.path(&found), self.job.policy, &mut buffers.again)? {
+                heads.lock().unwrap_or_else(PoisonError::into_inner).push((found, head));
             }
             Ok(())
         })?;
-        Ok(imported.into_inner().unwrap_or_else(PoisonError::into_inner))
+        let mut heads = heads.into_inner().unwrap_or_else(PoisonError::into_inner);
+        heads.sort_by(|a, b| a.0.name.cmp(&b.0.name));
+        Ok(heads)
     }
 
     /// Other files as they are, by their names in the stream; those that are wanted.

@@ -14,6 +14,8 @@ mod work;
 
 use std::path::{Path, PathBuf};
 
+use bstr::ByteSlice;
+
 use self::journal::{Journal, Phase};
 use self::patch::Shape;
 use self::plan::{Origin, Plan};
@@ -138,7 +140,13 @@ fn entries(directory: &Directory) -> Result<&[Entry]> {
 
 fn plan<'a>(base: &'a Directory, increments: &'a [Directory]) -> Result<Plan<'a>> {
     let lists: Vec<&[Entry]> = increments.iter().map(entries).collect::<Result<_>>()?;
-    Ok(Plan::new(entries(base)?, &lists))
+    Plan::new(entries(base)?, &lists).map_err(|clash| {
+        let backup = clash.backup.checked_sub(1).and_then(|number| increments.get(number)).unwrap_or(base);
+        let [one, other] = &clash.names;
+        let what = format!("{} and {} are both tablespace {}", one.as_bstr(), other.as_bstr(), clash.space_id);
+        Error::invalid(backup.path.display(), what)
+            .hint("one is a copy that lay in the server's data directory; take a new full backup")
+    })
 }
 
 /// Changes the base in `dir`; `journal` is there if that was begun before.

@@ -32,6 +32,15 @@ pub(super) enum Origin<'a> {
     Nothing,
 }
 
+/// Two files of one backup with one tablespace id. Which of them is the table's, nothing tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Clash {
+    /// 0: the base; otherwise the number of the increment, from 1 on.
+    pub(super) backup: usize,
+    pub(super) space_id: u32,
+    pub(super) names: [Vec<u8>; 2],
+}
+
 /// One tablespace of the result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Space<'a> {
@@ -58,11 +67,11 @@ pub(super) struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     /// Decides from the manifest of the base and those of the increments, in order.
-    pub(super) fn new(base: &'a [Entry], increments: &[&'a [Entry]]) -> Self {
+    pub(super) fn new(base: &'a [Entry], increments: &[&'a [Entry]]) -> Result<Self, Clash> {
         let base_files = resolve(base);
         let steps: Vec<Files<'a>> = increments.iter().map(|entries| resolve(entries)).collect();
-        let keyed: Vec<_> = steps.iter().map(by_key).collect();
-        let base_keys = by_key(&base_files);
+        let base_keys = by_key(&base_files, 0)?;
+        let keyed: Vec<_> = (1..).zip(&steps).map(|(number, step)| by_key(step, number)).collect::<Result<_, _>>()?;
         let mut plan = Plan::default();
         let mut kept = BTreeSet::new();
         for (name, entry) in steps.last().into_iter().flatten() {
@@ -88,7 +97,7 @@ impl<'a> Plan<'a> {
             plan.spaces.push(space);
         }
         plan.removed = base.iter().filter_map(Entry::path).filter(|path| !kept.contains(path)).collect();
-        plan
+        Ok(plan)
     }
 }
 
@@ -120,8 +129,17 @@ fn key(name: &[u8], entry: &Entry) -> Option<Key> {
     Some(Key { space_id, name: (space_id == 0).then(|| name.to_vec()) })
 }
 
-fn by_key<'a>(files: &Files<'a>) -> BTreeMap<Key, &'a Entry> {
-    files.iter().filter_map(|(name, entry)| Some((key(name, entry)?, *entry))).collect()
+fn by_key<'a>(files: &Files<'a>, backup: usize) -> Result<BTreeMap<Key, &'a Entry>, Clash> {
+    let mut keyed: BTreeMap<Key, &'a Entry> = BTreeMap::new();
+    for (name, entry) in files {
+        let Some(key) = key(name, entry) else { continue };
+        let space_id = key.space_id;
+        if let Some(other) = keyed.insert(key, entry) {
+            let names = [other, *entry].map(|entry| entry.path().unwrap_or_default());
+            return Err(Clash { backup, space_id, names });
+        }
+    }
+    Ok(keyed)
 }
 
 fn resolve(entries: &[Entry]) -> Files<'_> {
@@ -184,7 +202,7 @@ mod tests {
 
     /// `name: where from + number of deltas`, then `from>to`, then `-removed`.
     fn told(base: &[Entry], increments: &[&[Entry]]) -> String {
-        let plan = Plan::new(base, increments);
+        let plan = Plan::new(base, increments).unwrap();
         let spaces = plan.spaces.iter().map(|space| {
             let origin = match space.origin {
                 Origin::Base(entry) => text(&entry.path().unwrap()),
@@ -212,6 +230,23 @@ mod tests {
         );
         let back = [delta("d/a.ibd", 5), delta("d/b.ibd", 6)];
         assert_eq!(told(&base, &[&swapped, &back]), "d/a.ibd: d/a.ibd 0+1, d/b.ibd: d/b.ibd 0+1, -ibdata1, -ibdata2");
+    }
+
+    #[test]
+    fn two_files_of_one_id_are_refused_wherever_they_are() {
+        let one = [whole("ibdata1", 0), whole("ibdata2", 0), whole("d/t.ibd", 5)];
+        let two = [whole("d/t.ibd", 5), whole("d/z_copy.ibd", 5)];
+        let deltas = [delta("d/a_copy.ibd", 5), delta("d/t.ibd", 5)];
+        let renamed = [whole("d/t.ibd", 5), file("d/t.del", ""), whole("d/u.new", 5)];
+        let clash = |base: &[Entry], steps: &[&[Entry]]| {
+            let clash = Plan::new(base, steps).unwrap_err();
+            (clash.backup, clash.names.map(|name| text(&name)).join(" "))
+        };
+        let good = [delta("d/t.ibd", 5)];
+        assert_eq!(clash(&two, &[&good]), (0, "d/t.ibd d/z_copy.ibd".into()));
+        assert_eq!(clash(&one, &[&good, &deltas]), (2, "d/a_copy.ibd.delta d/t.ibd.delta".into()));
+        assert_eq!(clash(&one, &[&deltas, &good]).0, 1);
+        assert!(Plan::new(&one, &[&good]).is_ok() && Plan::new(&renamed, &[&good]).is_ok());
     }
 
     #[test]

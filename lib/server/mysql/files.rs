@@ -186,7 +186,7 @@ fn discarded(session: &mut Session, id: &str, path: &Path) -> Result<()> {
 }
 
 /// What a file outside the data directory is called in a stream: a table `db/t.ibd`, anything else by its own name.
-fn stream_name(path: &Path, is_table: bool) -> Vec<u8> {
+pub fn stream_name(path: &Path, is_table: bool) -> Vec<u8> {
     let file = path.file_name().unwrap_or_default().as_bytes();
     match path.parent().and_then(Path::file_name).filter(|_| is_table) {
         Some(database) => [database.as_bytes(), b"/", file].concat(),

@@ -60,7 +60,7 @@ impl offline::Stopped for Stopped<'_> {
         engines::on_disk(&self.layout.datadir)?;
         self.aria.read_control()?;
         let redo = Start::read(&self.layout.redo)?.redo();
-        let known = Known::list(&self.layout.datadir, &self.job.filter)?;
+        let known = Known::list(&self.layout.datadir, &self.job.filter, None)?;
         Ok(Found { redo, server_uuid: None, undo: undo(&self.layout)?, known })
     }
 

@@ -20,12 +20,14 @@ use super::{MySql, is_log_encrypted, logging, redo, wanted};
 use crate::error::{Error, Kind, Result};
 use crate::io::spool::Spool;
 use crate::redo::watch::{Until, Watch};
+use crate::server::dictionary::Ledger;
 use crate::server::files::Tablespace;
 use crate::server::mysql::{LogStatus, files};
 use crate::server::{Session, applier};
 use crate::snap::family::Hot;
+use crate::snap::fileset;
 use crate::snap::finish::Snapshot;
-use crate::snap::known::Known;
+use crate::snap::known::{Known, Review};
 use crate::stream::Writer;
 use crate::stream::profile::Redo;
 
@@ -108,9 +110,13 @@ impl MySql<'_> {
 
     /// Copies again what is not as the log leads to it; names what has gone.
     fn resync(&mut self, hot: &Hot<'_>, known: &Known, touched: &BTreeSet<u32>, held: &Writer<Spool>) -> Result<()> {
-        let spaces = self.list()?;
-        let mut changes = known.changes_of(wanted(self.job, spaces.tables)?, spaces.undo, touched);
-        changes.again.extend(hot.steps.imported(std::mem::take(&mut changes.doubtful))?);
+        let (spaces, dictionary) = self.list()?;
+        let mut ledger = Ledger::new(&dictionary);
+        let mut review = Review { ledger: &mut ledger, heads: &|files| hot.steps.heads(files) };
+        let undo = std::mem::take(&mut self.undo);
+        let changes = known.changes_of(wanted(self.job, spaces.tables)?, undo, touched, &mut review)?;
+        fileset::none_missing(&ledger, &self.job.filter)?;
+        fileset::tell(&ledger, hot.report);
         hot.steps.dropped(held, &changes.gone)?;
         let gone = |found: &Tablespace| Err(Error::invalid(found.name.as_bstr(), super::GONE).hint(super::NOBODY));
         hot.steps.again(held, changes.again.iter().chain(&changes.unwritten), gone)?;

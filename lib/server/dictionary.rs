@@ -1,0 +1,410 @@
+//! Which tablespaces the server says that it has, and whose a file is: a tablespace is the number on page 0 of its file,
+//! held against this list. A name proves nothing, for anybody can give one to a copy.
+//!
+//! MariaDB: `INNODB_SYS_TABLES` has all tables, `INNODB_SYS_TABLESPACES` the files of those that were opened since the server
+//! started. A table without a file (after DISCARD TABLESPACE, or because it is lost) looks like one that was not opened
+//! yet, until `INNODB_SYS_TABLESTATS` has opened all that can be opened. MySQL: `FILES`. All need `PROCESS`. More is in
+//! `doc/mariadb-hot-backup.md` (section 6.5) and `doc/mysql-hot-backup.md` (section 3.5).
+
+use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use bstr::ByteSlice;
+
+use super::files;
+use super::mysql::files as mysql;
+use super::session::Session;
+use crate::error::{Error, Result};
+
+/// What InnoDB of MariaDB has open.
+const OPEN: &str = "SELECT SPACE, NAME, FILENAME FROM information_schema.INNODB_SYS_TABLESPACES";
+/// What its tables are in. Those that have no tablespace of their own are in that of the system.
+const TABLES: &str = "SELECT SPACE, NAME, '' FROM information_schema.INNODB_SYS_TABLES WHERE SPACE<>0";
+/// Opens all tables that it can open.
+const OPEN_ALL: &str = "SELECT COUNT(*) FROM information_schema.INNODB_SYS_TABLESTATS";
+/// All of MySQL. A tablespace that is discarded has no number there.
+const FILES: &str = "SELECT FILE_ID, TABLESPACE_NAME, FILE_NAME FROM information_schema.FILES \
+    WHERE ENGINE='InnoDB' AND (FILE_TYPE IS NULL OR FILE_TYPE<>'TEMPORARY')";
+/// The tablespaces of temporary tables, and of the system, which is not of one file and known by its place.
+const MARIADB_TEMPORARY: u32 = 0xFFFF_FFFE;
+const SYSTEM: u32 = 0;
+
+/// A tablespace of the server. There may be a hundred thousand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Its number.
+    pub id: u32,
+    /// True if the server has a file of it open, and has said where that is.
+    open: bool,
+    name: (u32, u32),
+}
+
+/// All tablespaces of a server at one moment.
+#[derive(Debug, Default)]
+pub struct Dictionary {
+    datadir: PathBuf,
+    /// Sorted by number.
+    rows: Vec<Row>,
+    /// Places in `rows`, sorted by name.
+    by_name: Vec<u32>,
+    /// All names, one after the other.
+    names: Vec<u8>,
+    /// Files that are not below the data directory.
+    elsewhere: HashMap<u32, PathBuf>,
+}
+
+/// A file that may be a tablespace.
+#[derive(Clone, Copy, Debug)]
+pub struct File<'a> {
+    /// The number on its page 0; `None` if that is not written yet.
+    pub id: Option<u32>,
+    /// Its name in the stream.
+    pub name: &'a [u8],
+    /// Where it is, if not where its name says.
+    pub elsewhere: Option<&'a Path>,
+}
+
+/// Whose a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The server has this tablespace, in this file.
+    Server(Row),
+    /// The server has a tablespace of this number, in another file.
+    Copy(Row),
+    /// The server knows nothing of it.
+    Nobody,
+}
+
+impl Row {
+    /// True if the server has opened it, and said where its file is.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// True for what an ALTER is building, which a server that recovers drops.
+    pub fn is_temporary(&self, dictionary: &Dictionary) -> bool {
+        dictionary.name(self).contains_str("/#sql")
+    }
+}
+
+impl Dictionary {
+    /// Asks a server of MariaDB.
+    pub fn of_mariadb(session: &mut Session, datadir: &Path) -> Result<Self> {
+        let mut dictionary = Dictionary::new(datadir);
+        session.each(OPEN, &mut |row| {
+            let (id, name, file) = fields(row)?;
+            let Some(id) = id.filter(|id| ![SYSTEM, MARIADB_TEMPORARY].contains(id)) else { return Ok(()) };
+            // `d/t`, or `innodb_undo001`, which is called after its file.
+            dictionary.open(id, &name, &file, name.contains(&b'/'))
+        })?;
+        dictionary.sort();
+        let mut more = Vec::new();
+        session.each(TABLES, &mut |row| {
+            let (id, name, _) = fields(row)?;
+            more.extend(id.filter(|id| dictionary.find(*id).is_none()).map(|id| (id, [name, b".ibd".into()].concat())));
+            Ok(())
+        })?;
+        for (id, name) in more {
+            dictionary.add(id, false, &name)?;
+        }
+        dictionary.sort();
+        Ok(dictionary)
+    }
+
+    /// Lets a server of MariaDB open all tables that it has files of. That takes seconds for many.
+    pub fn open_all(session: &mut Session) -> Result<()> {
+        Ok(session.run(OPEN_ALL)?)
+    }
+
+    /// Asks a server of MySQL.
+    pub fn of_mysql(session: &mut Session, datadir: &Path) -> Result<Self> {
+        let mut dictionary = Dictionary::new(datadir);
+        session.each(FILES, &mut |row| {
+            let (id, name, file) = fields(row)?;
+            match id {
+                Some(SYSTEM) => Ok(()),
+                Some(id) => dictionary.open(id, &name, &file, false),
+                None => Ok(()),
+            }
+        })?;
+        dictionary.sort();
+        Ok(dictionary)
+    }
+
+    fn new(datadir: &Path) -> Self {
+        Dictionary { datadir: datadir.to_owned(), ..Dictionary::default() }
+    }
+
+    /// Takes in a tablespace that has a file. `named`: a file elsewhere is called after the tablespace.
+    fn open(&mut self, id: u32, name: &[u8], file: &[u8], named: bool) -> Result<()> {
+        let path = self.datadir.join(std::ffi::OsStr::from_bytes(file));
+        if let Ok(below) = path.strip_prefix(&self.datadir) {
+            let name = mysql::clean(below);
+            return self.add(id, true, &name);
+        }
+        let name = match named {
+            true => [name, b".ibd"].concat(),
+            false => mysql::stream_name(&path, name.contains(&b'/')),
+        };
+        self.elsewhere.insert(id, path);
+        self.add(id, true, &name)
+    }
+
+    fn add(&mut self, id: u32, open: bool, name: &[u8]) -> Result<()> {
+        let number = |length: usize| {
+            u32::try_from(length).map_err(|_| Error::failed("server", "has more tables than can be listed"))
+        };
+        let name_at = (number(self.names.len())?, number(name.len())?);
+        self.names.extend_from_slice(name);
+        self.rows.push(Row { id, open, name: name_at });
+        Ok(())
+    }
+
+    fn sort(&mut self) {
+        self.rows.sort_unstable_by_key(|row| row.id);
+        let mut by_name: Vec<u32> = (0..).take(self.rows.len()).collect();
+        by_name.sort_unstable_by_key(|at| self.at(*at).map(|row| self.name(row)));
+        self.by_name = by_name;
+    }
+
+    fn at(&self, place: u32) -> Option<&Row> {
+        self.rows.get(usize::try_from(place).ok()?)
+    }
+
+    fn find(&self, id: u32) -> Option<usize> {
+        self.rows.binary_search_by_key(&id, |row| row.id).ok()
+    }
+
+    /// What a row's file is called in a stream.
+    pub fn name(&self, row: &Row) -> &[u8] {
+        let number = |place: u32| usize::try_from(place).unwrap_or(usize::MAX);
+        let (start, length) = (number(row.name.0), number(row.name.1));
+        self.names.get(start..start.saturating_add(length)).unwrap_or_default()
+    }
+
+    /// Where a row's file is.
+    pub fn path(&self, row: &Row) -> PathBuf {
+        let below = || files::path_of(&self.datadir, self.name(row));
+        self.elsewhere.get(&row.id).cloned().unwrap_or_else(below)
+    }
+
+    /// All tablespaces.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// The tablespace of this number.
+    pub fn row(&self, id: u32) -> Option<&Row> {
+        self.find(id).and_then(|at| self.rows.get(at))
+    }
+
+    /// True if both have the same tablespaces under the same names.
+    pub fn agrees_with(&self, other: &Dictionary) -> bool {
+        let all = |one: &Dictionary| one.rows.iter().filter(|row| !row.is_temporary(one)).count();
+        let same = |row: &Row| {
+            let found = other.row(row.id);
+            row.is_temporary(self) || found.is_some_and(|found| other.name(found) == self.name(row))
+        };
+        all(self) == all(other) && self.rows.iter().all(same)
+    }
+
+    /// Whose a file is.
+    pub fn owner(&self, file: File<'_>) -> Owner {
+        self.owner_by(file, &same_file)
+    }
+
+    /// True if it is the server's.
+    pub fn has(&self, file: File<'_>) -> bool {
+        matches!(self.owner(file), Owner::Server(_))
+    }
+
+    fn owner_by(&self, file: File<'_>, same: &dyn Fn(&Path, &Path) -> bool) -> Owner {
+        match file.id {
+            Some(id) => match self.row(id) {
+                Some(row) if self.is_at(row, file, same) => Owner::Server(*row),
+                Some(row) => Owner::Copy(*row),
+                None => Owner::Nobody,
+            },
+            None => self
+                .named(file.name)
+                .find(|row| self.is_at(row, file, same))
+                .map_or(Owner::Nobody, |row| Owner::Server(*row)),
+        }
+    }
+
+    /// Those of this name, of which there is one in a server that is well.
+    fn named(&self, name: &[u8]) -> impl Iterator<Item = &Row> {
+        let of = |at: &u32| self.at(*at).map(|row| self.name(row)).unwrap_or_default();
+        let from = self.by_name.partition_point(|at| of(at) < name);
+        self.by_name.iter().skip(from).map_while(move |at| self.at(*at).filter(|row| self.name(row) == name))
+    }
+
+    /// Whether a row's file is this one. Two places are compared as files only if one is outside the data directory, where
+    /// a path may have several spellings; below it a second name of a file is somebody's copy.
+    fn is_at(&self, row: &Row, file: File<'_>, same: &dyn Fn(&Path, &Path) -> bool) -> bool {
+        match (self.elsewhere.get(&row.id), file.elsewhere) {
+            _ if !row.open => self.name(row) == file.name,
+            (None, None) => self.name(row) == file.name,
+            (Some(row), Some(file)) if row == file => true,
+            (_, Some(file)) => same(&self.path(row), file),
+            (Some(row), None) => same(row, &files::path_of(&self.datadir, file.name)),
+        }
+    }
+}
+
+/// Holds files against a dictionary, one after the other.
+#[derive(Debug)]
+pub struct Ledger<'a> {
+    /// What the server has.
+    pub dictionary: &'a Dictionary,
+    /// By the places of rows: whether a file was there.
+    taken: Vec<bool>,
+    /// Files that are not the server's, with what is known of them.
+    pub strangers: Vec<(Vec<u8>, Owner)>,
+}
+
+impl<'a> Ledger<'a> {
+    /// Nothing was there yet.
+    pub fn new(dictionary: &'a Dictionary) -> Self {
+        Ledger { dictionary, taken: vec![false; dictionary.rows.len()], strangers: Vec::new() }
+    }
+
+    /// True if the file is the server's. Two for one tablespace are an error.
+    pub fn take(&mut self, file: File<'_>) -> Result<bool> {
+        self.take_by(file, &same_file)
+    }
+
+    fn take_by(&mut self, file: File<'_>, same: &dyn Fn(&Path, &Path) -> bool) -> Result<bool> {
+        let owner = self.dictionary.owner_by(file, same);
+        let Owner::Server(row) = owner else {
+            self.strangers.push((file.name.to_vec(), owner));
+            return Ok(false);
+        };
+        let place = self.dictionary.find(row.id).and_then(|at| self.taken.get_mut(at));
+        if place.is_none_or(|taken| std::mem::replace(taken, true)) {
+            let what = format!("tablespace {} of the server is in this file, and in another one", row.id);
+            return Err(Error::invalid(file.name.as_bstr(), what).hint("move the copy away, and run it again"));
+        }
+        Ok(true)
+    }
+
+    /// Tablespaces that the server has, and whose file was not among ours.
+    pub fn missing(&self) -> impl Iterator<Item = &'a Row> {
+        self.left().filter(|row| row.open)
+    }
+
+    /// Tablespaces that have no file, or were not opened yet.
+    pub fn unopened(&self) -> impl Iterator<Item = &'a Row> {
+        self.left().filter(|row| !row.open)
+    }
+
+    fn left(&self) -> impl Iterator<Item = &'a Row> {
+        self.dictionary.rows.iter().zip(&self.taken).filter(|(_, taken)| !**taken).map(|(row, _)| row)
+    }
+}
+
+/// Whether two paths lead to one file.
+fn same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| path.metadata().ok().map(|meta| files::Identity::of(&meta));
+    identity(one).is_some_and(|found| identity(other) == Some(found))
+}
+
+/// The three columns of each of the statements. A number that is no number is an error, NULL is none.
+fn fields(row: Vec<Option<Vec<u8>>>) -> Result<(Option<u32>, Vec<u8>, Vec<u8>)> {
+    let mut row = row.into_iter();
+    let mut next = || row.next().flatten();
+    let (id, name, file) = (next(), next().unwrap_or_default(), next().unwrap_or_default());
+    let number = |text: Vec<u8>| {
+        let parsed = text.to_str().ok().and_then(|text| text.parse().ok());
+        parsed.ok_or_else(|| Error::failed("server", format_args!("{:?} is no number of a tablespace", text.as_bstr())))
+    };
+    Ok((id.map(number).transpose()?, name, file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tablespaces: number and place, absolute if it is elsewhere; those in brackets have no file.
+    fn dictionary(rows: &[(u32, &str)]) -> Dictionary {
+        let mut dictionary = Dictionary::new(Path::new("/data"));
+        for (id, place) in rows {
+            match place.strip_prefix('(').and_then(|place| place.strip_suffix(')')) {
+                Some(name) => dictionary.add(*id, false, name.as_bytes()).unwrap(),
+                None => dictionary.open(*id, b"d/far", place.as_bytes(), true).unwrap(),
+            }
+        }
+        dictionary.sort();
+        dictionary
+    }
+
+    /// `FILE[@PLACE]=NUMBER ...`, `?` for a page 0 that is not written; what is wrong with them.
+    fn held(rows: &[(u32, &str)], list: &str) -> String {
+        let dictionary = dictionary(rows);
+        let mut ledger = Ledger::new(&dictionary);
+        let same = |one: &Path, other: &Path| Path::new("/link").join(one.file_name().unwrap()) == other;
+        let mut told = Vec::new();
+        for file in list.split_whitespace() {
+            let (place, id) = file.split_once('=').unwrap();
+            let (name, elsewhere) =
+                place.split_once('@').map_or((place, None), |(name, at)| (name, Some(Path::new(at))));
+            let file = File { id: id.parse().ok(), name: name.as_bytes(), elsewhere };
+            if ledger.take_by(file, &same).is_err() {
+                told.push(format!("{name} twice"));
+            }
+        }
+        let text = |name: &[u8]| String::from_utf8(name.to_vec()).unwrap();
+        told.extend(ledger.missing().map(|row| format!("{} missing", text(dictionary.name(row)))));
+        told.extend(ledger.strangers.iter().map(|(name, owner)| match owner {
+            Owner::Copy(row) => format!("{} copy of {}", text(name), text(dictionary.name(row))),
+            _ => format!("{} nobody's", text(name)),
+        }));
+        told.extend(ledger.unopened().map(|row| format!("{} without", text(dictionary.name(row)))));
+        told.join(", ")
+    }
+
+    #[test]
+    fn a_tablespace_is_the_number_in_its_file_at_the_servers_place() {
+        let two = [(5, "./d/t.ibd"), (7, "./d/u.ibd")];
+        let far = [(5, "/far/d/far.ibd")];
+        for (rows, files, expect) in [
+            (&two[..], "d/t.ibd=5 d/u.ibd=7", ""),
+            // Copies, by names before and after, in other databases and at the top.
+            (
+                &two,
+                "d/a.ibd=5 d/t.ibd=5 d/u.ibd=7 e/t.ibd=5 d/#sql-1.ibd=7",
+                "d/a.ibd copy of d/t.ibd, \
+                e/t.ibd copy of d/t.ibd, d/#sql-1.ibd copy of d/u.ibd",
+            ),
+            // A file of another server, or one that is left of a table.
+            (&two, "d/t.ibd=5 d/u.ibd=7 d/x.ibd=9", "d/x.ibd nobody's"),
+            // The name is there, the tablespace is not.
+            (&two, "d/t.ibd=9 d/u.ibd=7", "d/t.ibd missing, d/t.ibd nobody's"),
+            (
+                &two,
+                "d/t.ibd=7 d/u.ibd=5",
+                "d/t.ibd missing, d/u.ibd missing, d/t.ibd copy of d/u.ibd, \
+                d/u.ibd copy of d/t.ibd",
+            ),
+            (&two, "d/u.ibd=7", "d/t.ibd missing"),
+            (&two, "d/a.ibd=5 d/u.ibd=7", "d/t.ibd missing, d/a.ibd copy of d/t.ibd"),
+            // Page 0 is not written: all that there is to go by is the place.
+            (&two, "d/t.ibd=? d/u.ibd=7 d/x.ibd=?", "d/x.ibd nobody's"),
+            // DATA DIRECTORY.
+            (&far, "d/far.ibd@/far/d/far.ibd=5", ""),
+            (&far, "d/far.ibd@/link/far.ibd=5", ""),
+            (&far, "d/far.ibd=5", "d/far.ibd missing, d/far.ibd copy of d/far.ibd"),
+            (&far, "d/far.ibd@/old/d/far.ibd=5", "d/far.ibd missing, d/far.ibd copy of d/far.ibd"),
+            (&far, "d/far.ibd@/far/d/far.ibd=5 d/x.ibd@/link/far.ibd=5", "d/x.ibd twice"),
+            // General tablespaces, undo, and what DISCARD TABLESPACE leaves, with and without a file to come.
+            (&[(3, "gen.ibd"), (4, ".//undo001")], "gen.ibd=3 undo001=4", ""),
+            (&[(3, "(d/t.ibd)")], "", "d/t.ibd without"),
+            (&[(3, "(d/t.ibd)")], "d/t.ibd=8", "d/t.ibd nobody's, d/t.ibd without"),
+            (&[(3, "(d/t.ibd)"), (8, "./d/u.ibd")], "d/t.ibd=8 d/u.ibd=8", "d/t.ibd copy of d/u.ibd, d/t.ibd without"),
+            (&[(3, "(d/t.ibd)")], "d/t.ibd=3", ""),
+        ] {
+            assert_eq!(held(rows, files), expect, "{rows:?} {files}");
+        }
+    }
+}
