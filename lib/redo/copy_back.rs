@@ -135,7 +135,7 @@ fn is_metadata(item: &Item) -> bool {
     let path = &item.path;
     let name = path.as_os_str().as_bytes();
     files::is_own(item)
-        || METADATA.iter().any(|known| name == known.as_bytes())
+        || !item.is_dir && METADATA.iter().any(|known| name == known.as_bytes())
         || path.extension().is_some_and(|suffix| suffix == "qp" || suffix == "pmap")
         || path == Path::new("lost+found")
 }

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use bstr::ByteSlice;
 
+use super::distinct::is_free;
 use super::manifest::Manifest;
 use super::open::{AriaFile, Head, Open, Part, Seen, open};
 use super::workers::{Abort, BATCH, Buffers};
@@ -15,7 +16,7 @@ use crate::io::cache::Policy;
 use crate::report::{Level, Report};
 use crate::server::files::Identity;
 use crate::stream::Writer;
-use crate::stream::profile::{self, Entry, EntryKind};
+use crate::stream::profile::{Entry, EntryKind};
 
 /// What all copying threads share.
 #[derive(Clone, Copy)]
@@ -73,7 +74,7 @@ impl Copier<'_> {
         buffers: &mut Buffers,
         file: Pages<'_>,
     ) -> Result<Outcome> {
-        free(file.name)?;
+        is_free(file.name)?;
         let Some(mut open) = open(file.path, self.policy)? else { return Ok(Outcome::Gone) };
         let Some(mut read) = open.batch(&mut buffers.batch, 0)? else { return Ok(Outcome::Deferred(open.identity)) };
         let own;
@@ -158,7 +159,7 @@ impl Copier<'_> {
         name: &[u8],
         path: &Path,
     ) -> Result<bool> {
-        free(name)?;
+        is_free(name)?;
         let Some(mut open) = open(path, self.policy)? else { return Ok(false) };
         let aria = AriaFile::of(path);
         let (size, digest) = self.stream(out, buffers, name, &mut open, aria.as_ref())?;
@@ -176,7 +177,7 @@ impl Copier<'_> {
         size: u64,
     ) -> Result<()> {
         let gone = || Error::failed(path.display(), "has gone, or is shorter than the server says");
-        free(name)?;
+        is_free(name)?;
         let mut open = open(path, self.policy)?.ok_or_else(gone)?;
         open.limit(size);
         let (copied, digest) = self.stream(out, buffers, name, &mut open, None)?;
@@ -188,6 +189,7 @@ impl Copier<'_> {
 
     /// A member made here.
     pub(super) fn made(&self, out: &Writer<impl Write>, name: &[u8], kind: EntryKind, content: &[u8]) -> Result<()> {
+        is_free(name)?;
         out.member(name, content)?;
         let entry = Entry::new(name, kind, content.len() as u64, &blake3::hash(content));
         self.done(&entry, name, content.len() as u64)
@@ -231,13 +233,4 @@ impl Copier<'_> {
         self.report.note(Level::Detail, format_args!("{}: {size} bytes", name.as_bstr()));
         Ok(())
     }
-}
-
-/// A file of the server that is called as one of our own members would be taken for it.
-fn free(name: &[u8]) -> Result<()> {
-    if profile::is_own(name) {
-        return Err(Error::failed(name.as_bstr(), "a backup has members of its own by this name")
-            .hint("rename the file on the server"));
-    }
-    Ok(())
 }
