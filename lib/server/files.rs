@@ -56,7 +56,7 @@ impl Layout {
 }
 
 /// The file names of `innodb_data_file_path`: `ibdata1:12M;/disk2/ibdata2:1G:autoextend`.
-fn data_files(value: &str) -> Result<Vec<&str>, String> {
+pub fn data_files(value: &str) -> Result<Vec<&str>, String> {
     let parts = value.split(';').map(str::trim).filter(|part| !part.is_empty());
     let names: Result<Vec<&str>, String> = parts
         .map(|part| match part.split_once(':') {
