@@ -35,6 +35,31 @@ const FILES: [&str; 8] = [BEGIN, MANIFEST, MANIFEST_PART, INCOMPLETE, APPLIED, M
 /// All that may follow [`NEW`].
 const REPLACED: [&str; 5] = [APPLIED, MERGING, "ib_logfile0", "xtrabackup_checkpoints", "mariadb_backup_checkpoints"];
 
+/// Files at the root of a backup that describe it or hold its log, by us and by the stock programs, both generations of
+/// names. A server may have them left there from an earlier restore.
+pub(crate) const OF_BACKUP: [&str; 20] = [
+    "backup-my.cnf",
+    "xtrabackup_binary",
+    "xtrabackup_binlog_info",
+    "xtrabackup_binlog_pos_innodb",
+    "xtrabackup_checkpoints",
+    "xtrabackup_galera_info",
+    "xtrabackup_info",
+    "xtrabackup_logfile",
+    "xtrabackup_slave_info",
+    "xtrabackup_tablespaces",
+    "mariadb_backup_binlog_info",
+    "mariadb_backup_binlog_pos_innodb",
+    "mariadb_backup_checkpoints",
+    "mariadb_backup_galera_info",
+    "mariadb_backup_info",
+    "mariadb_backup_slave_info",
+    "donor_galera_info",
+    "ib_logfile0",
+    "ib_buffer_pool",
+    "aria_log_control",
+];
+
 /// Ends the name of a tablespace that was copied again: this copy takes the place of the first one.
 pub(crate) const AGAIN: &[u8] = b".new";
 /// Ends the name of an empty file: the tablespace was dropped after it had been copied.

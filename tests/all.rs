@@ -26,6 +26,7 @@ mod mysql;
 mod mysql_ddl;
 mod mysql_keyring;
 mod mysql_snap;
+mod names;
 mod option_files;
 mod pack;
 mod pages;

@@ -1,7 +1,7 @@
 //! `xb-redo --apply`, `--status`, `--copy-back`: what an unpacked backup becomes, and what is refused.
 
 use std::fs;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -466,6 +466,146 @@ fn copy_back_wants_an_applied_backup_and_an_empty_directory() {
     status(&backup(&dir), 3, "were moved into a data directory");
     refused(&mut back(&dir.path().join("more")), 3, "were moved into a data directory");
     check::sound(&server, &moved).assert_good();
+}
+
+/// The standard procedure after a disaster: root, a new data directory or what root has made anew, a server's account.
+#[test]
+fn the_data_directory_is_the_owners_and_nobody_elses() {
+    if !root() {
+        return;
+    }
+    let server = small();
+    let dir = ours(&server);
+    assert_eq!(run(&mut apply(&backup(&dir))).0, 0);
+    for (name, mode, options, expected) in [
+        ("new", None, &["--owner=nobody"][..], (65534, 0o750)),
+        ("made", Some(0o755), &["--owner=nobody:nogroup"], (65534, 0o750)),
+        ("tight", Some(0o700), &["--owner=nobody", "--move"], (65534, 0o700)),
+    ] {
+        let data = dir.path().join(name);
+        if let Some(mode) = mode {
+            fs::create_dir(&data).unwrap();
+            fs::set_permissions(&data, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let mut back = xb("xb-redo");
+        back.arg("--copy-back").arg(backup(&dir)).arg("--datadir").arg(&data).args(options);
+        let (code, said) = run(&mut back);
+        assert!(code == 0 && !said.contains("belongs to root"), "{said}");
+        let facts = fs::metadata(&data).unwrap();
+        assert_eq!((facts.uid(), facts.mode() & 0o7777), expected, "{name}");
+    }
+    // Nobody is told: then it is root's, which is no server.
+    let again = ours(&server);
+    assert_eq!(run(&mut apply(&backup(&again))).0, 0);
+    let data = again.path().join("data");
+    let (code, said) = run(xb("xb-redo").arg("--copy-back").arg(backup(&again)).arg("--datadir").arg(&data));
+    assert!(code == 0 && said.contains("belongs to root now"), "{said}");
+}
+
+#[test]
+fn files_go_to_the_places_of_the_option_file() {
+    for flavour in Flavour::families() {
+        let mysql = flavour == Flavour::Mysql97;
+        let mut builder = Server::new().flavour(flavour);
+        if !mysql {
+            builder = builder.layout("innodb-undo-tablespaces", "3");
+        }
+        let server = builder.start();
+        server.sql(
+            "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY, v TEXT); \
+             INSERT INTO d.t SELECT seq, 'x' FROM test.seq_1_to_200",
+        );
+        let dir = ours(&server);
+        assert_eq!(run(apply(&backup(&dir)).arg("--server").arg(flavour.server())).0, 0);
+        for way in ["--copy", "--move"] {
+            let home = scratch();
+            let at = |name: &str| home.path().join(name).display().to_string();
+            let mut places = vec![
+                ("datadir", at("data")),
+                ("innodb_data_home_dir", at("system")),
+                ("innodb_data_file_path", "disk/data1:12M:autoextend".to_owned()),
+                ("innodb_undo_directory", at("undo")),
+                ("innodb_log_group_home_dir", at("redo")),
+            ];
+            places.push(if mysql { ("log_bin", at("log/binlog")) } else { ("aria_log_dir_path", at("aria")) });
+            let lines = places.iter().map(|(key, value)| format!("{key}={value}\n")).collect::<String>();
+            fs::write(home.path().join("my.cnf"), format!("[mysqld]\n{lines}")).unwrap();
+            let mut back = xb("xb-redo");
+            back.arg("--copy-back").arg(backup(&dir)).arg("--defaults-file").arg(home.path().join("my.cnf"));
+            if way == "--move" {
+                back.arg(way);
+            } else {
+                // A place that is taken is left alone.
+                fs::create_dir_all(at("system/disk")).unwrap();
+                fs::write(at("system/disk/data1"), "precious").unwrap();
+                refused(&mut back, 1, "system/disk/data1: is there already");
+                assert!(!Path::new(&at("data")).exists());
+                fs::remove_file(at("system/disk/data1")).unwrap();
+            }
+            let (code, said) = run(&mut back);
+            assert_eq!(code, 0, "{said}");
+            let there = files(home.path());
+            let first = if mysql { "redo/#innodb_redo" } else { "redo/ib_logfile0" };
+            let undo = if mysql { "undo/undo_001" } else { "undo/undo001" };
+            let mut expected = vec!["system/disk/data1", "data/d/t.ibd", undo, first];
+            expected.extend((!mysql).then_some("aria/aria_log_control"));
+            for name in expected {
+                assert!(there.iter().any(|path| path.starts_with(name)), "{name} is missing: {there:?}");
+            }
+            for name in ["ibdata1", "undo001", "undo_001", "ib_logfile0", "aria_log_control", "#innodb_redo"] {
+                assert!(!there.iter().any(|path| path.starts_with(Path::new("data").join(name))), "{name}");
+            }
+            let mut copy = server.twin(&home.path().join("data"));
+            for (key, value) in &places[1..] {
+                copy = copy.option(&key.replace('_', "-"), value);
+            }
+            check::same(&server, &copy.start()).assert_good();
+        }
+    }
+}
+
+#[test]
+fn an_option_file_that_does_not_fit_is_refused() {
+    let server = small();
+    let dir = ours(&server);
+    assert_eq!(run(&mut apply(&backup(&dir))).0, 0);
+    let file = dir.path().join("my.cnf");
+    for (text, code, words) in [
+        ("[mysqld]\n", 2, "has no datadir for a server"),
+        (
+            "[mysqld]\ndatadir=/nowhere/data\ninnodb_data_file_path=a:12M;b:12M:autoextend\n",
+            1,
+            "innodb_data_file_path has 2 files, the backup 1",
+        ),
+        (
+            &format!("[mysqld]\ndatadir={}/data\ninnodb_undo_directory={0}/backup/undo\n", dir.path().display()),
+            2,
+            "is below the backup",
+        ),
+    ] {
+        fs::write(&file, text).unwrap();
+        let mut back = xb("xb-redo");
+        refused(back.arg("--copy-back").arg(backup(&dir)).arg("--defaults-file").arg(&file), code, words);
+    }
+    assert!(!dir.path().join("data").exists());
+    refused(xb("xb-redo").arg("--copy-back").arg(backup(&dir)), 2, "--datadir");
+}
+
+#[test]
+fn a_copy_is_never_put_into_its_backup_nor_around_it() {
+    let server = small();
+    let dir = ours(&server);
+    let full = backup(&dir);
+    for (to, words) in [(full.join("new/deep"), "is below the backup"), (full.clone(), "is the backup itself")] {
+        let mut to_copy = apply(&full);
+        refused(to_copy.arg("--to").arg(&to), 2, words);
+    }
+    assert_eq!(run(&mut apply(&full)).0, 0);
+    for (to, words) in [(full.join("new"), "is below the backup"), (dir.path().to_owned(), "has the backup below it")] {
+        let mut back = xb("xb-redo");
+        refused(back.arg("--copy-back").arg(&full).arg("--datadir").arg(&to), 2, words);
+    }
+    assert!(!full.join("new").exists());
 }
 
 #[test]

@@ -323,6 +323,11 @@ fn a_name_is_never_written_twice() {
     let long = "n".repeat(510);
     let error = run(false, 1, &member(&long, b"a")).unwrap_err();
     assert!(error.to_string().contains("its new name would have 514 bytes"), "{error}");
+    // `a` becomes a file where the other has a directory.
+    let error = run(false, 1, &[member("a", b"x"), member("a.box/b", b"y")].concat()).unwrap_err();
+    assert!(error.to_string().contains("would become a.box/b"), "{error}");
+    let error = run(false, 1, &member(&format!("d/{}", "x".repeat(506)), b"x")).unwrap_err();
+    assert!(error.to_string().contains("its new name would have 512 bytes; 511 is the limit"), "{error}");
 }
 
 #[test]

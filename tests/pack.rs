@@ -150,6 +150,9 @@ fn what_a_stream_cannot_hold_is_said() {
         assert!(said(&run).contains(word), "{word}: {}", said(&run));
     }
     assert_eq!(names(&good(run)), [".my.cnf", "a"]);
+    plant(dir.path(), &[("xb_manifest/t.ibd", b"1")]);
+    bad(&pack(dir.path(), &[]), 1, "xb_manifest/t.ibd: is in a directory that is called as a member of our own");
+    good(pack(dir.path(), &["--no-manifest"]));
 }
 
 #[test]

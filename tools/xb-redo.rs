@@ -15,6 +15,7 @@ const TOOL: Tool = Tool {
 };
 
 #[derive(Args)]
+#[command(group = ArgGroup::new("place").args(["datadir", "defaults_file"]).multiple(true))]
 #[command(group = ArgGroup::new("mode").args(["apply", "merge", "status", "copy_back"]))]
 struct Redo {
     /// Where the redo log is looked for, if not where the stream says; with --copy-back, the directory to fill
@@ -52,8 +53,11 @@ struct Restore {
     #[arg(long, value_name = "DIR")]
     status: Option<PathBuf>,
     /// Copy the applied backup in DIR into an empty data directory
-    #[arg(long, value_name = "DIR", requires = "datadir")]
+    #[arg(long, value_name = "DIR", requires = "place")]
     copy_back: Option<PathBuf>,
+    /// With --copy-back: the option file of the server, which says where its files are to be
+    #[arg(long, value_name = "FILE", requires = "copy_back")]
+    defaults_file: Option<PathBuf>,
     /// Leave the backup as it is and apply, or merge, to a copy in NEWDIR
     #[arg(long, value_name = "NEWDIR", requires = "mode", conflicts_with_all = ["status", "copy_back"])]
     to: Option<PathBuf>,
@@ -98,9 +102,10 @@ fn run(args: Redo, console: &Console) -> Result<()> {
         let told = console.answer(if restore.json { &status.json } else { &status.line });
         return status.outcome.and(told);
     }
-    if let (Some(dir), Some(datadir)) = (restore.copy_back, args.datadir.clone()) {
-        let (take, owner) = (restore.r#move, restore.owner);
-        return copy_back::run(&copy_back::Options { dir, datadir, take, owner, threads }, console);
+    if let Some(dir) = restore.copy_back {
+        let Restore { r#move: take, owner, defaults_file, .. } = restore;
+        let options = copy_back::Options { dir, datadir: args.datadir, defaults_file, take, owner, threads };
+        return copy_back::run(&options, console);
     }
     let options = filter::Options {
         datadir: args.datadir,

@@ -179,6 +179,11 @@ impl Gather<'_> {
             }
             _ => {}
         }
+        let root = name.split(|byte| *byte == b'/').next().filter(|root| root.len() < name.len());
+        if self.options.manifest && root.is_some_and(|root| root == BEGIN || root == MANIFEST) {
+            return Err(Error::failed(name.as_bstr(), "is in a directory that is called as a member of our own")
+                .hint("rename the directory, or pack without those members: --no-manifest"));
+        }
         if !self.known.insert(key(&name)) {
             self.report.note(Level::Detail, format_args!("{}: named twice, packed once", name.as_bstr()));
             return Ok(());

@@ -3,10 +3,11 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::directory::{Directory, Progress, UNFINISHED};
 use super::files::{self, Item, fail};
+use super::places::apart;
 use crate::error::{Error, Result};
 use crate::io;
 use crate::io::copy;
@@ -26,6 +27,7 @@ pub(super) fn run(from: &Path, to: &Path, threads: usize, report: &dyn Report) -
     }
     source.refuse_increment()?;
     source.check()?;
+    apart(from, to)?;
     if same_backup(&source, to) {
         report.note(Level::Info, format_args!("{}: is a copy of it already", to.display()));
         return Ok(false);
@@ -35,7 +37,7 @@ pub(super) fn run(from: &Path, to: &Path, threads: usize, report: &dyn Report) -
     let items: Vec<Item> = items.into_iter().filter(|item| item.path != Path::new(LOCK)).collect();
     report.stage("copying");
     report.expect(items.iter().map(|item| item.size).sum());
-    tree(from, to, &items, None, threads, report)?;
+    tree(from, &|path| to.join(path), &items, None, threads, report)?;
     files::sync(to)?;
     files::remove(&to.join(INCOMPLETE))?;
     Ok(true)
@@ -52,6 +54,7 @@ fn same_backup(source: &Directory, to: &Path) -> bool {
 /// Makes a directory ours to fill: creates it, or takes an empty one, or one that an interrupted run of the same kind
 /// (`who`) with the same backup has marked. `lost+found` is what an empty file system has.
 pub(super) fn claim(to: &Path, who: &str, source: &Directory) -> Result<()> {
+    apart(&source.path, to)?;
     fs::create_dir_all(to).map_err(|cause| fail(to, "cannot create", &cause))?;
     let (marker, text) = (to.join(INCOMPLETE), format!("{who}{UNFINISHED}\n{}\n", source.identity()?));
     match io::small(&marker)? {
@@ -76,22 +79,22 @@ pub(super) fn claim(to: &Path, who: &str, source: &Directory) -> Result<()> {
     fs::write(&marker, text).map_err(|cause| fail(&marker, "cannot write", &cause))
 }
 
-/// Copies items, directories first; `owner` gives all of them to one user and group, otherwise root keeps the owners.
+/// Copies items to their places, directories first; `owner` gives all of them to one user and group, otherwise root keeps the owners.
 pub(super) fn tree(
     from: &Path,
-    to: &Path,
+    place: &(dyn Fn(&Path) -> PathBuf + Sync),
     items: &[Item],
     owner: Option<(u32, u32)>,
     threads: usize,
     report: &dyn Report,
 ) -> Result<()> {
     for item in items.iter().filter(|item| item.is_dir) {
-        directory(&from.join(&item.path), &to.join(&item.path), owner)?;
+        directory(&from.join(&item.path), &place(&item.path), owner)?;
     }
     let mut items: Vec<&Item> = items.iter().filter(|item| !item.is_dir).collect();
     items.sort_by_key(|item| std::cmp::Reverse(item.size));
     files::each(&items, threads, |item| {
-        let target = to.join(&item.path);
+        let target = place(&item.path);
         copy::file(&from.join(&item.path), &target)?;
         files::give(&target, owner)?;
         report.advance(item.size);

@@ -3,12 +3,13 @@
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::clone;
 use super::directory::{Directory, Progress};
 use super::files::{self, Item, fail};
+use super::places::{Places, apart};
 use super::state::{State, Step};
 use crate::error::{Error, Result};
 use crate::io::copy;
@@ -33,8 +34,10 @@ const METADATA: [&str; 7] = [
 pub struct Options {
     /// The applied backup.
     pub dir: PathBuf,
-    /// The data directory, empty or new.
-    pub datadir: PathBuf,
+    /// The data directory, empty or new; otherwise what the option file says.
+    pub datadir: Option<PathBuf>,
+    /// The option file of the server that will run on it.
+    pub defaults_file: Option<PathBuf>,
     /// Take the files away from the backup instead of copying them.
     pub take: bool,
     /// `USER[:GROUP]`, names or numbers; otherwise the data directory's own.
@@ -46,7 +49,9 @@ pub struct Options {
 /// Copies or moves the files of an applied backup.
 pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
     let directory = Directory::read(&options.dir)?;
-    if !(options.take && goes_on(&directory, &options.datadir)?) {
+    let places = places(options, &directory, report)?;
+    let datadir = places.datadir.as_path();
+    if !(options.take && goes_on(&directory, datadir)?) {
         let applied = directory.progress == Progress::Applied;
         directory.check()?;
         if !applied {
@@ -54,29 +59,78 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
                 .hint(format_args!("xb-redo --apply {}", options.dir.display())));
         }
     }
-    clone::claim(&options.datadir, COPYING, &directory)?;
-    let owner = owner(options)?;
     let items: Vec<Item> = files::list(&options.dir)?.into_iter().filter(|item| !is_metadata(item)).collect();
+    places.elsewhere().into_iter().try_for_each(|dir| apart(&options.dir, dir))?;
+    let again = datadir.join(INCOMPLETE).exists();
+    if let Some((_, path)) = places.occupied(&items).filter(|_| !again) {
+        return Err(Error::failed(
+            path.display(),
+            "is there already, where the option file wants a file of the backup",
+        )
+        .hint("move it away; nothing was written"));
+    }
+    clone::claim(datadir, COPYING, &directory)?;
+    let owner = owner(options, datadir)?;
+    for dir in places.elsewhere() {
+        make(dir, owner)?;
+    }
     report.stage(if options.take { "moving" } else { "copying" });
     report.expect(items.iter().map(|item| item.size).sum());
     if options.take {
-        take(&directory, options, &items, owner, report)?;
+        take(&directory, options, &places, &items, owner, report)?;
     } else {
-        clone::tree(&options.dir, &options.datadir, &items, owner, options.threads, report)?;
+        clone::tree(&options.dir, &|path| places.of(path), &items, owner, options.threads, report)?;
     }
-    files::sync(&options.datadir)?;
+    for dir in places.elsewhere() {
+        files::sync(dir)?;
+    }
+    files::sync(datadir)?;
     if options.take {
-        note(&directory, Step::Moved, &options.datadir)?;
+        note(&directory, Step::Moved, datadir)?;
     }
-    files::remove(&options.datadir.join(INCOMPLETE))?;
+    // No server of that owner can come in before.
+    give_directory(datadir, owner)?;
+    files::remove(&datadir.join(INCOMPLETE))?;
     let bytes: u64 = items.iter().map(|item| item.size).sum();
     let count = items.iter().filter(|item| !item.is_dir).count();
     report.note(
         Level::Info,
-        format_args!("{}: {count} files, {bytes} bytes; a server can be started on it", options.datadir.display()),
+        format_args!("{}: {count} files, {bytes} bytes; a server can be started on it", datadir.display()),
     );
-    needs(&directory, report);
+    if owner.is_some_and(|(user, _)| user == 0) {
+        let what = "belongs to root now, as whom servers do not run; --owner gives it to somebody else";
+        report.note(Level::Warning, format_args!("{}: {what}", datadir.display()));
+    }
+    needs(&directory, options, report);
     Ok(())
+}
+
+fn places(options: &Options, directory: &Directory, report: &dyn Report) -> Result<Places> {
+    match (&options.defaults_file, &options.datadir) {
+        (Some(file), datadir) => Places::read(file, datadir.as_deref(), directory, report),
+        (None, Some(datadir)) => Ok(Places::plain(datadir, directory.family)),
+        (None, None) => Err(Error::usage("--copy-back", "the data directory is not told")
+            .hint("--datadir DIR, or --defaults-file FILE of the server")),
+    }
+}
+
+/// A directory that the option file names. One that was there is left as it is, unless it is root's and empty.
+fn make(dir: &Path, owner: Option<(u32, u32)>) -> Result<()> {
+    if !dir.exists() {
+        fs::create_dir_all(dir).map_err(|cause| fail(dir, "cannot create", &cause))?;
+        return give_directory(dir, owner);
+    }
+    let facts = fs::metadata(dir).map_err(|cause| fail(dir, "cannot read", &cause))?;
+    let mut entries = fs::read_dir(dir).map_err(|cause| fail(dir, "cannot list", &cause))?;
+    if facts.uid() == 0 && entries.next().is_none() { files::give(dir, owner) } else { Ok(()) }
+}
+
+/// A directory for a server alone: others have nothing to look for there.
+fn give_directory(dir: &Path, owner: Option<(u32, u32)>) -> Result<()> {
+    let mode = fs::metadata(dir).map_err(|cause| fail(dir, "cannot read", &cause))?.mode();
+    let tight = fs::Permissions::from_mode(mode & 0o050 | 0o700);
+    fs::set_permissions(dir, tight).map_err(|cause| fail(dir, "cannot set the mode", &cause))?;
+    files::give(dir, owner)
 }
 
 /// True if the files are on their way into this data directory. It is still marked then; only what an earlier run has put
@@ -104,17 +158,18 @@ fn note(directory: &Directory, step: Step, datadir: &Path) -> Result<()> {
 fn take(
     directory: &Directory,
     options: &Options,
+    places: &Places,
     items: &[Item],
     owner: Option<(u32, u32)>,
     report: &dyn Report,
 ) -> Result<()> {
-    note(directory, Step::Moving, &options.datadir)?;
+    note(directory, Step::Moving, &places.datadir)?;
     for item in items.iter().filter(|item| item.is_dir) {
-        clone::directory(&options.dir.join(&item.path), &options.datadir.join(&item.path), owner)?;
+        clone::directory(&options.dir.join(&item.path), &places.of(&item.path), owner)?;
     }
     let files: Vec<&Item> = items.iter().filter(|item| !item.is_dir).collect();
     files::each(&files, options.threads, |item| {
-        let (from, to) = (options.dir.join(&item.path), options.datadir.join(&item.path));
+        let (from, to) = (options.dir.join(&item.path), places.of(&item.path));
         match fs::rename(&from, &to) {
             Ok(()) => files::give(&to, owner)?,
             Err(cause) if cause.kind() == io::ErrorKind::CrossesDevices => {
@@ -135,23 +190,25 @@ fn is_metadata(item: &Item) -> bool {
     let path = &item.path;
     let name = path.as_os_str().as_bytes();
     files::is_own(item)
-        || METADATA.iter().any(|known| name == known.as_bytes())
+        || !item.is_dir && METADATA.iter().any(|known| name == known.as_bytes())
         || path.extension().is_some_and(|suffix| suffix == "qp" || suffix == "pmap")
         || path == Path::new("lost+found")
 }
 
 /// Options without which the server refuses the files, or takes them for something else.
-fn needs(directory: &Directory, report: &dyn Report) {
+fn needs(directory: &Directory, options: &Options, report: &dyn Report) {
     for (key, usual) in [("innodb_page_size", "16384"), ("innodb_data_file_path", "ibdata1:12M:autoextend")] {
-        if let Some(value) = directory.options.get(key).filter(|value| *value != usual && !value.is_empty()) {
+        // Its own option file has as many files.
+        let told = options.defaults_file.is_some() && key == "innodb_data_file_path";
+        if let Some(value) = directory.options.get(key).filter(|value| *value != usual && !value.is_empty() && !told) {
             report.note(Level::Info, format_args!("the server needs {key}={value}"));
         }
     }
 }
 
 /// Who will own the files: as asked, or whoever owns the data directory. Without root files are ours in any case.
-fn owner(options: &Options) -> Result<Option<(u32, u32)>> {
-    let data = fs::metadata(&options.datadir).map_err(|cause| fail(&options.datadir, "cannot read", &cause))?;
+fn owner(options: &Options, datadir: &Path) -> Result<Option<(u32, u32)>> {
+    let data = fs::metadata(datadir).map_err(|cause| fail(datadir, "cannot read", &cause))?;
     let Some(text) = &options.owner else {
         return Ok(rustix::process::geteuid().is_root().then_some((data.uid(), data.gid())));
     };

@@ -10,7 +10,7 @@ use super::held::Held;
 use super::outlet::Outlet;
 use crate::error::{Error, Result};
 use crate::stream::profile::{self, BEGIN, Begin, LINE_MAX, MANIFEST, MARK};
-use crate::stream::{Body, Head, Pass, SENDER, Writer};
+use crate::stream::{Body, Head, Members, Pass, SENDER, Writer};
 
 /// What went through.
 pub(super) struct Summary {
@@ -68,17 +68,22 @@ impl Relay {
         self.writer.put(begun, &[])?;
         self.moved.fetch_add(begun.len() as u64, Relaxed);
         let log = self.outlet.form().name();
-        let mut complete = false;
+        let (mut complete, mut members) = (false, Members::default());
         while let Some(head) = self.pass.next()? {
             if complete {
                 return Err(self.refuse(&head, "stands behind xb_manifest, which is the last member"));
             }
+            // What cannot be unpacked is no backup, and is found out now.
+            members.accept(self.pass.place(), &head)?;
             match (head.path.as_slice(), &head.body) {
                 (MANIFEST, Body::Payload { .. }) => self.held.take(&mut self.pass)?,
                 (MANIFEST, Body::End) => complete = true,
                 (MANIFEST, _) => return Err(self.refuse(&head, "is no plain member")),
                 (BEGIN, _) => return Err(self.refuse(&head, "comes a second time; are these two streams?")),
                 (path, _) if path.starts_with(MARK) => self.mark(&head)?,
+                (path, _) if path.strip_prefix(log.as_bytes()).is_some_and(|rest| rest.starts_with(b"/")) => {
+                    return Err(self.refuse(&head, "is below a directory that is called as the log"));
+                }
                 (path, body) if path == log.as_bytes() || *body == Body::Rename(log.into()) => {
                     let error = self.refuse(&head, "is in the stream already");
                     return Err(error.hint("one xb-redo is enough; it stands behind xb-snap"));
@@ -94,6 +99,7 @@ impl Relay {
             let what = format!("truncated: the stream ends without xb_manifest (stream byte {at})");
             return Err(Error::damaged(self.pass.place(), what).hint(SENDER));
         }
+        members.finish(self.pass.place(), self.pass.position())?;
         self.finish()
     }
 

@@ -51,10 +51,15 @@ impl Layout {
             redo: variables.dir("innodb_log_group_home_dir"),
         })
     }
+
+    /// What the files of the system tablespace are called in a stream.
+    pub fn system_names(&self) -> Vec<Vec<u8>> {
+        distinct(self.system.iter().map(|path| path.file_name().unwrap_or_default().as_bytes()).collect())
+    }
 }
 
 /// The file names of `innodb_data_file_path`: `ibdata1:12M;/disk2/ibdata2:1G:autoextend`.
-fn data_files(value: &str) -> Result<Vec<&str>, String> {
+pub fn data_files(value: &str) -> Result<Vec<&str>, String> {
     let parts = value.split(';').map(str::trim).filter(|part| !part.is_empty());
     let names: Result<Vec<&str>, String> = parts
         .map(|part| match part.split_once(':') {
@@ -66,10 +71,27 @@ fn data_files(value: &str) -> Result<Vec<&str>, String> {
     names.and_then(|names| if names.is_empty() { Err("is empty".into()) } else { Ok(names) })
 }
 
-/// The same with base names only: where the files are in a backup.
+/// The same as it is for a backup, where all files are in one directory, by [`Layout::system_names`].
 pub fn base_data_files(value: &str) -> String {
-    let base = |part: &str| part.rsplit_once('/').map_or(part, |(_, base)| base).to_owned();
-    value.split(';').map(|part| base(part.trim())).collect::<Vec<_>>().join(";")
+    let parts = || value.split(';').map(|part| part.trim().split_once(':').unwrap_or((part.trim(), "")));
+    let names = distinct(parts().map(|(path, _)| path.rsplit('/').next().unwrap_or(path).as_bytes()).collect());
+    let whole = names.iter().zip(parts()).map(|(name, (_, rest))| {
+        let name = String::from_utf8_lossy(name);
+        if rest.is_empty() { name.into_owned() } else { format!("{name}:{rest}") }
+    });
+    whole.collect::<Vec<_>>().join(";")
+}
+
+/// Makes names different that are those of files in different directories: the second `ibdata1` becomes `ibdata1_2`.
+fn distinct(names: Vec<&[u8]>) -> Vec<Vec<u8>> {
+    let mut given: Vec<Vec<u8>> = Vec::with_capacity(names.len());
+    for name in &names {
+        let free = |other: &Vec<u8>| !given.contains(other) && !names.contains(&other.as_slice());
+        let numbered = || (2..).map(|number: u32| [name, format!("_{number}").as_bytes()].concat()).find(free);
+        let name = if given.iter().any(|one| one == name) { numbered().unwrap_or_default() } else { name.to_vec() };
+        given.push(name);
+    }
+    given
 }
 
 /// A tablespace of one file, as a listing found it.
@@ -343,6 +365,10 @@ mod tests {
     fn data_file_paths() {
         assert_eq!(data_files("ibdata1:12M;/d2/ibdata2:1G:autoextend").unwrap(), ["ibdata1", "/d2/ibdata2"]);
         assert_eq!(base_data_files("a/ibdata1:12M;/d2/ibdata2:1G:autoextend"), "ibdata1:12M;ibdata2:1G:autoextend");
+        assert_eq!(
+            base_data_files("/x/a:12M;/y/a:12M; a_2:1M;/z/a:1M:autoextend"),
+            "a:12M;a_3:12M;a_2:1M;a_4:1M:autoextend"
+        );
         assert!(data_files("/dev/sda:1Gnewraw").unwrap_err().contains("raw device"));
         assert!(data_files("").is_err());
         assert!(data_files("ibdata1").is_err());

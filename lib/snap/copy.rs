@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use bstr::ByteSlice;
 
+use super::distinct::is_free;
 use super::manifest::Manifest;
 use super::open::{AriaFile, Head, Open, Part, Seen, open};
 use super::workers::{Abort, BATCH, Buffers};
@@ -16,7 +17,7 @@ use crate::report::{Level, Report};
 use crate::server::dictionary::{self, Dictionary};
 use crate::server::files::Identity;
 use crate::stream::Writer;
-use crate::stream::profile::{self, Entry, EntryKind};
+use crate::stream::profile::{Entry, EntryKind};
 
 /// What all copying threads share.
 #[derive(Clone, Copy)]
@@ -87,7 +88,7 @@ impl Copier<'_> {
         buffers: &mut Buffers,
         file: Pages<'_>,
     ) -> Result<Outcome> {
-        free(file.name)?;
+        is_free(file.name)?;
         let Some(mut open) = open(file.path, self.policy)? else { return Ok(Outcome::Gone) };
         let Some(mut read) = open.batch(&mut buffers.batch, 0)? else { return Ok(Outcome::Deferred(open.identity)) };
         let own;
@@ -180,7 +181,7 @@ impl Copier<'_> {
         name: &[u8],
         path: &Path,
     ) -> Result<bool> {
-        free(name)?;
+        is_free(name)?;
         let Some(mut open) = open(path, self.policy)? else { return Ok(false) };
         let aria = AriaFile::of(path);
         let (size, digest) = self.stream(out, buffers, name, &mut open, aria.as_ref())?;
@@ -198,7 +199,7 @@ impl Copier<'_> {
         size: u64,
     ) -> Result<()> {
         let gone = || Error::failed(path.display(), "has gone, or is shorter than the server says");
-        free(name)?;
+        is_free(name)?;
         let mut open = open(path, self.policy)?.ok_or_else(gone)?;
         open.limit(size);
         let (copied, digest) = self.stream(out, buffers, name, &mut open, None)?;
@@ -210,6 +211,7 @@ impl Copier<'_> {
 
     /// A member made here.
     pub(super) fn made(&self, out: &Writer<impl Write>, name: &[u8], kind: EntryKind, content: &[u8]) -> Result<()> {
+        is_free(name)?;
         out.member(name, content)?;
         let entry = Entry::new(name, kind, content.len() as u64, &blake3::hash(content));
         self.done(&entry, name, content.len() as u64)
@@ -253,13 +255,4 @@ impl Copier<'_> {
         self.report.note(Level::Detail, format_args!("{}: {size} bytes", name.as_bstr()));
         Ok(())
     }
-}
-
-/// A file of the server that is called as one of our own members would be taken for it.
-fn free(name: &[u8]) -> Result<()> {
-    if profile::is_own(name) {
-        return Err(Error::failed(name.as_bstr(), "a backup has members of its own by this name")
-            .hint("rename the file on the server"));
-    }
-    Ok(())
 }

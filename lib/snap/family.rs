@@ -64,6 +64,6 @@ impl Hot<'_> {
 
     /// Where members wait that are copied under a lock.
     pub(super) fn held(&self) -> Writer<Spool> {
-        Writer::new(Spool::new(SPOOL_MEMORY, &self.steps.job.spool_dir, u64::MAX))
+        self.steps.out.beside(Spool::new(SPOOL_MEMORY, &self.steps.job.spool_dir, u64::MAX))
     }
 }

@@ -8,6 +8,7 @@
 pub mod base;
 mod copy;
 mod delta;
+mod distinct;
 mod family;
 mod fileset;
 pub mod filter;

@@ -11,6 +11,7 @@ use jiff::Zoned;
 use super::Job;
 use super::base::Base;
 use super::copy::{Copier, Outcome, Pages};
+use super::distinct;
 use super::known::Known;
 use super::open::{self, Head, Part, system_space};
 use super::workers::{Abort, Haste, each};
@@ -85,6 +86,7 @@ pub(super) fn begin(
     found: &Found,
     start: &Zoned,
 ) -> Result<Begin> {
+    distinct::check(job, layout, found)?;
     if let Some(base) = &job.base {
         base.check(flavour, found.server_uuid.as_deref(), found.redo.checkpoint_lsn)?;
     }
@@ -129,10 +131,10 @@ impl Steps<'_> {
         let (space, doublewrite) = system_space(first, self.job.policy)?;
         let mut number = 0u32;
         let mut jobs = Vec::new();
-        for path in &self.layout.system {
+        for (path, name) in self.layout.system.iter().zip(self.layout.system_names()) {
             let part = Part { space: &space, first: number, doublewrite: doublewrite.as_ref() };
             let elsewhere = path.parent() != Some(&self.layout.datadir);
-            jobs.push((marker(&base_name(path), ending), path.clone(), elsewhere, Some(part)));
+            jobs.push((marker(&name, ending), path.clone(), elsewhere, Some(part)));
             let size = path.metadata().map_err(|cause| Error::io(path.display(), "cannot look at", &cause))?.len();
             number = number.saturating_add(u32::try_from(size / u64::from(space.page_size)).unwrap_or(u32::MAX));
         }
@@ -229,9 +231,4 @@ impl Steps<'_> {
         let below = || files::path_of(&self.layout.datadir, &space.name);
         space.elsewhere.clone().unwrap_or_else(below)
     }
-}
-
-fn base_name(path: &Path) -> Vec<u8> {
-    use std::os::unix::ffi::OsStrExt;
-    path.file_name().unwrap_or_default().as_bytes().to_vec()
 }

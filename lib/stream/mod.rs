@@ -16,6 +16,7 @@ pub mod pick;
 pub mod profile;
 mod reader;
 mod writer;
+mod written;
 
 pub use course::Course;
 pub use members::Members;

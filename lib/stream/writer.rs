@@ -2,17 +2,22 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::chunk;
+use bstr::ByteSlice;
+
+use super::chunk::{self, PATH_MAX};
+use super::written::{Fault, Written};
 use crate::error::{Error, Result};
 use crate::io::spool::Spool;
 
 /// A stream's output, shared by the threads that make its members. A chunk is written whole, under one lock, with one
-/// system call for head and payload; nothing is buffered, so what was written is on its way.
+/// system call for head and payload; nothing is buffered, so what was written is on its way. A second member of a name is
+/// refused.
 #[derive(Debug)]
 pub struct Writer<W = File> {
     output: Mutex<Output<W>>,
+    written: Arc<Mutex<Written>>,
 }
 
 #[derive(Debug)]
@@ -26,11 +31,22 @@ struct Output<W> {
 impl<W: Write> Writer<W> {
     /// Writes to `sink`, which is stdout to the user.
     pub fn new(sink: W) -> Self {
-        Writer { output: Mutex::new(Output { sink, written: 0, broken: false }) }
+        Writer { output: Mutex::new(Output { sink, written: 0, broken: false }), written: Arc::default() }
+    }
+
+    /// Writes to `sink` what will be put into this stream later, with [`Writer::put`].
+    pub fn beside<V: Write>(&self, sink: V) -> Writer<V> {
+        Writer { written: Arc::clone(&self.written), ..Writer::new(sink) }
+    }
+
+    /// True if there is a member of this name.
+    pub fn has(&self, path: &[u8]) -> bool {
+        self.names().has(path)
     }
 
     /// Bytes `offset..offset + data.len()` of a member, as one chunk.
     pub fn payload(&self, path: &[u8], offset: u64, data: &[u8]) -> Result<()> {
+        check(path, |path| self.names().payload(path, offset, data.len() as u64))?;
         let mut head = Vec::with_capacity(chunk::PREFIX + path.len() + chunk::PAYLOAD_HEAD);
         chunk::put_payload(&mut head, 0, path, offset, data);
         self.put(&head, data)
@@ -38,6 +54,7 @@ impl<W: Write> Writer<W> {
 
     /// The end of a member.
     pub fn end(&self, path: &[u8]) -> Result<()> {
+        check(path, |path| self.names().end(path))?;
         let mut head = Vec::with_capacity(chunk::PREFIX + path.len());
         chunk::put_prefix(&mut head, 0, b'E', path);
         self.put(&head, &[])
@@ -45,6 +62,11 @@ impl<W: Write> Writer<W> {
 
     /// A small member, complete, in one write: no chunk of another member can come between.
     pub fn member(&self, path: &[u8], data: &[u8]) -> Result<()> {
+        check(path, |path| {
+            let mut names = self.names();
+            names.payload(path, 0, data.len() as u64)?;
+            names.end(path)
+        })?;
         let mut bytes = Vec::with_capacity(2 * (chunk::PREFIX + path.len()) + chunk::PAYLOAD_HEAD + data.len());
         if !data.is_empty() {
             chunk::put_payload(&mut bytes, 0, path, 0, data);
@@ -88,13 +110,30 @@ impl<W: Write> Writer<W> {
 
     /// Ends writing and gives the sink back.
     pub fn into_inner(self) -> W {
-        self.output.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).sink
+        self.output.into_inner().unwrap_or_else(PoisonError::into_inner).sink
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Output<W>> {
         // `broken` tells what a thread that panicked left behind.
-        self.output.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.output.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// What a thread that panicked had noted is true all the same.
+    fn names(&self) -> std::sync::MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whoever calls has to see to it that names are those of one file each, and fit; here it ends.
+fn check(path: &[u8], note: impl FnOnce(&[u8]) -> Result<(), Fault>) -> Result<()> {
+    let wrong = |what: &dyn std::fmt::Display| {
+        let error = Error::failed(path.as_bstr(), format_args!("internal error: {what}"));
+        Err(error.hint("what was written is no backup; please report this"))
+    };
+    if path.len() > PATH_MAX {
+        return wrong(&format_args!("its name has {} bytes, {PATH_MAX} are possible", path.len()));
+    }
+    note(path).or_else(|fault| wrong(&fault))
 }
 
 /// A sink that is no descriptor (a spool) has its own words.
@@ -120,4 +159,27 @@ fn write_both(sink: &mut impl Write, mut head: &[u8], mut data: &[u8]) -> io::Re
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_member_of_a_name_is_refused_also_beside() {
+        let out = Writer::new(Vec::new());
+        out.member(b"d/t.ibd", b"one").unwrap();
+        let held = out.beside(Vec::new());
+        for error in [
+            out.member(b"d/t.ibd", b"two").unwrap_err(),
+            held.payload(b"d/t.ibd", 0, b"two").unwrap_err(),
+            held.member(b"d", b"").unwrap_err(),
+            held.member(&[b'x'; 512], b"").unwrap_err(),
+        ] {
+            assert!(error.to_string().contains(": internal error: "), "{error}");
+        }
+        held.member(b"d/t.new", b"two").unwrap();
+        assert!(out.has(b"d/t.new") && !out.has(b"d/u.ibd"));
+        assert_eq!(out.written(), out.into_inner().len() as u64);
+    }
 }

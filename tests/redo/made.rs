@@ -132,7 +132,10 @@ impl Stream {
     }
 
     pub fn begin(mut self) -> Self {
-        self.writer.member(BEGIN, &profile::begin_bytes(&self.begin)).unwrap();
+        // Made apart, for a writer refuses a second one.
+        let apart = Writer::new(Vec::new());
+        apart.member(BEGIN, &profile::begin_bytes(&self.begin)).unwrap();
+        self.writer.put(&apart.into_inner(), &[]).unwrap();
         self.list(BEGIN, EntryKind::Meta, &profile::begin_bytes(&self.begin));
         self
     }

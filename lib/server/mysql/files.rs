@@ -157,23 +157,41 @@ impl Spaces {
         }
     }
 
+    /// Those in the data directory come first among those of one name.
     fn sort(&mut self) {
-        self.tables.sort_by(|a, b| a.name.cmp(&b.name));
-        self.undo.sort_by(|a, b| a.name.cmp(&b.name));
+        let order = |a: &Tablespace, b: &Tablespace| (&a.name, &a.elsewhere).cmp(&(&b.name, &b.elsewhere));
+        self.tables.sort_by(order);
+        self.undo.sort_by(order);
     }
 
-    /// One path occurs once in a stream.
-    fn distinct(&self) -> Result<()> {
-        let mut names = HashSet::new();
-        for space in self.tables.iter().chain(&self.undo) {
-            if !names.insert(space.name.as_slice()) {
+    /// One name is that of one file in a stream. A general or undo tablespace that is outside the data directory may get
+    /// another one, for a server finds those by their numbers: the second `ts.ibd` becomes `ts_2.ibd`.
+    fn distinct(&mut self) -> Result<()> {
+        let all = || self.tables.iter().chain(&self.undo);
+        let mut taken: HashSet<Vec<u8>> = all().map(|space| space.name.clone()).collect();
+        let mut seen: HashSet<Vec<u8>> = HashSet::new();
+        for space in self.tables.iter_mut().chain(&mut self.undo) {
+            if seen.insert(space.name.clone()) {
+                continue;
+            }
+            let Some(name) = space.elsewhere.as_ref().and_then(|_| numbered(&space.name, &taken)) else {
                 let name = String::from_utf8_lossy(&space.name);
                 let what = "two tablespaces of different directories have this name, a backup has one directory";
                 return Err(Error::failed(name, what).hint("move or rename one of them on the server"));
-            }
+            };
+            taken.insert(name.clone());
+            space.name = name;
         }
+        self.sort();
         Ok(())
     }
+}
+
+/// `ts_2.ibd` for `ts.ibd`, or the next that is free; `None` for what the server looks for by its name.
+fn numbered(name: &[u8], taken: &HashSet<Vec<u8>>) -> Option<Vec<u8>> {
+    let at = name.len().checked_sub(4).filter(|_| !name.contains(&b'/'))?;
+    let (stem, suffix) = name.split_at_checked(at).filter(|(_, suffix)| matches!(*suffix, b".ibd" | b".ibu"))?;
+    (2..).map(|number: u32| [stem, format!("_{number}").as_bytes(), suffix].concat()).find(|name| !taken.contains(name))
 }
 
 /// A tablespace without a file is right after DISCARD TABLESPACE only: DDL is locked, so that nothing is dropped meanwhile.
@@ -358,6 +376,32 @@ mod tests {
         let tables: Vec<String> = tables.iter().map(Named::to_string).collect();
         assert_eq!(tables, ["`sb`.`a-``r`", "`sb`.`m`"]);
         assert!(without_transactions(&data, &|name| !name.starts_with(b"sb/")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn tablespaces_elsewhere_get_names_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        for sub in ["data", "undo", "x", "y", "x/db", "data/db"] {
+            std::fs::create_dir_all(dir.path().join(sub)).unwrap();
+        }
+        let file = |name: &str| std::fs::write(dir.path().join(name), name).unwrap();
+        ["data/ts.ibd", "x/ts.ibd", "y/ts.ibd", "y/ts_2.ibd", "x/u.ibu", "y/u.ibu"].iter().for_each(|name| file(name));
+        let data = dir.path().join("data");
+        let layout =
+            Layout { datadir: data.clone(), system: Vec::new(), undo: dir.path().join("undo"), redo: data.clone() };
+        let look = || {
+            let mut spaces = Spaces::below(&layout)?;
+            ["y", "x"].iter().try_for_each(|sub| spaces.look_through(&dir.path().join(sub), &data))?;
+            Ok::<_, Error>(spaces)
+        };
+        let spaces = look().unwrap();
+        assert_eq!(names(&spaces.tables), ["ts.ibd", "ts_2.ibd", "ts_3.ibd", "ts_4.ibd"]);
+        assert!(spaces.tables[0].elsewhere.is_none());
+        assert_eq!(spaces.tables[1].elsewhere.as_deref(), Some(&*dir.path().join("y/ts_2.ibd")));
+        assert_eq!(names(&spaces.undo), ["u.ibu", "u_2.ibu"]);
+        // A table has one file.
+        ["data/db/t.ibd", "x/db/t.ibd"].iter().for_each(|name| file(name));
+        assert!(look().unwrap_err().to_string().contains("db/t.ibd: two tablespaces"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use bstr::ByteSlice;
 use super::super::chunk::{self, PATH_MAX};
 use super::super::members::{Key, Step, key};
 use super::super::profile::{self, BEGIN, LINE_MAX, MANIFEST, ManifestReader};
+use super::super::written::{Fault, Written};
 use super::super::{Body, Course, Head, Members, Reader};
 use super::{Options, Target, Task, wrong};
 use crate::codec::{Choice, Codec, Flow, PIECE, START};
@@ -34,7 +35,7 @@ pub(super) struct Source<'a, C: Codec, R> {
     /// Memory of all that is held.
     memory: usize,
     /// Names that have been written.
-    names: HashSet<Key>,
+    names: Written,
     /// Complete members that stayed as they were, for a later rename, removal or rewriting of them.
     passed: HashSet<Key>,
     begin: Vec<u8>,
@@ -91,7 +92,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
             slots: Vec::new(),
             waiting: VecDeque::new(),
             memory: 0,
-            names: HashSet::new(),
+            names: Written::default(),
             passed: HashSet::new(),
             begin: Vec::new(),
             manifest: ManifestReader::default(),
@@ -156,7 +157,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
             Body::Rename(new) => self.rename(&head.path, &new),
             Body::Remove => {
                 let (name, _) = self.name_of(&head.path);
-                self.names.remove(&key(&name));
+                self.names.remove(&name);
                 self.passed.remove(&key(&head.path));
                 self.remove(&name)
             }
@@ -248,7 +249,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
         };
         if anew {
             let (old, _) = self.name_of(&path);
-            self.names.remove(&key(&old));
+            self.names.remove(&old);
             if old != name {
                 self.remove(&old)?;
             }
@@ -271,10 +272,15 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
             let what = format_args!("its new name would have {} bytes; {PATH_MAX} is the limit", name.len());
             return Err(Error::failed(path, what));
         }
-        if !self.names.insert(key(name)) {
-            return Err(Error::failed(path, format_args!("would become {short}, which the stream has already")));
+        match self.names.end(name) {
+            Ok(()) => Ok(()),
+            Err(Fault::Twice) => {
+                Err(Error::failed(path, format_args!("would become {short}, which the stream has already")))
+            }
+            Err(Fault::Directory) => {
+                Err(Error::failed(path, format_args!("would become {short}, which is both a file and a directory")))
+            }
         }
-        Ok(())
     }
 
     /// What a complete member is called in the output, and whether it stayed as it was.
@@ -407,7 +413,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
     fn rename(&mut self, path: &[u8], new: &[u8]) -> Result<()> {
         let (old, passes) = self.name_of(path);
         let name = if passes { new.to_vec() } else { self.codec.name(new) };
-        self.names.remove(&key(&old));
+        self.names.remove(&old);
         self.claim(path, &name)?;
         if passes {
             self.passed.remove(&key(path));

@@ -1,0 +1,155 @@
+//! One name is that of one file: in streams, in backups, in data directories.
+
+use std::fs;
+use std::path::Path;
+
+use crate::snap::{Held, filled, snap};
+use crate::support::backup::{apply_by, take};
+use crate::support::{Flavour, Pipeline, Server, check, scratch, xb};
+
+/// The flavours that are here.
+fn flavours() -> Vec<Flavour> {
+    Flavour::all().into_iter().chain(Some(Flavour::Mysql97).filter(|flavour| flavour.or_skip())).collect()
+}
+
+/// A full backup, rows, an increment; both applied together, and proved against the source.
+#[track_caller]
+fn full_and_increment(server: &Server, more: &str, copy: impl FnOnce(&Path) -> crate::support::server::Builder) {
+    let dir = scratch();
+    let (full, increment, to) = (dir.path().join("full"), dir.path().join("inc"), dir.path().join("to"));
+    take(server, &[], &full);
+    server.sql(more);
+    take(server, &[&format!("--incremental-basedir={}", full.display())], &increment);
+    let mut apply = xb("xb-redo");
+    apply.arg("--apply").arg(&full).arg("--incremental-dir").arg(&increment).arg("--to").arg(&to);
+    apply.arg("--server").arg(server.flavour().server());
+    Pipeline::new().stage(apply).run().assert_ok();
+    check::same(server, &copy(&to).start()).assert_good();
+    // The full backup alone, too.
+    apply_by(server, &full).assert_ok();
+}
+
+const TABLE: &str = "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY, v VARCHAR(200)); \
+    INSERT INTO d.t SELECT seq, REPEAT('x', 200) FROM test.seq_1_to_2000";
+
+#[test]
+fn system_files_of_one_name_are_told_apart_and_restored() {
+    for flavour in flavours() {
+        let server = Server::new()
+            .flavour(flavour)
+            .layout("innodb-data-home-dir", "")
+            .layout("innodb-data-file-path", "@HOME@/outside/ibdata1:12M;@HOME@/undo/ibdata1:12M:autoextend")
+            .start();
+        server.sql(TABLE);
+        full_and_increment(&server, "UPDATE d.t SET v='y' WHERE id % 3 = 0", |to| {
+            server
+                .twin(to)
+                .option("innodb-data-home-dir", "")
+                .option("innodb-data-file-path", "ibdata1:12M;ibdata1_2:12M:autoextend")
+        });
+    }
+}
+
+#[test]
+fn general_and_undo_tablespaces_of_one_name_are_restored() {
+    if !Flavour::Mysql97.or_skip() {
+        return;
+    }
+    let builder = Server::new().flavour(Flavour::Mysql97);
+    let server = builder.layout("innodb-directories", "@HOME@/outside;@HOME@/undo").start();
+    let (outside, other) = (server.home().join("outside"), server.home().join("undo"));
+    let (outside, other) = (outside.display(), other.display());
+    server.sql(TABLE);
+    server.sql(&format!(
+        "CREATE TABLESPACE one ADD DATAFILE 'ts.ibd'; CREATE TABLE d.one (id INT PRIMARY KEY) TABLESPACE one; \
+         CREATE TABLESPACE two ADD DATAFILE '{outside}/ts.ibd'; CREATE TABLE d.two (id INT PRIMARY KEY) TABLESPACE two; \
+         CREATE TABLESPACE three ADD DATAFILE '{other}/ts.ibd'; CREATE TABLE d.three (id INT PRIMARY KEY) TABLESPACE three; \
+         CREATE UNDO TABLESPACE u1 ADD DATAFILE '{outside}/u.ibu'; CREATE UNDO TABLESPACE u2 ADD DATAFILE '{other}/u.ibu'; \
+         INSERT INTO d.one VALUES (1); INSERT INTO d.two VALUES (2), (22); INSERT INTO d.three VALUES (3), (33), (333)"
+    ));
+    let more = "INSERT INTO d.one VALUES (4); INSERT INTO d.two VALUES (5); INSERT INTO d.three VALUES (6)";
+    full_and_increment(&server, more, |to| server.twin(to));
+    // With DDL meanwhile, after which names fall to others.
+    let dir = scratch();
+    take(&server, &["--lock-ddl=end"], dir.path());
+    apply_by(&server, dir.path()).assert_ok();
+    check::same(&server, &server.twin(dir.path()).start()).assert_good();
+}
+
+/// Whoever may create databases shall not make a backup that nobody can read.
+#[test]
+fn a_database_called_as_a_file_of_the_backup_is_refused_at_once() {
+    for flavour in Flavour::families() {
+        let server = Server::new().flavour(flavour).start();
+        let mut known = vec!["xb_begin", "xb_manifest", "xb_incomplete", "xb_applied", "xb_merging", "xb_lock"];
+        known.extend(["xtrabackup_checkpoints", "xtrabackup_info", "xtrabackup_slave_info", "xtrabackup_logfile"]);
+        known.extend(["mariadb_backup_checkpoints", "mariadb_backup_info", "mariadb_backup_slave_info"]);
+        for name in known {
+            server.sql(&format!("CREATE DATABASE {name}"));
+            let run = Pipeline::new().stage(snap(&server)).run();
+            run.assert_codes(&[1]);
+            assert!(run.stdout.is_empty(), "{name}: {}", run.story());
+            assert!(run.stderr(0).contains(&format!("{name}: the database is called as a file of a backup")));
+            assert!(run.stderr(0).contains("--databases-exclude"), "{}", run.story());
+            if name == "xb_lock" {
+                let mut without = snap(&server);
+                without.arg(format!("--databases-exclude={name}"));
+                Pipeline::new().stage(without).run().assert_ok();
+            }
+            server.sql(&format!("DROP DATABASE {name}"));
+        }
+    }
+}
+
+/// What is a database of a server is one after a restore, whatever other servers have there.
+#[test]
+fn databases_called_as_files_of_other_servers_are_restored() {
+    for (flavour, names) in [(Flavour::Installed, "undo001 undo_001 ibdata2"), (Flavour::Mysql97, "undo001 ibdata2")] {
+        if !flavour.or_skip() {
+            continue;
+        }
+        let server = Server::new().flavour(flavour).start();
+        for name in names.split(' ') {
+            server.sql(&format!("CREATE DATABASE {name}; CREATE TABLE {name}.t AS SELECT * FROM test.seq_1_to_20"));
+        }
+        let dir = scratch();
+        take(&server, &[], dir.path());
+        apply_by(&server, dir.path()).assert_ok();
+        let data = scratch();
+        let back = xb("xb-redo").arg("--copy-back").arg(dir.path()).arg("--datadir").arg(data.path()).output().unwrap();
+        assert!(back.status.success(), "{}", String::from_utf8_lossy(&back.stderr));
+        check::same(&server, &server.twin(data.path()).start()).assert_good();
+    }
+}
+
+#[test]
+fn such_a_database_created_meanwhile_ends_the_backup() {
+    for name in ["xb_manifest", "xtrabackup_info", "ib_logfile1"] {
+        let server = filled();
+        let held = Held::in_the_middle(snap(&server), &server);
+        server.sql(&format!("CREATE DATABASE {name}; CREATE TABLE {name}.t (id INT PRIMARY KEY)"));
+        let (_, code, story) = held.finish();
+        let expected = if name == "ib_logfile1" { Some(0) } else { Some(1) };
+        assert_eq!(code, expected, "{story}");
+        assert!(code == Some(0) || story.contains("the database is called as a file of a backup"), "{story}");
+    }
+}
+
+/// A directory of another program's backup may have what it likes; a data directory gets all of it.
+#[test]
+fn xb_redo_refuses_what_cannot_be_unpacked() {
+    let server = Server::new().start();
+    let stream = Pipeline::new().stage(snap(&server)).run().stdout;
+    let member = |name: &str| crate::support::tool::member(name, b"x");
+    let end = stream.windows(25).rposition(|bytes| bytes.starts_with(b"XBSTCK01\0P\x0b\0\0\0xb_manifest")).unwrap();
+    for (more, words) in [
+        ([member("d/a"), member("d/a")].concat(), "d/a: comes a second time"),
+        ([member("d/a"), member("d/a/b")].concat(), "d/a/b: is both a file and a directory"),
+        (member("ib_logfile0/t.ibd"), "ib_logfile0/t.ibd is below a directory that is called as the log"),
+    ] {
+        let stream = [&stream[..end], &more, &stream[end..]].concat();
+        let run = Pipeline::new().stage(xb("xb-redo")).stdin_bytes(stream).run();
+        assert!(run.codes() == [3] && run.stderr(0).contains(words), "{words}: {}", run.story());
+    }
+    fs::metadata(server.data()).unwrap();
+}
