@@ -19,6 +19,7 @@ mod faults;
 mod hot_backup;
 mod house;
 mod increments;
+mod lives;
 mod map;
 mod memory;
 mod mysql;

@@ -6,6 +6,7 @@ mod capture;
 mod check;
 mod clone;
 pub mod copy_back;
+pub(crate) mod deletions;
 mod directory;
 mod files;
 pub mod filter;
@@ -18,6 +19,7 @@ mod lock;
 mod log;
 pub mod merge;
 mod outlet;
+mod present;
 mod recover;
 mod relay;
 #[cfg(test)]

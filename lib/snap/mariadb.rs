@@ -2,6 +2,7 @@
 
 mod engines;
 mod meta;
+mod settled;
 mod start;
 mod stopped;
 
@@ -111,9 +112,8 @@ impl Family for MariaDb<'_> {
             let place = self.aria.dir.join(ARIA_CONTROL);
             return Err(Error::failed(place.display(), "is not there").hint(files::UNSEEN));
         }
-        let redo = Start::read(&self.layout.redo)?.redo();
+        let (redo, known) = settled::look(self.stages.session(), &self.layout, &self.job.filter)?;
         let server_uuid = self.variables.get("server_uid").map(str::to_owned);
-        let known = Known::list(&self.layout.datadir, &self.job.filter)?;
         let undo = undo(&self.layout)?;
         // A server with fewer does not start.
         let expected = self.variables.number("innodb_undo_tablespaces")?;
