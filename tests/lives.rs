@@ -15,7 +15,7 @@ use crate::mysql_ddl::empty;
 use crate::snap::{as_weak, password_file};
 use crate::support::pipeline::{Relay, Run};
 use crate::support::server::Builder;
-use crate::support::{Family, Flavour, Pipeline, Server, check, import, scratch, wait_until};
+use crate::support::{Family, Flavour, Load, Pipeline, Server, check, import, rounds, scratch, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -97,19 +97,26 @@ fn ddl(server: &Server, db: &str) {
     for (what, then) in DONE {
         server.sql(&format!("{what}; {then}").replace('@', db));
     }
-    truncate_undo(server);
+    truncate_undo(server, db);
 }
 
-fn truncate_undo(server: &Server) {
+fn truncate_undo(server: &Server, db: &str) {
     match server.flavour().family() {
         Family::Mariadb => {
             let before = server.status("Innodb_undo_truncations");
-            server.sql("SET GLOBAL innodb_undo_log_truncate=ON; UPDATE z.last SET v=REPEAT(id % 10, 1000)");
-            wait_until("undo is truncated", PATIENCE, || server.status("Innodb_undo_truncations") > before);
+            server.sql("SET GLOBAL innodb_undo_log_truncate=ON");
+            // Each statement goes to the next tablespace, and not every one becomes large enough.
+            let mut turn = 0;
+            wait_until("undo is truncated", PATIENCE, || {
+                turn += 1;
+                server.sql(&format!("UPDATE z.last SET v=REPEAT({}, 1000)", turn % 10));
+                std::thread::sleep(Duration::from_millis(500));
+                server.status("Innodb_undo_truncations") > before
+            });
             server.sql("SET GLOBAL innodb_undo_log_truncate=OFF");
         }
         Family::Mysql => {
-            server.sql("SET sql_log_bin=0; CREATE UNDO TABLESPACE third ADD DATAFILE 'third.ibu'");
+            server.sql(&format!("SET sql_log_bin=0; CREATE UNDO TABLESPACE {db} ADD DATAFILE '{db}.ibu'"));
             empty(server, "innodb_undo_001");
             server.sql("SET sql_log_bin=0; ALTER UNDO TABLESPACE innodb_undo_001 SET ACTIVE");
         }
@@ -313,5 +320,94 @@ fn an_import_while_files_are_copied_ends_the_backup() {
                 "{said}"
             );
         }
+    }
+}
+
+/// What became of a backup in a storm.
+enum Outcome {
+    /// To be held against the source.
+    Taken(TempDir),
+    /// It ended with 5, or did not begin, because of an import.
+    Refused,
+    /// A table waited for its file just then, so that the binary log, which has no imports, cannot be replayed.
+    Discarded,
+    Bad(String),
+}
+
+fn take(server: &Server, options: &[&str], relay: Relay) -> Outcome {
+    let restored = scratch();
+    let run = pipeline(server, options, relay, restored.path()).run();
+    if run.codes() != [0, 0, 0] {
+        let said = |reason: &str| run.stages.iter().any(|ended| ended.stderr.contains(reason));
+        let imported =
+            run.codes().contains(&5) && said("been discarded or imported") || said("was discarded or imported");
+        let waiting = run.codes()[0] == 1 && said("its tablespace is discarded");
+        return if imported || waiting { Outcome::Refused } else { Outcome::Bad(run.story()) };
+    }
+    let applied = apply(server, restored.path());
+    if applied.codes() != [0] {
+        return Outcome::Bad(applied.story());
+    }
+    let is_there = |name: &str| restored.path().join("imports").join(name).exists();
+    if is_there("a0.ibd") && is_there("b0.ibd") { Outcome::Taken(restored) } else { Outcome::Discarded }
+}
+
+/// Backups while tables are imported, swapped and exchanged; each is taken again until it is not refused.
+fn storms(flavours: &[Flavour], modes: &[&[&str]]) {
+    let (mut good, mut refused, mut discarded, mut bad) = (0, 0, 0, Vec::new());
+    let rounds = rounds(50);
+    for round in rounds.clone() {
+        let index = usize::try_from(round).unwrap();
+        let (flavour, options) = (flavours[index % flavours.len()], modes[index / flavours.len() % modes.len()]);
+        let builder = Server::new().flavour(flavour).log_size(if round % 3 == 0 { "256M" } else { "48M" });
+        let server = builder.start();
+        let load = Load::on(&server).seed(700 + round).everything().imports(1).start();
+        load.wait_for(300);
+        let mut tries = 0;
+        let copy = loop {
+            tries += 1;
+            let relay = if round % 2 == 0 { Relay::rate(80 << 20) } else { Relay::default() };
+            match take(&server, options, relay) {
+                Outcome::Refused => refused += 1,
+                Outcome::Discarded => discarded += 1,
+                Outcome::Taken(restored) => break Ok(restored),
+                Outcome::Bad(story) => break Err(story),
+            }
+            if tries == 40 {
+                break Err("refused again and again".into());
+            }
+        };
+        load.wait_for(50);
+        load.stop();
+        let problems = copy.map_or_else(|story| vec![story], |copy| check::restored(&server, copy.path()).problems);
+        eprintln!(
+            "round {round} {flavour:?} {options:?}: {} at try {tries}",
+            if problems.is_empty() { "good" } else { "BAD" }
+        );
+        if problems.is_empty() {
+            good += 1;
+        } else {
+            eprintln!("{}", problems.join("\n"));
+            bad.push(round);
+        }
+    }
+    eprintln!(
+        "{good} of {rounds:?} good, {} bad: {bad:?}; before that {refused} refused, {discarded} with a discarded table",
+        bad.len()
+    );
+    assert!(bad.is_empty());
+}
+
+#[test]
+#[ignore = "long: fifty backups in a storm with imports"]
+fn fifty_storms_with_imports_are_right_or_refused() {
+    storms(&Flavour::all(), &[&[], &["--lock-ddl=early"]]);
+}
+
+#[test]
+#[ignore = "long: fifty backups in a storm with imports"]
+fn fifty_storms_of_mysql_with_imports_are_right_or_refused() {
+    if Flavour::Mysql97.or_skip() {
+        storms(&[Flavour::Mysql97], &[&[], &["--lock-ddl=end"]]);
     }
 }
