@@ -366,7 +366,7 @@ fn storms(flavours: &[Flavour], modes: &[&[&str]]) {
         let mut tries = 0;
         let copy = loop {
             tries += 1;
-            let relay = if round % 2 == 0 { Relay::rate(80 << 20) } else { Relay::default() };
+            let relay = if round % 2 == 0 { Relay::rate(40 << 20) } else { Relay::default() };
             match take(&server, options, relay) {
                 Outcome::Refused => refused += 1,
                 Outcome::Discarded => discarded += 1,

@@ -33,7 +33,7 @@ fn step(worker: &mut Worker) -> mysql::Result<()> {
     }
     std::thread::sleep(PAUSE);
     let table = *worker.random.pick(&["a@", "b@"]);
-    match worker.random.below(150) {
+    match worker.random.below(60) {
         0 => {
             let table = table.replace('@', &worker.number.to_string());
             import::table(&mut worker.conn, &worker.data, &worker.home, "imports", &table, &table)
