@@ -27,6 +27,7 @@ struct Space {
     /// Bytes of the name by which the server opens it.
     opened: usize,
     again: bool,
+    there_since: Option<u64>,
 }
 
 /// A tablespace that is here although its file was deleted.
@@ -54,7 +55,7 @@ impl Present {
         // What an ALTER was building is dropped by the restored server, be it whole or not.
         let Some(id) = entry.space_id.filter(|_| !name.contains_str("/#sql")) else { return };
         let opened = entry.location.as_ref().map_or("./".len() + name.len(), String::len);
-        self.spaces.push(Space { id, name: hash, opened, again });
+        self.spaces.push(Space { id, name: hash, opened, again, there_since: entry.there_since });
     }
 
     /// The first tablespace that is deleted before `end` and here all the same.
@@ -62,7 +63,9 @@ impl Present {
         let stays =
             |space: &&Space| space.again || !(self.again.contains(&space.name) || self.dropped.contains(&space.name));
         self.spaces.iter().filter(stays).find_map(|space| {
-            let lsn = deletions.of(space.id, space.opened, end)?;
+            // Only where numbers cannot be seen a file must do for them.
+            let since = space.there_since.filter(|_| deletions.is_sealed());
+            let lsn = deletions.of(space.id, space.opened, since.unwrap_or(end).min(end))?;
             Some(Conflict { id: space.id, lsn, name: space.name })
         })
     }
@@ -112,6 +115,19 @@ mod tests {
         assert_eq!(found(&[("db/t.ibd", Some(7)), ("db/t.new", Some(7))]).as_deref(), Some("db/t.ibd"));
         // Renamed after it was imported.
         assert_eq!(found(&[("db/t.del", None), ("db/u.new", Some(7))]).as_deref(), Some("db/u.ibd"));
+    }
+
+    #[test]
+    fn of_an_encrypted_log_a_file_that_was_there_is_not_what_came_later() {
+        let mut deletions = Deletions::default();
+        deletions.see(b"\x9cabcdefghijkl\x01....", 500, true);
+        for (there_since, conflict) in [(None, true), (Some(500), false), (Some(501), true)] {
+            let mut line = entry("db/t.ibd", Some(7));
+            line.there_since = there_since;
+            let mut present = Present::default();
+            present.add(&line);
+            assert_eq!(present.conflict(&deletions, 900).is_some(), conflict);
+        }
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl Family for MariaDb<'_> {
             let place = self.aria.dir.join(ARIA_CONTROL);
             return Err(Error::failed(place.display(), "is not there").hint(files::UNSEEN));
         }
-        let (redo, known) = settled::look(self.stages.session(), &self.layout, &self.job.filter)?;
+        let (redo, known, listed) = settled::look(self.stages.session(), &self.layout, &self.job.filter)?;
         let server_uuid = self.variables.get("server_uid").map(str::to_owned);
         let undo = undo(&self.layout)?;
         // A server with fewer does not start.
@@ -121,7 +121,7 @@ impl Family for MariaDb<'_> {
             let what = format!("{} undo tablespaces, the server has {expected}", undo.len());
             return Err(Error::failed(self.layout.undo.display(), what).hint(files::UNSEEN));
         }
-        Ok(Found { redo, server_uuid, undo, known })
+        Ok(Found { redo, server_uuid, undo, known, listed })
     }
 
     /// Everything up to the release of the locks.
