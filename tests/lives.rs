@@ -34,8 +34,12 @@ enum When {
 
 /// A server whose checkpoint stays where it is, as far as that can be had.
 fn server(flavour: Flavour) -> Server {
-    let builder = Server::new().flavour(flavour).log_size("512M").option("innodb-max-dirty-pages-pct", "90");
-    let builder: Builder = match flavour.family() {
+    server_of(Server::new().flavour(flavour))
+}
+
+fn server_of(builder: Builder) -> Server {
+    let builder = builder.log_size("512M").option("innodb-max-dirty-pages-pct", "90");
+    let builder = match builder.family() {
         Family::Mariadb => builder
             .layout("innodb-undo-tablespaces", "3")
             .option("innodb-max-undo-log-size", "10485760")
@@ -320,6 +324,41 @@ fn an_import_while_files_are_copied_ends_the_backup() {
                 "{said}"
             );
         }
+    }
+}
+
+/// All that an encrypted log tells of a deleted file is how long its name was.
+#[test]
+fn with_an_encrypted_log_an_import_ends_the_backup_and_a_drop_does_not() {
+    for flavour in Flavour::all() {
+        let mut server = server_of(Server::new().flavour(flavour).encrypted());
+        tables(&mut server, "d0");
+        let (run, restored) = backup(&server, &[], When::Before, || imported(&server, "d0"));
+        run.assert_ok();
+        apply(&server, restored.path()).assert_ok();
+        check::restored(&server, restored.path()).assert_good();
+
+        // Another file of the same table, and a table that was made for it; a longer name does not hide it.
+        let afresh = |server: &Server, db: &str| {
+            server.sql(&format!("CREATE TABLE {db}.afresh LIKE {db}.one"));
+            import::table(&mut server.connect(), server.data(), server.home(), db, "source", "afresh").unwrap();
+            server.sql(&format!("RENAME TABLE {db}.afresh TO {db}.named_otherwise"));
+        };
+        for (db, done) in [("d1", &imported as &dyn Fn(&Server, &str)), ("d2", &afresh)] {
+            tables(&mut server, db);
+            let (run, _) = backup(&server, &[], When::Copied, || done(&server, db));
+            run.assert_codes(&[0, 5, 3]);
+            let said = run.stderr(1);
+            assert!(said.contains("may have been discarded or imported") && said.contains("is encrypted"), "{said}");
+        }
+
+        // The dropped one has a name as long as that of others.
+        tables(&mut server, "d3");
+        let (run, restored) =
+            backup(&server, &[], When::Copied, || server.sql("DROP TABLE d3.old; UPDATE d3.one SET k=0"));
+        run.assert_ok();
+        apply(&server, restored.path()).assert_ok();
+        check::restored(&server, restored.path()).assert_good();
     }
 }
 
