@@ -20,6 +20,7 @@ mod fileset;
 mod hot_backup;
 mod house;
 mod increments;
+mod lives;
 mod map;
 mod memory;
 mod mysql;

@@ -24,7 +24,8 @@ pub(crate) fn prove(builder: Builder, seed: u64, load: impl FnOnce(Load) -> Load
     let load = load(Load::on(&server).seed(seed)).start();
     load.wait_for(300);
     let restored = scratch();
-    let run = pipeline(&server, snap, relay, restored.path()).run();
+    let snap = [snap, server.safe_options()].concat();
+    let run = pipeline(&server, &snap, relay, restored.path()).run();
     run.assert_ok();
     load.wait_for(50);
     load.stop();

@@ -111,7 +111,7 @@ impl Chain {
     /// The next backup: full at first.
     #[track_caller]
     fn add(&mut self, server: &Server) -> Run {
-        self.add_with(server, &[])
+        self.add_with(server, server.safe_options())
     }
 
     /// The same with these options.

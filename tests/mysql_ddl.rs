@@ -78,17 +78,19 @@ const DDL: &str = "ALTER TABLE d.one ADD INDEX k (k), ADD INDEX v (v(30)); UPDAT
 
 /// Undo tablespaces are emptied, dropped and made.
 fn undo(server: &Server) {
-    let empty = |name: &str| {
-        server.sql(&format!("SET sql_log_bin=0; ALTER UNDO TABLESPACE {name} SET INACTIVE"));
-        let state = format!("SELECT STATE FROM information_schema.INNODB_TABLESPACES WHERE NAME='{name}'");
-        wait_until("the undo tablespace is empty", Duration::from_secs(60), || server.value(&state) == "empty");
-    };
-    empty("innodb_undo_001");
-    empty("fourth");
+    empty(server, "innodb_undo_001");
+    empty(server, "fourth");
     server.sql(
         "SET sql_log_bin=0; ALTER UNDO TABLESPACE innodb_undo_001 SET ACTIVE; DROP UNDO TABLESPACE fourth;
          CREATE UNDO TABLESPACE fifth ADD DATAFILE 'fifth.ibu'",
     );
+}
+
+/// An undo tablespace is truncated.
+pub(crate) fn empty(server: &Server, name: &str) {
+    server.sql(&format!("SET sql_log_bin=0; ALTER UNDO TABLESPACE {name} SET INACTIVE"));
+    let state = format!("SELECT STATE FROM information_schema.INNODB_TABLESPACES WHERE NAME='{name}'");
+    wait_until("the undo tablespace is empty", Duration::from_secs(60), || server.value(&state) == "empty");
 }
 
 /// A file of another table takes the place of this one's.

@@ -4,6 +4,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::innodb::redo::mariadb::Deletions;
 use crate::io::spool::Spool;
 
 /// Log on its way from the follower to the stream.
@@ -35,7 +36,7 @@ pub(super) struct Goal {
 }
 
 /// What following was like, for the operator.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Trail {
     /// Bytes that the server could still write before it overwrote what was not captured: the least there ever were.
     pub(super) spare: u64,
@@ -43,12 +44,14 @@ pub(super) struct Trail {
     pub(super) capacity: u64,
     /// How often the log was replaced by one of another size.
     pub(super) resized: u32,
+    /// MariaDB: tablespaces whose file was deleted, perhaps after the end.
+    pub(super) deletions: Deletions,
 }
 
 impl Trail {
     /// Nothing has happened yet.
     pub(super) fn new(capacity: u64) -> Self {
-        Trail { spare: capacity, capacity, resized: 0 }
+        Trail { spare: capacity, capacity, resized: 0, deletions: Deletions::default() }
     }
 
     /// Notes how close the server has come to overwriting what is not captured: it is `ahead` bytes further.
@@ -80,7 +83,7 @@ impl Capture {
         state.goal.end = Some(lsn);
         self.changed.notify_all();
         loop {
-            match state.trail {
+            match state.trail.take() {
                 Some(trail) => return Ok(trail),
                 None if state.goal.over => return Err(Error::failed("redo log", "following it has ended early")),
                 None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),

@@ -111,7 +111,7 @@ fn spawn(
 /// What an operator wants to know to choose the size of the log.
 fn say(report: &dyn Report, name: &str, start: u64, summary: &relay::Summary, capture: &Capture) {
     let relay::Summary { end, trail } = summary;
-    let Trail { spare, capacity, resized } = trail;
+    let Trail { spare, capacity, resized, .. } = trail;
     let bytes = end - start;
     report.note(Level::Info, format_args!("{name}: from lsn {start} to lsn {end}, {bytes} bytes"));
     let share = u128::from(*spare) * 100 / u128::from((*capacity).max(1));

@@ -16,7 +16,7 @@ use crate::report::Report;
 use crate::stream::profile::{Begin, Redo, StreamKind};
 
 /// How often the log is looked at; a mark wakes earlier.
-const POLL: Duration = Duration::from_millis(5);
+pub(super) const POLL: Duration = Duration::from_millis(5);
 /// Most bytes taken at a time.
 const WINDOW: u64 = 2 << 20;
 /// How long log that may have been overwritten is read again before it is given up.

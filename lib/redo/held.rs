@@ -2,7 +2,12 @@
 
 use std::path::Path;
 
+use bstr::ByteSlice;
+
+use super::deletions;
+use super::present::{self, Present};
 use crate::error::{Error, Result};
+use crate::innodb::redo::mariadb::Deletions;
 use crate::io::spool::Spool;
 use crate::stream::profile::{Entry, EntryKind, Line, MANIFEST, ManifestReader, Tally, Trailer};
 use crate::stream::{Pass, Writer};
@@ -19,6 +24,7 @@ pub(super) struct Held {
     lines: Spool,
     tally: Tally,
     trailer: Option<Trailer>,
+    present: Present,
     buffer: Vec<u8>,
 }
 
@@ -29,13 +35,14 @@ impl Held {
             lines: Spool::new(MEMORY, dir, u64::MAX),
             tally: Tally::default(),
             trailer: None,
+            present: Present::default(),
             buffer: vec![0; 64 << 10],
         }
     }
 
     /// Takes the payload of the current chunk.
     pub(super) fn take(&mut self, pass: &mut Pass) -> Result<()> {
-        let Held { reader, lines, tally, trailer, buffer } = self;
+        let Held { reader, lines, tally, trailer, present, buffer } = self;
         loop {
             let got = pass.payload(buffer)?;
             if got == 0 {
@@ -47,6 +54,7 @@ impl Held {
                 }
                 Line::Entry(entry) => {
                     tally.add(&entry, bytes);
+                    present.add(&entry);
                     lines.push(bytes)
                 }
                 Line::Trailer(last) => {
@@ -61,6 +69,28 @@ impl Held {
     pub(super) fn trailer(&self) -> Result<&Trailer> {
         self.reader.finish()?;
         self.trailer.as_ref().ok_or_else(|| Error::damaged("xb_manifest", "its last line is missing"))
+    }
+
+    /// Fails if the log deletes a tablespace before `end` that is here: a server that recovers would pass over all that the
+    /// log has of it. Nothing of the manifest can be sent then.
+    pub(super) fn check(&mut self, deletions: &Deletions, end: u64) -> Result<()> {
+        let Some(conflict) = self.present.conflict(deletions, end) else { return Ok(()) };
+        let (mut reader, mut name) = (ManifestReader::default(), Vec::new());
+        loop {
+            let got = self.lines.pull(&mut self.buffer)?;
+            if got == 0 {
+                break;
+            }
+            reader.feed(self.buffer.get(..got).unwrap_or_default(), |line, _| {
+                if let Line::Entry(entry) = line
+                    && self.present.is(conflict, &entry)
+                {
+                    name = present::file(&entry.path().unwrap_or_default()).0;
+                }
+                Ok(())
+            })?;
+        }
+        Err(deletions::imported(name.as_bstr(), conflict.id, conflict.lsn, deletions))
     }
 
     /// Sends it with the line of the redo log, counts and digest made anew.

@@ -6,6 +6,7 @@ mod capture;
 mod check;
 mod clone;
 pub mod copy_back;
+pub(crate) mod deletions;
 mod directory;
 mod files;
 pub mod filter;
@@ -19,6 +20,7 @@ mod log;
 pub mod merge;
 mod outlet;
 mod places;
+mod present;
 mod recover;
 mod relay;
 #[cfg(test)]

@@ -152,7 +152,7 @@ mod tests {
             assert_eq!(outlet.lsn, at(mark.min(captured)));
             // More than is wanted.
             capture.push(part(at(captured), *ends.last().unwrap()), *ends.last().unwrap()).unwrap();
-            capture.conclude(Trail { spare: 1, capacity: 1, resized: 0 });
+            capture.conclude(Trail::new(1));
             let (entry, _) = outlet.complete(end, &capture, &writer).unwrap();
             output.seek(SeekFrom::Start(0)).unwrap();
             let member = content(output);

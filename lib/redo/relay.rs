@@ -104,7 +104,7 @@ impl Relay {
     }
 
     /// The log up to E, then the manifest.
-    fn finish(self) -> Result<Summary> {
+    fn finish(mut self) -> Result<Summary> {
         let trailer = self.held.trailer()?;
         let fault = |what: String| Error::damaged("xb_manifest", what);
         if trailer.backup_id != self.begin.backup_id {
@@ -117,6 +117,7 @@ impl Relay {
             return Err(fault(format!("the end lsn {end} is before lsn {least}, which the log had reached earlier")));
         }
         let (entry, trail) = self.outlet.complete(end, &self.capture, &self.writer)?;
+        self.held.check(&trail.deletions, end)?;
         self.held.send(&entry, &self.writer)?;
         Ok(Summary { end, trail })
     }

@@ -126,6 +126,11 @@ impl Identity {
     pub fn of(meta: &Metadata) -> Self {
         Identity { device: meta.dev(), inode: meta.ino(), born: meta.created().ok() }
     }
+
+    /// True if no other file can have had it before.
+    pub fn is_unique(&self) -> bool {
+        self.born.is_some()
+    }
 }
 
 impl Tablespace {

@@ -1,8 +1,9 @@
 //! Copies one file into a stream: a tablespace with its pages verified, or any other file as it is.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use bstr::ByteSlice;
 
@@ -28,8 +29,17 @@ pub(super) struct Copier<'a> {
     pub(super) abort: &'a Abort,
     /// Pages of all tablespaces.
     pub(super) pages: &'a Mutex<Tally>,
+    /// The files that were there at the beginning, if the log cannot tell which were not.
+    pub(super) listed: &'a OnceLock<Listed>,
     /// An increment; `None`: all pages are copied.
     pub(super) since: Option<Since>,
+}
+
+/// Files that were there at an LSN, by what tells them from all others.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Listed {
+    pub(super) lsn: u64,
+    pub(super) files: HashSet<Identity>,
 }
 
 /// What an increment has.
@@ -145,10 +155,17 @@ impl Copier<'_> {
         entry.space_id = Some(part.space.id);
         entry.flags = Some(part.space.flags);
         entry.page_size = Some(part.space.page_size);
+        entry.there_since = self.there_since(open.identity);
         entry.location = file.elsewhere.then(|| file.path.display().to_string());
         self.done(&entry, file.name, offset)?;
         self.count(tally);
         Ok(Outcome::Copied(seen))
+    }
+
+    /// The LSN at which this file was there already.
+    pub(super) fn there_since(&self, file: Identity) -> Option<u64> {
+        let listed = self.listed.get().filter(|listed| file.is_unique() && listed.files.contains(&file))?;
+        Some(listed.lsn)
     }
 
     /// Adds the pages of a tablespace to those of all.

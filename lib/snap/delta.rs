@@ -88,6 +88,7 @@ impl Copier<'_> {
         entry.space_id = Some(part.space.id);
         entry.flags = Some(part.space.flags);
         entry.page_size = Some(page_size);
+        entry.there_since = self.there_since(open.identity);
         entry.pages = Some(place);
         entry.zero_runs = changes.zero;
         entry.location = file.elsewhere.then(|| file.path.display().to_string());

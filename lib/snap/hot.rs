@@ -1,7 +1,7 @@
 //! The copy of a running server: what both families have in common. What each does in its own way is a [`Family`].
 
 use std::fs::File;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
 use jiff::Zoned;
@@ -46,7 +46,16 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let (layout, out) = (server.layout().clone(), Writer::new(output));
     let (abort, manifest, pages) = (Abort::default(), Manifest::new(&job.spool_dir), Mutex::new(Tally::default()));
     let since = job.base.as_ref().map(|base| base.since(flavour));
-    let copier = Copier { policy: job.policy, report, manifest: &manifest, abort: &abort, pages: &pages, since };
+    let listed = OnceLock::new();
+    let copier = Copier {
+        listed: &listed,
+        policy: job.policy,
+        report,
+        manifest: &manifest,
+        abort: &abort,
+        pages: &pages,
+        since,
+    };
     let marks = Marks::new(&out, server.flushed());
     let steps = Steps { job, layout: &layout, copier, abort: &abort, out: &out };
     let hot = Hot { steps, report, marks: &marks, login: &login };
@@ -73,7 +82,10 @@ fn copy(
     let abort = hot.steps.abort;
     hot.report.stage("waiting for other backups and running DDL");
     server.lock()?;
-    let found = server.look()?;
+    let mut found = server.look()?;
+    if let Some(listed) = found.listed.take() {
+        let _ = hot.steps.copier.listed.set(listed);
+    }
     let begin = begin(&found)?;
     hot.report.expect(begin.estimated_bytes);
     hot.steps.out.member(BEGIN, &begin_bytes(&begin))?;

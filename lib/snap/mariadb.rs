@@ -3,6 +3,7 @@
 mod engines;
 mod fileset;
 mod meta;
+mod settled;
 mod start;
 mod stopped;
 
@@ -117,11 +118,12 @@ impl Family for MariaDb<'_> {
             let place = self.aria.dir.join(ARIA_CONTROL);
             return Err(Error::failed(place.display(), "is not there").hint(files::UNSEEN));
         }
-        let redo = Start::read(&self.layout.redo)?.redo();
+        let (redo, known, listed) = settled::look(self.stages.session(), &self.layout, &self.job.filter)?;
         let server_uuid = self.variables.get("server_uid").map(str::to_owned);
-        let dictionary = self.dictionary()?;
-        let undo = super::fileset::undo(&undo(&self.layout)?, &dictionary, &self.layout)?;
-        let known = Known::list(&self.layout.datadir, &self.job.filter, Some(dictionary))?;
+        let undo = match &known.dictionary {
+            Some(dictionary) => super::fileset::undo(&undo(&self.layout)?, dictionary, &self.layout)?,
+            None => undo(&self.layout)?,
+        };
         self.none_unseen(&known)?;
         // A server with fewer does not start.
         let expected = self.variables.number("innodb_undo_tablespaces")?;
@@ -129,7 +131,7 @@ impl Family for MariaDb<'_> {
             let what = format!("{} undo tablespaces, the server has {expected}", undo.len());
             return Err(Error::failed(self.layout.undo.display(), what).hint(files::UNSEEN));
         }
-        Ok(Found { redo, server_uuid, undo, known })
+        Ok(Found { redo, server_uuid, undo, known, listed })
     }
 
     /// Everything up to the release of the locks.

@@ -414,7 +414,7 @@ fn redo(layout: &Layout) -> Result<Redo> {
 }
 
 fn found(job: &Job, redo: Redo, server_uuid: Option<String>, spaces: Spaces) -> Result<Found> {
-    Ok(Found { redo, server_uuid, known: Known::of(wanted(job, spaces.tables)?), undo: spaces.undo })
+    Ok(Found { redo, server_uuid, known: Known::of(wanted(job, spaces.tables)?), undo: spaces.undo, listed: None })
 }
 
 /// Those that are wanted. One that is elsewhere cannot be left out: the dictionary of the copy has its path, and a server

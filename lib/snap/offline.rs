@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
 use jiff::Zoned;
@@ -136,7 +136,16 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     out.member(BEGIN, &begin_bytes(&begin))?;
     let (abort, manifest, pages) = (Abort::default(), Manifest::new(&job.spool_dir), Mutex::new(Tally::default()));
     let since = job.base.as_ref().map(|base| base.since(flavour));
-    let copier = Copier { policy: job.policy, report, manifest: &manifest, abort: &abort, pages: &pages, since };
+    let listed = OnceLock::new();
+    let copier = Copier {
+        listed: &listed,
+        policy: job.policy,
+        report,
+        manifest: &manifest,
+        abort: &abort,
+        pages: &pages,
+        since,
+    };
     let steps = Steps { job, layout: &layout, copier, abort: &abort, out: &out };
     report.stage("copying");
     server.copy(&steps, &found.undo, &found.known)?;

@@ -10,7 +10,7 @@ use jiff::Zoned;
 
 use super::Job;
 use super::base::Base;
-use super::copy::{Copier, Outcome, Pages};
+use super::copy::{Copier, Listed, Outcome, Pages};
 use super::distinct;
 use super::known::Known;
 use super::open::{self, Head, Part, system_space};
@@ -34,6 +34,8 @@ pub(super) struct Found {
     pub(super) undo: Vec<Tablespace>,
     /// All others but the system tablespace.
     pub(super) known: Known,
+    /// Which files these are, if that will be asked for.
+    pub(super) listed: Option<Listed>,
 }
 
 /// What the steps share.

@@ -153,6 +153,10 @@ pub struct Entry {
     /// InnoDB: physical page size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page_size: Option<u32>,
+    /// InnoDB, with an encrypted redo log: at this LSN this very file was there already. Nothing of what happened later can
+    /// have put it there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub there_since: Option<u64>,
     /// Deltas: pages of the whole file when it was copied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pages: Option<u32>,
@@ -178,6 +182,7 @@ impl Entry {
             space_id: None,
             flags: None,
             page_size: None,
+            there_since: None,
             pages: None,
             location: None,
             zero_runs: Vec::new(),

@@ -27,6 +27,7 @@ pub mod disk;
 pub mod documents;
 pub mod fault;
 pub mod flavour;
+pub mod import;
 pub mod keyring;
 pub mod load;
 pub mod pipeline;

@@ -37,6 +37,11 @@ impl Builder {
         self
     }
 
+    /// The family of the server.
+    pub fn family(&self) -> Family {
+        self.flavour.family()
+    }
+
     /// An option that shapes the data directory, so that it is needed from the first start on, and by a server on a
     /// restored copy: `layout("innodb-page-size", "4k")`. `@HOME@` in the value is the server's directory.
     #[must_use]
@@ -154,6 +159,13 @@ impl Server {
 
     pub fn flavour(&self) -> Flavour {
         self.build.flavour
+    }
+
+    /// What a backup needs for not being refused under a storm of DDL: an encrypted log does not tell which files were
+    /// deleted, so DDL must be blocked.
+    pub fn safe_options(&self) -> &'static [&'static str] {
+        let encrypted = self.build.layout.iter().any(|option| option.starts_with("--innodb-encrypt-log"));
+        if encrypted { &["--lock-ddl=early"] } else { &[] }
     }
 
     /// A program of this server's flavour.

@@ -8,10 +8,12 @@
 //! 12288        mini-transactions: the ring, to the end of the file
 //! ```
 
+mod deletions;
 pub mod mtr;
 
 use super::{Fault, put, seal, sums};
 use crate::innodb::{is_zero, u32_at, u64_at};
+pub use deletions::Deletions;
 pub use mtr::{Mtr, MtrFault, mtr};
 
 /// Bytes before the ring; also the lowest LSN there can be.

@@ -12,7 +12,7 @@ use super::super::live::{Live, PATIENCE};
 use super::{END_PATIENCE, Follow, OVERRUN_PATIENCE, POLL, WINDOW};
 use crate::error::{Error, Result};
 use crate::innodb::redo::mariadb::mtr::{self, FileOp, Mtr, mtr};
-use crate::innodb::redo::mariadb::{Checkpoint, Header, Ring, START};
+use crate::innodb::redo::mariadb::{Checkpoint, Deletions, Header, Ring, START};
 
 /// Where the follower is.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl Follow for Follower {
     }
 
     fn conclude(&self) -> Result<Trail> {
-        if self.anchored { Ok(self.trail) } else { Err(self.unanchored("the log ends before it")) }
+        if self.anchored { Ok(self.trail.clone()) } else { Err(self.unanchored("the log ends before it")) }
     }
 }
 
@@ -96,6 +96,11 @@ impl Follower {
             window: Vec::new(),
             trail,
         })
+    }
+
+    /// The tablespaces whose file was deleted in what has been read.
+    pub(in crate::redo) fn into_deletions(self) -> Deletions {
+        self.trail.deletions
     }
 
     #[cfg(test)]
@@ -149,7 +154,10 @@ impl Follower {
         let mut window = std::mem::take(&mut self.window);
         let until = self.next.as_ref().map_or(u64::MAX, |next| next.ring.first_lsn());
         let (lsn, ring) = (self.lsn, self.live.ring);
-        let taken = take(&mut window, lsn, &ring, encrypted, until, |lsn, mtr| self.anchor(lsn, mtr));
+        let taken = take(&mut window, lsn, &ring, encrypted, until, |lsn, mtr| {
+            self.trail.deletions.see(mtr, lsn, encrypted);
+            self.anchor(lsn, mtr)
+        });
         self.window = window;
         taken
     }

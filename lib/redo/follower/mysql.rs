@@ -248,7 +248,7 @@ impl Follow for Follower {
     }
 
     fn conclude(&self) -> Result<Trail> {
-        Ok(self.trail)
+        Ok(self.trail.clone())
     }
 }
 

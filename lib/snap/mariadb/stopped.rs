@@ -61,7 +61,7 @@ impl offline::Stopped for Stopped<'_> {
         self.aria.read_control()?;
         let redo = Start::read(&self.layout.redo)?.redo();
         let known = Known::list(&self.layout.datadir, &self.job.filter, None)?;
-        Ok(Found { redo, server_uuid: None, undo: undo(&self.layout)?, known })
+        Ok(Found { redo, server_uuid: None, undo: undo(&self.layout)?, known, listed: None })
     }
 
     fn copy(&self, steps: &Steps<'_>, undo: &[Tablespace], known: &Known) -> Result<()> {

@@ -53,6 +53,13 @@ const SCENES: &[&[&str]] = &[
         "DROP DATABASE storm_db@",
     ],
     &["OPTIMIZE TABLE storm.b@"],
+    &[
+        "CREATE TABLE storm.single@ (id INT PRIMARY KEY, data TEXT)",
+        "INSERT INTO storm.single@ SELECT seq, SHA2(seq, 224) FROM seq_1_to_300",
+        "ALTER TABLE storm.parts@ EXCHANGE PARTITION p0 WITH TABLE storm.single@",
+        "UPDATE storm.parts@ SET data = CONCAT(data, '.') WHERE id % 3 = 0",
+        "DROP TABLE storm.single@",
+    ],
 ];
 
 /// Scenes in the words of one family only.

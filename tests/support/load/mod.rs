@@ -6,6 +6,7 @@ mod bank;
 mod builds;
 mod ddl;
 mod engines;
+mod imports;
 mod rows;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,9 @@ pub(super) struct Kind {
 /// What a step works with.
 pub(super) struct Worker {
     conn: Conn,
+    /// Where the server keeps its files, and a directory beside.
+    data: PathBuf,
+    home: PathBuf,
     family: Family,
     random: Random,
     /// Counted from 0 within a kind.
@@ -47,6 +51,8 @@ pub(super) struct Worker {
 /// The description of a load, to be started.
 pub struct Load {
     socket: PathBuf,
+    data: PathBuf,
+    home: PathBuf,
     family: Family,
     kinds: Vec<(&'static Kind, usize)>,
     seed: u64,
@@ -55,7 +61,14 @@ pub struct Load {
 impl Load {
     /// A load on this server, with nothing to do yet.
     pub fn on(server: &Server) -> Self {
-        Load { socket: server.socket(), family: server.flavour().family(), kinds: Vec::new(), seed: 1 }
+        Load {
+            socket: server.socket(),
+            data: server.data().to_path_buf(),
+            home: server.home().to_path_buf(),
+            family: server.flavour().family(),
+            kinds: Vec::new(),
+            seed: 1,
+        }
     }
 
     /// Bank transfers: the sum of all balances never changes, and every balance follows from the ledger.
@@ -100,7 +113,13 @@ impl Load {
         self.with(&builds::BUILDS, workers)
     }
 
-    /// All of the above that both families know.
+    /// Tables discarded and imported, swapped, exchanged with partitions. A backup may end with 5 for it.
+    #[must_use]
+    pub fn imports(self, workers: usize) -> Self {
+        self.with(&imports::IMPORTS, workers)
+    }
+
+    /// All of the above that both families know and that every backup must bear.
     #[must_use]
     pub fn everything(self) -> Self {
         self.bank(2).rows(1).formats(1).engines(1).archive(1).ddl(1)
@@ -149,7 +168,8 @@ impl Load {
             for number in 0..*workers {
                 let conn = self.connect();
                 let random = Random::new(self.seed.wrapping_mul(1000).wrapping_add(threads.len() as u64));
-                let worker = Worker { conn, family: self.family, random, number, step: 0 };
+                let (data, home) = (self.data.clone(), self.home.clone());
+                let worker = Worker { conn, data, home, family: self.family, random, number, step: 0 };
                 let (kind, done) = (*kind, Arc::new(AtomicU64::new(0)));
                 let (stop, count) = (stop.clone(), done.clone());
                 let thread = std::thread::spawn(move || work(kind, worker, &stop, &count));

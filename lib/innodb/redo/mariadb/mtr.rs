@@ -18,8 +18,9 @@ pub const MAX: usize = 1 << 20;
 const SUM: usize = 4;
 /// Bytes of nonce in an encrypted log.
 const NONCE: usize = 8;
-/// `FILE_DELETE`, the first half of a record's first byte.
-const DELETE: u8 = 0x90;
+/// `FILE_DELETE` and `FILE_RENAME`, the first half of a record's first byte.
+pub(super) const DELETE: u8 = 0x90;
+pub(super) const RENAME: u8 = 0xa0;
 
 /// What stands at an LSN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +140,17 @@ pub fn varint(bytes: &[u8]) -> Option<(u32, usize)> {
     Some((value.checked_add(least)?, 1 + more))
 }
 
+/// How many bytes [`varint`] reads of this number.
+pub fn varint_len(value: u32) -> usize {
+    match value {
+        ..128 => 1,
+        ..16_512 => 2,
+        ..2_113_664 => 3,
+        ..270_549_120 => 4,
+        _ => 5,
+    }
+}
+
 /// Makes a complete mini-transaction one of the first lap, as a captured log wants it. The end-byte is not in the sum.
 pub fn set_first_lap(mtr: &mut [u8], encrypted: bool) {
     let tail = 1 + SUM + if encrypted { NONCE } else { 0 };
@@ -182,6 +194,19 @@ pub fn first_bytes(mtr: &[u8]) -> impl Iterator<Item = u8> + '_ {
     })
 }
 
+/// What can be seen of the file records of a complete, encrypted mini-transaction: the first half of the first byte, and the
+/// bytes of tablespace, page number and names together. Records of files stand before all page records.
+pub(super) fn sealed_files(mtr: &[u8]) -> impl Iterator<Item = (u8, usize)> + '_ {
+    let mut rest = mtr;
+    std::iter::from_fn(move || {
+        let first = *rest.first().filter(|first| **first & 0x80 != 0)?;
+        let len = record_len(rest).ok()??;
+        let body = len.checked_sub(head_len(rest)?)?;
+        rest = rest.get(len..)?;
+        Some((first & 0xf0, body))
+    })
+}
+
 /// The file records of a complete, unencrypted mini-transaction. They stand before all page records.
 pub fn files(mtr: &[u8]) -> impl Iterator<Item = FileRecord<'_>> {
     let mut at = 0;
@@ -212,7 +237,7 @@ fn file_record(mtr: &[u8], at: usize) -> Option<(Place, usize)> {
         return None;
     }
     let len = record_len(bytes).ok()??;
-    let mut body = if first & 15 == 0 { 1 + varint(bytes.get(1..)?)?.1 } else { 1 };
+    let mut body = head_len(bytes)?;
     let (space, used) = varint(bytes.get(body..)?)?;
     body += used;
     // The page number, always 0.
@@ -220,11 +245,17 @@ fn file_record(mtr: &[u8], at: usize) -> Option<(Place, usize)> {
     (body <= len && len <= bytes.len()).then_some((Place { kind: first & 0xf0, space, end: at + len }, at + body))
 }
 
+/// Bytes of a record's type and length.
+fn head_len(record: &[u8]) -> Option<usize> {
+    let alone = record.first()? & 15 != 0;
+    Some(if alone { 1 } else { 1 + varint(record.get(1..)?)?.1 })
+}
+
 fn file(kind: u8, space: u32, body: &[u8]) -> Option<FileRecord<'_>> {
     let op = match kind {
         0x80 => FileOp::Create(body),
         DELETE => FileOp::Delete(body),
-        0xa0 => {
+        RENAME => {
             let nul = body.iter().position(|byte| *byte == 0)?;
             FileOp::Rename(body.get(..nul)?, body.get(nul + 1..)?)
         }
@@ -365,6 +396,7 @@ mod tests {
             (&[0xf0, 0, 0, 0, 0], 270_549_120),
         ] {
             assert_eq!(varint(bytes), Some((value, bytes.len())));
+            assert_eq!(varint_len(value), bytes.len());
             assert_eq!(varint(&bytes[..bytes.len() - 1]), None);
         }
         assert_eq!(varint(&[0xf0, 0xff, 0xff, 0xff, 0xff]), None);

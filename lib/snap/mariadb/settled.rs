@@ -1,0 +1,100 @@
+//! Where a copy may begin: at a checkpoint after which no tablespace that is there was imported. A server that recovers
+//! passes over all that the log has of a tablespace whose file was deleted (spec section 5.1).
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bstr::ByteSlice;
+
+use super::start::Start;
+use crate::error::{Error, Kind, Result};
+use crate::innodb::space;
+use crate::redo::deletions;
+use crate::server::Session;
+use crate::server::dictionary::Dictionary;
+use crate::server::files::{Identity, Layout};
+use crate::server::session::Refusal;
+use crate::snap::copy::Listed;
+use crate::snap::filter::Filter;
+use crate::snap::known::{Known, Table};
+use crate::stream::profile::Redo;
+
+/// How long a newer checkpoint is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is looked for.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Reads c0, then lists the tables. If one was imported since c0, the server is asked for a newer checkpoint, which needs a
+/// privilege that a backup does without otherwise; if it refuses, it may make one itself. With an encrypted log the files
+/// are noted, too: of what is done to them later it tells too little.
+pub(super) fn look(session: &mut Session, layout: &Layout, filter: &Filter) -> Result<(Redo, Known, Option<Listed>)> {
+    let begun = Instant::now();
+    loop {
+        let start = Start::read(&layout.redo)?;
+        let dictionary = Dictionary::of_mariadb(session, &layout.datadir)?;
+        let known = Known::list(&layout.datadir, filter, Some(dictionary))?;
+        let listed = start.header().encrypted().then(|| list(session, layout, &known)).transpose()?;
+        match unimported(session, layout, &start, &known) {
+            // Imported, or the log was overwritten while it was read.
+            Err(error) if error.kind() == Kind::Invalid && begun.elapsed() < PATIENCE => {}
+            done => return done.map(|()| (start.redo(), known, listed)),
+        }
+        match session.run("SET GLOBAL innodb_log_checkpoint_now=ON") {
+            Err(refusal) if refusal.is_lost() => return Err(refusal.into()),
+            Err(Refusal { .. }) => std::thread::sleep(PAUSE),
+            Ok(()) => {}
+        }
+    }
+}
+
+/// Which files there are, and an LSN that the log had not reached before.
+fn list(session: &mut Session, layout: &Layout, known: &Known) -> Result<Listed> {
+    let mut files = HashSet::new();
+    for table in known.tables() {
+        let path = table.path(&layout.datadir);
+        match std::fs::metadata(&path) {
+            Ok(meta) => files.extend(Some(Identity::of(&meta)).filter(Identity::is_unique)),
+            Err(cause) if cause.kind() == ErrorKind::NotFound => {}
+            Err(cause) => return Err(Error::io(path.display(), "cannot look at", &cause)),
+        }
+    }
+    Ok(Listed { lsn: session.status("Innodb_lsn_current")?, files })
+}
+
+/// Fails if one of the tables was imported.
+fn unimported(session: &mut Session, layout: &Layout, start: &Start, known: &Known) -> Result<()> {
+    let now = session.status("Innodb_lsn_flushed")?.max(start.checkpoint.end_lsn);
+    let deletions = deletions::between(&layout.redo, start.checkpoint, now)?;
+    if deletions.is_empty() {
+        return Ok(());
+    }
+    for table in known.tables() {
+        let Some(space) = number(&table.path(&layout.datadir))? else { continue };
+        if let Some(lsn) = deletions.of(space, opened(table, &layout.datadir), now) {
+            return Err(deletions::imported(table.name.as_bstr(), space, lsn, &deletions));
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of the name by which the server opens it.
+fn opened(table: &Table, datadir: &Path) -> usize {
+    match table.is_elsewhere() {
+        true => table.path(datadir).as_os_str().len(),
+        false => "./".len() + table.name.len(),
+    }
+}
+
+/// The tablespace's number; `None` if the file has gone, or page 0 is not written yet.
+fn number(path: &Path) -> Result<Option<u32>> {
+    let mut head = [0; 64];
+    match File::open(path).and_then(|file| file.read_exact_at(&mut head, 0)) {
+        Err(cause) if matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof) => Ok(None),
+        Err(cause) => Err(Error::io(path.display(), "cannot read", &cause)),
+        Ok(()) => Ok(Some(space::id(&head)).filter(|space| *space > 0)),
+    }
+}
