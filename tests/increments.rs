@@ -18,6 +18,7 @@ use crate::support::{
     wait_until, xb,
 };
 
+mod history;
 mod mysql;
 
 /// For a server to purge and clean up.

@@ -6,7 +6,9 @@ use std::sync::Mutex;
 
 use bstr::ByteSlice;
 
+use super::base::pages::BasePages;
 use super::manifest::Manifest;
+use super::noted::Noted;
 use super::open::{AriaFile, Head, Open, Part, Seen, open};
 use super::workers::{Abort, BATCH, Buffers};
 use crate::error::{Error, Result};
@@ -23,20 +25,24 @@ pub(super) struct Copier<'a> {
     pub(super) policy: Policy,
     pub(super) report: &'a dyn Report,
     pub(super) manifest: &'a Manifest,
+    /// The digests of all pages.
+    pub(super) noted: &'a Noted,
     pub(super) abort: &'a Abort,
     /// Pages of all tablespaces.
     pub(super) pages: &'a Mutex<Tally>,
     /// An increment; `None`: all pages are copied.
-    pub(super) since: Option<Since>,
+    pub(super) since: Option<Since<'a>>,
 }
 
 /// What an increment has.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Since {
+pub(super) struct Since<'a> {
     /// Pages newer than this.
     pub(super) lsn: u64,
     /// In `.meta` the tablespace's flags, too, as MySQL's programs want it.
     pub(super) flags: bool,
+    /// And pages that the base has otherwise, if it says what it has.
+    pub(super) pages: Option<&'a BasePages>,
 }
 
 /// A file of pages.
@@ -94,6 +100,7 @@ impl Copier<'_> {
         }
         let page = usize::try_from(part.space.page_size).unwrap_or(BATCH);
         let (mut digest, mut tally, mut offset) = (blake3::Hasher::new(), Tally::default(), 0u64);
+        let mut notes = self.noted.file(file.name, part.space);
         loop {
             self.abort.check()?;
             // A piece of a page at the end is a page that is being added; the log has it.
@@ -104,6 +111,7 @@ impl Copier<'_> {
             let good = open.verify(pages, first, offset, part, &mut tally, &mut buffers.again)?;
             let pages = pages.get(..good).unwrap_or_default();
             digest.update(pages);
+            notes.pages(pages)?;
             if !pages.is_empty() {
                 out.payload(file.name, offset, pages)?;
             }
@@ -118,6 +126,7 @@ impl Copier<'_> {
             }
         }
         out.end(file.name)?;
+        notes.end()?;
         let mut entry = Entry::new(file.name, EntryKind::Innodb, offset, &digest.finalize());
         entry.space_id = Some(part.space.id);
         entry.flags = Some(part.space.flags);
@@ -227,6 +236,7 @@ impl Copier<'_> {
 
     /// A member is complete.
     pub(super) fn done(&self, entry: &Entry, name: &[u8], size: u64) -> Result<()> {
+        self.noted.member(name);
         self.manifest.add(entry)?;
         self.report.note(Level::Detail, format_args!("{}: {size} bytes", name.as_bstr()));
         Ok(())

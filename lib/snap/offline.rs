@@ -15,6 +15,7 @@ use super::finish::{Finish, Snapshot};
 use super::known::Known;
 use super::manifest::Manifest;
 use super::meta::{Facts, Members};
+use super::noted::Noted;
 use super::open::system_space;
 use super::steps::{Found, Steps, begin, readable};
 use super::workers::Abort;
@@ -126,14 +127,16 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let flavour = Flavour::of(variables.text("version"))?;
     let found = server.look()?;
     variables.set("innodb_undo_tablespaces", found.undo.len().to_string());
-    let begin = begin(job, &variables, flavour, &layout, &found, &start)?;
+    let begin = begin(job, &variables, flavour, &layout, &found, &start, report)?;
     report.expect(begin.estimated_bytes);
 
     let out = Writer::new(output);
     out.member(BEGIN, &begin_bytes(&begin))?;
     let (abort, manifest, pages) = (Abort::default(), Manifest::new(&job.spool_dir), Mutex::new(Tally::default()));
     let since = job.base.as_ref().map(|base| base.since(flavour));
-    let copier = Copier { policy: job.policy, report, manifest: &manifest, abort: &abort, pages: &pages, since };
+    let noted = Noted::new(&job.spool_dir, since.is_none_or(|since| since.pages.is_some()));
+    let copier =
+        Copier { policy: job.policy, report, manifest: &manifest, noted: &noted, abort: &abort, pages: &pages, since };
     let steps = Steps { job, layout: &layout, copier, abort: &abort, out: &out };
     report.stage("copying");
     server.copy(&steps, &found.undo, &found.known)?;

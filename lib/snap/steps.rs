@@ -16,7 +16,7 @@ use super::open::{Head, Part, open, system_space};
 use super::workers::{Abort, Haste, each};
 use crate::error::{Error, Result};
 use crate::names::{AGAIN, DROPPED, marker};
-use crate::report::Level;
+use crate::report::{Level, Report};
 use crate::server::Variables;
 use crate::server::files::{self, Layout, Tablespace};
 use crate::server::flavour::Flavour;
@@ -75,9 +75,11 @@ pub(super) fn begin(
     layout: &Layout,
     found: &Found,
     start: &Zoned,
+    report: &dyn Report,
 ) -> Result<Begin> {
     if let Some(base) = &job.base {
-        base.check(flavour, found.server_uuid.as_deref(), found.redo.checkpoint_lsn)?;
+        base.check(flavour, found.server_uuid.as_deref(), &found.redo, &job.filter)?;
+        base.warn(report);
     }
     let system = layout.system.iter().filter_map(|path| Some(path.metadata().ok()?.len()));
     let sizes = system.chain(found.undo.iter().map(|space| space.size)).chain([found.known.bytes]);
@@ -93,6 +95,7 @@ pub(super) fn begin(
         server_uuid: found.server_uuid.clone(),
         datadir: Some(layout.datadir.display().to_string()),
         redo: Some(found.redo.clone()),
+        filter: job.filter.identity(),
         base: job.base.as_ref().map(Base::profile),
     })
 }
