@@ -72,7 +72,6 @@ fn prove(server: &mut Server, base: &Path, increments: &[&Path]) {
     good(merge);
     assert_same_files(&merged, full.path(), |_| true);
     status(&merged, 0, "not applied: ready for xb-redo --apply");
-    good(redo("--check", &merged, &[]));
     good(apply_to(server, base, increments, &applied));
     server.start_again();
     check::sound(server, &applied).assert_good();
@@ -116,6 +115,9 @@ fn lost(flavour: Flavour, happens: impl Fn(&mut Server, &Path)) {
     told(&run, WARNING);
     assert!(different(&run) > 64, "{}", run.story());
     prove(&mut server, &chain.base(), &[&chain.path(1)]);
+    if flavour.family() == Family::Mysql {
+        return;
+    }
     // The next is of the server's own history again.
     server.start_again();
     go_on(&server);
@@ -191,9 +193,11 @@ fn a_clone_of_the_server() {
         server.start_again();
         lose(&server);
         let mut chain = Chain::new();
-        // Of running servers.
+        // Of running servers, whose pages are on disk.
+        server.restart();
         chain.add(&server);
         go_on(&clone);
+        clone.restart();
         let run = back_up(&clone, &[&since(&chain.base())], &chain.path(1));
         told(&run, WARNING);
         clone.stop();

@@ -1,7 +1,7 @@
 //! A base that is a file with its stream: what stands in it, found without reading what it holds.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -44,7 +44,11 @@ pub(super) fn pages(file: &File, place: &str, dir: &Path) -> Result<Found> {
         }
         let start = at + (PREFIX + prefix.path_len) as u64;
         match prefix.kind {
-            Type::End if ours => return Ok(copy.map_or(Found::Missing, Found::Plain)),
+            Type::End if ours => {
+                let Some(mut copy) = copy else { return Err(fault(&"xb_pages: is empty")) };
+                copy.rewind().map_err(spool)?;
+                return Ok(Found::Plain(copy));
+            }
             Type::End => at = start,
             Type::Payload => {
                 let extent = rest.first_chunk().ok_or_else(cut)?;
