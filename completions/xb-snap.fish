@@ -8,7 +8,7 @@ complete -c xb-snap -l lock-ddl -d 'When DDL is blocked: early, from the start; 
 end\t'Free until a short lock at the end, under which what changed is copied again'
 off\t'Free; a backup during which tables changed is not valid'"
 complete -c xb-snap -l lock-timeout -d 'Give up when a lock is not granted within S seconds' -r
-complete -c xb-snap -l extra-lsndir -d 'Write xb_begin, xtrabackup_checkpoints and xtrabackup_info to DIR, too: enough for --incremental-basedir' -r -F
+complete -c xb-snap -l extra-lsndir -d 'Write xb_begin, xb_pages, xtrabackup_checkpoints and xtrabackup_info to DIR, too, once the next program has taken the whole stream: enough for --incremental-basedir' -r -F
 complete -c xb-snap -l spool-dir -d 'Keep what was copied under a lock and cannot be sent yet in an unlinked file in DIR [default: $TMPDIR or /var/tmp]' -r -F
 complete -c xb-snap -l incremental-basedir -d 'Copy only what changed since the backup in BASE: a directory, its --extra-lsndir, or a file with its stream' -r -F
 complete -c xb-snap -l incremental-lsn -d 'Copy only what changed since LSN, the to_lsn of a backup' -r

@@ -5,6 +5,8 @@
 pub(crate) const BEGIN: &str = "xb_begin";
 /// The stream's last member.
 pub(crate) const MANIFEST: &str = "xb_manifest";
+/// A digest of each page, before the manifest.
+pub(crate) const PAGES: &str = "xb_pages";
 /// The manifest's name until everything else is on disk.
 pub(crate) const MANIFEST_PART: &str = "xb_manifest.part";
 /// Stands in a directory that is being filled, and says by whom; removed last.
@@ -31,7 +33,7 @@ pub(crate) const MERGED: &str = "xb_merged.";
 pub(crate) const ASIDE: &str = "xb_aside.";
 
 /// All that are names as they stand.
-const FILES: [&str; 8] = [BEGIN, MANIFEST, MANIFEST_PART, INCOMPLETE, APPLIED, MERGING, LOCK, SERVER_LOG];
+const FILES: [&str; 9] = [BEGIN, MANIFEST, PAGES, MANIFEST_PART, INCOMPLETE, APPLIED, MERGING, LOCK, SERVER_LOG];
 /// All that may follow [`NEW`].
 const REPLACED: [&str; 5] = [APPLIED, MERGING, "ib_logfile0", "xtrabackup_checkpoints", "mariadb_backup_checkpoints"];
 

@@ -18,6 +18,7 @@ use crate::support::{
     wait_until, xb,
 };
 
+mod history;
 mod mysql;
 
 /// For a server to purge and clean up.
@@ -120,6 +121,12 @@ impl Chain {
         let since = self.length.checked_sub(1).map(|last| since(&self.path(last)));
         let options: Vec<&str> = since.iter().map(String::as_str).chain(options.iter().copied()).collect();
         let run = back_up(server, &options, &self.path(self.length));
+        if self.length > 0 {
+            // So an increment sends no more than what LSNs tell.
+            let none = "0 of ";
+            let told = run.stderr(0).lines().find(|line| line.contains("pages are not newer than this base"));
+            assert!(told.is_some_and(|line| line.contains(&format!(": {none}"))), "{}", run.story());
+        }
         self.length += 1;
         run
     }

@@ -45,7 +45,8 @@ struct Snap {
     /// Add xtrabackup_galera_info: the state of this Galera node
     #[arg(long)]
     galera_info: bool,
-    /// Write xb_begin, xtrabackup_checkpoints and xtrabackup_info to DIR, too: enough for --incremental-basedir
+    /// Write xb_begin, xb_pages, xtrabackup_checkpoints and xtrabackup_info to DIR, too, once the next program has taken the
+    /// whole stream: enough for --incremental-basedir
     #[arg(long, value_name = "DIR")]
     extra_lsndir: Option<PathBuf>,
     /// Keep what was copied under a lock and cannot be sent yet in an unlinked file in DIR [default: $TMPDIR or /var/tmp]
@@ -67,7 +68,8 @@ fn main() -> ExitCode {
         let command: Vec<_> = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
         let (sources, login) = (args.connection.sources(), args.connection.login(report)?);
         let connect = || login.clone().or_from(&sources.read(&())?)?.connect();
-        let base = args.asked.base(connect, report)?;
+        let spool_dir = cli::spool_dir(args.spool_dir);
+        let base = args.asked.base(connect, &spool_dir, report)?;
         let job = Job {
             sources,
             login,
@@ -84,7 +86,7 @@ fn main() -> ExitCode {
             filter: args.wanted.filter(report)?,
             base,
             extra_lsndir: args.extra_lsndir,
-            spool_dir: cli::spool_dir(args.spool_dir),
+            spool_dir,
             command: command.join(" "),
         };
         snap::run(&job, cli::stdout()?, report)

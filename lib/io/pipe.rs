@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::BorrowedFd;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::SpliceFlags;
 
 use super::BUFFER;
@@ -12,11 +13,35 @@ use crate::error::Error;
 /// What we ask pipes to hold: the kernel's default ceiling for ordinary users (`fs.pipe-max-size`).
 pub const PIPE_SIZE: usize = 1 << 20;
 
+/// How often a pipe is looked at that is to become empty.
+const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
+
 /// Enlarges a pipe to [`PIPE_SIZE`]. Anything that is not a pipe, and every refusal, is left as it is; a pipe that
 /// somebody made larger is never made smaller.
 pub fn enlarge(fd: BorrowedFd<'_>) {
     if rustix::pipe::fcntl_getpipe_size(fd).is_ok_and(|size| size < PIPE_SIZE) {
         let _ = rustix::pipe::fcntl_setpipe_size(fd, PIPE_SIZE);
+    }
+}
+
+/// Waits until the reader of a pipe has taken everything; fails if it goes away without. What is no pipe has taken it
+/// already.
+pub fn taken(fd: BorrowedFd<'_>) -> io::Result<()> {
+    if rustix::pipe::fcntl_getpipe_size(fd).is_err() {
+        return Ok(());
+    }
+    loop {
+        let mut polled = [PollFd::from_borrowed_fd(fd, PollFlags::empty())];
+        match poll(&mut polled, Some(&TICK)) {
+            Err(rustix::io::Errno::INTR) => continue,
+            polled => polled?,
+        };
+        if polled.iter().any(|fd| fd.revents().intersects(PollFlags::ERR | PollFlags::HUP)) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if rustix::io::ioctl_fionread(fd)? == 0 {
+            return Ok(());
+        }
     }
 }
 
@@ -84,6 +109,25 @@ pub fn lost(cause: &io::Error) -> Error {
 mod tests {
     use super::*;
     use std::io::{Seek, SeekFrom};
+
+    #[test]
+    fn a_pipe_has_taken_all_once_its_reader_has() {
+        use std::os::fd::AsFd;
+        taken(tempfile::tempfile().unwrap().as_fd()).unwrap();
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        let (mut read, mut write) = (File::from(read), File::from(write));
+        taken(write.as_fd()).unwrap();
+        write.write_all(&[1; 1000]).unwrap();
+        let reader = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            read.read_exact(&mut [0; 1000]).unwrap();
+            read
+        });
+        taken(write.as_fd()).unwrap();
+        write.write_all(&[1]).unwrap();
+        drop(reader.join().unwrap());
+        assert_eq!(taken(write.as_fd()).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
 
     /// File to file cannot be spliced: the fallback must give the same bytes.
     #[test]

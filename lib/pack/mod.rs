@@ -111,6 +111,7 @@ fn begin<W: Write>(options: &Options, plan: &Plan, writer: &Writer<W>) -> Result
         return Ok(Frame::Plain);
     }
     let begin = Begin {
+        filter: None,
         format: FORMAT,
         kind: StreamKind::Files,
         backup_id: profile::backup_id()?,

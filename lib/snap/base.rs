@@ -4,14 +4,21 @@
 //! mariadb-backup or xtrabackup says as `to_lsn` the checkpoint at its end, because its log is applied before an increment
 //! is: an increment on such a base has the pages since then, and only the `--prepare` of that program can use it.
 
+pub(super) mod pages;
+mod stream;
+
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bstr::ByteSlice;
 
+use self::pages::BasePages;
+use self::stream::Found;
 use super::copy::Since;
+use super::filter::Filter;
 use crate::error::{Error, Result};
 use crate::innodb::redo::mysql;
 use crate::io::small;
@@ -20,7 +27,7 @@ use crate::report::{Level, Report};
 use crate::server::Session;
 use crate::server::flavour::Flavour;
 use crate::stream::chunk;
-use crate::stream::profile::{self, BEGIN, INCOMPLETE, LINE_MAX, MANIFEST, StreamKind};
+use crate::stream::profile::{self, BEGIN, INCOMPLETE, LINE_MAX, MANIFEST, PAGES, Redo, StreamKind};
 use crate::stream::{Body, Reader};
 
 /// Both generations of names of mariadb-backup's file (11.1 renamed it).
@@ -28,6 +35,8 @@ const CHECKPOINTS: [&str; 2] = ["mariadb_backup_checkpoints", "xtrabackup_checkp
 /// Tables in which programs note their backups: the program, the database, the table.
 const HISTORIES: [(&str, &str, &str); 2] =
     [("mariadb-backup", "mysql", "mariadb_backup_history"), ("xtrabackup", "PERCONA_SCHEMA", "xtrabackup_history")];
+/// So many pages may differ without a word: what a server changes without an LSN is far less.
+const FEW: u64 = 64;
 /// The last chunk of a stream is shorter than this.
 const TAIL: u64 = 128;
 
@@ -60,13 +69,30 @@ pub struct Base {
     flavour: Option<String>,
     /// That server's identity.
     server: Option<String>,
+    /// MySQL: the number of its redo log.
+    log_uuid: Option<u32>,
+    /// Which tables it has.
+    filter: Option<String>,
+    /// The digests of its pages, or why there are none.
+    pages: Result<Arc<BasePages>, String>,
 }
+
+/// Why nothing is known of the pages of a base that is not one of ours.
+const FOREIGN: &str = "nothing but an lsn is known of it";
+/// The same of one of ours that was made by an older program, or with an increment on such a base.
+const UNKNOWN: &str = "it has no xb_pages";
 
 impl Asked {
     /// Reads what the base says of itself, or what a server that can be reached so says of it; `None` for a full backup.
-    pub fn base(&self, server: impl FnOnce() -> Result<Session>, report: &dyn Report) -> Result<Option<Base>> {
+    /// What is read of a stream is kept in an unlinked file in `dir`.
+    pub fn base(
+        &self,
+        server: impl FnOnce() -> Result<Session>,
+        dir: &Path,
+        report: &dyn Report,
+    ) -> Result<Option<Base>> {
         match (&self.incremental_basedir, self.incremental_lsn, &self.incremental_history) {
-            (Some(path), ..) => Base::read(path, report).map(Some),
+            (Some(path), ..) => Base::read(path, dir, report).map(Some),
             (_, Some(lsn), _) => Ok(Some(Base::foreign("--incremental-lsn".into(), lsn))),
             (.., Some(name)) => of_history(&mut server()?, name, report).map(Some),
             (None, None, None) => Ok(None),
@@ -77,16 +103,24 @@ impl Asked {
 impl Base {
     /// One of which nothing but its LSN is known.
     fn foreign(place: String, lsn: u64) -> Base {
-        Base { place, id: None, lsn, flavour: None, server: None }
+        let pages = Err(FOREIGN.to_owned());
+        Base { place, id: None, lsn, flavour: None, server: None, log_uuid: None, filter: None, pages }
     }
 
-    fn read(path: &Path, report: &dyn Report) -> Result<Base> {
+    fn read(path: &Path, dir: &Path, report: &dyn Report) -> Result<Base> {
         let data = path.metadata().map_err(|cause| Error::io(path.display(), "cannot open", &cause))?;
         if !data.is_dir() {
-            return of_begin(path, &of_stream(path)?);
+            let (file, begin) = of_stream(path)?;
+            let base = of_begin(path, &begin)?;
+            let place = format!("{}: xb_pages", path.display());
+            return match stream::pages(&file, &base.place, dir)? {
+                Found::Plain(file) => base.with(file, &place),
+                Found::Coded(name) => Ok(Base { pages: Err(format!("its digests are coded, as {name}")), ..base }),
+                Found::Missing => Ok(base),
+            };
         }
         if small(&path.join(file_name(INCOMPLETE)))?.is_some() {
-            return Err(Error::damaged(path.display(), "incomplete: unpacking has not ended well in it"));
+            return Err(Error::damaged(path.display(), "incomplete: what was writing to it has not ended well"));
         }
         if small(&path.join(MERGING))?.is_some() {
             return Err(Error::damaged(path.display(), "half merged: xb-redo --merge did not finish")
@@ -98,7 +132,15 @@ impl Base {
         }
         let checkpoints = CHECKPOINTS.iter().find_map(|name| small(&path.join(name)).transpose()).transpose()?;
         match (small(&path.join(file_name(BEGIN)))?, checkpoints) {
-            (Some(begin), Some(_)) => of_begin(path, &begin),
+            (Some(begin), Some(_)) => {
+                let base = of_begin(path, &begin)?;
+                let path = path.join(file_name(PAGES));
+                match File::open(&path) {
+                    Ok(file) => base.with(file, &path.display()),
+                    Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(base),
+                    Err(cause) => Err(Error::io(path.display(), "cannot open", &cause)),
+                }
+            }
             (Some(_), None) => Err(Error::damaged(path.display(), "truncated: xtrabackup_checkpoints is missing")),
             (None, Some(text)) => {
                 let maker = if path.join(mysql::FILE).exists() { "xtrabackup" } else { "mariadb-backup" };
@@ -113,16 +155,56 @@ impl Base {
 
     /// What `xb_begin` says of it.
     pub(super) fn profile(&self) -> profile::Base {
-        profile::Base { id: self.id.clone(), lsn: self.lsn }
+        profile::Base { id: self.id.clone(), lsn: self.lsn, proved: self.pages.is_ok() }
+    }
+
+    /// The same with its digests.
+    fn with(self, file: File, place: &dyn Display) -> Result<Base> {
+        let pages = BasePages::open(file, place, self.id.as_deref().unwrap_or_default())?;
+        Ok(Base { pages: Ok(Arc::new(pages)), ..self })
     }
 
     /// What an increment on it has.
-    pub(super) fn since(&self, flavour: Flavour) -> Since {
-        Since { lsn: self.lsn, flags: matches!(flavour, Flavour::MySql(_)) }
+    pub(super) fn since(&self, flavour: Flavour) -> Since<'_> {
+        let pages = self.pages.as_ref().ok().map(|pages| &**pages);
+        Since { lsn: self.lsn, flags: matches!(flavour, Flavour::MySql(_)), pages }
+    }
+
+    /// Says that this increment is right only if the server's history is that of the base.
+    pub(super) fn warn(&self, report: &dyn Report) {
+        if let Err(reason) = &self.pages {
+            let what = "cannot prove that pages which are not newer are the same as in the base";
+            let advice = "a server that was restored or cloned since needs a full backup; keep --extra-lsndir as base";
+            report.note(Level::Warning, format_args!("{}: {what}: {reason}; {advice}", self.place));
+        }
+    }
+
+    /// Says how many pages were not the same although they were not newer.
+    pub(super) fn tell(&self, report: &dyn Report) {
+        let Ok(pages) = &self.pages else { return };
+        let (compared, different) = pages.counts();
+        let what = format_args!(
+            "{}: {different} of {compared} pages are not newer than this base and not the same as in it{}",
+            self.place,
+            if different == 0 { "" } else { "; they were sent" }
+        );
+        report.note(Level::Info, what);
+        if different > FEW && different.saturating_mul(100) > compared {
+            let what = "is of another history of the server, which was restored, cloned or made again since";
+            report.note(
+                Level::Warning,
+                format_args!(
+                    "{}: {what}: {different} of {compared} pages differ without being newer; the increment is right, \
+                     and a full backup is due",
+                    self.place
+                ),
+            );
+        }
     }
 
     /// Checks that the server can be a later state of the base, as far as that can be seen.
-    pub(super) fn check(&self, flavour: Flavour, server: Option<&str>, checkpoint_lsn: u64) -> Result<()> {
+    pub(super) fn check(&self, flavour: Flavour, server: Option<&str>, redo: &Redo, filter: &Filter) -> Result<()> {
+        let checkpoint_lsn = redo.checkpoint_lsn;
         if let Some(then) = self.flavour.as_deref().filter(|then| *then != flavour.name()) {
             let what = format!("is of another kind of server: {then}, this is {}", flavour.name());
             return Err(Error::invalid(&self.place, what).hint("take a full backup of this server"));
@@ -138,6 +220,22 @@ impl Base {
             return Err(Error::invalid(&self.place, what)
                 .hint("is it of another server, or was this one restored since? take a full backup"));
         }
+        // A log is made anew by a restore, and now and then by the same server. What the pages prove decides.
+        if let (Err(reason), Some(then), Some(now)) = (&self.pages, self.log_uuid, redo.log_uuid)
+            && then != now
+        {
+            let what = format!("was made with another redo log ({then:08x}, now {now:08x}), and {reason}");
+            return Err(Error::invalid(&self.place, what).hint("was the server restored since? take a full backup"));
+        }
+        if self.id.is_some() && self.filter != filter.identity() {
+            let what = match (&self.filter, filter.is_partial()) {
+                (None, _) => "has all tables, and some are to be left out now",
+                (_, false) => "has only some tables, and none is to be left out now",
+                _ => "was made with other options for --tables, --databases and their kin",
+            };
+            return Err(Error::invalid(&self.place, what)
+                .hint("an increment has the options of its base; with others take a full backup"));
+        }
         Ok(())
     }
 }
@@ -151,6 +249,9 @@ fn of_begin(path: &Path, begin: &[u8]) -> Result<Base> {
             lsn: redo.checkpoint_lsn,
             flavour: begin.flavour,
             server: begin.server_uuid,
+            log_uuid: redo.log_uuid,
+            filter: begin.filter,
+            pages: Err(UNKNOWN.to_owned()),
         }),
         _ => Err(Error::failed(path.display(), "holds files of xb-pack, not the backup of a server")),
     }
@@ -193,10 +294,11 @@ fn of_checkpoints(path: &Path, text: &[u8]) -> Result<Base> {
 }
 
 /// `xb_begin` of a stream in a file, which must be one of ours and end as such streams do.
-fn of_stream(path: &Path) -> Result<Vec<u8>> {
+fn of_stream(path: &Path) -> Result<(File, Vec<u8>)> {
     let place = path.display().to_string();
     let mut file = File::open(path).map_err(|cause| Error::io(&place, "cannot open", &cause))?;
     let complete = ends_with_manifest(&mut file).map_err(|cause| Error::io(&place, "cannot read", &cause))?;
+    let again = file.try_clone().map_err(|cause| Error::io(&place, "cannot open", &cause))?;
     let mut reader = Reader::new(file, &place);
     let mut content = Vec::new();
     while let Some(head) = reader.next()? {
@@ -207,7 +309,7 @@ fn of_stream(path: &Path) -> Result<Vec<u8>> {
                 reader.fill(&mut payload)?;
                 content.extend_from_slice(&payload);
             }
-            Body::End if complete => return Ok(content),
+            Body::End if complete => return Ok((again, content)),
             Body::End => return Err(Error::damaged(place, "truncated: it does not end with xb_manifest")),
             _ => break,
         }

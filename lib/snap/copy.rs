@@ -7,8 +7,10 @@ use std::sync::{Mutex, OnceLock};
 
 use bstr::ByteSlice;
 
+use super::base::pages::BasePages;
 use super::distinct::is_free;
 use super::manifest::Manifest;
+use super::noted::Noted;
 use super::open::{AriaFile, Head, Open, Part, Seen, open};
 use super::workers::{Abort, BATCH, Buffers};
 use crate::error::{Error, Result};
@@ -26,13 +28,15 @@ pub(super) struct Copier<'a> {
     pub(super) policy: Policy,
     pub(super) report: &'a dyn Report,
     pub(super) manifest: &'a Manifest,
+    /// The digests of all pages.
+    pub(super) noted: &'a Noted,
     pub(super) abort: &'a Abort,
     /// Pages of all tablespaces.
     pub(super) pages: &'a Mutex<Tally>,
     /// The files that were there at the beginning, if the log cannot tell which were not.
     pub(super) listed: &'a OnceLock<Listed>,
     /// An increment; `None`: all pages are copied.
-    pub(super) since: Option<Since>,
+    pub(super) since: Option<Since<'a>>,
 }
 
 /// Files that were there at an LSN, by what tells them from all others.
@@ -44,11 +48,13 @@ pub(super) struct Listed {
 
 /// What an increment has.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Since {
+pub(super) struct Since<'a> {
     /// Pages newer than this.
     pub(super) lsn: u64,
     /// In `.meta` the tablespace's flags, too, as MySQL's programs want it.
     pub(super) flags: bool,
+    /// And pages that the base has otherwise, if it says what it has.
+    pub(super) pages: Option<&'a BasePages>,
 }
 
 /// A file of pages.
@@ -127,6 +133,7 @@ impl Copier<'_> {
         }
         let page = usize::try_from(part.space.page_size).unwrap_or(BATCH);
         let (mut digest, mut tally, mut offset) = (blake3::Hasher::new(), Tally::default(), 0u64);
+        let mut notes = self.noted.file(file.name, part.space);
         loop {
             self.abort.check()?;
             // A piece of a page at the end is a page that is being added; the log has it.
@@ -137,6 +144,7 @@ impl Copier<'_> {
             let good = open.verify(pages, first, offset, part, &mut tally, &mut buffers.again)?;
             let pages = pages.get(..good).unwrap_or_default();
             digest.update(pages);
+            notes.pages(pages)?;
             if !pages.is_empty() {
                 out.payload(file.name, offset, pages)?;
             }
@@ -151,6 +159,7 @@ impl Copier<'_> {
             }
         }
         out.end(file.name)?;
+        notes.end()?;
         let mut entry = Entry::new(file.name, EntryKind::Innodb, offset, &digest.finalize());
         entry.space_id = Some(part.space.id);
         entry.flags = Some(part.space.flags);
@@ -268,6 +277,7 @@ impl Copier<'_> {
 
     /// A member is complete.
     pub(super) fn done(&self, entry: &Entry, name: &[u8], size: u64) -> Result<()> {
+        self.noted.member(name);
         self.manifest.add(entry)?;
         self.report.note(Level::Detail, format_args!("{}: {size} bytes", name.as_bstr()));
         Ok(())

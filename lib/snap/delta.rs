@@ -4,6 +4,10 @@
 //! The list of a cluster stands before its pages, and a cluster may be 1 GiB, so the file is read twice: once for the
 //! LSNs, and the chosen pages again once a list is full. A page that became newer in between is as good, for the log
 //! begins before both.
+//!
+//! That a page is not newer proves nothing if the server has another history than the base: it was restored from an older
+//! backup, or the base's was. So each such page is held against the digest that the base has of it, and base and increment
+//! together are what a full copy would have been, whatever the base.
 
 use std::io::Write;
 
@@ -16,6 +20,7 @@ use crate::innodb::space::Tally;
 use crate::innodb::{is_zero, page};
 use crate::io::cache::ALIGN;
 use crate::stream::Writer;
+use crate::stream::pages::{self, Digest};
 use crate::stream::profile::{Entry, EntryKind};
 
 /// Most runs of zero pages in a line of the manifest, which readers hold in memory; further ones are sent as pages.
@@ -26,7 +31,11 @@ const RUNS: usize = 32 << 10;
 struct Changes {
     /// Places of pages that go into the delta and have not yet been sent; ascending.
     pages: Vec<u32>,
+    /// Their digests.
+    digests: Vec<Digest>,
     zero: Vec<(u32, u32)>,
+    /// Pages that are not newer than the base and that it has otherwise.
+    different: u64,
 }
 
 /// A delta on its way out.
@@ -37,6 +46,8 @@ struct Member<'a, W> {
     sent: u64,
     /// Gathers pages, so that single ones make no chunks of their own.
     gathered: Vec<u8>,
+    /// Pages of the last cluster that had become others when they were read again.
+    changed: Vec<(u32, Digest)>,
 }
 
 impl Copier<'_> {
@@ -48,7 +59,7 @@ impl Copier<'_> {
         file: Pages<'_>,
         mut open: Open<'_>,
         part: Part<'_>,
-        since: Since,
+        since: Since<'_>,
     ) -> Result<()> {
         let page_size = part.space.page_size;
         let zip_size = part.space.zip_size();
@@ -58,6 +69,9 @@ impl Copier<'_> {
         let mut member = Member::new(out, &[file.name, DELTA].concat());
         let size = usize::try_from(page_size).unwrap_or(BATCH);
         let (mut changes, mut tally, mut place) = (Changes::default(), Tally::default(), 0u32);
+        let mut notes = self.noted.file(file.name, part.space);
+        // Of a tablespace that the base does not have all pages are wanted.
+        let mut known = since.pages.map(|base| base.of(file.name, part.space));
         loop {
             self.abort.check()?;
             let offset = u64::from(place) * u64::from(page_size);
@@ -67,22 +81,35 @@ impl Copier<'_> {
             let first = part.first.saturating_add(place);
             let good = open.verify(pages, first, offset, part, &mut tally, &mut buffers.again)?;
             for page in pages.get(..good).unwrap_or_default().chunks_exact(size) {
-                changes.look(place, page, since.lsn);
+                let digest = if since.pages.is_some() { pages::digest(page) } else { 0 };
+                let before = match &mut known {
+                    Some(Some(known)) => Some(known.digest(place)?),
+                    Some(None) => Some(0),
+                    None => None,
+                };
+                let area = part.doublewrite.is_some_and(|area| area.covers(part.first.saturating_add(place)));
+                changes.look(place, page, since.lsn, digest, before, area);
+                notes.add(digest)?;
                 place = place.saturating_add(1);
             }
             self.report.advance(good as u64);
             // A full cluster must not be the last, so it waits for a page that follows it.
-            while let Some((full, _)) =
-                changes.pages.split_at_checked(capacity(page_size)).filter(|(_, more)| !more.is_empty())
-            {
-                member.cluster(full, false, &mut open, buffers, part, self.abort)?;
-                changes.pages.drain(..capacity(page_size));
+            while changes.pages.len() > capacity(page_size) {
+                let full: Vec<u32> = changes.pages.drain(..capacity(page_size)).collect();
+                let digests: Vec<Digest> = changes.digests.drain(..full.len()).collect();
+                member.cluster((&full, &digests), false, &mut open, buffers, part, self.abort)?;
+                notes.fix(&std::mem::take(&mut member.changed))?;
             }
             if good < whole || whole < BATCH {
                 break;
             }
         }
-        member.cluster(&changes.pages, true, &mut open, buffers, part, self.abort)?;
+        member.cluster((&changes.pages, &changes.digests), true, &mut open, buffers, part, self.abort)?;
+        notes.fix(&std::mem::take(&mut member.changed))?;
+        notes.end()?;
+        if let Some(base) = since.pages {
+            base.count(u64::from(place), changes.different);
+        }
         let (name, sent, digest) = member.end()?;
         let mut entry = Entry::new(&name, EntryKind::Delta, sent, &digest);
         entry.space_id = Some(part.space.id);
@@ -100,18 +127,24 @@ impl Copier<'_> {
 
 impl Changes {
     /// Judges one page. Page 0 is always taken: at a restart it may change without a new LSN. Pages that an import wrote
-    /// have no LSN (spec section 13.2).
-    fn look(&mut self, place: u32, page: &[u8], since: u64) {
+    /// have no LSN (spec section 13.2). `before` is its digest in the base, if that has any; `area` is true of a page of
+    /// the doublewrite area, which differs between any two copies.
+    fn look(&mut self, place: u32, page: &[u8], since: u64, digest: Digest, before: Option<Digest>, area: bool) {
         let lsn = page::lsn(page).unwrap_or(0);
-        // An LSN that is old decides most pages without a look at their bytes.
         let changed = match lsn {
             _ if place == 0 => true,
             0 if is_zero(page) => !self.add_zero(place),
             0 => true,
-            lsn => lsn > since,
+            lsn if lsn > since => true,
+            _ if before.is_some_and(|before| before == 0 || before != digest) => {
+                self.different += u64::from(!area);
+                true
+            }
+            _ => false,
         };
         if changed {
             self.pages.push(place);
+            self.digests.push(digest);
         }
     }
 
@@ -129,13 +162,20 @@ impl Changes {
 
 impl<'a, W: Write> Member<'a, W> {
     fn new(out: &'a Writer<W>, name: &[u8]) -> Self {
-        Member { out, name: name.to_vec(), digest: blake3::Hasher::new(), sent: 0, gathered: Vec::new() }
+        Member {
+            out,
+            name: name.to_vec(),
+            digest: blake3::Hasher::new(),
+            sent: 0,
+            gathered: Vec::new(),
+            changed: Vec::new(),
+        }
     }
 
-    /// Sends one cluster, reading its pages again.
+    /// Sends one cluster, reading its pages again: places, and the digests of the pages as they were.
     fn cluster(
         &mut self,
-        places: &[u32],
+        (places, digests): (&[u32], &[Digest]),
         last: bool,
         open: &mut Open<'_>,
         buffers: &mut Buffers,
@@ -145,7 +185,7 @@ impl<'a, W: Write> Member<'a, W> {
         self.put(&Cluster::head(part.space.page_size, places, last))?;
         let size = usize::try_from(part.space.page_size).unwrap_or(BATCH);
         let most = ((BATCH - ALIGN) / size).max(1);
-        let mut rest = places;
+        let (mut rest, mut digests) = (places, digests.iter());
         while let Some(&first) = rest.first() {
             abort.check()?;
             let neighbours = (first..).zip(rest).take(most).take_while(|(expected, place)| expected == *place).count();
@@ -159,7 +199,16 @@ impl<'a, W: Write> Member<'a, W> {
             let pages = pages.get_mut(..whole).unwrap_or_default();
             let number = part.first.saturating_add(first);
             let good = open.verify(pages, number, offset, part, &mut Tally::default(), &mut buffers.again)?;
-            self.put(pages.get(..good).unwrap_or_default())?;
+            let pages = pages.get(..good).unwrap_or_default();
+            // What is known of a page must be true of what is sent; nothing is of one that is gone.
+            for (place, before) in (first..).zip(digests.by_ref().take(neighbours)) {
+                let at = usize::try_from(place - first).unwrap_or(usize::MAX).saturating_mul(size);
+                let now = pages.get(at..at.saturating_add(size)).map_or(0, pages::digest);
+                if *before != 0 && now != *before {
+                    self.changed.push((place, now));
+                }
+            }
+            self.put(pages)?;
             // The file was cut off meanwhile (a truncated undo tablespace); the log knows, and writes these pages anew.
             self.put(&vec![0; want - good])?;
         }
@@ -207,17 +256,35 @@ mod tests {
         let zero = page(0, 0);
         let pages = [page(5, 1), page(100, 1), page(101, 1), zero.clone(), zero.clone(), page(0, 1), page(7, 1), zero];
         for (place, page) in (0..).zip(&pages) {
-            changes.look(place, page, 100);
+            changes.look(place, page, 100, 1, None, false);
         }
         assert_eq!(changes.pages, [0, 2, 5], "page 0, a newer one, and one without an lsn");
         assert_eq!(changes.zero, [(3, 2), (7, 1)]);
     }
 
     #[test]
+    fn pages_that_the_base_has_otherwise_are_chosen_though_they_are_old() {
+        let mut changes = Changes::default();
+        let old = page(5, 1);
+        for (place, (page, digest, before, area)) in (1..).zip([
+            (&old, 7, 7, false),
+            (&old, 7, 8, false),
+            (&old, 7, 0, false),
+            (&old, 7, 8, true),
+            (&page(101, 1), 7, 8, false),
+            (&page(0, 0), 7, 8, false),
+        ]) {
+            changes.look(place, page, 100, digest, Some(before), area);
+        }
+        assert_eq!((changes.pages, changes.different), (vec![2, 3, 4, 5], 2));
+        assert_eq!(changes.zero, [(6, 1)], "zeros are put there anyway");
+    }
+
+    #[test]
     fn too_many_runs_of_zeros_become_pages() {
         let (mut changes, zero) = (Changes::default(), page(0, 0));
         for place in (1..).take(RUNS + 5) {
-            changes.look(place * 2, &zero, 1);
+            changes.look(place * 2, &zero, 1, 0, None, false);
         }
         assert_eq!((changes.zero.len(), changes.pages.len()), (RUNS, 5));
     }

@@ -101,6 +101,22 @@ impl Filter {
         !empty(&self.include) || !empty(&self.exclude)
     }
 
+    /// What two filters have in common if they come of the same options, in whatever order; `None`: everything is wanted.
+    pub(super) fn identity(&self) -> Option<String> {
+        self.is_partial().then(|| {
+            let mut digest = blake3::Hasher::new();
+            for names in [&self.include, &self.exclude] {
+                for list in names.lists() {
+                    digest.update(&(list.len() as u64).to_le_bytes());
+                    for item in list {
+                        digest.update(&(item.len() as u64).to_le_bytes()).update(&item);
+                    }
+                }
+            }
+            digest.finalize().to_hex().to_string()
+        })
+    }
+
     /// True if the file with this name in the stream (`db/t#P#p0.ibd`) is wanted.
     pub(super) fn wants(&self, name: &[u8]) -> bool {
         if !self.is_partial() {
@@ -162,6 +178,16 @@ impl Names {
                 self.databases.entry(name.as_bytes().to_vec()).or_insert(false);
             }
         }
+    }
+
+    /// All of it, in an order of its own.
+    fn lists(&self) -> [Vec<Vec<u8>>; 3] {
+        let databases =
+            self.databases.iter().map(|(name, some)| [name.as_slice(), if *some { b"." } else { b"" }].concat());
+        let patterns = self.patterns.iter().flat_map(RegexSet::patterns).map(|text| text.clone().into_bytes());
+        let mut lists = [databases.collect(), self.tables.iter().cloned().collect(), patterns.collect::<Vec<_>>()];
+        lists.iter_mut().for_each(|list| list.sort_unstable());
+        lists
     }
 
     fn has_tables(&self) -> bool {

@@ -8,6 +8,7 @@ use jiff::Zoned;
 
 use super::Job;
 use super::copy::Copier;
+use super::lsndir::LsnDir;
 use super::meta::{Facts, Members};
 use crate::error::{Error, Result};
 use crate::io::spool::Spool;
@@ -15,7 +16,7 @@ use crate::report::{Level, Report};
 use crate::server::Session;
 use crate::server::locks::Times;
 use crate::stream::Writer;
-use crate::stream::profile::{Begin, Binlog, EntryKind, FORMAT, Trailer, begin_bytes};
+use crate::stream::profile::{Begin, Binlog, EntryKind, FORMAT, PAGES, Trailer, begin_bytes};
 
 /// How long the server may take to make its log durable up to E.
 const DURABLE: Duration = Duration::from_secs(60);
@@ -58,8 +59,20 @@ impl Finish<'_> {
         for (name, text) in &members {
             self.copier.made(out, name.as_bytes(), EntryKind::Meta, text.as_bytes())?;
         }
+        let mut lsndir = self.job.extra_lsndir.as_deref().map(LsnDir::new).transpose()?;
+        let noted = self.copier.noted.send(&self.begin.backup_id, out, &mut |bytes| match &mut lsndir {
+            Some(dir) => dir.pages(bytes),
+            None => Ok(()),
+        })?;
+        noted.map_or(Ok(()), |entry| self.copier.done(&entry, PAGES, entry.size))?;
         self.copier.manifest.send(self.trailer(snapshot), out)?;
-        self.extra_lsndir(&members)?;
+        if let Some(dir) = lsndir {
+            self.report.stage("waiting for the next program");
+            out.taken()?;
+            let named =
+                members.iter().filter(|(name, _)| matches!(*name, "xtrabackup_checkpoints" | "xtrabackup_info"));
+            dir.write(named.map(|(name, text)| (*name, text.as_bytes())), &begin_bytes(self.begin))?;
+        }
         self.print(snapshot, out.written());
         Ok(())
     }
@@ -83,20 +96,6 @@ impl Finish<'_> {
             lock_time: snapshot.times.get("flush").map_or(0, |millis| millis / 1000),
             partial: self.job.filter.is_partial(),
         }
-    }
-
-    /// `--extra-lsndir`: what the next increment has to know of this backup, outside the stream. Written when the stream
-    /// is complete.
-    fn extra_lsndir(&self, members: &Members) -> Result<()> {
-        let Some(dir) = &self.job.extra_lsndir else { return Ok(()) };
-        std::fs::create_dir_all(dir).map_err(|cause| Error::io(dir.display(), "cannot create", &cause))?;
-        let named = members.iter().filter(|(name, _)| matches!(*name, "xtrabackup_checkpoints" | "xtrabackup_info"));
-        let begin = ("xb_begin", begin_bytes(self.begin));
-        for (name, text) in named.map(|(name, text)| (*name, text.clone().into_bytes())).chain([begin]) {
-            let path = dir.join(name);
-            std::fs::write(&path, text).map_err(|cause| Error::io(path.display(), "cannot write", &cause))?;
-        }
-        Ok(())
     }
 
     /// The manifest's last line but its sums.
@@ -130,6 +129,9 @@ impl Finish<'_> {
                 ),
             ),
             None => report.note(Level::Info, format_args!("binlog position: none")),
+        }
+        if let Some(base) = &self.job.base {
+            base.tell(report);
         }
         let held = |key: &str| snapshot.times.get(key).copied().unwrap_or(0);
         let rate = u128::from(sent).saturating_mul(1000) / time.as_millis().max(1) / (1 << 20);

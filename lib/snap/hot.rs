@@ -14,6 +14,7 @@ use super::manifest::Manifest;
 use super::mariadb::MariaDb;
 use super::marks::Marks;
 use super::mysql::MySql;
+use super::noted::Noted;
 use super::steps::{Found, Steps, begin, tell_specials};
 use super::workers::Abort;
 use crate::error::Result;
@@ -47,11 +48,13 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let (abort, manifest, pages) = (Abort::default(), Manifest::new(&job.spool_dir), Mutex::new(Tally::default()));
     let since = job.base.as_ref().map(|base| base.since(flavour));
     let listed = OnceLock::new();
+    let noted = Noted::new(&job.spool_dir, since.is_none_or(|since| since.pages.is_some()));
     let copier = Copier {
         listed: &listed,
         policy: job.policy,
         report,
         manifest: &manifest,
+        noted: &noted,
         abort: &abort,
         pages: &pages,
         since,
@@ -59,7 +62,7 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let marks = Marks::new(&out, server.flushed());
     let steps = Steps { job, layout: &layout, copier, abort: &abort, out: &out };
     let hot = Hot { steps, report, marks: &marks, login: &login };
-    let begin = |found: &Found| begin(job, &variables, flavour, &layout, found, &start);
+    let begin = |found: &Found| begin(job, &variables, flavour, &layout, found, &start, report);
     let first = server.stops_first();
     let copied = || copy(&hot, server.as_mut(), marker, begin);
     let (begin, snapshot, spool) = match first {

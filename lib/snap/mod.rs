@@ -15,11 +15,13 @@ pub mod filter;
 mod finish;
 mod hot;
 mod known;
+mod lsndir;
 mod manifest;
 mod mariadb;
 mod marks;
 mod meta;
 mod mysql;
+mod noted;
 mod offline;
 mod open;
 mod replica;
@@ -78,7 +80,7 @@ pub struct Job {
     pub filter: filter::Filter,
     /// What an increment builds on; `None`: a full backup.
     pub base: Option<base::Base>,
-    /// Where `xb_begin`, `xtrabackup_checkpoints` and `xtrabackup_info` go beside the stream.
+    /// Where what the next increment needs goes beside the stream: `xb_begin`, `xb_pages` …
     pub extra_lsndir: Option<PathBuf>,
     /// Where what is copied under a lock waits.
     pub spool_dir: PathBuf,

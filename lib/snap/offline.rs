@@ -16,6 +16,7 @@ use super::finish::{Finish, Snapshot};
 use super::known::Known;
 use super::manifest::Manifest;
 use super::meta::{Facts, Members};
+use super::noted::Noted;
 use super::open::system_space;
 use super::steps::{Found, Steps, begin, readable, tell_specials};
 use super::workers::Abort;
@@ -129,7 +130,7 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let found = server.look()?;
     fileset::distinct(&found, &layout)?;
     variables.set("innodb_undo_tablespaces", found.undo.len().to_string());
-    let begin = begin(job, &variables, flavour, &layout, &found, &start)?;
+    let begin = begin(job, &variables, flavour, &layout, &found, &start, report)?;
     report.expect(begin.estimated_bytes);
 
     let out = Writer::new(output);
@@ -137,11 +138,13 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let (abort, manifest, pages) = (Abort::default(), Manifest::new(&job.spool_dir), Mutex::new(Tally::default()));
     let since = job.base.as_ref().map(|base| base.since(flavour));
     let listed = OnceLock::new();
+    let noted = Noted::new(&job.spool_dir, since.is_none_or(|since| since.pages.is_some()));
     let copier = Copier {
         listed: &listed,
         policy: job.policy,
         report,
         manifest: &manifest,
+        noted: &noted,
         abort: &abort,
         pages: &pages,
         since,

@@ -87,10 +87,12 @@ pub(super) fn begin(
     layout: &Layout,
     found: &Found,
     start: &Zoned,
+    report: &dyn Report,
 ) -> Result<Begin> {
     distinct::check(job, layout, found)?;
     if let Some(base) = &job.base {
-        base.check(flavour, found.server_uuid.as_deref(), found.redo.checkpoint_lsn)?;
+        base.check(flavour, found.server_uuid.as_deref(), &found.redo, &job.filter)?;
+        base.warn(report);
     }
     let system = layout.system.iter().filter_map(|path| Some(path.metadata().ok()?.len()));
     let sizes = system.chain(found.undo.iter().map(|space| space.size)).chain([found.known.bytes]);
@@ -106,6 +108,7 @@ pub(super) fn begin(
         server_uuid: found.server_uuid.clone(),
         datadir: Some(layout.datadir.display().to_string()),
         redo: Some(found.redo.clone()),
+        filter: job.filter.identity(),
         base: job.base.as_ref().map(Base::profile),
     })
 }

@@ -11,6 +11,7 @@ pub mod foreign;
 pub mod map;
 pub mod members;
 pub mod name;
+pub mod pages;
 mod pass;
 pub mod pick;
 pub mod profile;

@@ -21,6 +21,8 @@ use crate::names;
 pub const BEGIN: &[u8] = names::BEGIN.as_bytes();
 /// The last member.
 pub const MANIFEST: &[u8] = names::MANIFEST.as_bytes();
+/// Digests of pages; see [`pages`](super::pages).
+pub const PAGES: &[u8] = names::PAGES.as_bytes();
 /// Begins the names of the marks that xb-snap sends to xb-redo.
 pub const MARK: &[u8] = b"xb_mark.";
 /// No member: a file that marks a directory whose unpacking has not ended well.
@@ -76,6 +78,10 @@ pub struct Base {
     pub id: Option<String>,
     /// Its c0: pages newer than this are in the increment.
     pub lsn: u64,
+    /// True if all other pages were held against the digests of the base: so it is right on exactly that one, whatever
+    /// the server's history.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub proved: bool,
 }
 
 /// `xb_begin`.
@@ -108,6 +114,9 @@ pub struct Begin {
     /// The redo log, when the stream is of a server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redo: Option<Redo>,
+    /// Which tables there are, when some were left out: BLAKE3 of the options that say it, in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
     /// The base, when the stream is an increment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Base>,

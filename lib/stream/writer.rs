@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bstr::ByteSlice;
@@ -26,6 +27,13 @@ struct Output<W> {
     written: u64,
     /// Set while a chunk is being written, and for good by the first error: no chunk may follow half a one.
     broken: bool,
+}
+
+impl Writer<File> {
+    /// Waits until whoever reads what was written has taken it. Fails if nobody does.
+    pub fn taken(&self) -> Result<()> {
+        crate::io::pipe::taken(self.lock().sink.as_fd()).map_err(sink_error)
+    }
 }
 
 impl<W: Write> Writer<W> {

@@ -13,7 +13,7 @@ use bstr::ByteSlice;
 
 use crate::codec::{Choice, Codec, Cut, Fault, Flow, PIECE, Serial};
 use crate::io::nice;
-use crate::stream::profile::{MANIFEST, MARK, SUFFIXES};
+use crate::stream::profile::{MANIFEST, MARK, PAGES, SUFFIXES};
 
 /// A format that we write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,9 @@ impl Unzip {
 /// Names that stay plain, as the originals leave them (`xtrabackup.cc`); marks are read
 /// by xb-redo.
 fn stays_plain(path: &[u8]) -> bool {
-    path == MANIFEST || path == b"xtrabackup_checkpoints" || path.ends_with(b".meta") || path.starts_with(MARK)
+    // Digests do not become smaller, and the next increment may be given this stream.
+    let kept = [MANIFEST, PAGES, b"xtrabackup_checkpoints".as_slice()];
+    kept.contains(&path) || path.ends_with(b".meta") || path.starts_with(MARK)
 }
 
 /// Whether a member is compressed or encrypted already: by its name, and by what it begins with.

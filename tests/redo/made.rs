@@ -100,6 +100,7 @@ impl Stream {
         };
         let backup_id = "00112233445566778899aabbccddeeff".to_owned();
         let begin = Begin {
+            filter: None,
             format: FORMAT,
             kind: StreamKind::Full,
             backup_id: backup_id.clone(),

@@ -1,0 +1,394 @@
+//! Increments on a base of another history: the server was restored from an older backup, made again, cloned, or put back
+//! to an older state of its disk. Base and increment together are what a full copy is all the same.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{
+    Chain, apply_to, assert_same_files, back_up, back_up_offline, copy, good, redo, refused, since, status, tree,
+};
+use crate::support::pipeline::Run;
+use crate::support::{Family, Flavour, Pipeline, Server, check, output, program, scratch, xb};
+
+/// What a base of another history is called.
+const WARNING: &str = "is of another history of the server";
+/// Said of increments that cannot be proved.
+const UNPROVED: &str = "cannot prove that pages which are not newer are the same";
+
+/// Three tables: one for each of the histories to write to alone, one for both.
+fn fill(server: &Server) {
+    let rows = "SELECT seq, REPEAT('o', 400) FROM seq_1_to_5000";
+    let mut statements = "CREATE DATABASE d; USE test;".to_owned();
+    for table in ["lost", "new", "both", "again"] {
+        statements +=
+            &format!("CREATE TABLE d.{table} (a INT PRIMARY KEY, b VARCHAR(500)); INSERT INTO d.{table} {rows};");
+    }
+    server.sql(&statements);
+}
+
+/// What the base has and the server will never have had: in some pages of a table, and a table made anew.
+fn lose(server: &Server) {
+    server.sql(
+        "UPDATE d.lost SET b=REPEAT('l', 400) WHERE a % 100 = 0; UPDATE d.both SET b=REPEAT('l', 400) WHERE a % 300 = 0; \
+         DROP TABLE d.again; CREATE TABLE d.again (a INT PRIMARY KEY, b VARCHAR(500)); \
+         INSERT INTO d.again SELECT a, REPEAT('l', 400) FROM d.new; CREATE TABLE d.gone AS SELECT * FROM d.lost",
+    );
+}
+
+/// The same of the new history, far beyond the LSN of the base.
+fn go_on(server: &Server) {
+    server.sql(
+        "DROP TABLE d.again; CREATE TABLE d.again (a INT PRIMARY KEY, b VARCHAR(500)); \
+         INSERT INTO d.again SELECT a, REPEAT('n', 400) FROM d.new; \
+         UPDATE d.both SET b=REPEAT('n', 400) WHERE a % 500 = 0; CREATE TABLE d.scratch AS SELECT * FROM d.new; \
+         INSERT INTO d.scratch SELECT * FROM d.new; INSERT INTO d.scratch SELECT * FROM d.new; DROP TABLE d.scratch; \
+         UPDATE d.new SET b=REPEAT('n', 400) WHERE a % 700 = 0; ",
+    );
+}
+
+/// Replaces a directory by a copy of another.
+fn put_back(from: &Path, to: &Path) {
+    fs::remove_dir_all(to).unwrap();
+    let mut cp = program("cp");
+    cp.args(["-a", "--sparse=auto"]).arg(from).arg(to);
+    output(cp);
+}
+
+/// An increment of a stopped server; what was said.
+fn increment(server: &Server, base: &Path, target: &Path) -> Run {
+    let datadir = format!("--datadir={}", server.data().display());
+    back_up(server, &["--offline", &datadir, &since(base)], target)
+}
+
+/// Base and increment merged are page for page what a full copy is, and a server has the rows of this one on it.
+#[track_caller]
+fn prove(server: &mut Server, base: &Path, increments: &[&Path]) {
+    let full = scratch();
+    back_up_offline(server, &[], full.path());
+    let (merged, applied) = (scratch(), scratch());
+    let (merged, applied) = (merged.path().join("to"), applied.path().join("to"));
+    let mut merge = redo("--merge", base, increments);
+    merge.arg("--to").arg(&merged);
+    good(merge);
+    assert_same_files(&merged, full.path(), |_| true);
+    status(&merged, 0, "not applied: ready for xb-redo --apply");
+    good(apply_to(server, base, increments, &applied));
+    server.start_again();
+    check::sound(server, &applied).assert_good();
+    let copy = server.twin(&applied).start();
+    check::same(server, &copy).assert_good();
+    server.stop();
+}
+
+#[track_caller]
+fn told(run: &Run, words: &str) {
+    assert!(run.stderr(0).contains(words), "{words:?} is not told: {}", run.story());
+}
+
+/// How many pages were sent though they are not newer.
+#[track_caller]
+fn different(run: &Run) -> u64 {
+    let line = run.stderr(0).lines().find(|line| line.contains("pages are not newer than this base")).unwrap();
+    let words: Vec<&str> = line.split(' ').collect();
+    words[words.iter().position(|word| *word == "of").unwrap() - 1].parse().unwrap()
+}
+
+/// A full backup whose history is lost; then what `happens` to the server; then an increment on that base.
+fn lost(flavour: Flavour, happens: impl Fn(&mut Server, &Path)) {
+    let mut server = Server::new().flavour(flavour).start();
+    fill(&server);
+    server.stop();
+    let before = copy(server.data());
+    let old = before.path().join("copy");
+    server.start_again();
+    lose(&server);
+    server.stop();
+    let mut chain = Chain::new();
+    chain.add_offline(&server);
+    happens(&mut server, &old);
+    if server.rows("SELECT 1 FROM information_schema.tables WHERE table_schema='d'").is_empty() {
+        fill(&server);
+    }
+    go_on(&server);
+    server.stop();
+    let run = increment(&server, &chain.base(), &chain.path(1));
+    told(&run, WARNING);
+    assert!(different(&run) > 64, "{}", run.story());
+    prove(&mut server, &chain.base(), &[&chain.path(1)]);
+    if flavour.family() == Family::Mysql {
+        return;
+    }
+    // The next is of the server's own history again.
+    server.start_again();
+    go_on(&server);
+    server.stop();
+    let run = increment(&server, &chain.path(1), &chain.path(2));
+    assert!(!run.stderr(0).contains(WARNING) && different(&run) == 0, "{}", run.story());
+    prove(&mut server, &chain.base(), &[&chain.path(1), &chain.path(2)]);
+}
+
+fn families(test: impl Fn(Flavour)) {
+    Flavour::families().into_iter().for_each(test);
+}
+
+#[test]
+fn a_server_put_back_to_an_older_state_of_its_disk() {
+    families(|flavour| {
+        lost(flavour, |server, old| {
+            put_back(old, server.data());
+            server.start_again();
+        });
+    });
+}
+
+#[test]
+fn a_server_restored_from_an_older_backup() {
+    families(|flavour| {
+        lost(flavour, |server, old| {
+            let (backup, unpacked) = (scratch(), scratch());
+            let uuid = fs::read(server.data().join("auto.cnf")).ok();
+            put_back(old, server.data());
+            back_up_offline(server, &[], unpacked.path());
+            let to = backup.path().join("to");
+            good(apply_to(server, unpacked.path(), &[], &to));
+            fs::remove_dir_all(server.data()).unwrap();
+            let mut command = redo("--copy-back", &to, &[]);
+            command.arg("--datadir").arg(server.data());
+            good(command);
+            if let Some(uuid) = uuid {
+                fs::write(server.data().join("auto.cnf"), uuid).unwrap();
+            }
+            server.start_again();
+        });
+    });
+}
+
+/// Its tables and files have the same names and numbers.
+#[test]
+fn a_server_made_again() {
+    families(|flavour| {
+        lost(flavour, |server, _| {
+            let uuid = fs::read(server.data().join("auto.cnf")).ok();
+            let mut fresh = Server::new().flavour(flavour).start();
+            fresh.stop();
+            put_back(fresh.data(), server.data());
+            if let Some(uuid) = uuid {
+                fs::write(server.data().join("auto.cnf"), uuid).unwrap();
+            }
+            server.start_again();
+        });
+    });
+}
+
+/// Both go on, and the one is taken for the other.
+#[test]
+fn a_clone_of_the_server() {
+    families(|flavour| {
+        let mut server = Server::new().flavour(flavour).start();
+        fill(&server);
+        server.stop();
+        let other = copy(server.data());
+        let data = other.path().join("copy");
+        let mut clone = server.twin(&data).start();
+        server.start_again();
+        lose(&server);
+        let mut chain = Chain::new();
+        // Of running servers, whose pages are on disk.
+        server.restart();
+        chain.add(&server);
+        go_on(&clone);
+        clone.restart();
+        let run = back_up(&clone, &[&since(&chain.base())], &chain.path(1));
+        told(&run, WARNING);
+        clone.stop();
+        server.stop();
+        increment(&clone, &chain.path(1), &chain.path(2));
+        prove(&mut clone, &chain.base(), &[&chain.path(1), &chain.path(2)]);
+        // Without one in between.
+        increment(&clone, &chain.base(), &chain.path(3));
+        prove(&mut clone, &chain.base(), &[&chain.path(3)]);
+    });
+}
+
+/// Wherever a base keeps its digests, they are found; where it has none, that is said, and the history is trusted.
+#[test]
+fn digests_are_found_in_streams_and_merged_bases() {
+    let mut server = Server::new().start();
+    fill(&server);
+    server.stop();
+    let before = copy(server.data());
+    server.start_again();
+    lose(&server);
+    server.stop();
+    let dir = scratch();
+    let at = |name: &str| dir.path().join(name);
+    let datadir = format!("--datadir={}", server.data().display());
+    let snap = || {
+        let mut snap = xb("xb-snap");
+        snap.args(server.options()).args(["--offline", &datadir]);
+        snap
+    };
+    let mut full = snap();
+    full.arg("--extra-lsndir").arg(at("beside"));
+    Pipeline::new().stage(full).stage(xb("xb-redo")).stdout_to(&at("stream")).run().assert_ok();
+    let filtered = |tool: &mut std::process::Command, name: &str| {
+        let mut stage = std::mem::replace(tool, xb(name));
+        stage.args(["-q"]);
+        Pipeline::new().stage(stage).stdin_from(&at("stream")).stdout_to(&at(name)).run().assert_ok();
+    };
+    filtered(&mut xb("xb-zip"), "xb-zip");
+    let key = at("key");
+    good({
+        let mut make = xb("xb-crypt");
+        make.arg("--generate-key").arg(&key);
+        make
+    });
+    let mut sealing = xb("xb-crypt");
+    sealing.arg("-k").arg(&key);
+    filtered(&mut sealing, "xb-crypt");
+    let mut unpack = xb("xb-unpack");
+    unpack.arg("-C").arg(at("full"));
+    Pipeline::new().stage(unpack).stdin_from(&at("stream")).run().assert_ok();
+    put_back(&before.path().join("copy"), server.data());
+    server.start_again();
+    go_on(&server);
+    server.stop();
+    for base in ["stream", "xb-zip", "beside", "full"] {
+        let target = scratch();
+        let run = increment(&server, &at(base), target.path());
+        told(&run, WARNING);
+        prove(&mut server, &at("full"), &[target.path()]);
+    }
+    let target = scratch();
+    let run = increment(&server, &at("xb-crypt"), target.path());
+    told(&run, UNPROVED);
+    told(&run, "xb_pages.xbseal");
+    assert!(!target.path().join("xb_pages").exists(), "an increment that is not proved must prove nothing to the next");
+    let first = scratch();
+    increment(&server, &at("full"), first.path());
+    good(redo("--merge", &at("full"), &[first.path()]));
+    let last = scratch();
+    let run = increment(&server, &at("full"), last.path());
+    assert!(different(&run) == 0 && !run.stderr(0).contains(WARNING), "{}", run.story());
+    prove(&mut server, &at("full"), &[last.path()]);
+}
+
+#[test]
+fn digests_that_are_damaged_or_of_another_backup_are_refused() {
+    let mut server = Server::new().start();
+    server.stop();
+    let (mut chain, other) = (Chain::new(), scratch());
+    chain.add_offline(&server);
+    back_up_offline(&server, &[], other.path());
+    let pages = chain.base().join("xb_pages");
+    let whole = fs::read(&pages).unwrap();
+    let datadir = format!("--datadir={}", server.data().display());
+    let attempt = |bytes: &[u8], words: &str| {
+        fs::write(&pages, bytes).unwrap();
+        let mut snap = xb("xb-snap");
+        snap.args(server.options()).args(["--offline", &datadir, &since(&chain.base())]);
+        refused(snap, 3, words);
+    };
+    for at in (0..whole.len()).step_by(whole.len() / 9) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 4;
+        attempt(&bytes, "xb_pages: ");
+        attempt(&whole[..at], "xb_pages: truncated");
+    }
+    attempt(&fs::read(other.path().join("xb_pages")).unwrap(), "stands beside backup");
+    // Without them the increment goes by LSNs alone.
+    fs::remove_file(&pages).unwrap();
+    let run = increment(&server, &chain.base(), &chain.path(1));
+    told(&run, UNPROVED);
+}
+
+/// The merge would notice; the backup must.
+#[test]
+fn a_base_of_other_tables_is_refused_at_once() {
+    families(|flavour| {
+        let mut server = Server::new().flavour(flavour).start();
+        fill(&server);
+        server.stop();
+        let datadir = format!("--datadir={}", server.data().display());
+        let (full, partial) = (scratch(), scratch());
+        back_up_offline(&server, &[], full.path());
+        back_up_offline(&server, &["--databases=d mysql sys", "--tables-exclude=d.lost,d.new"], partial.path());
+        let snap = |base: &Path, options: &[&str]| {
+            let mut snap = xb("xb-snap");
+            snap.args(server.options()).args(["--offline", &datadir, &since(base)]).args(options);
+            snap
+        };
+        refused(snap(full.path(), &["--databases=d"]), 5, "has all tables, and some are to be left out now");
+        refused(snap(partial.path(), &[]), 5, "has only some tables, and none is to be left out now");
+        refused(snap(partial.path(), &["--databases=d mysql sys"]), 5, "was made with other options");
+        let next = scratch();
+        let options = ["--tables-exclude=d.new,d.lost", "--databases=sys mysql d", &since(partial.path())];
+        back_up_offline(&server, &options, next.path());
+        good(redo("--merge", partial.path(), &[next.path()]));
+    });
+}
+
+/// `--extra-lsndir` is there once the next program has the whole stream, and not when that has gone.
+#[test]
+fn what_nobody_took_is_no_base() {
+    let mut server = Server::new().start();
+    server.stop();
+    let datadir = format!("--datadir={}", server.data().display());
+    let dir = scratch();
+    let snap = |beside: &Path| {
+        let mut snap = xb("xb-snap");
+        snap.args(server.options()).args(["--offline", &datadir, "--extra-lsndir"]).arg(beside);
+        snap
+    };
+    let files = |beside: &Path| -> Vec<String> { tree(beside, |_| true).into_keys().collect() };
+    let taken = dir.path().join("taken");
+    let mut unpack = xb("xb-unpack");
+    unpack.arg("--list");
+    Pipeline::new().stage(snap(&taken)).stage(unpack).run().assert_ok();
+    assert_eq!(files(&taken), ["xb_begin", "xb_pages", "xtrabackup_checkpoints", "xtrabackup_info"]);
+    let mode =
+        |path: PathBuf| std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).unwrap().permissions()) & 0o777;
+    assert_eq!((mode(taken.clone()), mode(taken.join("xb_pages"))), (0o700, 0o600));
+    let before = tree(&taken, |_| true);
+    // All but the last bytes are taken, the rest waits in the pipe.
+    let size = {
+        let stream = dir.path().join("stream");
+        Pipeline::new().stage(snap(&dir.path().join("other"))).stdout_to(&stream).run().assert_ok();
+        fs::metadata(stream).unwrap().len()
+    };
+    let mut head = program("head");
+    head.args(["-c", &(size - 5000).to_string()]);
+    let run = Pipeline::new().stage(snap(&taken)).stage(head).run();
+    assert_eq!(run.codes()[0], 141, "{}", run.story());
+    assert_eq!(tree(&taken, |_| true), before, "an older base was touched");
+    // Half of one is none.
+    fs::write(taken.join("xb_incomplete"), "xb-snap has not ended well\n").unwrap();
+    refused(
+        {
+            let mut snap = xb("xb-snap");
+            snap.args(server.options()).args(["--offline", &datadir, &since(&taken)]);
+            snap
+        },
+        3,
+        "incomplete",
+    );
+}
+
+/// The stock program's increments have no digests, and ours on its backups prove nothing.
+#[test]
+fn a_base_of_mariadb_backup_proves_nothing_and_that_is_said() {
+    let server = Server::new().start();
+    assert_eq!(server.flavour().family(), Family::Mariadb);
+    let dir = scratch();
+    let mut backup = program("mariadb-backup");
+    backup
+        .args(server.options())
+        .args(["--backup"])
+        .arg(format!("--target-dir={}", dir.path().join("stock").display()));
+    good(backup);
+    let target = scratch();
+    let run = back_up(&server, &[&since(&dir.path().join("stock"))], target.path());
+    told(&run, UNPROVED);
+    let run = back_up(&server, &["--incremental-lsn=1"], scratch().path());
+    told(&run, UNPROVED);
+}
