@@ -12,6 +12,7 @@ mod family;
 pub mod filter;
 mod finish;
 mod hot;
+mod identity;
 mod known;
 mod manifest;
 mod mariadb;
