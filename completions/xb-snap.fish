@@ -24,8 +24,11 @@ complete -c xb-snap -l defaults-extra-file -d 'Read this option file after the s
 complete -c xb-snap -l defaults-group-suffix -d 'Read groups with this suffix, too' -r
 complete -c xb-snap -s u -l user -d 'Connect as this account [default: the system\'s user]' -r
 complete -c xb-snap -s S -l socket -d 'Connect through this socket' -r -F
-complete -c xb-snap -l host -d 'Connect by TCP, which is not encrypted; the server\'s files must be here all the same' -r
-complete -c xb-snap -s P -l port -d 'TCP port' -r
+complete -c xb-snap -l host -d 'Connect by TCP, which is not encrypted, unless it is localhost; the server\'s files must be here all the same' -r
+complete -c xb-snap -s P -l port -d 'Connect by TCP to this port' -r
+complete -c xb-snap -l protocol -d 'Connect by tcp or through the socket' -r -f -a "tcp\t'A port of a host'
+socket\t'A socket of this host'"
+complete -c xb-snap -l connect-timeout -d 'Give up when the server has not let us in within S seconds [default: 10]' -r
 complete -c xb-snap -l password-file -d 'Read the password from the first line of FILE, which nobody else may read' -r -F
 complete -c xb-snap -l progress -d 'Show how far it is on stderr; auto: only on a terminal' -r -f -a "auto\t''
 always\t''

@@ -46,4 +46,5 @@ mod support;
 mod throttle;
 mod unpack;
 mod vectors;
+mod which_server;
 mod zip;

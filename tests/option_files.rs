@@ -13,7 +13,7 @@ use crate::support::{Pipeline, program, scratch, xb};
 
 /// Groups from which xb-snap takes how to connect.
 const GROUPS: [&str; 8] =
-    ["client", "client-server", "client-mariadb", "mariadb-client", "mysql", "xtrabackup", "mariadb-backup", "xb-snap"];
+    ["client", "client-server", "client-mariadb", "mysql", "xtrabackup", "mariabackup", "mariadb-backup", "xb-snap"];
 const KEYS: [&str; 5] = ["user", "password", "host", "port", "socket"];
 
 /// What `my_print_defaults` finds for an option; the last one counts.

@@ -151,6 +151,37 @@ fn a_restored_replica_catches_up_from_where_replica_info_says() {
     }
 }
 
+/// From an empty GTID position a replica would fetch all that its source has ever done.
+#[test]
+fn an_empty_gtid_position_is_told_by_file_and_position() {
+    let pair = Pair::start(Flavour::Installed, true);
+    pair.source.sql("CREATE DATABASE sb");
+    pair.catch_up(&pair.replica);
+    pair.replica.sql("STOP REPLICA; SET GLOBAL gtid_slave_pos=''");
+    let place = replica_status(&pair.replica, "Exec_Master_Log_Pos");
+    let restored = restore(&pair.replica, {
+        let mut snap = pair.snap();
+        snap.arg("--replica-info");
+        snap
+    });
+    let info = std::fs::read_to_string(restored.path().join("xtrabackup_slave_info")).unwrap();
+    assert_eq!(info, format!("CHANGE MASTER TO MASTER_LOG_FILE='binlog.000001', MASTER_LOG_POS={place};\n"));
+}
+
+#[test]
+fn a_server_that_replicates_from_nobody_has_no_replica_info() {
+    for flavour in Flavour::families() {
+        let server = Server::new().flavour(flavour).start();
+        let dir = scratch();
+        let mut snap = xb("xb-snap");
+        snap.args(server.options()).arg("--replica-info");
+        let run = Pipeline::new().stage(snap).stage(xb("xb-unpack").arg("-C").arg(dir.path())).run();
+        assert_eq!(run.codes()[0], 0, "{}", run.story());
+        assert!(!dir.path().join("xtrabackup_slave_info").exists());
+        assert!(run.stderr(0).contains("replicates from nobody; --replica-info adds nothing"), "{}", run.story());
+    }
+}
+
 /// A temporary table that a statement of the source will need again must not be open when the copy is made.
 #[test]
 fn safe_replica_waits_for_a_moment_without_temporary_tables() {

@@ -66,7 +66,8 @@ struct Snap {
 fn main() -> ExitCode {
     cli::run(&TOOL, |args: Snap, report| {
         let command: Vec<_> = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
-        let (sources, login) = (args.connection.sources(), args.connection.login(report)?);
+        let lock_timeout = Duration::from_secs(args.lock_timeout);
+        let (sources, login) = (args.connection.sources(), args.connection.login(lock_timeout, report)?);
         let connect = || login.clone().or_from(&sources.read(&())?)?.connect();
         let spool_dir = cli::spool_dir(args.spool_dir);
         let base = args.asked.base(connect, &spool_dir, report)?;
@@ -77,7 +78,7 @@ fn main() -> ExitCode {
             threads: cli::threads(args.threads),
             policy: args.cache,
             lock_ddl: args.lock_ddl,
-            lock_timeout: Duration::from_secs(args.lock_timeout),
+            lock_timeout,
             offline: args.offline,
             no_lock: args.no_lock,
             safe_replica: args.safe_replica,

@@ -1,11 +1,15 @@
 //! Options that say how to reach a server. None takes a password.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
+use zeroize::Zeroizing;
 
+use crate::crypt::keyfile;
 use crate::error::Result;
 use crate::report::{Level, Report};
+use crate::server::address::{Asked, Protocol};
 use crate::server::options::Sources;
 use crate::server::session::{Login, password_file};
 
@@ -31,12 +35,18 @@ pub struct Connection {
     /// Connect through this socket
     #[arg(short = 'S', long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Connect by TCP, which is not encrypted; the server's files must be here all the same
-    #[arg(long, conflicts_with = "socket")]
+    /// Connect by TCP, which is not encrypted, unless it is localhost; the server's files must be here all the same
+    #[arg(long)]
     host: Option<String>,
-    /// TCP port
+    /// Connect by TCP to this port
     #[arg(short = 'P', long)]
     port: Option<u16>,
+    /// Connect by tcp or through the socket
+    #[arg(long, value_enum, value_name = "P", ignore_case = true)]
+    protocol: Option<Protocol>,
+    /// Give up when the server has not let us in within S seconds [default: 10]
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    connect_timeout: Option<u64>,
     /// Read the password from the first line of FILE, which nobody else may read
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
@@ -54,10 +64,12 @@ impl Connection {
     }
 
     /// What the command line and the environment say; option files come after.
-    pub fn login(&self, report: &dyn Report) -> Result<Login> {
+    pub fn login(&self, lock_timeout: Duration, report: &dyn Report) -> Result<Login> {
+        // From here on there is a password in memory.
+        keyfile::harden()?;
         let mut password = self.password_file.as_deref().map(password_file).transpose()?;
         if password.is_none() {
-            password = std::env::var("MYSQL_PWD").ok();
+            password = std::env::var("MYSQL_PWD").ok().map(Zeroizing::new);
             if password.is_some() {
                 let text = format_args!("MYSQL_PWD: other users may see a password in the environment");
                 report.note(Level::Warning, text);
@@ -66,9 +78,15 @@ impl Connection {
         Ok(Login {
             user: self.user.clone(),
             password,
-            socket: self.socket.clone(),
-            host: self.host.clone(),
-            port: self.port,
+            asked: Asked {
+                socket: self.socket.clone(),
+                host: self.host.clone(),
+                port: self.port,
+                protocol: self.protocol,
+            },
+            patience: self.connect_timeout.map(Duration::from_secs),
+            lock_timeout,
+            ..Login::default()
         })
     }
 }

@@ -76,8 +76,8 @@ pub fn random(bytes: &mut [u8]) -> Result<()> {
 }
 
 /// No core file, no tracing, no reading of our memory by others of the same user.
-pub(super) fn harden() -> Result<()> {
-    let fault = |cause: rustix::io::Errno| Error::io("key", "cannot turn core dumps off", &cause.into());
+pub(crate) fn harden() -> Result<()> {
+    let fault = |cause: rustix::io::Errno| Error::io("core dumps", "cannot be turned off", &cause.into());
     rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).map_err(fault)?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(fault)
 }

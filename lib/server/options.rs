@@ -10,12 +10,23 @@ use crate::report::{Level, Report};
 
 /// Where the system's option files are, in the order in which they are read.
 const SYSTEM: [&str; 2] = ["/etc/my.cnf", "/etc/mysql/my.cnf"];
-/// Groups that say how to connect.
+/// Groups that say how to connect: those of all clients, and of the programs for backups. `mariadb-client` is that of one
+/// other client, which `mariadb-backup` does not read, either (MDEV-22894).
 const CLIENT: [&str; 8] =
-    ["client", "client-server", "client-mariadb", "mariadb-client", "mysql", "xtrabackup", "mariadb-backup", "xb-snap"];
+    ["client", "client-server", "client-mariadb", "mysql", "xtrabackup", "mariabackup", "mariadb-backup", "xb-snap"];
 /// Groups that say where the server keeps things; `xtrabackup` and its kin may name a data directory, too.
-const SERVER: [&str; 8] =
-    ["mysqld", "server", "mariadb", "mariadbd", "client-server", "xtrabackup", "mariadb-backup", "xb-snap"];
+const SERVER: [&str; 10] = [
+    "mysqld",
+    "server",
+    "mariadb",
+    "mariadbd",
+    "client-server",
+    "galera",
+    "xtrabackup",
+    "mariabackup",
+    "mariadb-backup",
+    "xb-snap",
+];
 /// Environment variables: a directory with a `my.cnf` between the system's and the user's, and a suffix of groups. The
 /// first that is set counts.
 const HOME: [&str; 2] = ["MARIADB_HOME", "MYSQL_HOME"];

@@ -18,23 +18,25 @@ pub fn binlog(session: &mut Session) -> Result<Option<Binlog>> {
     Ok(Some(Binlog { file: text("file"), position: text("position").parse().unwrap_or_default(), gtid }))
 }
 
-/// The statements that make a restored server a replica of the same sources: `xtrabackup_slave_info`. Empty if the
+/// The statements that make a restored server a replica of the same sources: `xtrabackup_slave_info`. `None` if the
 /// server replicates from nobody.
-pub fn replica(session: &mut Session) -> Result<String> {
+pub fn replica(session: &mut Session) -> Result<Option<String>> {
     let connections = session.records("SHOW ALL SLAVES STATUS")?;
     let position = session.value("SELECT @@global.gtid_slave_pos")?.unwrap_or_default();
-    Ok(statements(&connections, &position))
+    Ok(Some(statements(&connections, &position)).filter(|statements| !statements.is_empty()))
 }
 
 fn statements(connections: &[Record], position: &str) -> String {
     let mut out = String::new();
     let text = |record: &Record, key: &str| record.get(key).cloned().unwrap_or_default();
-    if connections.iter().any(uses_gtid) {
+    // From an empty position a replica would fetch all that its source has ever done.
+    let by_gtid = |connection: &Record| uses_gtid(connection) && !position.is_empty();
+    if connections.iter().any(by_gtid) {
         let _ = writeln!(out, "SET GLOBAL gtid_slave_pos = '{position}';");
     }
     for connection in connections {
         let name = quoted("'", &text(connection, "connection_name"), "' ");
-        if uses_gtid(connection) {
+        if by_gtid(connection) {
             let _ = writeln!(out, "CHANGE MASTER {name}TO master_use_gtid = slave_pos;");
         } else {
             let (file, position) = (text(connection, "relay_master_log_file"), text(connection, "exec_master_log_pos"));
@@ -73,6 +75,13 @@ mod tests {
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<Record>()
         };
         assert_eq!(statements(&[], "0-1-1"), "");
+        let early = [record(&[
+            ("connection_name", ""),
+            ("using_gtid", "Slave_Pos"),
+            ("relay_master_log_file", "m.000001"),
+            ("exec_master_log_pos", "331"),
+        ])];
+        assert_eq!(statements(&early, ""), "CHANGE MASTER TO MASTER_LOG_FILE='m.000001', MASTER_LOG_POS=331;\n");
         let connections = [
             record(&[("connection_name", ""), ("using_gtid", "Slave_Pos")]),
             record(&[

@@ -45,8 +45,7 @@ impl Need {
 /// Checks that the account has all that is needed. What is missing is said in statements that an administrator can
 /// paste.
 pub fn check(session: &mut Session, needed: &[Need]) -> Result<()> {
-    let rows = session.records("SHOW GRANTS")?;
-    let grants: Vec<String> = rows.into_iter().flat_map(std::collections::HashMap::into_values).collect();
+    let grants = grants(session)?;
     let missing = missing(&grants, needed);
     if missing.is_empty() {
         return Ok(());
@@ -60,6 +59,16 @@ pub fn check(session: &mut Session, needed: &[Need]) -> Result<()> {
     }
     Err(Error::failed("server", format_args!("the account {account} lacks {}", names.join(", ")))
         .hint(statements(&missing, &quoted(&account))))
+}
+
+/// True if the account has all that is needed.
+pub fn has(session: &mut Session, needed: &[Need]) -> Result<bool> {
+    Ok(missing(&grants(session)?, needed).is_empty())
+}
+
+fn grants(session: &mut Session) -> Result<Vec<String>> {
+    let rows = session.records("SHOW GRANTS")?;
+    Ok(rows.into_iter().flat_map(std::collections::HashMap::into_values).collect())
 }
 
 /// Which of `needed` none of the lines of `SHOW GRANTS` gives. Lines of the active roles are among them.

@@ -2,17 +2,39 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use mysql::prelude::Queryable;
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
+use zeroize::Zeroizing;
 
+use super::address::{Address, Asked};
 use super::options::Options;
 use crate::error::{Error, Kind, Result, reason};
 
-/// Where distributions put the socket; the first that exists is taken when nothing names one.
-const SOCKETS: [&str; 4] =
-    ["/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/run/mariadb/mariadb.sock", "/tmp/mysql.sock"];
+/// How long a server that accepts may keep silent, as client programs have it.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long an answer may take that waits for no lock: the server may have to list all its tables, or write a large cache.
+const ANSWER: Duration = Duration::from_secs(600);
+/// The largest answer that is taken. Without it the library would ask the server first, and a server whose
+/// `sql_select_limit` is 0 does not say.
+const PACKET_MAX: usize = 1 << 30;
+/// The process namespace of the host, in which no process is hidden. Source: `proc_ns.h` (`PROC_PID_INIT_INO`).
+const HOST_PROCESSES: &str = "pid:[4026531836]";
+
+/// What every session must be, whatever the server's defaults and its `init_connect` are: not ended while it idles or waits,
+/// with whole and unchanged answers, each statement a transaction of its own. `DEFAULT` would be the server's.
+const NEUTRAL: &str = "SET SESSION wait_timeout=31536000, interactive_timeout=31536000, net_read_timeout=31536000, \
+    net_write_timeout=31536000, sql_mode='', autocommit=1, sql_select_limit=18446744073709551615, sql_big_selects=1, \
+    sql_safe_updates=0, sql_quote_show_create=1, lock_wait_timeout=60, innodb_lock_wait_timeout=50, \
+    group_concat_max_len=1048576, big_tables=0";
+/// The same for what only some servers have.
+const NEUTRAL_WHERE_KNOWN: [&str; 3] = ["max_statement_time=0", "max_execution_time=0", "wsrep_sync_wait=0"];
 
 /// What an operator is told when a session that a backup needs is gone.
 pub const LOST: &str = "the session was killed, or the server stopped; run the backup again";
@@ -23,18 +45,20 @@ pub struct Login {
     /// The account; without it, the name of the system's user.
     pub user: Option<String>,
     /// Never from the command line: a file, the environment or an option file.
-    pub password: Option<String>,
-    /// The server's socket; not used when a host is given.
-    pub socket: Option<PathBuf>,
-    /// A host to reach by TCP. The data directory must be this machine's all the same.
-    pub host: Option<String>,
-    /// The TCP port, 3306 by default.
-    pub port: Option<u16>,
+    pub password: Option<Zeroizing<String>>,
+    /// Which server, as far as the command line says.
+    pub asked: Asked,
+    /// How long a server may take until it has let us in.
+    pub patience: Option<Duration>,
+    /// How long an answer may take that waits for locks.
+    pub lock_timeout: Duration,
+    /// Which server, by option files and environment, too; found out by [`Login::or_from`].
+    pub address: Option<Address>,
 }
 
 impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Login").field("user", &self.user).field("socket", &self.socket).finish_non_exhaustive()
+        f.debug_struct("Login").field("user", &self.user).field("asked", &self.asked).finish_non_exhaustive()
     }
 }
 
@@ -51,6 +75,8 @@ pub struct Refusal {
 impl Refusal {
     /// `ER_LOCK_WAIT_TIMEOUT`: somebody else holds what we wait for.
     pub const LOCK_WAIT: u16 = 1205;
+    /// `ER_UNKNOWN_SYSTEM_VARIABLE`
+    const UNKNOWN_VARIABLE: u16 = 1193;
     /// `ER_SERVER_SHUTDOWN`, `ER_QUERY_INTERRUPTED`, `ER_CONNECTION_KILLED` (MariaDB), `ER_CLIENT_INTERACTION_TIMEOUT`
     /// (MySQL): the last words of a connection that ends.
     const FAREWELL: [u16; 4] = [1053, 1317, 1927, 4031];
@@ -74,7 +100,7 @@ impl From<mysql::Error> for Refusal {
     fn from(error: mysql::Error) -> Self {
         match error {
             mysql::Error::MySqlError(error) => Refusal { code: Some(error.code), message: error.message },
-            mysql::Error::IoError(cause) => Refusal { code: None, message: reason(&cause) },
+            mysql::Error::IoError(cause) => Refusal { code: None, message: broken(&cause) },
             mysql::Error::DriverError(error) => {
                 let words = match error {
                     mysql::DriverError::CouldNotConnect(Some((_, cause, _))) => cause,
@@ -82,8 +108,19 @@ impl From<mysql::Error> for Refusal {
                 };
                 Refusal { code: None, message: reason(&std::io::Error::other(words)) }
             }
+            mysql::Error::CodecError(error) => {
+                let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref());
+                Refusal { code: None, message: cause.map_or_else(|| error.to_string(), broken) }
+            }
             other => Refusal { code: None, message: other.to_string() },
         }
+    }
+}
+
+fn broken(cause: &std::io::Error) -> String {
+    match cause.kind() {
+        std::io::ErrorKind::WouldBlock => "the server has not answered for too long".into(),
+        _ => reason(cause),
     }
 }
 
@@ -98,65 +135,89 @@ impl From<Refusal> for Error {
 }
 
 impl Login {
-    /// Fills what the command line left open from option files; sockets of the server's own groups come last.
+    /// Fills what the command line left open, from option files and the environment.
     pub fn or_from(mut self, options: &Options) -> Result<Self> {
-        let text = |key: &str| options.client(key).map(str::to_owned);
-        self.user = self.user.or_else(|| text("user"));
-        self.password = self.password.or_else(|| text("password"));
-        if self.socket.is_none() {
-            self.host = self.host.or_else(|| text("host").filter(|host| host != "localhost"));
-        }
-        self.socket = self.socket.or_else(|| options.client("socket").or(options.server("socket")).map(PathBuf::from));
-        if self.port.is_none() {
-            let port = text("port").map(|port| port.parse().map_err(|_| Error::usage("port", port)));
-            self.port = port.transpose()?;
+        let variable = |name: &str| std::env::var(name).ok();
+        self.address = Some(Address::of(&self.asked, options, &variable)?);
+        self.user = self.user.or_else(|| options.client("user").map(str::to_owned));
+        self.password =
+            self.password.or_else(|| options.client("password").map(|text| Zeroizing::new(text.to_owned())));
+        if self.patience.is_none() {
+            let seconds = options.client("connect-timeout").map(|text| {
+                text.parse()
+                    .map_err(|_| Error::usage("connect-timeout", format_args!("{text:?} is no number of seconds")))
+            });
+            self.patience = seconds.transpose()?.filter(|seconds| *seconds > 0).map(Duration::from_secs);
         }
         Ok(self)
     }
 
-    /// Connects: by TCP if there is a host, else by socket.
-    pub fn connect(&self) -> Result<Session> {
-        let user = self.user.clone().unwrap_or_else(system_user);
-        let opts = mysql::OptsBuilder::new().user(Some(&user)).pass(self.password.as_ref()).stmt_cache_size(0);
-        let (opts, place) = match &self.host {
-            Some(host) => {
-                let port = self.port.unwrap_or(3306);
-                let opts = opts.ip_or_hostname(Some(host)).tcp_port(port).prefer_socket(false);
-                (opts, format!("{host}:{port}"))
-            }
-            None => {
-                let socket = self.socket();
-                (opts.socket(Some(socket.to_string_lossy())), socket.display().to_string())
-            }
-        };
-        let conn = mysql::Conn::new(opts).map_err(|cause| {
-            let refusal = Refusal::from(cause);
-            let detail = match refusal.code {
-                Some(_) => refusal.to_string(),
-                None => refusal.message,
-            };
-            Error::failed(format_args!("server {place}"), format_args!("cannot connect as {user}: {detail}"))
-                .hint("name the server with --socket or --defaults-file, the account with --user and --password-file")
-        })?;
-        Ok(Session { conn })
+    /// Where it leads to.
+    pub fn address(&self) -> Result<Address> {
+        match &self.address {
+            Some(address) => Ok(address.clone()),
+            None => Address::of(&self.asked, &Options::default(), &|_| None),
+        }
     }
 
-    fn socket(&self) -> PathBuf {
-        let there = || SOCKETS.iter().map(PathBuf::from).find(|path| path.exists());
-        self.socket.clone().or_else(there).unwrap_or_else(|| SOCKETS.first().map(PathBuf::from).unwrap_or_default())
+    /// Connects.
+    pub fn connect(&self) -> Result<Session> {
+        let address = self.address()?;
+        let user = self.user.clone().unwrap_or_else(system_user);
+        let fail = |detail: &dyn fmt::Display| {
+            Error::failed(format_args!("server {address}"), format_args!("cannot connect as {user}: {detail}"))
+                .hint("name the server with --socket or --defaults-file, the account with --user and --password-file")
+        };
+        let patience = self.patience.unwrap_or(CONNECT);
+        let opts = mysql::OptsBuilder::new()
+            .user(Some(&user))
+            .pass(self.password.as_deref())
+            .stmt_cache_size(0)
+            .max_allowed_packet(Some(PACKET_MAX))
+            .read_timeout(Some(ANSWER.saturating_add(self.lock_timeout)))
+            .tcp_connect_timeout(Some(patience));
+        let opts = match &address {
+            Address::Tcp(host, port) => opts.ip_or_hostname(Some(host)).tcp_port(*port).prefer_socket(false),
+            Address::Socket(path) => opts.socket(Some(path.to_string_lossy())),
+        };
+        // A server that has stopped accepts all the same, and then says nothing.
+        let (sender, receiver) = mpsc::channel();
+        let local = matches!(address, Address::Socket(_));
+        let connect = move || {
+            let session = mysql::Conn::new(opts).map_err(Refusal::from).and_then(|conn| {
+                let mut session = Session { conn, local };
+                session.neutral()?;
+                Ok(session)
+            });
+            let _ = sender.send(session);
+        };
+        std::thread::Builder::new()
+            .name("connect".to_owned())
+            .spawn(connect)
+            .map_err(|cause| Error::io("connect", "cannot start a thread", &cause))?;
+        match receiver.recv_timeout(patience) {
+            Ok(Ok(session)) => Ok(session),
+            Ok(Err(Refusal { code: None, message })) => Err(fail(&message)),
+            Ok(Err(refusal)) => Err(fail(&refusal)),
+            Err(_) => {
+                let what = format!("it has not answered within {} s (--connect-timeout)", patience.as_secs());
+                Err(Error::failed(format_args!("server {address}"), what)
+                    .hint("is it stopped, or starting? Its error log may tell"))
+            }
+        }
     }
 }
 
 /// Reads the first line of a password file, which only its owner may read.
-pub fn password_file(path: &Path) -> Result<String> {
+pub fn password_file(path: &Path) -> Result<Zeroizing<String>> {
     let fail = |cause| Error::io(path.display(), "cannot read", &cause);
     let meta = std::fs::metadata(path).map_err(fail)?;
     if meta.is_file() && meta.mode() & 0o077 != 0 {
         return Err(Error::new(Kind::Usage, path.display(), "other users may read this password")
             .hint(format_args!("chmod 600 {}", path.display())));
     }
-    let text = std::fs::read_to_string(path).map_err(fail)?;
-    Ok(text.lines().next().unwrap_or_default().to_owned())
+    let text = Zeroizing::new(std::fs::read_to_string(path).map_err(fail)?);
+    Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
 }
 
 /// The name clients use by default.
@@ -175,6 +236,8 @@ fn system_user() -> String {
 #[derive(Debug)]
 pub struct Session {
     conn: mysql::Conn,
+    /// It goes through a socket.
+    local: bool,
 }
 
 /// A row by column names, in lower case. NULL is left out.
@@ -184,6 +247,32 @@ impl Session {
     /// The server's number of this connection.
     pub fn id(&self) -> u32 {
         self.conn.connection_id()
+    }
+
+    /// The process that listens at the socket through which we came; `None` if that cannot be told: by TCP, or where
+    /// processes may be hidden from us, which the kernel tells by a number that is none.
+    pub fn peer(&self) -> Option<Pid> {
+        let host = std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == HOST_PROCESSES);
+        if !host || !self.local {
+            return None;
+        }
+        Some(socket_peercred(self.descriptor()?).ok()?.pid)
+    }
+
+    /// The connection's descriptor once more.
+    fn descriptor(&self) -> Option<OwnedFd> {
+        let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).ok()?;
+        rustix::process::pidfd_getfd(own, self.conn.as_raw_fd(), PidfdGetfdFlags::empty()).ok()
+    }
+
+    /// Makes the session what [`NEUTRAL`] says.
+    fn neutral(&mut self) -> Result<(), Refusal> {
+        self.run(NEUTRAL)?;
+        self.run("SET NAMES utf8mb4")?;
+        NEUTRAL_WHERE_KNOWN.iter().try_for_each(|setting| match self.run(&format!("SET SESSION {setting}")) {
+            Err(refusal) if refusal.code == Some(Refusal::UNKNOWN_VARIABLE) => Ok(()),
+            done => done,
+        })
     }
 
     /// Runs a statement without result.

@@ -1,8 +1,10 @@
 //! What differs between the families of servers, and what a family is given to work with.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::finish::Snapshot;
+use super::identity::Evidence;
 use super::known::Known;
 use super::marks::Marks;
 use super::meta::{Facts, Members};
@@ -10,7 +12,7 @@ use super::replica;
 use super::steps::{Found, Steps};
 use crate::error::Result;
 use crate::io::spool::Spool;
-use crate::report::Report;
+use crate::report::{Level, Report};
 use crate::server::Login;
 use crate::server::applier::Applier;
 use crate::server::files::{Layout, Tablespace};
@@ -29,6 +31,10 @@ pub(super) trait Family {
     }
     /// The status variable that says how far its log is durable, at least.
     fn flushed(&self) -> &'static str;
+    /// Has the server do what shows in its data directory.
+    fn evidence(&mut self, login: &Login) -> Result<Evidence>;
+    /// Files that the server keeps locked.
+    fn guarded(&self) -> Vec<PathBuf>;
     /// Takes the locks that are held from the start.
     fn lock(&mut self) -> Result<()>;
     /// The session with the locks, if there are some.
@@ -60,6 +66,14 @@ impl Hot<'_> {
             true => replica::quietly(applier, self.login, self.report, snapshot),
             false => snapshot(),
         }
+    }
+
+    /// What `--replica-info` adds, if there is something.
+    pub(super) fn replica(&self, statements: Option<String>) -> Option<String> {
+        if self.steps.job.replica_info && statements.is_none() {
+            self.report.note(Level::Info, format_args!("server: replicates from nobody; --replica-info adds nothing"));
+        }
+        statements
     }
 
     /// Where members wait that are copied under a lock.

@@ -10,6 +10,7 @@ use super::Job;
 use super::copy::Copier;
 use super::family::{Family, Hot};
 use super::finish::{self, Finish, Snapshot};
+use super::identity::Claim;
 use super::manifest::Manifest;
 use super::mariadb::MariaDb;
 use super::marks::Marks;
@@ -33,6 +34,7 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let login = job.login.clone().or_from(&job.sources.read(report)?)?;
     let mut session = login.connect()?;
     let mut variables = Variables::of(&mut session)?;
+    let claim = Claim { address: login.address()?, datadir: variables.datadir(), peer: session.peer() };
     if let Some(dir) = &job.datadir {
         variables.set_datadir(dir);
     }
@@ -41,6 +43,8 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
         Flavour::MariaDb(_) => Box::new(MariaDb::new(job, session, &variables)?),
         Flavour::MySql(_) => Box::new(MySql::new(job, session, &variables)?),
     };
+    report.stage("waiting for other backups");
+    claim.prove(server.as_mut(), &login)?;
     let marker = login.connect()?;
     tell_specials(server.layout(), report)?;
 

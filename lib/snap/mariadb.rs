@@ -10,12 +10,13 @@ mod stopped;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bstr::ByteSlice;
 
 use super::family::{Family, Hot};
 use super::finish::{self, Snapshot};
+use super::identity::{self, Evidence};
 use super::known::{Changes, Known, Review};
 use super::meta::{Facts, Members};
 use super::steps::{Found, Steps, optional, readable};
@@ -29,7 +30,7 @@ use crate::server::dictionary::Ledger;
 use crate::server::files::{self, Layout, SYSTEM_DATABASE, Tablespace};
 use crate::server::locks::{Stage, Stages};
 use crate::server::privileges::Need;
-use crate::server::{Session, Variables, applier, positions, privileges};
+use crate::server::{Login, Session, Variables, applier, positions, privileges};
 use crate::stream::Writer;
 use crate::stream::profile::EntryKind;
 use start::Start;
@@ -55,6 +56,8 @@ pub(super) struct MariaDb<'a> {
     stages: Stages,
     /// Tablespaces of which the server itself has no file, by number.
     lost: BTreeSet<u32>,
+    /// The account has RELOAD, which `--no-lock` can do without.
+    reload: bool,
 }
 
 impl<'a> MariaDb<'a> {
@@ -62,9 +65,12 @@ impl<'a> MariaDb<'a> {
     pub(super) fn new(job: &'a Job, mut session: Session, variables: &'a Variables) -> Result<Self> {
         let layout = Layout::of(variables)?;
         readable(&layout)?;
-        let mut needed = vec![Need::global("RELOAD"), Need::global("PROCESS")];
-        if variables.is_on("log_bin") {
-            needed.push(Need::global("BINLOG MONITOR"));
+        let mut needed = vec![Need::global("PROCESS")];
+        if !job.no_lock {
+            needed.push(Need::global("RELOAD"));
+            if variables.is_on("log_bin") {
+                needed.push(Need::global("BINLOG MONITOR"));
+            }
         }
         if job.replica_info || job.safe_replica {
             needed.push(Need::global("SLAVE MONITOR"));
@@ -73,13 +79,12 @@ impl<'a> MariaDb<'a> {
             needed.push(Need::global("REPLICATION SLAVE ADMIN"));
         }
         privileges::check(&mut session, &needed)?;
+        let reload = privileges::has(&mut session, &[Need::global("RELOAD")])?;
         engines::asked(&mut session, &layout.datadir)?;
-        if variables.is_on("wsrep_on") {
-            session.run("SET SESSION wsrep_sync_wait=0")?;
-        }
         let options = meta::server_options(variables, &meta::plugins(&mut session)?);
         let stages = Stages::new(session, job.lock_timeout)?;
-        Ok(MariaDb { job, variables, layout, aria: AriaLog::of(variables), options, stages, lost: BTreeSet::new() })
+        let aria = AriaLog::of(variables);
+        Ok(MariaDb { job, variables, layout, aria, options, stages, lost: BTreeSet::new(), reload })
     }
 
     fn lock_ddl(&self) -> LockDdl {
@@ -94,6 +99,17 @@ impl Family for MariaDb<'_> {
 
     fn flushed(&self) -> &'static str {
         "Innodb_lsn_flushed"
+    }
+
+    fn evidence(&mut self, _: &Login) -> Result<Evidence> {
+        if !self.reload {
+            return Ok(Evidence::Untried("the account lacks RELOAD, with which it could be shown".into()));
+        }
+        identity::stages(&mut self.stages, &self.layout.datadir.join(DDL_LOG))
+    }
+
+    fn guarded(&self) -> Vec<PathBuf> {
+        guarded(&self.layout, &self.aria)
     }
 
     fn lock(&mut self) -> Result<()> {
@@ -147,7 +163,7 @@ impl Family for MariaDb<'_> {
     }
 
     fn settle(&mut self, snapshot: &Snapshot) -> Result<()> {
-        finish::durable(self.stages.session(), snapshot.end_lsn)
+        finish::durable(self.stages.session(), snapshot.end_lsn, self.reload)
     }
 
     fn options(&self) -> &BTreeMap<String, String> {
@@ -170,7 +186,7 @@ impl MariaDb<'_> {
             self.locked(hot, known, held, logged)?;
         }
         hot.marks.stop();
-        self.snapshot()
+        self.snapshot(hot)
     }
 
     /// The rest, under the locks.
@@ -256,11 +272,14 @@ impl MariaDb<'_> {
 
     /// E and the positions, then the end of all locks. E is what is current, not what is flushed: with some settings
     /// the latter misses commits that the binary log has (spec section 10).
-    fn snapshot(&mut self) -> Result<Snapshot> {
+    fn snapshot(&mut self, hot: &Hot<'_>) -> Result<Snapshot> {
+        // Without a binary log, nobody needs the privilege to ask for its end.
+        let has_binlog = !self.job.no_lock && self.variables.is_on("log_bin");
         let session = self.stages.session();
         let end_lsn = session.status("Innodb_lsn_current")?;
-        let binlog = if self.job.no_lock { None } else { positions::binlog(session)? };
-        let replica = self.job.replica_info.then(|| positions::replica(session)).transpose()?;
+        let binlog = if has_binlog { positions::binlog(session)? } else { None };
+        let replica = if self.job.replica_info { positions::replica(session)? } else { None };
+        let replica = hot.replica(replica);
         let galera = if self.job.galera_info { positions::galera(session)? } else { None };
         let times = self.stages.end()?;
         Ok(Snapshot { end_lsn, left_out: Vec::new(), binlog, replica, galera, times })
@@ -269,7 +288,7 @@ impl MariaDb<'_> {
 
 /// Aria's log, and what its control file said before the first table was read.
 struct AriaLog {
-    dir: std::path::PathBuf,
+    dir: PathBuf,
     control: Option<Vec<u8>>,
 }
 
@@ -282,6 +301,11 @@ impl AriaLog {
         self.control = small(&self.dir.join(ARIA_CONTROL))?;
         Ok(())
     }
+}
+
+/// Files that a server keeps locked while it runs.
+fn guarded(layout: &Layout, aria: &AriaLog) -> Vec<PathBuf> {
+    layout.system.iter().cloned().chain([aria.dir.join(ARIA_CONTROL)]).collect()
 }
 
 /// The undo tablespaces.

@@ -14,6 +14,7 @@ mod fileset;
 pub mod filter;
 mod finish;
 mod hot;
+mod identity;
 mod known;
 mod lsndir;
 mod manifest;

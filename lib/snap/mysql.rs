@@ -15,6 +15,7 @@ use super::copy::Copier;
 use super::family::{Family, Hot};
 use super::fileset::{self, none_open, unseen};
 use super::finish::Snapshot;
+use super::identity::{self, Evidence};
 use super::known::Known;
 use super::meta::{Facts, Members};
 use super::steps::{Found, Steps, readable};
@@ -33,13 +34,16 @@ use crate::server::mysql::files::{self, Named, Spaces};
 use crate::server::mysql::{GtidSet, InstanceLock, LogStatus, replica, tail};
 use crate::server::privileges::{self, Need};
 use crate::server::session::Record;
-use crate::server::{Session, Variables};
+use crate::server::{Login, Session, Variables};
 use crate::stream::Writer;
 use crate::stream::profile::{Binlog, EntryKind, Redo};
 pub(super) use stopped::Stopped;
 
 /// Their numbers must fit into the last line of a manifest.
 const LEFT_OUT_MAX: usize = 60_000;
+
+/// The server's dictionary, always in the data directory.
+const DICTIONARY: &str = "mysql.ibd";
 
 /// What is said of a file that only somebody else can have removed.
 const GONE: &str = "has gone while it was to be copied, in spite of the lock on DDL";
@@ -113,6 +117,15 @@ impl Family for MySql<'_> {
 
     fn flushed(&self) -> &'static str {
         "Innodb_redo_log_flushed_to_disk_lsn"
+    }
+
+    fn evidence(&mut self, login: &Login) -> Result<Evidence> {
+        let dir = self.variables.dir("innodb_temp_tablespaces_dir");
+        identity::temporary_tables(login.connect()?, &dir, &self.layout.datadir)
+    }
+
+    fn guarded(&self) -> Vec<PathBuf> {
+        self.layout.system.iter().cloned().chain([self.layout.datadir.join(DICTIONARY)]).collect()
     }
 
     fn lock(&mut self) -> Result<()> {
@@ -241,7 +254,8 @@ impl MySql<'_> {
             }
             _ => (None, status.executed),
         };
-        let replica = self.job.replica_info.then(|| replica::statements(&channels, &executed));
+        let statements = Some(replica::statements(&channels, &executed)).filter(|statements| !statements.is_empty());
+        let replica = hot.replica(statements);
         Ok(Snapshot { end_lsn: status.lsn, left_out, binlog, replica, galera, times })
     }
 

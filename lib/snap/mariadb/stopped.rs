@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{ARIA_CONTROL, AriaLog, Start, engines, innodb, late_files, meta, others, undo};
+use super::{AriaLog, Start, engines, guarded, innodb, late_files, meta, others, undo};
 use crate::error::Result;
 use crate::innodb::redo;
 use crate::server::Variables;
@@ -37,7 +37,7 @@ impl offline::Stopped for Stopped<'_> {
     }
 
     fn guarded(&self) -> Vec<PathBuf> {
-        self.layout.system.iter().cloned().chain([self.aria.dir.join(ARIA_CONTROL)]).collect()
+        guarded(&self.layout, &self.aria)
     }
 
     fn log(&self) -> Result<Log> {

@@ -1,0 +1,197 @@
+//! Whether the data directory is that of the server that answers: a clone of it, or that of another server, has the same
+//! names, numbers and contents.
+//!
+//! The server is had to do something that shows in its data directory at once, several times, at moments and in sizes that
+//! nobody else knows: that holds by TCP, from another container, and with every account that can make a backup. Where that
+//! cannot be had, the kernel knows which process listens at the socket, and which holds the locks on the files.
+//! Source: `doc/mariadb-hot-backup.md`, section 4.5; `doc/mysql-hot-backup.md`, section 2.7.
+
+use std::fs::{self, File, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Flock, FlockType, Pid, fcntl_getlk};
+
+use super::family::Family;
+use crate::crypt::keyfile::random;
+use crate::error::{Error, Result};
+use crate::server::address::Address;
+use crate::server::locks::{Stage, Stages};
+use crate::server::{Login, Session};
+
+/// What an operator can do about a wrong directory, and about one of which nothing could be shown.
+const CHOOSE: &str =
+    "--socket, or --host and --port, choose the server; --datadir says where its data directory is seen from here";
+const SHOW: &str =
+    "let the account do it, or connect through the server's socket, on its host and outside of containers";
+/// How often something must show.
+const ROUNDS: u32 = 2;
+/// How often a round is begun again because another backup of the server came between.
+const AGAIN: u32 = 5;
+/// How long a file of the server may look as before: file systems of other hosts tell late.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is looked at.
+const POLL: Duration = Duration::from_millis(5);
+/// Longer than a tick of the clock that stamps files.
+const TICK: Duration = Duration::from_millis(20);
+
+/// What the server did, as it shows in the data directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Evidence {
+    /// It is this server's.
+    Given,
+    /// What should have been seen and was not.
+    Missing(String),
+    /// Why nothing was tried.
+    Untried(String),
+}
+
+/// That a directory is the data directory of the server at an address.
+pub(super) struct Claim {
+    pub(super) address: Address,
+    /// As the server names it.
+    pub(super) datadir: PathBuf,
+    /// The process that listens there.
+    pub(super) peer: Option<Pid>,
+}
+
+impl Claim {
+    /// Fails if it is not, or if that cannot be shown.
+    pub(super) fn prove(&self, server: &mut dyn Family, login: &Login) -> Result<()> {
+        let (why, hint) = match server.evidence(login)? {
+            Evidence::Given => return Ok(()),
+            Evidence::Missing(why) => (why, CHOOSE),
+            Evidence::Untried(why) => (why, SHOW),
+        };
+        let datadir = &server.layout().datadir;
+        // A file that is elsewhere says nothing of the directory.
+        let guarded = server.guarded().into_iter().filter(|path| path.parent() == Some(datadir));
+        let holders: Vec<Option<Pid>> = guarded.filter_map(|path| holder(&path)).collect();
+        if self.peer.is_some() && holders.contains(&self.peer) {
+            return Ok(());
+        }
+        let runs = match holders.first() {
+            None => "no server runs on it".to_owned(),
+            Some(None) => "a server runs on it, in another container".to_owned(),
+            Some(Some(pid)) => format!("process {} runs on it", pid.as_raw_nonzero()),
+        };
+        let what = format!(
+            "not shown to be the data directory of the server at {}, which names {}: {why}; {runs}",
+            self.address,
+            self.datadir.display()
+        );
+        Err(Error::invalid(datadir.display(), what).hint(hint))
+    }
+}
+
+/// Who holds a lock on this file; `Some(None)`: somebody who cannot be seen from here.
+fn holder(path: &Path) -> Option<Option<Pid>> {
+    let held = fcntl_getlk(open(path).ok()?, &Flock::from(FlockType::ReadLock)).ok()??;
+    Some(held.pid)
+}
+
+/// The file itself, not what a link of its name leads to.
+fn open(path: &Path) -> std::io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
+}
+
+/// What is known of a file when it is opened anew; `None` if it is not there.
+fn look(path: &Path) -> Result<Option<Metadata>> {
+    // NFS tells the present state to those who open.
+    let metadata = open(path).and_then(|file| file.metadata()).or_else(|_| fs::symlink_metadata(path));
+    match metadata {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(Error::io(path.display(), "cannot look at", &cause)),
+    }
+}
+
+/// Waits until something is true, not for long.
+fn comes(mut true_now: impl FnMut() -> Result<bool>) -> Result<bool> {
+    let begun = Instant::now();
+    while !true_now()? {
+        if begun.elapsed() > PATIENCE {
+            return Ok(false);
+        }
+        std::thread::sleep(POLL);
+    }
+    Ok(true)
+}
+
+/// Some number below `limit`, at most 256.
+fn any(limit: u64) -> Result<u64> {
+    let mut byte = [0];
+    random(&mut byte)?;
+    Ok(byte.iter().fold(0, |_, byte| u64::from(*byte)) % limit.max(1))
+}
+
+/// MariaDB: with its first stage a backup empties the server's `ddl.log`, and one session at a time is in it.
+pub(super) fn stages(stages: &mut Stages, log: &Path) -> Result<Evidence> {
+    let stamp = |log: &Path| -> Result<_> {
+        Ok(look(log)?.map(|file| (file.dev(), file.ino(), file.ctime(), file.ctime_nsec(), file.size())))
+    };
+    let mut disturbed = 0;
+    let mut seen = 0;
+    while seen < ROUNDS {
+        let before = stamp(log)?;
+        std::thread::sleep(TICK + Duration::from_millis(any(40)?));
+        if stamp(log)? != before {
+            disturbed += 1;
+            if disturbed > AGAIN {
+                return Ok(Evidence::Missing(format!("other backups change {} all the time", log.display())));
+            }
+            continue;
+        }
+        stages.enter(Stage::Start)?;
+        let shows = comes(|| Ok(stamp(log)? != before));
+        stages.end()?;
+        if !shows? {
+            return Ok(Evidence::Missing(format!("BACKUP STAGE START did not change {}", log.display())));
+        }
+        seen += 1;
+    }
+    Ok(Evidence::Given)
+}
+
+/// MySQL: a session's temporary tables, if they are large, are in a file of its own, which grows with them and whose size the
+/// server tells. `dir` has these files, `session` none yet.
+pub(super) fn temporary_tables(mut session: Session, dir: &Path, datadir: &Path) -> Result<Evidence> {
+    if !dir.starts_with(datadir) {
+        return Ok(Evidence::Untried(format!("temporary tables are elsewhere, in {}", dir.display())));
+    }
+    // So many rows that recursion is stopped at otherwise.
+    session.run("SET SESSION cte_max_recursion_depth=1000000")?;
+    let (mut rows, mut size) = (0, 0);
+    for _ in 0..ROUNDS {
+        // A thousand rows take more than 1 MiB, and the file grows by so much at a time.
+        rows += 2000 + 250 * any(24)?;
+        session.run("SET SESSION big_tables=1")?;
+        session.run(&format!(
+            "WITH RECURSIVE n (i, wide) AS (SELECT 1, CAST(REPEAT('x', 1000) AS CHAR(1000)) UNION ALL \
+            SELECT i + 1, wide FROM n WHERE i < {rows}) SELECT COUNT(*) FROM n"
+        ))?;
+        session.run("SET SESSION big_tables=0")?;
+        let sql = "SELECT PATH AS path, SIZE AS size FROM information_schema.INNODB_SESSION_TEMP_TABLESPACES \
+            WHERE ID=CONNECTION_ID() AND PURPOSE='INTRINSIC'";
+        let Some(told) = session.record(sql)? else {
+            return Ok(Evidence::Untried("the server makes no temporary tablespace".into()));
+        };
+        let text = |key: &str| told.get(key).map(String::as_str).unwrap_or_default();
+        let path = dir.join(Path::new(text("path")).file_name().unwrap_or_default());
+        let told: u64 = text("size").parse().unwrap_or_default();
+        if told <= size {
+            return Ok(Evidence::Untried(format!("the temporary tablespace {} does not grow", path.display())));
+        }
+        size = told;
+        if !comes(|| Ok(look(&path)?.is_some_and(|file| file.is_file() && file.size() == size)))? {
+            return Ok(Evidence::Missing(format!(
+                "{} has not grown to {size} bytes with a temporary table",
+                path.display()
+            )));
+        }
+    }
+    Ok(Evidence::Given)
+}
