@@ -12,6 +12,7 @@ pub mod locks;
 pub mod messages;
 pub mod mysql;
 pub mod options;
+pub mod parts;
 pub mod positions;
 pub mod privileges;
 pub mod program;

@@ -73,6 +73,7 @@ fn copy(
     hot.report.stage("waiting for other backups and running DDL");
     server.lock()?;
     let found = server.look()?;
+    hot.steps.job.filter.check(&hot.steps.layout.datadir, hot.report)?;
     let begin = begin(&found)?;
     hot.report.expect(begin.estimated_bytes);
     hot.steps.out.member(BEGIN, &begin_bytes(&begin))?;

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use bstr::ByteSlice;
 
+use super::dictionary;
 use super::family::{Family, Hot};
 use super::finish::{self, Snapshot};
 use super::known::{Changes, Known};
@@ -26,7 +27,7 @@ use crate::server::ddl_log::Named;
 use crate::server::files::{self, Layout, SYSTEM_DATABASE, Tablespace};
 use crate::server::locks::{Stage, Stages};
 use crate::server::privileges::Need;
-use crate::server::{Session, Variables, applier, positions, privileges};
+use crate::server::{Session, Variables, applier, parts, positions, privileges};
 use crate::stream::Writer;
 use crate::stream::profile::EntryKind;
 use start::Start;
@@ -64,6 +65,9 @@ impl<'a> MariaDb<'a> {
         }
         if job.safe_replica {
             needed.push(Need::global("REPLICATION SLAVE ADMIN"));
+        }
+        if job.filter.is_partial() {
+            needed.push(Need::global("PROCESS"));
         }
         privileges::check(&mut session, &needed)?;
         engines::asked(&mut session, &layout.datadir)?;
@@ -113,6 +117,9 @@ impl Family for MariaDb<'_> {
         }
         let redo = Start::read(&self.layout.redo)?.redo();
         let server_uuid = self.variables.get("server_uid").map(str::to_owned);
+        let names = self.fulltext()?;
+        let names = names.iter().map(Vec::as_slice);
+        self.job.filter.ask(self.stages.session(), dictionary::MARIADB, names)?;
         let known = Known::list(&self.layout.datadir, &self.job.filter)?;
         let undo = undo(&self.layout)?;
         // A server with fewer does not start.
@@ -185,10 +192,11 @@ impl MariaDb<'_> {
 
     /// Copies tables that were created meanwhile, so that less remains for the time under the lock. Returns how much
     /// of the DDL log is older than the last pass.
-    fn extra(&self, hot: &Hot<'_>, known: &mut Known) -> Result<usize> {
+    fn extra(&mut self, hot: &Hot<'_>, known: &mut Known) -> Result<usize> {
         let mut logged = None;
         for _ in 0..EXTRA_PASSES {
             let length = self.ddl_log()?.len();
+            self.ask_again()?;
             let fresh = known.fresh(&self.layout.datadir, &self.job.filter)?;
             let bytes = fresh.bytes;
             if fresh.tables().is_empty() {
@@ -206,7 +214,7 @@ impl MariaDb<'_> {
     }
 
     /// Copies again what DDL changed; names what has gone.
-    fn resync(&self, hot: &Hot<'_>, known: &Known, held: &Writer<Spool>, logged: usize) -> Result<()> {
+    fn resync(&mut self, hot: &Hot<'_>, known: &Known, held: &Writer<Spool>, logged: usize) -> Result<()> {
         let log = self.ddl_log()?;
         let (all, late) = (Named::parse(&log), Named::parse(log.get(logged..).unwrap_or_default()));
         let changes = self.changes(hot, known, &all, &late)?;
@@ -216,7 +224,7 @@ impl MariaDb<'_> {
     }
 
     /// Checks that no table was created, dropped or exchanged, and copies those that had no page 0 before.
-    fn unchanged<W: Write + Send>(&self, hot: &Hot<'_>, known: &Known, out: &Writer<W>, how: &str) -> Result<()> {
+    fn unchanged<W: Write + Send>(&mut self, hot: &Hot<'_>, known: &Known, out: &Writer<W>, how: &str) -> Result<()> {
         let named = if self.job.no_lock { Named::default() } else { Named::parse(&self.ddl_log()?) };
         let changes = self.changes(hot, known, &named, &named)?;
         let changed = changes.again.iter().map(|found| &found.name).chain(&changes.gone).next();
@@ -225,10 +233,27 @@ impl MariaDb<'_> {
             .hint("run it again, with --lock-ddl=end (the default) or --lock-ddl=early"))
     }
 
-    fn changes(&self, hot: &Hot<'_>, known: &Known, all: &Named, late: &Named) -> Result<Changes> {
+    fn changes(&mut self, hot: &Hot<'_>, known: &Known, all: &Named, late: &Named) -> Result<Changes> {
+        self.ask_again()?;
         let mut changes = known.changes(&self.layout.datadir, &self.job.filter, all, late)?;
         changes.again.extend(hot.steps.imported(std::mem::take(&mut changes.doubtful))?);
         Ok(changes)
+    }
+
+    /// To which tables full-text indexes belong, that may have come meanwhile.
+    fn ask_again(&mut self) -> Result<()> {
+        let names = self.fulltext()?;
+        self.job.filter.ask_again(self.stages.session(), dictionary::MARIADB, names.iter().map(Vec::as_slice))
+    }
+
+    /// The files of full-text indexes, if what they belong to matters.
+    fn fulltext(&self) -> Result<Vec<Vec<u8>>> {
+        let mut names = Vec::new();
+        let databases = if self.job.filter.is_partial() { files::databases(&self.layout.datadir)? } else { Vec::new() };
+        for database in databases {
+            names.extend(files::of_database(&self.layout.datadir.join(database), parts::is_fulltext)?);
+        }
+        Ok(names)
     }
 
     fn ddl_log(&self) -> Result<Vec<u8>> {

@@ -8,6 +8,7 @@
 pub mod base;
 mod copy;
 mod delta;
+mod dictionary;
 mod family;
 pub mod filter;
 mod finish;

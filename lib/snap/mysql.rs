@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use bstr::ByteSlice;
 
 use super::copy::Copier;
+use super::dictionary;
 use super::family::{Family, Hot};
 use super::finish::Snapshot;
 use super::known::Known;
@@ -159,6 +160,8 @@ impl MySql<'_> {
         let mut spaces = Spaces::below(&self.layout)?;
         self.lock.ask(|session| spaces.ask(session, &self.layout.datadir))?;
         spaces.enough(&self.layout)?;
+        let names = || spaces.tables.iter().map(|space| space.name.as_slice());
+        self.lock.ask(|session| self.job.filter.ask(session, dictionary::MYSQL, names()))?;
         // The lock was waited for; tables may have come and gone since.
         self.tables = tables(self.job, &self.layout)?;
         self.external = spaces.elsewhere();

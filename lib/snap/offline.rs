@@ -125,6 +125,7 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     }
     let flavour = Flavour::of(variables.text("version"))?;
     let found = server.look()?;
+    job.filter.check(&layout.datadir, report)?;
     variables.set("innodb_undo_tablespaces", found.undo.len().to_string());
     let begin = begin(job, &variables, flavour, &layout, &found, &start)?;
     report.expect(begin.estimated_bytes);
