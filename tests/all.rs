@@ -30,6 +30,7 @@ mod pack;
 mod pages;
 mod partial;
 mod pass;
+mod prepared;
 mod recipes;
 mod redo;
 mod redo_format;

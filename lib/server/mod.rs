@@ -5,6 +5,7 @@
 //! MariaDB 10.11 and 11.x, MySQL 8.0.30 and later. [`flavour::Flavour`] says which; what only MySQL has is in [`mysql`].
 
 pub mod applier;
+pub mod binlogs;
 pub mod ddl_log;
 pub mod files;
 pub mod flavour;

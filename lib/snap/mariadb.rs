@@ -74,7 +74,11 @@ impl<'a> MariaDb<'a> {
         if variables.is_on("wsrep_on") {
             session.run("SET SESSION wsrep_sync_wait=0")?;
         }
-        let options = meta::server_options(variables, &meta::plugins(&mut session)?);
+        let mut options = meta::server_options(variables, &meta::plugins(&mut session)?);
+        if job.no_lock {
+            // What is prepared at E was not acknowledged then, whatever the binary log has of it.
+            options.insert("tc_heuristic_recover".into(), "ROLLBACK".into());
+        }
         let stages = Stages::new(session, job.lock_timeout)?;
         Ok(MariaDb { job, variables, layout, aria: AriaLog::of(variables), options, stages })
     }
