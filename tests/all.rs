@@ -33,6 +33,7 @@ mod pack;
 mod pages;
 mod partial;
 mod pass;
+mod prepared;
 mod recipes;
 mod redo;
 mod redo_format;

@@ -7,7 +7,7 @@ use mysql::prelude::Queryable;
 
 use crate::snap::{files, manifest, names, snap};
 use crate::support::backup::{apply_by, status, take};
-use crate::support::{Flavour, Pipeline, Server, keyring, scratch};
+use crate::support::{Flavour, Pipeline, Server, keyring, scratch, xb};
 
 /// What servers say of a table that a backup has left out.
 const NOT_THERE: [&str; 4] = ["exist", "missing", "No such file", "Unknown database"];
@@ -192,4 +192,153 @@ fn served(mut server: Server, other: &str) {
             }
         }
     }
+}
+
+/// Tables with hidden parts, and others of the same kind that nobody wants.
+fn parts(server: &Server, vectors: bool) {
+    server.sql(
+        "CREATE DATABASE d; CREATE TABLE d.other (a INT PRIMARY KEY); \
+         CREATE TABLE d.`f-x` (a INT PRIMARY KEY, t TEXT, FULLTEXT (t)) ENGINE=InnoDB; \
+         INSERT INTO d.`f-x` VALUES (1, 'hello world'), (2, 'good bye world'); \
+         CREATE TABLE d.left_ (a INT PRIMARY KEY, t TEXT, FULLTEXT (t)) ENGINE=InnoDB; \
+         INSERT INTO d.left_ VALUES (1, 'nobody wants this'); \
+         CREATE TABLE d.child (a INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES d.other (a)) ENGINE=InnoDB; \
+         CREATE TABLE d.p (a INT PRIMARY KEY) PARTITION BY RANGE (a) SUBPARTITION BY HASH (a) SUBPARTITIONS 2 \
+         (PARTITION p0 VALUES LESS THAN (10), PARTITION p1 VALUES LESS THAN MAXVALUE); INSERT INTO d.p VALUES (1), (2), (11); \
+         CREATE TRIGGER d.more BEFORE INSERT ON d.`f-x` FOR EACH ROW SET NEW.t = CONCAT(NEW.t, ' sport'); \
+         CREATE TRIGGER d.less BEFORE INSERT ON d.other FOR EACH ROW SET NEW.a = NEW.a + 100",
+    );
+    if vectors {
+        server.sql(
+            "CREATE TABLE d.v (id INT PRIMARY KEY, e VECTOR(2) NOT NULL, VECTOR INDEX (e)); \
+             INSERT INTO d.v VALUES (1, Vec_FromText('[1,2]')), (2, Vec_FromText('[3,4]'))",
+        );
+    }
+    if server.flavour() != Flavour::Mysql97 {
+        server.sql(
+            "CREATE TABLE d.h (a INT) WITH SYSTEM VERSIONING; INSERT INTO d.h VALUES (1); UPDATE d.h SET a=2; \
+             CREATE SEQUENCE d.s; SELECT NEXTVAL(d.s)",
+        );
+    }
+}
+
+const SOME: &str = r"--tables=^mysql[.],^d[.]f@002dx$,^d[.]child$,^d[.]p$,^d[.]v$,^d[.]h$,^d[.]s$";
+
+/// What is left of them in a backup of [`SOME`]: everything of what was wanted, nothing of the rest.
+fn assert_parts(server: &Server, dir: &Path, vectors: bool) {
+    let names = names(dir);
+    assert!(!names.iter().any(|name| name.starts_with("d/left_") || name.starts_with("d/less")), "{names:?}");
+    apply_by(server, dir).assert_ok();
+    let copy = server.twin(dir).start();
+    copy.sql("INSERT INTO d.`f-x` VALUES (3, 'world cup')");
+    assert_eq!(copy.value("SELECT COUNT(*) FROM d.`f-x` WHERE MATCH (t) AGAINST ('cup')"), "1");
+    assert_eq!(copy.value("SELECT a FROM d.`f-x` WHERE MATCH (t) AGAINST ('sport')"), "3");
+    assert_eq!(copy.value("SELECT GROUP_CONCAT(a ORDER BY a) FROM d.p"), "1,2,11");
+    if vectors {
+        copy.sql("INSERT INTO d.v VALUES (3, Vec_FromText('[5,6]'))");
+        let nearest = "SELECT id FROM d.v ORDER BY VEC_DISTANCE_EUCLIDEAN(e, Vec_FromText('[5,6]')) LIMIT 1";
+        assert_eq!(copy.value(nearest), "3");
+    }
+    if server.flavour() != Flavour::Mysql97 {
+        copy.sql("DROP TRIGGER d.more");
+        assert_eq!(copy.value("SELECT COUNT(*) FROM d.h FOR SYSTEM_TIME ALL"), "2");
+        assert_eq!(copy.value("SELECT NEXTVAL(d.s)>1"), "1");
+    }
+}
+
+#[test]
+fn hidden_parts_go_with_their_table() {
+    for flavour in [Flavour::Installed, Flavour::Mariadb118, Flavour::Mysql97] {
+        if !flavour.or_skip() {
+            continue;
+        }
+        let vectors = flavour == Flavour::Mariadb118;
+        let mut server = Server::new().flavour(flavour).start();
+        parts(&server, vectors);
+        let (whole, one, offline) = (scratch(), scratch(), scratch());
+        let run = take_all(&server, &[SOME], one.path());
+        assert!(run.contains("d/child: has a foreign key to d/other, which is left out"), "{run}");
+        assert_eq!(run.contains("^d[.]v$: no database"), !vectors, "{run}");
+        let auxiliary = |dir: &Path| names(dir).iter().filter(|name| name.to_lowercase().starts_with("d/fts_")).count();
+        let left: Vec<_> =
+            names(&server.data().join("d")).into_iter().filter(|name| name.starts_with("FTS_")).collect();
+        assert_eq!(auxiliary(one.path()), 11, "{left:?}");
+        take(&server, &["--databases-exclude=d.f@002dx"], whole.path());
+        assert_eq!(auxiliary(whole.path()), 0);
+        take(&server, &["--tables-exclude=^d[.]f@002dx$"], &whole.path().join("b"));
+        assert_eq!(auxiliary(&whole.path().join("b")), 11);
+        server.stop();
+        // Nobody can be asked.
+        let stopped = format!("--datadir={}", server.data().display());
+        let run = Pipeline::new()
+            .stage(xb("xb-snap").args(["--no-defaults", "--offline", &stopped, SOME]))
+            .stage(xb("xb-redo"))
+            .stage(xb("xb-unpack").arg("-C").arg(offline.path()))
+            .run();
+        run.assert_ok();
+        assert!(run.stderr(0).contains("which full-text index belongs to which table"), "{}", run.story());
+        assert_parts(&server, one.path(), vectors);
+        assert_parts(&server, offline.path(), vectors);
+    }
+}
+
+/// A table that gets its full-text index, or its name, while files are copied.
+#[test]
+fn full_text_indexes_of_the_last_moment_go_with_their_table() {
+    let server = crate::snap::filled();
+    server.sql(
+        "CREATE TABLE sb.f (a INT PRIMARY KEY, t TEXT); INSERT INTO sb.f VALUES (1, 'hello'); \
+        CREATE TABLE sb.g (a INT PRIMARY KEY, t TEXT, FULLTEXT (t)); INSERT INTO sb.g VALUES (1, 'hello')",
+    );
+    let mut command = snap(&server);
+    command.arg("--tables=^mysql[.],^sb[.][tz],^sb[.]f$,^sb[.]h$");
+    let held = crate::snap::Held::in_the_middle(command, &server);
+    server.sql("ALTER TABLE sb.f ADD FULLTEXT (t); RENAME TABLE sb.g TO sb.h");
+    let (stream, code, said) = held.finish();
+    assert_eq!(code, Some(0), "{said}");
+    let dir = files(&stream);
+    let names = names(dir.path());
+    let auxiliary = names.iter().filter(|name| name.starts_with("sb/FTS_")).count();
+    assert_eq!(auxiliary, 22, "{names:?}");
+}
+
+#[test]
+fn a_name_that_nothing_has_is_told() {
+    for flavour in Flavour::families() {
+        let server = Server::new().flavour(flavour).start();
+        server.sql("CREATE DATABASE d; CREATE TABLE d.t (a INT); CREATE TABLE d.`x-y` (a INT)");
+        let lists = scratch();
+        let list = lists.path().join("list");
+        fs::write(&list, "d.t\nd.x-y\n").unwrap();
+        let list = format!("--tables-file={}", list.display());
+        for (options, told) in [
+            (&["--databases=d nothere"][..], "nothere: no database and no table is so called"),
+            (&["--tables=^d[.],^e[.]"], "^e[.]: no database and no table is so called"),
+            (&["--databases-exclude=nothere"], "nothere: no database and no table is so called"),
+            (&["--databases=d.t d.u"], "d.u: no database and no table is so called"),
+            (&[&list], "d.x-y: no database and no table is so called (its files would be called d.x@002dy)"),
+        ] {
+            let run = Pipeline::new().stage(snap(&server).args(options)).run();
+            run.assert_ok();
+            assert!(run.stderr(0).contains(told), "{options:?}: {}", run.story());
+        }
+        for options in
+            [&["--databases=nothere"][..], &["--tables=^e[.]"], &["--databases=no.t none", "--tables=^d[.]u$"]]
+        {
+            let run = Pipeline::new().stage(snap(&server).args(options)).run();
+            run.assert_codes(&[2]);
+            assert!(run.stdout.is_empty() && run.stderr(0).contains("nothing is left to copy"), "{}", run.story());
+        }
+    }
+}
+
+/// As [`take`]; what xb-snap said.
+fn take_all(server: &Server, options: &[&str], directory: &Path) -> String {
+    let run = Pipeline::new()
+        .stage(snap(server).args(options))
+        .stage(xb("xb-redo"))
+        .stage(xb("xb-unpack").arg("-C").arg(directory))
+        .run();
+    run.assert_ok();
+    run.stderr(0).to_owned()
 }

@@ -75,7 +75,9 @@ fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Re
     }
     let program = server(&directory, options)?;
     let state = match directory.state.clone() {
-        Some(state) if matches!(state.step, Step::Astray | Step::Moving | Step::Moved) => return directory.check(),
+        Some(state) if matches!(state.step, Step::Astray | Step::Undecided | Step::Moving | Step::Moved) => {
+            return directory.check();
+        }
         Some(state) => {
             report.note(Level::Info, format_args!("{}: going on where an earlier run was interrupted", dir.display()));
             state
@@ -201,6 +203,7 @@ fn recover(
         },
         first: state.runs == 0,
         partial: directory.partial,
+        roll_back: false,
         lock,
     };
     let state =
@@ -212,6 +215,12 @@ fn recover(
         Err(error) if error.kind() == Kind::Damaged => {
             State { step: Step::Astray, ..state }.write(dir)?;
             Err(error)
+        }
+        Err(error) if error.kind() == Kind::Invalid => {
+            State { step: Step::Undecided, ..state }.write(dir)?;
+            // In its words, which --status repeats.
+            report.note(Level::Detail, format_args!("{error}"));
+            Directory::read(dir)?.check().and(Err(error))
         }
         Err(error) => Err(error),
     }

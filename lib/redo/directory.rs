@@ -14,7 +14,7 @@ use super::files::{self, fail};
 use super::log::{self, Family, mariadb::Captured};
 use super::state::{State, Step};
 use super::strangers;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::innodb::redo::{mariadb, mysql};
 use crate::io;
 use crate::names::{APPLIED, BEGIN, INCOMPLETE, MANIFEST, MERGING};
@@ -233,6 +233,14 @@ impl Directory {
             (Progress::Half, Some(State { step: Step::Astray, .. })) => {
                 Err(Error::damaged(place, "half recovered: its log did not end where the backup's does")
                     .hint("unpack the backup again"))
+            }
+            (Progress::Half, Some(State { step: Step::Undecided, .. })) => {
+                let what = "half recovered: it has prepared transactions, and what decides about them, the server's \
+                    binary log, is not in the backup";
+                Err(Error::new(Kind::Invalid, place, what).hint(
+                    "take the backup again, with locks; or decide yourself: mariadbd --tc-heuristic-recover=ROLLBACK \
+                     --datadir=… loses what was acknowledged, COMMIT may bring what was not",
+                ))
             }
             (Progress::Half, _) => Err(Error::damaged(place, "half applied: xb-redo --apply did not finish")
                 .hint("run xb-redo --apply on it again")),

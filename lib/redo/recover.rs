@@ -41,7 +41,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(30);
 
 /// One run.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Run<'a> {
     /// The directory.
     pub(super) dir: &'a Path,
@@ -59,13 +59,29 @@ pub(super) struct Run<'a> {
     pub(super) first: bool,
     /// True if tables were left out of the backup on purpose.
     pub(super) partial: bool,
+    /// True if it is there to roll back what is prepared; such a run need not end well.
+    pub(super) roll_back: bool,
     /// The lock file.
     pub(super) lock: &'a File,
 }
 
 /// Runs the server to its end and checks what it did. An error of kind *damaged* is final: the log does not end where the
-/// backup says. After any other it can be run again.
+/// backup says. So is one of kind *invalid*: nothing here decides about prepared transactions. After any other it can be
+/// run again.
 pub(super) fn run(run: &Run<'_>, report: &dyn Report) -> Result<()> {
+    match once(run, report) {
+        Err(error) if error.kind() == Kind::Invalid && mariadb::rolls_back(run) => {}
+        outcome => return outcome,
+    }
+    report.note(Level::Info, format_args!("{}: rolling back what was prepared, not acknowledged", run.dir.display()));
+    // From 11 on the server ends with an error once it has done that; whether it has, the last run tells.
+    match once(&Run { roll_back: true, first: false, ..*run }, report) {
+        Err(error) if error.kind() != Kind::Failed => Err(error),
+        _ => once(&Run { first: false, ..*run }, report),
+    }
+}
+
+fn once(run: &Run<'_>, report: &dyn Report) -> Result<()> {
     let stop = Arc::new(AtomicUsize::new(0));
     for signal in [SIGINT, SIGTERM] {
         let number = usize::try_from(signal).unwrap_or_default();
@@ -103,7 +119,7 @@ fn command(run: &Run<'_>) -> Result<Command> {
     command.arg(prefixed("--datadir=", run.dir));
     command.arg(format!("--innodb-buffer-pool-size={}", run.memory));
     match run.program.flavour {
-        Flavour::MariaDb(_) => mariadb::arguments(&mut command, run),
+        Flavour::MariaDb(_) => mariadb::arguments(&mut command, run)?,
         Flavour::MySql(_) => mysql::prepare(&mut command, run)?,
     }
     if rustix::process::geteuid().is_root() {
@@ -231,6 +247,16 @@ fn verdict(run: &Run<'_>, status: ExitStatus, heard: Heard) -> Result<()> {
     let log = run.dir.join(SERVER_LOG);
     let hint = format!("all it said is in {}", log.display());
     let place = run.dir.display();
+    if let Flavour::MariaDb(_) = run.program.flavour {
+        mariadb::clean(run.dir)?;
+    }
+    if let Some((text, _)) = heard.error.as_ref().filter(|(text, _)| mariadb::is_undecided(text)) {
+        return Err(Error::new(
+            Kind::Invalid,
+            place,
+            format_args!("cannot be recovered: {}", text.trim_end_matches('.')),
+        ));
+    }
     if let Some((text, _)) = heard.error {
         return Err(Error::failed(place, format_args!("the server could not recover it: {text}")).hint(hint));
     }

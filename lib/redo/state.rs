@@ -33,6 +33,8 @@ pub(super) enum Step {
     Applied,
     /// The server found the end of the log elsewhere than the backup says. Nothing can be made of the directory any more.
     Astray,
+    /// Transactions are prepared, and only the source's binary log, which is not here, can say what became of them.
+    Undecided,
     /// `--copy-back --move` has begun to take files away.
     Moving,
     /// It has taken all.

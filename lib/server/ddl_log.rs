@@ -3,6 +3,8 @@
 
 use std::collections::HashSet;
 
+use super::parts;
+
 /// The tables that a piece of the log names, as `database/table` in the encoding of file names.
 ///
 /// Whole databases that were created or dropped are there as `database/`.
@@ -29,14 +31,14 @@ impl Named {
         Named { tables }
     }
 
-    /// True if the tablespace `database/table[#P#…].ibd` belongs to a table that is named.
+    /// True if the tablespace `database/table[#P#…][#i#…].ibd` belongs to a table that is named.
     pub fn has(&self, path: &[u8]) -> bool {
         if self.tables.is_empty() {
             return false;
         }
         let stem = path.strip_suffix(b".ibd").unwrap_or(path);
-        let table = bstr::ByteSlice::find(stem, "#P#").or_else(|| bstr::ByteSlice::find(stem, "#p#"));
-        let table = table.and_then(|at| stem.get(..at)).unwrap_or(stem);
+        let stem = parts::without_index(stem);
+        let table = parts::partitioned(stem).unwrap_or(stem);
         let slash = bstr::ByteSlice::find_byte(table, b'/').map_or(0, |at| at + 1);
         self.tables.contains(table) || table.get(..slash).is_some_and(|database| self.tables.contains(database))
     }
@@ -52,7 +54,8 @@ mod tests {
             2026-01-01 10:00:01\tRENAME\tInnoDB\t0\tsb\told\t0b\tInnoDB\t0\tother\tnew\t0b\n\
             2026-01-01 10:00:02\tDROP\tDATABASE\t0\tgone\t\t\t\t0\t\t\t\nrubbish\n";
         let named = Named::parse(log);
-        for path in ["sb/one.ibd", "sb/one#P#p0.ibd", "sb/old.ibd", "other/new.ibd", "gone/any.ibd"] {
+        for path in ["sb/one.ibd", "sb/one#P#p0.ibd", "sb/one#i#00.ibd", "sb/old.ibd", "other/new.ibd", "gone/any.ibd"]
+        {
             assert!(named.has(path.as_bytes()), "{path}");
         }
         for path in ["sb/two.ibd", "sb/one2.ibd", "other/old.ibd", "sb/new.ibd"] {

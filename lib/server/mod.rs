@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod applier;
+pub mod binlogs;
 pub mod ddl_log;
 pub mod dictionary;
 pub mod files;
@@ -14,6 +15,7 @@ pub mod locks;
 pub mod messages;
 pub mod mysql;
 pub mod options;
+pub mod parts;
 pub mod positions;
 pub mod privileges;
 pub mod program;

@@ -2,16 +2,22 @@
 //! (`check_if_skip_table`, `check_if_skip_database`).
 //!
 //! Names are those of files: `db.table` for `db/table.ibd`, with the server's encoding of special characters. System
-//! and undo tablespaces are always there.
+//! and undo tablespaces are always there. Other than there, what belongs to a table goes with it: its full-text and vector
+//! indexes, without which the server ends or refuses the table, and its triggers.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::{PoisonError, RwLock};
 
 use bstr::ByteSlice;
 use regex::bytes::RegexSet;
 
+use super::dictionary::{self, Dictionary};
 use crate::error::{Error, Result};
+use crate::io;
 use crate::report::{Level, Report};
+use crate::server::{Session, files, parts};
 
 /// What the operator asks for, as it stands on the command line.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -38,10 +44,23 @@ pub struct Wanted {
 }
 
 /// What is wanted. Empty: everything.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Filter {
     include: Names,
     exclude: Names,
+    /// What the server has told; `None`: there is none to ask.
+    told: RwLock<Option<Told>>,
+}
+
+/// What a server says of its tables, by names of files: `db/t`.
+#[derive(Debug, Default)]
+struct Told {
+    /// The tables that have full-text indexes, by id.
+    owners: HashMap<u64, Vec<u8>>,
+    /// Tables of which no file has the name.
+    shared: Vec<Vec<u8>>,
+    /// Foreign keys: of this table to that.
+    foreign: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// Databases and tables that are named, or match.
@@ -117,30 +136,85 @@ impl Filter {
         })
     }
 
+    /// Asks a server, when the backup begins, what there is to know for [`Filter::wants`] and [`Filter::check`]. `files` are
+    /// those that are seen.
+    pub(super) fn ask<'n>(
+        &self,
+        session: &mut Session,
+        dictionary: Dictionary,
+        files: impl Iterator<Item = &'n [u8]>,
+    ) -> Result<()> {
+        if self.is_partial() {
+            let owners = dictionary.owners(session, &dictionary::fulltext(files))?;
+            let (shared, foreign) = (dictionary.shared(session)?, dictionary.foreign(session)?);
+            *self.told.write().unwrap_or_else(PoisonError::into_inner) = Some(Told { owners, shared, foreign });
+        }
+        Ok(())
+    }
+
+    /// Asks again to which tables full-text indexes belong. What is seen that it does not know came later; so the last
+    /// answer must be one that was given while no table can come.
+    pub(super) fn ask_again<'n>(
+        &self,
+        session: &mut Session,
+        dictionary: Dictionary,
+        files: impl Iterator<Item = &'n [u8]>,
+    ) -> Result<()> {
+        if self.is_partial() {
+            let owners = dictionary.owners(session, &dictionary::fulltext(files))?;
+            self.told.write().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().owners = owners;
+        }
+        Ok(())
+    }
+
     /// True if the file with this name in the stream (`db/t#P#p0.ibd`) is wanted.
     pub(super) fn wants(&self, name: &[u8]) -> bool {
         if !self.is_partial() {
             return true;
         }
         let Some((database, file)) = name.split_once_str(b"/") else { return true };
+        let stem = stem(file);
+        if let Some(id) = parts::fulltext(stem).filter(|_| file.ends_with(b".ibd")) {
+            match self.told.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+                // Which of them a table has, only a server can tell. One too many does no harm.
+                None => return self.database(database) != Database::Skip,
+                Some(told) => {
+                    let owner = told.owners.get(&id).and_then(|name| name.split_once_str(b"/"));
+                    if let Some((database, table)) = owner {
+                        return self.wants_table(database, table);
+                    }
+                }
+            }
+        }
+        self.wants_table(database, stem)
+    }
+
+    /// The same of a file in the data directory, which may say itself to which table it belongs.
+    pub(super) fn wants_file(&self, name: &[u8], path: &Path) -> Result<bool> {
+        let trigger = name.strip_suffix(b".TRN").filter(|_| self.is_partial());
+        let Some((database, _)) = trigger.and_then(|stem| stem.split_once_str(b"/")) else {
+            return Ok(self.wants(name));
+        };
+        let text = io::small(path)?.unwrap_or_default();
+        Ok(match parts::of_trigger(&text).map(parts::file_name) {
+            Some(Some(table)) => self.wants_table(database, &table),
+            // Its table's file has a name that is not known here. One too many does no harm.
+            _ => self.database(database) != Database::Skip,
+        })
+    }
+
+    /// True if a table, or a partition, is wanted, by the name of its files.
+    fn wants_table(&self, database: &[u8], stem: &[u8]) -> bool {
         let rule = self.database(database);
         if rule == Database::Skip {
             return false;
         }
-        // The server never has a dot in the file name of a table.
-        let stem = file.find_byte(b'.').and_then(|dot| file.get(..dot)).unwrap_or(file);
-        // A definition of MySQL carries a number: t_375.sdi.
-        let number = file.ends_with(b".sdi").then(|| stem.trim_end_with(|letter| letter.is_ascii_digit()));
-        let stem = number.and_then(|name| name.strip_suffix(b"_")).unwrap_or(stem);
-        let table = [database, b".", stem].concat();
         // A partition is judged by its own name first, then by its table's.
-        let mark = ["#P#", "#p#"].iter().find_map(|mark| table.find(mark));
-        let whole = mark.and_then(|at| table.get(..at));
-        for table in [Some(table.as_slice()), whole].into_iter().flatten() {
-            if self.exclude.matches(table) {
+        for table in candidates(database, stem) {
+            if self.exclude.matches(&table) {
                 return false;
             }
-            if self.include.matches(table) {
+            if self.include.matches(&table) {
                 return true;
             }
         }
@@ -149,6 +223,55 @@ impl Filter {
             Database::SomeTables | Database::Skip => false,
             Database::Keep => !self.include.has_tables(),
         }
+    }
+
+    /// Warns of names and expressions to which nothing belongs, and of foreign keys that lead to what is left out. Fails if
+    /// nothing at all was chosen.
+    pub(super) fn check(&self, datadir: &Path, report: &dyn Report) -> Result<()> {
+        if !self.is_partial() {
+            return Ok(());
+        }
+        let told = self.told.read().unwrap_or_else(PoisonError::into_inner);
+        let (mut include, mut exclude) = (Unmatched::of(&self.include), Unmatched::of(&self.exclude));
+        let mut see = |database: &[u8], stem: Option<&[u8]>| {
+            include.see(database, stem);
+            exclude.see(database, stem);
+        };
+        for name in told.iter().flat_map(|told| &told.shared) {
+            if let Some((database, table)) = name.split_once_str(b"/") {
+                see(database, Some(table));
+            }
+        }
+        for database in files::databases(datadir)? {
+            see(database.as_bytes(), None);
+            for file in files::of_database(&datadir.join(&database), |_| true)? {
+                see(database.as_bytes(), Some(stem(&file)));
+            }
+        }
+        let missing = include.names();
+        if let Some(first) = missing.first().filter(|_| missing.len() == include.asked) {
+            let hint = "without these options the whole server is copied";
+            return Err(Error::usage(first, format_args!("{}; nothing is left to copy", nothing(first))).hint(hint));
+        }
+        for name in missing.iter().chain(&exclude.names()) {
+            report.note(Level::Warning, format_args!("{name}: {}", nothing(name)));
+        }
+        if told.is_none() {
+            let what = "which full-text index belongs to which table, only a running server tells: those of all tables of \
+                a database are copied with any of them";
+            report.note(Level::Info, format_args!("{}: {what}", datadir.display()));
+        }
+        let table =
+            |name: &[u8]| name.split_once_str(b"/").is_some_and(|(database, table)| self.wants_table(database, table));
+        let foreign = told.iter().flat_map(|told| &told.foreign);
+        let broken: Vec<_> = foreign.filter(|(child, parent)| table(child) && !table(parent)).collect();
+        if let Some((child, parent)) = broken.first() {
+            let more = if broken.len() > 1 { format!("; {} more likewise", broken.len() - 1) } else { String::new() };
+            let (child, parent) = (child.as_bstr(), parent.as_bstr());
+            report
+                .note(Level::Warning, format_args!("{child}: has a foreign key to {parent}, which is left out{more}"));
+        }
+        Ok(())
     }
 
     fn database(&self, database: &[u8]) -> Database {
@@ -197,6 +320,77 @@ impl Names {
     fn matches(&self, table: &[u8]) -> bool {
         self.tables.contains(table) || self.patterns.as_ref().is_some_and(|set| set.is_match(table))
     }
+}
+
+/// What was asked for and not found yet.
+#[derive(Debug)]
+struct Unmatched<'a> {
+    patterns: Option<&'a RegexSet>,
+    asked: usize,
+    databases: BTreeSet<&'a [u8]>,
+    tables: BTreeSet<&'a [u8]>,
+    /// By their places in the list.
+    unused: BTreeSet<usize>,
+}
+
+impl<'a> Unmatched<'a> {
+    fn of(names: &'a Names) -> Self {
+        let whole = names.databases.iter().filter(|(_, tables_only)| !**tables_only);
+        let databases: BTreeSet<&[u8]> = whole.map(|(name, _)| name.as_slice()).collect();
+        let tables: BTreeSet<&[u8]> = names.tables.iter().map(Vec::as_slice).collect();
+        let patterns = names.patterns.as_ref();
+        let unused: BTreeSet<usize> = (0..patterns.map_or(0, RegexSet::len)).collect();
+        Unmatched { patterns, asked: databases.len() + tables.len() + unused.len(), databases, tables, unused }
+    }
+
+    /// A database, or a table in it.
+    fn see(&mut self, database: &[u8], stem: Option<&[u8]>) {
+        self.databases.remove(database);
+        for table in stem.into_iter().flat_map(|stem| candidates(database, stem)) {
+            self.tables.remove(table.as_slice());
+            if let Some(set) = self.patterns.filter(|_| !self.unused.is_empty()) {
+                for index in set.matches(&table) {
+                    self.unused.remove(&index);
+                }
+            }
+        }
+    }
+
+    /// As they were given.
+    fn names(&self) -> Vec<String> {
+        let plain = self.databases.iter().chain(&self.tables).map(|name| name.to_str_lossy().into_owned());
+        let texts = self.patterns.map_or(&[][..], RegexSet::patterns);
+        plain.chain(self.unused.iter().filter_map(|index| texts.get(*index).cloned())).collect()
+    }
+}
+
+/// The file's name up to the first dot: the server never has one in the file name of a table.
+fn stem(file: &[u8]) -> &[u8] {
+    let stem = file.find_byte(b'.').and_then(|dot| file.get(..dot)).unwrap_or(file);
+    // A definition of MySQL carries a number: t_375.sdi.
+    let number = file.ends_with(b".sdi").then(|| stem.trim_end_with(|letter| letter.is_ascii_digit()));
+    number.and_then(|name| name.strip_suffix(b"_")).unwrap_or(stem)
+}
+
+/// What a file is judged by, `db.table` each: its own name, and that of the table of which it is a partition. A vector index
+/// has no name but its table's.
+fn candidates(database: &[u8], stem: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let own = parts::without_index(stem);
+    let names = [Some(own), parts::partitioned(own)].map(|name| name.map(|name| [database, b".", name].concat()));
+    names.into_iter().flatten()
+}
+
+/// What is said of a name, or an expression, to which nothing belongs.
+fn nothing(name: &str) -> String {
+    let mut text = "no database and no table is so called".to_owned();
+    let encoded = name.split_once('.').and_then(|(database, table)| {
+        Some([parts::file_name(database.as_bytes())?, parts::file_name(table.as_bytes())?].join(&b'.'))
+    });
+    // A dash in a name that was meant as SQL has it.
+    if let Some(encoded) = encoded.filter(|_| name.contains('-') && !name.contains(['^', '[', '@'])) {
+        text.push_str(&format!(" (its files would be called {})", encoded.as_bstr()));
+    }
+    text
 }
 
 fn patterns(option: &str, list: Option<&str>) -> Result<Option<RegexSet>> {

@@ -93,6 +93,7 @@ fn copy(
     if let Some(listed) = found.listed.take() {
         let _ = hot.steps.copier.listed.set(listed);
     }
+    hot.steps.job.filter.check(&hot.steps.layout.datadir, hot.report)?;
     let begin = begin(&found)?;
     hot.report.expect(begin.estimated_bytes);
     hot.steps.out.member(BEGIN, &begin_bytes(&begin))?;

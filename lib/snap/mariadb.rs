@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use bstr::ByteSlice;
 
+use super::dictionary;
 use super::family::{Family, Hot};
 use super::finish::{self, Snapshot};
 use super::identity::{self, Evidence};
@@ -30,7 +31,7 @@ use crate::server::dictionary::Ledger;
 use crate::server::files::{self, Layout, SYSTEM_DATABASE, Tablespace};
 use crate::server::locks::{Stage, Stages};
 use crate::server::privileges::Need;
-use crate::server::{Login, Session, Variables, applier, positions, privileges};
+use crate::server::{Login, Session, Variables, applier, parts, positions, privileges};
 use crate::stream::Writer;
 use crate::stream::profile::EntryKind;
 use start::Start;
@@ -81,7 +82,11 @@ impl<'a> MariaDb<'a> {
         privileges::check(&mut session, &needed)?;
         let reload = privileges::has(&mut session, &[Need::global("RELOAD")])?;
         engines::asked(&mut session, &layout.datadir)?;
-        let options = meta::server_options(variables, &meta::plugins(&mut session)?);
+        let mut options = meta::server_options(variables, &meta::plugins(&mut session)?);
+        if job.no_lock {
+            // What is prepared at E was not acknowledged then, whatever the binary log has of it.
+            options.insert("tc_heuristic_recover".into(), "ROLLBACK".into());
+        }
         let stages = Stages::new(session, job.lock_timeout)?;
         let aria = AriaLog::of(variables);
         Ok(MariaDb { job, variables, layout, aria, options, stages, lost: BTreeSet::new(), reload })
@@ -134,6 +139,9 @@ impl Family for MariaDb<'_> {
             let place = self.aria.dir.join(ARIA_CONTROL);
             return Err(Error::failed(place.display(), "is not there").hint(files::UNSEEN));
         }
+        let names = self.fulltext()?;
+        let names = names.iter().map(Vec::as_slice);
+        self.job.filter.ask(self.stages.session(), dictionary::MARIADB, names)?;
         let (redo, known, listed) = settled::look(self.stages.session(), &self.layout, &self.job.filter)?;
         let server_uuid = self.variables.get("server_uid").map(str::to_owned);
         let undo = match &known.dictionary {
@@ -220,6 +228,7 @@ impl MariaDb<'_> {
         let mut logged = None;
         for _ in 0..EXTRA_PASSES {
             let length = self.ddl_log()?.len();
+            self.ask_again()?;
             let dictionary = self.dictionary()?;
             let fresh = known.fresh(&self.layout.datadir, &self.job.filter, dictionary)?;
             let bytes = fresh.bytes;
@@ -257,6 +266,7 @@ impl MariaDb<'_> {
     }
 
     fn changes(&mut self, hot: &Hot<'_>, known: &Known, all: &Named, late: &Named) -> Result<Changes> {
+        self.ask_again()?;
         let dictionary = self.dictionary()?;
         let mut ledger = Ledger::new(&dictionary);
         let mut review = Review { ledger: &mut ledger, heads: &|files| hot.steps.heads(files) };
@@ -264,6 +274,22 @@ impl MariaDb<'_> {
         self.none_new(&dictionary)?;
         self.settled(&mut ledger, hot.report)?;
         Ok(changes)
+    }
+
+    /// To which tables full-text indexes belong, that may have come meanwhile.
+    fn ask_again(&mut self) -> Result<()> {
+        let names = self.fulltext()?;
+        self.job.filter.ask_again(self.stages.session(), dictionary::MARIADB, names.iter().map(Vec::as_slice))
+    }
+
+    /// The files of full-text indexes, if what they belong to matters.
+    fn fulltext(&self) -> Result<Vec<Vec<u8>>> {
+        let mut names = Vec::new();
+        let databases = if self.job.filter.is_partial() { files::databases(&self.layout.datadir)? } else { Vec::new() };
+        for database in databases {
+            names.extend(files::of_database(&self.layout.datadir.join(database), parts::is_fulltext)?);
+        }
+        Ok(names)
     }
 
     fn ddl_log(&self) -> Result<Vec<u8>> {

@@ -8,6 +8,7 @@
 pub mod base;
 mod copy;
 mod delta;
+mod dictionary;
 mod distinct;
 mod family;
 mod fileset;

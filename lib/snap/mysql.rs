@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use bstr::ByteSlice;
 
 use super::copy::Copier;
+use super::dictionary;
 use super::family::{Family, Hot};
 use super::fileset::{self, none_open, unseen};
 use super::finish::Snapshot;
@@ -193,6 +194,8 @@ impl MySql<'_> {
         self.undo = std::mem::take(&mut spaces.undo);
         spaces.undo = fileset::undo(&self.undo, &dictionary, &self.layout)?;
         spaces.enough(&self.layout)?;
+        let names = || spaces.tables.iter().map(|space| space.name.as_slice());
+        self.lock.ask(|session| self.job.filter.ask(session, dictionary::MYSQL, names()))?;
         // The lock was waited for; tables may have come and gone since.
         self.tables = tables(self.job, &self.layout)?;
         self.external = spaces.elsewhere();

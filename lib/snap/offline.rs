@@ -107,7 +107,7 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let layout = Layout::of(&variables)?;
     let mut server: Box<dyn Stopped> = match layout.redo.join(DIR).is_dir() {
         true => Box::new(mysql::Stopped::new(job, &mut variables, layout)?),
-        false => Box::new(mariadb::Stopped::new(job, &variables, layout)),
+        false => Box::new(mariadb::Stopped::new(job, &variables, layout)?),
     };
     let layout = server.layout().clone();
     readable(&layout)?;
@@ -129,6 +129,7 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     tell_specials(&layout, report)?;
     let found = server.look()?;
     fileset::distinct(&found, &layout)?;
+    job.filter.check(&layout.datadir, report)?;
     variables.set("innodb_undo_tablespaces", found.undo.len().to_string());
     let begin = begin(job, &variables, flavour, &layout, &found, &start, report)?;
     report.expect(begin.estimated_bytes);
@@ -156,8 +157,8 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
         report.note(
             Level::Warning,
             format_args!(
-                "{}: the server was not shut down cleanly; transactions that its binary log would decide stay prepared \
-                 in the copy",
+                "{}: the server was not shut down cleanly, and no binary log of it was found; if it had one, which \
+                 decides about prepared transactions, name it in an option file (log_bin) and run this again",
                 layout.datadir.display()
             ),
         );

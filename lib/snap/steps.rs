@@ -220,10 +220,10 @@ impl Steps<'_> {
         names: impl Iterator<Item = Result<Vec<u8>>> + Send,
     ) -> Result<()> {
         each(self.job.threads, Haste::Urgent, self.abort, names, |buffers, name| {
-            if !self.job.filter.wants(&name) {
+            let path = files::path_of(&self.layout.datadir, &name);
+            if !self.job.filter.wants_file(&name, &path)? {
                 return Ok(());
             }
-            let path = files::path_of(&self.layout.datadir, &name);
             if !self.copier.file(out, buffers, &name, &path)? && name.ends_with(b"/db.opt") {
                 // It stands for an empty directory.
                 self.copier.made(out, &name, EntryKind::File, b"")?;

@@ -1,16 +1,23 @@
 //! MariaDB: bootstrap mode, whose standard input, the (empty) lock file, has no statement.
 //!
+//! After a crash of the source, a binary log that came along decides about prepared transactions, of which bootstrap mode
+//! knows nothing: then it is an ordinary start with an init file that shuts down. A copy made without locks has
+//! transactions prepared that were not acknowledged when it ended: these are rolled back.
+//!
 //! Three things are particular to a backup, and each is settled before the first run: the log has its final length and
 //! names (see `layout`), it was walked and ends at E, and `--innodb-log-file-size` is the length that the file has, so that
 //! the server does not replace the file and its creator `Backup …` with it. So the first run must say that the log ends at
 //! exactly E, and a later one that it ends at E or beyond: LSNs only grow, and E was reached before anything was added.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use super::{Run, base_names};
 use crate::error::{Error, Result};
+use crate::names::{INIT, SERVER_FILES};
+use crate::redo::files::{self, fail};
 
 /// Options of a source server that a backup may set on the server that recovers it. Anything else in a manifest or in a
 /// backup-my.cnf is left alone: neither may make the server load or write what it likes.
@@ -36,11 +43,50 @@ const PASSED_PREFIXES: [&str; 6] = [
 ];
 
 /// The arguments of the server.
-pub(super) fn arguments(command: &mut Command, run: &Run<'_>) {
-    command.args(["--bootstrap", "--skip-log-bin", "--skip-networking", "--skip-slave-start", "--skip-log-error"]);
+pub(super) fn arguments(command: &mut Command, run: &Run<'_>) -> Result<()> {
+    clean(run.dir)?;
+    match binlog(run) {
+        Some(name) => {
+            let init = run.dir.join(INIT);
+            fs::write(&init, "SHUTDOWN;\n").map_err(|cause| fail(&init, "cannot write", &cause))?;
+            // Names without a directory are below the data directory: the path of a socket must not be long.
+            command.args([&format!("--init-file={INIT}"), "--socket=xb_server.sock", "--pid-file=xb_server.pid"]);
+            command.args(["--skip-grant-tables", "--event-scheduler=OFF", "--secure-file-priv=/dev/null"]);
+            command.args([format!("--log-bin={name}"), format!("--log-bin-index={name}.index")]);
+        }
+        None => {
+            command.args(["--bootstrap", "--skip-log-bin"]);
+            if run.roll_back {
+                command.arg("--tc-heuristic-recover=ROLLBACK");
+            }
+        }
+    }
+    command.args(["--skip-networking", "--skip-slave-start", "--skip-log-error"]);
     command.args(["--innodb-buffer-pool-load-at-startup=OFF", "--innodb-buffer-pool-dump-at-shutdown=OFF"]);
     command.arg(format!("--innodb-log-file-size={}", run.log_size));
     command.args(passed(run.dir, run.options));
+    Ok(())
+}
+
+/// Takes away what a run has left.
+pub(super) fn clean(dir: &Path) -> Result<()> {
+    SERVER_FILES.iter().try_for_each(|name| files::remove(&dir.join(name)))
+}
+
+/// True if what is prepared may be rolled back.
+pub(super) fn rolls_back(run: &Run<'_>) -> bool {
+    run.options.get("tc_heuristic_recover").is_some_and(|value| value == "ROLLBACK")
+}
+
+/// The name of the binary log that came along.
+fn binlog<'a>(run: &'a Run<'_>) -> Option<&'a str> {
+    let name = run.options.get("log_bin").filter(|name| !name.is_empty() && !name.contains('/'))?;
+    run.dir.join(format!("{name}.index")).is_file().then_some(name)
+}
+
+/// True for what a server says that has prepared transactions and nothing that decides about them. It says so each time.
+pub(super) fn is_undecided(error: &str) -> bool {
+    error.starts_with("Found ") && error.contains(" prepared transactions!")
 }
 
 /// The options of the source that recovery needs, as arguments.

@@ -1,12 +1,14 @@
 //! The data directory of a MariaDB server that does not run.
 
 use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::{AriaLog, Start, engines, guarded, innodb, late_files, meta, others, undo};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::innodb::redo;
 use crate::server::Variables;
+use crate::server::binlogs::Binlogs;
 use crate::server::files::{Layout, Tablespace};
 use crate::snap::Job;
 use crate::snap::finish::Snapshot;
@@ -14,6 +16,8 @@ use crate::snap::known::Known;
 use crate::snap::meta::{Facts, Members};
 use crate::snap::offline::{self, Log};
 use crate::snap::steps::{Found, Steps};
+use crate::snap::workers::Buffers;
+use crate::stream::profile::EntryKind;
 
 /// Bytes of log after a clean shutdown: FILE_CHECKPOINT, with the nonce of an encrypted log.
 const CLEAN: u64 = 16 + 8;
@@ -23,11 +27,14 @@ pub(in crate::snap) struct Stopped<'a> {
     job: &'a Job,
     layout: Layout,
     aria: AriaLog,
+    /// What decides about prepared transactions.
+    binlogs: Option<Binlogs>,
 }
 
 impl<'a> Stopped<'a> {
-    pub(in crate::snap) fn new(job: &'a Job, variables: &Variables, layout: Layout) -> Self {
-        Stopped { job, layout, aria: AriaLog::of(variables) }
+    pub(in crate::snap) fn new(job: &'a Job, variables: &Variables, layout: Layout) -> Result<Self> {
+        let binlogs = Binlogs::find(variables, &layout.datadir)?;
+        Ok(Stopped { job, layout, aria: AriaLog::of(variables), binlogs })
     }
 }
 
@@ -70,8 +77,23 @@ impl offline::Stopped for Stopped<'_> {
         late_files(steps, steps.out, &self.aria)
     }
 
+    fn binlog(&self, steps: &Steps<'_>) -> Result<bool> {
+        let Some(Binlogs { base, files }) = &self.binlogs else { return Ok(false) };
+        let mut index = Vec::new();
+        for path in files {
+            let name = path.file_name().unwrap_or_default().as_bytes();
+            let size = path.metadata().map_err(|cause| Error::io(path.display(), "cannot read", &cause))?.len();
+            steps.copier.beginning(steps.out, &mut Buffers::new(), name, path, size)?;
+            index.extend([b"./", name, b"\n"].concat());
+        }
+        steps.copier.made(steps.out, format!("{base}.index").as_bytes(), EntryKind::File, &index)?;
+        Ok(true)
+    }
+
     fn options(&self, variables: &Variables) -> BTreeMap<String, String> {
-        meta::server_options(variables, &plugins(variables))
+        let mut options = meta::server_options(variables, &plugins(variables));
+        options.extend(self.binlogs.as_ref().map(|binlogs| ("log_bin".to_owned(), binlogs.base.clone())));
+        options
     }
 
     fn members(

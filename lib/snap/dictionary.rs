@@ -1,0 +1,81 @@
+//! What a partial backup asks the server's dictionary, whose names are those of files: to which table a full-text index
+//! belongs, which tables have no file of their own, which have foreign keys to others. Needs `PROCESS`.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::error::Result;
+use crate::server::{Session, parts};
+
+/// How many tables are asked for in one statement.
+const BATCH: usize = 1000;
+
+/// How a family of servers calls its tables about tables.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dictionary {
+    tables: &'static str,
+    foreign: &'static str,
+    /// Selects tables that have no file of their own, where nothing else in the data directory has their names.
+    shared: Option<&'static str>,
+    /// Foreign keys have names as in SQL.
+    plain: bool,
+}
+
+/// MariaDB. All its tables have a `.frm`.
+pub(super) const MARIADB: Dictionary =
+    Dictionary { tables: "INNODB_SYS_TABLES", foreign: "INNODB_SYS_FOREIGN", shared: None, plain: false };
+/// MySQL.
+pub(super) const MYSQL: Dictionary = Dictionary {
+    tables: "INNODB_TABLES",
+    foreign: "INNODB_FOREIGN",
+    shared: Some("SELECT NAME AS name FROM information_schema.INNODB_TABLES WHERE SPACE_TYPE<>'Single'"),
+    plain: true,
+};
+
+impl Dictionary {
+    /// The tables of these ids, as `db/t`. Those that the server does not have are not there.
+    pub(super) fn owners(self, session: &mut Session, ids: &BTreeSet<u64>) -> Result<HashMap<u64, Vec<u8>>> {
+        let mut owners = HashMap::new();
+        let ids: Vec<String> = ids.iter().map(u64::to_string).collect();
+        for some in ids.chunks(BATCH) {
+            let (table, list) = (self.tables, some.join(", "));
+            let sql = format!(
+                "SELECT TABLE_ID AS id, NAME AS name FROM information_schema.{table} WHERE TABLE_ID IN ({list})"
+            );
+            for mut row in session.records(&sql)? {
+                let id = row.get("id").and_then(|id| id.parse().ok());
+                owners.extend(id.zip(row.remove("name").map(String::into_bytes)));
+            }
+        }
+        Ok(owners)
+    }
+
+    /// Tables of which no file has the name.
+    pub(super) fn shared(self, session: &mut Session) -> Result<Vec<Vec<u8>>> {
+        let Some(sql) = self.shared else { return Ok(Vec::new()) };
+        let rows = session.records(sql)?.into_iter();
+        Ok(rows.filter_map(|mut row| row.remove("name").map(String::into_bytes)).collect())
+    }
+
+    /// Tables with a foreign key, and those that it leads to.
+    pub(super) fn foreign(self, session: &mut Session) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let sql = format!("SELECT FOR_NAME AS child, REF_NAME AS parent FROM information_schema.{}", self.foreign);
+        let name = |name: String| match self.plain {
+            true => encoded(name.as_bytes()),
+            false => Some(name.into_bytes()),
+        };
+        let rows = session.records(&sql)?.into_iter();
+        Ok(rows.filter_map(|mut row| Some((name(row.remove("child")?)?, name(row.remove("parent")?)?))).collect())
+    }
+}
+
+/// `db/t` in names of files.
+fn encoded(name: &[u8]) -> Option<Vec<u8>> {
+    let slash = name.iter().position(|byte| *byte == b'/')?;
+    let (database, table) = (name.get(..slash)?, name.get(slash + 1..)?);
+    Some([parts::file_name(database)?, b"/".to_vec(), parts::file_name(table)?].concat())
+}
+
+/// The ids of the tables to whose full-text indexes these files belong.
+pub(super) fn fulltext<'n>(names: impl Iterator<Item = &'n [u8]>) -> BTreeSet<u64> {
+    names.filter_map(|name| parts::of_fulltext(name.rsplit(|byte| *byte == b'/').next()?)).collect()
+}
