@@ -87,6 +87,7 @@ fn main() -> ExitCode {
             spool_dir: cli::spool_dir(args.spool_dir),
             command: command.join(" "),
         };
+        cli::warn_of_readers(report);
         snap::run(&job, cli::stdout()?, report)
     })
 }
