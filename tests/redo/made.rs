@@ -116,6 +116,7 @@ impl Stream {
         let trailer = Trailer {
             manifest: FORMAT,
             backup_id,
+            begin_blake3: None,
             members: 0,
             bytes: 0,
             end_lsn: Some(log.end()),
@@ -134,6 +135,7 @@ impl Stream {
     pub fn begin(mut self) -> Self {
         self.writer.member(BEGIN, &profile::begin_bytes(&self.begin)).unwrap();
         self.list(BEGIN, EntryKind::Meta, &profile::begin_bytes(&self.begin));
+        self.trailer.begin_blake3 = Some(profile::begin_digest(&profile::begin_bytes(&self.begin)));
         self
     }
 
