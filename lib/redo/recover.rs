@@ -9,6 +9,7 @@
 
 mod mariadb;
 mod mysql;
+mod options;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -25,7 +26,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use super::directory::Directory;
 use super::files::fail;
+use super::log::{self, Family};
 use crate::error::{Error, Kind, Result};
 use crate::names::SERVER_LOG;
 use crate::report::{Level, Report};
@@ -47,7 +50,7 @@ pub(super) struct Run<'a> {
     pub(super) dir: &'a Path,
     /// The server.
     pub(super) program: &'a Program,
-    /// Options of the source.
+    /// What [`options`] has made of the source's and the operator's.
     pub(super) options: &'a BTreeMap<String, String>,
     /// Bytes of buffer pool.
     pub(super) memory: u64,
@@ -63,6 +66,27 @@ pub(super) struct Run<'a> {
     pub(super) lock: &'a File,
 }
 
+/// Options for the server that recovers a directory: what the backup may say, each held against its type, and what the
+/// operator says. Nothing is touched before this was asked. A log that cannot be opened is told of when it is checked.
+pub(super) fn options(directory: &Directory, operator: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+    let strict = directory.ours.is_some();
+    match directory.family {
+        Family::Mariadb => {
+            let mut options = options::checked(options::MARIADB, &directory.options, operator, strict)?;
+            let encrypted = log::mariadb::Captured::open(&directory.path).is_ok_and(|log| log.encrypted());
+            mariadb::keep_secret(&mut options, encrypted);
+            Ok(options)
+        }
+        Family::Mysql => {
+            mysql::refuse_components(directory)?;
+            let mut options = options::checked(options::MYSQL, &directory.options, operator, strict)?;
+            let has_key = log::mysql::Captured::open(&directory.path).is_ok_and(|log| log.has_key());
+            mysql::keep_secret(&mut options, has_key);
+            Ok(options)
+        }
+    }
+}
+
 /// Runs the server to its end and checks what it did. An error of kind *damaged* is final: the log does not end where the
 /// backup says. After any other it can be run again.
 pub(super) fn run(run: &Run<'_>, report: &dyn Report) -> Result<()> {
@@ -72,7 +96,12 @@ pub(super) fn run(run: &Run<'_>, report: &dyn Report) -> Result<()> {
         signal_hook::flag::register_usize(signal, Arc::clone(&stop), number)
             .map_err(|cause| Error::io("signals", "cannot be caught", &cause))?;
     }
-    let mut child = command(run)?.spawn().map_err(|cause| fail(&run.program.path, "cannot run", &cause))?;
+    let plugins = match run.program.flavour {
+        Flavour::MariaDb(_) => None,
+        Flavour::MySql(_) => Some(mysql::plugins(run)?),
+    };
+    let plugins = plugins.as_ref().map(tempfile::TempDir::path);
+    let mut child = command(run, plugins)?.spawn().map_err(|cause| fail(&run.program.path, "cannot run", &cause))?;
     let said = child.stderr.take();
     let (sender, lines) = crossbeam_channel::bounded(64);
     std::thread::scope(|scope| {
@@ -85,7 +114,7 @@ pub(super) fn run(run: &Run<'_>, report: &dyn Report) -> Result<()> {
                 }
             }
         });
-        let outcome = watch(run, &mut child, lines, &stop, report);
+        let outcome = watch(run, plugins, &mut child, lines, &stop, report);
         if outcome.is_err() {
             end(&mut child);
         }
@@ -93,7 +122,7 @@ pub(super) fn run(run: &Run<'_>, report: &dyn Report) -> Result<()> {
     })
 }
 
-fn command(run: &Run<'_>) -> Result<Command> {
+fn command(run: &Run<'_>, plugins: Option<&Path>) -> Result<Command> {
     let owner = std::fs::metadata(run.dir).map_err(|cause| fail(run.dir, "cannot read", &cause))?;
     let mut command = Command::new(&run.program.path);
     command.arg("--no-defaults");
@@ -104,7 +133,7 @@ fn command(run: &Run<'_>) -> Result<Command> {
     command.arg(format!("--innodb-buffer-pool-size={}", run.memory));
     match run.program.flavour {
         Flavour::MariaDb(_) => mariadb::arguments(&mut command, run),
-        Flavour::MySql(_) => mysql::prepare(&mut command, run)?,
+        Flavour::MySql(_) => mysql::prepare(&mut command, run, plugins.unwrap_or(Path::new("")))?,
     }
     if rustix::process::geteuid().is_root() {
         match owner.uid() {
@@ -125,18 +154,10 @@ fn prefixed(option: &str, path: &Path) -> std::ffi::OsString {
     argument
 }
 
-/// `/ibdata/a:1G;/other/b:1G:autoextend` becomes `a:1G;b:1G:autoextend`: a backup holds them by these names.
-fn base_names(value: &str) -> String {
-    let files = value.split(';').map(|file| {
-        let (path, size) = file.split_once(':').unwrap_or((file, ""));
-        format!("{}:{size}", path.rsplit('/').next().unwrap_or(path))
-    });
-    files.collect::<Vec<_>>().join(";")
-}
-
 /// Follows the server to its end.
 fn watch(
     run: &Run<'_>,
+    plugins: Option<&Path>,
     child: &mut Child,
     lines: Receiver<Vec<u8>>,
     stop: &AtomicUsize,
@@ -161,6 +182,12 @@ fn watch(
         // The log is for people; a full disk is the server's to tell.
         let _ = log.write_all(&line).and_then(|()| log.write_all(b"\n"));
         if let Some(message) = messages::parse(&String::from_utf8_lossy(&line)) {
+            if let Message::Error(text) = &message
+                && plugins.is_some_and(|plugins| mysql::is_component(plugins, text))
+            {
+                report.note(Level::Detail, format_args!("server: {text}"));
+                continue;
+            }
             heard.add(run, message, report)?;
         }
     }

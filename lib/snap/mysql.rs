@@ -15,7 +15,7 @@ use super::copy::Copier;
 use super::family::{Family, Hot};
 use super::finish::Snapshot;
 use super::known::Known;
-use super::meta::{Facts, Members};
+use super::meta::{Facts, Members, switched_on};
 use super::steps::{Found, Steps, readable};
 use super::workers::Buffers;
 use super::{Job, LockDdl};
@@ -136,6 +136,8 @@ impl Family for MySql<'_> {
                 self.rest(hot, others.locked, &held)?
             }
         };
+        // Of two answers the one that keeps more secret.
+        self.lock.ask(|session| switched_on(&mut self.options, &meta::ENCRYPTION, session))?;
         Ok((snapshot, held.into_inner()))
     }
 
