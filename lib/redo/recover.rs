@@ -12,11 +12,11 @@ mod mysql;
 mod options;
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,11 +25,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGINT, SIGTERM};
+use tempfile::TempDir;
 
 use super::directory::Directory;
-use super::files::fail;
+use super::files::{self, fail};
 use super::log::{self, Family};
 use crate::error::{Error, Kind, Result};
+use crate::io::confine;
 use crate::names::SERVER_LOG;
 use crate::report::{Level, Report};
 use crate::server::flavour::Flavour;
@@ -96,12 +98,19 @@ pub(super) fn run(run: &Run<'_>, report: &dyn Report) -> Result<()> {
         signal_hook::flag::register_usize(signal, Arc::clone(&stop), number)
             .map_err(|cause| Error::io("signals", "cannot be caught", &cause))?;
     }
-    let plugins = match run.program.flavour {
+    let room = Room::new(run)?;
+    let keys = match run.program.flavour {
         Flavour::MariaDb(_) => None,
-        Flavour::MySql(_) => Some(mysql::plugins(run)?),
+        Flavour::MySql(_) => mysql::keys(run.dir)?,
     };
-    let plugins = plugins.as_ref().map(tempfile::TempDir::path);
-    let mut child = command(run, plugins)?.spawn().map_err(|cause| fail(&run.program.path, "cannot run", &cause))?;
+    let mut writable = vec![run.dir, room.dir.path()];
+    writable.extend(keys.as_deref().and_then(Path::parent));
+    let (mut child, confined) = confine::spawn(&mut command(run, &room)?, &writable)
+        .map_err(|cause| fail(&run.program.path, "cannot run", &cause))?;
+    if !confined {
+        let what = "this kernel cannot keep the server from writing outside the directory";
+        report.note(Level::Detail, format_args!("{}: {what}", run.dir.display()));
+    }
     let said = child.stderr.take();
     let (sender, lines) = crossbeam_channel::bounded(64);
     std::thread::scope(|scope| {
@@ -114,7 +123,7 @@ pub(super) fn run(run: &Run<'_>, report: &dyn Report) -> Result<()> {
                 }
             }
         });
-        let outcome = watch(run, plugins, &mut child, lines, &stop, report);
+        let outcome = watch(run, &room, &mut child, lines, &stop, report);
         if outcome.is_err() {
             end(&mut child);
         }
@@ -122,7 +131,30 @@ pub(super) fn run(run: &Run<'_>, report: &dyn Report) -> Result<()> {
     })
 }
 
-fn command(run: &Run<'_>, plugins: Option<&Path>) -> Result<Command> {
+/// What the server has for itself while it runs: a place for its temporary files, and one for plugins, in a directory that
+/// nobody else can enter.
+struct Room {
+    dir: TempDir,
+    temporary: PathBuf,
+    plugins: PathBuf,
+}
+
+impl Room {
+    fn new(run: &Run<'_>) -> Result<Room> {
+        let dir = tempfile::Builder::new().prefix("xb-redo-").permissions(Permissions::from_mode(0o700)).tempdir();
+        let dir = dir.map_err(|cause| fail(&std::env::temp_dir(), "cannot make a directory", &cause))?;
+        let (temporary, plugins) = (dir.path().join("tmp"), dir.path().join("plugins"));
+        let owner = files::owner(run.dir)?;
+        for place in [&temporary, &plugins] {
+            std::fs::create_dir(place).map_err(|cause| fail(place, "cannot create", &cause))?;
+            files::give(place, owner)?;
+        }
+        files::give(dir.path(), owner)?;
+        Ok(Room { dir, temporary, plugins })
+    }
+}
+
+fn command(run: &Run<'_>, room: &Room) -> Result<Command> {
     let owner = std::fs::metadata(run.dir).map_err(|cause| fail(run.dir, "cannot read", &cause))?;
     let mut command = Command::new(&run.program.path);
     command.arg("--no-defaults");
@@ -130,10 +162,11 @@ fn command(run: &Run<'_>, plugins: Option<&Path>) -> Result<Command> {
         command.arg(prefixed("--basedir=", &basedir));
     }
     command.arg(prefixed("--datadir=", run.dir));
+    command.arg(prefixed("--tmpdir=", &room.temporary));
     command.arg(format!("--innodb-buffer-pool-size={}", run.memory));
     match run.program.flavour {
         Flavour::MariaDb(_) => mariadb::arguments(&mut command, run),
-        Flavour::MySql(_) => mysql::prepare(&mut command, run, plugins.unwrap_or(Path::new("")))?,
+        Flavour::MySql(_) => mysql::prepare(&mut command, run, &room.plugins)?,
     }
     if rustix::process::geteuid().is_root() {
         match owner.uid() {
@@ -157,7 +190,7 @@ fn prefixed(option: &str, path: &Path) -> std::ffi::OsString {
 /// Follows the server to its end.
 fn watch(
     run: &Run<'_>,
-    plugins: Option<&Path>,
+    room: &Room,
     child: &mut Child,
     lines: Receiver<Vec<u8>>,
     stop: &AtomicUsize,
@@ -183,7 +216,7 @@ fn watch(
         let _ = log.write_all(&line).and_then(|()| log.write_all(b"\n"));
         if let Some(message) = messages::parse(&String::from_utf8_lossy(&line)) {
             if let Message::Error(text) = &message
-                && plugins.is_some_and(|plugins| mysql::is_component(plugins, text))
+                && mysql::is_component(&room.plugins, text)
             {
                 report.note(Level::Detail, format_args!("server: {text}"));
                 continue;

@@ -10,13 +10,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bstr::ByteSlice;
-use tempfile::TempDir;
 
 use super::Run;
 use super::options::PLUGIN_DIR;
@@ -66,30 +64,28 @@ pub(super) fn refuse_components(directory: &Directory) -> Result<()> {
         .hint("look at it, and take it out of the source's data directory before the next backup"))
 }
 
-/// A directory of plugins with nothing in it but what has the keys, for as long as the server runs.
-pub(super) fn plugins(run: &Run<'_>) -> Result<TempDir> {
-    let here = tempfile::Builder::new().prefix("xb-redo-").tempdir();
-    let here = here.map_err(|cause| fail(&std::env::temp_dir(), "cannot make a directory", &cause))?;
-    let owner = files::owner(run.dir)?;
+/// Puts nothing into our directory of plugins but what has the keys.
+fn link_keyrings(run: &Run<'_>, plugins: &Path) -> Result<()> {
     let program = run.program.path.canonicalize().unwrap_or_else(|_| run.program.path.clone());
-    let told = run.dir.join(COMPONENTS).exists() || program.with_file_name(COMPONENTS).exists();
-    // A wrapper of the server may have the one beside another program.
-    let place = match run.options.get(PLUGIN_DIR) {
-        Some(place) => Some(PathBuf::from(place)),
-        None => run.program.plugins(),
+    let own = run.options.get(PLUGIN_DIR).map(PathBuf::from).or_else(|| run.program.plugins());
+    let Some(own) = own.filter(|_| run.dir.join(COMPONENTS).exists() || program.with_file_name(COMPONENTS).exists())
+    else {
+        return Ok(());
     };
-    for name in place.iter().filter(|_| told).flat_map(|_| KEYRINGS) {
-        let place = place.as_deref().unwrap_or(Path::new(""));
-        let (library, settings) = (format!("{name}.so"), format!("{name}.cnf"));
-        let link = |file: &str| symlink(place.join(file), here.path().join(file));
-        let linked = if place.join(&library).is_file() { link(&library) } else { Ok(()) };
-        let linked = linked.and_then(|()| if place.join(&settings).is_file() { link(&settings) } else { Ok(()) });
-        linked.map_err(|cause| fail(here.path(), "cannot make a link", &cause))?;
+    for file in KEYRINGS.iter().flat_map(|name| [format!("{name}.so"), format!("{name}.cnf")]) {
+        if own.join(&file).is_file() {
+            symlink(own.join(&file), plugins.join(&file))
+                .map_err(|cause| fail(plugins, "cannot make a link", &cause))?;
+        }
     }
-    let mode = |mode: u32| fs::set_permissions(here.path(), fs::Permissions::from_mode(mode));
-    mode(0o700).map_err(|cause: io::Error| fail(here.path(), "cannot set the mode", &cause))?;
-    files::give(here.path(), owner)?;
-    Ok(here)
+    Ok(())
+}
+
+/// The file that the operator has told `component_keyring_file` of: the server may have to write a key of its own.
+pub(super) fn keys(dir: &Path) -> Result<Option<PathBuf>> {
+    let Some(text) = crate::io::small(&dir.join("component_keyring_file.cnf"))? else { return Ok(None) };
+    let settings = serde_json::from_slice::<serde_json::Value>(&text).ok();
+    Ok(settings.and_then(|settings| settings.get("path")?.as_str().map(PathBuf::from)))
 }
 
 /// What is said of a component that is not in our directory of plugins.
@@ -101,6 +97,7 @@ pub(super) fn is_component(plugins: &Path, text: &str) -> bool {
 /// Writes the init file and gives the server its arguments.
 pub(super) fn prepare(command: &mut Command, run: &Run<'_>, plugins: &Path) -> Result<()> {
     clean(run.dir)?;
+    link_keyrings(run, plugins)?;
     let init = run.dir.join(INIT);
     fs::write(&init, "SHUTDOWN;\n").map_err(|cause| fail(&init, "cannot write", &cause))?;
     // Names without a directory are below the data directory. Without a name there is no socket.
