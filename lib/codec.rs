@@ -27,6 +27,8 @@ pub trait Codec: Sync {
 
     /// The name that a member has when it has been rewritten.
     fn name(&self, path: &[u8]) -> Vec<u8>;
+    /// The stream begins with `xb_begin`: what our own programs write can be expected of it.
+    fn ours(&self) {}
     /// What to do with a member, by its name and its first bytes: [`START`] of them, fewer if it has no more.
     fn choose(&self, path: &[u8], start: &[u8]) -> Result<Choice<Self::Member>, Fault>;
     /// The whole input is to be rewritten; it begins so.

@@ -40,6 +40,7 @@ mod redo_format;
 mod reflink;
 mod replication;
 mod seal;
+mod secrets;
 mod snap;
 mod stream_faults;
 mod sum;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use aes::cipher::{KeyIvInit, StreamCipher};
+use bstr::ByteSlice;
 use proptest::prelude::*;
 use xb::Kind;
 use xb::crypt::{self, Decrypt, Scope, xbcrypt};
@@ -223,7 +224,16 @@ fn encrypted_streams_of_xtrabackup_come_out_with_their_plain_names() {
     let keys = Keys::new();
     for (file, lines) in sections("pipeline") {
         let stream = fs::read(vectors("pipeline").join(&file)).unwrap();
-        let plain = good(feed(&mut keys.crypt("percona", &["-d"]), &stream));
+        let plain_too = lines.lines().filter_map(|line| line.trim().strip_prefix("member ")).any(|line| {
+            let name = line.split(' ').next().unwrap();
+            !name.ends_with(".xbcrypt") && name != "xtrabackup_checkpoints"
+        });
+        let mut args = vec!["-d"];
+        if plain_too {
+            bad(&feed(&mut keys.crypt("percona", &args), &stream), 4, "--allow-plain");
+            args.push("--allow-plain");
+        }
+        let plain = good(feed(&mut keys.crypt("percona", &args), &stream));
         let dir = scratch();
         good(unpack(dir.path(), &[], &plain));
         let got = tree(dir.path());
@@ -586,9 +596,92 @@ fn what_its_name_promises_it_must_be() {
         bad(&keys.run(&["-d"], &member(name, b"XBS")), 3, "truncated");
     }
     bad(&keys.run(&["-d"], &member("t.xbseal", b"")), 3, "truncated");
-    let plain = keys.run(&["-d"], &[member("plain", b"text"), member("more", b"")].concat());
+    let plain = keys.run(&["-d", "--allow-plain"], &[member("plain", b"text"), member("more", b"")].concat());
     assert!(said(&plain).contains("not encrypted, passed as it came: plain and 1 more"), "{}", said(&plain));
     assert_eq!(parse(&good(plain))[&b"plain"[..]], b"text");
+}
+
+/// Without the key nobody can put something else in the place of what was encrypted.
+#[test]
+fn members_that_are_not_encrypted_are_refused_unless_asked_for() {
+    let keys = Keys::new();
+    let stream = small_stream();
+    let sealed = good(keys.run(&[], &stream));
+    let (head, rest) = sealed.split_at(first_end(&sealed));
+    let more = [head, &member("more", b"text"), rest].concat();
+    let foreign = [member("more", b"text"), member("a.xbcrypt", b"")].concat();
+    for (what, stream) in [
+        ("a plain stream of ours", stream.clone()),
+        ("one member more", more),
+        ("one of xtrabackup's names", [head, &member("xtrabackup_checkpoints", b"text"), rest].concat()),
+        ("a plain stream of another program", member("more", b"text")),
+        ("the same with something encrypted", foreign),
+    ] {
+        let run = keys.run(&["-d"], &stream);
+        assert_eq!(run.status.code(), Some(4), "{what}: {}", said(&run));
+        assert!(said(&run).contains("not encrypted: anybody could have put it"), "{what}: {}", said(&run));
+        assert!(run.stdout.is_empty(), "{what}");
+    }
+    assert_eq!(good(keys.run(&["-d", "--allow-plain"], &stream)), stream);
+    assert_eq!(good(keys.run(&["-d"], &sealed)), stream);
+}
+
+/// Where the first member ends: behind its end mark.
+fn first_end(stream: &[u8]) -> usize {
+    let mark = chunk(b'E', 0, b"xb_begin", &[]);
+    stream.find(&mark).unwrap() + mark.len()
+}
+
+/// It is plain beside what is encrypted, and says what kind of backup this is, and on which base.
+#[test]
+fn xb_begin_is_bound_into_the_manifest() {
+    let keys = Keys::new();
+    let sealed = good(keys.run(&[], &small_stream()));
+    let end = first_end(&sealed);
+    let begin = String::from_utf8(parse(&sealed)[&b"xb_begin"[..]].clone()).unwrap();
+    let changed = begin.replace("xb-pack ", "xb-pock ");
+    assert_ne!(changed, begin);
+    let forged = good(keys.run(&["-d"], &[member("xb_begin", changed.as_bytes()), sealed[end..].to_vec()].concat()));
+    let dir = scratch();
+    bad(&unpack(dir.path(), &[], &forged), 3, "xb_begin: its content differs");
+    bad(&feed(tool("xb-unpack").arg("--verify"), &forged), 3, "xb_begin: its content differs");
+    bad(&feed(tool("xb-sum").arg("--members"), &forged), 3, "xb_begin: its content differs");
+    bad(&feed(tool("xb-zip").arg("-d"), &forged), 3, "xb_begin: its content differs");
+}
+
+#[test]
+fn nothing_stands_between_the_last_line_of_the_manifest_and_its_end() {
+    let stream = small_stream();
+    let manifest = parse(&stream)[&b"xb_manifest"[..]].clone();
+    let whole = member("xb_manifest", &manifest);
+    let before = stream.strip_suffix(&whole[..]).unwrap();
+    let (lines, end) = whole.split_at(whole.len() - chunk(b'E', 0, b"xb_manifest", &[]).len());
+    assert_eq!([before, lines, end].concat(), stream);
+    let at = manifest.len() as u64;
+    for (what, between, behind) in [
+        ("another member", member("more", b"text"), vec![]),
+        ("a mark", member("xb_mark.1", b"1\n"), vec![]),
+        ("bytes", payload("xb_manifest", at, b" "), vec![]),
+        ("a line", payload("xb_manifest", at, b"{}\n"), vec![]),
+        ("a member behind", vec![], member("more", b"text")),
+        ("the manifest again", vec![], whole.clone()),
+        ("zeros behind", vec![], vec![0; 7]),
+        ("text behind", vec![], b"a long line of text behind the end".to_vec()),
+    ] {
+        let forged = [before, lines, &between, end, &behind].concat();
+        let dir = scratch();
+        for mut reader in [tool("xb-unpack"), tool("xb-sum"), tool("xb-zip")] {
+            match reader.get_program().to_str().unwrap().rsplit('/').next() {
+                Some("xb-unpack") => reader.arg("--verify"),
+                Some("xb-sum") => reader.arg("--members"),
+                _ => reader.arg("-d"),
+            };
+            let run = feed(&mut reader, &forged);
+            assert_eq!(run.status.code(), Some(3), "{what}: {reader:?}: {}", said(&run));
+        }
+        assert_eq!(unpack(dir.path(), &[], &forged).status.code(), Some(3), "{what}");
+        assert!(dir.path().join("xb_incomplete").exists() || !dir.path().join("xb_manifest").exists(), "{what}");
+    }
 }
 
 #[test]

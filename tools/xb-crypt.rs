@@ -19,7 +19,7 @@ const TOOL: Tool = Tool {
 
 #[derive(Args)]
 struct Crypt {
-    /// Decrypt what is encrypted, in any format; other members pass
+    /// Decrypt the members, in whatever format each is
     #[arg(short, long)]
     decrypt: bool,
     /// The key is in FILE, which only its owner can read
@@ -40,6 +40,9 @@ struct Crypt {
     /// The data was taken out of a stream, where NAME was its plain name
     #[arg(long, requires = "raw", requires = "decrypt", default_value = "", hide_default_value = true)]
     name: String,
+    /// Let members pass that are not encrypted; anybody could have put them into the stream
+    #[arg(long, requires = "decrypt", conflicts_with = "raw")]
+    allow_plain: bool,
     /// Take an input without a single byte for a stream without members
     #[arg(long, conflicts_with = "raw")]
     allow_empty: bool,
@@ -87,7 +90,7 @@ fn run(args: Crypt, console: &Console) -> Result<()> {
     let (input, output) = (cli::stdin()?, cli::stdout()?);
     if args.decrypt {
         let limit = usize::try_from(args.buffer_size.0).unwrap_or(usize::MAX);
-        let decrypt = Decrypt::new(&keys, args.name.as_bytes(), limit);
+        let decrypt = Decrypt::new(&keys, args.name.as_bytes(), limit).allow_plain(args.allow_plain);
         return crypt::decrypt(&decrypt, scope, input, output, &options, console);
     }
     let format = args.format()?;

@@ -67,6 +67,9 @@ struct Restore {
     /// The server program [default: the newest that fits]
     #[arg(long, value_name = "PATH", requires = "apply")]
     server: Option<PathBuf>,
+    /// An option for it that the backup lacks, or has another value of: where keys or plugins are on this host
+    #[arg(long, value_name = "NAME=VALUE", requires = "apply", value_parser = server_option)]
+    server_option: Vec<(String, String)>,
     /// With --status: print a JSON object instead of the line
     #[arg(long, requires = "status")]
     json: bool,
@@ -79,6 +82,12 @@ struct Restore {
     /// Read and copy in N threads [default: number of processors, at most 4]
     #[arg(short = 'j', long, value_name = "N", requires = "mode", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
+}
+
+/// `file-key-management-filename=/etc/keys`.
+fn server_option(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("a server option is NAME=VALUE")?;
+    Ok((name.replace('-', "_"), value.to_owned()))
 }
 
 fn main() -> ExitCode {
@@ -95,7 +104,8 @@ fn run(args: Redo, console: &Console) -> Result<()> {
     if let Some(dir) = restore.apply {
         let Restore { incremental_dir: increments, to, server, .. } = restore;
         let memory = restore.use_memory.map(|size| size.0);
-        return apply::run(&apply::Options { dir, increments, to, memory, server, threads }, console);
+        let server_options = restore.server_option.into_iter().collect();
+        return apply::run(&apply::Options { dir, increments, to, memory, server, server_options, threads }, console);
     }
     if let Some(dir) = restore.status {
         let status = status::of(&dir);
@@ -107,6 +117,7 @@ fn run(args: Redo, console: &Console) -> Result<()> {
         let options = copy_back::Options { dir, datadir: args.datadir, defaults_file, take, owner, threads };
         return copy_back::run(&options, console);
     }
+    cli::warn_of_readers(console);
     let options = filter::Options {
         datadir: args.datadir,
         keyring: args.keyring,

@@ -90,6 +90,7 @@ fn main() -> ExitCode {
             spool_dir,
             command: command.join(" "),
         };
+        cli::warn_of_readers(report);
         snap::run(&job, cli::stdout()?, report)
     })
 }

@@ -63,6 +63,7 @@ fn run(codec: &impl Codec, options: &Options, console: &Console) -> Result<()> {
     if options.raw {
         return opaque::rewrite(codec, input, output, threads, console);
     }
+    cli::warn_of_readers(console);
     let how = map::Options { allow_empty: options.allow_empty, ..map::Options::new(threads) };
     map::rewrite(codec, input, output, &how, console)
 }

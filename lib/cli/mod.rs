@@ -11,10 +11,13 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use rustix::fs::Mode;
+use rustix::process::umask;
+
 use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 use crate::error::{Error, Kind, Result};
-use crate::report::Report;
+use crate::report::{Level, Report};
 pub use connection::Connection;
 pub use console::Console;
 pub use meter::Pace;
@@ -90,6 +93,8 @@ pub fn run<A: Args>(tool: &Tool, work: impl FnOnce(A, &Console) -> Result<()>) -
         Ok(line) => line,
         Err(error) => return refuse(tool, &error),
     };
+    // What we make has the server's rows and password hashes, whatever it is.
+    umask(umask(Mode::RWXO) | Mode::RWXO | Mode::WGRP);
     let console = Console::new(tool.name, &line.common);
     let outcome = work(line.tool, &console);
     console.finish();
@@ -175,6 +180,17 @@ pub fn stdin() -> Result<std::fs::File> {
             .hint("pipe a stream in, or redirect a file: < backup.xbs"));
     }
     crate::io::stdin()
+}
+
+/// Warns if standard output is a file that every user can read, for a backup has rows and password hashes.
+pub fn warn_of_readers(report: &dyn Report) {
+    let data = rustix::stdio::stdout();
+    let Ok(data) = rustix::fs::fstat(data) else { return };
+    if rustix::fs::FileType::from_raw_mode(data.st_mode).is_file() && data.st_mode & 0o004 != 0 {
+        let what =
+            "every user can read this file, and a backup has password hashes: chmod o-r, and umask 077 next time";
+        report.note(Level::Warning, format_args!("stdout: {what}"));
+    }
 }
 
 /// Standard output for binary data; a terminal is refused.

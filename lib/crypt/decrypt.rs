@@ -9,11 +9,14 @@ use super::Keys;
 use super::seal::{self, Seal};
 use super::xbcrypt::{self, Head, Version};
 use crate::codec::{Choice, Codec, Cut, Fault, Flow, PIECE, Serial};
+use crate::error::Kind;
 use crate::stream::foreign;
-use crate::stream::profile::BEGIN;
 
-/// Decrypts what is sealed or of xbcrypt, whatever version, by its first bytes. Other members pass, unless their name
-/// promises more.
+/// What xtrabackup leaves plain beside encrypted members.
+const CLEAR: &[u8] = b"xtrabackup_checkpoints";
+
+/// Decrypts what is sealed or of xbcrypt, whatever version, by its first bytes. Another member is refused, for anybody
+/// could have put it there; unless it is asked for, or is what xtrabackup leaves plain in a stream of its own.
 #[derive(Debug)]
 pub struct Decrypt<'a> {
     keys: &'a Keys,
@@ -21,6 +24,10 @@ pub struct Decrypt<'a> {
     name: &'a [u8],
     /// Most bytes of an xbcrypt chunk.
     limit: usize,
+    /// Members that are not encrypted pass.
+    allow_plain: bool,
+    /// The stream begins with `xb_begin`.
+    ours: AtomicBool,
     proved: AtomicBool,
     seen: Mutex<Seen>,
 }
@@ -30,7 +37,7 @@ pub struct Decrypt<'a> {
 pub struct Seen {
     /// The oldest version of xbcrypt.
     pub oldest: Option<Version>,
-    /// Members that were not encrypted, without `xb_begin`.
+    /// Members that were not encrypted and passed, without `xb_begin`.
     pub plain: u64,
     /// The first of them.
     pub first_plain: Vec<u8>,
@@ -42,7 +49,14 @@ impl<'a> Decrypt<'a> {
     /// With this key. `name` is bound to a whole input that is sealed; `limit` is the size up to which a chunk of
     /// xbcrypt is held in memory.
     pub fn new(keys: &'a Keys, name: &'a [u8], limit: usize) -> Self {
-        Decrypt { keys, name, limit, proved: AtomicBool::new(false), seen: Mutex::default() }
+        let (ours, proved) = (AtomicBool::new(false), AtomicBool::new(false));
+        Decrypt { keys, name, limit, allow_plain: false, ours, proved, seen: Mutex::default() }
+    }
+
+    /// The same, and members that are not encrypted pass.
+    #[must_use]
+    pub fn allow_plain(self, allow_plain: bool) -> Self {
+        Decrypt { allow_plain, ..self }
     }
 
     /// True as soon as something that was encrypted has proved authentic: the key is the right one.
@@ -166,6 +180,10 @@ impl Codec for Decrypt<'_> {
         plain(path).to_vec()
     }
 
+    fn ours(&self) {
+        self.ours.store(true, Relaxed);
+    }
+
     fn choose(&self, path: &[u8], start: &[u8]) -> Result<Choice<Member>, Fault> {
         let container = container(plain(path), start);
         let suffix = path.get(plain(path).len()..).unwrap_or_default();
@@ -176,15 +194,18 @@ impl Codec for Decrypt<'_> {
             // xbcrypt writes nothing for nothing.
             (xbcrypt::SUFFIX, None) if start.is_empty() => Ok(Choice::Code(Member::Xbcrypt)),
             (b"", Some(member)) => Ok(Choice::Code(member)),
-            (b"", None) => {
-                if path != BEGIN {
-                    let mut seen = self.lock();
-                    seen.plain += 1;
-                    if seen.plain == 1 {
-                        path.clone_into(&mut seen.first_plain);
-                    }
+            (b"", None) if self.allow_plain || (path == CLEAR && !self.ours.load(Relaxed)) => {
+                let mut seen = self.lock();
+                seen.plain += 1;
+                if seen.plain == 1 {
+                    path.clone_into(&mut seen.first_plain);
                 }
                 Ok(Choice::Pass)
+            }
+            (b"", None) => {
+                let what = "not encrypted: anybody could have put it into the stream".to_owned();
+                let hint = Some("if it is meant to be so, --allow-plain lets such members pass");
+                Err(Fault { kind: Kind::Key, what, at: 0, hint })
             }
             _ if start.len() < 8 => Err(truncated(start.len())),
             _ => Err(Fault::damaged(0, format_args!("named {}, and something else", suffix.as_bstr()))),

@@ -17,11 +17,11 @@ pub fn file(from: &Path, to: &Path) -> Result<()> {
     let write = |cause: io::Error| Error::io(to.display(), "cannot write", &cause);
     let data = source.metadata().map_err(|cause| Error::io(from.display(), "cannot read", &cause))?;
     let mut options = fs::OpenOptions::new();
-    let target = options.write(true).create(true).truncate(true).mode(data.mode() & 0o777).open(to).map_err(write)?;
+    let target = options.write(true).create(true).truncate(true).mode(data.mode() & 0o770).open(to).map_err(write)?;
     if rustix::process::geteuid().is_root() {
         fchown(&target, Some(data.uid()), Some(data.gid())).map_err(write)?;
     }
-    target.set_permissions(fs::Permissions::from_mode(data.mode() & 0o777)).map_err(write)?;
+    target.set_permissions(fs::Permissions::from_mode(data.mode() & 0o770)).map_err(write)?;
     if rustix::fs::ioctl_ficlone(&target, &source).is_ok() {
         return Ok(());
     }

@@ -3,6 +3,7 @@
 pub mod beneath;
 pub mod cache;
 mod closed;
+pub mod confine;
 pub mod copy;
 pub mod nice;
 pub mod pipe;

@@ -63,9 +63,9 @@ enum Frame {
     /// By nothing: a plain stream.
     Plain,
     /// By members of our own; the manifest's lines wait in the spool.
-    Own { backup_id: String, tally: Box<Tally>, lines: Spool },
+    Own { backup_id: String, begin_blake3: String, tally: Box<Tally>, lines: Spool },
     /// By the files `xb_begin` and `xb_manifest` of the directory; the manifest must still be true.
-    Kept { seen: Seen },
+    Kept { begin: Vec<u8>, seen: Seen },
 }
 
 struct Pack<'a, W> {
@@ -105,7 +105,7 @@ fn begin<W: Write>(options: &Options, plan: &Plan, writer: &Writer<W>) -> Result
         read.map_err(|cause| Error::io(path.display(), "cannot read", &cause))?;
         profile::parse_begin(&path.display().to_string(), &bytes)?;
         writer.member(BEGIN, &bytes)?;
-        return Ok(Frame::Kept { seen: Seen::default() });
+        return Ok(Frame::Kept { begin: bytes, seen: Seen::default() });
     }
     if !options.manifest {
         return Ok(Frame::Plain);
@@ -125,9 +125,15 @@ fn begin<W: Write>(options: &Options, plan: &Plan, writer: &Writer<W>) -> Result
         redo: None,
         base: None,
     };
-    writer.member(BEGIN, &profile::begin_bytes(&begin))?;
+    let bytes = profile::begin_bytes(&begin);
+    writer.member(BEGIN, &bytes)?;
     let lines = Spool::new(LINES_IN_MEMORY, &options.spool_dir, u64::MAX);
-    Ok(Frame::Own { backup_id: begin.backup_id, tally: Box::default(), lines })
+    Ok(Frame::Own {
+        backup_id: begin.backup_id,
+        begin_blake3: profile::begin_digest(&bytes),
+        tally: Box::default(),
+        lines,
+    })
 }
 
 impl<W: Write + Send> Pack<'_, W> {
@@ -192,7 +198,7 @@ impl<W: Write + Send> Pack<'_, W> {
                 let entry = Entry::new(name, EntryKind::File, source.size(), &digest.finalize());
                 lines.push(tally.line(&entry).as_bytes())
             }
-            Frame::Kept { seen } => {
+            Frame::Kept { seen, .. } => {
                 seen.add(name, source.size(), &digest.finalize());
                 Ok(())
             }
@@ -205,12 +211,12 @@ impl<W: Write + Send> Pack<'_, W> {
         let (writer, chunk) = (self.writer, self.chunk);
         match self.frame.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Frame::Plain => Ok(()),
-            Frame::Own { backup_id, tally, mut lines } => {
-                lines.push(tally.finish(trailer(backup_id)).as_bytes())?;
+            Frame::Own { backup_id, begin_blake3, tally, mut lines } => {
+                lines.push(tally.finish(trailer(backup_id, begin_blake3)).as_bytes())?;
                 let buffer = buffer.as_mut().get_mut(..chunk).unwrap_or_default();
                 writer.spooled(MANIFEST, &mut lines, buffer)
             }
-            Frame::Kept { mut seen } => {
+            Frame::Kept { begin, mut seen } => {
                 let mut source = Source::open(self.dir, MANIFEST)?;
                 let mut manifest = ManifestReader::default();
                 let changed = |error: Error| {
@@ -221,7 +227,8 @@ impl<W: Write + Send> Pack<'_, W> {
                         Line::Entry(entry) if entry.path().as_deref() != Some(BEGIN) => {
                             seen.check(&entry).map(drop).map_err(changed)
                         }
-                        _ => Ok(()),
+                        Line::Trailer(trailer) => profile::bind(&begin, &trailer).map_err(changed),
+                        Line::Entry(_) => Ok(()),
                     })?;
                     writer.payload(MANIFEST, offset, data)?;
                 }
@@ -233,10 +240,11 @@ impl<W: Write + Send> Pack<'_, W> {
     }
 }
 
-fn trailer(backup_id: String) -> Trailer {
+fn trailer(backup_id: String, begin_blake3: String) -> Trailer {
     Trailer {
         manifest: FORMAT,
         backup_id,
+        begin_blake3: Some(begin_blake3),
         members: 0,
         bytes: 0,
         end_lsn: None,

@@ -39,6 +39,8 @@ pub struct Options {
     pub memory: Option<u64>,
     /// The server program.
     pub server: Option<PathBuf>,
+    /// Options of that server that the operator sets.
+    pub server_options: BTreeMap<String, String>,
     /// Threads that read and copy files.
     pub threads: usize,
 }
@@ -74,6 +76,7 @@ fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Re
         return lock::give_back(dir);
     }
     let program = server(&directory, options)?;
+    let server_options = recover::options(&directory, &options.server_options)?;
     let state = match directory.state.clone() {
         Some(state) if matches!(state.step, Step::Astray | Step::Undecided | Step::Moving | Step::Moved) => {
             return directory.check();
@@ -85,7 +88,7 @@ fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Re
         None => begin(&directory, &program, (!proved).then_some(options.threads), report)?,
     };
     let state = lay_out(&directory, state, report)?;
-    let state = recover(&directory, state, &program, options.memory, &lock, report)?;
+    let state = recover(&directory, state, &program, &server_options, options.memory, &lock, report)?;
     finish(&directory, state, report)?;
     lock::give_back(dir)
 }
@@ -167,6 +170,7 @@ fn recover(
     directory: &Directory,
     state: State,
     program: &Program,
+    options: &BTreeMap<String, String>,
     memory: Option<u64>,
     lock: &File,
     report: &dyn Report,
@@ -194,7 +198,7 @@ fn recover(
     let run = recover::Run {
         dir,
         program,
-        options: &directory.options,
+        options,
         memory,
         log_size,
         end_lsn: match directory.family {

@@ -111,7 +111,7 @@ pub(super) fn directory(from: &Path, to: &Path, owner: Option<(u32, u32)>) -> Re
         }
         _ => {}
     }
-    let permissions = fs::Permissions::from_mode(data.mode() & 0o777);
+    let permissions = fs::Permissions::from_mode(data.mode() & 0o770);
     fs::set_permissions(to, permissions).map_err(|cause| fail(to, "cannot set the mode", &cause))?;
     let keep = rustix::process::geteuid().is_root().then_some((data.uid(), data.gid()));
     files::give(to, owner.or(keep))

@@ -108,8 +108,8 @@ impl Directory {
 
     /// One of ours, in which a merge may be under way.
     pub(super) fn ours(path: &Path, state: Option<State>) -> Result<Directory> {
-        let begin = io::small(&path.join(BEGIN))?.unwrap_or_default();
-        let begin = profile::parse_begin(&path.display().to_string(), &begin)?;
+        let bytes = io::small(&path.join(BEGIN))?.unwrap_or_default();
+        let begin = profile::parse_begin(&path.display().to_string(), &bytes)?;
         let (entries, trailer) = manifest(&path.join(MANIFEST))?;
         if trailer.backup_id != begin.backup_id {
             return Err(Error::damaged(path.display(), "damaged: xb_begin and xb_manifest are of different backups"));
@@ -127,6 +127,7 @@ impl Directory {
                 return Err(Error::damaged(path.display(), what).hint("use newer xb-tools"));
             }
         };
+        profile::bind(&bytes, &trailer)?;
         Ok(Directory {
             path: path.to_owned(),
             family,

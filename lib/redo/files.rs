@@ -51,6 +51,12 @@ pub(super) fn space_of(path: &Path) -> Result<Option<u32>> {
     }
 }
 
+/// The owner of a file or directory, to be given to others; `None` without root, whose files are its own in any case.
+pub(super) fn owner(path: &Path) -> Result<Option<(u32, u32)>> {
+    let data = fs::metadata(path).map_err(|cause| fail(path, "cannot read", &cause))?;
+    Ok(rustix::process::geteuid().is_root().then_some((data.uid(), data.gid())))
+}
+
 /// Sets a file's owner.
 pub(super) fn give(path: &Path, owner: Option<(u32, u32)>) -> Result<()> {
     let Some((user, group)) = owner else { return Ok(()) };
@@ -69,7 +75,7 @@ pub(super) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
         if rustix::process::geteuid().is_root() {
             std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()))?;
         }
-        file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o666))?;
+        file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o660))?;
         file.sync_all()?;
         fs::rename(&new, &path)?;
         File::open(dir)?.sync_all()

@@ -65,7 +65,7 @@ pub fn run(options: &Options, input: File, output: File, report: &dyn Report) ->
     let moved = Arc::new(AtomicU64::new(0));
     let outlet = Outlet::new(form);
     let held = Held::new(&options.spool_dir);
-    let relay = Relay { pass, writer, begin, outlet, held, capture: capture.clone(), moved: moved.clone() };
+    let relay = Relay { pass, writer, outlet, held, capture: capture.clone(), moved: moved.clone() };
     let (tell, told) = crossbeam_channel::bounded(2);
     let captured = capture.clone();
     spawn("follower", &capture, tell.clone(), move || follower::run(follower, &captured).map(|()| End::Followed))?;

@@ -94,8 +94,8 @@ impl Held {
     }
 
     /// Sends it with the line of the redo log, counts and digest made anew.
-    pub(super) fn send(mut self, redo: &Entry, writer: &Writer) -> Result<()> {
-        let trailer = self.trailer()?.clone();
+    pub(super) fn send(mut self, redo: &Entry, begin_blake3: String, writer: &Writer) -> Result<()> {
+        let trailer = Trailer { begin_blake3: Some(begin_blake3), ..self.trailer()?.clone() };
         self.lines.push(self.tally.line(redo).as_bytes())?;
         self.lines.push(self.tally.finish(trailer).as_bytes())?;
         writer.spooled(MANIFEST, &mut self.lines, &mut vec![0; CHUNK])

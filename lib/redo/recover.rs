@@ -9,24 +9,30 @@
 
 mod mariadb;
 mod mysql;
+mod options;
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use bstr::ByteSlice;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGINT, SIGTERM};
+use tempfile::TempDir;
 
-use super::files::fail;
+use super::directory::Directory;
+use super::files::{self, fail};
+use super::log::{self, Family};
 use crate::error::{Error, Kind, Result};
+use crate::io::confine;
 use crate::names::SERVER_LOG;
 use crate::report::{Level, Report};
 use crate::server::flavour::Flavour;
@@ -47,7 +53,7 @@ pub(super) struct Run<'a> {
     pub(super) dir: &'a Path,
     /// The server.
     pub(super) program: &'a Program,
-    /// Options of the source.
+    /// What [`options`] has made of the source's and the operator's.
     pub(super) options: &'a BTreeMap<String, String>,
     /// Bytes of buffer pool.
     pub(super) memory: u64,
@@ -63,6 +69,27 @@ pub(super) struct Run<'a> {
     pub(super) roll_back: bool,
     /// The lock file.
     pub(super) lock: &'a File,
+}
+
+/// Options for the server that recovers a directory: what the backup may say, each held against its type, and what the
+/// operator says. Nothing is touched before this was asked. A log that cannot be opened is told of when it is checked.
+pub(super) fn options(directory: &Directory, operator: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+    let strict = directory.ours.is_some();
+    match directory.family {
+        Family::Mariadb => {
+            let mut options = options::checked(options::MARIADB, &directory.options, operator, strict)?;
+            let encrypted = log::mariadb::Captured::open(&directory.path).is_ok_and(|log| log.encrypted());
+            mariadb::keep_secret(&mut options, encrypted);
+            Ok(options)
+        }
+        Family::Mysql => {
+            mysql::refuse_components(directory)?;
+            let mut options = options::checked(options::MYSQL, &directory.options, operator, strict)?;
+            let has_key = log::mysql::Captured::open(&directory.path).is_ok_and(|log| log.has_key());
+            mysql::keep_secret(&mut options, has_key);
+            Ok(options)
+        }
+    }
 }
 
 /// Runs the server to its end and checks what it did. An error of kind *damaged* is final: the log does not end where the
@@ -81,6 +108,23 @@ pub(super) fn run(run: &Run<'_>, report: &dyn Report) -> Result<()> {
     }
 }
 
+/// The binary log that came along, as arguments: it decides about prepared transactions. The server opens, and may cut,
+/// what the index names.
+fn binlog(run: &Run<'_>) -> Result<Option<Vec<String>>> {
+    let Some(name) = run.options.get("log_bin") else { return Ok(None) };
+    let path = run.dir.join(format!("{name}.index"));
+    let Some(index) = crate::io::small(&path)? else { return Ok(None) };
+    for line in ByteSlice::lines(index.as_slice()) {
+        let file = line.strip_prefix(b"./").unwrap_or(line);
+        let number = file.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"."));
+        if !number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit)) {
+            let what = format_args!("names {}, which is no binary log in this directory", line.as_bstr());
+            return Err(Error::damaged(path.display(), what));
+        }
+    }
+    Ok(Some(vec![format!("--log-bin={name}"), format!("--log-bin-index={name}.index")]))
+}
+
 fn once(run: &Run<'_>, report: &dyn Report) -> Result<()> {
     let stop = Arc::new(AtomicUsize::new(0));
     for signal in [SIGINT, SIGTERM] {
@@ -88,7 +132,19 @@ fn once(run: &Run<'_>, report: &dyn Report) -> Result<()> {
         signal_hook::flag::register_usize(signal, Arc::clone(&stop), number)
             .map_err(|cause| Error::io("signals", "cannot be caught", &cause))?;
     }
-    let mut child = command(run)?.spawn().map_err(|cause| fail(&run.program.path, "cannot run", &cause))?;
+    let room = Room::new(run)?;
+    let keys = match run.program.flavour {
+        Flavour::MariaDb(_) => None,
+        Flavour::MySql(_) => mysql::keys(run.dir)?,
+    };
+    let mut writable = vec![run.dir, room.dir.path()];
+    writable.extend(keys.as_deref().and_then(Path::parent));
+    let (mut child, confined) = confine::spawn(&mut command(run, &room)?, &writable)
+        .map_err(|cause| fail(&run.program.path, "cannot run", &cause))?;
+    if !confined {
+        let what = "this kernel cannot keep the server from writing outside the directory";
+        report.note(Level::Detail, format_args!("{}: {what}", run.dir.display()));
+    }
     let said = child.stderr.take();
     let (sender, lines) = crossbeam_channel::bounded(64);
     std::thread::scope(|scope| {
@@ -101,7 +157,7 @@ fn once(run: &Run<'_>, report: &dyn Report) -> Result<()> {
                 }
             }
         });
-        let outcome = watch(run, &mut child, lines, &stop, report);
+        let outcome = watch(run, &room, &mut child, lines, &stop, report);
         if outcome.is_err() {
             end(&mut child);
         }
@@ -109,7 +165,30 @@ fn once(run: &Run<'_>, report: &dyn Report) -> Result<()> {
     })
 }
 
-fn command(run: &Run<'_>) -> Result<Command> {
+/// What the server has for itself while it runs: a place for its temporary files, and one for plugins, in a directory that
+/// nobody else can enter.
+struct Room {
+    dir: TempDir,
+    temporary: PathBuf,
+    plugins: PathBuf,
+}
+
+impl Room {
+    fn new(run: &Run<'_>) -> Result<Room> {
+        let dir = tempfile::Builder::new().prefix("xb-redo-").permissions(Permissions::from_mode(0o700)).tempdir();
+        let dir = dir.map_err(|cause| fail(&std::env::temp_dir(), "cannot make a directory", &cause))?;
+        let (temporary, plugins) = (dir.path().join("tmp"), dir.path().join("plugins"));
+        let owner = files::owner(run.dir)?;
+        for place in [&temporary, &plugins] {
+            std::fs::create_dir(place).map_err(|cause| fail(place, "cannot create", &cause))?;
+            files::give(place, owner)?;
+        }
+        files::give(dir.path(), owner)?;
+        Ok(Room { dir, temporary, plugins })
+    }
+}
+
+fn command(run: &Run<'_>, room: &Room) -> Result<Command> {
     let owner = std::fs::metadata(run.dir).map_err(|cause| fail(run.dir, "cannot read", &cause))?;
     let mut command = Command::new(&run.program.path);
     command.arg("--no-defaults");
@@ -117,10 +196,11 @@ fn command(run: &Run<'_>) -> Result<Command> {
         command.arg(prefixed("--basedir=", &basedir));
     }
     command.arg(prefixed("--datadir=", run.dir));
+    command.arg(prefixed("--tmpdir=", &room.temporary));
     command.arg(format!("--innodb-buffer-pool-size={}", run.memory));
     match run.program.flavour {
         Flavour::MariaDb(_) => mariadb::arguments(&mut command, run)?,
-        Flavour::MySql(_) => mysql::prepare(&mut command, run)?,
+        Flavour::MySql(_) => mysql::prepare(&mut command, run, &room.plugins)?,
     }
     if rustix::process::geteuid().is_root() {
         match owner.uid() {
@@ -141,18 +221,10 @@ fn prefixed(option: &str, path: &Path) -> std::ffi::OsString {
     argument
 }
 
-/// `/ibdata/a:1G;/other/b:1G:autoextend` becomes `a:1G;b:1G:autoextend`: a backup holds them by these names.
-fn base_names(value: &str) -> String {
-    let files = value.split(';').map(|file| {
-        let (path, size) = file.split_once(':').unwrap_or((file, ""));
-        format!("{}:{size}", path.rsplit('/').next().unwrap_or(path))
-    });
-    files.collect::<Vec<_>>().join(";")
-}
-
 /// Follows the server to its end.
 fn watch(
     run: &Run<'_>,
+    room: &Room,
     child: &mut Child,
     lines: Receiver<Vec<u8>>,
     stop: &AtomicUsize,
@@ -177,6 +249,12 @@ fn watch(
         // The log is for people; a full disk is the server's to tell.
         let _ = log.write_all(&line).and_then(|()| log.write_all(b"\n"));
         if let Some(message) = messages::parse(&String::from_utf8_lossy(&line)) {
+            if let Message::Error(text) = &message
+                && mysql::is_component(&room.plugins, text)
+            {
+                report.note(Level::Detail, format_args!("server: {text}"));
+                continue;
+            }
             heard.add(run, message, report)?;
         }
     }

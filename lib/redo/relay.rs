@@ -24,7 +24,6 @@ pub(super) struct Summary {
 pub(super) struct Relay {
     pub(super) pass: Pass,
     pub(super) writer: Writer,
-    pub(super) begin: Begin,
     pub(super) outlet: Outlet,
     pub(super) held: Held,
     pub(super) capture: Arc<Capture>,
@@ -32,8 +31,16 @@ pub(super) struct Relay {
     pub(super) moved: Arc<AtomicU64>,
 }
 
-/// Reads `xb_begin`, which must stand first; also returns its chunks as they came.
-pub(super) fn begin(pass: &mut Pass) -> Result<(Begin, Vec<u8>)> {
+/// `xb_begin`, as it came.
+pub(super) struct Begun {
+    /// Its chunks.
+    pub(super) raw: Vec<u8>,
+    /// Its content.
+    pub(super) content: Vec<u8>,
+}
+
+/// Reads `xb_begin`, which must stand first.
+pub(super) fn begin(pass: &mut Pass) -> Result<(Begin, Begun)> {
     let place = pass.place().to_owned();
     let (mut raw, mut content) = (Vec::new(), Vec::new());
     loop {
@@ -56,23 +63,27 @@ pub(super) fn begin(pass: &mut Pass) -> Result<(Begin, Vec<u8>)> {
                 raw.extend_from_slice(&payload);
                 content.extend_from_slice(&payload);
             }
-            Body::End => return Ok((profile::parse_begin(&place, &content)?, raw)),
+            Body::End => return Ok((profile::parse_begin(&place, &content)?, Begun { raw, content })),
             _ => return Err(Error::damaged(place, "xb_begin: is too long or no plain member")),
         }
     }
 }
 
 impl Relay {
-    /// Moves everything from input to output; `begun` are the chunks of `xb_begin`.
-    pub(super) fn run(mut self, begun: &[u8]) -> Result<Summary> {
-        self.writer.put(begun, &[])?;
-        self.moved.fetch_add(begun.len() as u64, Relaxed);
+    /// Moves everything from input to output.
+    pub(super) fn run(mut self, begun: &Begun) -> Result<Summary> {
+        self.writer.put(&begun.raw, &[])?;
+        self.moved.fetch_add(begun.raw.len() as u64, Relaxed);
         let log = self.outlet.form().name();
-        let (mut complete, mut members) = (false, Members::default());
+        let (mut closing, mut complete, mut members) = (false, false, Members::default());
         while let Some(head) = self.pass.next()? {
             if complete {
                 return Err(self.refuse(&head, "stands behind xb_manifest, which is the last member"));
             }
+            if closing && head.path != MANIFEST {
+                return Err(self.refuse(&head, "comes between the beginning and the end of the manifest"));
+            }
+            closing = head.path == MANIFEST;
             // What cannot be unpacked is no backup, and is found out now.
             members.accept(self.pass.place(), &head)?;
             match (head.path.as_slice(), &head.body) {
@@ -100,16 +111,14 @@ impl Relay {
             return Err(Error::damaged(self.pass.place(), what).hint(SENDER));
         }
         members.finish(self.pass.place(), self.pass.position())?;
-        self.finish()
+        self.finish(&begun.content)
     }
 
     /// The log up to E, then the manifest.
-    fn finish(mut self) -> Result<Summary> {
+    fn finish(mut self, begin: &[u8]) -> Result<Summary> {
         let trailer = self.held.trailer()?;
         let fault = |what: String| Error::damaged("xb_manifest", what);
-        if trailer.backup_id != self.begin.backup_id {
-            return Err(fault("it belongs to another backup than xb_begin".into()));
-        }
+        profile::bind(begin, trailer)?;
         let Some(end) = trailer.end_lsn else { return Err(fault("it has no end lsn".into())) };
         let (mark, _) = self.capture.reached();
         let least = self.outlet.form().least().max(mark);
@@ -118,7 +127,7 @@ impl Relay {
         }
         let (entry, trail) = self.outlet.complete(end, &self.capture, &self.writer)?;
         self.held.check(&trail.deletions, end)?;
-        self.held.send(&entry, &self.writer)?;
+        self.held.send(&entry, profile::begin_digest(begin), &self.writer)?;
         Ok(Summary { end, trail })
     }
 

@@ -55,6 +55,19 @@ impl Program {
         Some(Program { path: path.to_owned(), flavour })
     }
 
+    /// Where its own plugins are, by what it says of its variables.
+    pub fn plugins(&self) -> Option<PathBuf> {
+        let output = Command::new(&self.path)
+            .args(["--no-defaults", "--verbose", "--help", "--log-error-verbosity=1"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output()
+            .ok()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix("plugin-dir"));
+        lines.find(|rest| rest.starts_with(' ')).map(|rest| PathBuf::from(rest.trim()))
+    }
+
     /// The prefix of an installation outside the system's directories: where its messages and character sets are.
     pub fn basedir(&self) -> Option<PathBuf> {
         let path = self.path.canonicalize().ok()?;

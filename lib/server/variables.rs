@@ -43,6 +43,11 @@ impl Variables {
         matches!(self.text(name), "ON" | "1" | "YES")
     }
 
+    /// The value for an option; an option file's key alone means that it is on.
+    pub fn option(&self, name: &str) -> Option<&str> {
+        self.get(name).map(|value| if value.is_empty() { "ON" } else { value })
+    }
+
     /// A directory; a relative one is below the data directory, an empty one is the data directory.
     pub fn dir(&self, name: &str) -> PathBuf {
         self.datadir().join(self.text(name))

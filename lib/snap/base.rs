@@ -27,7 +27,9 @@ use crate::report::{Level, Report};
 use crate::server::Session;
 use crate::server::flavour::Flavour;
 use crate::stream::chunk;
-use crate::stream::profile::{self, BEGIN, INCOMPLETE, LINE_MAX, MANIFEST, PAGES, Redo, StreamKind};
+use crate::stream::profile::{
+    self, BEGIN, INCOMPLETE, LINE_MAX, Line, MANIFEST, ManifestReader, PAGES, Redo, StreamKind,
+};
 use crate::stream::{Body, Reader};
 
 /// Both generations of names of mariadb-backup's file (11.1 renamed it).
@@ -39,6 +41,8 @@ const HISTORIES: [(&str, &str, &str); 2] =
 const FEW: u64 = 64;
 /// The last chunk of a stream is shorter than this.
 const TAIL: u64 = 128;
+/// Bytes of a manifest that are read at a time.
+const PIECE: u64 = 256 << 10;
 
 /// What the operator asks for, as it stands on the command line.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -133,6 +137,7 @@ impl Base {
         let checkpoints = CHECKPOINTS.iter().find_map(|name| small(&path.join(name)).transpose()).transpose()?;
         match (small(&path.join(file_name(BEGIN)))?, checkpoints) {
             (Some(begin), Some(_)) => {
+                bound(&path.join(file_name(MANIFEST)), &begin)?;
                 let base = of_begin(path, &begin)?;
                 let path = path.join(file_name(PAGES));
                 match File::open(&path) {
@@ -237,6 +242,26 @@ impl Base {
                 .hint("an increment has the options of its base; with others take a full backup"));
         }
         Ok(())
+    }
+}
+
+/// Checks that `xb_begin` is the one that the manifest means, if there is one: `--extra-lsndir` has none.
+fn bound(path: &Path, begin: &[u8]) -> Result<()> {
+    let fail = |cause: &std::io::Error| Error::io(path.display(), "cannot read", cause);
+    let mut file = match File::open(path) {
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        opened => opened.map_err(|cause| fail(&cause))?,
+    };
+    let (mut reader, mut piece) = (ManifestReader::default(), Vec::new());
+    loop {
+        piece.clear();
+        if Read::by_ref(&mut file).take(PIECE).read_to_end(&mut piece).map_err(|cause| fail(&cause))? == 0 {
+            return reader.finish();
+        }
+        reader.feed(&piece, |line, _| match line {
+            Line::Trailer(trailer) => profile::bind(begin, &trailer),
+            Line::Entry(_) => Ok(()),
+        })?;
     }
 }
 

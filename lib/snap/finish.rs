@@ -16,7 +16,7 @@ use crate::report::{Level, Report};
 use crate::server::Session;
 use crate::server::locks::Times;
 use crate::stream::Writer;
-use crate::stream::profile::{Begin, Binlog, EntryKind, FORMAT, PAGES, Trailer, begin_bytes};
+use crate::stream::profile::{Begin, Binlog, EntryKind, FORMAT, PAGES, Trailer, begin_bytes, begin_digest};
 
 /// How long the server may take to make its log durable up to E.
 const DURABLE: Duration = Duration::from_secs(60);
@@ -103,6 +103,7 @@ impl Finish<'_> {
         Trailer {
             manifest: FORMAT,
             backup_id: self.begin.backup_id.clone(),
+            begin_blake3: Some(begin_digest(&begin_bytes(self.begin))),
             members: 0,
             bytes: 0,
             end_lsn: Some(snapshot.end_lsn),

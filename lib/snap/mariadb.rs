@@ -19,7 +19,7 @@ use super::family::{Family, Hot};
 use super::finish::{self, Snapshot};
 use super::identity::{self, Evidence};
 use super::known::{Changes, Known, Review};
-use super::meta::{Facts, Members};
+use super::meta::{Facts, Members, switched_on};
 use super::steps::{Found, Steps, optional, readable};
 use super::workers::Buffers;
 use super::{Job, LockDdl};
@@ -167,6 +167,8 @@ impl Family for MariaDb<'_> {
         let logged = if again { self.extra(hot, &mut known)? } else { 0 };
         let held = hot.held();
         let snapshot = hot.quietly(&applier::MARIADB, || self.rest(hot, &known, &held, logged))?;
+        // Of two answers the one that keeps more secret.
+        switched_on(&mut self.options, &meta::ENCRYPTION, self.stages.session())?;
         Ok((snapshot, held.into_inner()))
     }
 

@@ -1,13 +1,29 @@
 //! The members that describe a backup to people, scripts and the stock tools. Source: spec section 14.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use jiff::Zoned;
 
+use crate::error::Result;
+use crate::server::{Session, Variables};
 use crate::stream::profile::Binlog;
 
 /// Names and contents.
 pub(super) type Members = Vec<(&'static str, String)>;
+
+/// Asks for variables again: one that was switched on meanwhile counts as on.
+pub(super) fn switched_on(options: &mut BTreeMap<String, String>, names: &[&str], session: &mut Session) -> Result<()> {
+    let now = Variables::of(session)?;
+    for name in names {
+        if let (Some(value), Some(then)) = (now.get(name), options.get_mut(*name))
+            && matches!(then.as_str(), "OFF" | "0")
+        {
+            value.clone_into(then);
+        }
+    }
+    Ok(())
+}
 
 /// What is known when everything is copied.
 #[derive(Clone, Debug)]

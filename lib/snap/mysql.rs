@@ -18,7 +18,7 @@ use super::fileset::{self, none_open, unseen};
 use super::finish::Snapshot;
 use super::identity::{self, Evidence};
 use super::known::Known;
-use super::meta::{Facts, Members};
+use super::meta::{Facts, Members, switched_on};
 use super::steps::{Found, Steps, readable};
 use super::workers::Buffers;
 use super::{Job, LockDdl};
@@ -168,6 +168,8 @@ impl Family for MySql<'_> {
                 self.rest(hot, others.locked, &held)?
             }
         };
+        // Of two answers the one that keeps more secret.
+        self.lock.ask(|session| switched_on(&mut self.options, &meta::ENCRYPTION, session))?;
         Ok((snapshot, held.into_inner()))
     }
 

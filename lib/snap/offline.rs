@@ -43,8 +43,19 @@ const PLACES: [(&str, &str); 6] = [
     ("aria_log_dir_path", "./"),
     ("innodb_directories", ""),
 ];
-/// Variables that recovery needs and that only option files tell of a stopped server; names and prefixes.
-const OTHERS: [&str; 10] = [
+/// Variables that recovery needs and that only option files tell of a stopped server.
+const OTHERS: [&str; 21] = [
+    "aria_encrypt_tables",
+    "encrypt_tmp_disk_tables",
+    "encrypt_tmp_files",
+    "innodb_default_encryption_key_id",
+    "innodb_encrypt_log",
+    "innodb_encrypt_tables",
+    "innodb_encrypt_temporary_tables",
+    "binlog_encryption",
+    "default_table_encryption",
+    "innodb_redo_log_encrypt",
+    "innodb_undo_log_encrypt",
     "plugin_load_add",
     "plugin_dir",
     "file_key_management_filename",

@@ -18,6 +18,8 @@ pub struct Course {
     /// Before the first chunk: nothing. Then whose stream it is.
     origin: Option<Origin>,
     begun: bool,
+    /// The manifest has begun, and nothing comes before its end.
+    closing: bool,
     ended: bool,
 }
 
@@ -65,9 +67,14 @@ impl Course {
         if self.ended {
             return fault("comes after the end of the manifest");
         }
+        let manifest = plain_name(&head.path) == MANIFEST;
+        if self.closing && !manifest {
+            return fault("comes between the beginning and the end of the manifest");
+        }
+        self.closing = manifest;
         if head.body == Body::End {
             self.begun = true;
-            self.ended = plain_name(&head.path) == MANIFEST;
+            self.ended = manifest;
         }
         Ok(())
     }

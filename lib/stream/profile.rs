@@ -33,8 +33,8 @@ pub fn is_own(name: &[u8]) -> bool {
     names::is_ours(name) || name.starts_with(MARK)
 }
 
-/// Version of both members; readers refuse a greater one.
-pub const FORMAT: u32 = 1;
+/// Version of both members; readers refuse a greater one. A manifest of version 1 has no digest of `xb_begin`.
+pub const FORMAT: u32 = 2;
 /// Longest line of a manifest, and longest `xb_begin`, that a reader holds in memory.
 pub const LINE_MAX: usize = 1 << 20;
 /// Suffixes that compressing and encrypting tools give to members.
@@ -236,6 +236,9 @@ pub struct Trailer {
     pub manifest: u32,
     /// That of `xb_begin`.
     pub backup_id: String,
+    /// BLAKE3 of the bytes of `xb_begin`, in hex: it is not encrypted with the rest, so this binds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begin_blake3: Option<String>,
     /// Lines before this one.
     pub members: u64,
     /// Sum of their sizes.
@@ -299,6 +302,24 @@ fn to_line(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default() + "\n"
 }
 
+/// Digest of the bytes of `xb_begin`, for the last line of the manifest.
+pub fn begin_digest(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
+}
+
+/// Checks that `xb_begin`, of these bytes, and the manifest with this last line are of one stream.
+pub fn bind(begin: &[u8], trailer: &Trailer) -> Result<()> {
+    if parse_begin("stream", begin)?.backup_id != trailer.backup_id {
+        return Err(fault("belongs to another backup than xb_begin"));
+    }
+    match &trailer.begin_blake3 {
+        Some(digest) if *digest == begin_digest(begin) => Ok(()),
+        Some(_) => Err(Error::damaged("xb_begin", "its content differs from what the manifest says")),
+        None if trailer.manifest >= 2 => Err(fault("its last line lacks the digest of xb_begin")),
+        None => Ok(()),
+    }
+}
+
 /// The bytes of `xb_begin`.
 pub fn begin_bytes(begin: &Begin) -> Vec<u8> {
     to_line(begin).into_bytes()
@@ -358,6 +379,9 @@ impl ManifestReader {
                 let parsed = self.line(&line)?;
                 each(parsed, &line)?;
             }
+        }
+        if self.ended && !bytes.is_empty() {
+            return Err(fault("bytes follow its last line"));
         }
         if self.partial.len() + bytes.len() > LINE_MAX {
             return Err(fault("a line is too long"));

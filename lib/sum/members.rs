@@ -10,7 +10,7 @@ use super::list::Member;
 use crate::error::{Error, Result};
 use crate::io::BUFFER;
 use crate::stream::chunk::{self, PREFIX};
-use crate::stream::profile::{self, BEGIN, LINE_MAX, Line, MANIFEST, ManifestReader, plain_name};
+use crate::stream::profile::{self, BEGIN, LINE_MAX, Line, MANIFEST, ManifestReader, Trailer, plain_name};
 use crate::stream::{Body, Head, Members, Reader, SENDER};
 
 /// Sums of members, by name, in the order in which they ended.
@@ -154,9 +154,10 @@ fn parts(total: u64, most: usize) -> impl Iterator<Item = usize> {
 struct Ending {
     ours: Option<bool>,
     begin: Vec<u8>,
-    backup_id: Option<String>,
     manifest: ManifestReader,
-    trailer_id: Option<String>,
+    trailer: Option<Trailer>,
+    /// The manifest has begun.
+    closing: bool,
     over: bool,
 }
 
@@ -168,6 +169,15 @@ impl Ending {
                 format_args!("{}: comes after the end of the manifest (stream byte {})", head.path.as_bstr(), head.at);
             return Err(Error::damaged("stdin", what));
         }
+        let manifest = plain_name(&head.path) == MANIFEST;
+        if ours && self.closing && !manifest {
+            let what = "comes between the beginning and the end of the manifest";
+            return Err(Error::damaged(
+                "stdin",
+                format_args!("{}: {what} (stream byte {})", head.path.as_bstr(), head.at),
+            ));
+        }
+        self.closing = manifest;
         Ok(())
     }
 
@@ -184,10 +194,10 @@ impl Ending {
                 Ok(())
             }
             MANIFEST => {
-                let trailer_id = &mut self.trailer_id;
+                let trailer = &mut self.trailer;
                 self.manifest.feed(bytes, |line, _| {
-                    if let Line::Trailer(trailer) = line {
-                        *trailer_id = Some(trailer.backup_id);
+                    if let Line::Trailer(last) = line {
+                        *trailer = Some(*last);
                     }
                     Ok(())
                 })
@@ -201,12 +211,10 @@ impl Ending {
             return Ok(());
         }
         match path {
-            BEGIN => self.backup_id = Some(profile::parse_begin("stdin", &self.begin)?.backup_id),
+            BEGIN => drop(profile::parse_begin("stdin", &self.begin)?),
             MANIFEST => {
                 self.manifest.finish()?;
-                if self.backup_id != self.trailer_id {
-                    return Err(Error::damaged("xb_manifest", "belongs to another backup than xb_begin"));
-                }
+                self.trailer.as_ref().map_or(Ok(()), |trailer| profile::bind(&self.begin, trailer))?;
                 self.over = true;
             }
             // Encrypted or compressed: it is there, and last.

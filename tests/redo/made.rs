@@ -117,6 +117,7 @@ impl Stream {
         let trailer = Trailer {
             manifest: FORMAT,
             backup_id,
+            begin_blake3: None,
             members: 0,
             bytes: 0,
             end_lsn: Some(log.end()),
@@ -138,6 +139,7 @@ impl Stream {
         apart.member(BEGIN, &profile::begin_bytes(&self.begin)).unwrap();
         self.writer.put(&apart.into_inner(), &[]).unwrap();
         self.list(BEGIN, EntryKind::Meta, &profile::begin_bytes(&self.begin));
+        self.trailer.begin_blake3 = Some(profile::begin_digest(&profile::begin_bytes(&self.begin)));
         self
     }
 

@@ -24,10 +24,10 @@ pub fn apply(directory: &Path) -> Command {
     command
 }
 
-/// The same by the program of this server.
+/// The same by the program of this server, with the plugins that it has.
 pub fn apply_with(server: &Server, directory: &Path) -> Command {
     let mut command = apply(directory);
-    command.arg("--server").arg(server.flavour().server());
+    command.arg("--server").arg(server.flavour().server()).args(server.plugins());
     command
 }
 

@@ -168,6 +168,18 @@ impl Server {
         if encrypted { &["--lock-ddl=early"] } else { &[] }
     }
 
+    /// For `xb-redo --apply`, where the plugins are if not where the program has its own: a backup cannot say.
+    pub fn plugins(&self) -> Vec<String> {
+        let told = self.build.layout.iter().find_map(|option| option.strip_prefix("--plugin-dir="));
+        match (told, self.build.flavour.family()) {
+            (Some(place), _) => vec![format!("--server-option=plugin-dir={place}")],
+            (None, Family::Mariadb) => {
+                vec![format!("--server-option=plugin-dir={}", self.build.flavour.plugins().display())]
+            }
+            (None, Family::Mysql) => Vec::new(),
+        }
+    }
+
     /// A program of this server's flavour.
     pub fn program(&self, name: &str) -> Command {
         self.build.flavour.program(name)

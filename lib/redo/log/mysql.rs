@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::super::files::{self, fail};
 use crate::error::{Error, Result};
 use crate::innodb::redo::mysql::forget::forget;
-use crate::innodb::redo::mysql::{self, BLOCK, Block, FULL, HEAD, Header, block};
+use crate::innodb::redo::mysql::{self, BLOCK, Block, FULL, HEAD, Header, Locked, block};
 use crate::names::NEW_REDO;
 
 /// A file is a multiple of the largest page.
@@ -51,6 +51,11 @@ impl Captured {
         let c0 = mysql::checkpoint(&head, &header, size.max((HEAD + BLOCK) as u64))
             .ok_or_else(|| Error::damaged(path.display(), "damaged: no valid checkpoint in its head"))?;
         Ok(Captured { path, header, encryption: mysql::encryption(&head).to_vec(), c0 })
+    }
+
+    /// True if a server has encrypted it, now or once.
+    pub(in crate::redo) fn has_key(&self) -> bool {
+        Locked::parse(&self.encryption).is_some()
     }
 
     /// Checks that the log begins with the block of `start` and holds every block up to `end`.

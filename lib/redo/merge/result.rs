@@ -12,7 +12,7 @@ use crate::io;
 use crate::names::MERGED;
 use crate::redo::directory::Directory;
 use crate::redo::files::fail;
-use crate::stream::profile::{self, BEGIN, Entry, MANIFEST, StreamKind, Tally};
+use crate::stream::profile::{self, BEGIN, Entry, MANIFEST, StreamKind, Tally, Trailer};
 
 /// Files whose text says that they are of an increment; both generations of names.
 const TEXTS: [&str; 4] =
@@ -23,11 +23,13 @@ pub(super) fn write(dir: &Path, last: &Directory, lines: Vec<Entry>) -> Result<(
     let Some(ours) = &last.ours else { return Err(lost()) };
     let mut begin = ours.begin.clone();
     (begin.kind, begin.base) = (StreamKind::Full, None);
-    put(dir, BEGIN, |file| file.write_all(&profile::begin_bytes(&begin)))?;
+    let bytes = profile::begin_bytes(&begin);
+    let trailer = Trailer { begin_blake3: Some(profile::begin_digest(&bytes)), ..ours.trailer.clone() };
+    put(dir, BEGIN, |file| file.write_all(&bytes))?;
     put(dir, MANIFEST, |file| {
         let mut tally = Tally::default();
         lines.iter().try_for_each(|entry| file.write_all(tally.line(entry).as_bytes()))?;
-        file.write_all(tally.finish(ours.trailer.clone()).as_bytes())
+        file.write_all(tally.finish(trailer).as_bytes())
     })
 }
 

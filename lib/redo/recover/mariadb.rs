@@ -14,45 +14,29 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::{Run, base_names};
+use super::Run;
+use super::options::loaded;
 use crate::error::{Error, Result};
 use crate::names::{INIT, SERVER_FILES};
 use crate::redo::files::{self, fail};
 
-/// Options of a source server that a backup may set on the server that recovers it. Anything else in a manifest or in a
-/// backup-my.cnf is left alone: neither may make the server load or write what it likes.
-const PASSED: [&str; 9] = [
-    "lower_case_table_names",
-    "innodb_page_size",
-    "innodb_data_file_path",
-    "innodb_undo_tablespaces",
-    "innodb_checksum_algorithm",
-    "innodb_compression_algorithm",
-    "innodb_encrypt_tables",
-    "innodb_encrypt_log",
-    "innodb_encrypt_temporary_tables",
-];
-/// The same for key management and compression providers.
-const PASSED_PREFIXES: [&str; 6] = [
-    "plugin_load",
-    "plugin_dir",
-    "plugin_maturity",
-    "file_key_management",
-    "aws_key_management",
-    "hashicorp_key_management",
-];
+const TABLES: &str = "innodb_encrypt_tables";
+const LOG: &str = "innodb_encrypt_log";
+const LOG_BIN: &str = "log_bin";
+/// What may be done with prepared transactions that no binary log decides about.
+const HEURISTIC: &str = "tc_heuristic_recover";
 
 /// The arguments of the server.
 pub(super) fn arguments(command: &mut Command, run: &Run<'_>) -> Result<()> {
     clean(run.dir)?;
-    match binlog(run) {
-        Some(name) => {
+    match super::binlog(run)? {
+        Some(binlog) => {
             let init = run.dir.join(INIT);
             fs::write(&init, "SHUTDOWN;\n").map_err(|cause| fail(&init, "cannot write", &cause))?;
             // Names without a directory are below the data directory: the path of a socket must not be long.
             command.args([&format!("--init-file={INIT}"), "--socket=xb_server.sock", "--pid-file=xb_server.pid"]);
-            command.args(["--skip-grant-tables", "--event-scheduler=OFF", "--secure-file-priv=/dev/null"]);
-            command.args([format!("--log-bin={name}"), format!("--log-bin-index={name}.index")]);
+            command.args(["--skip-grant-tables", "--secure-file-priv=/dev/null"]);
+            command.args(binlog);
         }
         None => {
             command.args(["--bootstrap", "--skip-log-bin"]);
@@ -61,10 +45,12 @@ pub(super) fn arguments(command: &mut Command, run: &Run<'_>) -> Result<()> {
             }
         }
     }
-    command.args(["--skip-networking", "--skip-slave-start", "--skip-log-error"]);
+    command.args(["--skip-networking", "--skip-slave-start", "--skip-log-error", "--event-scheduler=OFF"]);
     command.args(["--innodb-buffer-pool-load-at-startup=OFF", "--innodb-buffer-pool-dump-at-shutdown=OFF"]);
     command.arg(format!("--innodb-log-file-size={}", run.log_size));
-    command.args(passed(run.dir, run.options));
+    // Nothing is to be rotated or encrypted anew: what the source has in clear is its own affair.
+    command.arg("--loose-innodb-encryption-threads=0");
+    command.args(passed(run.options));
     Ok(())
 }
 
@@ -75,13 +61,7 @@ pub(super) fn clean(dir: &Path) -> Result<()> {
 
 /// True if what is prepared may be rolled back.
 pub(super) fn rolls_back(run: &Run<'_>) -> bool {
-    run.options.get("tc_heuristic_recover").is_some_and(|value| value == "ROLLBACK")
-}
-
-/// The name of the binary log that came along.
-fn binlog<'a>(run: &'a Run<'_>) -> Option<&'a str> {
-    let name = run.options.get("log_bin").filter(|name| !name.is_empty() && !name.contains('/'))?;
-    run.dir.join(format!("{name}.index")).is_file().then_some(name)
+    run.options.get(HEURISTIC).is_some_and(|value| value == "ROLLBACK")
 }
 
 /// True for what a server says that has prepared transactions and nothing that decides about them. It says so each time.
@@ -89,14 +69,22 @@ pub(super) fn is_undecided(error: &str) -> bool {
     error.starts_with("Found ") && error.contains(" prepared transactions!")
 }
 
+/// What the backup does not say is taken for secret. A server that does not encrypt by default writes each page of a table
+/// that was encrypted by default in clear; one that does leaves what never was encrypted as it is.
+pub(super) fn keep_secret(options: &mut BTreeMap<String, String>, log_is_encrypted: bool) {
+    if loaded(options).any(|plugin| plugin.ends_with("key_management")) {
+        options.entry(TABLES.into()).or_insert_with(|| "ON".into());
+    }
+    if log_is_encrypted {
+        options.insert(LOG.into(), "ON".into());
+    }
+}
+
 /// The options of the source that recovery needs, as arguments.
-fn passed(dir: &Path, options: &BTreeMap<String, String>) -> Vec<String> {
-    let known = options.iter().filter(|(key, value)| {
-        !value.is_empty()
-            && (*key != "plugin_dir" || plugins_elsewhere(dir, value))
-            && (PASSED.contains(&key.as_str()) || PASSED_PREFIXES.iter().any(|prefix| key.starts_with(prefix)))
-    });
-    known
+fn passed(options: &BTreeMap<String, String>) -> Vec<String> {
+    // Those two are for [`arguments`].
+    let passed = options.iter().filter(|(key, _)| !matches!(key.as_str(), LOG_BIN | HEURISTIC));
+    passed
         .map(|(key, value)| {
             // A checksum algorithm or a plugin's option that this server does not know must not stop it.
             let loose =
@@ -105,15 +93,9 @@ fn passed(dir: &Path, options: &BTreeMap<String, String>) -> Vec<String> {
                 } else {
                     "loose-"
                 };
-            let value = if key == "innodb_data_file_path" { base_names(value) } else { value.clone() };
             format!("--{loose}{}={value}", key.replace('_', "-"))
         })
         .collect()
-}
-
-/// The source's directory of plugins, if this host has it. A backup does not bring its own plugins.
-fn plugins_elsewhere(dir: &Path, plugins: &str) -> bool {
-    Path::new(plugins).canonicalize().is_ok_and(|plugins| plugins.is_dir() && !plugins.starts_with(dir))
 }
 
 /// Holds where the log ends, by the server, against E.
@@ -131,27 +113,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_backup_sets_only_what_recovery_needs() {
-        let options = [
-            ("innodb_page_size", "4096"),
-            ("innodb_data_file_path", "/a/ibdata1:12M;/b/ibdata2:1G:autoextend"),
-            ("innodb_log_group_home_dir", "/var/lib/mysql"),
-            ("init_file", "/tmp/evil.sql"),
-            ("datadir", "/var/lib/mysql"),
-            ("plugin_dir", "/backup/plugins"),
-            ("file_key_management_filename", "/etc/keys"),
-            ("innodb_undo_tablespaces", "3"),
-            ("innodb_encrypt_log", ""),
+    fn what_a_backup_does_not_say_is_secret() {
+        let keys = ("plugin_load_add".to_owned(), "provider_lz4;file_key_management".to_owned());
+        let mut options = BTreeMap::from([keys.clone()]);
+        keep_secret(&mut options, true);
+        let expect = [
+            "--loose-innodb-encrypt-log=ON",
+            "--loose-innodb-encrypt-tables=ON",
+            "--plugin-load-add=provider_lz4;file_key_management",
         ];
-        let options = options.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-        assert_eq!(
-            passed(Path::new("/backup"), &options),
-            [
-                "--loose-file-key-management-filename=/etc/keys",
-                "--innodb-data-file-path=ibdata1:12M;ibdata2:1G:autoextend",
-                "--innodb-page-size=4096",
-                "--loose-innodb-undo-tablespaces=3",
-            ]
-        );
+        assert_eq!(passed(&options), expect);
+        let mut options = BTreeMap::from([keys, (TABLES.into(), "OFF".into())]);
+        keep_secret(&mut options, false);
+        assert_eq!(options.get(TABLES).unwrap(), "OFF");
+        let mut options = BTreeMap::new();
+        keep_secret(&mut options, false);
+        assert!(options.is_empty());
     }
 }

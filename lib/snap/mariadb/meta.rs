@@ -9,6 +9,22 @@ use crate::server::{Session, Variables};
 use crate::snap::finish::Snapshot;
 use crate::snap::meta::{Facts, Members, binlog_info};
 
+/// What is encrypted when nothing is said of it. A server that is told nothing of these writes in clear what the source has
+/// encrypted.
+pub(super) const ENCRYPTION: [&str; 7] = [
+    "aria_encrypt_tables",
+    "encrypt_tmp_disk_tables",
+    "encrypt_tmp_files",
+    "innodb_default_encryption_key_id",
+    "innodb_encrypt_log",
+    "innodb_encrypt_tables",
+    "innodb_encrypt_temporary_tables",
+];
+
+/// Plugins that recovery can need, and may load: those with keys, and those that compress pages. `xb-redo --apply` takes no
+/// others from a backup.
+const PLUGINS: [&str; 2] = ["_key_management", "provider_"];
+
 /// All members.
 pub(super) fn members(
     variables: &Variables,
@@ -81,13 +97,17 @@ pub(super) fn server_options(variables: &Variables, plugins: &[(String, String)]
         put(key, variables.text(key));
     }
     put("innodb_data_file_path", &base_data_files(variables.text("innodb_data_file_path")));
+    for key in ENCRYPTION {
+        put(key, variables.option(key).unwrap_or_default());
+    }
+    let plugins: Vec<_> = plugins.iter().filter(|(name, _)| PLUGINS.iter().any(|known| name.contains(known))).collect();
     let libraries: Vec<&str> = plugins.iter().map(|(_, library)| library.as_str()).collect();
     if !libraries.is_empty() {
         put("plugin_load_add", &libraries.join(";"));
         put("plugin_dir", variables.text("plugin_dir"));
         put("plugin_maturity", variables.text("plugin_maturity"));
     }
-    for (plugin, _) in plugins {
+    for (plugin, _) in &plugins {
         for (key, value) in variables.beginning(&format!("{plugin}_")) {
             let secret = ["token", "secret", "password"].iter().any(|word| key.contains(word));
             let phrase = key.ends_with("filekey") && !value.starts_with("FILE:");

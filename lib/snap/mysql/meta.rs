@@ -13,6 +13,11 @@ use crate::server::files::{Tablespace, base_data_files};
 use crate::snap::finish::Snapshot;
 use crate::snap::meta::{Facts, Members, binlog_info};
 
+/// What is encrypted when nothing is said of it, and logs that have pieces of rows. A server that is told nothing of these
+/// writes in clear what the source has encrypted.
+pub(super) const ENCRYPTION: [&str; 4] =
+    ["binlog_encryption", "default_table_encryption", "innodb_redo_log_encrypt", "innodb_undo_log_encrypt"];
+
 /// Options that recovery needs: a server with another `innodb_data_file_path` would not refuse, but add a file.
 pub(super) fn options(variables: &Variables) -> BTreeMap<String, String> {
     let names = ["innodb_page_size", "innodb_checksum_algorithm", "lower_case_table_names"];
@@ -22,6 +27,7 @@ pub(super) fn options(variables: &Variables) -> BTreeMap<String, String> {
     if let Some(base) = Path::new(variables.text("log_bin_basename")).file_name().and_then(OsStr::to_str) {
         options.insert("log_bin".into(), base.into());
     }
+    options.extend(ENCRYPTION.iter().filter_map(|key| Some(((*key).to_owned(), variables.option(key)?.to_owned()))));
     options.retain(|_, value| !value.is_empty());
     options
 }

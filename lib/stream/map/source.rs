@@ -8,7 +8,7 @@ use bstr::ByteSlice;
 
 use super::super::chunk::{self, PATH_MAX};
 use super::super::members::{Key, Step, key};
-use super::super::profile::{self, BEGIN, LINE_MAX, MANIFEST, ManifestReader};
+use super::super::profile::{self, BEGIN, LINE_MAX, Line, MANIFEST, ManifestReader, Trailer};
 use super::super::written::{Fault, Written};
 use super::super::{Body, Course, Head, Members, Reader};
 use super::{Options, Target, Task, wrong};
@@ -40,6 +40,7 @@ pub(super) struct Source<'a, C: Codec, R> {
     passed: HashSet<Key>,
     begin: Vec<u8>,
     manifest: ManifestReader,
+    trailer: Option<Trailer>,
 }
 
 struct Slot<M> {
@@ -96,6 +97,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
             passed: HashSet::new(),
             begin: Vec::new(),
             manifest: ManifestReader::default(),
+            trailer: None,
         }
     }
 
@@ -231,7 +233,10 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
         let start = std::mem::take(start);
         let path = member.path.clone();
         let choice = match path.as_slice() {
-            BEGIN => Choice::Pass,
+            BEGIN => {
+                self.codec.ours();
+                Choice::Pass
+            }
             _ => self.codec.choose(&path, &start).map_err(|fault| wrong(&path, &fault, 0))?,
         };
         let passes = matches!(choice, Choice::Pass);
@@ -341,7 +346,15 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
                     return Err(Error::damaged("stdin", "xb_begin: longer than any that xb-tools write"));
                 }
                 BEGIN => self.begin.extend_from_slice(&data),
-                MANIFEST => self.manifest.feed(&data, |_, _| Ok(()))?,
+                MANIFEST => {
+                    let trailer = &mut self.trailer;
+                    self.manifest.feed(&data, |line, _| {
+                        if let Line::Trailer(last) = line {
+                            *trailer = Some(*last);
+                        }
+                        Ok(())
+                    })?;
+                }
                 _ => {}
             }
         }
@@ -396,7 +409,10 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
         if self.course.is_ours() {
             match path.as_slice() {
                 BEGIN => self.report.expect(profile::parse_begin("stdin", &self.begin)?.estimated_bytes),
-                MANIFEST if matches!(state, State::Pass) => self.manifest.finish()?,
+                MANIFEST if matches!(state, State::Pass) => {
+                    self.manifest.finish()?;
+                    self.trailer.as_ref().map_or(Ok(()), |trailer| profile::bind(&self.begin, trailer))?;
+                }
                 _ => {}
             }
         }
