@@ -12,6 +12,7 @@
 
 mod apply;
 mod cli;
+mod complete;
 mod crypt;
 mod demo;
 mod docs;

@@ -120,7 +120,7 @@ fn say(report: &dyn Report, name: &str, start: u64, summary: &relay::Summary, ca
         Level::Info,
         format_args!(
             "redo log of {capacity} bytes: wrapped {} times{replaced}; at least {spare} bytes ({share} %) were left before \
-             an overrun; at most {} bytes waited to be sent",
+             an overrun; at most {} bytes waited to be sent; completed OK!",
             bytes / (*capacity).max(1),
             capture.peak(),
         ),

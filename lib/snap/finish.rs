@@ -141,7 +141,7 @@ impl Finish<'_> {
             Level::Info,
             format_args!(
                 "{bytes} bytes, {} pages{unverified}, {sent} sent in {:.1} s, {rate} MiB/s; blocked: writes without \
-                 transactions {} ms, ddl {} ms, commits {} ms; lsn {} to {}; completed OK!",
+                 transactions {} ms, ddl {} ms, commits {} ms; lsn {} to {}; snapshot complete",
                 pages.pages(),
                 time.as_secs_f64(),
                 held("flush"),

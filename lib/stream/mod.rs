@@ -18,6 +18,7 @@ mod reader;
 mod writer;
 
 pub use course::Course;
+pub(crate) use course::check_log;
 pub use members::Members;
 pub use pass::Pass;
 pub(crate) use reader::SENDER;

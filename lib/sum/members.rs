@@ -10,8 +10,8 @@ use super::list::Member;
 use crate::error::{Error, Result};
 use crate::io::BUFFER;
 use crate::stream::chunk::{self, PREFIX};
-use crate::stream::profile::{self, BEGIN, LINE_MAX, Line, MANIFEST, ManifestReader, plain_name};
-use crate::stream::{Body, Head, Members, Reader, SENDER};
+use crate::stream::profile::{self, BEGIN, Begin, EntryKind, LINE_MAX, Line, MANIFEST, ManifestReader};
+use crate::stream::{Body, Course, Head, Members, Reader, check_log};
 
 /// Sums of members, by name, in the order in which they ended.
 pub(super) type Sums = Vec<(Vec<u8>, Member)>;
@@ -59,7 +59,7 @@ struct Open {
 impl Along<'_> {
     fn chunk(&mut self, head: &Head, reader: &mut Reader<impl Read>, buffer: &mut [u8]) -> Result<()> {
         let step = self.members.accept(reader.place(), head)?;
-        self.ending.chunk(head)?;
+        self.ending.course.chunk(reader.place(), head)?;
         if step.anew {
             self.done.retain(|(name, _)| *name != head.path);
         }
@@ -152,42 +152,35 @@ fn parts(total: u64, most: usize) -> impl Iterator<Item = usize> {
 /// are not compared with it; that is xb-unpack's.
 #[derive(Default)]
 struct Ending {
-    ours: Option<bool>,
-    begin: Vec<u8>,
-    backup_id: Option<String>,
+    course: Course,
+    bytes: Vec<u8>,
+    begin: Option<Begin>,
     manifest: ManifestReader,
+    /// A right manifest has come, and whether it lists the redo log.
+    proved: Option<bool>,
     trailer_id: Option<String>,
-    over: bool,
+    redo: bool,
 }
 
 impl Ending {
-    fn chunk(&mut self, head: &Head) -> Result<()> {
-        let ours = *self.ours.get_or_insert(head.path == BEGIN);
-        if ours && self.over {
-            let what =
-                format_args!("{}: comes after the end of the manifest (stream byte {})", head.path.as_bstr(), head.at);
-            return Err(Error::damaged("stdin", what));
-        }
-        Ok(())
-    }
-
     fn bytes(&mut self, path: &[u8], bytes: &[u8]) -> Result<()> {
-        if self.ours != Some(true) {
+        if !self.course.is_ours() {
             return Ok(());
         }
         match path {
-            BEGIN if self.begin.len() + bytes.len() > LINE_MAX => {
+            BEGIN if self.bytes.len() + bytes.len() > LINE_MAX => {
                 Err(Error::damaged("stdin", "xb_begin: longer than any that xb-tools write"))
             }
             BEGIN => {
-                self.begin.extend_from_slice(bytes);
+                self.bytes.extend_from_slice(bytes);
                 Ok(())
             }
             MANIFEST => {
-                let trailer_id = &mut self.trailer_id;
-                self.manifest.feed(bytes, |line, _| {
-                    if let Line::Trailer(trailer) = line {
-                        *trailer_id = Some(trailer.backup_id);
+                let Ending { manifest, trailer_id, redo, .. } = self;
+                manifest.feed(bytes, |line, _| {
+                    match line {
+                        Line::Entry(entry) => *redo |= entry.kind == EntryKind::Redo,
+                        Line::Trailer(trailer) => *trailer_id = Some(trailer.backup_id),
                     }
                     Ok(())
                 })
@@ -197,30 +190,29 @@ impl Ending {
     }
 
     fn end(&mut self, path: &[u8]) -> Result<()> {
-        if self.ours != Some(true) {
-            return Ok(());
-        }
         match path {
-            BEGIN => self.backup_id = Some(profile::parse_begin("stdin", &self.begin)?.backup_id),
+            _ if !self.course.is_ours() => {}
+            BEGIN => self.begin = Some(profile::parse_begin("stdin", &self.bytes)?),
             MANIFEST => {
                 self.manifest.finish()?;
-                if self.backup_id != self.trailer_id {
+                if self.begin.as_ref().map(|begin| &begin.backup_id) != self.trailer_id.as_ref() {
                     return Err(Error::damaged("xb_manifest", "belongs to another backup than xb_begin"));
                 }
-                self.over = true;
+                self.proved = Some(self.redo);
             }
-            // Encrypted or compressed: it is there, and last.
-            path => self.over = plain_name(path) == MANIFEST,
+            _ => {}
         }
         Ok(())
     }
 
     fn finish(&self, at: u64) -> Result<()> {
-        if self.ours == Some(true) && !self.over {
-            let what = format_args!("truncated: the stream ends without xb_manifest (stream byte {at})");
-            return Err(Error::damaged("stdin", what).hint(SENDER));
+        self.course.finish("stdin", at)?;
+        match (&self.begin, self.proved) {
+            (Some(begin), Some(redo)) => check_log(begin.kind, redo),
+            // The manifest is encrypted or compressed.
+            (Some(begin), None) => self.course.check_log(begin.kind),
+            (None, _) => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -12,9 +12,9 @@ use super::lock;
 use crate::error::{Error, Result};
 use crate::report::{Level, Report};
 use crate::stream::profile::{
-    self, BEGIN, Begin, EntryKind, LINE_MAX, Line, MANIFEST, MARK, ManifestReader, Seen, StreamKind, plain_name,
+    self, BEGIN, Begin, EntryKind, LINE_MAX, Line, MANIFEST, MARK, ManifestReader, Seen, plain_name,
 };
-use crate::stream::{Course, Head};
+use crate::stream::{Course, Head, check_log};
 
 /// What has been learned so far.
 #[derive(Default)]
@@ -142,6 +142,7 @@ impl Proof {
             return Ok(());
         };
         if self.end == End::Coded {
+            self.course.check_log(begin.kind)?;
             note(Level::Info, "the manifest is encrypted or compressed: members were checked chunk by chunk only");
             return Ok(());
         }
@@ -153,10 +154,7 @@ impl Proof {
             );
             note(Level::Info, &text);
         }
-        if begin.kind != StreamKind::Files && !self.redo {
-            note(Level::Warning, "was not piped through xb-redo: a backup without redo log cannot be restored");
-        }
-        Ok(())
+        check_log(begin.kind, self.redo)
     }
 }
 

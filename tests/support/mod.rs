@@ -29,6 +29,7 @@ pub mod fault;
 pub mod flavour;
 pub mod keyring;
 pub mod load;
+pub mod made;
 pub mod pipeline;
 pub mod random;
 pub mod sandbox;
