@@ -51,6 +51,7 @@ enum End {
 ///
 /// When this fails, a thread may be left blocked on `input` or `output`; the caller is expected to end the process.
 pub fn run(options: &Options, input: File, output: File, report: &dyn Report) -> Result<()> {
+    Spool::check(&options.spool_dir)?;
     let sink = output.try_clone().map_err(|cause| Error::io("stdout", "cannot use", &cause))?;
     let (mut pass, writer) = (Pass::new(input, "stdin", output), Writer::new(sink));
     let (begin, bytes) = relay::begin(&mut pass)?;

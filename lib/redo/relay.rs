@@ -68,13 +68,18 @@ impl Relay {
         self.writer.put(begun, &[])?;
         self.moved.fetch_add(begun.len() as u64, Relaxed);
         let log = self.outlet.form().name();
-        let mut complete = false;
+        // `xb_begin` is through.
+        let (mut complete, mut closing, mut members) = (false, false, 1);
         while let Some(head) = self.pass.next()? {
             if complete {
                 return Err(self.refuse(&head, "stands behind xb_manifest, which is the last member"));
             }
+            if closing && head.path != MANIFEST {
+                return Err(self.refuse(&head, "comes after the beginning of xb_manifest, which is the last member"));
+            }
+            (closing, members) = (head.path == MANIFEST, members + usize::from(head.body == Body::End));
             match (head.path.as_slice(), &head.body) {
-                (MANIFEST, Body::Payload { .. }) => self.held.take(&mut self.pass)?,
+                (MANIFEST, Body::Payload { .. }) => self.held.take(&mut self.pass, members)?,
                 (MANIFEST, Body::End) => complete = true,
                 (MANIFEST, _) => return Err(self.refuse(&head, "is no plain member")),
                 (BEGIN, _) => return Err(self.refuse(&head, "comes a second time; are these two streams?")),

@@ -8,6 +8,7 @@
 pub mod chunk;
 mod course;
 pub mod foreign;
+pub mod holes;
 pub mod map;
 pub mod members;
 pub mod name;
@@ -15,6 +16,7 @@ mod pass;
 pub mod pick;
 pub mod profile;
 mod reader;
+mod table;
 mod writer;
 
 pub use course::Course;
@@ -23,4 +25,5 @@ pub use members::Members;
 pub use pass::Pass;
 pub(crate) use reader::SENDER;
 pub use reader::{Body, Head, Reader};
+pub(crate) use table::Table;
 pub use writer::Writer;

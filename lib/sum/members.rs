@@ -5,11 +5,14 @@ use std::io::{self, Read};
 
 use bstr::ByteSlice;
 
+use super::Options;
 use super::algorithm::{Algorithm, Sum};
 use super::list::Member;
+use crate::budget::Share;
 use crate::error::{Error, Result};
 use crate::io::BUFFER;
 use crate::stream::chunk::{self, PREFIX};
+use crate::stream::holes::Holes;
 use crate::stream::profile::{self, BEGIN, Begin, EntryKind, LINE_MAX, Line, MANIFEST, ManifestReader};
 use crate::stream::{Body, Course, Head, Members, Reader, check_log};
 
@@ -20,7 +23,7 @@ pub(super) type Sums = Vec<(Vec<u8>, Member)>;
 ///
 /// With `wanted`, every member is summed, and what is not an xbstream is refused. Without, only a stream that begins with
 /// `xb_begin` is followed: it must be whole and end with a valid manifest.
-pub(super) fn follow(input: impl Read, wanted: Option<&[Algorithm]>) -> Result<Sums> {
+pub(super) fn follow(input: impl Read, wanted: Option<&[Algorithm]>, options: &Options) -> Result<Sums> {
     let mut input = input;
     let mut start = Vec::new();
     let head = PREFIX + BEGIN.len();
@@ -31,7 +34,17 @@ pub(super) fn follow(input: impl Read, wanted: Option<&[Algorithm]>) -> Result<S
         return Ok(Vec::new());
     }
     let mut reader = Reader::new(start.as_slice().chain(input), "stdin");
-    let mut along = Along { wanted: wanted.unwrap_or_default(), ..Along::default() };
+    let wanted = wanted.unwrap_or_default();
+    let mut along = Along {
+        wanted,
+        members: Members::within(&options.budget, wanted.iter().map(|algorithm| algorithm.memory()).sum()),
+        open: HashMap::new(),
+        done: Vec::new(),
+        memory: options.budget.share(),
+        used: 0,
+        holes: Holes::new(options.holes),
+        ending: Ending::default(),
+    };
     let mut buffer = vec![0; BUFFER];
     while let Some(head) = reader.next()? {
         along.chunk(&head, &mut reader, &mut buffer)?;
@@ -41,12 +54,19 @@ pub(super) fn follow(input: impl Read, wanted: Option<&[Algorithm]>) -> Result<S
     Ok(along.done)
 }
 
-#[derive(Default)]
+/// What a complete one needs beside its name, and a sum beside its digits: allocations and their places.
+const DONE: usize = 144;
+const SUM: usize = 64;
+
 struct Along<'a> {
     wanted: &'a [Algorithm],
     members: Members,
     open: HashMap<Vec<u8>, Open>,
     done: Sums,
+    /// What `done` takes.
+    memory: Share,
+    used: usize,
+    holes: Holes,
     ending: Ending,
 }
 
@@ -72,10 +92,11 @@ impl Along<'_> {
             Body::Payload { .. } => loop {
                 let got = reader.fill(buffer)?;
                 let bytes = buffer.get(..got).unwrap_or_default();
+                self.holes.content(got as u64);
                 if let Some(open) = &mut open {
                     open.add(bytes);
                 }
-                self.ending.bytes(&head.path, bytes)?;
+                self.ending.bytes(&head.path, bytes, self.members.count())?;
                 if got < buffer.len() {
                     return Ok(());
                 }
@@ -83,7 +104,9 @@ impl Along<'_> {
             Body::Sparse { map, .. } => {
                 for span in map {
                     let Some(open) = &mut open else { break };
+                    self.holes.zeros(&head.path, u64::from(span.skip))?;
                     open.zeros(u64::from(span.skip));
+                    self.holes.content(u64::from(span.len));
                     for part in parts(u64::from(span.len), buffer.len()) {
                         let Some(into) = buffer.get_mut(..part) else { break };
                         reader.fill(into)?;
@@ -100,12 +123,17 @@ impl Along<'_> {
                             format_args!("{}: {what} (stream byte {})", head.path.as_bstr(), head.at),
                         )
                     })?;
+                    self.holes.zeros(&head.path, hole)?;
                     open.zeros(hole);
                 }
             }
             Body::End => {
                 if let Some(Open { size, sums }) = self.open.remove(&head.path) {
-                    let sums = sums.into_iter().map(Sum::finish).collect();
+                    let sums: Vec<String> = sums.into_iter().map(Sum::finish).collect();
+                    // Digits and name stand in a line, too, which is made at the end.
+                    let lines = sums.iter().map(|sum| SUM + 3 * sum.len() + 2 * head.path.len());
+                    self.used += DONE + head.path.len() + lines.sum::<usize>();
+                    self.memory.grow(self.used as u64)?;
                     self.done.push((head.path.clone(), Member { size, sums }));
                 }
                 self.ending.end(&head.path)?;
@@ -163,7 +191,7 @@ struct Ending {
 }
 
 impl Ending {
-    fn bytes(&mut self, path: &[u8], bytes: &[u8]) -> Result<()> {
+    fn bytes(&mut self, path: &[u8], bytes: &[u8], members: usize) -> Result<()> {
         if !self.course.is_ours() {
             return Ok(());
         }
@@ -177,6 +205,7 @@ impl Ending {
             }
             MANIFEST => {
                 let Ending { manifest, trailer_id, redo, .. } = self;
+                manifest.expect(members);
                 manifest.feed(bytes, |line, _| {
                     match line {
                         Line::Entry(entry) => *redo |= entry.kind == EntryKind::Redo,

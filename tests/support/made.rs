@@ -31,37 +31,52 @@ pub fn begin(kind: StreamKind) -> Begin {
     }
 }
 
-/// A manifest of these members.
-pub fn manifest(members: &[(&str, EntryKind, &[u8])]) -> Vec<u8> {
-    let mut tally = Tally::default();
-    let mut lines: String = members
-        .iter()
-        .map(|(name, kind, content)| {
-            tally.line(&Entry::new(name.as_bytes(), *kind, content.len() as u64, &blake3::hash(content)))
-        })
-        .collect();
-    lines += &tally.finish(Trailer {
-        manifest: FORMAT,
-        backup_id: ID.to_owned(),
-        members: 0,
-        bytes: 0,
-        end_lsn: Some(30_000),
-        binlog: None,
-        server_options: Default::default(),
-        locks_ms: Default::default(),
-        partial: false,
-        left_out: Vec::new(),
-        end_time: "2026-01-01T00:00:01Z".to_owned(),
-        blake3: String::new(),
-    });
-    lines.into_bytes()
+/// The first member.
+pub fn begun(kind: StreamKind) -> Vec<u8> {
+    member("xb_begin", &begin_bytes(&begin(kind)))
+}
+
+/// A manifest that is being made.
+#[derive(Default)]
+pub struct Manifest {
+    tally: Tally,
+    lines: String,
+}
+
+impl Manifest {
+    pub fn add(&mut self, name: &str, kind: EntryKind, content: &[u8]) {
+        let entry = Entry::new(name.as_bytes(), kind, content.len() as u64, &blake3::hash(content));
+        self.lines += &self.tally.line(&entry);
+    }
+
+    /// With its last line.
+    pub fn end(mut self) -> Vec<u8> {
+        self.lines += &self.tally.finish(Trailer {
+            manifest: FORMAT,
+            backup_id: ID.to_owned(),
+            members: 0,
+            bytes: 0,
+            end_lsn: Some(30_000),
+            binlog: None,
+            server_options: Default::default(),
+            locks_ms: Default::default(),
+            partial: false,
+            left_out: Vec::new(),
+            end_time: "2026-01-01T00:00:01Z".to_owned(),
+            blake3: String::new(),
+        });
+        self.lines.into_bytes()
+    }
 }
 
 /// A whole stream of ours.
 pub fn stream(kind: StreamKind, members: &[(&str, EntryKind, &[u8])]) -> Vec<u8> {
-    let mut stream = member("xb_begin", &begin_bytes(&begin(kind)));
-    members.iter().for_each(|(name, _, content)| stream.extend(whole(name, content)));
-    stream.extend(member("xb_manifest", &manifest(members)));
+    let (mut stream, mut manifest) = (begun(kind), Manifest::default());
+    for (name, kind, content) in members {
+        stream.extend(whole(name, content));
+        manifest.add(name, *kind, content);
+    }
+    stream.extend(member("xb_manifest", &manifest.end()));
     stream
 }
 

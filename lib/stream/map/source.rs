@@ -1,16 +1,19 @@
 //! Takes a stream apart, decides on its members, and feeds what becomes of them.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::io::Read;
 use std::sync::Arc;
 
 use bstr::ByteSlice;
 
 use super::super::chunk::{self, PATH_MAX};
-use super::super::members::{Key, Step, key};
+use super::super::holes::Holes;
+use super::super::members::{Step, key};
 use super::super::profile::{self, BEGIN, LINE_MAX, MANIFEST, ManifestReader};
+use super::super::table::Table;
 use super::super::{Body, Course, Head, Members, Reader};
 use super::{Options, Target, Task, wrong};
+use crate::budget::Share;
 use crate::codec::{Choice, Codec, Flow, PIECE, START};
 use crate::error::{Error, Result};
 use crate::held::{Held, Part};
@@ -34,12 +37,18 @@ pub(super) struct Source<'a, C: Codec, R> {
     /// Memory of all that is held.
     memory: usize,
     /// Names that have been written.
-    names: HashSet<Key>,
+    names: Table<()>,
     /// Complete members that stayed as they were, for a later rename, removal or rewriting of them.
-    passed: HashSet<Key>,
+    passed: Table<()>,
+    /// What members hold that cannot be cut anywhere.
+    share: Share,
+    holes: Holes,
     begin: Vec<u8>,
     manifest: ManifestReader,
 }
+
+/// What an open member costs beside what it holds.
+const SLOT: usize = 512;
 
 struct Slot<M> {
     member: Option<Member<M>>,
@@ -81,7 +90,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
     ) -> Self {
         Source {
             reader: Reader::new(input, "stdin"),
-            members: Members::default(),
+            members: Members::within(&options.budget, SLOT),
             course: Course::default(),
             codec,
             options,
@@ -91,8 +100,10 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
             slots: Vec::new(),
             waiting: VecDeque::new(),
             memory: 0,
-            names: HashSet::new(),
-            passed: HashSet::new(),
+            names: Table::within(options.budget.share()),
+            passed: Table::within(options.budget.share()),
+            share: options.budget.share(),
+            holes: Holes::new(options.holes),
             begin: Vec::new(),
             manifest: ManifestReader::default(),
         }
@@ -156,8 +167,8 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
             Body::Rename(new) => self.rename(&head.path, &new),
             Body::Remove => {
                 let (name, _) = self.name_of(&head.path);
-                self.names.remove(&key(&name));
-                self.passed.remove(&key(&head.path));
+                self.names.remove(key(&name));
+                self.passed.remove(key(&head.path));
                 self.remove(&name)
             }
             Body::Skipped => {
@@ -191,6 +202,9 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
                     let before = held.capacity();
                     let got = held.fill(len, buffers, read)?;
                     self.memory = self.memory + held.capacity() - before;
+                    if !C::CUTS_ANYWHERE {
+                        self.share.set(self.memory as u64)?;
+                    }
                     (got, None)
                 }
             };
@@ -202,6 +216,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
             member.size += got as u64;
             len -= got as u64;
             if matches!(from, From::Payload) {
+                self.holes.content(got as u64);
                 report.advance(got as u64);
             }
             match passing {
@@ -248,16 +263,16 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
         };
         if anew {
             let (old, _) = self.name_of(&path);
-            self.names.remove(&key(&old));
+            self.names.remove(key(&old));
             if old != name {
                 self.remove(&old)?;
             }
         }
         self.claim(&path, &name)?;
-        self.passed.remove(&key(&path));
+        self.passed.remove(key(&path));
         if passes {
             if !self.course.is_ours() {
-                self.passed.insert(key(&path));
+                self.passed.insert(key(&path), ())?;
             }
             self.pass(slot, 0, start)?;
         }
@@ -271,7 +286,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
             let what = format_args!("its new name would have {} bytes; {PATH_MAX} is the limit", name.len());
             return Err(Error::failed(path, what));
         }
-        if !self.names.insert(key(name)) {
+        if !self.names.insert(key(name), ())? {
             return Err(Error::failed(path, format_args!("would become {short}, which the stream has already")));
         }
         Ok(())
@@ -279,7 +294,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
 
     /// What a complete member is called in the output, and whether it stayed as it was.
     fn name_of(&self, path: &[u8]) -> (Vec<u8>, bool) {
-        match self.passed.contains(&key(path)) {
+        match self.passed.contains(key(path)) {
             true => (path.to_vec(), true),
             false => (self.codec.name(path), false),
         }
@@ -309,13 +324,16 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
     }
 
     fn cut(&mut self, slot: usize, flow: Flow) -> Result<()> {
-        let Source { slots, feed, codec, buffers, memory, waiting, .. } = self;
+        let Source { slots, feed, codec, buffers, memory, share, waiting, .. } = self;
         let Some(Slot { member: Some(member), waits }) = slots.get_mut(slot) else { return Ok(()) };
         let State::Code(target, held) = &mut member.state else { return Ok(()) };
         let before = held.capacity();
         let fed = |part: Part<C::Job>| feed(Task::Part(target.clone(), part));
         held.cut(*codec, flow, buffers, |fault, at| wrong(&member.path, &fault, at), fed)?;
         *memory = *memory + held.capacity() - before;
+        if !C::CUTS_ANYWHERE {
+            share.set(*memory as u64)?;
+        }
         if !held.is_empty() && !*waits {
             *waits = true;
             waiting.push_back(slot);
@@ -335,7 +353,10 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
                     return Err(Error::damaged("stdin", "xb_begin: longer than any that xb-tools write"));
                 }
                 BEGIN => self.begin.extend_from_slice(&data),
-                MANIFEST => self.manifest.feed(&data, |_, _| Ok(()))?,
+                MANIFEST => {
+                    self.manifest.expect(self.members.count());
+                    self.manifest.feed(&data, |_, _| Ok(()))?;
+                }
                 _ => {}
             }
         }
@@ -347,6 +368,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
     /// A hole of Percona's streams.
     fn hole(&mut self, slot: usize, skip: u32) -> Result<()> {
         let Some(Member { state: State::Pass, path, flags, size, .. }) = member(&mut self.slots, slot) else {
+            self.zeros(slot, skip.into())?;
             return self.bytes(slot, skip.into(), From::Hole);
         };
         let mut head = Vec::new();
@@ -360,13 +382,22 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
         let Some(member) = member(&mut self.slots, slot) else { return Ok(()) };
         match offset.checked_sub(member.size) {
             Some(0) => Ok(()),
-            Some(gap) => self.bytes(slot, gap, From::Hole),
+            Some(gap) => {
+                self.zeros(slot, gap)?;
+                self.bytes(slot, gap, From::Hole)
+            }
             None => Err(Error::failed(
                 member.path.as_bstr(),
                 format_args!("its stream goes back from byte {} to {offset}; this cannot be rewritten", member.size),
             )
             .hint("unpack the stream first, and pack the files again")),
         }
+    }
+
+    /// A hole is about to become zeros.
+    fn zeros(&mut self, slot: usize, count: u64) -> Result<()> {
+        let path = member(&mut self.slots, slot).map(|member| member.path.clone()).unwrap_or_default();
+        self.holes.zeros(&path, count)
     }
 
     /// A seek of MariaDB's streams.
@@ -407,11 +438,11 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
     fn rename(&mut self, path: &[u8], new: &[u8]) -> Result<()> {
         let (old, passes) = self.name_of(path);
         let name = if passes { new.to_vec() } else { self.codec.name(new) };
-        self.names.remove(&key(&old));
+        self.names.remove(key(&old));
         self.claim(path, &name)?;
         if passes {
-            self.passed.remove(&key(path));
-            self.passed.insert(key(new));
+            self.passed.remove(key(path));
+            self.passed.insert(key(new), ())?;
         }
         let mut head = Vec::new();
         chunk::put_rename(&mut head, &old, &name);
