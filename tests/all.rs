@@ -22,6 +22,7 @@ mod house;
 mod increments;
 mod map;
 mod memory;
+mod mutants;
 mod mysql;
 mod mysql_ddl;
 mod mysql_keyring;

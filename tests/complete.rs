@@ -7,7 +7,7 @@ use std::time::Duration;
 use xb::stream::profile::{EntryKind, StreamKind};
 
 use crate::support::fault::memory_limit;
-use crate::support::tool::{Dice, bad, chunk, feed, good, member, payload, scratch, tool, unpack};
+use crate::support::tool::{Dice, bad, chunk, feed, good, member, payload, said, scratch, tool, tree, unpack};
 use crate::support::{Pipeline, made};
 
 const PAGES: (&str, EntryKind, &[u8]) = ("db/t.ibd", EntryKind::File, &[7; 5000]);
@@ -105,10 +105,9 @@ fn sparse(path: &str, holes: usize) -> Vec<u8> {
 fn a_hole_of_petabytes_ends_at_once_in_every_tool() {
     let (_dir, key) = key();
     let end = |path: &str| chunk(b'E', 0, path.as_bytes(), &[]);
-    for name in ["t.ibd", "t.ibd.zst", "t.ibd.xbcrypt"] {
+    for name in ["t.ibd", "t.ibd.zst"] {
         for (what, body) in [
             ("seek", [seek(name, 1 << 52), payload(name, 1 << 52, b"x")].concat()),
-            ("seeks", [seek(name, 1 << 30), payload(name, 1 << 30, b"x"), seek(name, 1 << 52)].concat()),
             ("few holes", sparse(name, 100)),
             ("many holes", sparse(name, 1 << 20)),
         ] {
@@ -261,5 +260,72 @@ fn a_manifest_without_end_is_not_read_for_ever() {
                 || said.contains("xb_manifest has");
             assert!(code == 3 && (said.contains(word) || other), "{tool} {args:?}: {code}, {said}");
         }
+    }
+}
+
+#[test]
+fn what_is_named_compressed_and_is_not_is_damage() {
+    for (name, content, words) in [
+        (
+            "t.ibd.zst",
+            &b"\x29\xb5\x2f\xfd and more than sixteen bytes"[..],
+            "neither zstd nor lz4 nor a qpress archive",
+        ),
+        ("t.ibd.lz4", b"what is this, in more than sixteen bytes", "neither zstd nor lz4 nor a qpress archive"),
+        ("t.ibd.zst", b"\x28\xb5", "ends in its first bytes"),
+        ("t.ibd.zst", b"XBSEAL01 and more than sixteen bytes", "put xb-crypt -d before xb-zip -d"),
+        ("t.ibd.zst.xbseal", b"XBSEAL01 and more than sixteen bytes", "put xb-crypt -d before xb-zip -d"),
+    ] {
+        bad(&feed(tool("xb-zip").arg("-d"), &member(name, content)), 3, words);
+    }
+}
+
+#[test]
+fn a_directory_unpacked_too_early_is_packed_again_and_finished() {
+    let (_dir, key) = key();
+    let plain = made::stream(StreamKind::Full, &[PAGES, LOG]);
+    let zipped = good(feed(&mut tool("xb-zip"), &plain));
+    let sealed = good(feed(tool("xb-crypt").args(["-k", &key]), &zipped));
+    let crypt = || {
+        let mut crypt = tool("xb-crypt");
+        crypt.args(["-q", "-d", "-k", &key]);
+        crypt
+    };
+    for (stream, hint, encrypted) in [
+        (&zipped, "put xb-zip -d before xb-unpack", false),
+        (&sealed, "put xb-crypt -d | xb-zip -d before xb-unpack", true),
+    ] {
+        let dir = scratch();
+        let (early, late) = (dir.path().join("early"), dir.path().join("late"));
+        let run = unpack(&early, &[], stream);
+        assert!(run.status.success() && said(&run).contains(hint), "{}", said(&run));
+        // As xb-redo leaves it when it is asked what this is.
+        std::fs::write(early.join("xb_lock"), b"").unwrap();
+        let mut pack = tool("xb-pack");
+        pack.arg("-C").arg(&early).arg(".");
+        let mut pipeline = Pipeline::new().stage(pack);
+        if encrypted {
+            pipeline = pipeline.stage(crypt());
+        }
+        pipeline.stage(tool("xb-zip").arg("-d")).stage(tool("xb-unpack").arg("-C").arg(&late)).run().assert_ok();
+        let files = tree(&late);
+        assert_eq!(files[Path::new("db/t.ibd")], PAGES.2);
+        assert_eq!(files[Path::new("ib_logfile0")], LOG.2);
+        assert_eq!(files.len(), 4, "{:?}", files.keys());
+    }
+}
+
+#[test]
+fn an_unusable_spool_is_found_before_the_first_byte() {
+    let dir = scratch();
+    let begin = made::begun(StreamKind::Full);
+    for (name, args) in [
+        ("xb-redo", &["--spool-dir=/nonexistent"][..]),
+        ("xb-snap", &["--spool-dir=/nonexistent", "--no-defaults", "--socket=/nonexistent"]),
+        ("xb-pack", &["."]),
+    ] {
+        let run = feed(tool(name).args(args).current_dir(dir.path()).env("TMPDIR", "/nonexistent"), &begin);
+        bad(&run, 1, "spool in /nonexistent: cannot be written: no such file or directory");
+        assert!(run.stdout.is_empty());
     }
 }

@@ -17,6 +17,7 @@ use super::capture::{Capture, Trail};
 use super::follower;
 use super::held::Held;
 use super::outlet::Outlet;
+use super::pace::Pace;
 use super::relay::{self, Relay};
 use crate::error::{Error, Result};
 use crate::io::spool::Spool;
@@ -66,15 +67,20 @@ pub fn run(options: &Options, input: File, output: File, report: &dyn Report) ->
     let moved = Arc::new(AtomicU64::new(0));
     let outlet = Outlet::new(form);
     let held = Held::new(&options.spool_dir);
-    let relay = Relay { pass, writer, begin, outlet, held, capture: capture.clone(), moved: moved.clone() };
+    let relay = Relay { pass, writer, begin, outlet, held, capture: capture.clone(), moved: moved.clone(), credit: 0 };
     let (tell, told) = crossbeam_channel::bounded(2);
     let captured = capture.clone();
     spawn("follower", &capture, tell.clone(), move || follower::run(follower, &captured).map(|()| End::Followed))?;
     spawn("stream", &capture, tell, move || relay.run(&bytes).map(End::Streamed))?;
 
+    let mut pace = Pace::new(&capture);
     loop {
         let end = told.recv_timeout(TICK);
-        report.advance(moved.swap(0, Relaxed));
+        let passed = moved.swap(0, Relaxed);
+        report.advance(passed);
+        if let Some(warning) = pace.look(passed, &capture) {
+            report.note(Level::Warning, format_args!("{name}: {warning}"));
+        }
         match end {
             Ok(Ok(End::Streamed(summary))) => {
                 say(report, name, start, &summary, &capture);

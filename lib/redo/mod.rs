@@ -18,6 +18,7 @@ mod lock;
 mod log;
 pub mod merge;
 mod outlet;
+mod pace;
 mod recover;
 mod relay;
 #[cfg(test)]
