@@ -6,6 +6,7 @@
 
 use std::fmt::Display;
 
+use crate::budget::Exceeded;
 use crate::error::Kind;
 
 /// Bytes of content in a piece, usually. Large enough that frames cost nothing, small enough that a few dozen of them
@@ -124,5 +125,11 @@ impl Fault {
     #[must_use]
     pub fn shifted(self, by: usize) -> Self {
         Fault { at: self.at + by, ..self }
+    }
+}
+
+impl From<Exceeded> for Fault {
+    fn from(exceeded: Exceeded) -> Self {
+        Fault { kind: Kind::Failed, what: exceeded.to_string(), at: 0, hint: Some(exceeded.advice()) }
     }
 }

@@ -14,6 +14,7 @@
 //! section N" one of `doc/mysql-hot-backup.md`, and a bare file name (`trx0sys.h`) is in the server's source. The formats
 //! of streams and of their members are in `doc/xbstream.md`, `doc/xbcrypt.md` and `doc/compression.md`.
 
+pub mod budget;
 pub mod cli;
 pub mod codec;
 pub mod crypt;

@@ -12,6 +12,7 @@
 
 mod apply;
 mod cli;
+mod complete;
 mod crypt;
 mod demo;
 mod docs;
@@ -23,6 +24,7 @@ mod increments;
 mod lives;
 mod map;
 mod memory;
+mod mutants;
 mod mysql;
 mod mysql_ddl;
 mod mysql_keyring;

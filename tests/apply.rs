@@ -87,6 +87,11 @@ fn status(dir: &Path, code: i32, words: &str) {
     let object = xb("xb-redo").arg("--status").arg(dir).arg("--json").output().unwrap();
     let object: serde_json::Value = serde_json::from_slice(&object.stdout).unwrap();
     assert_eq!(object["ready"].as_bool(), Some(code == 0), "{object}");
+    if code == 0 && object["origin"] == "xb-snap" {
+        let facts =
+            object["start_time"].is_string() && object["end_time"].is_string() && object["bytes"].as_u64() > Some(0);
+        assert!(facts && object["locks_ms"].is_object(), "{object}");
+    }
 }
 
 #[track_caller]
@@ -729,7 +734,11 @@ fn what_has_no_log_or_no_end_is_not_restorable() {
         .stage(xb("xb-snap").args(server.options()))
         .stage(xb("xb-unpack").arg("-C").arg(backup(&dir)))
         .run()
-        .assert_ok();
+        .assert_codes(&[0, 3]);
+    status(&backup(&dir), 3, "incomplete: xb-unpack has not ended well");
+    // As an earlier version left it.
+    fs::rename(backup(&dir).join("xb_manifest.part"), backup(&dir).join("xb_manifest")).unwrap();
+    fs::remove_file(backup(&dir).join("xb_incomplete")).unwrap();
     status(&backup(&dir), 3, "it was not piped through xb-redo");
     refused(&mut apply(&backup(&dir)), 3, "it was not piped through xb-redo");
 }

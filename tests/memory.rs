@@ -134,7 +134,7 @@ fn reading_what_others_cut_takes_a_frame_or_a_chunk_for_each_open_member() {
     };
     let unzip = || {
         let mut unzip = tool("xb-zip");
-        unzip.args(["-d", "-j2"]);
+        unzip.args(["-d", "-j2", "--memory=300m"]);
         unzip
     };
     let decrypt = || {

@@ -8,10 +8,10 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::hot_backup::{apply, pipeline, prove, status};
-use crate::snap::{Held, files, manifest, names, snap};
+use crate::snap::{Held, assert_pages_good, files, manifest, names, snap};
 use crate::support::pipeline::{Relay, Run};
 use crate::support::server::Builder;
-use crate::support::{Flavour, Load, Pipeline, Server, check, keyring, rounds, scratch, wait_until, xb};
+use crate::support::{Flavour, Load, Server, check, keyring, rounds, scratch, wait_until};
 
 const END: &str = "--lock-ddl=end";
 
@@ -249,9 +249,7 @@ fn ddl_goes_on_while_files_are_copied() {
     let (stream, code, story) = held.finish();
     assert_eq!(code, Some(0), "{story}");
     // Both files of the system tablespace are there twice, as a whole each time.
-    let mut verify = xb("xb-unpack");
-    verify.args(["--verify", "--pages"]);
-    Pipeline::new().stage(verify).stdin_bytes(stream.as_slice()).run().assert_ok();
+    assert_pages_good(&stream);
     let (entries, _) = manifest(files(&stream).path());
     for name in ["ibdata1", "ibdata2", "ibdata1.new", "ibdata2.new", "test/t.new"] {
         assert!(entries.contains_key(name), "{name} is missing: {:?}", entries.keys());

@@ -5,13 +5,13 @@ mod made;
 
 use std::fs;
 use std::io::Write;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use xb::innodb::redo::mariadb::{Checkpoint, FILE, Header, START};
 use xb::stream::{Body, Reader};
 
-use crate::support::pipeline::Run;
+use crate::support::pipeline::{Relay, Run};
 use crate::support::{Pipeline, Random, scratch, wait_until, xb};
 use made::{C0, Log, Stream};
 
@@ -102,6 +102,34 @@ fn what_comes_out_verifies_and_unpacks() {
         .assert_ok();
     assert_eq!(fs::read(directory.path().join(FILE)).unwrap()[START..][..log.content.len()], log.content);
     assert!(fs::read_to_string(directory.path().join("xb_manifest")).unwrap().contains(FILE));
+}
+
+/// The snapshot comes to its end, with its locks, however fast the log grows.
+#[test]
+fn data_gets_half_of_the_stream_however_much_log_waits() {
+    let log = Log::new(24 << 20);
+    log.write(C0, log.end());
+    let dir = scratch();
+    let input = dir.path().join("stream");
+    let stream = Stream::of(&log).begin().mark(log.end()).member("ibdata1", &vec![7; 16 << 20]).manifest();
+    fs::write(&input, stream.bytes()).unwrap();
+    // While the reader stands still, all of the log is captured.
+    let still = Relay::default().stall(1 << 20, Duration::from_secs(3));
+    let run = Pipeline::new().stage(xb("xb-redo")).relay(still).stage(Command::new("cat")).stdin_from(&input).run();
+    run.assert_ok();
+    let mut reader = Reader::new(run.stdout.as_slice(), "stdout");
+    let (mut data, mut captured, mut ahead) = (0u64, 0u64, 0u64);
+    while let Some(head) = reader.next().unwrap() {
+        match head.body {
+            Body::Payload { len, .. } if head.path == FILE.as_bytes() => captured += len,
+            Body::Payload { len, .. } if head.path == b"ibdata1" => data += len,
+            _ => {}
+        }
+        if data < 16 << 20 {
+            ahead = ahead.max(captured.saturating_sub(data));
+        }
+    }
+    assert!(captured > 24 << 20 && ahead < 5 << 20, "{captured} bytes of log, {ahead} more than data at one time");
 }
 
 /// The log goes out between the members, but never beyond a mark: it may be captured beyond the end of the backup.

@@ -24,13 +24,31 @@ pub fn snap(server: &Server) -> Command {
     command
 }
 
-/// The stream's plain files.
+/// The plain files of a stream; a snapshot by itself is no backup, but its files are there.
 pub fn files(stream: &[u8]) -> TempDir {
     let dir = scratch();
     let mut unpack = xb("xb-unpack");
     unpack.arg("-C").arg(dir.path());
-    Pipeline::new().stage(unpack).stdin_bytes(stream).run().assert_ok();
+    let run = Pipeline::new().stage(unpack).stdin_bytes(stream).run();
+    if run.stderr(0).contains("was not piped through xb-redo") {
+        run.assert_codes(&[3]);
+        fs::rename(dir.path().join("xb_manifest.part"), dir.path().join("xb_manifest")).unwrap();
+        fs::remove_file(dir.path().join("xb_incomplete")).unwrap();
+    } else {
+        run.assert_ok();
+    }
     dir
+}
+
+/// Every page of a snapshot by itself has been looked at and is good.
+#[track_caller]
+pub fn assert_pages_good(stream: &[u8]) {
+    let dir = files(stream);
+    let mut pack = xb("xb-pack");
+    pack.args(["--exclude=xb_*", "."]).arg("-C").arg(dir.path());
+    let run = Pipeline::new().stage(pack).stage(xb("xb-unpack").args(["--verify", "--pages"])).run();
+    run.assert_ok();
+    assert!(!run.stderr(1).contains("not checked"), "{}", run.story());
 }
 
 /// Names of the files below a directory.
@@ -162,7 +180,8 @@ fn every_layout_is_copied_and_verified() {
         let load = Load::on(&server).bank(1).formats(1).start();
         load.wait_for(100);
         let run = Pipeline::new().stage(snap(&server)).stage(xb("xb-unpack").arg("--verify")).run();
-        run.assert_ok();
+        run.assert_codes(&[0, 3]);
+        assert!(run.stderr(1).contains("not a backup: the snapshot was not piped through xb-redo"), "{}", run.story());
         let restored = restore(&server, &["--lock-ddl=early"]);
         load.stop();
         let verdict = check::restored(&server, restored.path());
@@ -518,7 +537,7 @@ fn what_scripts_read_is_there() {
     }
     let lines: Vec<&str> = run.stderr(0).lines().collect();
     assert!(lines[lines.len() - 2].starts_with("xb-snap: binlog position: filename '"), "{}", run.story());
-    assert!(lines[lines.len() - 1].ends_with("completed OK!"), "{}", run.story());
+    assert!(lines[lines.len() - 1].ends_with("snapshot complete"), "{}", run.story());
 }
 
 #[test]
@@ -637,4 +656,29 @@ fn a_file_with_a_name_of_our_own_is_refused() {
         run.assert_codes(&[1]);
         assert!(run.stderr(0).contains(&format!("{name}: a backup has members of its own")), "{}", run.story());
     }
+}
+
+#[test]
+fn a_json_log_ends_with_the_facts_of_the_backup() {
+    let server = Server::new().start();
+    let dir = scratch();
+    let json = |mut command: Command| {
+        command.arg("--log=json");
+        command
+    };
+    let mut unpack = json(xb("xb-unpack"));
+    unpack.arg("-C").arg(dir.path());
+    let run = Pipeline::new().stage(json(snap(&server))).stage(json(xb("xb-redo"))).stage(unpack).run();
+    run.assert_ok();
+    let last = |stage: usize| -> serde_json::Value {
+        serde_json::from_str(run.stderr(stage).lines().last().unwrap()).unwrap()
+    };
+    let (snapped, followed, unpacked) = (last(0), last(1), last(2));
+    for (tool, summary) in [("xb-snap", &snapped), ("xb-redo", &followed), ("xb-unpack", &unpacked)] {
+        assert!(summary["event"] == "summary" && summary["tool"] == tool && summary["exit_code"] == 0, "{summary}");
+    }
+    assert!(snapped["end_lsn"].is_number() && snapped["end_lsn"] == followed["end_lsn"], "{snapped} {followed}");
+    assert!(snapped["binlog"]["file"].is_string() && snapped["binlog"]["position"].is_number(), "{snapped}");
+    assert!(snapped["locks_ms"].is_object() && snapped["data_bytes"].as_u64() > Some(0), "{snapped}");
+    assert!(unpacked["proved"] == true && unpacked["members"].as_u64() > Some(5), "{unpacked}");
 }

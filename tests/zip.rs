@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use xb::budget::Budget;
 use xb::codec::Codec;
 use xb::stream::map;
 use xb::zip::{Algorithm, Unzip, Zip};
@@ -255,8 +256,7 @@ fn some_members_stay_plain_and_what_is_compressed_is_not_compressed_again() {
     }
     // A name alone does not make compressed data.
     let odd = [member("a.lz4", b"not lz4, whatever it is called"), member("b.zst", b"")].concat();
-    assert!(contents(&through(&Unzip::default(), 1, &odd).unwrap()).contains_key("a.lz4"));
-    assert_eq!(contents(&through(&Unzip::default(), 1, &odd).unwrap())["b"], b"");
+    assert_eq!(through(&Unzip::default(), 1, &odd).unwrap_err().kind(), Kind::Damaged);
     let back = through(&Unzip::default(), 1, &through(&ZSTD, 1, &odd).unwrap()).unwrap();
     assert!(contents(&back) == contents(&odd));
 }
@@ -497,9 +497,10 @@ fn windows_of_open_members_have_a_limit() {
     // What members give back is there for the next.
     let later = ["f.zst", "g.zst", "h.zst", "i.zst", "j.zst"];
     let later: Vec<u8> = later.iter().flat_map(|name| [begun(name), ended(name)].concat()).collect();
-    assert_eq!(contents(&through(&Unzip::default(), 2, &[four, later].concat()).unwrap()).len(), 9);
+    let unzip = || Unzip::within(&Budget::new(520 << 20));
+    assert_eq!(contents(&through(&unzip(), 2, &[four, later].concat()).unwrap()).len(), 9);
     let five: Vec<u8> = names.iter().flat_map(begun).chain(names.iter().flat_map(ended)).collect();
-    let error = through(&Unzip::default(), 2, &five).unwrap_err();
+    let error = through(&unzip(), 2, &five).unwrap_err();
     assert_eq!(error.kind(), Kind::Failed);
-    assert!(error.to_string().contains("need windows of 671088640 bytes; 536870912 is the limit"), "{error}");
+    assert!(error.to_string().contains("bytes of memory; 545259520 is the limit"), "{error}");
 }

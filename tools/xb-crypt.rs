@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use xb::cli::{self, Console, Size, Tool};
+use xb::cli::{self, Console, Limits, Size, Tool};
 use xb::crypt::keyfile::{self, Source};
 use xb::crypt::seal::Algorithm;
 use xb::crypt::{self, Decrypt, Encrypt, Format, Keys, Scope};
@@ -55,6 +55,8 @@ struct Crypt {
     /// Make a new key in FILE, which must not exist
     #[arg(long, value_name = "FILE", exclusive = true)]
     generate_key: Option<PathBuf>,
+    #[command(flatten)]
+    limits: Limits,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -86,7 +88,12 @@ fn run(args: Crypt, console: &Console) -> Result<()> {
     };
     let keys = Keys::new(source.read()?);
     let scope = if args.raw { Scope::Whole } else { Scope::Members };
-    let options = Options { allow_empty: args.allow_empty, ..Options::new(cli::threads(args.threads)) };
+    let options = Options {
+        allow_empty: args.allow_empty,
+        budget: args.limits.budget(),
+        holes: args.limits.holes(),
+        ..Options::new(cli::threads(args.threads))
+    };
     let (input, output) = (cli::stdin()?, cli::stdout()?);
     if args.decrypt {
         let limit = usize::try_from(args.buffer_size.0).unwrap_or(usize::MAX);

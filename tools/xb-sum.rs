@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use xb::Result;
-use xb::cli::{self, Console, Tool};
+use xb::cli::{self, Console, Limits, Tool};
 use xb::sum::{self, Algorithm, Options, What};
 
 const TOOL: Tool = Tool {
@@ -34,6 +34,8 @@ struct Sum {
     /// Compare two files of sums, read nothing else
     #[arg(long, value_names = ["A", "B"], num_args = 2, conflicts_with_all = ["algorithms", "output", "members", "check", "allow_empty"])]
     compare: Vec<PathBuf>,
+    #[command(flatten)]
+    limits: Limits,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -62,6 +64,8 @@ fn run(args: Sum, console: &Console) -> Result<()> {
         output: args.output,
         check: args.check,
         allow_empty: args.allow_empty,
+        budget: args.limits.budget(),
+        holes: args.limits.holes(),
     };
     let lines = sum::run(&options, cli::stdin()?, &cli::stdout()?, console)?;
     if !silent {

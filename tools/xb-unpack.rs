@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use xb::Result;
+use xb::budget::Budget;
 use xb::cli::{self, Console, Size, Tool};
 use xb::stream::pick::Patterns;
 use xb::unpack::{self, Destination, Format, Listing, Options, Pages, Sparse};
@@ -50,6 +51,9 @@ struct Unpack {
     /// Bytes written at once, 64k to 4m
     #[arg(long, value_name = "SIZE", default_value = "256k")]
     buffer_size: Size,
+    /// Most memory for names and open members; more is needed in all
+    #[arg(long, value_name = "SIZE", default_value = "44m")]
+    memory: Size,
     /// Write or list only members that match, or whose directory does; all are verified
     #[arg(value_name = "PATTERN")]
     patterns: Vec<String>,
@@ -85,6 +89,7 @@ fn run(args: Unpack, console: &Console) -> Result<()> {
         inspect: args.pages.then_some(&inspect),
         allow_empty: args.allow_empty,
         buffer: args.buffer_size.within("--buffer-size", unpack::BUFFER_MIN, unpack::BUFFER_MAX)?,
+        budget: Budget::new(args.memory.0),
         threads: if args.list { 1 } else { cli::threads(args.threads) },
     };
     let summary = unpack::unpack(cli::stdin()?, &options, console)?;

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use xb::cli::{self, Console, Size, Tool};
+use xb::budget::Budget;
+use xb::cli::{self, Console, Limits, Size, Tool};
 use xb::codec::{Codec, PIECE};
 use xb::stream::map;
 use xb::zip::{Algorithm, Unzip, Zip};
@@ -39,6 +40,8 @@ struct Options {
     #[arg(value_name = "-1..-19", allow_negative_numbers = true, conflicts_with = "decompress",
           value_parser = clap::value_parser!(i32).range(-19..=-1))]
     level: Option<i32>,
+    #[command(flatten)]
+    limits: Limits,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -49,22 +52,28 @@ enum Format {
 
 fn main() -> ExitCode {
     cli::run(&TOOL, |options: Options, console| {
+        let budget = options.limits.budget();
         if options.decompress {
-            run(&Unzip::default(), &options, console)
+            run(&Unzip::within(&budget), &options, budget, console)
         } else {
-            run(&options.zip()?, &options, console)
+            run(&options.zip()?, &options, budget, console)
         }
     })
 }
 
-fn run(codec: &impl Codec, options: &Options, console: &Console) -> Result<()> {
+fn run(codec: &impl Codec, options: &Options, budget: Budget, console: &Console) -> Result<()> {
     let threads = cli::all_threads(options.threads);
     let (input, output) = (cli::stdin()?, cli::stdout()?);
     if options.raw {
         return opaque::rewrite(codec, input, output, threads, console);
     }
     cli::warn_of_readers(console);
-    let how = map::Options { allow_empty: options.allow_empty, ..map::Options::new(threads) };
+    let how = map::Options {
+        allow_empty: options.allow_empty,
+        budget,
+        holes: options.limits.holes(),
+        ..map::Options::new(threads)
+    };
     map::rewrite(codec, input, output, &how, console)
 }
 

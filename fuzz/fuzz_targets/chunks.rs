@@ -3,6 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use xb::budget::Budget;
 use xb::stream::map::{Options, rewrite};
 use xb::stream::pick::Patterns;
 use xb::stream::{Body, Members, Reader};
@@ -48,6 +49,7 @@ fn verify(stream: &[u8], inspect: Option<Inspector<'_>>) -> bool {
         allow_empty: false,
         threads: 1,
         buffer: unpack::BUFFER_MIN,
+        budget: Budget::default(),
     };
     unpack::unpack(stream, &options, &()).is_ok()
 }

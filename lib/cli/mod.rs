@@ -16,6 +16,7 @@ use rustix::process::umask;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
+use crate::budget::Budget;
 use crate::error::{Error, Kind, Result};
 use crate::report::{Level, Report};
 pub use connection::Connection;
@@ -52,6 +53,30 @@ pub struct Common {
     /// Print the man page or a shell's completions
     #[arg(long, hide = true, value_name = "WHAT", exclusive = true)]
     generate: Option<docs::What>,
+}
+
+/// What limits the memory and the time that an input can cost.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Limits")]
+pub struct Limits {
+    /// Most memory for names and open members; more is needed in all
+    #[arg(long, value_name = "SIZE", default_value = "44m")]
+    memory: Size,
+    /// Most zeros that the holes of a stream become, beside 128 for each byte of its content
+    #[arg(long, value_name = "SIZE", default_value = "1g")]
+    hole_limit: Size,
+}
+
+impl Limits {
+    /// Memory for names and open members.
+    pub fn budget(&self) -> Budget {
+        Budget::new(self.memory.0)
+    }
+
+    /// Bytes of zeros that holes may become.
+    pub fn holes(&self) -> u64 {
+        self.hole_limit.0
+    }
 }
 
 /// When to show progress, and how.
@@ -99,9 +124,13 @@ pub fn run<A: Args>(tool: &Tool, work: impl FnOnce(A, &Console) -> Result<()>) -
     let outcome = work(line.tool, &console);
     console.finish();
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            console.summary(0);
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             console.error(&error);
+            console.summary(error.kind().code());
             end(error.kind())
         }
     }

@@ -48,6 +48,15 @@ impl Spool {
         }
     }
 
+    /// Checks that a file for it can be made in a directory, so that this is known before anything is sent.
+    pub fn check(dir: &Path) -> Result<()> {
+        let made = tempfile::tempfile_in(dir).and_then(|file| file.write_all_at(&[0; 512], 0));
+        made.map_err(|cause| {
+            Error::io(format_args!("spool in {}", dir.display()), "cannot be written", &cause)
+                .hint("choose a directory with room, by --spool-dir or TMPDIR")
+        })
+    }
+
     /// Bytes that wait.
     pub fn len(&self) -> u64 {
         self.memory.len() as u64 + self.on_disk()

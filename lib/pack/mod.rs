@@ -66,6 +66,9 @@ enum Frame {
     Own { backup_id: String, begin_blake3: String, tally: Box<Tally>, lines: Spool },
     /// By the files `xb_begin` and `xb_manifest` of the directory; the manifest must still be true.
     Kept { begin: Vec<u8>, seen: Seen },
+    /// By its `xb_begin` and a manifest that is encrypted or compressed, which is held against the members when they are
+    /// plain again.
+    Coded { name: Vec<u8> },
 }
 
 struct Pack<'a, W> {
@@ -80,6 +83,7 @@ struct Pack<'a, W> {
 
 /// Writes the stream to `output`.
 pub fn pack<W: Write + Send>(options: Options, output: W, report: &dyn Report) -> Result<()> {
+    Spool::check(&options.spool_dir)?;
     let plan = Plan::gather(&options, report)?;
     report.expect(plan.bytes);
     let writer = Writer::new(output);
@@ -98,14 +102,17 @@ pub fn pack<W: Write + Send>(options: Options, output: W, report: &dyn Report) -
 }
 
 fn begin<W: Write>(options: &Options, plan: &Plan, writer: &Writer<W>) -> Result<Frame> {
-    if plan.framed {
+    if let Some(manifest) = &plan.manifest {
         let path = options.dir.join("xb_begin");
         let mut bytes = Vec::new();
         let read = File::open(&path).and_then(|file| file.take(LINE_MAX as u64).read_to_end(&mut bytes));
         read.map_err(|cause| Error::io(path.display(), "cannot read", &cause))?;
         profile::parse_begin(&path.display().to_string(), &bytes)?;
         writer.member(BEGIN, &bytes)?;
-        return Ok(Frame::Kept { begin: bytes, seen: Seen::default() });
+        return Ok(match manifest.as_slice() {
+            MANIFEST => Frame::Kept { begin: bytes, seen: Seen::default() },
+            name => Frame::Coded { name: name.to_vec() },
+        });
     }
     if !options.manifest {
         return Ok(Frame::Plain);
@@ -193,15 +200,12 @@ impl<W: Write + Send> Pack<'_, W> {
         self.writer.end(name)?;
         self.report.note(Level::Detail, format_args!("{}", name.as_bstr()));
         match &mut *lock(&self.frame) {
-            Frame::Plain => Ok(()),
+            Frame::Plain | Frame::Coded { .. } => Ok(()),
             Frame::Own { tally, lines, .. } => {
                 let entry = Entry::new(name, EntryKind::File, source.size(), &digest.finalize());
                 lines.push(tally.line(&entry).as_bytes())
             }
-            Frame::Kept { seen, .. } => {
-                seen.add(name, source.size(), &digest.finalize());
-                Ok(())
-            }
+            Frame::Kept { seen, .. } => seen.add(name, source.size(), &digest.finalize()),
         }
     }
 
@@ -215,6 +219,13 @@ impl<W: Write + Send> Pack<'_, W> {
                 lines.push(tally.finish(trailer(backup_id, begin_blake3)).as_bytes())?;
                 let buffer = buffer.as_mut().get_mut(..chunk).unwrap_or_default();
                 writer.spooled(MANIFEST, &mut lines, buffer)
+            }
+            Frame::Coded { name } => {
+                let mut source = Source::open(self.dir, &name)?;
+                while let Some((offset, data)) = source.next(&mut buffer, chunk)? {
+                    writer.payload(&name, offset, data)?;
+                }
+                writer.end(&name)
             }
             Frame::Kept { begin, mut seen } => {
                 let mut source = Source::open(self.dir, MANIFEST)?;

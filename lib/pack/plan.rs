@@ -1,6 +1,5 @@
 //! Which files go into a stream, under which names.
 
-use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::io::{self, BufRead, BufReader, Read};
@@ -13,10 +12,12 @@ use bstr::ByteSlice;
 use super::{Options, below};
 use crate::error::{Error, Result};
 use crate::io::spool::Spool;
+use crate::names;
 use crate::report::{Level, Report};
-use crate::stream::members::{Key, key};
+use crate::stream::Table;
+use crate::stream::members::key;
 use crate::stream::name;
-use crate::stream::profile::{BEGIN, INCOMPLETE, MANIFEST, MARK};
+use crate::stream::profile::{BEGIN, INCOMPLETE, MANIFEST, MARK, plain_name};
 
 /// Names that wait in memory; more go to an unlinked temporary file.
 const NAMES_IN_MEMORY: usize = 2 << 20;
@@ -37,17 +38,18 @@ pub(super) struct Plan {
     names: Spool,
     /// Bytes of all files, as they were when they were looked at.
     pub(super) bytes: u64,
-    /// True if the directory brings `xb_begin` and `xb_manifest`, which are not among the names.
-    pub(super) framed: bool,
+    /// The manifest's name, if the directory brings it and `xb_begin`; neither is among the names. Where the directory was
+    /// unpacked before it was decrypted, it is encrypted.
+    pub(super) manifest: Option<Vec<u8>>,
 }
 
 struct Gather<'a> {
     options: &'a Options,
     report: &'a dyn Report,
     plan: Plan,
-    known: HashSet<Key>,
+    known: Table<()>,
     begin: bool,
-    manifest: bool,
+    manifest: Option<Vec<u8>>,
     /// Names that begin with a dot: the first, and how many.
     dotted: Option<(Vec<u8>, usize)>,
 }
@@ -56,9 +58,9 @@ impl Plan {
     /// Looks at everything that is to be packed, and opens nothing but directories.
     pub(super) fn gather(options: &Options, report: &dyn Report) -> Result<Plan> {
         let names = Spool::new(NAMES_IN_MEMORY, &options.spool_dir, u64::MAX);
-        let plan = Plan { names, bytes: 0, framed: false };
-        let known = HashSet::new();
-        let mut gather = Gather { options, report, plan, known, begin: false, manifest: false, dotted: None };
+        let plan = Plan { names, bytes: 0, manifest: None };
+        let known = Table::default();
+        let mut gather = Gather { options, report, plan, known, begin: false, manifest: None, dotted: None };
         for path in &options.paths {
             gather.operand(path.as_os_str().as_bytes())?;
         }
@@ -168,10 +170,14 @@ impl Gather<'_> {
         name::clean(&name).map_err(|fault| Error::failed(name.as_bstr(), fault))?;
         match name.as_slice() {
             BEGIN => self.begin = true,
-            MANIFEST => self.manifest = true,
+            _ if plain_name(&name) == MANIFEST => self.manifest = Some(name.clone()),
             INCOMPLETE => {
                 return Err(Error::failed(name.as_bstr(), "marks a directory that was not unpacked to its end")
                     .hint("unpack it again; --exclude 'xb_*' packs what is there as plain files"));
+            }
+            _ if names::is_ours(&name) => {
+                self.report.note(Level::Detail, format_args!("{}: left out: a mark of xb-tools", name.as_bstr()));
+                return Ok(());
             }
             _ if name.starts_with(MARK) && self.options.manifest => {
                 return Err(Error::failed(name.as_bstr(), "name is kept for what xb-snap tells xb-redo")
@@ -184,11 +190,11 @@ impl Gather<'_> {
             return Err(Error::failed(name.as_bstr(), "is in a directory that is called as a member of our own")
                 .hint("rename the directory, or pack without those members: --no-manifest"));
         }
-        if !self.known.insert(key(&name)) {
+        if !self.known.insert(key(&name), ())? {
             self.report.note(Level::Detail, format_args!("{}: named twice, packed once", name.as_bstr()));
             return Ok(());
         }
-        if matches!(name.as_slice(), BEGIN | MANIFEST) {
+        if name == BEGIN || plain_name(&name) == MANIFEST {
             return Ok(());
         }
         if name.first() == Some(&b'.') {
@@ -201,7 +207,7 @@ impl Gather<'_> {
     }
 
     fn finish(mut self) -> Result<Plan> {
-        if self.begin != self.manifest {
+        if self.begin != self.manifest.is_some() {
             let (here, gone) = if self.begin { ("xb_begin", "xb_manifest") } else { ("xb_manifest", "xb_begin") };
             return Err(Error::failed(
                 here,
@@ -209,7 +215,7 @@ impl Gather<'_> {
             )
             .hint("pack the whole directory, or leave it out: --exclude 'xb_*'"));
         }
-        self.plan.framed = self.begin;
+        self.plan.manifest = self.manifest;
         if let Some((name, count)) = &self.dotted {
             let more = if *count > 1 { format!(" (and {} more)", count - 1) } else { String::new() };
             let text = format_args!("{}{more}: mbstream refuses names that begin with a dot", name.as_bstr());

@@ -1,11 +1,15 @@
 //! What the follower and the stream share: the captured log that waits, and how far either may go.
 
+use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::innodb::redo::mariadb::Deletions;
 use crate::io::spool::Spool;
+
+/// How far apart the places are at which captured log may be cut.
+const STEP: u64 = 256 << 10;
 
 /// Log on its way from the follower to the stream.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ struct State {
     goal: Goal,
     /// LSN up to which the log has been put into the spool.
     captured: u64,
+    /// LSNs before that, between mini-transactions, at which the log may be cut; each at least [`STEP`] behind another.
+    cuts: VecDeque<u64>,
     /// What the follower leaves when it has reached the end and everything was right.
     trail: Option<Trail>,
 }
@@ -66,7 +72,7 @@ impl Trail {
 impl Capture {
     /// Nothing is captured yet from `lsn` on.
     pub(super) fn new(spool: Spool, lsn: u64) -> Self {
-        let state = State { spool, goal: Goal::default(), captured: lsn, trail: None };
+        let state = State { spool, goal: Goal::default(), captured: lsn, cuts: VecDeque::new(), trail: None };
         Capture { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -97,6 +103,21 @@ impl Capture {
         (state.goal.mark, state.captured)
     }
 
+    /// Stream: the first place behind `lsn`, and not behind `until`, at which the log may be cut; else `until` itself.
+    pub(super) fn cut(&self, lsn: u64, until: u64) -> u64 {
+        let mut state = self.lock();
+        while state.cuts.front().is_some_and(|cut| *cut <= lsn) {
+            state.cuts.pop_front();
+        }
+        state.cuts.front().map_or(until, |cut| until.min(*cut))
+    }
+
+    /// The LSN up to which the log is here, and how many bytes of it wait to be sent.
+    pub(super) fn waiting(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.captured, state.spool.len())
+    }
+
     /// Stream: takes the next bytes of the log; fewer than fit only when no more are here.
     pub(super) fn pull(&self, buffer: &mut [u8]) -> Result<usize> {
         self.lock().spool.pull(buffer)
@@ -112,6 +133,9 @@ impl Capture {
     pub(super) fn push(&self, bytes: &[u8], lsn: u64) -> Result<()> {
         let mut state = self.lock();
         state.spool.push(bytes)?;
+        if state.cuts.back().is_none_or(|last| lsn.saturating_sub(*last) >= STEP) {
+            state.cuts.push_back(lsn);
+        }
         state.captured = lsn;
         self.changed.notify_all();
         Ok(())

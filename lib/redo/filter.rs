@@ -17,6 +17,7 @@ use super::capture::{Capture, Trail};
 use super::follower;
 use super::held::Held;
 use super::outlet::Outlet;
+use super::pace::Pace;
 use super::relay::{self, Relay};
 use crate::error::{Error, Result};
 use crate::io::spool::Spool;
@@ -51,6 +52,7 @@ enum End {
 ///
 /// When this fails, a thread may be left blocked on `input` or `output`; the caller is expected to end the process.
 pub fn run(options: &Options, input: File, output: File, report: &dyn Report) -> Result<()> {
+    Spool::check(&options.spool_dir)?;
     let sink = output.try_clone().map_err(|cause| Error::io("stdout", "cannot use", &cause))?;
     let (mut pass, writer) = (Pass::new(input, "stdin", output), Writer::new(sink));
     let (begin, bytes) = relay::begin(&mut pass)?;
@@ -65,15 +67,20 @@ pub fn run(options: &Options, input: File, output: File, report: &dyn Report) ->
     let moved = Arc::new(AtomicU64::new(0));
     let outlet = Outlet::new(form);
     let held = Held::new(&options.spool_dir);
-    let relay = Relay { pass, writer, outlet, held, capture: capture.clone(), moved: moved.clone() };
+    let relay = Relay { pass, writer, outlet, held, capture: capture.clone(), moved: moved.clone(), credit: 0 };
     let (tell, told) = crossbeam_channel::bounded(2);
     let captured = capture.clone();
     spawn("follower", &capture, tell.clone(), move || follower::run(follower, &captured).map(|()| End::Followed))?;
     spawn("stream", &capture, tell, move || relay.run(&bytes).map(End::Streamed))?;
 
+    let mut pace = Pace::new(&capture);
     loop {
         let end = told.recv_timeout(TICK);
-        report.advance(moved.swap(0, Relaxed));
+        let passed = moved.swap(0, Relaxed);
+        report.advance(passed);
+        if let Some(warning) = pace.look(passed, &capture) {
+            report.note(Level::Warning, format_args!("{name}: {warning}"));
+        }
         match end {
             Ok(Ok(End::Streamed(summary))) => {
                 say(report, name, start, &summary, &capture);
@@ -113,6 +120,14 @@ fn say(report: &dyn Report, name: &str, start: u64, summary: &relay::Summary, ca
     let relay::Summary { end, trail } = summary;
     let Trail { spare, capacity, resized, .. } = trail;
     let bytes = end - start;
+    report.facts(serde_json::json!({
+        "start_lsn": start,
+        "end_lsn": end,
+        "log_bytes": bytes,
+        "log_capacity": capacity,
+        "spare_bytes": spare,
+        "most_waiting_bytes": capture.peak(),
+    }));
     report.note(Level::Info, format_args!("{name}: from lsn {start} to lsn {end}, {bytes} bytes"));
     let share = u128::from(*spare) * 100 / u128::from((*capacity).max(1));
     let replaced = if *resized > 0 { format!(", which was replaced {resized} times") } else { String::new() };
@@ -120,7 +135,7 @@ fn say(report: &dyn Report, name: &str, start: u64, summary: &relay::Summary, ca
         Level::Info,
         format_args!(
             "redo log of {capacity} bytes: wrapped {} times{replaced}; at least {spare} bytes ({share} %) were left before \
-             an overrun; at most {} bytes waited to be sent",
+             an overrun; at most {} bytes waited to be sent; completed OK!",
             bytes / (*capacity).max(1),
             capture.peak(),
         ),

@@ -40,9 +40,10 @@ impl Held {
         }
     }
 
-    /// Takes the payload of the current chunk.
-    pub(super) fn take(&mut self, pass: &mut Pass) -> Result<()> {
+    /// Takes the payload of the current chunk; so many members have come.
+    pub(super) fn take(&mut self, pass: &mut Pass, members: usize) -> Result<()> {
         let Held { reader, lines, tally, trailer, present, buffer } = self;
+        reader.expect(members);
         loop {
             let got = pass.payload(buffer)?;
             if got == 0 {

@@ -19,6 +19,7 @@ mod lock;
 mod log;
 pub mod merge;
 mod outlet;
+mod pace;
 mod places;
 mod present;
 mod recover;

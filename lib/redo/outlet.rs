@@ -33,14 +33,21 @@ impl Outlet {
         &self.form
     }
 
-    /// Sends what is here and not beyond the newest mark, if it is worth a chunk. A mark was made before the manifest,
-    /// so it cannot be beyond E; what the server's checkpoint proved durable can.
-    pub(super) fn interleave(&mut self, capture: &Capture, writer: &Writer) -> Result<()> {
+    /// How far it may go next: what is here and not beyond the newest mark, up to where it may be cut, if that is worth a
+    /// chunk. A mark was made before the manifest, so it cannot be beyond E; what the server's checkpoint proved durable
+    /// can.
+    pub(super) fn due(&self, capture: &Capture) -> Option<u64> {
         let (mark, captured) = capture.reached();
         let until = self.form.settled(mark.min(captured));
         if until.saturating_sub(self.lsn) < LEAST {
-            return Ok(());
+            return None;
         }
+        Some(self.form.settled(capture.cut(self.lsn, until))).filter(|cut| *cut > self.lsn)
+    }
+
+    /// Sends what is before `until`, which is [`Outlet::due`]; how many bytes.
+    pub(super) fn part(&mut self, until: u64, capture: &Capture, writer: &Writer) -> Result<u64> {
+        let begin = self.lsn;
         // All of it, for what is sent must end where a mini-transaction does: the rest is framed from there.
         while self.lsn < until {
             let mut bytes = std::mem::take(&mut self.window);
@@ -53,7 +60,7 @@ impl Outlet {
             bytes.clear();
             self.window = bytes;
         }
-        Ok(())
+        Ok(self.lsn - begin)
     }
 
     /// Sends the rest up to exactly `end`, where the log must be one that can be cut, then padding and the end mark.
@@ -146,10 +153,18 @@ mod tests {
             let mut output = tempfile::tempfile().unwrap();
             let writer = Writer::new(output.try_clone().unwrap());
             let mut outlet = Outlet::new(Form::mariadb(&header, checkpoint));
-            capture.push(part(START_LSN, at(captured)), at(captured)).unwrap();
+            // In portions, as they are read.
+            let portions = ends.iter().copied().step_by(1000).filter(|lsn| *lsn < at(captured)).chain([at(captured)]);
+            portions.fold(START_LSN, |from, to| {
+                capture.push(part(from, to), to).unwrap();
+                to
+            });
             capture.mark(at(mark));
-            outlet.interleave(&capture, &writer).unwrap();
-            assert_eq!(outlet.lsn, at(mark.min(captured)));
+            while let Some(until) = outlet.due(&capture) {
+                outlet.part(until, &capture, &writer).unwrap();
+            }
+            assert!(at(mark.min(captured)) - outlet.lsn < LEAST);
+            assert!(ends.contains(&outlet.lsn), "it ends inside a mini-transaction");
             // More than is wanted.
             capture.push(part(at(captured), *ends.last().unwrap()), *ends.last().unwrap()).unwrap();
             capture.conclude(Trail::new(1));

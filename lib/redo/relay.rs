@@ -29,6 +29,15 @@ pub(super) struct Relay {
     pub(super) capture: Arc<Capture>,
     /// Bytes handed on that have not been reported yet.
     pub(super) moved: Arc<AtomicU64>,
+    /// Bytes by which data is ahead of log.
+    pub(super) credit: i64,
+}
+
+/// So far data may be ahead and log catch up.
+const CREDIT: i64 = 4 << 20;
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 /// `xb_begin`, as it came.
@@ -87,7 +96,7 @@ impl Relay {
             // What cannot be unpacked is no backup, and is found out now.
             members.accept(self.pass.place(), &head)?;
             match (head.path.as_slice(), &head.body) {
-                (MANIFEST, Body::Payload { .. }) => self.held.take(&mut self.pass)?,
+                (MANIFEST, Body::Payload { .. }) => self.held.take(&mut self.pass, members.count() + 1)?,
                 (MANIFEST, Body::End) => complete = true,
                 (MANIFEST, _) => return Err(self.refuse(&head, "is no plain member")),
                 (BEGIN, _) => return Err(self.refuse(&head, "comes a second time; are these two streams?")),
@@ -99,11 +108,16 @@ impl Relay {
                     let error = self.refuse(&head, "is in the stream already");
                     return Err(error.hint("one xb-redo is enough; it stands behind xb-snap"));
                 }
-                _ => self.pass.forward(|bytes| {
-                    self.moved.fetch_add(bytes, Relaxed);
-                })?,
+                _ => {
+                    let mut sent = 0;
+                    self.pass.forward(|bytes| {
+                        sent += bytes;
+                        self.moved.fetch_add(bytes, Relaxed);
+                    })?;
+                    self.credit = self.credit.saturating_add(signed(sent)).min(CREDIT);
+                }
             }
-            self.outlet.interleave(&self.capture, &self.writer)?;
+            self.share()?;
         }
         if !complete {
             let at = self.pass.position();
@@ -112,6 +126,20 @@ impl Relay {
         }
         members.finish(self.pass.place(), self.pass.position())?;
         self.finish(&begun.content)
+    }
+
+    /// Sends log, but no more than half of all as long as data waits: the snapshot must come to its end, with its locks,
+    /// however fast the log grows. What cannot be sent meanwhile waits in the spool.
+    fn share(&mut self) -> Result<()> {
+        while let Some(until) = self.outlet.due(&self.capture) {
+            if self.credit <= 0 && !self.pass.is_idle() {
+                return Ok(());
+            }
+            let sent = self.outlet.part(until, &self.capture, &self.writer)?;
+            // A part may be larger than what data is ahead by; then the log waits for as much more.
+            self.credit = if self.pass.is_idle() { 0 } else { self.credit.saturating_sub(signed(sent)) };
+        }
+        Ok(())
     }
 
     /// The log up to E, then the manifest.

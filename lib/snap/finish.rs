@@ -134,6 +134,16 @@ impl Finish<'_> {
         if let Some(base) = &self.job.base {
             base.tell(report);
         }
+        report.facts(serde_json::json!({
+            "backup_id": self.begin.backup_id,
+            "data_bytes": bytes,
+            "sent_bytes": sent,
+            "pages": pages.pages(),
+            "start_lsn": self.checkpoint(),
+            "end_lsn": snapshot.end_lsn,
+            "binlog": snapshot.binlog,
+            "locks_ms": snapshot.times,
+        }));
         let held = |key: &str| snapshot.times.get(key).copied().unwrap_or(0);
         let rate = u128::from(sent).saturating_mul(1000) / time.as_millis().max(1) / (1 << 20);
         let unverified = match pages.unverified {
@@ -144,7 +154,7 @@ impl Finish<'_> {
             Level::Info,
             format_args!(
                 "{bytes} bytes, {} pages{unverified}, {sent} sent in {:.1} s, {rate} MiB/s; blocked: writes without \
-                 transactions {} ms, ddl {} ms, commits {} ms; lsn {} to {}; completed OK!",
+                 transactions {} ms, ddl {} ms, commits {} ms; lsn {} to {}; snapshot complete",
                 pages.pages(),
                 time.as_secs_f64(),
                 held("flush"),

@@ -36,6 +36,7 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::io::cache::Policy;
+use crate::io::spool::Spool;
 use crate::report::Report;
 use crate::server::Login;
 use crate::server::options::Sources;
@@ -92,5 +93,6 @@ pub struct Job {
 
 /// Copies a server to `output`.
 pub fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
+    Spool::check(&job.spool_dir)?;
     if job.offline { offline::run(job, output, report) } else { hot::run(job, output, report) }
 }

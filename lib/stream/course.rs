@@ -5,9 +5,10 @@
 
 use bstr::ByteSlice;
 
-use super::profile::{BEGIN, INCOMPLETE, MANIFEST, plain_name};
+use super::profile::{BEGIN, INCOMPLETE, MANIFEST, StreamKind, plain_name};
 use super::{Body, Head};
 use crate::error::{Error, Result};
+use crate::innodb::redo::{mariadb, mysql};
 
 /// Advice when the end is missing.
 const SENDER: &str = "the sender stopped early or failed; check its message and exit status (set -o pipefail)";
@@ -18,9 +19,11 @@ pub struct Course {
     /// Before the first chunk: nothing. Then whose stream it is.
     origin: Option<Origin>,
     begun: bool,
-    /// The manifest has begun, and nothing comes before its end.
+    /// The manifest has begun: nothing else may come.
     closing: bool,
     ended: bool,
+    /// The redo log, plain or coded, has met its end mark.
+    log: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,16 +70,23 @@ impl Course {
         if self.ended {
             return fault("comes after the end of the manifest");
         }
-        let manifest = plain_name(&head.path) == MANIFEST;
-        if self.closing && !manifest {
-            return fault("comes between the beginning and the end of the manifest");
+        let plain = plain_name(&head.path);
+        if self.closing && plain != MANIFEST {
+            return fault("comes after the beginning of the manifest, which is the last member");
         }
-        self.closing = manifest;
+        self.closing = plain == MANIFEST;
         if head.body == Body::End {
             self.begun = true;
-            self.ended = manifest;
+            self.ended = self.closing;
+            self.log |= [mariadb::FILE, mysql::FILE].iter().any(|name| name.as_bytes() == plain);
         }
         Ok(())
+    }
+
+    /// Checks that a stream of ours whose manifest cannot be read is not one that xb-redo has never seen: a member must
+    /// have the name of the redo log.
+    pub fn check_log(&self, kind: StreamKind) -> Result<()> {
+        check_log(kind, self.log)
     }
 
     /// True once the manifest, plain or coded, has met its end mark, in a stream of ours.
@@ -97,4 +107,14 @@ impl Course {
             _ => Ok(()),
         }
     }
+}
+
+/// Checks what a stream of ours says of its redo log: a snapshot without it is no backup.
+pub(crate) fn check_log(kind: StreamKind, log: bool) -> Result<()> {
+    if kind == StreamKind::Files || log {
+        return Ok(());
+    }
+    let what = "not a backup: the snapshot was not piped through xb-redo, and without redo log no server can use it";
+    Err(Error::damaged("stdin", what)
+        .hint("xb-snap | xb-redo | …: take it again; the log of that time cannot be added now"))
 }

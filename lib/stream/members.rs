@@ -1,18 +1,21 @@
 //! The rules that span chunks: every member is opened once, grows without gaps, and meets its end.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use bstr::ByteSlice;
 
 use super::reader::{Body, Head, SENDER};
+use super::table::Table;
+use crate::budget::{Budget, Share};
 use crate::error::{Error, Result};
 
-/// Sixteen bytes that stand for a path, so that a million members need little memory.
-pub type Key = [u8; 16];
+/// A number that stands for a path, so that a million members need little memory. Two of a million have the same with a
+/// probability of 10^-8; then a good stream is refused.
+pub type Key = u64;
 
 /// The key of a path.
 pub fn key(path: &[u8]) -> Key {
-    blake3::hash(path).as_bytes().first_chunk().copied().unwrap_or_default()
+    u64::from_le_bytes(blake3::hash(path).as_bytes().first_chunk().copied().unwrap_or_default())
 }
 
 /// What a chunk means for its member.
@@ -30,14 +33,20 @@ pub struct Step {
 /// reader a few kilobytes, so that this many are tens of megabytes.
 pub const OPEN_MAX: usize = 16384;
 
+/// What an open member costs whoever reads, beside its name.
+const OPEN: usize = 256;
+
 /// Which members are open, which are complete.
 #[derive(Debug, Default)]
 pub struct Members {
     open: HashMap<Vec<u8>, Open>,
-    complete: HashSet<Key>,
-    directories: HashSet<Key>,
+    complete: Table<()>,
+    directories: Table<()>,
     free: Vec<usize>,
     opened: usize,
+    budget: Budget,
+    /// What each open member costs the caller.
+    each: u64,
 }
 
 #[derive(Debug)]
@@ -45,9 +54,21 @@ struct Open {
     slot: usize,
     /// Where the next bytes must go.
     next: u64,
+    _memory: Share,
 }
 
 impl Members {
+    /// Of a stream whose names and open members may take so much; one that is open costs the caller `each` bytes.
+    pub fn within(budget: &Budget, each: usize) -> Self {
+        Members {
+            complete: Table::within(budget.share()),
+            directories: Table::within(budget.share()),
+            budget: budget.clone(),
+            each: each as u64,
+            ..Members::default()
+        }
+    }
+
     /// Checks a chunk against what came before it. `place` is the input's name in messages.
     pub fn accept(&mut self, place: &str, head: &Head) -> Result<Step> {
         let path = &head.path;
@@ -60,17 +81,17 @@ impl Members {
                 return fault("renamed or removed before its end mark");
             }
             Body::Rename(new) => {
-                if !self.complete.remove(&key(path)) {
+                if self.complete.remove(key(path)).is_none() {
                     return fault("renamed, but not in the stream");
                 }
-                if self.open.contains_key(new) || self.directories.contains(&key(new)) || !self.place_under(new) {
+                if self.open.contains_key(new) || self.directories.contains(key(new)) || !self.place_under(new)? {
                     return fault("renamed to a name that is in use");
                 }
-                self.complete.insert(key(new));
+                self.complete.insert(key(new), ())?;
                 return Ok(Step { slot: 0, opened: false, anew: false });
             }
             Body::Remove => {
-                self.complete.remove(&key(path));
+                self.complete.remove(key(path));
                 return Ok(Step { slot: 0, opened: false, anew: false });
             }
             Body::Payload { .. } | Body::Sparse { .. } | Body::Seek(_) | Body::End => {}
@@ -78,20 +99,22 @@ impl Members {
         let (opened, anew) = match self.open.contains_key(path) {
             true => (false, false),
             false => {
-                let known = self.complete.contains(&key(path));
+                let known = self.complete.contains(key(path));
                 if known && !head.rewrite() {
                     return fault("comes a second time");
                 }
-                if self.directories.contains(&key(path)) || !self.place_under(path) {
+                if self.directories.contains(key(path)) || !self.place_under(path)? {
                     return fault("is both a file and a directory");
                 }
                 if self.open.len() >= OPEN_MAX {
                     return fault(&format!("opened while {OPEN_MAX} others are open"));
                 }
-                self.complete.remove(&key(path));
+                self.complete.remove(key(path));
+                let mut memory = self.budget.share();
+                memory.set(self.each.saturating_add((OPEN + 3 * path.len()) as u64))?;
                 let slot = self.free.pop().unwrap_or(self.open.len());
                 self.opened += 1;
-                self.open.insert(path.clone(), Open { slot, next: 0 });
+                self.open.insert(path.clone(), Open { slot, next: 0, _memory: memory });
                 (true, known)
             }
         };
@@ -109,7 +132,7 @@ impl Members {
             _ => {
                 self.open.remove(path);
                 self.free.push(slot);
-                self.complete.insert(key(path));
+                self.complete.insert(key(path), ())?;
             }
         }
         Ok(Step { slot, opened, anew })
@@ -138,15 +161,16 @@ impl Members {
     }
 
     /// Notes the directories of a path; false if one of them is a file.
-    fn place_under(&mut self, path: &[u8]) -> bool {
+    fn place_under(&mut self, path: &[u8]) -> Result<bool> {
         for slash in path.find_iter(b"/") {
             let directory = path.get(..slash).unwrap_or_default();
             let name = key(directory);
-            if self.directories.insert(name) && (self.complete.contains(&name) || self.open.contains_key(directory)) {
-                return false;
+            let new = self.directories.insert(name, ())?;
+            if new && (self.complete.contains(name) || self.open.contains_key(directory)) {
+                return Ok(false);
             }
         }
-        true
+        Ok(true)
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod chunk;
 mod course;
 pub mod foreign;
+pub mod holes;
 pub mod map;
 pub mod members;
 pub mod name;
@@ -16,12 +17,15 @@ mod pass;
 pub mod pick;
 pub mod profile;
 mod reader;
+mod table;
 mod writer;
 mod written;
 
 pub use course::Course;
+pub(crate) use course::check_log;
 pub use members::Members;
 pub use pass::Pass;
 pub(crate) use reader::SENDER;
 pub use reader::{Body, Head, Reader};
+pub(crate) use table::Table;
 pub use writer::Writer;

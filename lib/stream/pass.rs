@@ -44,6 +44,11 @@ impl Pass {
         })
     }
 
+    /// True if the sender has nothing ready: none of the next chunk is here.
+    pub fn is_idle(&self) -> bool {
+        self.reader.is_idle()
+    }
+
     /// Bytes of the current chunk's payload; 0 when it is complete and its CRC was right.
     pub fn payload(&mut self, buffer: &mut [u8]) -> Result<usize> {
         self.reader.payload(buffer)

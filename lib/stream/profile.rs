@@ -13,7 +13,9 @@ use std::io::Read;
 use bstr::ByteSlice;
 use serde::{Deserialize, Serialize};
 
-use super::members::{Key, key};
+use super::members::key;
+use super::table::Table;
+use crate::budget::Budget;
 use crate::error::{Error, Result};
 use crate::names;
 
@@ -360,6 +362,8 @@ pub enum Line {
 #[derive(Debug, Default)]
 pub struct ManifestReader {
     tally: Tally,
+    /// Most lines before the last.
+    most: Option<u64>,
     partial: Vec<u8>,
     ended: bool,
 }
@@ -390,6 +394,11 @@ impl ManifestReader {
         Ok(())
     }
 
+    /// From now on more lines than this many members are damage: a manifest that never ends is not read for ever.
+    pub fn expect(&mut self, members: usize) {
+        self.most = Some(members as u64);
+    }
+
     /// Checks that the last line was there and nothing came after it.
     pub fn finish(&self) -> Result<()> {
         if self.ended && self.partial.is_empty() { Ok(()) } else { Err(fault("its last line is missing")) }
@@ -407,6 +416,9 @@ impl ManifestReader {
                 .map_err(|cause| fault(&format!("line {} cannot be read: {cause}", self.tally.members + 1)))?;
             if entry.path().is_none() {
                 return Err(fault(&format!("line {} has no name", self.tally.members + 1)));
+            }
+            if self.most.is_some_and(|most| self.tally.members >= most) {
+                return Err(fault("it lists more members than the stream has"));
             }
             self.tally.add(&entry, line);
             return Ok(Line::Entry(Box::new(entry)));
@@ -429,23 +441,29 @@ fn fault(what: &str) -> Error {
     Error::damaged("xb_manifest", what)
 }
 
-/// What was read of each member, to be held against the manifest. 40 bytes a member.
+/// What was read of each member, to be held against the manifest. 32 bytes a member.
 #[derive(Debug, Default)]
 pub struct Seen {
-    members: std::collections::HashMap<Key, Content>,
+    members: Table<Content>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Content {
     size: u64,
-    digest: Key,
+    digest: [u8; 16],
 }
 
 impl Seen {
+    /// Of a stream whose names may take so much memory.
+    pub fn within(budget: &Budget) -> Self {
+        Seen { members: Table::within(budget.share()) }
+    }
+
     /// Notes a member by the name it has in the stream.
-    pub fn add(&mut self, path: &[u8], size: u64, digest: &blake3::Hash) {
+    pub fn add(&mut self, path: &[u8], size: u64, digest: &blake3::Hash) -> Result<()> {
         let digest = digest.as_bytes().first_chunk().copied().unwrap_or_default();
-        self.members.insert(key(path), Content { size, digest });
+        self.members.insert(key(path), Content { size, digest })?;
+        Ok(())
     }
 
     /// Holds an entry against what was read and strikes it off. True if the content could be compared, false if the
@@ -453,7 +471,7 @@ impl Seen {
     pub fn check(&mut self, entry: &Entry) -> Result<bool> {
         let path = entry.path().unwrap_or_default();
         let name = path.as_bstr();
-        let Some(content) = self.members.remove(&key(&path)) else {
+        let Some(content) = self.members.remove(key(&path)) else {
             if self.remove_coded(&path) {
                 return Ok(false);
             }
@@ -474,7 +492,7 @@ impl Seen {
             let both = SUFFIXES.iter().map(move |second| [path, first, second].concat());
             std::iter::once([path, first].concat()).chain(both)
         });
-        names.any(|name| self.members.remove(&key(&name)).is_some())
+        names.any(|name| self.members.remove(key(&name)).is_some())
     }
 
     /// Checks that nothing was read that the manifest does not list.

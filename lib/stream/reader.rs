@@ -90,6 +90,13 @@ struct Pending {
     chunk: u64,
 }
 
+impl Reader<std::fs::File> {
+    /// True if nothing has been read ahead and nothing can be read at once. What cannot tell is not idle.
+    pub(super) fn is_idle(&self) -> bool {
+        self.start == self.end && rustix::io::ioctl_fionread(&self.input).is_ok_and(|bytes| bytes == 0)
+    }
+}
+
 impl<R: Read> Reader<R> {
     /// Reads from `input`, which messages call `place` (`stdin`).
     pub fn new(input: R, place: &str) -> Self {

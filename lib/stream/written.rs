@@ -4,18 +4,20 @@
 //! Whoever writes a stream has chosen names that differ; this is what makes sure of it. A second member of a name would
 //! make the stream one that nobody can read, found out by whoever restores it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 
 use super::members::{Key, key};
+use super::table::Table;
+use crate::budget::{Budget, Exceeded};
 
-/// Members, by sixteen bytes of each name.
+/// Members, by the keys of their names.
 #[derive(Debug, Default)]
 pub(super) struct Written {
     /// Where the next bytes of an open member go.
     open: HashMap<Key, u64>,
-    complete: HashSet<Key>,
-    directories: HashSet<Key>,
+    complete: Table<()>,
+    directories: Table<()>,
 }
 
 /// Why a chunk must not be written.
@@ -25,18 +27,33 @@ pub(super) enum Fault {
     Twice,
     /// The name, or one of its directories, is a file and a directory.
     Directory,
+    /// There is no memory for more names.
+    Exceeded(Exceeded),
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Fault::Twice => "a second file of this name in one stream",
-            Fault::Directory => "a file and a directory of one name in one stream",
-        })
+        match self {
+            Fault::Twice => f.write_str("a second file of this name in one stream"),
+            Fault::Directory => f.write_str("a file and a directory of one name in one stream"),
+            Fault::Exceeded(exceeded) => exceeded.fmt(f),
+        }
+    }
+}
+
+impl From<Exceeded> for Fault {
+    fn from(exceeded: Exceeded) -> Self {
+        Fault::Exceeded(exceeded)
     }
 }
 
 impl Written {
+    /// One whose names take a share of a budget.
+    pub(super) fn within(budget: &Budget) -> Self {
+        let (complete, directories) = (Table::within(budget.share()), Table::within(budget.share()));
+        Written { complete, directories, ..Written::default() }
+    }
+
     /// Bytes `offset..offset + len` of a member.
     pub(super) fn payload(&mut self, path: &[u8], offset: u64, len: u64) -> Result<(), Fault> {
         let name = self.enter(path)?;
@@ -51,19 +68,19 @@ impl Written {
     pub(super) fn end(&mut self, path: &[u8]) -> Result<(), Fault> {
         let name = self.enter(path)?;
         self.open.remove(&name);
-        self.complete.insert(name);
+        self.complete.insert(name, ())?;
         Ok(())
     }
 
     /// The name is free again.
     pub(super) fn remove(&mut self, path: &[u8]) {
-        self.complete.remove(&key(path));
+        self.complete.remove(key(path));
     }
 
     /// True if a member of this name was written, or is being written.
     pub(super) fn has(&self, path: &[u8]) -> bool {
         let name = key(path);
-        self.complete.contains(&name) || self.open.contains_key(&name)
+        self.complete.contains(name) || self.open.contains_key(&name)
     }
 
     /// Opens a member if it is not open.
@@ -72,18 +89,18 @@ impl Written {
         if self.open.contains_key(&name) {
             return Ok(name);
         }
-        if self.complete.contains(&name) {
+        if self.complete.contains(name) {
             return Err(Fault::Twice);
         }
-        if self.directories.contains(&name) {
+        if self.directories.contains(name) {
             return Err(Fault::Directory);
         }
         for slash in bstr::ByteSlice::find_iter(path, b"/") {
             let directory = key(path.get(..slash).unwrap_or_default());
-            if self.complete.contains(&directory) || self.open.contains_key(&directory) {
+            if self.complete.contains(directory) || self.open.contains_key(&directory) {
                 return Err(Fault::Directory);
             }
-            self.directories.insert(directory);
+            self.directories.insert(directory, ())?;
         }
         self.open.insert(name, 0);
         Ok(name)
@@ -110,15 +127,12 @@ mod tests {
         assert!(written.has(b"d/empty") && written.has(b"d/u.ibd") && !written.has(b"d"));
     }
 
-    /// 16 bytes each, in tables that are at least half full.
     #[test]
-    fn a_hundred_thousand_names_need_few_megabytes() {
+    fn names_that_are_complete_do_not_stay_open() {
         let mut written = Written::default();
         for number in 0..100_000 {
             written.end(format!("database_{}/table_{number}.ibd", number % 100).as_bytes()).unwrap();
         }
-        assert_eq!(written.complete.len(), 100_000);
-        assert!(written.complete.capacity() * (size_of::<Key>() + 1) < 5 << 20);
-        assert!(written.open.capacity() < 100 && written.directories.capacity() < 1000);
+        assert_eq!((written.complete.len(), written.open.len(), written.directories.len()), (100_000, 0, 100));
     }
 }

@@ -38,6 +38,16 @@ impl Algorithm {
         }
     }
 
+    /// Bytes that a sum at work needs.
+    pub(super) fn memory(self) -> usize {
+        let state = match self {
+            Algorithm::Blake3 => size_of::<blake3::Hasher>(),
+            Algorithm::Xxh3 => size_of::<twox_hash::XxHash3_64>() + 512,
+            _ => 0,
+        };
+        size_of::<Sum>() + state + 32
+    }
+
     /// A sum of nothing so far.
     pub fn begin(self) -> Sum {
         match self {

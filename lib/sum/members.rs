@@ -5,13 +5,16 @@ use std::io::{self, Read};
 
 use bstr::ByteSlice;
 
+use super::Options;
 use super::algorithm::{Algorithm, Sum};
 use super::list::Member;
+use crate::budget::Share;
 use crate::error::{Error, Result};
 use crate::io::BUFFER;
 use crate::stream::chunk::{self, PREFIX};
-use crate::stream::profile::{self, BEGIN, LINE_MAX, Line, MANIFEST, ManifestReader, Trailer, plain_name};
-use crate::stream::{Body, Head, Members, Reader, SENDER};
+use crate::stream::holes::Holes;
+use crate::stream::profile::{self, BEGIN, Begin, EntryKind, LINE_MAX, Line, MANIFEST, ManifestReader, Trailer};
+use crate::stream::{Body, Course, Head, Members, Reader, check_log};
 
 /// Sums of members, by name, in the order in which they ended.
 pub(super) type Sums = Vec<(Vec<u8>, Member)>;
@@ -20,7 +23,7 @@ pub(super) type Sums = Vec<(Vec<u8>, Member)>;
 ///
 /// With `wanted`, every member is summed, and what is not an xbstream is refused. Without, only a stream that begins with
 /// `xb_begin` is followed: it must be whole and end with a valid manifest.
-pub(super) fn follow(input: impl Read, wanted: Option<&[Algorithm]>) -> Result<Sums> {
+pub(super) fn follow(input: impl Read, wanted: Option<&[Algorithm]>, options: &Options) -> Result<Sums> {
     let mut input = input;
     let mut start = Vec::new();
     let head = PREFIX + BEGIN.len();
@@ -31,7 +34,17 @@ pub(super) fn follow(input: impl Read, wanted: Option<&[Algorithm]>) -> Result<S
         return Ok(Vec::new());
     }
     let mut reader = Reader::new(start.as_slice().chain(input), "stdin");
-    let mut along = Along { wanted: wanted.unwrap_or_default(), ..Along::default() };
+    let wanted = wanted.unwrap_or_default();
+    let mut along = Along {
+        wanted,
+        members: Members::within(&options.budget, wanted.iter().map(|algorithm| algorithm.memory()).sum()),
+        open: HashMap::new(),
+        done: Vec::new(),
+        memory: options.budget.share(),
+        used: 0,
+        holes: Holes::new(options.holes),
+        ending: Ending::default(),
+    };
     let mut buffer = vec![0; BUFFER];
     while let Some(head) = reader.next()? {
         along.chunk(&head, &mut reader, &mut buffer)?;
@@ -41,12 +54,19 @@ pub(super) fn follow(input: impl Read, wanted: Option<&[Algorithm]>) -> Result<S
     Ok(along.done)
 }
 
-#[derive(Default)]
+/// What a complete one needs beside its name, and a sum beside its digits: allocations and their places.
+const DONE: usize = 144;
+const SUM: usize = 64;
+
 struct Along<'a> {
     wanted: &'a [Algorithm],
     members: Members,
     open: HashMap<Vec<u8>, Open>,
     done: Sums,
+    /// What `done` takes.
+    memory: Share,
+    used: usize,
+    holes: Holes,
     ending: Ending,
 }
 
@@ -59,7 +79,7 @@ struct Open {
 impl Along<'_> {
     fn chunk(&mut self, head: &Head, reader: &mut Reader<impl Read>, buffer: &mut [u8]) -> Result<()> {
         let step = self.members.accept(reader.place(), head)?;
-        self.ending.chunk(head)?;
+        self.ending.course.chunk(reader.place(), head)?;
         if step.anew {
             self.done.retain(|(name, _)| *name != head.path);
         }
@@ -72,10 +92,11 @@ impl Along<'_> {
             Body::Payload { .. } => loop {
                 let got = reader.fill(buffer)?;
                 let bytes = buffer.get(..got).unwrap_or_default();
+                self.holes.content(got as u64);
                 if let Some(open) = &mut open {
                     open.add(bytes);
                 }
-                self.ending.bytes(&head.path, bytes)?;
+                self.ending.bytes(&head.path, bytes, self.members.count())?;
                 if got < buffer.len() {
                     return Ok(());
                 }
@@ -83,7 +104,9 @@ impl Along<'_> {
             Body::Sparse { map, .. } => {
                 for span in map {
                     let Some(open) = &mut open else { break };
+                    self.holes.zeros(&head.path, u64::from(span.skip))?;
                     open.zeros(u64::from(span.skip));
+                    self.holes.content(u64::from(span.len));
                     for part in parts(u64::from(span.len), buffer.len()) {
                         let Some(into) = buffer.get_mut(..part) else { break };
                         reader.fill(into)?;
@@ -100,12 +123,17 @@ impl Along<'_> {
                             format_args!("{}: {what} (stream byte {})", head.path.as_bstr(), head.at),
                         )
                     })?;
+                    self.holes.zeros(&head.path, hole)?;
                     open.zeros(hole);
                 }
             }
             Body::End => {
                 if let Some(Open { size, sums }) = self.open.remove(&head.path) {
-                    let sums = sums.into_iter().map(Sum::finish).collect();
+                    let sums: Vec<String> = sums.into_iter().map(Sum::finish).collect();
+                    // Digits and name stand in a line, too, which is made at the end.
+                    let lines = sums.iter().map(|sum| SUM + 3 * sum.len() + 2 * head.path.len());
+                    self.used += DONE + head.path.len() + lines.sum::<usize>();
+                    self.memory.grow(self.used as u64)?;
                     self.done.push((head.path.clone(), Member { size, sums }));
                 }
                 self.ending.end(&head.path)?;
@@ -152,52 +180,36 @@ fn parts(total: u64, most: usize) -> impl Iterator<Item = usize> {
 /// are not compared with it; that is xb-unpack's.
 #[derive(Default)]
 struct Ending {
-    ours: Option<bool>,
-    begin: Vec<u8>,
+    course: Course,
+    bytes: Vec<u8>,
+    begin: Option<Begin>,
     manifest: ManifestReader,
+    /// A right manifest has come, and whether it lists the redo log.
+    proved: Option<bool>,
     trailer: Option<Trailer>,
-    /// The manifest has begun.
-    closing: bool,
-    over: bool,
+    redo: bool,
 }
 
 impl Ending {
-    fn chunk(&mut self, head: &Head) -> Result<()> {
-        let ours = *self.ours.get_or_insert(head.path == BEGIN);
-        if ours && self.over {
-            let what =
-                format_args!("{}: comes after the end of the manifest (stream byte {})", head.path.as_bstr(), head.at);
-            return Err(Error::damaged("stdin", what));
-        }
-        let manifest = plain_name(&head.path) == MANIFEST;
-        if ours && self.closing && !manifest {
-            let what = "comes between the beginning and the end of the manifest";
-            return Err(Error::damaged(
-                "stdin",
-                format_args!("{}: {what} (stream byte {})", head.path.as_bstr(), head.at),
-            ));
-        }
-        self.closing = manifest;
-        Ok(())
-    }
-
-    fn bytes(&mut self, path: &[u8], bytes: &[u8]) -> Result<()> {
-        if self.ours != Some(true) {
+    fn bytes(&mut self, path: &[u8], bytes: &[u8], members: usize) -> Result<()> {
+        if !self.course.is_ours() {
             return Ok(());
         }
         match path {
-            BEGIN if self.begin.len() + bytes.len() > LINE_MAX => {
+            BEGIN if self.bytes.len() + bytes.len() > LINE_MAX => {
                 Err(Error::damaged("stdin", "xb_begin: longer than any that xb-tools write"))
             }
             BEGIN => {
-                self.begin.extend_from_slice(bytes);
+                self.bytes.extend_from_slice(bytes);
                 Ok(())
             }
             MANIFEST => {
-                let trailer = &mut self.trailer;
-                self.manifest.feed(bytes, |line, _| {
-                    if let Line::Trailer(last) = line {
-                        *trailer = Some(*last);
+                let Ending { manifest, trailer, redo, .. } = self;
+                manifest.expect(members);
+                manifest.feed(bytes, |line, _| {
+                    match line {
+                        Line::Entry(entry) => *redo |= entry.kind == EntryKind::Redo,
+                        Line::Trailer(last) => *trailer = Some(*last),
                     }
                     Ok(())
                 })
@@ -207,28 +219,27 @@ impl Ending {
     }
 
     fn end(&mut self, path: &[u8]) -> Result<()> {
-        if self.ours != Some(true) {
-            return Ok(());
-        }
         match path {
-            BEGIN => drop(profile::parse_begin("stdin", &self.begin)?),
+            _ if !self.course.is_ours() => {}
+            BEGIN => self.begin = Some(profile::parse_begin("stdin", &self.bytes)?),
             MANIFEST => {
                 self.manifest.finish()?;
-                self.trailer.as_ref().map_or(Ok(()), |trailer| profile::bind(&self.begin, trailer))?;
-                self.over = true;
+                self.trailer.as_ref().map_or(Ok(()), |trailer| profile::bind(&self.bytes, trailer))?;
+                self.proved = Some(self.redo);
             }
-            // Encrypted or compressed: it is there, and last.
-            path => self.over = plain_name(path) == MANIFEST,
+            _ => {}
         }
         Ok(())
     }
 
     fn finish(&self, at: u64) -> Result<()> {
-        if self.ours == Some(true) && !self.over {
-            let what = format_args!("truncated: the stream ends without xb_manifest (stream byte {at})");
-            return Err(Error::damaged("stdin", what).hint(SENDER));
+        self.course.finish("stdin", at)?;
+        match (&self.begin, self.proved) {
+            (Some(begin), Some(redo)) => check_log(begin.kind, redo),
+            // The manifest is encrypted or compressed.
+            (Some(begin), None) => self.course.check_log(begin.kind),
+            (None, _) => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -17,9 +17,12 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use crate::budget::Budget;
 use crate::error::{Error, Result};
 use crate::io::BUFFER;
 use crate::report::Report;
+#[cfg(doc)]
+use crate::stream::holes::Holes;
 pub use algorithm::Algorithm;
 use file::Target;
 pub use list::{List, Member};
@@ -52,6 +55,10 @@ pub struct Options {
     pub check: Option<PathBuf>,
     /// Take an input of no bytes, which is otherwise an error.
     pub allow_empty: bool,
+    /// Memory for names, open members and sums of members.
+    pub budget: Budget,
+    /// Most bytes of zeros that holes are summed as, beside [`Holes::RATIO`] times the content.
+    pub holes: u64,
 }
 
 /// Passes `input` on to `output`; the lines of its sums. When this returns with success, the sums are on disk, if they
@@ -66,7 +73,7 @@ pub fn run(options: &Options, input: File, output: &File, report: &dyn Report) -
     let listed = |part: fn(&List) -> bool| expected.as_ref().is_some_and(part);
     let stream = options.what != What::Members || listed(|list| !list.stream.is_empty());
     let members = options.what != What::Stream || listed(|list| !list.members.is_empty());
-    let list = pass(&algorithms, stream, members, input, output, report)?;
+    let list = pass(options, &algorithms, (stream, members), input, output, report)?;
     if let Some(expected) = &expected {
         let what = |what: String| Error::damaged("stdin", format_args!("not what the sums say: {what}"));
         expected.check(&list).map_err(what)?;
@@ -118,9 +125,9 @@ impl Drop for Lent {
 }
 
 fn pass(
+    options: &Options,
     algorithms: &[Algorithm],
-    stream: bool,
-    members: bool,
+    (stream, members): (bool, bool),
     input: File,
     output: &File,
     report: &dyn Report,
@@ -145,7 +152,7 @@ fn pass(
         let buffers = queue();
         let work = move || {
             let buffers = buffers.into_iter().map(Shared);
-            members::follow(Sent { buffers, current: None, taken: 0 }, members.then_some(algorithms))
+            members::follow(Sent { buffers, current: None, taken: 0 }, members.then_some(algorithms), options)
         };
         let follower = spawn(scope, work)?;
         // The queues end with the copy, and with them the threads.

@@ -17,6 +17,7 @@ use std::sync::Mutex;
 
 use bstr::ByteSlice;
 
+use crate::budget::Budget;
 use crate::error::{Error, Result};
 use crate::report::Report;
 use crate::stream::members::Step;
@@ -74,7 +75,14 @@ pub struct Options<'a> {
     pub threads: usize,
     /// Bytes written at once, [`BUFFER_MIN`]..=[`BUFFER_MAX`].
     pub buffer: usize,
+    /// Memory for names and open members.
+    pub budget: Budget,
 }
+
+/// What an open member costs: its sum, its file, what looks at it.
+const MEMBER: usize = 2304;
+/// What it costs to look at its pages: the largest, twice.
+const INSPECTED: usize = 128 << 10;
 
 /// What was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,8 +102,9 @@ pub fn unpack(input: impl Read, options: &Options<'_>, report: &dyn Report) -> R
     let shared = Shared::new(target.as_ref(), options, report);
     let outcome = std::thread::scope(|scope| {
         let workers = Workers::start(scope, &shared, options);
-        let mut run =
-            Run { reader: Reader::new(input, "stdin"), members: Members::default(), shared: &shared, workers, options };
+        let each = MEMBER + if options.inspect.is_some() { INSPECTED } else { 0 };
+        let members = Members::within(&options.budget, each);
+        let mut run = Run { reader: Reader::new(input, "stdin"), members, shared: &shared, workers, options };
         let outcome = run.stream();
         // Dropped here, reader first: the sender learns at once that nobody listens.
         let Run { reader, workers, .. } = run;
@@ -107,6 +116,8 @@ pub fn unpack(input: impl Read, options: &Options<'_>, report: &dyn Report) -> R
     // A thread's failure comes first: the reader only stopped because of it.
     let summary = shared.failure().map_or(outcome, Err)?;
     listed?;
+    let Summary { members, bytes, proved } = &summary;
+    report.facts(serde_json::json!({ "members": members, "stream_bytes": bytes, "proved": proved }));
     if let Some(target) = &target {
         target.finish()?;
     }
@@ -146,7 +157,7 @@ impl<R: Read> Run<'_, R> {
         }
         self.members.finish(self.reader.place(), at)?;
         self.workers.settle()?;
-        proof.finish(at, self.shared.report)?;
+        proof.finish(at, self.options.destination.is_some(), self.shared.report)?;
         let summary = Summary { members: self.members.count(), bytes: at, proved: proof.is_proved() };
         Ok(summary)
     }

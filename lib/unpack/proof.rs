@@ -8,14 +8,15 @@
 
 use std::sync::Mutex;
 
+use bstr::ByteSlice;
+
 use super::lock;
 use crate::error::{Error, Result};
 use crate::report::{Level, Report};
 use crate::stream::profile::{
-    self, BEGIN, Begin, EntryKind, LINE_MAX, Line, MANIFEST, MARK, ManifestReader, Seen, StreamKind, Trailer,
-    plain_name,
+    self, BEGIN, Begin, EntryKind, LINE_MAX, Line, MANIFEST, MARK, ManifestReader, SUFFIXES, Seen, Trailer, plain_name,
 };
-use crate::stream::{Course, Head};
+use crate::stream::{Course, Head, check_log};
 
 /// What has been learned so far.
 #[derive(Default)]
@@ -27,6 +28,8 @@ pub(super) struct Proof {
     /// Compared with the manifest, and present only in compressed or encrypted form.
     compared: u64,
     coded: u64,
+    /// A member whose name says that it is compressed or encrypted, in a stream of ours.
+    coded_name: Option<Vec<u8>>,
     redo: bool,
     trailer: Option<Trailer>,
     end: End,
@@ -113,6 +116,11 @@ impl Proof {
         if !self.is_ours() {
             return Ok(());
         }
+        // One that is both tells more.
+        let suffixes = |path: &[u8]| path.len() - plain_name(path).len();
+        if suffixes(&head.path) > self.coded_name.as_deref().map_or(0, suffixes) {
+            self.coded_name = Some(head.path.clone());
+        }
         match head.path.as_slice() {
             BEGIN => {
                 let begin = profile::parse_begin(place, &self.begin_bytes)?;
@@ -131,9 +139,17 @@ impl Proof {
     }
 
     /// The end of the input, `at` bytes into it.
-    pub(super) fn finish(&self, at: u64, report: &dyn Report) -> Result<()> {
+    pub(super) fn finish(&self, at: u64, written: bool, report: &dyn Report) -> Result<()> {
         let note = |level, text: &str| report.note(level, format_args!("stdin: {text}"));
         self.course.finish("stdin", at)?;
+        if let Some(name) = self.coded_name.as_ref().filter(|_| written) {
+            let (name, how) = (name.as_bstr(), undo(name));
+            let text = format!(
+                "{name} and others are compressed or encrypted: no server can use them; put {how} before xb-unpack, or \
+                 go on with xb-pack -C DIR . | {how} | xb-unpack -C NEWDIR"
+            );
+            note(Level::Warning, &text);
+        }
         let Some(begin) = &self.begin else {
             if at > 0 {
                 note(Level::Info, "every member is whole; that none is missing cannot be proved: no xb_begin");
@@ -141,6 +157,7 @@ impl Proof {
             return Ok(());
         };
         if self.end == End::Coded {
+            self.course.check_log(begin.kind)?;
             note(Level::Info, "the manifest is encrypted or compressed: members were checked chunk by chunk only");
             return Ok(());
         }
@@ -152,14 +169,23 @@ impl Proof {
             );
             note(Level::Info, &text);
         }
-        if begin.kind != StreamKind::Files && !self.redo {
-            note(Level::Warning, "was not piped through xb-redo: a backup without redo log cannot be restored");
-        }
-        Ok(())
+        check_log(begin.kind, self.redo)
     }
 }
 
 /// True for members that the manifest does not list and that are no files.
 pub(super) fn is_unlisted(path: &[u8]) -> bool {
     matches!(path, BEGIN | MANIFEST) || path.starts_with(MARK)
+}
+
+/// What makes a member of this name plain.
+fn undo(path: &[u8]) -> String {
+    let mut programs: Vec<&str> = Vec::new();
+    let mut rest = path;
+    while let Some((suffix, shorter)) = SUFFIXES.iter().find_map(|suffix| Some((*suffix, rest.strip_suffix(*suffix)?)))
+    {
+        programs.push(if matches!(suffix, b".xbseal" | b".xbcrypt") { "xb-crypt -d" } else { "xb-zip -d" });
+        rest = shorter;
+    }
+    programs.join(" | ")
 }

@@ -82,7 +82,7 @@ impl<'a> Shared<'a> {
         Shared {
             target,
             list: options.list.as_ref(),
-            seen: Mutex::default(),
+            seen: Mutex::new(Seen::within(&options.budget)),
             report,
             failed: AtomicBool::new(false),
             failure: Mutex::new(None),
@@ -291,7 +291,7 @@ impl Worker<'_> {
         }
         let (size, digest) = ended?;
         if let Some(digest) = digest.filter(|_| !is_unlisted(&member.path)) {
-            lock(&self.shared.seen).add(&member.path, size, &digest);
+            lock(&self.shared.seen).add(&member.path, size, &digest)?;
         }
         self.shared.report.note(Level::Detail, format_args!("{}: {size} bytes", member.path.as_bstr()));
         match self.shared.list {

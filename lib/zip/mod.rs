@@ -11,7 +11,9 @@ pub mod zstd;
 
 use bstr::ByteSlice;
 
+use crate::budget::Budget;
 use crate::codec::{Choice, Codec, Cut, Fault, Flow, PIECE, Serial};
+use crate::crypt::{seal, xbcrypt};
 use crate::io::nice;
 use crate::stream::profile::{MANIFEST, MARK, PAGES, SUFFIXES};
 
@@ -36,12 +38,17 @@ pub struct Zip {
 /// Decompresses.
 #[derive(Clone, Debug, Default)]
 pub struct Unzip {
-    windows: zstd::Windows,
+    budget: Budget,
 }
 
 impl Unzip {
+    /// One whose decoders take their memory from a budget.
+    pub fn within(budget: &Budget) -> Self {
+        Unzip { budget: budget.clone() }
+    }
+
     fn zstd(&self) -> Packed {
-        Packed::Zstd(Box::new(zstd::Frames::new(&self.windows)))
+        Packed::Zstd(Box::new(zstd::Frames::new(&self.budget)))
     }
 
     fn recognise(&self, start: &[u8]) -> Option<Packed> {
@@ -150,6 +157,24 @@ pub enum Job {
     Qpress,
 }
 
+/// Advice for what is encrypted.
+const DECRYPT: &str = "put xb-crypt -d before xb-zip -d";
+
+/// Why a member that is named compressed cannot be decompressed.
+fn not_compressed(path: &[u8], start: &[u8]) -> Fault {
+    if start.starts_with(b"XBSEAL") || start.starts_with(xbcrypt::MAGIC) {
+        return Fault { hint: Some(DECRYPT), ..Fault::damaged(0, "encrypted, though its name does not say so") };
+    }
+    let suffix = NAMES.iter().find(|suffix| path.ends_with(suffix)).copied().unwrap_or_default();
+    if start.len() < 4 {
+        return Fault::truncated(start.len(), format_args!("named {}, and ends in its first bytes", suffix.as_bstr()));
+    }
+    Fault::damaged(
+        0,
+        format_args!("named {}, and neither zstd nor lz4 nor a qpress archive begins here", suffix.as_bstr()),
+    )
+}
+
 const NAMES: [&[u8]; 3] = [b".zst", b".lz4", b".qp"];
 
 impl Codec for Unzip {
@@ -163,6 +188,11 @@ impl Codec for Unzip {
     }
 
     fn choose(&self, path: &[u8], start: &[u8]) -> Result<Choice<Packed>, Fault> {
+        if let Some(name) = path.strip_suffix(seal::SUFFIX).or_else(|| path.strip_suffix(xbcrypt::SUFFIX))
+            && NAMES.iter().any(|suffix| name.ends_with(suffix))
+        {
+            return Err(Fault { hint: Some(DECRYPT), ..Fault::damaged(0, "encrypted after it was compressed") });
+        }
         if self.name(path).len() == path.len() || self.name(path).ends_with(b"/") || self.name(path).is_empty() {
             return Ok(Choice::Pass);
         }
@@ -172,7 +202,7 @@ impl Codec for Unzip {
             _ if zstd::is_skippable(start) && path.ends_with(b".lz4") => Some(Packed::Lz4(Box::default())),
             _ => self.recognise(start),
         };
-        Ok(packed.map_or(Choice::Pass, Choice::Code))
+        packed.map(Choice::Code).ok_or_else(|| not_compressed(path, start))
     }
 
     fn whole(&self, start: &[u8]) -> Result<Packed, Fault> {

@@ -10,21 +10,19 @@
 
 use std::fmt;
 use std::hash::Hasher;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use zstd_safe::{CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer};
 
 use super::{Job, lower, shrinks};
+use crate::budget::{Budget, Share};
 use crate::codec::{Cut, Fault, Flow, PIECE, Serial};
 
 /// What every frame begins with.
 pub const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// The largest window that is decoded, as a power of two: 128 MiB, the limit of the zstd command.
 pub const WINDOW_LOG_MAX: u32 = 27;
-/// The most that the windows of all members that are open may take together, in bytes. A stream of xtrabackup has one
-/// of 512 KiB for each of its threads.
-pub const WINDOWS_MAX: u64 = 512 << 20;
+/// What a decoder needs beside its window: its tables, and room for a block on either side.
+const DECODER: u64 = 600 << 10;
 /// Largest block.
 const BLOCK: usize = 128 << 10;
 /// Longest head of a frame, and of a frame to be skipped.
@@ -152,42 +150,9 @@ fn head(bytes: &[u8]) -> Result<Option<Head>, Fault> {
     Ok(Some(Head { len, content, window, checksum: descriptor & 0x04 != 0 }))
 }
 
-/// How many bytes the windows of all decoders have together.
-#[derive(Clone, Debug, Default)]
-pub struct Windows(Arc<AtomicU64>);
-
-/// The window of one of them, until it is dropped.
-struct Window {
-    all: Windows,
-    bytes: u64,
-}
-
-impl Window {
-    /// Makes it so large, if it is smaller.
-    fn grow(&mut self, bytes: u64) -> Result<(), Fault> {
-        let more = bytes.saturating_sub(self.bytes);
-        let all = self.all.0.fetch_add(more, Relaxed).saturating_add(more);
-        self.bytes += more;
-        if more > 0 && all > WINDOWS_MAX {
-            let what = format_args!("the zstd frames of all open members need windows of {all} bytes");
-            return Err(Fault {
-                hint: Some("unpack the stream, then decompress its files one by one with zstd -d"),
-                ..Fault::refused(0, format_args!("{what}; {WINDOWS_MAX} is the limit"))
-            });
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Window {
-    fn drop(&mut self) {
-        self.all.0.fetch_sub(self.bytes, Relaxed);
-    }
-}
-
 /// Finds the frames of a member.
 pub struct Frames {
-    windows: Windows,
+    budget: Budget,
     /// Bytes of what is held that have been looked at.
     seen: usize,
     /// Bytes of it that are whole frames, and at most so much content.
@@ -210,7 +175,7 @@ struct Frame {
 
 struct Decoder {
     context: DCtx<'static>,
-    window: Window,
+    memory: Share,
     /// In the middle of a frame.
     busy: bool,
 }
@@ -222,9 +187,9 @@ impl fmt::Debug for Frames {
 }
 
 impl Frames {
-    /// Of a new member. What its decoder needs counts in `windows`.
-    pub fn new(windows: &Windows) -> Self {
-        Frames { windows: windows.clone(), seen: 0, whole: 0, content: 0, frame: None, skip: 0, decoder: None }
+    /// Of a new member. What its decoder needs is taken from the budget.
+    pub fn new(budget: &Budget) -> Self {
+        Frames { budget: budget.clone(), seen: 0, whole: 0, content: 0, frame: None, skip: 0, decoder: None }
     }
 
     /// See [`crate::codec::Codec::cut`].
@@ -248,9 +213,7 @@ impl Frames {
             self.seen = 0;
             if self.skip == 0 {
                 let window = head(held)?.map_or(0, |head| head.window.min(1 << WINDOW_LOG_MAX));
-                let decoder = self.decoder()?;
-                decoder.window.grow(window)?;
-                decoder.busy = true;
+                self.decoder(window)?.busy = true;
             }
             return Ok(Cut::Serial(held.len()));
         }
@@ -312,12 +275,16 @@ impl Frames {
         }
     }
 
-    fn decoder(&mut self) -> Result<&mut Decoder, Fault> {
+    /// A decoder for frames with this window.
+    fn decoder(&mut self, window: u64) -> Result<&mut Decoder, Fault> {
         if self.decoder.is_none() {
-            let window = Window { all: self.windows.clone(), bytes: 0 };
-            self.decoder = Some(Decoder { context: context()?, window, busy: false });
+            let mut memory = self.budget.share();
+            memory.set(DECODER)?;
+            self.decoder = Some(Decoder { context: context()?, memory, busy: false });
         }
-        self.decoder.as_mut().ok_or_else(|| Fault::refused(0, "no memory for a zstd decoder"))
+        let decoder = self.decoder.as_mut().ok_or_else(|| Fault::refused(0, "no memory for a zstd decoder"))?;
+        decoder.memory.grow(DECODER.saturating_add(window))?;
+        Ok(decoder)
     }
 
     /// See [`crate::codec::Codec::serial`].
@@ -327,7 +294,7 @@ impl Frames {
             self.skip -= taken as u64;
             return Ok(Serial { taken, again: false });
         }
-        let decoder = self.decoder()?;
+        let decoder = self.decoder(0)?;
         out.reserve(PIECE);
         let (ended, taken, filled) = step(&mut decoder.context, bytes, out)?;
         decoder.busy = !ended;

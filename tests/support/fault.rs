@@ -132,3 +132,11 @@ impl Through {
         shell
     }
 }
+
+/// The same command; what it writes to in memory is limited to `bytes`, beside program and libraries. One that wants more
+/// is ended by a signal.
+pub fn memory_limit(command: &Command, bytes: u64) -> Command {
+    let mut limited = Command::new("prlimit");
+    limited.args([&format!("--data={bytes}"), "--"]).arg(command.get_program()).args(command.get_args());
+    limited
+}

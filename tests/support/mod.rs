@@ -30,6 +30,7 @@ pub mod flavour;
 pub mod import;
 pub mod keyring;
 pub mod load;
+pub mod made;
 pub mod pipeline;
 pub mod random;
 pub mod sandbox;

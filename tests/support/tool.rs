@@ -127,6 +127,7 @@ pub fn proved(stream: &[u8]) -> xb::Result<()> {
         allow_empty: false,
         threads: 1,
         buffer: xb::unpack::BUFFER_MIN,
+        budget: xb::budget::Budget::default(),
     };
     let summary = xb::unpack::unpack(stream, &options, &())?;
     assert!(summary.proved, "a stream of ours was taken for a foreign one");

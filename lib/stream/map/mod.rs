@@ -20,7 +20,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bstr::ByteSlice;
 
+use super::holes::Holes;
 use super::{Writer, chunk};
+use crate::budget::Budget;
 use crate::codec::{Codec, Fault, PIECE};
 use crate::error::{Error, Result};
 use crate::held::{self, Part};
@@ -37,12 +39,16 @@ pub struct Options {
     pub memory: usize,
     /// Whether an input without a single byte is a stream without members.
     pub allow_empty: bool,
+    /// Memory for names and open members, but for what `memory` bounds.
+    pub budget: Budget,
+    /// Most bytes of zeros that holes become, beside [`Holes::RATIO`] times the content.
+    pub holes: u64,
 }
 
 impl Options {
     /// As little memory as is of use.
     pub fn new(threads: usize) -> Self {
-        Options { threads, memory: 8 * PIECE, allow_empty: false }
+        Options { threads, memory: 8 * PIECE, allow_empty: false, budget: Budget::default(), holes: Holes::LIMIT }
     }
 }
 

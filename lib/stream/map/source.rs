@@ -1,17 +1,20 @@
 //! Takes a stream apart, decides on its members, and feeds what becomes of them.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::io::Read;
 use std::sync::Arc;
 
 use bstr::ByteSlice;
 
 use super::super::chunk::{self, PATH_MAX};
-use super::super::members::{Key, Step, key};
+use super::super::holes::Holes;
+use super::super::members::{Step, key};
 use super::super::profile::{self, BEGIN, LINE_MAX, Line, MANIFEST, ManifestReader, Trailer};
+use super::super::table::Table;
 use super::super::written::{Fault, Written};
 use super::super::{Body, Course, Head, Members, Reader};
 use super::{Options, Target, Task, wrong};
+use crate::budget::Share;
 use crate::codec::{Choice, Codec, Flow, PIECE, START};
 use crate::error::{Error, Result};
 use crate::held::{Held, Part};
@@ -37,11 +40,17 @@ pub(super) struct Source<'a, C: Codec, R> {
     /// Names that have been written.
     names: Written,
     /// Complete members that stayed as they were, for a later rename, removal or rewriting of them.
-    passed: HashSet<Key>,
+    passed: Table<()>,
+    /// What members hold that cannot be cut anywhere.
+    share: Share,
+    holes: Holes,
     begin: Vec<u8>,
     manifest: ManifestReader,
     trailer: Option<Trailer>,
 }
+
+/// What an open member costs beside what it holds.
+const SLOT: usize = 512;
 
 struct Slot<M> {
     member: Option<Member<M>>,
@@ -83,7 +92,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
     ) -> Self {
         Source {
             reader: Reader::new(input, "stdin"),
-            members: Members::default(),
+            members: Members::within(&options.budget, SLOT),
             course: Course::default(),
             codec,
             options,
@@ -93,8 +102,10 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
             slots: Vec::new(),
             waiting: VecDeque::new(),
             memory: 0,
-            names: Written::default(),
-            passed: HashSet::new(),
+            names: Written::within(&options.budget),
+            passed: Table::within(options.budget.share()),
+            share: options.budget.share(),
+            holes: Holes::new(options.holes),
             begin: Vec::new(),
             manifest: ManifestReader::default(),
             trailer: None,
@@ -160,7 +171,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
             Body::Remove => {
                 let (name, _) = self.name_of(&head.path);
                 self.names.remove(&name);
-                self.passed.remove(&key(&head.path));
+                self.passed.remove(key(&head.path));
                 self.remove(&name)
             }
             Body::Skipped => {
@@ -194,6 +205,9 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
                     let before = held.capacity();
                     let got = held.fill(len, buffers, read)?;
                     self.memory = self.memory + held.capacity() - before;
+                    if !C::CUTS_ANYWHERE {
+                        self.share.set(self.memory as u64)?;
+                    }
                     (got, None)
                 }
             };
@@ -205,6 +219,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
             member.size += got as u64;
             len -= got as u64;
             if matches!(from, From::Payload) {
+                self.holes.content(got as u64);
                 report.advance(got as u64);
             }
             match passing {
@@ -260,10 +275,10 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
             }
         }
         self.claim(&path, &name)?;
-        self.passed.remove(&key(&path));
+        self.passed.remove(key(&path));
         if passes {
             if !self.course.is_ours() {
-                self.passed.insert(key(&path));
+                self.passed.insert(key(&path), ())?;
             }
             self.pass(slot, 0, start)?;
         }
@@ -285,12 +300,13 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
             Err(Fault::Directory) => {
                 Err(Error::failed(path, format_args!("would become {short}, which is both a file and a directory")))
             }
+            Err(Fault::Exceeded(exceeded)) => Err(exceeded.into()),
         }
     }
 
     /// What a complete member is called in the output, and whether it stayed as it was.
     fn name_of(&self, path: &[u8]) -> (Vec<u8>, bool) {
-        match self.passed.contains(&key(path)) {
+        match self.passed.contains(key(path)) {
             true => (path.to_vec(), true),
             false => (self.codec.name(path), false),
         }
@@ -320,13 +336,16 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
     }
 
     fn cut(&mut self, slot: usize, flow: Flow) -> Result<()> {
-        let Source { slots, feed, codec, buffers, memory, waiting, .. } = self;
+        let Source { slots, feed, codec, buffers, memory, share, waiting, .. } = self;
         let Some(Slot { member: Some(member), waits }) = slots.get_mut(slot) else { return Ok(()) };
         let State::Code(target, held) = &mut member.state else { return Ok(()) };
         let before = held.capacity();
         let fed = |part: Part<C::Job>| feed(Task::Part(target.clone(), part));
         held.cut(*codec, flow, buffers, |fault, at| wrong(&member.path, &fault, at), fed)?;
         *memory = *memory + held.capacity() - before;
+        if !C::CUTS_ANYWHERE {
+            share.set(*memory as u64)?;
+        }
         if !held.is_empty() && !*waits {
             *waits = true;
             waiting.push_back(slot);
@@ -347,6 +366,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
                 }
                 BEGIN => self.begin.extend_from_slice(&data),
                 MANIFEST => {
+                    self.manifest.expect(self.members.count());
                     let trailer = &mut self.trailer;
                     self.manifest.feed(&data, |line, _| {
                         if let Line::Trailer(last) = line {
@@ -366,6 +386,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
     /// A hole of Percona's streams.
     fn hole(&mut self, slot: usize, skip: u32) -> Result<()> {
         let Some(Member { state: State::Pass, path, flags, size, .. }) = member(&mut self.slots, slot) else {
+            self.zeros(slot, skip.into())?;
             return self.bytes(slot, skip.into(), From::Hole);
         };
         let mut head = Vec::new();
@@ -379,13 +400,22 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
         let Some(member) = member(&mut self.slots, slot) else { return Ok(()) };
         match offset.checked_sub(member.size) {
             Some(0) => Ok(()),
-            Some(gap) => self.bytes(slot, gap, From::Hole),
+            Some(gap) => {
+                self.zeros(slot, gap)?;
+                self.bytes(slot, gap, From::Hole)
+            }
             None => Err(Error::failed(
                 member.path.as_bstr(),
                 format_args!("its stream goes back from byte {} to {offset}; this cannot be rewritten", member.size),
             )
             .hint("unpack the stream first, and pack the files again")),
         }
+    }
+
+    /// A hole is about to become zeros.
+    fn zeros(&mut self, slot: usize, count: u64) -> Result<()> {
+        let path = member(&mut self.slots, slot).map(|member| member.path.clone()).unwrap_or_default();
+        self.holes.zeros(&path, count)
     }
 
     /// A seek of MariaDB's streams.
@@ -432,8 +462,8 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
         self.names.remove(&old);
         self.claim(path, &name)?;
         if passes {
-            self.passed.remove(&key(path));
-            self.passed.insert(key(new));
+            self.passed.remove(key(path));
+            self.passed.insert(key(new), ())?;
         }
         let mut head = Vec::new();
         chunk::put_rename(&mut head, &old, &name);

@@ -1,0 +1,46 @@
+//! Holes of foreign streams that must be written, or summed, as the zeros that they read as. A hole of a petabyte takes a
+//! few bytes in a stream.
+
+use bstr::ByteSlice;
+
+use crate::error::{Error, Result};
+
+/// How many zeros a stream has become so far, and may.
+#[derive(Clone, Copy, Debug)]
+pub struct Holes {
+    limit: u64,
+    content: u64,
+    zeros: u64,
+}
+
+impl Holes {
+    /// Zeros for each byte of content, beside the limit: a page of 64 KiB may be compressed into one block of 512 bytes.
+    pub const RATIO: u64 = 128;
+    /// Zeros that a stream may become by default, whatever its content.
+    pub const LIMIT: u64 = 1 << 30;
+
+    /// Nothing has come yet.
+    pub fn new(limit: u64) -> Self {
+        Holes { limit, content: 0, zeros: 0 }
+    }
+
+    /// So many bytes of content have come.
+    pub fn content(&mut self, bytes: u64) {
+        self.content = self.content.saturating_add(bytes);
+    }
+
+    /// A hole of so many bytes is to be filled.
+    pub fn zeros(&mut self, path: &[u8], count: u64) -> Result<()> {
+        self.zeros = self.zeros.saturating_add(count);
+        let most = self.limit.saturating_add(self.content.saturating_mul(Self::RATIO));
+        if self.zeros <= most {
+            return Ok(());
+        }
+        let what = format_args!(
+            "{}: refused: with a hole of {count} bytes the holes of the stream are {} bytes of zeros; {most} is the limit",
+            path.as_bstr(),
+            self.zeros
+        );
+        Err(Error::failed("stdin", what).hint("if the input is real, --hole-limit SIZE allows for more"))
+    }
+}
