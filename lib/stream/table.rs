@@ -121,7 +121,7 @@ mod tests {
         }
         assert!(!table.insert(key(5), 6).unwrap() && !table.insert(key(count - 1), 7).unwrap());
         for number in (0..count).step_by(3) {
-            assert_eq!(table.remove(key(number)).is_some(), true);
+            assert!(table.remove(key(number)).is_some());
             assert_eq!(table.remove(key(number)), None);
         }
         assert!(table.insert(key(0), 1).unwrap() && table.insert(key(count - count % 3), 1).unwrap());
