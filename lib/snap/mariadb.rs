@@ -123,12 +123,6 @@ impl Family for MariaDb<'_> {
         let undo = super::fileset::undo(&undo(&self.layout)?, &dictionary, &self.layout)?;
         let known = Known::list(&self.layout.datadir, &self.job.filter, Some(dictionary))?;
         self.none_unseen(&known)?;
-        // A server with fewer does not start.
-        let expected = self.variables.number("innodb_undo_tablespaces")?;
-        if (undo.len() as u64) < expected {
-            let what = format!("{} undo tablespaces, the server has {expected}", undo.len());
-            return Err(Error::failed(self.layout.undo.display(), what).hint(files::UNSEEN));
-        }
         Ok(Found { redo, server_uuid, undo, known })
     }
 
