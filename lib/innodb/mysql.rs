@@ -16,7 +16,15 @@ use super::page::{Fault, HEADER, TYPE};
 use super::u16_at;
 
 /// Numbers of undo tablespaces (`dict_sys_t::s_min_undo_space_id`); no MariaDB has come as far.
-pub(super) const UNDO: Range<u32> = 0xffff_fff0 - 127 * 400_000..0xffff_fff0;
+pub(super) const UNDO: Range<u32> = 0xffff_fff0 - UNDO_SPACES * 400_000..0xffff_fff0;
+/// There are so many undo tablespaces at most; each gets a number this much smaller whenever it is truncated.
+const UNDO_SPACES: u32 = 127;
+
+/// A number that stays with a tablespace: the first one that it had, if it is one of undo.
+pub fn lasting_id(id: u32) -> u32 {
+    let first = |end: u32| end - 1 - (end - 1 - id) % UNDO_SPACES;
+    if UNDO.contains(&id) { first(UNDO.end) } else { id }
+}
 
 /// The type of a page whose body is squeezed.
 pub(super) const SQUEEZED: u16 = 14;

@@ -4,7 +4,7 @@
 //! MariaDB: `INNODB_SYS_TABLES` has all tables, `INNODB_SYS_TABLESPACES` the files of those that were opened since the server
 //! started. A table without a file (after DISCARD TABLESPACE, or because it is lost) looks like one that was not opened
 //! yet, until `INNODB_SYS_TABLESTATS` has opened all that can be opened. MySQL: `FILES`. All need `PROCESS`. More is in
-//! `doc/mariadb-hot-backup.md` (section 6.5) and `doc/mysql-hot-backup.md` (section 3.5).
+//! `doc/mariadb-hot-backup.md` (section 6.1) and `doc/mysql-hot-backup.md` (section 3.4).
 
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
@@ -16,6 +16,7 @@ use super::files;
 use super::mysql::files as mysql;
 use super::session::Session;
 use crate::error::{Error, Result};
+use crate::innodb::lasting_id;
 
 /// What InnoDB of MariaDB has open.
 const OPEN: &str = "SELECT SPACE, NAME, FILENAME FROM information_schema.INNODB_SYS_TABLESPACES";
@@ -33,7 +34,7 @@ const SYSTEM: u32 = 0;
 /// A tablespace of the server. There may be a hundred thousand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Its number.
+    /// Its number; of MySQL's undo tablespaces the first one that they had, for a truncation changes it.
     pub id: u32,
     /// True if the server has a file of it open, and has said where that is.
     open: bool,
@@ -147,7 +148,7 @@ impl Dictionary {
             true => [name, b".ibd"].concat(),
             false => mysql::stream_name(&path, name.contains(&b'/')),
         };
-        self.elsewhere.insert(id, path);
+        self.elsewhere.insert(lasting_id(id), path);
         self.add(id, true, &name)
     }
 
@@ -157,7 +158,7 @@ impl Dictionary {
         };
         let name_at = (number(self.names.len())?, number(name.len())?);
         self.names.extend_from_slice(name);
-        self.rows.push(Row { id, open, name: name_at });
+        self.rows.push(Row { id: lasting_id(id), open, name: name_at });
         Ok(())
     }
 
@@ -221,7 +222,7 @@ impl Dictionary {
 
     fn owner_by(&self, file: File<'_>, same: &dyn Fn(&Path, &Path) -> bool) -> Owner {
         match file.id {
-            Some(id) => match self.row(id) {
+            Some(id) => match self.row(lasting_id(id)) {
                 Some(row) if self.is_at(row, file, same) => Owner::Server(*row),
                 Some(row) => Owner::Copy(*row),
                 None => Owner::Nobody,
@@ -399,6 +400,12 @@ mod tests {
             (&far, "d/far.ibd@/far/d/far.ibd=5 d/x.ibd@/link/far.ibd=5", "d/x.ibd twice"),
             // General tablespaces, undo, and what DISCARD TABLESPACE leaves, with and without a file to come.
             (&[(3, "gen.ibd"), (4, ".//undo001")], "gen.ibd=3 undo001=4", ""),
+            (
+                &[(0xffff_ffec, "a.ibu"), (0xffff_ffed, "b.ibu")],
+                "a.ibu=4294967149 b.ibu=4294967149",
+                "b.ibu missing, \
+                b.ibu copy of a.ibu",
+            ),
             (&[(3, "(d/t.ibd)")], "", "d/t.ibd without"),
             (&[(3, "(d/t.ibd)")], "d/t.ibd=8", "d/t.ibd nobody's, d/t.ibd without"),
             (&[(3, "(d/t.ibd)"), (8, "./d/u.ibd")], "d/t.ibd=8 d/u.ibd=8", "d/t.ibd copy of d/u.ibd, d/t.ibd without"),

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use bstr::ByteSlice;
 
 use super::filter::Filter;
-use super::known::Known;
 use super::open::{self, Head};
 use super::steps::Found;
 use crate::error::{Error, Result};
@@ -74,11 +73,12 @@ fn path(space: &Tablespace, layout: &Layout) -> PathBuf {
     space.elsewhere.clone().unwrap_or_else(|| files::path_of(&layout.datadir, &space.name))
 }
 
-/// The tablespaces, by number, where no file is. What is in the files is not looked at yet.
-pub(super) fn unseen(dictionary: &Dictionary, known: &Known, filter: &Filter) -> Result<Vec<u32>> {
+/// The tablespaces, by number, where no file is: none that was `listed`, and no other. What is in the files is not looked
+/// at yet.
+pub(super) fn unseen(dictionary: &Dictionary, listed: impl Fn(&[u8]) -> bool, filter: &Filter) -> Result<Vec<u32>> {
     let mut unseen = Vec::new();
     for row in dictionary.rows().iter().filter(|row| wanted(dictionary, row, filter)) {
-        if !known.has(dictionary.name(row)) && files::seen(&dictionary.path(row))?.is_none() {
+        if !listed(dictionary.name(row)) && files::seen(&dictionary.path(row))?.is_none() {
             unseen.push(row.id);
         }
     }

@@ -149,12 +149,6 @@ impl Family for MariaDb<'_> {
             None => undo(&self.layout)?,
         };
         self.none_unseen(&known)?;
-        // A server with fewer does not start.
-        let expected = self.variables.number("innodb_undo_tablespaces")?;
-        if (undo.len() as u64) < expected {
-            let what = format!("{} undo tablespaces, the server has {expected}", undo.len());
-            return Err(Error::failed(self.layout.undo.display(), what).hint(files::UNSEEN));
-        }
         Ok(Found { redo, server_uuid, undo, known, listed })
     }
 

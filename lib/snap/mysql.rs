@@ -14,7 +14,7 @@ use bstr::ByteSlice;
 use super::copy::Copier;
 use super::dictionary;
 use super::family::{Family, Hot};
-use super::fileset::{self, none_open, unseen};
+use super::fileset;
 use super::finish::Snapshot;
 use super::identity::{self, Evidence};
 use super::known::Known;
@@ -142,13 +142,15 @@ impl Family for MySql<'_> {
     fn look(&mut self) -> Result<Found> {
         let server_uuid = self.variables.get("server_uuid").map(str::to_owned);
         let (spaces, dictionary) = self.list()?;
+        // While no DDL can run.
+        let listed = |name: &[u8]| spaces.tables.binary_search_by(|space| space.name.as_slice().cmp(name)).is_ok();
+        fileset::none_open(&dictionary, &fileset::unseen(&dictionary, listed, &self.job.filter)?)?;
         // The last of all, for the log goes on being overwritten behind it.
         let redo = match self.job.lock_ddl {
             Some(LockDdl::End) => self.let_go()?,
             _ => redo(&self.layout)?,
         };
         let mut found = found(self.job, redo, server_uuid, spaces)?;
-        none_open(&dictionary, &unseen(&dictionary, &found.known, &self.job.filter)?)?;
         found.known.dictionary = Some(dictionary);
         if self.watch.is_some() {
             // Undo tablespaces may then be truncated, made and dropped like any.

@@ -24,7 +24,7 @@ impl MariaDb<'_> {
     /// Fails if a tablespace has no file where the server has it, again and again: before anything is copied.
     pub(super) fn none_unseen(&mut self, known: &Known) -> Result<()> {
         let Some(dictionary) = &known.dictionary else { return Ok(()) };
-        let mut unseen = fileset::unseen(dictionary, known, &self.job.filter)?;
+        let mut unseen = fileset::unseen(dictionary, |name| known.has(name), &self.job.filter)?;
         for _ in 0..LOOKS {
             if unseen.is_empty() {
                 return Ok(());
@@ -37,6 +37,9 @@ impl MariaDb<'_> {
 
     /// Fails if the server has files of these tablespaces: opens what it has not opened yet, to find out.
     fn none_hidden(&mut self, unseen: &[u32]) -> Result<()> {
+        if unseen.is_empty() {
+            return Ok(());
+        }
         let dictionary = self.dictionary()?;
         fileset::none_open(&dictionary, unseen)?;
         if unseen.iter().all(|id| self.lost.contains(id)) {
