@@ -698,7 +698,7 @@ fn a_base_is_known(flavour: Flavour) {
         .stdout_to(&stream)
         .run()
         .assert_ok();
-    assert_eq!(tree(&beside, |_| true).len(), 3);
+    assert_eq!(tree(&beside, |_| true).len(), 4);
     load.wait_for(50);
     back_up(&server, &[&since(&stream)], &dir.path().join("one"));
     back_up(&server, &[&since(&beside)], &dir.path().join("two"));

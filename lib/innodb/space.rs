@@ -66,7 +66,7 @@ pub struct Tally {
     pub verified: u64,
     /// Without a checksum over what is stored.
     pub unverified: u64,
-    /// In the doublewrite area, not looked at.
+    /// Not looked at: in the doublewrite area, or the same as in a base, for which they were.
     pub skipped: u64,
 }
 

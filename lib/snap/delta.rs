@@ -11,6 +11,7 @@
 
 use std::io::Write;
 
+use super::base::pages::Known;
 use super::copy::{Copier, Pages, Since};
 use super::open::{Open, Part};
 use super::workers::{Abort, BATCH, Buffers};
@@ -18,7 +19,7 @@ use crate::error::Result;
 use crate::innodb::delta::{Cluster, DELTA, META, Meta, capacity};
 use crate::innodb::space::Tally;
 use crate::innodb::{is_zero, page};
-use crate::io::cache::ALIGN;
+use crate::io::cache::{ALIGN, Aligned};
 use crate::stream::Writer;
 use crate::stream::pages::{self, Digest};
 use crate::stream::profile::{Entry, EntryKind};
@@ -70,8 +71,7 @@ impl Copier<'_> {
         let size = usize::try_from(page_size).unwrap_or(BATCH);
         let (mut changes, mut tally, mut place) = (Changes::default(), Tally::default(), 0u32);
         let mut notes = self.noted.file(file.name, part.space);
-        // Of a tablespace that the base does not have all pages are wanted.
-        let mut known = since.pages.map(|base| base.of(file.name, part.space));
+        let mut before = since.pages.map(|base| Before { known: base.of(file.name, part.space), pages: Vec::new() });
         loop {
             self.abort.check()?;
             let offset = u64::from(place) * u64::from(page_size);
@@ -79,17 +79,15 @@ impl Copier<'_> {
             let whole = read - read % size;
             let pages = buffers.batch.as_mut().get_mut(..whole).unwrap_or_default();
             let first = part.first.saturating_add(place);
-            let good = open.verify(pages, first, offset, part, &mut tally, &mut buffers.again)?;
-            for page in pages.get(..good).unwrap_or_default().chunks_exact(size) {
-                let digest = if since.pages.is_some() { pages::digest(page) } else { 0 };
-                let before = match &mut known {
-                    Some(Some(known)) => Some(known.digest(place)?),
-                    Some(None) => Some(0),
-                    None => None,
-                };
+            let good = match &mut before {
+                Some(before) => before.verify(&mut open, pages, place, part, &mut tally, &mut buffers.again)?,
+                None => open.verify(pages, first, offset, part, &mut tally, &mut buffers.again)?,
+            };
+            for (index, page) in pages.get(..good).unwrap_or_default().chunks_exact(size).enumerate() {
+                let compared = before.as_ref().and_then(|before| before.pages.get(index)).copied();
                 let area = part.doublewrite.is_some_and(|area| area.covers(part.first.saturating_add(place)));
-                changes.look(place, page, since.lsn, digest, before, area);
-                notes.add(digest)?;
+                changes.look(place, page, since.lsn, compared, area);
+                notes.add(compared.map_or(0, |compared| compared.now))?;
                 place = place.saturating_add(1);
             }
             self.report.advance(good as u64);
@@ -125,18 +123,79 @@ impl Copier<'_> {
     }
 }
 
+/// A page's digest now, and in the base, where 0 is not known.
+#[derive(Clone, Copy, Debug)]
+struct Compared {
+    now: Digest,
+    before: Digest,
+}
+
+impl Compared {
+    fn same(self) -> bool {
+        self.before != 0 && self.before == self.now
+    }
+}
+
+/// What the base has of a file.
+struct Before<'a> {
+    /// `None`: it does not have this tablespace, of which all pages are wanted then.
+    known: Option<Known<'a>>,
+    /// The pages of a batch.
+    pages: Vec<Compared>,
+}
+
+impl Before<'_> {
+    /// Compares a batch of pages, and verifies those that are not the same as in the base: the others were verified when
+    /// that was made, and a sum of each is enough. Returns how many bytes are good, as [`Open::verify`].
+    fn verify(
+        &mut self,
+        open: &mut Open<'_>,
+        pages: &mut [u8],
+        place: u32,
+        part: Part<'_>,
+        tally: &mut Tally,
+        again: &mut Aligned,
+    ) -> Result<usize> {
+        let size = usize::try_from(part.space.page_size).unwrap_or(BATCH);
+        self.pages.clear();
+        for (place, page) in (place..).zip(pages.chunks_exact(size)) {
+            let before = self.known.as_mut().map_or(Ok(0), |known| known.digest(place))?;
+            self.pages.push(Compared { now: pages::digest(page), before });
+        }
+        let mut done = 0;
+        for run in self.pages.chunk_by_mut(|a, b| a.same() == b.same()) {
+            let bytes = done * size..(done + run.len()) * size;
+            if run.first().is_some_and(|page| page.same()) {
+                tally.skipped += run.len() as u64;
+            } else {
+                let at = place.saturating_add(u32::try_from(done).unwrap_or(u32::MAX));
+                let offset = u64::from(at) * u64::from(part.space.page_size);
+                let pages = pages.get_mut(bytes.clone()).unwrap_or_default();
+                let good = open.verify(pages, part.first.saturating_add(at), offset, part, tally, again)?;
+                // Torn ones were read again.
+                run.iter_mut().zip(pages.chunks_exact(size)).for_each(|(run, page)| run.now = pages::digest(page));
+                if good < pages.len() {
+                    return Ok(bytes.start + good);
+                }
+            }
+            done += run.len();
+        }
+        Ok(pages.len())
+    }
+}
+
 impl Changes {
     /// Judges one page. Page 0 is always taken: at a restart it may change without a new LSN. Pages that an import wrote
-    /// have no LSN (spec section 13.2). `before` is its digest in the base, if that has any; `area` is true of a page of
-    /// the doublewrite area, which differs between any two copies.
-    fn look(&mut self, place: u32, page: &[u8], since: u64, digest: Digest, before: Option<Digest>, area: bool) {
+    /// have no LSN (spec section 13.2). `compared`: with the base, if that says what it has; `area` is true of a page of the
+    /// doublewrite area, which differs between any two copies.
+    fn look(&mut self, place: u32, page: &[u8], since: u64, compared: Option<Compared>, area: bool) {
         let lsn = page::lsn(page).unwrap_or(0);
         let changed = match lsn {
             _ if place == 0 => true,
             0 if is_zero(page) => !self.add_zero(place),
             0 => true,
             lsn if lsn > since => true,
-            _ if before.is_some_and(|before| before == 0 || before != digest) => {
+            _ if compared.is_some_and(|compared| !compared.same()) => {
                 self.different += u64::from(!area);
                 true
             }
@@ -144,7 +203,7 @@ impl Changes {
         };
         if changed {
             self.pages.push(place);
-            self.digests.push(digest);
+            self.digests.push(compared.map_or(0, |compared| compared.now));
         }
     }
 
@@ -256,7 +315,7 @@ mod tests {
         let zero = page(0, 0);
         let pages = [page(5, 1), page(100, 1), page(101, 1), zero.clone(), zero.clone(), page(0, 1), page(7, 1), zero];
         for (place, page) in (0..).zip(&pages) {
-            changes.look(place, page, 100, 1, None, false);
+            changes.look(place, page, 100, None, false);
         }
         assert_eq!(changes.pages, [0, 2, 5], "page 0, a newer one, and one without an lsn");
         assert_eq!(changes.zero, [(3, 2), (7, 1)]);
@@ -266,7 +325,7 @@ mod tests {
     fn pages_that_the_base_has_otherwise_are_chosen_though_they_are_old() {
         let mut changes = Changes::default();
         let old = page(5, 1);
-        for (place, (page, digest, before, area)) in (1..).zip([
+        for (place, (page, now, before, area)) in (1..).zip([
             (&old, 7, 7, false),
             (&old, 7, 8, false),
             (&old, 7, 0, false),
@@ -274,7 +333,7 @@ mod tests {
             (&page(101, 1), 7, 8, false),
             (&page(0, 0), 7, 8, false),
         ]) {
-            changes.look(place, page, 100, digest, Some(before), area);
+            changes.look(place, page, 100, Some(Compared { now, before }), area);
         }
         assert_eq!((changes.pages, changes.different), (vec![2, 3, 4, 5], 2));
         assert_eq!(changes.zero, [(6, 1)], "zeros are put there anyway");
@@ -284,7 +343,7 @@ mod tests {
     fn too_many_runs_of_zeros_become_pages() {
         let (mut changes, zero) = (Changes::default(), page(0, 0));
         for place in (1..).take(RUNS + 5) {
-            changes.look(place * 2, &zero, 1, 0, None, false);
+            changes.look(place * 2, &zero, 1, None, false);
         }
         assert_eq!((changes.zero.len(), changes.pages.len()), (RUNS, 5));
     }
