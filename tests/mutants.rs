@@ -130,7 +130,7 @@ fn mutate(chunks: &mut Vec<Chunk>, other: &[Chunk], dice: &mut Dice) -> &'static
             chunks[one].payload = two;
             "the content of another chunk"
         }
-        _ => return bytes(chunks, dice),
+        _ => bytes(chunks, dice),
     }
 }
 

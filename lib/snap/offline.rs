@@ -208,7 +208,10 @@ fn stopped(path: &Path) -> Result<()> {
     };
     let held = fcntl_getlk(&file, &Flock::from(FlockType::ReadLock))
         .map_err(|errno| Error::io(path.display(), "cannot ask for locks", &errno.into()))?;
-    let Some(pid) = held.and_then(|lock| lock.pid) else { return Ok(()) };
-    Err(Error::failed(path.display(), format_args!("a server runs on it (process {})", pid.as_raw_nonzero()))
+    let Some(held) = held else { return Ok(()) };
+    // The kernel does not name processes of other containers.
+    let who =
+        held.pid.map_or_else(|| "in another container".to_owned(), |pid| format!("process {}", pid.as_raw_nonzero()));
+    Err(Error::failed(path.display(), format_args!("a server runs on it ({who})"))
         .hint("leave out --offline, or stop the server"))
 }
