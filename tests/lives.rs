@@ -257,10 +257,18 @@ fn ddl_while_files_are_copied_is_in_the_copy() {
     }
 }
 
-/// Other rows come into `imported`, and are written to.
+/// Other rows come into `imported`, of MySQL partitions are imported, too; and all are written to.
 fn imported(server: &Server, db: &str) {
-    import::table(&mut server.connect(), server.data(), server.home(), db, "source", "imported").unwrap();
-    server.sql(&format!("INSERT INTO {db}.imported SELECT * FROM {db}.one WHERE id > 600; UPDATE {db}.imported SET k=k+1 WHERE id % 2 = 0"));
+    let mut conn = server.connect();
+    import::table(&mut conn, server.data(), server.home(), db, "source", "imported").unwrap();
+    if server.flavour().family() == Family::Mysql {
+        import::partitions(&mut conn, server.data(), server.home(), db, "parts", &["low", "mid"]).unwrap();
+        server.sql(&format!("UPDATE {db}.parts SET k=k+5 WHERE id % 2 = 0"));
+    }
+    server.sql(&format!(
+        "INSERT INTO {db}.imported SELECT * FROM {db}.one WHERE id > 600; \
+         UPDATE {db}.imported SET k=k+1 WHERE id % 2 = 0"
+    ));
 }
 
 #[test]
