@@ -25,6 +25,8 @@ pub trait Report: Sync {
     fn expect(&self, bytes: u64);
     /// So many bytes more have gone through.
     fn advance(&self, bytes: u64);
+    /// Facts about the whole run, as an object: they go into the summary with which `--log=json` ends.
+    fn facts(&self, _: serde_json::Value) {}
     /// What is being done now: a phase ("copying", "waiting for commits") or a member's name.
     fn stage(&self, text: &str);
 }

@@ -87,6 +87,11 @@ fn status(dir: &Path, code: i32, words: &str) {
     let object = xb("xb-redo").arg("--status").arg(dir).arg("--json").output().unwrap();
     let object: serde_json::Value = serde_json::from_slice(&object.stdout).unwrap();
     assert_eq!(object["ready"].as_bool(), Some(code == 0), "{object}");
+    if code == 0 && object["origin"] == "xb-snap" {
+        let facts =
+            object["start_time"].is_string() && object["end_time"].is_string() && object["bytes"].as_u64() > Some(0);
+        assert!(facts && object["locks_ms"].is_object(), "{object}");
+    }
 }
 
 #[track_caller]

@@ -151,6 +151,11 @@ fn objects(tool: &str, run: &Run) -> Vec<String> {
         assert_eq!(line["tool"], tool);
         let time: jiff::Timestamp = line["ts"].as_str().unwrap().parse().unwrap();
         assert!(jiff::Timestamp::now().duration_since(time).as_secs().abs() < 600, "{line}");
+        if line["event"] == "summary" {
+            assert!(line["bytes"].is_number() && line["elapsed_s"].is_number(), "{line}");
+            assert_eq!(line["exit_code"].as_i64(), Some(i64::from(run.codes()[0])), "{line}");
+            continue;
+        }
         if line["event"] == "progress" {
             for number in ["bytes", "elapsed_s", "bytes_per_s", "current_bytes_per_s"] {
                 assert!(line[number].is_number(), "{line}");
@@ -194,6 +199,10 @@ fn every_line_of_a_json_log_is_an_object_with_the_words_of_the_text() {
         let text: Vec<String> = told(&run("--log=text")).into_iter().filter(|line| !line.contains("B/s")).collect();
         let json = run("--log=json");
         assert_eq!(objects(tool, &json), text, "{tool} {arguments}");
+        if code != 2 {
+            let last = json.stderr(0).lines().last().unwrap_or_default();
+            assert!(last.contains(r#""event":"summary""#), "{}", json.story());
+        }
         let progress = json.stderr(0).contains("progress");
         assert!(!json.stderr(0).is_empty() || tool == "xb-zip", "{tool} {arguments} says nothing");
         assert!(progress || tool != "xb-throttle", "{}", json.story());

@@ -657,3 +657,28 @@ fn a_file_with_a_name_of_our_own_is_refused() {
         assert!(run.stderr(0).contains(&format!("{name}: a backup has members of its own")), "{}", run.story());
     }
 }
+
+#[test]
+fn a_json_log_ends_with_the_facts_of_the_backup() {
+    let server = Server::new().start();
+    let dir = scratch();
+    let json = |mut command: Command| {
+        command.arg("--log=json");
+        command
+    };
+    let mut unpack = json(xb("xb-unpack"));
+    unpack.arg("-C").arg(dir.path());
+    let run = Pipeline::new().stage(json(snap(&server))).stage(json(xb("xb-redo"))).stage(unpack).run();
+    run.assert_ok();
+    let last = |stage: usize| -> serde_json::Value {
+        serde_json::from_str(run.stderr(stage).lines().last().unwrap()).unwrap()
+    };
+    let (snapped, followed, unpacked) = (last(0), last(1), last(2));
+    for (tool, summary) in [("xb-snap", &snapped), ("xb-redo", &followed), ("xb-unpack", &unpacked)] {
+        assert!(summary["event"] == "summary" && summary["tool"] == tool && summary["exit_code"] == 0, "{summary}");
+    }
+    assert!(snapped["end_lsn"].is_number() && snapped["end_lsn"] == followed["end_lsn"], "{snapped} {followed}");
+    assert!(snapped["binlog"]["file"].is_string() && snapped["binlog"]["position"].is_number(), "{snapped}");
+    assert!(snapped["locks_ms"].is_object() && snapped["data_bytes"].as_u64() > Some(0), "{snapped}");
+    assert!(unpacked["proved"] == true && unpacked["members"].as_u64() > Some(5), "{unpacked}");
+}

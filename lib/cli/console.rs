@@ -2,6 +2,7 @@
 
 use std::fmt::Arguments;
 use std::io::Write;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use crossbeam_channel::RecvTimeoutError;
@@ -18,6 +19,8 @@ pub struct Console {
     least: Level,
     log: Log,
     meter: Meter,
+    /// What jobs have told for the summary.
+    facts: Mutex<serde_json::Map<String, serde_json::Value>>,
 }
 
 impl Console {
@@ -27,7 +30,7 @@ impl Console {
             (_, true) => Level::Warning,
             _ => Level::Info,
         };
-        Console { tool, least, log: common.log, meter: Meter::new(tool, common) }
+        Console { tool, least, log: common.log, meter: Meter::new(tool, common), facts: Mutex::default() }
     }
 
     /// True with `--verbose`.
@@ -80,6 +83,24 @@ impl Console {
     /// Takes the progress line away.
     pub(super) fn finish(&self) {
         self.meter.clear();
+    }
+
+    /// The last line of a log of objects: how the run ended, and its facts.
+    pub(super) fn summary(&self, exit_code: u8) {
+        if self.log == Log::Text {
+            return;
+        }
+        let facts = std::mem::take(&mut *self.facts.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut line = json!({
+            "event": "summary",
+            "exit_code": exit_code,
+            "elapsed_s": self.meter.elapsed().as_secs_f64(),
+            "bytes": self.meter.done(),
+        });
+        if let Some(line) = line.as_object_mut() {
+            line.extend(facts);
+        }
+        self.raw(&self.object(&line));
     }
 
     /// What `--verify` says when all is well.
@@ -164,6 +185,12 @@ impl Report for Console {
 
     fn expect(&self, bytes: u64) {
         self.meter.expect(bytes);
+    }
+
+    fn facts(&self, facts: serde_json::Value) {
+        if let serde_json::Value::Object(facts) = facts {
+            self.facts.lock().unwrap_or_else(PoisonError::into_inner).extend(facts);
+        }
     }
 
     fn advance(&self, bytes: u64) {

@@ -118,6 +118,10 @@ impl Meter {
         self.pace.get().and_then(|pace| pace.interval).unwrap_or(usual)
     }
 
+    pub(super) fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
     pub(super) fn done(&self) -> u64 {
         self.done.load(Relaxed)
     }

@@ -119,9 +119,13 @@ pub fn run<A: Args>(tool: &Tool, work: impl FnOnce(A, &Console) -> Result<()>) -
     let outcome = work(line.tool, &console);
     console.finish();
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            console.summary(0);
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             console.error(&error);
+            console.summary(error.kind().code());
             end(error.kind())
         }
     }

@@ -120,6 +120,14 @@ fn say(report: &dyn Report, name: &str, start: u64, summary: &relay::Summary, ca
     let relay::Summary { end, trail } = summary;
     let Trail { spare, capacity, resized } = trail;
     let bytes = end - start;
+    report.facts(serde_json::json!({
+        "start_lsn": start,
+        "end_lsn": end,
+        "log_bytes": bytes,
+        "log_capacity": capacity,
+        "spare_bytes": spare,
+        "most_waiting_bytes": capture.peak(),
+    }));
     report.note(Level::Info, format_args!("{name}: from lsn {start} to lsn {end}, {bytes} bytes"));
     let share = u128::from(*spare) * 100 / u128::from((*capacity).max(1));
     let replaced = if *resized > 0 { format!(", which was replaced {resized} times") } else { String::new() };

@@ -82,6 +82,12 @@ fn describe(directory: &Directory, line: &mut String, json: &mut Value, good: bo
         "applied": applied && good,
         "base_id": base.and_then(|base| base.id.as_ref()),
         "base_lsn": base.map(|base| base.lsn),
+        "start_time": directory.ours.as_ref().map(|ours| &ours.begin.start_time),
+        "end_time": directory.ours.as_ref().map(|ours| &ours.trailer.end_time),
+        "bytes": directory.ours.as_ref().map(|ours| ours.trailer.bytes),
+        "members": directory.ours.as_ref().map(|ours| ours.trailer.members),
+        "binlog": directory.ours.as_ref().and_then(|ours| ours.trailer.binlog.as_ref()),
+        "locks_ms": directory.ours.as_ref().map(|ours| &ours.trailer.locks_ms),
         "backup_id": directory.ours.as_ref().map(|ours| &ours.trailer.backup_id),
     });
     if let (Some(json), Value::Object(facts)) = (json.as_object_mut(), facts) {

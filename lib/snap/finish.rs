@@ -131,6 +131,16 @@ impl Finish<'_> {
             ),
             None => report.note(Level::Info, format_args!("binlog position: none")),
         }
+        report.facts(serde_json::json!({
+            "backup_id": self.begin.backup_id,
+            "data_bytes": bytes,
+            "sent_bytes": sent,
+            "pages": pages.pages(),
+            "start_lsn": self.checkpoint(),
+            "end_lsn": snapshot.end_lsn,
+            "binlog": snapshot.binlog,
+            "locks_ms": snapshot.times,
+        }));
         let held = |key: &str| snapshot.times.get(key).copied().unwrap_or(0);
         let rate = u128::from(sent).saturating_mul(1000) / time.as_millis().max(1) / (1 << 20);
         let unverified = match pages.unverified {

@@ -116,6 +116,8 @@ pub fn unpack(input: impl Read, options: &Options<'_>, report: &dyn Report) -> R
     // A thread's failure comes first: the reader only stopped because of it.
     let summary = shared.failure().map_or(outcome, Err)?;
     listed?;
+    let Summary { members, bytes, proved } = &summary;
+    report.facts(serde_json::json!({ "members": members, "stream_bytes": bytes, "proved": proved }));
     if let Some(target) = &target {
         target.finish()?;
     }
