@@ -8,6 +8,8 @@ complete -c xb-crypt -l name -d 'The data was taken out of a stream, where NAME 
 complete -c xb-crypt -s j -l threads -d 'Work in N threads [default: number of processors, at most 4]' -r
 complete -c xb-crypt -l buffer-size -d 'Largest chunk of xbcrypt data that is taken, at most 2g' -r
 complete -c xb-crypt -l generate-key -d 'Make a new key in FILE, which must not exist' -r -F
+complete -c xb-crypt -l memory -d 'Most memory for names and open members; more is needed in all' -r
+complete -c xb-crypt -l hole-limit -d 'Most zeros that the holes of a stream become, beside 128 for each byte of its content' -r
 complete -c xb-crypt -l progress -d 'Show how far it is on stderr; auto: only on a terminal' -r -f -a "auto\t''
 always\t''
 never\t''

@@ -23,7 +23,7 @@ _xb__sum() {
 
     case "${cmd}" in
         xb__sum)
-            opts="-a -o -c -v -q -h -V --algorithm --output --members --check --allow-empty --compare --verbose --quiet --progress --log --generate --help --version"
+            opts="-a -o -c -v -q -h -V --algorithm --output --members --check --allow-empty --compare --memory --hole-limit --verbose --quiet --progress --log --generate --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -58,6 +58,14 @@ _xb__sum() {
                     return 0
                     ;;
                 --compare)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --memory)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --hole-limit)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -10,6 +10,8 @@ complete -c xb-sum -l members -d 'Sum each member: lines of sum, size and name; 
 only\t''"
 complete -c xb-sum -s c -l check -d 'Fail with 3 unless the sums are those in FILE' -r -F
 complete -c xb-sum -l compare -d 'Compare two files of sums, read nothing else' -r -F
+complete -c xb-sum -l memory -d 'Most memory for names and open members; more is needed in all' -r
+complete -c xb-sum -l hole-limit -d 'Most zeros that the holes of a stream become, beside 128 for each byte of its content' -r
 complete -c xb-sum -l progress -d 'Show how far it is on stderr; auto: only on a terminal' -r -f -a "auto\t''
 always\t''
 never\t''

@@ -23,7 +23,7 @@ _xb__unpack() {
 
     case "${cmd}" in
         xb__unpack)
-            opts="-C -t -j -v -q -h -V --directory --overwrite --no-sync --sparse --list --json --verify --pages --allow-empty --threads --buffer-size --verbose --quiet --progress --log --generate --help --version"
+            opts="-C -t -j -v -q -h -V --directory --overwrite --no-sync --sparse --list --json --verify --pages --allow-empty --threads --buffer-size --memory --verbose --quiet --progress --log --generate --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -50,6 +50,10 @@ _xb__unpack() {
                     return 0
                     ;;
                 --buffer-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --memory)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -3,6 +3,7 @@ complete -c xb-unpack -l sparse -d 'Whether blocks of zeros become holes' -r -f 
 never\t''"
 complete -c xb-unpack -s j -l threads -d 'Sum and write in N threads [default: number of processors, at most 4]' -r
 complete -c xb-unpack -l buffer-size -d 'Bytes written at once, 64k to 4m' -r
+complete -c xb-unpack -l memory -d 'Most memory for names and open members; more is needed in all' -r
 complete -c xb-unpack -l progress -d 'Show how far it is on stderr; auto: only on a terminal' -r -f -a "auto\t''
 always\t''
 never\t''

@@ -23,7 +23,7 @@ _xb__zip() {
 
     case "${cmd}" in
         xb__zip)
-            opts="-d -a -j -v -q -h -V --decompress --algorithm --chunk-size --raw --allow-empty --threads --verbose --quiet --progress --log --generate --help --version"
+            opts="-d -a -j -v -q -h -V --decompress --algorithm --chunk-size --raw --allow-empty --threads --memory --hole-limit --verbose --quiet --progress --log --generate --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -46,6 +46,14 @@ _xb__zip() {
                     return 0
                     ;;
                 -j)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --memory)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --hole-limit)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -325,7 +325,7 @@ fn an_unusable_spool_is_found_before_the_first_byte() {
         ("xb-pack", &["."]),
     ] {
         let run = feed(tool(name).args(args).current_dir(dir.path()).env("TMPDIR", "/nonexistent"), &begin);
-        bad(&run, 1, "spool in /nonexistent: cannot be written: no such file or directory");
+        bad(&run, 1, "spool in /nonexistent: cannot write: no such file or directory");
         assert!(run.stdout.is_empty());
     }
 }

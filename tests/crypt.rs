@@ -260,9 +260,9 @@ fn a_stream_is_compressed_then_encrypted_and_back() {
     let stream = small_stream();
     let zipped = good(feed(&mut tool("xb-zip"), &stream));
     let sealed = good(keys.run(&[], &zipped));
-    // What is encrypted is left alone by xb-zip in both directions, and the manifest stays last.
+    // What is encrypted is left alone by xb-zip, and the manifest stays last; the way back has an order.
     assert!(good(feed(&mut tool("xb-zip"), &sealed)) == sealed);
-    assert!(good(feed(tool("xb-zip").arg("-d"), &sealed)) == sealed);
+    bad(&feed(tool("xb-zip").arg("-d"), &sealed), 3, "put xb-crypt -d before xb-zip -d");
     good(feed(tool("xb-unpack").arg("--verify"), &sealed));
     let plain = good(feed(tool("xb-zip").arg("-d"), &good(keys.run(&["-d"], &sealed))));
     let verified = feed(tool("xb-unpack").arg("--verify"), &plain);

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::backup::apply_by;
+use crate::support::fault::LittleRoom;
 use crate::support::load::Working;
 use crate::support::pipeline::Relay;
 use crate::support::vault::free_port;
@@ -270,9 +271,11 @@ fn replication_goes_on(flavour: Flavour) {
     );
     pair.catch_up(&pair.replica);
     let mut snap = pair.snap();
-    let run = Pipeline::new().stage(snap.args(["--safe-replica", "--spool-dir=/nonexistent"])).run();
+    let room = LittleRoom::new(64 << 10);
+    snap.arg("--safe-replica").arg(format!("--spool-dir={}", room.path().display()));
+    let run = Pipeline::new().stage(room.of(&snap)).run();
     run.assert_codes(&[1]);
-    assert!(run.stderr(0).contains("spool in /nonexistent: cannot write"), "{}", run.story());
+    assert!(run.stderr(0).contains(&format!("cannot write: {}", room.words())), "{}", run.story());
     assert_eq!(pair.stops(), 1, "replication was never stopped");
     assert!(pair.applies_events(), "replication was left stopped");
 
@@ -312,6 +315,7 @@ fn galera_info_is_that_of_mariadb_backup() {
     let ours = scratch();
     Pipeline::new()
         .stage(xb("xb-snap").args(node.options()).arg("--galera-info"))
+        .stage(xb("xb-redo"))
         .stage(xb("xb-unpack").arg("-C").arg(ours.path()))
         .run()
         .assert_ok();

@@ -52,7 +52,7 @@ impl Spool {
     pub fn check(dir: &Path) -> Result<()> {
         let made = tempfile::tempfile_in(dir).and_then(|file| file.write_all_at(&[0; 512], 0));
         made.map_err(|cause| {
-            Error::io(format_args!("spool in {}", dir.display()), "cannot be written", &cause)
+            Error::io(format_args!("spool in {}", dir.display()), "cannot write", &cause)
                 .hint("choose a directory with room, by --spool-dir or TMPDIR")
         })
     }
