@@ -696,7 +696,7 @@ fn an_encrypted_backup_is_applied() {
     load.wait_for(200);
     let dir = ours(&server);
     load.stop();
-    let (code, said) = run(&mut apply(&backup(&dir)));
+    let (code, said) = run(apply(&backup(&dir)).args(server.plugins()));
     assert_eq!(code, 0, "{said}");
     check::restored(&server, &backup(&dir)).assert_good();
 }

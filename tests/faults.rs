@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::snap::{Held, files, filled, filled_of, snap};
-use crate::support::backup::{apply, apply_by, apply_with, status};
+use crate::support::backup::{apply_by, apply_with, status};
 use crate::support::fault::LittleRoom;
 use crate::support::tool::{Dice, bad, feed, good, pack, plant, said};
 use crate::support::{Flavour, Load, Pipeline, Server, check, program, scratch, xb};
@@ -150,12 +150,12 @@ fn without_its_keys_an_encrypted_backup_is_copied_and_verified_but_not_applied()
     seen.assert_ok();
     assert!(!seen.stderr(0).contains("not checked"), "{}", seen.story());
     Pipeline::new().stage(unpack(&backup)).stdin_from(&stream).run().assert_ok();
-    let run = Pipeline::new().stage(apply(&backup)).run();
+    let run = Pipeline::new().stage(apply_with(&server, &backup)).run();
     run.assert_codes(&[1]);
     assert!(run.stderr(0).contains("the server could not recover it"), "{}", run.story());
     assert_ne!(status(&backup).codes(), [0], "looks applied: {}", run.story());
     fs::rename(&hidden, &keys).unwrap();
-    Pipeline::new().stage(apply(&backup)).run().assert_ok();
+    Pipeline::new().stage(apply_with(&server, &backup)).run().assert_ok();
     status(&backup).assert_ok();
     check::restored(&server, &backup).assert_good();
 

@@ -90,7 +90,7 @@ fn prove(server: &Server, base: &Path, increments: &[&Path]) {
 
 fn apply_to(server: &Server, base: &Path, increments: &[&Path], to: &Path) -> Command {
     let mut apply = redo("--apply", base, increments);
-    apply.arg("--to").arg(to).arg("--server").arg(server.flavour().server());
+    apply.arg("--to").arg(to).arg("--server").arg(server.flavour().server()).args(server.plugins());
     apply
 }
 
@@ -375,7 +375,7 @@ fn restart_import_key_rotation_and_ddl_between_the_backups() {
     }
     let to = scratch();
     let mut apply = redo("--apply", &chain.base(), &[&increments[0]]);
-    apply.arg("--to").arg(to.path().join("to"));
+    apply.arg("--to").arg(to.path().join("to")).args(server.plugins());
     good(apply);
     check::sound(&server, &to.path().join("to")).assert_good();
     let copy = server.twin(&to.path().join("to")).start();
@@ -610,7 +610,7 @@ fn what_does_not_fit(flavour: Flavour) {
     late.args(server.options()).arg(format!("--incremental-lsn={}", u64::MAX / 4));
     refused(late, 5, "has only come to lsn");
     // A base that has been applied.
-    good(redo("--apply", &base, &[]).arg("--server").arg(server.flavour().server()));
+    good(redo("--apply", &base, &[]).arg("--server").arg(server.flavour().server()).args(server.plugins()));
     refused(redo("--merge", &base, &[&first]), 5, "is applied");
     let said = back_up(&server, &[&since(&base)], &chain.dir.path().join("late"));
     assert!(said.stderr(0).contains("is applied"), "{}", said.story());

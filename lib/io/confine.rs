@@ -38,9 +38,11 @@ fn restrict(writable: &[&Path]) -> io::Result<bool> {
                 rules = rules.add_rule(PathBeneath::new(place, access))?;
             }
         }
-        rules.restrict_self()
+        // What the program gets in the place of standard streams is opened here.
+        let null = PathBeneath::new(PathFd::new("/dev/null")?, access & AccessFs::from_file(KNOWN));
+        Ok(rules.add_rule(null)?.restrict_self()?)
     };
-    let status = rules().map_err(|fault: landlock::RulesetError| io::Error::other(fault.to_string()))?;
+    let status = rules().map_err(|fault: Box<dyn std::error::Error>| io::Error::other(fault.to_string()))?;
     Ok(status.ruleset != RulesetStatus::NotEnforced)
 }
 
