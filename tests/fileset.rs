@@ -136,6 +136,47 @@ fn a_tablespace_that_is_not_seen_ends_the_backup() {
     }
 }
 
+/// One that was made without a directory is in that of undo, which the server does not say.
+#[test]
+fn undo_of_mysql_is_found_where_the_server_made_it() {
+    if !Flavour::Mysql97.or_skip() {
+        return;
+    }
+    let server = Server::new().flavour(Flavour::Mysql97).undo_apart().start();
+    let (data, undo) = (server.data(), server.home().join("undo"));
+    server.sql(&format!(
+        "CREATE UNDO TABLESPACE plain ADD DATAFILE 'plain.ibu'; CREATE UNDO TABLESPACE inside ADD DATAFILE '{}/inside.ibu'",
+        data.display()
+    ));
+    let modes: [&[&str]; 2] = [&[], &["--lock-ddl=end"]];
+    let snap = |mode: &[&str]| {
+        let mut command = snap(&server);
+        command.args(mode);
+        command
+    };
+    for mode in modes {
+        let run = run(snap(mode));
+        run.assert_ok();
+        assert!(!run.stderr(0).contains("left out"), "{}", run.story());
+        let there = names(files(&run.stdout).path());
+        assert!(["plain.ibu", "inside.ibu"].iter().all(|name| there.iter().any(|one| one == name)), "{there:?}");
+    }
+    // A truncation gives it another number; where the server says that it is, there is another file.
+    crate::mysql_ddl::empty(&server, "plain");
+    fs::copy(undo.join("plain.ibu"), data.join("plain.ibu")).unwrap();
+    for mode in modes {
+        let run = run(snap(mode));
+        run.assert_ok();
+        let left_out = run.stderr(0).matches("left out: tablespace ").count();
+        assert!(left_out <= 1, "{}", run.story());
+    }
+    fs::rename(undo.join("plain.ibu"), server.home().join("plain.ibu")).unwrap();
+    for mode in modes {
+        invalid(snap(mode), &["plain.ibu", "the server has tablespace ", "undo/plain.ibu"]);
+    }
+    fs::rename(server.home().join("plain.ibu"), undo.join("plain.ibu")).unwrap();
+}
+
 #[test]
 fn links_that_lead_nowhere_end_the_backup_and_are_named() {
     for flavour in flavours() {

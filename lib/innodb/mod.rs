@@ -16,7 +16,7 @@ pub mod space;
 
 pub use aria::Aria;
 pub use doublewrite::Doublewrite;
-pub use mysql::lasting_id;
+pub use mysql::{is_undo, lasting_id};
 pub use page::{Content, Fault};
 pub use scan::Scan;
 pub use space::Space;

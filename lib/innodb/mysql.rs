@@ -23,7 +23,12 @@ const UNDO_SPACES: u32 = 127;
 /// A number that stays with a tablespace: the first one that it had, if it is one of undo.
 pub fn lasting_id(id: u32) -> u32 {
     let first = |end: u32| end - 1 - (end - 1 - id) % UNDO_SPACES;
-    if UNDO.contains(&id) { first(UNDO.end) } else { id }
+    if is_undo(id) { first(UNDO.end) } else { id }
+}
+
+/// True for the number of an undo tablespace.
+pub fn is_undo(id: u32) -> bool {
+    UNDO.contains(&id)
 }
 
 /// The type of a page whose body is squeezed.

@@ -7,16 +7,16 @@
 //! `doc/mariadb-hot-backup.md` (section 6.1) and `doc/mysql-hot-backup.md` (section 3.4).
 
 use std::collections::HashMap;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use bstr::ByteSlice;
 
-use super::files;
+use super::files::{self, Layout};
 use super::mysql::files as mysql;
 use super::session::Session;
 use crate::error::{Error, Result};
-use crate::innodb::lasting_id;
+use crate::innodb::{is_undo, lasting_id};
 
 /// What InnoDB of MariaDB has open.
 const OPEN: &str = "SELECT SPACE, NAME, FILENAME FROM information_schema.INNODB_SYS_TABLESPACES";
@@ -119,13 +119,13 @@ impl Dictionary {
     }
 
     /// Asks a server of MySQL.
-    pub fn of_mysql(session: &mut Session, datadir: &Path) -> Result<Self> {
-        let mut dictionary = Dictionary::new(datadir);
+    pub fn of_mysql(session: &mut Session, layout: &Layout) -> Result<Self> {
+        let mut dictionary = Dictionary::new(&layout.datadir);
         session.each(FILES, &mut |row| {
             let (id, name, file) = fields(row)?;
             match id {
                 Some(SYSTEM) => Ok(()),
-                Some(id) => dictionary.open(id, &name, &file, false),
+                Some(id) => dictionary.open(id, &name, &place(id, file, &layout.undo), false),
                 None => Ok(()),
             }
         })?;
@@ -305,6 +305,16 @@ impl<'a> Ledger<'a> {
     }
 }
 
+/// Where a tablespace of MySQL is: one of undo that was made without a directory is in `undo` (`innodb_undo_directory`),
+/// and `FILES` calls it `./name.ibu` all the same. One that is in the data directory has its whole path there.
+fn place(id: u32, file: Vec<u8>, undo: &Path) -> Vec<u8> {
+    let name = mysql::clean(Path::new(std::ffi::OsStr::from_bytes(&file)));
+    if !is_undo(id) || name.contains(&b'/') {
+        return file;
+    }
+    files::path_of(undo, &name).into_os_string().into_vec()
+}
+
 /// Whether two paths lead to one file.
 fn same_file(one: &Path, other: &Path) -> bool {
     let identity = |path: &Path| path.metadata().ok().map(|meta| files::Identity::of(&meta));
@@ -363,6 +373,19 @@ mod tests {
         }));
         told.extend(ledger.unopened().map(|row| format!("{} without", text(dictionary.name(row)))));
         told.join(", ")
+    }
+
+    #[test]
+    fn undo_without_a_directory_is_in_that_of_undo() {
+        for (id, file, expect) in [
+            (0xffff_ffed, "./a.ibu", "/undo/a.ibu"),
+            (0xffff_ffed - 127, "a.ibu", "/undo/a.ibu"),
+            (0xffff_ffed, "./dir/undo_001", "./dir/undo_001"),
+            (0xffff_ffed, "/data/a.ibu", "/data/a.ibu"),
+            (7, "./a.ibd", "./a.ibd"),
+        ] {
+            assert_eq!(place(id, file.into(), Path::new("/undo")), expect.as_bytes(), "{id} {file}");
+        }
     }
 
     #[test]

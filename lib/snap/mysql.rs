@@ -192,7 +192,7 @@ impl Family for MySql<'_> {
 impl MySql<'_> {
     /// What there is, while DDL is blocked.
     fn list(&mut self) -> Result<(Spaces, Dictionary)> {
-        let dictionary = self.lock.ask(|session| Dictionary::of_mysql(session, &self.layout.datadir))?;
+        let dictionary = self.lock.ask(|session| Dictionary::of_mysql(session, &self.layout))?;
         let mut spaces = Spaces::below(&self.layout)?;
         self.lock.ask(|session| spaces.ask(session, &self.layout.datadir))?;
         self.undo = std::mem::take(&mut spaces.undo);
