@@ -21,7 +21,7 @@ pub trait Report: Sync {
     fn note(&self, level: Level, text: Arguments<'_>);
     /// A failure that the outcome of the job will not tell, because another comes first.
     fn error(&self, error: &Error);
-    /// How many bytes are expected in all, as soon as that is known.
+    /// How many bytes are expected in all, as soon as that is known; 0 if it turns out that this is not what passes.
     fn expect(&self, bytes: u64);
     /// So many bytes more have gone through.
     fn advance(&self, bytes: u64);

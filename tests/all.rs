@@ -24,6 +24,7 @@ mod increments;
 mod lives;
 mod map;
 mod memory;
+mod meter;
 mod mutants;
 mod mysql;
 mod mysql_ddl;

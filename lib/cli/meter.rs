@@ -5,15 +5,18 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use indicatif::{FormattedDuration, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::{FormattedDuration, HumanDuration};
 use serde_json::{Value, json};
 
+use super::screen::Screen;
 use super::{Common, Log, When, human};
 
 /// How often a log gets a progress line.
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
 /// How often `--progress=json` and `-n` speak.
 const NUMBER_INTERVAL: Duration = Duration::from_secs(1);
+/// The least time over which the rate of the moment is measured.
+const SAMPLE: Duration = Duration::from_millis(500);
 
 /// How a tool whose purpose is to show progress shows it: pv's options.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +37,8 @@ pub(super) struct Meter {
     log: Option<Kind>,
     /// How often, without a pace.
     usual: Duration,
-    bar: ProgressBar,
+    /// What a terminal shows.
+    screen: Screen,
     done: AtomicU64,
     total: AtomicU64,
     start: Instant,
@@ -56,6 +60,21 @@ enum Kind {
 struct Last {
     time: Instant,
     done: u64,
+    rate: Option<u64>,
+}
+
+/// How far it is at a moment.
+struct State {
+    done: u64,
+    total: u64,
+    elapsed: Duration,
+    /// Bytes a second, of late and in all.
+    current: u64,
+    average: u64,
+    /// If the total is known.
+    percent: Option<u64>,
+    eta: Option<Duration>,
+    now: String,
 }
 
 impl Meter {
@@ -69,21 +88,17 @@ impl Meter {
             When::Auto if !terminal || common.quiet => Kind::Off,
             When::Auto | When::Always => Kind::Bar,
         };
-        let target =
-            if kind == Kind::Bar { ProgressDrawTarget::stderr_with_hz(8) } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(None, target).with_prefix(tool);
-        bar.set_style(style("{prefix}: {bytes} {elapsed_precise} {bytes_per_sec} ({average}) {wide_msg}"));
         let start = Instant::now();
         Meter {
             tool,
             kind,
             log: (common.progress == When::Auto && !common.quiet && !terminal).then_some(line),
             usual: if terminal || common.progress == When::Json { NUMBER_INTERVAL } else { LOG_INTERVAL },
-            bar,
+            screen: Screen::new(),
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),
             start,
-            last: Mutex::new(Last { time: start, done: 0 }),
+            last: Mutex::new(Last { time: start, done: 0, rate: None }),
             now: Mutex::new(String::new()),
             pace: OnceLock::new(),
         }
@@ -91,12 +106,7 @@ impl Meter {
 
     /// From now on at this pace. Returns the time between two calls of [`Meter::beat`], if those are wanted.
     pub(super) fn pace(&self, pace: Pace) -> Option<Duration> {
-        if let Some(name) = &pace.name {
-            self.bar.set_prefix(format!("{}: {name}", self.tool));
-        }
-        if pace.numeric {
-            self.bar.set_draw_target(ProgressDrawTarget::hidden());
-        }
+        self.screen.ask();
         let _ = self.pace.set(pace);
         match self.kind() {
             Kind::Off => None,
@@ -128,32 +138,47 @@ impl Meter {
 
     pub(super) fn expect(&self, bytes: u64) {
         self.total.store(bytes, Relaxed);
-        self.bar.set_length(bytes);
-        self.bar.set_style(style(
-            "{prefix}: {bytes} of {total_bytes} {elapsed_precise} {bytes_per_sec} ({average}) {percent} % eta {eta} {wide_msg}",
-        ));
     }
 
     pub(super) fn advance(&self, bytes: u64) {
         self.done.fetch_add(bytes, Relaxed);
-        self.bar.inc(bytes);
+        self.draw();
     }
 
     pub(super) fn stage(&self, text: &str) {
         if let Ok(mut now) = self.now.lock() {
             text.clone_into(&mut now);
         }
-        self.bar.set_message(text.to_owned());
+        self.draw();
     }
 
     /// Writes something without tearing the redrawn line.
     pub(super) fn raw(&self, text: &str) {
-        self.bar.suspend(|| say(text));
+        if self.kind == Kind::Bar { self.screen.say(text) } else { say(text) }
     }
 
     /// Takes the redrawn line away.
     pub(super) fn clear(&self) {
-        self.bar.finish_and_clear();
+        if self.kind == Kind::Bar {
+            self.screen.clear();
+        }
+    }
+
+    fn draw(&self) {
+        if self.kind() == Kind::Bar {
+            self.screen.draw(|| self.line(&self.measure()));
+        }
+    }
+
+    /// What a terminal shows; what matters most comes first, for the rest may be cut.
+    fn line(&self, state: &State) -> String {
+        let State { done, total, elapsed, current, average, percent, eta, now } = state;
+        let name = self.pace.get().and_then(|pace| pace.name.as_ref()).map(|name| format!(" {name}:"));
+        let of = percent.map(|percent| format!(" of {} ({percent} %)", human(*total))).unwrap_or_default();
+        let eta = eta.map(|eta| format!(" eta {}", FormattedDuration(eta))).unwrap_or_default();
+        let (tool, name, bytes) = (self.tool, name.unwrap_or_default(), human(*done));
+        let (elapsed, current, average) = (FormattedDuration(*elapsed), human(*current), human(*average));
+        format!("{tool}:{name} {bytes}{of} {elapsed} {current}/s ({average}/s){eta} {now}")
     }
 
     /// The line that is due, if one is. `object` makes a log line of fields.
@@ -169,21 +194,37 @@ impl Meter {
         }
     }
 
-    /// Shows how far it is.
-    pub(super) fn beat(&self, object: impl FnOnce(&Value) -> String) {
+    /// How far it is. The rate of the moment is that of the time since it was last asked for, or of half a second.
+    fn measure(&self) -> State {
         let (done, total) = (self.done(), self.total.load(Relaxed));
-        let Ok(mut last) = self.last.lock() else { return };
-        let current = rate(done.saturating_sub(last.done), last.time.elapsed());
-        *last = Last { time: Instant::now(), done };
+        let current = match self.last.lock() {
+            Ok(last) if last.time.elapsed() < SAMPLE => {
+                last.rate.unwrap_or_else(|| rate(done.saturating_sub(last.done), last.time.elapsed()))
+            }
+            Ok(mut last) => {
+                let current = rate(done.saturating_sub(last.done), last.time.elapsed());
+                *last = Last { time: Instant::now(), done, rate: Some(current) };
+                current
+            }
+            Err(_) => 0,
+        };
         let elapsed = self.start.elapsed();
         let average = rate(done, elapsed);
-        let now = self.now.lock().map(|now| now.clone()).unwrap_or_default();
         let percent = (total > 0).then(|| (done.saturating_mul(100) / total.max(1)).min(100));
         let eta = (total > 0 && average > 0).then(|| Duration::from_secs(total.saturating_sub(done) / average.max(1)));
+        let now = self.now.lock().map(|now| now.clone()).unwrap_or_default();
+        State { done, total, elapsed, current, average, percent, eta, now }
+    }
+
+    /// Shows how far it is.
+    pub(super) fn beat(&self, object: impl FnOnce(&Value) -> String) {
+        if self.kind() == Kind::Bar {
+            return self.draw();
+        }
+        let State { done, total, elapsed, current, average, percent, eta, now } = self.measure();
         let name = self.pace.get().and_then(|pace| pace.name.as_deref());
         match self.kind() {
-            Kind::Off => {}
-            Kind::Bar => self.bar.tick(),
+            Kind::Off | Kind::Bar => {}
             Kind::Numbers => say(&percent.unwrap_or(done).to_string()),
             Kind::Json => say(&object(&json!({
                 "event": "progress", "name": name, "bytes": done, "total": (total > 0).then_some(total),
@@ -214,14 +255,6 @@ impl Meter {
 )]
 fn rate(bytes: u64, time: Duration) -> u64 {
     (bytes as f64 / time.as_secs_f64().max(0.001)) as u64
-}
-
-fn style(template: &str) -> ProgressStyle {
-    let average = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-        let _ = write!(out, "{}/s", human(rate(state.pos(), state.elapsed())));
-    };
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    style.with_key("average", average)
 }
 
 /// Writes a line to stderr; one write, so that lines of several tools do not mix. Errors are ignored: a closed

@@ -4,6 +4,7 @@ mod connection;
 mod console;
 mod docs;
 mod meter;
+mod screen;
 mod units;
 
 use std::ffi::OsString;

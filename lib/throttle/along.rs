@@ -5,13 +5,16 @@
 use bstr::ByteSlice;
 
 use crate::stream::chunk::{self, PAYLOAD_HEAD, PREFIX, Type};
-use crate::stream::profile::{self, BEGIN, LINE_MAX};
+use crate::stream::profile::{self, BEGIN, LINE_MAX, plain_name};
+use crate::zip::stays_plain;
 
 /// What was just learned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// Bytes of content that the stream's first member announces.
     Expected(u64),
+    /// Members are compressed or encrypted: what is announced is the size of something else.
+    Coded,
     /// Another member is passing.
     Member(String),
 }
@@ -25,6 +28,8 @@ pub struct Along {
     path: Vec<u8>,
     kind: Type,
     begin: Vec<u8>,
+    /// It is not yet known whether what was announced is the size of what passes.
+    announced: bool,
     names: bool,
 }
 
@@ -45,7 +50,7 @@ impl Along {
     /// Learns what is expected; with `names` the members' names as well.
     pub fn new(names: bool) -> Self {
         let (bytes, path, begin) = (Vec::new(), Vec::new(), Vec::new());
-        Along { part: Part::Prefix, bytes, path, kind: Type::End, begin, names }
+        Along { part: Part::Prefix, bytes, path, kind: Type::End, begin, announced: false, names }
     }
 
     /// How many bytes are to be shown next; 0 if some may pass unseen.
@@ -114,13 +119,23 @@ impl Along {
         let another = self.path != path;
         self.path = path;
         let ours = self.path == BEGIN;
+        if self.announced && self.kind == Type::Payload && !stays_plain(&self.path) {
+            self.announced = false;
+            if plain_name(&self.path).len() < self.path.len() {
+                self.part = if self.names { Part::Extent } else { Part::Other };
+                // Its name is told with its next chunk.
+                self.path.clear();
+                return Some(Seen::Coded);
+            }
+        }
         match self.kind {
             Type::End => {
-                self.part = if self.names { Part::Prefix } else { Part::Other };
                 let begin = ours.then(|| profile::parse_begin("stdin", &self.begin).ok()).flatten();
+                self.announced |= begin.is_some();
+                self.part = if self.names || self.announced { Part::Prefix } else { Part::Other };
                 return begin.map(|begin| Seen::Expected(begin.estimated_bytes));
             }
-            Type::Payload if ours || self.names => self.part = Part::Extent,
+            Type::Payload if ours || self.names || self.announced => self.part = Part::Extent,
             // Where a sparse chunk ends cannot be told without looking ahead (`chunk::is_seek`); the rest is rare.
             _ => self.part = Part::Other,
         }

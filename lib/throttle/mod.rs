@@ -117,8 +117,9 @@ impl Flow<'_> {
         self.output.write_all(bytes).map_err(|cause| Error::io("stdout", "cannot write", &cause))?;
         match self.along.as_mut().and_then(|along| along.see(bytes)) {
             Some(Seen::Expected(bytes)) if !self.sized => self.report.expect(bytes),
+            Some(Seen::Coded) if !self.sized => self.report.expect(0),
             Some(Seen::Member(name)) => self.report.stage(&name),
-            Some(Seen::Expected(_)) | None => {}
+            Some(Seen::Expected(_) | Seen::Coded) | None => {}
         }
         Ok(got as u64)
     }

@@ -63,7 +63,7 @@ impl Unzip {
 
 /// Names that stay plain, as the originals leave them (`xtrabackup.cc`); marks are read
 /// by xb-redo.
-fn stays_plain(path: &[u8]) -> bool {
+pub(crate) fn stays_plain(path: &[u8]) -> bool {
     // Digests do not become smaller, and the next increment may be given this stream.
     let kept = [MANIFEST, PAGES, b"xtrabackup_checkpoints".as_slice()];
     kept.contains(&path) || path.ends_with(b".meta") || path.starts_with(MARK)

@@ -36,6 +36,7 @@ pub mod random;
 pub mod sandbox;
 pub mod server;
 mod template;
+pub mod terminal;
 pub mod tool;
 pub mod vault;
 
