@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -135,8 +136,11 @@ impl Login {
                 Some(_) => refusal.to_string(),
                 None => refusal.message,
             };
-            Error::failed(format_args!("server {place}"), format_args!("cannot connect as {user}: {detail}"))
-                .hint("name the server with --socket or --defaults-file, the account with --user and --password-file")
+            let error = Error::failed(format_args!("server {place}"), format_args!("cannot connect as {user}: {detail}"));
+            if refusal.code.is_none() && self.host.is_none() && !listens(&self.socket()) {
+                return error.hint("is the server running? --socket and --defaults-file say where, --offline copies one that is stopped");
+            }
+            error.hint("name the server with --socket or --defaults-file, the account with --user and --password-file")
         })?;
         Ok(Session { conn })
     }
@@ -145,6 +149,12 @@ impl Login {
         let there = || SOCKETS.iter().map(PathBuf::from).find(|path| path.exists());
         self.socket.clone().or_else(there).unwrap_or_else(|| SOCKETS.first().map(PathBuf::from).unwrap_or_default())
     }
+}
+
+/// True unless nobody is there.
+fn listens(socket: &Path) -> bool {
+    let outcome = std::os::unix::net::UnixStream::connect(socket);
+    !outcome.is_err_and(|cause| matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused))
 }
 
 /// Reads the first line of a password file, which only its owner may read.

@@ -8,6 +8,7 @@
 use std::io::Write;
 
 use super::copy::{Copier, Pages, Since};
+use super::distinct::fits;
 use super::open::{Open, Part};
 use super::workers::{Abort, BATCH, Buffers};
 use crate::error::Result;
@@ -50,6 +51,7 @@ impl Copier<'_> {
         part: Part<'_>,
         since: Since,
     ) -> Result<()> {
+        fits(file.name, true)?;
         let page_size = part.space.page_size;
         let zip_size = part.space.zip_size();
         let space_flags = since.flags.then_some(part.space.flags);

@@ -14,10 +14,14 @@ use super::Job;
 use super::filter::Filter;
 use super::steps::Found;
 use crate::error::{Error, Result};
+use crate::innodb::delta::DELTA;
 use crate::names::OF_BACKUP;
 use crate::server::files::{self, Layout};
+use crate::stream::chunk::PATH_MAX;
 use crate::stream::profile;
 
+/// Most bytes of a file's name.
+const NAME_MAX: usize = 255;
 /// What to do.
 const RENAME: &str = "drop or rename the database, or leave it out with --databases-exclude";
 
@@ -44,6 +48,9 @@ pub(super) fn check(job: &Job, layout: &Layout, found: &Found) -> Result<()> {
         }
         before = &table.name;
     }
+    for table in found.known.tables() {
+        fits(&table.name, job.base.is_some())?;
+    }
     for database in files::databases(&layout.datadir)? {
         let name = database.as_bytes();
         if (is_of_backup(name) || root.contains(name)) && is_wanted(&job.filter, name) {
@@ -53,8 +60,26 @@ pub(super) fn check(job: &Job, layout: &Layout, found: &Found) -> Result<()> {
     Ok(())
 }
 
+/// A file system takes names of 255 bytes, and a stream paths of 511. Names of tables have up to 64 characters, of which each
+/// may need five bytes; what an increment adds to them makes a name that no file can have, found out at the restore.
+pub(super) fn fits(name: &[u8], incremental: bool) -> Result<()> {
+    let more = if incremental { DELTA.len() } else { 0 };
+    let file = name.rsplit(|byte| *byte == b'/').next().map_or(0, <[u8]>::len);
+    if file + more <= NAME_MAX && name.len() + more <= PATH_MAX {
+        return Ok(());
+    }
+    let what =
+        format!("its name is too long: in the backup it has {} bytes, a file system takes {NAME_MAX}", file + more);
+    let error = Error::failed(name.as_bstr(), what);
+    Err(match incremental {
+        true => error.hint("take a full backup, rename the table, or leave it out with --tables-exclude"),
+        false => error.hint("rename the table, or leave it out with --tables-exclude"),
+    })
+}
+
 /// A member's name, when it is about to be written: databases come and go while files are copied.
 pub(super) fn is_free(name: &[u8]) -> Result<()> {
+    fits(name, false)?;
     match name.split_once_str(b"/") {
         Some((database, _)) if is_of_backup(database) => Err(clash(database)),
         None if is_of_backup(name) && profile::is_own(name) => {
