@@ -7,6 +7,8 @@
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
+# Debian's fish does not look below /usr/local; this directory is for those who administer the machine.
+FISHDIR ?= $(if $(filter /usr/local,$(PREFIX)),/etc/fish/completions,$(PREFIX)/share/fish/vendor_completions.d)
 CARGO   ?= cargo
 
 bin    := $(or $(CARGO_TARGET_DIR),target)/release
@@ -56,12 +58,12 @@ man completions:
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 \
 	    $(DESTDIR)$(PREFIX)/share/man/man7 $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
-	    $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	    $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(FISHDIR)
 	set -e; for tool in $(tools); do \
 	    install -m 755 $(bin)/$$tool $(DESTDIR)$(PREFIX)/bin/; \
 	    install -m 644 completions/$$tool.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$tool; \
 	    install -m 644 completions/_$$tool $(DESTDIR)$(PREFIX)/share/zsh/site-functions/; \
-	    install -m 644 completions/$$tool.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/; done
+	    install -m 644 completions/$$tool.fish $(DESTDIR)$(FISHDIR)/; done
 	set -e; for section in 1 5 7; do for page in man/*.$$section; do \
 	    if [ -e "$$page" ]; then install -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$$section/; fi; done; done
 

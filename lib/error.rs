@@ -50,12 +50,13 @@ pub struct Error {
     kind: Kind,
     text: String,
     hint: Option<String>,
+    unsaid: bool,
 }
 
 impl Error {
     /// `place` is a file, member, option or `stdin`; `what` says what is wrong there.
     pub fn new(kind: Kind, place: impl Display, what: impl Display) -> Self {
-        Error { kind, text: format!("{place}: {what}"), hint: None }
+        Error { kind, text: format!("{place}: {what}"), hint: None, unsaid: false }
     }
 
     /// I/O, server, permission, space.
@@ -89,6 +90,17 @@ impl Error {
     pub fn hint(mut self, hint: impl Display) -> Self {
         self.hint = Some(hint.to_string());
         self
+    }
+
+    /// Needs no words: whoever read a listing has seen enough of it.
+    #[must_use]
+    pub fn unsaid(self) -> Self {
+        Error { unsaid: true, ..self }
+    }
+
+    /// True if nothing is to be said of it.
+    pub fn is_unsaid(&self) -> bool {
+        self.unsaid && self.kind == Kind::Pipe
     }
 
     /// What the failure means.

@@ -248,3 +248,129 @@ fn the_help_of_every_tool_fits_a_terminal_and_names_levels_as_zstd_does() {
         assert_eq!(help.contains("-1..-19"), tool == "xb-zip");
     }
 }
+
+/// A tool, arguments, and words of the answer.
+const WRONG: &[(&str, &str, &str)] = &[
+    ("xb-snap", "--backup", "--backup: is not an option of xb-snap\nhint: here: xb-snap always makes a backup"),
+    ("xb-snap", "--target-dir=/srv/x", "hint: here: xb-snap … | xb-redo | xb-unpack -C DIR"),
+    ("xb-snap", "--stream=xbstream", "the output is an xbstream"),
+    ("xb-snap", "--compress", "| xb-zip"),
+    ("xb-snap", "--encrypt=AES256", "| xb-crypt -k KEYFILE"),
+    ("xb-snap", "--prepare", "xb-redo --apply DIR"),
+    ("xb-snap", "-psecret", "--password-file FILE"),
+    ("xb-snap", "--slave-info", "--replica-info"),
+    ("xb-snap", "--incremental-basdir=/srv", "did you mean --incremental-basedir?"),
+    ("xb-snap", "somewhere", "somewhere: is no option, and no file is named here"),
+    ("xb-redo", "--prepare", "--apply DIR"),
+    ("xb-redo", "--target-dir=/srv/x", "--apply DIR, --copy-back DIR"),
+    ("xb-redo", "--aply", "did you mean --apply?"),
+    ("xb-redo", "backup.xbs", "hint: xb-redo reads stdin: xb-redo … < backup.xbs"),
+    ("xb-pack", "-x", "xb-unpack -C DIR < FILE"),
+    ("xb-unpack", "-c", "xb-pack -C DIR . > FILE"),
+    ("xb-unpack", "--decompress", "xb-zip -d < FILE | xb-unpack -C DIR"),
+    ("xb-unpack", "--verfy", "did you mean --verify?"),
+    ("xb-zip", "-T0", "hint: here: -j N"),
+    ("xb-zip", "backup.xbs", "hint: xb-zip reads stdin: xb-zip … < backup.xbs"),
+    ("xb-zip", "-a zst", "did you mean zstd?"),
+    ("xb-crypt", "--encrypt-key-file=k", "hint: here: -k KEYFILE"),
+    ("xb-crypt", "-k key backup.xbs", "xb-crypt reads stdin: xb-crypt … < backup.xbs"),
+    ("xb-throttle", "-pterb", "all of it is shown by itself on a terminal"),
+    ("xb-throttle", "backup.xbs", "xb-throttle … < backup.xbs"),
+    ("xb-sum", "--tag", "-o FILE has the sums"),
+    ("xb-sum", "backup.xbs", "xb-sum … < backup.xbs"),
+    ("xb-unpack", "--frobnicate", "hint: xb-unpack --help lists the options"),
+    ("xb-unpack", "--json", "xb-unpack: the following required arguments were not provided: --list"),
+    ("xb-unpack", "--buffer-size=1", "--buffer-size: "),
+    ("xb-throttle", "-L fast", "invalid value 'fast' for '--rate-limit <RATE>'"),
+    ("xb-zip", "-20", "-20"),
+    ("xb-zip", "-j 0", "0 is not in 1..=256"),
+    ("xb-crypt", "-k /nowhere", "/nowhere: "),
+    ("xb-redo", "--copy-back /nowhere", "--datadir"),
+    ("xb-redo", "--status /nowhere", "/nowhere"),
+    ("xb-redo", "--apply /nowhere", "/nowhere: cannot open: no such file or directory"),
+    ("xb-sum", "-c /nowhere", "/nowhere: cannot read: no such file or directory"),
+    ("xb-pack", "/etc", "names in a stream are relative"),
+    ("xb-snap", "--no-defaults --socket=/nowhere/socket", "hint: is the server running?"),
+    ("xb-snap", "--no-defaults --tables=(", "--tables: not a regular expression"),
+    ("xb-snap", "--defaults-file=/nowhere", "/nowhere: cannot read: no such file or directory"),
+];
+
+#[test]
+fn what_is_typed_wrong_gets_an_answer_in_plain_words() {
+    for (tool, arguments, words) in WRONG {
+        let mut command = xb(tool);
+        command.args(arguments.split(' '));
+        let run = Pipeline::new().stage(command).stdin_bytes(b"x".as_slice()).run();
+        let said = format!("{}{}", run.stderr(0), String::from_utf8_lossy(&run.stdout));
+        assert!(said.contains(words), "{tool} {arguments}: {words:?} is not in:\n{said}");
+        assert!(
+            run.codes() != [0] && said.starts_with(&format!("{tool}: ")) || arguments.contains("--status"),
+            "{said}"
+        );
+        for word in ["error:", "tip:", "Usage:", "Some(", "None", "Err(", "panicked", "os error", "unwrap", "[src/"] {
+            assert!(!said.contains(word), "{tool} {arguments}: {word} is in:\n{said}");
+        }
+        assert!(run.stderr(0).lines().count() <= 2, "{said}");
+    }
+}
+
+#[test]
+fn help_goes_into_no_pipe_unless_it_stands_alone() {
+    for tool in tools() {
+        for alone in ["-h", "--help", "-V", "--version"] {
+            assert!(
+                output({
+                    let mut command = xb(&tool);
+                    command.arg(alone);
+                    command
+                })
+                .starts_with(if alone.to_lowercase().contains('v') { &tool } else { "" })
+            );
+        }
+        for arguments in [&["-h", "localhost"][..], &["-q", "--help"], &["-V", "-v"]] {
+            let mut command = xb(&tool);
+            command.args(arguments);
+            let run = Pipeline::new().stage(command).run();
+            assert!(run.codes() == [2] && run.stdout.is_empty(), "{tool} {arguments:?}: {}", run.story());
+            assert!(run.stderr(0).contains(" alone prints it"), "{}", run.story());
+        }
+    }
+}
+
+#[test]
+fn what_users_of_mbstream_type_is_understood() {
+    let dir = scratch();
+    plant(dir.path(), &[("d/t.ibd", b"content")]);
+    let mut pack = xb("xb-pack");
+    pack.args(["-c", "--parallel=2", "-C"]).arg(dir.path()).arg("d");
+    let stream = Pipeline::new().stage(pack).run().assert_ok().stdout.clone();
+    let mut unpack = xb("xb-unpack");
+    unpack.args(["-x", "-v", "--parallel", "2", "-C"]).arg(dir.path().join("out"));
+    Pipeline::new().stage(unpack).stdin_bytes(stream.clone()).run().assert_ok();
+    assert_eq!(std::fs::read(dir.path().join("out/d/t.ibd")).unwrap(), b"content");
+    let mut zip = xb("xb-zip");
+    zip.args(["--parallel", "2"]);
+    Pipeline::new().stage(zip).stdin_bytes(stream).run().assert_ok();
+    // A file where members are named, and nothing to read.
+    let mut named = xb("xb-unpack");
+    named.args(["--verify", "d/t.ibd"]).current_dir(dir.path()).stdin(std::process::Stdio::null());
+    let said = named.output().unwrap();
+    assert_eq!(said.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&said.stderr).contains("hint: xb-unpack … < d/t.ibd"));
+}
+
+#[test]
+fn a_listing_that_nobody_reads_on_ends_without_a_word() {
+    let name = |number: u32| format!("database/table_with_a_name_that_is_long_{number:010}.ibd");
+    let stream: Vec<u8> = (0..40_000).flat_map(|number| member(&name(number), b"")).collect();
+    let mut head = Command::new("head");
+    head.arg("-n1");
+    let list = || {
+        let mut list = xb("xb-unpack");
+        list.arg("--list");
+        list
+    };
+    let run = Pipeline::new().stage(list()).stage(head).stdin_bytes(stream).run();
+    assert_eq!(run.codes(), [141, 0], "{}", run.story());
+    assert_eq!(run.stderr(0), "", "{}", run.story());
+}

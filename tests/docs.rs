@@ -171,6 +171,20 @@ fn install_puts_everything_where_it_is_looked_for() {
             assert!(usr.join(&place).exists(), "{place} is missing");
         }
     }
+    // Below /usr/local Debian's shells look for all but fish's.
+    let local = scratch();
+    let mut make = program("make");
+    make.args(["--old-file=build", "install", "CARGO=false"]).current_dir(root_of_package());
+    make.arg(format!("bin={}", xb("xb-unpack").get_program().to_string_lossy().trim_end_matches("/xb-unpack")));
+    make.arg(format!("DESTDIR={}", local.path().display()));
+    output(make);
+    for place in [
+        "usr/local/share/man/man1/xb-zip.1",
+        "usr/local/share/zsh/site-functions/_xb-zip",
+        "etc/fish/completions/xb-zip.fish",
+    ] {
+        assert!(local.path().join(place).exists(), "{place} is missing");
+    }
     for page in pages() {
         let section = page.extension().unwrap().to_string_lossy().into_owned();
         let place = format!("share/man/man{section}/{}", page.file_name().unwrap().to_string_lossy());

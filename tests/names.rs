@@ -135,6 +135,68 @@ fn such_a_database_created_meanwhile_ends_the_backup() {
     }
 }
 
+/// A table of 49 such letters has a file of 249 bytes, of which an increment's is 255.
+#[test]
+fn names_of_a_file_systems_length_are_restored_or_refused_at_once() {
+    for flavour in Flavour::families() {
+        let server = Server::new().flavour(flavour).start();
+        let (fits, long) = ("\u{6f22}".repeat(49), "\u{6f22}".repeat(50));
+        server.sql(&format!(
+            "CREATE DATABASE d; CREATE TABLE d.`{fits}` (id INT PRIMARY KEY); INSERT INTO d.`{fits}` VALUES (1)"
+        ));
+        full_and_increment(&server, &format!("INSERT INTO d.`{fits}` VALUES (2)"), |to| server.twin(to));
+        // A full backup has room for more; compressed and encrypted, too.
+        server.sql(&format!("CREATE TABLE d.`{long}` (id INT PRIMARY KEY); INSERT INTO d.`{long}` VALUES (3)"));
+        let dir = scratch();
+        let (key, to) = (dir.path().join("key"), dir.path().join("to"));
+        assert!(xb("xb-crypt").arg("--generate-key").arg(&key).status().unwrap().success());
+        Pipeline::new()
+            .stage(snap(&server))
+            .stage(xb("xb-redo"))
+            .stage(xb("xb-zip"))
+            .stage(xb("xb-crypt").arg("-k").arg(&key))
+            .stage(xb("xb-crypt").arg("-d").arg("-k").arg(&key))
+            .stage(xb("xb-zip").arg("-d"))
+            .stage(xb("xb-unpack").arg("-C").arg(&to))
+            .run()
+            .assert_ok();
+        apply_by(&server, &to).assert_ok();
+        check::same(&server, &server.twin(&to).start()).assert_good();
+        let mut increment = snap(&server);
+        increment.arg("--incremental-lsn=1");
+        let run = Pipeline::new().stage(increment).run();
+        run.assert_codes(&[1]);
+        assert!(
+            run.stdout.is_empty() && run.stderr(0).contains("260 bytes, a file system takes 255"),
+            "{}",
+            run.story()
+        );
+    }
+}
+
+/// What `--copy-back` made, before a server has run on it: its log still has our name.
+#[test]
+fn a_restored_directory_is_copied_offline() {
+    for flavour in flavours() {
+        let server = Server::new().flavour(flavour).start();
+        server.sql(TABLE);
+        let dir = scratch();
+        let (full, data, again) = (dir.path().join("full"), dir.path().join("data"), dir.path().join("again"));
+        take(&server, &[], &full);
+        apply_by(&server, &full).assert_ok();
+        let back = xb("xb-redo").arg("--copy-back").arg(&full).arg("--datadir").arg(&data).output().unwrap();
+        assert!(back.status.success(), "{}", String::from_utf8_lossy(&back.stderr));
+        Pipeline::new()
+            .stage(xb("xb-snap").args(["--no-defaults", "--offline"]).arg(format!("--datadir={}", data.display())))
+            .stage(xb("xb-redo"))
+            .stage(xb("xb-unpack").arg("-C").arg(&again))
+            .run()
+            .assert_ok();
+        apply_by(&server, &again).assert_ok();
+        check::same(&server, &server.twin(&again).start()).assert_good();
+    }
+}
+
 /// A directory of another program's backup may have what it likes; a data directory gets all of it.
 #[test]
 fn xb_redo_refuses_what_cannot_be_unpacked() {

@@ -47,7 +47,7 @@ struct Crypt {
     #[arg(long, conflicts_with = "raw")]
     allow_empty: bool,
     /// Work in N threads [default: number of processors, at most 4]
-    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(short = 'j', long, visible_alias = "parallel", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
     /// Largest chunk of xbcrypt data that is taken, at most 2g
     #[arg(long, value_name = "SIZE", default_value = "16m", requires = "decrypt")]

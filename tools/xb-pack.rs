@@ -33,11 +33,14 @@ struct Pack {
     #[arg(long)]
     no_manifest: bool,
     /// Read N files at the same time [default: number of processors, at most 4]
-    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(short = 'j', long, visible_alias = "parallel", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
     /// Bytes read at once, and in a chunk, 4k to 1m
     #[arg(long, value_name = "SIZE", default_value = "512k")]
     buffer_size: Size,
+    /// What mbstream is told to pack
+    #[arg(short = 'c', long, hide = true)]
+    create: bool,
     /// Files, and directories with all below them
     #[arg(value_name = "PATH", required_unless_present = "files_from")]
     paths: Vec<PathBuf>,
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
 
 impl Pack {
     fn options(self) -> Result<pack::Options> {
+        let _ = self.create;
         Ok(pack::Options {
             dir: self.directory,
             paths: self.paths,

@@ -80,7 +80,7 @@ struct Restore {
     #[arg(long, value_name = "USER[:GROUP]", requires = "copy_back")]
     owner: Option<String>,
     /// Read and copy in N threads [default: number of processors, at most 4]
-    #[arg(short = 'j', long, value_name = "N", requires = "mode", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(short = 'j', long, visible_alias = "parallel", value_name = "N", requires = "mode", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
 }
 

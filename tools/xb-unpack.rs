@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use xb::Result;
 use xb::budget::Budget;
 use xb::cli::{self, Console, Size, Tool};
 use xb::stream::pick::Patterns;
 use xb::unpack::{self, Destination, Format, Listing, Options, Pages, Sparse};
+use xb::{Error, Result};
 
 const TOOL: Tool = Tool {
     name: env!("CARGO_BIN_NAME"),
@@ -46,7 +46,7 @@ struct Unpack {
     #[arg(long)]
     allow_empty: bool,
     /// Sum and write in N threads [default: number of processors, at most 4]
-    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(short = 'j', long, visible_alias = "parallel", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
     /// Bytes written at once, 64k to 4m
     #[arg(long, value_name = "SIZE", default_value = "256k")]
@@ -54,6 +54,9 @@ struct Unpack {
     /// Most memory for names and open members; more is needed in all
     #[arg(long, value_name = "SIZE", default_value = "44m")]
     memory: Size,
+    /// What mbstream is told to unpack
+    #[arg(short = 'x', long, hide = true)]
+    extract: bool,
     /// Write or list only members that match, or whose directory does; all are verified
     #[arg(value_name = "PATTERN")]
     patterns: Vec<String>,
@@ -70,6 +73,8 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Unpack, console: &Console) -> Result<()> {
+    let _ = args.extract;
+    no_file(&args.patterns)?;
     let sparse = match args.sparse {
         Holes::Auto => Sparse::Auto,
         Holes::Never => Sparse::Never,
@@ -100,4 +105,15 @@ fn run(args: Unpack, console: &Console) -> Result<()> {
         console.verified(&summary);
     }
     Ok(())
+}
+
+/// A stream comes from stdin; whoever names a file there waits for ever, or is told that the input is empty.
+fn no_file(patterns: &[String]) -> Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    let device = std::fs::metadata("/dev/stdin").is_ok_and(|input| input.file_type().is_char_device());
+    match patterns.iter().find(|pattern| device && std::path::Path::new(pattern).is_file()) {
+        Some(file) => Err(Error::usage(file, "is a file here; operands name members of the stream on stdin")
+            .hint(format_args!("xb-unpack … < {file}"))),
+        None => Ok(()),
+    }
 }

@@ -34,7 +34,7 @@ struct Options {
     #[arg(long, conflicts_with = "raw")]
     allow_empty: bool,
     /// Work in N threads [default: number of processors]
-    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(short = 'j', long, visible_alias = "parallel", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
     /// Level of zstd [default: -1]
     #[arg(value_name = "-1..-19", allow_negative_numbers = true, conflicts_with = "decompress",

@@ -169,6 +169,9 @@ impl Report for Console {
 
     /// Its line and hint.
     fn error(&self, error: &Error) {
+        if error.is_unsaid() {
+            return;
+        }
         if error.kind() == Kind::Pipe {
             let sent = self.meter.done();
             let known = if sent > 0 { format!(" after {sent} bytes") } else { String::new() };

@@ -4,6 +4,7 @@ mod connection;
 mod console;
 mod docs;
 mod meter;
+mod others;
 mod screen;
 mod units;
 
@@ -12,10 +13,10 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use rustix::fs::Mode;
 use rustix::process::umask;
-
-use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 use crate::budget::Budget;
 use crate::error::{Error, Kind, Result};
@@ -139,9 +140,68 @@ pub fn run<A: Args>(tool: &Tool, work: impl FnOnce(A, &Console) -> Result<()>) -
 
 /// clap's words in our grammar; help and version go to stdout with 0.
 fn refuse(tool: &Tool, error: &clap::Error) -> ExitCode {
-    if !error.use_stderr() {
+    let Refusal { what, hint } = if error.use_stderr() {
+        refusal(tool.name, error)
+    } else if std::env::args_os().len() == 2 || std::io::stdout().is_terminal() {
         let _ = error.print();
         return ExitCode::SUCCESS;
+    } else {
+        // `-h localhost > backup` was meant for somebody else.
+        misplaced(tool.name, error.kind())
+    };
+    let log = asked(std::env::args_os());
+    meter::say(&console::message(tool.name, log, "error", &what));
+    meter::say(&console::message(tool.name, log, "hint", &hint));
+    ExitCode::from(Kind::Usage.code())
+}
+
+/// What is wrong with a command line, and what to do about it.
+struct Refusal {
+    what: String,
+    hint: String,
+}
+
+fn misplaced(tool: &str, kind: ErrorKind) -> Refusal {
+    let (option, thing) = match kind {
+        ErrorKind::DisplayVersion => ("-V, --version", "the version"),
+        _ => ("-h, --help", "the help"),
+    };
+    let host = if tool == "xb-snap" && kind == ErrorKind::DisplayHelp { "; a host is named by --host" } else { "" };
+    Refusal {
+        what: format!("{option}: {thing} does not go into a file or pipe among other arguments"),
+        hint: format!(
+            "{tool} {} alone prints it{host}",
+            if kind == ErrorKind::DisplayVersion { "-V" } else { "--help" }
+        ),
+    }
+}
+
+fn refusal(tool: &str, error: &clap::Error) -> Refusal {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => texts.first().cloned(),
+        _ => None,
+    };
+    let usual = || format!("{tool} --help lists the options");
+    let argument = context(ContextKind::InvalidArg);
+    let value = context(ContextKind::InvalidValue);
+    // A word where no operand is taken.
+    let word = match error.kind() {
+        ErrorKind::UnknownArgument => argument.clone(),
+        // The level of xb-zip is the only operand that is no word.
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue if tool == "xb-zip" => {
+            value.filter(|_| argument.as_deref().is_some_and(|argument| argument.contains("-1..-19")))
+        }
+        _ => None,
+    };
+    if let Some(word) = word.filter(|word| !word.starts_with('-')) {
+        let hint = if tool == "xb-snap" { usual() } else { format!("{tool} reads stdin: {tool} … < {word}") };
+        return Refusal { what: format!("{word}: is no option, and no file is named here"), hint };
+    }
+    if let (ErrorKind::UnknownArgument, Some(option)) = (error.kind(), &argument) {
+        let similar = context(ContextKind::SuggestedArg).map(|option| format!("did you mean {option}?"));
+        let hint = others::answer(tool, option).map(|answer| format!("here: {answer}")).or(similar);
+        return Refusal { what: format!("{option}: is not an option of {tool}"), hint: hint.unwrap_or_else(usual) };
     }
     let text = error.render().to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -149,10 +209,8 @@ fn refuse(tool: &Tool, error: &clap::Error) -> ExitCode {
     // Missing operands are listed by clap on lines of their own.
     let rest: Vec<&str> = lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("tip:")).collect();
     let detail = if rest.is_empty() { String::new() } else { format!(" {}", rest.join(", ")) };
-    let log = asked(std::env::args_os());
-    meter::say(&console::message(tool.name, log, "error", &format!("{first}{detail}")));
-    meter::say(&console::message(tool.name, log, "hint", &format!("{} --help lists the options", tool.name)));
-    ExitCode::from(Kind::Usage.code())
+    let similar = context(ContextKind::SuggestedValue).map(|value| format!("did you mean {value}?"));
+    Refusal { what: format!("{first}{detail}"), hint: similar.unwrap_or_else(usual) }
 }
 
 /// What `--log` says in arguments that are not understood.

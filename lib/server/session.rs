@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -197,7 +198,12 @@ impl Login {
             .map_err(|cause| Error::io("connect", "cannot start a thread", &cause))?;
         match receiver.recv_timeout(patience) {
             Ok(Ok(session)) => Ok(session),
-            Ok(Err(Refusal { code: None, message })) => Err(fail(&message)),
+            Ok(Err(Refusal { code: None, message })) => Err(match &address {
+                Address::Socket(path) if !listens(path) => fail(&message).hint(
+                    "is the server running? --socket and --defaults-file say where, --offline copies one that is stopped",
+                ),
+                _ => fail(&message),
+            }),
             Ok(Err(refusal)) => Err(fail(&refusal)),
             Err(_) => {
                 let what = format!("it has not answered within {} s (--connect-timeout)", patience.as_secs());
@@ -206,6 +212,12 @@ impl Login {
             }
         }
     }
+}
+
+/// True unless nobody is there.
+fn listens(socket: &Path) -> bool {
+    let outcome = std::os::unix::net::UnixStream::connect(socket);
+    !outcome.is_err_and(|cause| matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused))
 }
 
 /// Reads the first line of a password file, which only its owner may read.

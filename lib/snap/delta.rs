@@ -13,6 +13,7 @@ use std::io::Write;
 
 use super::base::pages::Known;
 use super::copy::{Copier, Pages, Since};
+use super::distinct::fits;
 use super::open::{Open, Part};
 use super::workers::{Abort, BATCH, Buffers};
 use crate::error::Result;
@@ -62,6 +63,7 @@ impl Copier<'_> {
         part: Part<'_>,
         since: Since<'_>,
     ) -> Result<()> {
+        fits(file.name, true)?;
         let page_size = part.space.page_size;
         let zip_size = part.space.zip_size();
         let space_flags = since.flags.then_some(part.space.flags);

@@ -74,7 +74,7 @@ impl Listing {
 }
 
 fn fail(cause: std::io::Error) -> Error {
-    Error::io("stdout", "cannot write", &cause)
+    Error::io("stdout", "cannot write", &cause).unsaid()
 }
 
 /// A name for a terminal: bytes that are no text, and characters that could move the cursor, are shown in hex.

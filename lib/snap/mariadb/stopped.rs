@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use bstr::ByteSlice;
 
 use super::{AriaLog, Start, engines, guarded, innodb, late_files, meta, others, undo};
 use crate::error::{Error, Result};
 use crate::innodb::redo;
+use crate::io;
 use crate::server::Variables;
 use crate::server::binlogs::Binlogs;
 use crate::server::files::{Layout, Tablespace};
@@ -60,7 +63,10 @@ impl offline::Stopped for Stopped<'_> {
 
     fn version(&self) -> Result<String> {
         let start = Start::read(&self.layout.redo)?;
-        Ok(format!("{}-MariaDB", redo::version(&start.header().creator)))
+        match start.header().creator.starts_with(b"Backup ") {
+            true => restored(&self.layout.datadir),
+            false => Ok(format!("{}-MariaDB", redo::version(&start.header().creator))),
+        }
     }
 
     fn look(&mut self) -> Result<Found> {
@@ -105,6 +111,20 @@ impl offline::Stopped for Stopped<'_> {
     ) -> Members {
         meta::members(variables, options, facts, snapshot)
     }
+}
+
+/// The version of a server whose log was written by a backup program, and by no server since: what is beside it was copied
+/// back with it.
+fn restored(datadir: &Path) -> Result<String> {
+    for name in ["mariadb_backup_info", "xtrabackup_info"] {
+        let text = io::small(&datadir.join(name))?.unwrap_or_default();
+        let version = text.lines().find_map(|line| line.strip_prefix(b"server_version = "));
+        if let Some(version) = version.filter(|version| version.contains_str("MariaDB")) {
+            return Ok(version.trim().to_str_lossy().into_owned());
+        }
+    }
+    Err(Error::failed(datadir.display(), "is a restored backup, and does not say which server it was made of")
+        .hint("let the server start and stop on it first, or copy the backup itself"))
 }
 
 /// Encryption and compression plugins, from `plugin_load_add`.
