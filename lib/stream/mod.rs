@@ -13,6 +13,7 @@ pub mod members;
 pub mod name;
 mod pass;
 pub mod pick;
+pub mod prints;
 pub mod profile;
 mod reader;
 mod writer;

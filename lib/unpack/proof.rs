@@ -12,7 +12,8 @@ use super::lock;
 use crate::error::{Error, Result};
 use crate::report::{Level, Report};
 use crate::stream::profile::{
-    self, BEGIN, Begin, EntryKind, LINE_MAX, Line, MANIFEST, MARK, ManifestReader, Seen, StreamKind, plain_name,
+    self, BEGIN, Begin, EntryKind, LINE_MAX, Line, MANIFEST, MARK, ManifestReader, Seen, StreamKind, Trailer,
+    plain_name,
 };
 use crate::stream::{Course, Head};
 
@@ -27,7 +28,7 @@ pub(super) struct Proof {
     compared: u64,
     coded: u64,
     redo: bool,
-    backup_id: Option<String>,
+    trailer: Option<Trailer>,
     end: End,
 }
 
@@ -56,6 +57,11 @@ impl Proof {
     /// True if a right manifest has come.
     pub(super) fn is_proved(&self) -> bool {
         self.end == End::Proved
+    }
+
+    /// The end of that manifest, if every member came as it says.
+    pub(super) fn all(&self) -> Option<&Trailer> {
+        self.trailer.as_ref().filter(|_| self.is_proved() && self.coded == 0)
     }
 
     /// True if this is the manifest's name, in a stream of ours.
@@ -87,7 +93,7 @@ impl Proof {
     }
 
     fn lines(&mut self, bytes: &[u8], seen: &mut Seen) -> Result<()> {
-        let Proof { manifest, compared, coded, redo, backup_id, .. } = self;
+        let Proof { manifest, compared, coded, redo, trailer, .. } = self;
         manifest.feed(bytes, |line, _| {
             match line {
                 Line::Entry(entry) if entry.path().as_deref() == Some(BEGIN) => {}
@@ -98,9 +104,9 @@ impl Proof {
                         false => *coded += 1,
                     }
                 }
-                Line::Trailer(trailer) => {
+                Line::Trailer(last) => {
                     seen.finish()?;
-                    *backup_id = Some(trailer.backup_id);
+                    *trailer = Some(*last);
                 }
             }
             Ok(())
@@ -120,7 +126,9 @@ impl Proof {
             }
             MANIFEST => {
                 self.manifest.finish()?;
-                if self.begin.as_ref().map(|begin| &begin.backup_id) != self.backup_id.as_ref() {
+                if self.begin.as_ref().map(|begin| &begin.backup_id)
+                    != self.trailer.as_ref().map(|trailer| &trailer.backup_id)
+                {
                     return Err(Error::damaged("xb_manifest", "belongs to another backup than xb_begin"));
                 }
                 self.end = End::Proved;
