@@ -11,6 +11,8 @@ pub(crate) const PAGES: &str = "xb_pages";
 pub(crate) const MANIFEST_PART: &str = "xb_manifest.part";
 /// Stands in a directory that is being filled, and says by whom; removed last.
 pub(crate) const INCOMPLETE: &str = "xb_incomplete";
+/// How the files were when xb-unpack had written them.
+pub(crate) const PRINTS: &str = "xb_prints";
 /// How far `--apply` has come.
 pub(crate) const APPLIED: &str = "xb_applied";
 /// How far `--merge` has come.
@@ -33,7 +35,8 @@ pub(crate) const MERGED: &str = "xb_merged.";
 pub(crate) const ASIDE: &str = "xb_aside.";
 
 /// All that are names as they stand.
-const FILES: [&str; 9] = [BEGIN, MANIFEST, PAGES, MANIFEST_PART, INCOMPLETE, APPLIED, MERGING, LOCK, SERVER_LOG];
+const FILES: [&str; 10] =
+    [BEGIN, MANIFEST, PAGES, MANIFEST_PART, INCOMPLETE, PRINTS, APPLIED, MERGING, LOCK, SERVER_LOG];
 /// All that may follow [`NEW`].
 const REPLACED: [&str; 5] = [APPLIED, MERGING, "ib_logfile0", "xtrabackup_checkpoints", "mariadb_backup_checkpoints"];
 

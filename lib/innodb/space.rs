@@ -145,6 +145,10 @@ impl Space {
         if (found == 0 || found != number) && is_zero(page) {
             return Ok(Content::Zero);
         }
+        // Servers before 10.2 and 5.7 wrote it into the first page of each file of the system tablespace, used or not.
+        if found == 0 && self.id == 0 && has_flush_lsn_only(page) {
+            return Ok(Content::Unverified);
+        }
         if found != number {
             return Err(Fault::Number { want: number, found });
         }
@@ -190,6 +194,12 @@ impl Space {
         }
         Ok(())
     }
+}
+
+/// True if nothing is written on a page but `FIL_PAGE_FILE_FLUSH_LSN`.
+pub(super) fn has_flush_lsn_only(page: &[u8]) -> bool {
+    let (before, rest) = page.split_at_checked(26).unwrap_or_default();
+    !before.is_empty() && is_zero(before) && rest.get(8..).is_some_and(is_zero)
 }
 
 /// Page size and format from flags and number of a tablespace; `None` for what every server would refuse, too.
