@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use bstr::ByteSlice;
 
 pub use super::check::Thorough;
-use super::directory::{CHECKPOINTS, Directory, Progress};
+use super::directory::{Directory, Progress};
 use super::files::{self, fail};
 use super::log::mariadb::Captured;
 use super::log::{self, Family};
@@ -20,7 +20,7 @@ use super::{check, clone, layout, lock, merge, recover};
 use crate::error::{Error, Kind, Result};
 use crate::innodb::redo::{mariadb, mysql};
 use crate::io;
-use crate::names::PRINTS;
+use crate::names::{CHECKPOINTS, PRINTS};
 use crate::report::{Level, Report};
 use crate::server::program::{self, Program};
 use crate::stream::profile::StreamKind;
