@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::support::backup::{apply, take};
 use crate::support::pipeline::Run;
 use crate::support::tool::{bad, member, unpack};
-use crate::support::{Pipeline, Server, output, program, scratch};
+use crate::support::{Pipeline, Server, output, program, scratch, xb};
 
 const FILE: &str = "mysql/innodb_index_stats.ibd";
 
@@ -86,6 +86,24 @@ fn what_changed_since_it_was_unpacked_is_read_again() {
     let run = applied(&first, &[]);
     run.assert_ok();
     assert_eq!(unread(&run).map(|(unread, _)| unread), Some(0), "{}", run.story());
+}
+
+#[test]
+fn a_backup_is_packed_with_its_pages_and_without_prints() {
+    let server = Server::new().start();
+    let home = scratch();
+    let dir = home.path().join("backup");
+    take(&server, &[], &dir);
+    let again = home.path().join("again");
+    Pipeline::new()
+        .stage(xb("xb-pack").arg("-C").arg(&dir).arg("."))
+        .stage(xb("xb-unpack").arg("-C").arg(&again))
+        .run()
+        .assert_ok();
+    let [old, new] = [&dir, &again].map(|dir| fs::read(dir.join("xb_pages")).unwrap());
+    assert!(old == new);
+    let [old, new] = [&dir, &again].map(|dir| fs::read(dir.join("xb_prints")).unwrap());
+    assert!(old != new);
 }
 
 #[test]

@@ -46,7 +46,9 @@ pub(super) fn members(
     members.extend(snapshot.replica.clone().map(|text| ("xtrabackup_slave_info", text)));
     members.extend(snapshot.galera.clone().map(|text| ("xtrabackup_galera_info", text + "\n")));
     if Flavour::of(&facts.server_version).is_ok_and(|flavour| flavour.version() >= RENAMED) {
-        members.iter_mut().for_each(|(name, _)| *name = since_11_1(name));
+        for (name, _) in &mut members {
+            *name = since_11_1(*name);
+        }
     }
     members
 }
