@@ -37,6 +37,7 @@ mod pages;
 mod partial;
 mod pass;
 mod prepared;
+mod prints;
 mod recipes;
 mod redo;
 mod redo_format;

@@ -61,6 +61,9 @@ struct Restore {
     /// Leave the backup as it is and apply, or merge, to a copy in NEWDIR
     #[arg(long, value_name = "NEWDIR", requires = "mode", conflicts_with_all = ["status", "copy_back"])]
     to: Option<PathBuf>,
+    /// Read every file and hold it against the manifest, also those that are as xb-unpack left them
+    #[arg(long, requires = "mode", conflicts_with_all = ["status", "copy_back"])]
+    verify: bool,
     /// Memory for the server's buffer pool [default: by the log and what is free]
     #[arg(long, value_name = "SIZE", requires = "apply")]
     use_memory: Option<Size>,
@@ -97,15 +100,17 @@ fn main() -> ExitCode {
 fn run(args: Redo, console: &Console) -> Result<()> {
     let restore = args.restore;
     let threads = cli::threads(restore.threads);
+    let thorough = if restore.verify { apply::Thorough::All } else { apply::Thorough::Changed };
     if let Some(dir) = restore.merge {
-        let options = merge::Options { dir, increments: restore.incremental_dir, to: restore.to, threads };
+        let options = merge::Options { dir, increments: restore.incremental_dir, to: restore.to, threads, thorough };
         return merge::run(&options, console).map(drop);
     }
     if let Some(dir) = restore.apply {
         let Restore { incremental_dir: increments, to, server, .. } = restore;
         let memory = restore.use_memory.map(|size| size.0);
         let server_options = restore.server_option.into_iter().collect();
-        return apply::run(&apply::Options { dir, increments, to, memory, server, server_options, threads }, console);
+        let options = apply::Options { dir, increments, to, memory, server, server_options, threads, thorough };
+        return apply::run(&options, console);
     }
     if let Some(dir) = restore.status {
         let status = status::of(&dir);

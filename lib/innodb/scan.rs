@@ -2,6 +2,7 @@
 //! `xb-unpack --verify --pages` sees of a member.
 
 use super::page::{self, Fault, MAX};
+use super::space::has_flush_lsn_only;
 use super::space::{HEAD, Tally};
 use super::{Doublewrite, Space, doublewrite, is_zero};
 
@@ -153,7 +154,7 @@ impl Scan {
     }
 
     fn decide(&mut self, head: &[u8]) -> Result<(), BadPage> {
-        if self.system && is_zero(head) {
+        if self.system && (is_zero(head) || self.at == 0 && has_flush_lsn_only(head)) {
             return Ok(());
         }
         let parsed = if self.at == 0 { Space::parse(head) } else { Ok(None) };

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use bstr::ByteSlice;
 
-use super::directory::{CHECKPOINTS, Directory, Progress};
+pub use super::check::Thorough;
+use super::directory::{Directory, Progress};
 use super::files::{self, fail};
 use super::log::mariadb::Captured;
 use super::log::{self, Family};
@@ -19,6 +20,7 @@ use super::{check, clone, layout, lock, merge, recover};
 use crate::error::{Error, Kind, Result};
 use crate::innodb::redo::{mariadb, mysql};
 use crate::io;
+use crate::names::{CHECKPOINTS, PRINTS};
 use crate::report::{Level, Report};
 use crate::server::program::{self, Program};
 use crate::stream::profile::StreamKind;
@@ -43,14 +45,21 @@ pub struct Options {
     pub server_options: BTreeMap<String, String>,
     /// Threads that read and copy files.
     pub threads: usize,
+    /// Which files are read before.
+    pub thorough: Thorough,
 }
 
 /// Applies a backup, in its place or in a copy, with what increments bring.
 pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
-    let Options { dir, increments, to, threads, .. } = options;
+    let Options { dir, increments, to, threads, thorough, .. } = options;
     if !increments.is_empty() {
-        let merge =
-            merge::Options { dir: dir.clone(), increments: increments.clone(), to: to.clone(), threads: *threads };
+        let merge = merge::Options {
+            dir: dir.clone(),
+            increments: increments.clone(),
+            to: to.clone(),
+            threads: *threads,
+            thorough: *thorough,
+        };
         let merged = merge::run(&merge, report)?;
         return apply(&merged.dir, options, merged.proved, report);
     }
@@ -85,7 +94,7 @@ fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Re
             report.note(Level::Info, format_args!("{}: going on where an earlier run was interrupted", dir.display()));
             state
         }
-        None => begin(&directory, &program, (!proved).then_some(options.threads), report)?,
+        None => begin(&directory, &program, (!proved).then_some((options.thorough, options.threads)), report)?,
     };
     let state = lay_out(&directory, state, report)?;
     let state = recover(&directory, state, &program, &server_options, options.memory, &lock, report)?;
@@ -94,13 +103,18 @@ fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Re
 }
 
 /// Holds the directory against its manifest, its files' digests in so many threads, and notes that this was done.
-fn begin(directory: &Directory, program: &Program, digests: Option<usize>, report: &dyn Report) -> Result<State> {
+fn begin(
+    directory: &Directory,
+    program: &Program,
+    digests: Option<(Thorough, usize)>,
+    report: &dyn Report,
+) -> Result<State> {
     if directory.ours.is_none() {
         let what = "was not made by xb-snap; that it is complete cannot be proved";
         report.note(Level::Warning, format_args!("{}: {what}", directory.path.display()));
     }
     directory.check()?;
-    digests.map_or(Ok(()), |threads| check::digests(directory, threads, report))?;
+    digests.map_or(Ok(()), |(thorough, threads)| check::digests(directory, thorough, threads, report))?;
     let locations = layout::locations(directory)?;
     let (start_lsn, end_lsn) = match directory.family {
         Family::Mariadb => mariadb_log(directory, &locations)?,
@@ -246,6 +260,7 @@ fn finish(directory: &Directory, state: State, report: &dyn Report) -> Result<()
     }
     // The server has its own log now.
     files::remove(&dir.join(mysql::FILE))?;
+    files::remove(&dir.join(PRINTS))?;
     files::sync(dir)?;
     let state = State { step: Step::Applied, files: Some(files::fingerprint(dir)?), ..state };
     state.write(dir)?;

@@ -7,19 +7,44 @@ use std::path::Path;
 use super::directory::Directory;
 use super::files::{self, fail};
 use crate::error::{Error, Result};
-use crate::report::Report;
+use crate::report::{Level, Report};
+use crate::stream::prints::Prints;
 use crate::stream::profile::Entry;
 
 /// Read at a time; BLAKE3 is fastest on large pieces.
 const PIECE: usize = 1 << 20;
 
-/// Reads all files and compares their digests. Backups of other programs have none.
-pub(super) fn digests(directory: &Directory, threads: usize, report: &dyn Report) -> Result<()> {
+/// How thoroughly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Thorough {
+    /// Every file is read.
+    All,
+    /// Those are not that are as xb-unpack left them, once they had been summed and were on disk.
+    Changed,
+}
+
+/// Reads files and compares their digests. Backups of other programs have none.
+pub(super) fn digests(directory: &Directory, thorough: Thorough, threads: usize, report: &dyn Report) -> Result<()> {
     let Some(ours) = &directory.ours else { return Ok(()) };
     report.stage("checking");
-    report.expect(ours.trailer.bytes);
     // The largest first, so that no thread is left alone with one at the end.
     let mut entries: Vec<&Entry> = ours.entries.iter().collect();
+    if let Some(prints) =
+        (thorough == Thorough::Changed).then(|| Prints::read(&directory.path, &ours.trailer)).flatten()
+    {
+        let same = |entry: &Entry| entry.path().zip(directory.file(entry).ok());
+        entries.retain(|entry| !same(entry).is_some_and(|(name, path)| prints.has(&name, &path)));
+        report.note(
+            Level::Detail,
+            format_args!(
+                "{}: {} of {} files are as xb-unpack left them, and not read again",
+                directory.path.display(),
+                ours.entries.len() - entries.len(),
+                ours.entries.len()
+            ),
+        );
+    }
+    report.expect(entries.iter().map(|entry| entry.size).sum());
     entries.sort_by_key(|entry| std::cmp::Reverse(entry.size));
     files::each(&entries, threads, |entry| digest(directory, entry, report))
 }

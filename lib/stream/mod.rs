@@ -15,6 +15,7 @@ pub mod name;
 pub mod pages;
 mod pass;
 pub mod pick;
+pub mod prints;
 pub mod profile;
 mod reader;
 mod table;

@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::report::Report;
 use crate::stream::members::Step;
 use crate::stream::pick::Patterns;
-use crate::stream::profile::{MARK, plain_name};
+use crate::stream::profile::{MARK, Trailer, plain_name};
 use crate::stream::{Body, Head, Members, Reader};
 pub use list::{Format, Listing};
 use member::Member;
@@ -114,12 +114,12 @@ pub fn unpack(input: impl Read, options: &Options<'_>, report: &dyn Report) -> R
     });
     let listed = options.list.as_ref().map_or(Ok(()), Listing::flush);
     // A thread's failure comes first: the reader only stopped because of it.
-    let summary = shared.failure().map_or(outcome, Err)?;
+    let (summary, end) = shared.failure().map_or(outcome, Err)?;
     listed?;
     let Summary { members, bytes, proved } = &summary;
     report.facts(serde_json::json!({ "members": members, "stream_bytes": bytes, "proved": proved }));
     if let Some(target) = &target {
-        target.finish()?;
+        target.finish(end.as_ref().filter(|_| options.pick.is_empty()))?;
     }
     match options.pick.unused() {
         Some(pattern) => Err(Error::failed(pattern, "matches no member of the stream")),
@@ -136,7 +136,8 @@ struct Run<'a, R> {
 }
 
 impl<R: Read> Run<'_, R> {
-    fn stream(&mut self) -> Result<Summary> {
+    /// With the manifest's end, if every member agrees with it.
+    fn stream(&mut self) -> Result<(Summary, Option<Trailer>)> {
         let mut proof = Proof::default();
         while let Some(head) = self.reader.next()? {
             if proof.is_unread() {
@@ -159,7 +160,7 @@ impl<R: Read> Run<'_, R> {
         self.workers.settle()?;
         proof.finish(at, self.options.destination.is_some(), self.shared.report)?;
         let summary = Summary { members: self.members.count(), bytes: at, proved: proof.is_proved() };
-        Ok(summary)
+        Ok((summary, proof.all().cloned()))
     }
 
     fn open(&mut self, head: &Head, step: Step, proof: &Proof) -> Result<()> {

@@ -62,6 +62,11 @@ impl Proof {
         self.end == End::Proved
     }
 
+    /// The end of that manifest, if every member came as it says.
+    pub(super) fn all(&self) -> Option<&Trailer> {
+        self.trailer.as_ref().filter(|_| self.is_proved() && self.coded == 0)
+    }
+
     /// True if this is the manifest's name, in a stream of ours.
     pub(super) fn is_manifest(&self, path: &[u8]) -> bool {
         self.is_ours() && path == MANIFEST

@@ -3,9 +3,13 @@
 //! It is marked from before the first file until after the last sync, so that what a killed or failed run left is
 //! never taken for a backup. The manifest gets its name only when all else is on disk.
 
-use std::fs::File;
+use std::ffi::OsStr;
+use std::fs::{File, Permissions};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use bstr::ByteSlice;
 use rustix::fs::{FlockOperation, flock};
@@ -15,7 +19,8 @@ use super::{Destination, Sparse};
 use crate::error::{Error, Result};
 use crate::io::beneath::Directory;
 use crate::names::{self, LOCK};
-use crate::stream::profile::{BEGIN, INCOMPLETE, MANIFEST};
+use crate::stream::prints::{self, Prints};
+use crate::stream::profile::{BEGIN, INCOMPLETE, Line, MANIFEST, ManifestReader, Trailer};
 
 const MANIFEST_PART: &[u8] = names::MANIFEST_PART.as_bytes();
 const MARKER: &str = "xb-unpack has not ended well in this directory: do not use what is in it.\n";
@@ -58,6 +63,9 @@ impl<'a> Target<'a> {
 
     /// Creates a member's file.
     pub(super) fn create(&self, path: &[u8], replace: bool) -> Result<File> {
+        if path == names::PRINTS.as_bytes() {
+            return Err(Error::damaged(path.as_bstr(), "a name that only xb-unpack gives; no stream may have it"));
+        }
         let create = || {
             let directory = self.directory()?;
             if self.destination.overwrite || replace {
@@ -82,6 +90,9 @@ impl<'a> Target<'a> {
 
     /// Gives a member's file another name.
     pub(super) fn rename(&self, from: &[u8], to: &[u8]) -> Result<()> {
+        if to == names::PRINTS.as_bytes() {
+            return Err(Error::damaged(to.as_bstr(), "a name that only xb-unpack gives; no stream may have it"));
+        }
         let renamed = self.directory().and_then(|directory| directory.rename(from, to));
         renamed.map_err(|cause| fail_member(from, format_args!("cannot rename to {}", to.as_bstr()), &cause))
     }
@@ -92,13 +103,21 @@ impl<'a> Target<'a> {
     }
 
     /// Everything has been written: puts it on disk, then names the manifest, then takes the mark away.
-    pub(super) fn finish(&self) -> Result<()> {
+    ///
+    /// `proved`: every member was written and agrees with the manifest that has this end. What is on disk then, and is not
+    /// changed, need not be read again.
+    pub(super) fn finish(&self, proved: Option<&Trailer>) -> Result<()> {
         let Some(directory) = self.directory.get() else { return Ok(()) };
         let sync = self.destination.sync;
+        let begun = Instant::now();
+        if sync {
+            directory.sync_all().map_err(|cause| self.fail("cannot put everything on disk", &cause))?;
+        }
+        if let Some(trailer) = proved.filter(|_| sync) {
+            std::thread::sleep((prints::TICK * 2).saturating_sub(begun.elapsed()));
+            self.prints(directory, trailer)?;
+        }
         let finish = || -> io::Result<()> {
-            if sync {
-                directory.sync_all()?;
-            }
             match directory.rename(MANIFEST_PART, MANIFEST) {
                 Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
                 Err(cause) => return Err(cause),
@@ -109,6 +128,28 @@ impl<'a> Target<'a> {
             if sync { directory.sync_entries() } else { Ok(()) }
         };
         finish().map_err(|cause| self.fail("cannot put everything on disk", &cause))
+    }
+
+    fn prints(&self, directory: &Directory, trailer: &Trailer) -> Result<()> {
+        let fail = |cause: io::Error| self.fail("cannot write xb_prints", &cause);
+        let mut prints = Prints::new(trailer);
+        let text = std::fs::read(self.destination.dir.join(names::MANIFEST_PART)).map_err(fail)?;
+        ManifestReader::default().feed(&text, |line, _| {
+            if let Line::Entry(entry) = line
+                && let Some(path) = entry.path()
+                && let Ok(meta) = self.destination.dir.join(OsStr::from_bytes(&path)).symlink_metadata()
+            {
+                prints.add(&path, &meta);
+            }
+            Ok(())
+        })?;
+        let write = || -> io::Result<()> {
+            let mut file = directory.create(names::PRINTS.as_bytes())?;
+            file.set_permissions(Permissions::from_mode(0o600))?;
+            file.write_all(&prints.bytes())?;
+            file.sync_all()
+        };
+        write().map_err(fail)
     }
 
     fn directory(&self) -> io::Result<&Directory> {

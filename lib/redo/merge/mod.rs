@@ -20,6 +20,7 @@ use self::journal::{Journal, Phase};
 use self::patch::Shape;
 use self::plan::{Origin, Plan};
 use self::work::Work;
+use super::check::Thorough;
 use super::directory::{self, Directory};
 use super::state::State;
 use super::{check, clone, lock};
@@ -39,6 +40,8 @@ pub struct Options {
     pub to: Option<PathBuf>,
     /// Threads that read and write files.
     pub threads: usize,
+    /// Which files are read before.
+    pub thorough: Thorough,
 }
 
 /// The result of a merge.
@@ -65,7 +68,7 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<Merged> {
         };
         report.note(Level::Info, format_args!("{}: going on where an earlier run was interrupted", target.display()));
         let increments = increments.get(done..).unwrap_or_default();
-        digests(increments, options.threads, report)?;
+        digests(increments, options.thorough, options.threads, report)?;
         merge(target, increments, Some(journal), options.threads, report)?;
         return merged(false);
     }
@@ -82,14 +85,14 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<Merged> {
         nothing();
         return merged(false);
     }
-    prove(&base, increments, options.threads, report)?;
+    prove(&base, increments, options, report)?;
     if let Some(to) = &options.to
         && !clone::run(&options.dir, to, options.threads, report)?
     {
         // What has been done to it since, nobody has seen.
         let copy = Directory::read(to)?;
         chain::base(&copy)?;
-        digests(std::slice::from_ref(&copy), options.threads, report)?;
+        digests(std::slice::from_ref(&copy), options.thorough, options.threads, report)?;
     }
     match increments {
         [] => nothing(),
@@ -106,15 +109,15 @@ fn is_merged(target: &Path, ids: &[String]) -> bool {
 }
 
 /// Checks all that can be checked, and changes nothing.
-fn prove(base: &Directory, increments: &[Directory], threads: usize, report: &dyn Report) -> Result<()> {
+fn prove(base: &Directory, increments: &[Directory], options: &Options, report: &dyn Report) -> Result<()> {
     chain::base(base)?;
     let mut before = base;
     for next in increments {
         chain::follows(before, next)?;
         before = next;
     }
-    digests(std::slice::from_ref(base), threads, report)?;
-    digests(increments, threads, report)?;
+    digests(std::slice::from_ref(base), options.thorough, options.threads, report)?;
+    digests(increments, options.thorough, options.threads, report)?;
     let plan = plan(base, increments)?;
     for space in &plan.spaces {
         for (at, (number, entry)) in space.deltas.iter().enumerate() {
@@ -130,8 +133,8 @@ fn prove(base: &Directory, increments: &[Directory], threads: usize, report: &dy
     Ok(())
 }
 
-fn digests(directories: &[Directory], threads: usize, report: &dyn Report) -> Result<()> {
-    directories.iter().try_for_each(|directory| check::digests(directory, threads, report))
+fn digests(directories: &[Directory], thorough: Thorough, threads: usize, report: &dyn Report) -> Result<()> {
+    directories.iter().try_for_each(|directory| check::digests(directory, thorough, threads, report))
 }
 
 fn entries(directory: &Directory) -> Result<&[Entry]> {
