@@ -5,7 +5,7 @@ xbcrypt\t''"
 complete -c xb-crypt -s a -l algorithm -d 'The cipher of seal' -r -f -a "aes-256-gcm\t''
 chacha20-poly1305\t''"
 complete -c xb-crypt -l name -d 'The data was taken out of a stream, where NAME was its plain name' -r
-complete -c xb-crypt -s j -l threads -d 'Work in N threads [default: number of processors, at most 4]' -r
+complete -c xb-crypt -s j -l threads -l parallel -d 'Work in N threads [default: number of processors, at most 4]' -r
 complete -c xb-crypt -l buffer-size -d 'Largest chunk of xbcrypt data that is taken, at most 2g' -r
 complete -c xb-crypt -l generate-key -d 'Make a new key in FILE, which must not exist' -r -F
 complete -c xb-crypt -l memory -d 'Most memory for names and open members; more is needed in all' -r
@@ -20,8 +20,9 @@ complete -c xb-crypt -l generate -d 'Print the man page or a shell\'s completion
 bash\t''
 zsh\t''
 fish\t''"
-complete -c xb-crypt -s d -l decrypt -d 'Decrypt what is encrypted, in any format; other members pass'
+complete -c xb-crypt -s d -l decrypt -d 'Decrypt the members, in whatever format each is'
 complete -c xb-crypt -l raw -d 'Standard input is one piece of data, not a stream with members'
+complete -c xb-crypt -l allow-plain -d 'Let members pass that are not encrypted; anybody could have put them into the stream'
 complete -c xb-crypt -l allow-empty -d 'Take an input without a single byte for a stream without members'
 complete -c xb-crypt -s v -l verbose -d 'Say more: each file as it is done'
 complete -c xb-crypt -s q -l quiet -d 'Say nothing but warnings and errors'
