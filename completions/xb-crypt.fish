@@ -5,7 +5,7 @@ xbcrypt\t''"
 complete -c xb-crypt -s a -l algorithm -d 'The cipher of seal' -r -f -a "aes-256-gcm\t''
 chacha20-poly1305\t''"
 complete -c xb-crypt -l name -d 'The data was taken out of a stream, where NAME was its plain name' -r
-complete -c xb-crypt -s j -l threads -d 'Work in N threads [default: number of processors, at most 4]' -r
+complete -c xb-crypt -s j -l threads -l parallel -d 'Work in N threads [default: number of processors, at most 4]' -r
 complete -c xb-crypt -l buffer-size -d 'Largest chunk of xbcrypt data that is taken, at most 2g' -r
 complete -c xb-crypt -l generate-key -d 'Make a new key in FILE, which must not exist' -r -F
 complete -c xb-crypt -l memory -d 'Most memory for names and open members; more is needed in all' -r

@@ -23,7 +23,7 @@ _xb__pack() {
 
     case "${cmd}" in
         xb__pack)
-            opts="-C -T -0 -j -v -q -h -V --directory --files-from --null --exclude --no-manifest --threads --buffer-size --verbose --quiet --progress --log --generate --help --version"
+            opts="-C -T -0 -j -c -v -q -h -V --directory --files-from --null --exclude --no-manifest --parallel --threads --buffer-size --create --verbose --quiet --progress --log --generate --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -50,6 +50,10 @@ _xb__pack() {
                     return 0
                     ;;
                 --threads)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --parallel)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -14,7 +14,7 @@ complete -c xb-redo -l use-memory -d 'Memory for the server\'s buffer pool [defa
 complete -c xb-redo -l server -d 'The server program [default: the newest that fits]' -r -F
 complete -c xb-redo -l server-option -d 'An option for it that the backup lacks, or has another value of: where keys or plugins are on this host' -r
 complete -c xb-redo -l owner -d 'Give the files to USER [default: the data directory\'s owner]' -r
-complete -c xb-redo -s j -l threads -d 'Read and copy in N threads [default: number of processors, at most 4]' -r
+complete -c xb-redo -s j -l threads -l parallel -d 'Read and copy in N threads [default: number of processors, at most 4]' -r
 complete -c xb-redo -l progress -d 'Show how far it is on stderr; auto: only on a terminal' -r -f -a "auto\t''
 always\t''
 never\t''

@@ -23,7 +23,7 @@ _xb__unpack() {
 
     case "${cmd}" in
         xb__unpack)
-            opts="-C -t -j -v -q -h -V --directory --overwrite --no-sync --sparse --list --json --verify --pages --allow-empty --threads --buffer-size --memory --verbose --quiet --progress --log --generate --help --version"
+            opts="-C -t -j -x -v -q -h -V --directory --overwrite --no-sync --sparse --list --json --verify --pages --allow-empty --parallel --threads --buffer-size --memory --extract --verbose --quiet --progress --log --generate --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -42,6 +42,10 @@ _xb__unpack() {
                     return 0
                     ;;
                 --threads)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --parallel)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

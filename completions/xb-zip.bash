@@ -23,7 +23,7 @@ _xb__zip() {
 
     case "${cmd}" in
         xb__zip)
-            opts="-d -a -j -v -q -h -V --decompress --algorithm --chunk-size --raw --allow-empty --threads --memory --hole-limit --verbose --quiet --progress --log --generate --help --version"
+            opts="-d -a -j -v -q -h -V --decompress --algorithm --chunk-size --raw --allow-empty --parallel --threads --memory --hole-limit --verbose --quiet --progress --log --generate --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -42,6 +42,10 @@ _xb__zip() {
                     return 0
                     ;;
                 --threads)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --parallel)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -1,7 +1,7 @@
 complete -c xb-zip -s a -l algorithm -d 'Compress to this format' -r -f -a "zstd\t''
 lz4\t''"
 complete -c xb-zip -l chunk-size -d 'Most bytes of content in a frame, 4k to 1m' -r
-complete -c xb-zip -s j -l threads -d 'Work in N threads [default: number of processors]' -r
+complete -c xb-zip -s j -l threads -l parallel -d 'Work in N threads [default: number of processors]' -r
 complete -c xb-zip -l memory -d 'Most memory for names and open members; more is needed in all' -r
 complete -c xb-zip -l hole-limit -d 'Most zeros that the holes of a stream become, beside 128 for each byte of its content' -r
 complete -c xb-zip -l progress -d 'Show how far it is on stderr; auto: only on a terminal' -r -f -a "auto\t''

@@ -258,7 +258,6 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("xb-snap", "--encrypt=AES256", "| xb-crypt -k KEYFILE"),
     ("xb-snap", "--prepare", "xb-redo --apply DIR"),
     ("xb-snap", "-psecret", "--password-file FILE"),
-    ("xb-snap", "--slave-info", "--replica-info"),
     ("xb-snap", "--incremental-basdir=/srv", "did you mean --incremental-basedir?"),
     ("xb-snap", "somewhere", "somewhere: is no option, and no file is named here"),
     ("xb-redo", "--prepare", "--apply DIR"),
@@ -314,18 +313,42 @@ fn what_is_typed_wrong_gets_an_answer_in_plain_words() {
     }
 }
 
+#[path = "../lib/cli/others.rs"]
+#[allow(dead_code)]
+mod others;
+
+#[test]
+fn options_of_other_programs_are_answered_with_options_that_exist() {
+    for (tool, table) in others::TABLES {
+        for (options, answer) in table.iter() {
+            for option in options.iter() {
+                let said = xb(tool).arg(option).output().unwrap();
+                assert_eq!(said.status.code(), Some(2), "{tool} {option}");
+                let said = String::from_utf8(said.stderr).unwrap();
+                assert!(said.ends_with(&format!("\nhint: here: {answer}\n")), "{tool} {option}: {said}");
+            }
+            for command in answer.split('|') {
+                let named = command.split([' ', ':']).find(|word| word.starts_with("xb-")).unwrap_or(tool);
+                let mut help = xb(named);
+                help.arg("--help");
+                let help = output(help);
+                for option in command.split(' ').filter(|word| word.starts_with('-')) {
+                    let option = option.split('=').next().unwrap_or_default().trim_end_matches([',', ';', ':']);
+                    assert!(help.contains(option), "{tool} {options:?}: {named} has no {option}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn help_goes_into_no_pipe_unless_it_stands_alone() {
     for tool in tools() {
         for alone in ["-h", "--help", "-V", "--version"] {
-            assert!(
-                output({
-                    let mut command = xb(&tool);
-                    command.arg(alone);
-                    command
-                })
-                .starts_with(if alone.to_lowercase().contains('v') { &tool } else { "" })
-            );
+            let mut command = xb(&tool);
+            command.arg(alone);
+            let said = output(command);
+            assert!(if alone.to_lowercase().contains('v') { said.starts_with(&tool) } else { said.contains("Usage:") });
         }
         for arguments in [&["-h", "localhost"][..], &["-q", "--help"], &["-V", "-v"]] {
             let mut command = xb(&tool);

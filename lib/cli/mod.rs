@@ -207,7 +207,8 @@ fn refusal(tool: &str, error: &clap::Error) -> Refusal {
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.next().unwrap_or_default().trim_start_matches("error: ");
     // Missing operands are listed by clap on lines of their own.
-    let rest: Vec<&str> = lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("tip:")).collect();
+    let is_footer = |line: &str| ["Usage:", "tip:", "For more information"].iter().any(|word| line.starts_with(word));
+    let rest: Vec<&str> = lines.take_while(|line| !is_footer(line)).collect();
     let detail = if rest.is_empty() { String::new() } else { format!(" {}", rest.join(", ")) };
     let similar = context(ContextKind::SuggestedValue).map(|value| format!("did you mean {value}?"));
     Refusal { what: format!("{first}{detail}"), hint: similar.unwrap_or_else(usual) }

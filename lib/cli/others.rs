@@ -1,21 +1,23 @@
 //! What people type who know other programs, and what to type here. A table for each tool.
 
 /// Options of other programs, and the answer to them.
-type Table = &'static [(&'static [&'static str], &'static str)];
+pub(super) type Table = &'static [(&'static [&'static str], &'static str)];
+
+/// By the name of the tool that is told such a thing.
+pub(super) const TABLES: &[(&str, Table)] = &[
+    ("xb-snap", SNAP),
+    ("xb-redo", REDO),
+    ("xb-pack", PACK),
+    ("xb-unpack", UNPACK),
+    ("xb-zip", ZIP),
+    ("xb-crypt", CRYPT),
+    ("xb-throttle", THROTTLE),
+    ("xb-sum", SUM),
+];
 
 /// The answer to an option that a tool does not have.
 pub(super) fn answer(tool: &str, option: &str) -> Option<&'static str> {
-    let table = match tool {
-        "xb-snap" => SNAP,
-        "xb-redo" => REDO,
-        "xb-pack" => PACK,
-        "xb-unpack" => UNPACK,
-        "xb-zip" => ZIP,
-        "xb-crypt" => CRYPT,
-        "xb-throttle" => THROTTLE,
-        "xb-sum" => SUM,
-        _ => &[],
-    };
+    let (_, table) = TABLES.iter().find(|(name, _)| *name == tool)?;
     let option = option.split_once('=').map_or(option, |(name, _)| name);
     table.iter().find(|(options, _)| options.contains(&option)).map(|(_, answer)| *answer)
 }
@@ -40,10 +42,8 @@ const SNAP: Table = &[
     (&["--throttle"], "xb-snap … | xb-redo | xb-throttle -L RATE > FILE"),
     (&["--password", "-p"], "--password-file FILE, or an option file: others can see a command line"),
     (&["-H"], "--host HOST"),
-    (&["--slave-info"], "--replica-info"),
-    (&["--safe-slave-backup"], "--safe-replica"),
     (&["--incremental"], "--incremental-basedir DIR"),
-    (&["--history", "--incremental-history-name", "--incremental-history-uuid"], "--incremental-history NAME"),
+    (&["--history", "--incremental-history-uuid"], "--incremental-history NAME"),
     (&["--tmpdir", "-t"], "--spool-dir DIR"),
     (&["--no-timestamp"], "xb-unpack -C DIR names the directory"),
     (
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn an_option_has_one_answer() {
-        for table in [SNAP, REDO, PACK, UNPACK, ZIP, CRYPT, THROTTLE, SUM] {
+        for (_, table) in TABLES {
             let mut all: Vec<&str> = table.iter().flat_map(|(options, _)| options.iter().copied()).collect();
             let count = all.len();
             all.sort_unstable();

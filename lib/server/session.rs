@@ -121,7 +121,7 @@ impl From<mysql::Error> for Refusal {
 
 fn broken(cause: &std::io::Error) -> String {
     match cause.kind() {
-        std::io::ErrorKind::WouldBlock => "the server has not answered for too long".into(),
+        ErrorKind::WouldBlock => "the server has not answered for too long".into(),
         _ => reason(cause),
     }
 }

@@ -397,7 +397,8 @@ fn patterns(option: &str, list: Option<&str>) -> Result<Option<RegexSet>> {
     let Some(list) = list else { return Ok(None) };
     let set = RegexSet::new(list.split(',').filter(|pattern| !pattern.is_empty())).map_err(|cause| {
         let text = cause.to_string();
-        Error::usage(option, format_args!("not a regular expression: {}", text.lines().last().unwrap_or_default()))
+        let detail = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        Error::usage(option, format_args!("not a regular expression: {detail}"))
     })?;
     Ok(Some(set))
 }
