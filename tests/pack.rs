@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use crate::support::tool::{
     Dice, bad, feed, good, pack, peak_kib, plain_tree, plant, said, scratch, tool, tree, unpack, within,
 };
+use crate::support::{Server, backup};
 
 fn names(stream: &[u8]) -> Vec<String> {
     let list = good(feed(tool("xb-unpack").arg("-t"), stream));
@@ -170,6 +171,16 @@ fn an_unpacked_directory_becomes_the_stream_that_it_came_from() {
     bad(&pack(&out, &["--exclude=xb_manifest"]), 1, "packed without xb_manifest");
     plant(&out, &[("xb_incomplete", b"")]);
     bad(&pack(&out, &[]), 1, "not unpacked to its end");
+}
+
+/// Its digests of pages are a member that the manifest lists, not a mark of the directory.
+#[test]
+fn an_unpacked_backup_is_packed_whole() {
+    let (server, dir) = (Server::new().start(), scratch());
+    backup::take(&server, &[], dir.path());
+    let stream = good(pack(dir.path(), &[]));
+    assert!(names(&stream).iter().any(|name| name == "xb_pages"));
+    good(feed(tool("xb-unpack").arg("--verify"), &stream));
 }
 
 #[test]

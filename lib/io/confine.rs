@@ -12,6 +12,8 @@ use landlock::{
     RulesetStatus,
 };
 
+/// Where programs write what nobody wants; it is opened for the child after the rules hold.
+const NOWHERE: &str = "/dev/null";
 /// The rights that are known here; of a kernel that knows fewer, those.
 const KNOWN: ABI = ABI::V3;
 
@@ -33,7 +35,7 @@ fn restrict(writable: &[&Path]) -> io::Result<bool> {
     let rules = || {
         let mut rules =
             Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(access)?.create()?;
-        for path in writable {
+        for path in writable.iter().copied().chain([Path::new(NOWHERE)]) {
             if let Ok(place) = PathFd::new(path) {
                 rules = rules.add_rule(PathBeneath::new(place, access))?;
             }
