@@ -146,7 +146,7 @@ impl Space {
             return Ok(Content::Zero);
         }
         // Servers before 10.2 and 5.7 wrote it into the first page of each file of the system tablespace, used or not.
-        if found == 0 && self.id == 0 && has_flush_lsn_only(page) {
+        if found == 0 && number != 0 && self.id == 0 && has_flush_lsn_only(page) {
             return Ok(Content::Unverified);
         }
         if found != number {
@@ -344,6 +344,19 @@ mod tests {
         // The other faults, in the order in which they are looked for.
         assert_eq!(space.check(3, &bytes[..100]), Err(Fault::Size { want: 4096, found: 100 }));
         assert_eq!(space.check(7, &bytes[..4096]), Err(Fault::Number { want: 7, found: 0 }));
+    }
+
+    #[test]
+    fn an_unused_page_of_the_system_tablespace_may_have_a_flush_lsn() {
+        let mut page = vec![0; 16384];
+        page[26..34].copy_from_slice(&4711u64.to_be_bytes());
+        let (page_size, format) = decode(0x15, 0).unwrap();
+        let of = |id| Space { id, flags: 0x15, page_size, pages: 1024, format };
+        assert_eq!(of(0).check(768, &page), Ok(Content::Unverified));
+        // Page 0 is never unused, and tables have no such pages.
+        assert!(of(0).check(0, &page).is_err() && of(9).check(768, &page).is_err());
+        page[100] = 1;
+        assert!(of(0).check(768, &page).is_err());
     }
 
     /// Page 0 tells of the encryption of an undo tablespace only when it is written next.
