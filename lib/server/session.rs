@@ -31,10 +31,11 @@ const HOST_PROCESSES: &str = "pid:[4026531836]";
 /// with whole and unchanged answers, each statement a transaction of its own. `DEFAULT` would be the server's.
 const NEUTRAL: &str = "SET SESSION wait_timeout=31536000, interactive_timeout=31536000, net_read_timeout=31536000, \
     net_write_timeout=31536000, sql_mode='', autocommit=1, sql_select_limit=18446744073709551615, sql_big_selects=1, \
-    sql_safe_updates=0, sql_quote_show_create=1, lock_wait_timeout=60, innodb_lock_wait_timeout=50, \
+    sql_safe_updates=0, sql_quote_show_create=1, lock_wait_timeout=60, \
     group_concat_max_len=1048576, big_tables=0";
 /// The same for what only some servers have.
-const NEUTRAL_WHERE_KNOWN: [&str; 3] = ["max_statement_time=0", "max_execution_time=0", "wsrep_sync_wait=0"];
+const NEUTRAL_WHERE_KNOWN: [&str; 4] =
+    ["max_statement_time=0", "max_execution_time=0", "wsrep_sync_wait=0", "innodb_lock_wait_timeout=50"];
 
 /// What an operator is told when a session that a backup needs is gone.
 pub const LOST: &str = "the session was killed, or the server stopped; run the backup again";

@@ -18,7 +18,7 @@ use super::mysql::MySql;
 use super::noted::Noted;
 use super::steps::{Found, Steps, begin, tell_specials};
 use super::workers::Abort;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::innodb::space::Tally;
 use crate::io::spool::Spool;
 use crate::report::Report;
@@ -39,6 +39,7 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
         variables.set_datadir(dir);
     }
     let flavour = Flavour::of(variables.text("version"))?;
+    has_innodb(&mut session)?;
     let mut server: Box<dyn Family> = match flavour {
         Flavour::MariaDb(_) => Box::new(MariaDb::new(job, session, &variables)?),
         Flavour::MySql(_) => Box::new(MySql::new(job, session, &variables)?),
@@ -77,6 +78,16 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let finish =
         Finish { job, report, options: server.options(), begin: &begin, start, began, copier: &hot.steps.copier };
     finish.send(&out, &snapshot, |facts| server.members(facts, &snapshot))
+}
+
+/// Its log is what makes a copy of a running server consistent, also that of other engines' tables.
+fn has_innodb(session: &mut Session) -> Result<()> {
+    let support = session.value("SELECT SUPPORT FROM information_schema.ENGINES WHERE ENGINE='InnoDB'")?;
+    if matches!(support.as_deref(), Some("YES" | "DEFAULT")) {
+        return Ok(());
+    }
+    Err(Error::failed("server", "InnoDB is switched off; without its log no consistent copy can be made")
+        .hint("start the server without skip_innodb; or stop it and copy its files"))
 }
 
 /// From the first lock to the end of the last.
