@@ -34,11 +34,20 @@ pub(crate) const MERGED: &str = "xb_merged.";
 /// Begins the names, with a number, of files that a merge renames.
 pub(crate) const ASIDE: &str = "xb_aside.";
 
+/// What mariadb-backup and xtrabackup call what they say of a backup's LSNs; 11.1 of mariadb-backup renamed it (MDEV-18931).
+pub(crate) const CHECKPOINTS: [&str; 2] = ["mariadb_backup_checkpoints", "xtrabackup_checkpoints"];
+/// The same of what they say of the server and the run.
+pub(crate) const INFO: [&str; 2] = ["mariadb_backup_info", "xtrabackup_info"];
+
+/// Where `--apply` and mariadb-backup's `--prepare` note the position in the binary log that InnoDB knows.
+pub(crate) const BINLOG_POSITION: &str = "xtrabackup_binlog_pos_innodb";
+
 /// All that are names as they stand.
 const FILES: [&str; 10] =
     [BEGIN, MANIFEST, PAGES, MANIFEST_PART, INCOMPLETE, PRINTS, APPLIED, MERGING, LOCK, SERVER_LOG];
 /// All that may follow [`NEW`].
-const REPLACED: [&str; 5] = [APPLIED, MERGING, "ib_logfile0", "xtrabackup_checkpoints", "mariadb_backup_checkpoints"];
+const REPLACED: [&str; 6] =
+    [APPLIED, MERGING, "ib_logfile0", "xtrabackup_checkpoints", "mariadb_backup_checkpoints", BINLOG_POSITION];
 
 /// Files at the root of a backup that describe it or hold its log, by us and by the stock programs, both generations of
 /// names. A server may have them left there from an earlier restore.
@@ -46,7 +55,7 @@ pub(crate) const OF_BACKUP: [&str; 20] = [
     "backup-my.cnf",
     "xtrabackup_binary",
     "xtrabackup_binlog_info",
-    "xtrabackup_binlog_pos_innodb",
+    BINLOG_POSITION,
     "xtrabackup_checkpoints",
     "xtrabackup_galera_info",
     "xtrabackup_info",
@@ -64,6 +73,19 @@ pub(crate) const OF_BACKUP: [&str; 20] = [
     "ib_buffer_pool",
     "aria_log_control",
 ];
+
+/// What mariadb-backup since 11.1 calls a file that had this name before. `xtrabackup_binlog_pos_innodb`, which preparing
+/// makes, kept its name. Source: `backup_copy.h`, `backup_mysql.cc`.
+pub(crate) fn since_11_1(name: &'static str) -> &'static str {
+    match name {
+        "xtrabackup_binlog_info" => "mariadb_backup_binlog_info",
+        "xtrabackup_checkpoints" => "mariadb_backup_checkpoints",
+        "xtrabackup_galera_info" => "mariadb_backup_galera_info",
+        "xtrabackup_info" => "mariadb_backup_info",
+        "xtrabackup_slave_info" => "mariadb_backup_slave_info",
+        other => other,
+    }
+}
 
 /// Ends the name of a tablespace that was copied again: this copy takes the place of the first one.
 pub(crate) const AGAIN: &[u8] = b".new";

@@ -133,7 +133,7 @@ fn a_restored_replica_catches_up_from_where_replica_info_says() {
         assert!(pair.applies_events(), "the replica stands still");
         load.wait_for(100);
         load.stop();
-        let info = std::fs::read_to_string(restored.path().join("xtrabackup_slave_info")).unwrap();
+        let info = slave_info(restored.path());
         // What the server remembers of the one that was copied goes first.
         let (set, own, forget) = match (flavour.family(), by_gtid) {
             (Family::Mariadb, _) => ("SET GLOBAL gtid_slave_pos = '0-1-", "SELECT @@gtid_slave_pos", "STOP ALL SLAVES"),
@@ -150,6 +150,13 @@ fn a_restored_replica_catches_up_from_where_replica_info_says() {
         }
         check::same(&pair.source, &copy).assert_good();
     }
+}
+
+/// By both names: mariadb-backup 11.1 renamed it.
+fn slave_info(dir: &Path) -> String {
+    let names = ["xtrabackup_slave_info", "mariadb_backup_slave_info"];
+    let found = names.iter().find_map(|name| std::fs::read_to_string(dir.join(name)).ok());
+    found.expect("there is no slave_info")
 }
 
 /// From an empty GTID position a replica would fetch all that its source has ever done.

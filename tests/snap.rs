@@ -504,7 +504,14 @@ fn a_reader_that_goes_away_is_a_broken_pipe_and_frees_the_server() {
 
 #[test]
 fn what_scripts_read_is_there() {
-    let server = Server::new().start();
+    Flavour::all().into_iter().for_each(what_scripts_read);
+}
+
+fn what_scripts_read(flavour: Flavour) {
+    let server = Server::new().flavour(flavour).start();
+    let name =
+        |what: &str| format!("{}_{what}", if flavour == Flavour::Mariadb118 { "mariadb_backup" } else { "xtrabackup" });
+    let [checkpoints, info, binlog_info] = ["checkpoints", "info", "binlog_info"].map(name);
     server.sql("CREATE DATABASE empty; CREATE DATABASE sb; CREATE TABLE sb.t (id INT PRIMARY KEY)");
     let beside = scratch();
     let mut command = snap(&server);
@@ -517,23 +524,22 @@ fn what_scripts_read_is_there() {
     let begin: serde_json::Value = serde_json::from_str(&text("xb_begin")).unwrap();
     let (c0, end) = (&begin["redo"]["checkpoint_lsn"], &last["end_lsn"]);
     assert_eq!(
-        text("xtrabackup_checkpoints"),
+        text(&checkpoints),
         format!(
             "backup_type = full-backuped\nfrom_lsn = 0\nto_lsn = {c0}\nlast_lsn = {end}\nrecover_binlog_info = 0\n"
         )
     );
-    let keys: Vec<String> =
-        text("xtrabackup_info").lines().map(|line| line.split(" = ").next().unwrap().to_owned()).collect();
+    let keys: Vec<String> = text(&info).lines().map(|line| line.split(" = ").next().unwrap().to_owned()).collect();
     let expected = "uuid name tool_name tool_command tool_version ibbackup_version server_version start_time end_time \
         lock_time binlog_pos innodb_from_lsn innodb_to_lsn partial incremental format compressed";
     assert_eq!(keys.join(" "), expected);
     let status = &server.rows("SHOW MASTER STATUS")[0];
     let gtid = server.value("SELECT @@gtid_current_pos");
-    assert_eq!(text("xtrabackup_binlog_info"), format!("{}\t{}\t{gtid}\n", status[0], status[1]));
+    assert_eq!(text(&binlog_info), format!("{}\t{}\t{gtid}\n", status[0], status[1]));
     assert!(text("backup-my.cnf").contains("innodb_page_size=16384\n"));
     assert_eq!(last["server_options"]["innodb_page_size"], "16384");
     assert!(entries.contains_key("empty/db.opt"));
-    for name in ["xtrabackup_checkpoints", "xtrabackup_info"] {
+    for name in [&checkpoints, &info] {
         assert_eq!(fs::read_to_string(beside.path().join(name)).unwrap(), text(name));
     }
     let lines: Vec<&str> = run.stderr(0).lines().collect();
@@ -634,6 +640,34 @@ fn a_server_with_rocksdb_is_copied_while_it_has_no_tables_there() {
     let run = Pipeline::new().stage(snap(&server)).run();
     run.assert_codes(&[1]);
     assert!(run.stderr(0).contains("server: tables of the engine RocksDB (lsm) are not copied"), "{}", run.story());
+}
+
+/// It is recovered by no log, and a server of MySQL cannot be without it.
+#[test]
+fn a_server_without_innodb_is_refused_in_one_message() {
+    let server = Server::new().flag("skip-innodb").option("default-storage-engine", "Aria").start();
+    let run = Pipeline::new().stage(snap(&server)).run();
+    run.assert_codes(&[1]);
+    assert!(run.stderr(0).contains("server: InnoDB is switched off"), "{}", run.story());
+    assert!(run.stdout.is_empty() && run.stderr(0).lines().count() == 2, "{}", run.story());
+}
+
+/// As servers before 10.2 and 5.7 left it.
+#[test]
+fn a_flush_lsn_on_an_unused_page_of_ibdata2_is_no_damage() {
+    let mut server = Server::new().layout("innodb-data-file-path", "ibdata1:12M;ibdata2:1M:autoextend").start();
+    server.stop();
+    let file = fs::OpenOptions::new().read(true).write(true).open(server.data().join("ibdata2")).unwrap();
+    let mut page = [0; 16384];
+    file.read_exact_at(&mut page, 0).unwrap();
+    assert!(page.iter().all(|byte| *byte == 0), "the page is in use");
+    file.write_all_at(&4711u64.to_be_bytes(), 26).unwrap();
+    let mut offline = xb("xb-snap");
+    offline.args(server.options()).arg("--offline").arg(format!("--datadir={}", server.data().display()));
+    let run =
+        Pipeline::new().stage(offline).stage(xb("xb-redo")).stage(xb("xb-unpack").args(["--verify", "--pages"])).run();
+    run.assert_ok();
+    assert!(run.stderr(0).contains("xb-redo must follow, which adds the log; snapshot complete"), "{}", run.story());
 }
 
 #[test]

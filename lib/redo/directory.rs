@@ -17,15 +17,12 @@ use super::strangers;
 use crate::error::{Error, Kind, Result};
 use crate::innodb::redo::{mariadb, mysql};
 use crate::io;
-use crate::names::{APPLIED, BEGIN, INCOMPLETE, MANIFEST, MERGING};
+use crate::names::{APPLIED, BEGIN, CHECKPOINTS, INCOMPLETE, INFO, MANIFEST, MERGING};
 use crate::stream::name;
 use crate::stream::profile::{self, Begin, Entry, EntryKind, Line, ManifestReader, StreamKind, Trailer};
 
 /// What [`INCOMPLETE`] says after the name of the program.
 pub(super) const UNFINISHED: &str = " has not ended well in this directory: do not use what is in it.";
-/// Names of mariadb-backup's own file about a backup, newest first (11.1 renamed it).
-pub(super) const CHECKPOINTS: [&str; 2] = ["mariadb_backup_checkpoints", "xtrabackup_checkpoints"];
-const INFO: [&str; 2] = ["mariadb_backup_info", "xtrabackup_info"];
 const OPTIONS: &str = "backup-my.cnf";
 
 /// How far a backup has been restored.

@@ -22,7 +22,7 @@ use super::filter::Filter;
 use crate::error::{Error, Result};
 use crate::innodb::redo::mysql;
 use crate::io::small;
-use crate::names::{APPLIED, MERGING};
+use crate::names::{APPLIED, CHECKPOINTS, MERGING};
 use crate::report::{Level, Report};
 use crate::server::Session;
 use crate::server::flavour::Flavour;
@@ -32,8 +32,6 @@ use crate::stream::profile::{
 };
 use crate::stream::{Body, Reader};
 
-/// Both generations of names of mariadb-backup's file (11.1 renamed it).
-const CHECKPOINTS: [&str; 2] = ["mariadb_backup_checkpoints", "xtrabackup_checkpoints"];
 /// Tables in which programs note their backups: the program, the database, the table.
 const HISTORIES: [(&str, &str, &str); 2] =
     [("mariadb-backup", "mysql", "mariadb_backup_history"), ("xtrabackup", "PERCONA_SCHEMA", "xtrabackup_history")];

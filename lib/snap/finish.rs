@@ -12,6 +12,7 @@ use super::lsndir::LsnDir;
 use super::meta::{Facts, Members};
 use crate::error::{Error, Result};
 use crate::io::spool::Spool;
+use crate::names::{CHECKPOINTS, INFO};
 use crate::report::{Level, Report};
 use crate::server::Session;
 use crate::server::locks::Times;
@@ -69,8 +70,7 @@ impl Finish<'_> {
         if let Some(dir) = lsndir {
             self.report.stage("waiting for the next program");
             out.taken()?;
-            let named =
-                members.iter().filter(|(name, _)| matches!(*name, "xtrabackup_checkpoints" | "xtrabackup_info"));
+            let named = members.iter().filter(|(name, _)| CHECKPOINTS.contains(name) || INFO.contains(name));
             dir.write(named.map(|(name, text)| (*name, text.as_bytes())), &begin_bytes(self.begin))?;
         }
         self.print(snapshot, out.written());
@@ -154,7 +154,7 @@ impl Finish<'_> {
             Level::Info,
             format_args!(
                 "{bytes} bytes, {} pages{unverified}, {sent} sent in {:.1} s, {rate} MiB/s; blocked: writes without \
-                 transactions {} ms, ddl {} ms, commits {} ms; lsn {} to {}; snapshot complete",
+                 transactions {} ms, ddl {} ms, commits {} ms; lsn {} to {}; {}snapshot complete",
                 pages.pages(),
                 time.as_secs_f64(),
                 held("flush"),
@@ -162,6 +162,8 @@ impl Finish<'_> {
                 held("block_commit"),
                 self.checkpoint(),
                 snapshot.end_lsn,
+                // A stopped server needs its log no less, and who copies one may not expect it.
+                if self.job.offline { "xb-redo must follow, which adds the log; " } else { "" },
             ),
         );
     }

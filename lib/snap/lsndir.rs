@@ -11,7 +11,7 @@ use std::path::Path;
 use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
-use crate::names::{BEGIN, INCOMPLETE, PAGES};
+use crate::names::{BEGIN, CHECKPOINTS, INCOMPLETE, INFO, PAGES};
 
 /// What [`INCOMPLETE`] says.
 const UNFINISHED: &[u8] = b"xb-snap has not ended well in this directory: do not use what is in it.\n";
@@ -50,7 +50,7 @@ impl<'a> LsnDir<'a> {
         let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&mark).map_err(fail)?;
         file.write_all(UNFINISHED).and_then(|()| file.sync_all()).and_then(|()| sync(dir)).map_err(fail)?;
         // What an older backup left is not mixed with this one.
-        for name in [BEGIN, PAGES] {
+        for name in [BEGIN, PAGES].into_iter().chain(CHECKPOINTS).chain(INFO) {
             match fs::remove_file(dir.join(name)) {
                 Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(fail(cause)),
                 _ => {}

@@ -15,6 +15,7 @@ use crate::budget::Budget;
 use crate::codec::{Choice, Codec, Cut, Fault, Flow, PIECE, Serial};
 use crate::crypt::{seal, xbcrypt};
 use crate::io::nice;
+use crate::names::CHECKPOINTS;
 use crate::stream::profile::{MANIFEST, MARK, PAGES, SUFFIXES};
 
 /// A format that we write.
@@ -65,8 +66,8 @@ impl Unzip {
 /// by xb-redo.
 fn stays_plain(path: &[u8]) -> bool {
     // Digests do not become smaller, and the next increment may be given this stream.
-    let kept = [MANIFEST, PAGES, b"xtrabackup_checkpoints".as_slice()];
-    kept.contains(&path) || path.ends_with(b".meta") || path.starts_with(MARK)
+    let named = CHECKPOINTS.iter().any(|name| name.as_bytes() == path);
+    named || [MANIFEST, PAGES].contains(&path) || path.ends_with(b".meta") || path.starts_with(MARK)
 }
 
 /// Whether a member is compressed or encrypted already: by its name, and by what it begins with.

@@ -9,14 +9,10 @@ use bstr::ByteSlice;
 use super::lost;
 use crate::error::Result;
 use crate::io;
-use crate::names::MERGED;
+use crate::names::{CHECKPOINTS, INFO, MERGED};
 use crate::redo::directory::Directory;
 use crate::redo::files::fail;
 use crate::stream::profile::{self, BEGIN, Entry, MANIFEST, StreamKind, Tally, Trailer};
-
-/// Files whose text says that they are of an increment; both generations of names.
-const TEXTS: [&str; 4] =
-    ["xtrabackup_checkpoints", "mariadb_backup_checkpoints", "xtrabackup_info", "mariadb_backup_info"];
 
 /// Writes begin and manifest beside those of the base.
 pub(super) fn write(dir: &Path, last: &Directory, lines: Vec<Entry>) -> Result<()> {
@@ -46,7 +42,7 @@ pub(super) fn place(dir: &Path) -> Result<()> {
 
 /// The new text of a file that says what kind of backup this is; `None` for any other file.
 pub(super) fn rewritten(name: &[u8], path: &Path) -> Result<Option<Vec<u8>>> {
-    if !TEXTS.iter().any(|text| text.as_bytes() == name) {
+    if !CHECKPOINTS.iter().chain(&INFO).any(|text| text.as_bytes() == name) {
         return Ok(None);
     }
     let text = io::small(path)?.unwrap_or_default();

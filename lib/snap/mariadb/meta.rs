@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::error::Result;
+use crate::names::since_11_1;
 use crate::server::files::base_data_files;
+use crate::server::flavour::{Flavour, Version};
 use crate::server::{Session, Variables};
 use crate::snap::finish::Snapshot;
 use crate::snap::meta::{Facts, Members, binlog_info};
@@ -25,6 +27,9 @@ pub(super) const ENCRYPTION: [&str; 7] = [
 /// others from a backup.
 const PLUGINS: [&str; 2] = ["_key_management", "provider_"];
 
+/// Since this version members have other names.
+const RENAMED: Version = Version(11, 1, 0);
+
 /// All members.
 pub(super) fn members(
     variables: &Variables,
@@ -40,6 +45,11 @@ pub(super) fn members(
     members.extend(snapshot.binlog.as_ref().map(|binlog| ("xtrabackup_binlog_info", binlog_info(binlog))));
     members.extend(snapshot.replica.clone().map(|text| ("xtrabackup_slave_info", text)));
     members.extend(snapshot.galera.clone().map(|text| ("xtrabackup_galera_info", text + "\n")));
+    if Flavour::of(&facts.server_version).is_ok_and(|flavour| flavour.version() >= RENAMED) {
+        for (name, _) in &mut members {
+            *name = since_11_1(*name);
+        }
+    }
     members
 }
 
