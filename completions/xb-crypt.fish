@@ -20,8 +20,9 @@ complete -c xb-crypt -l generate -d 'Print the man page or a shell\'s completion
 bash\t''
 zsh\t''
 fish\t''"
-complete -c xb-crypt -s d -l decrypt -d 'Decrypt what is encrypted, in any format; other members pass'
+complete -c xb-crypt -s d -l decrypt -d 'Decrypt the members, in whatever format each is'
 complete -c xb-crypt -l raw -d 'Standard input is one piece of data, not a stream with members'
+complete -c xb-crypt -l allow-plain -d 'Let members pass that are not encrypted; anybody could have put them into the stream'
 complete -c xb-crypt -l allow-empty -d 'Take an input without a single byte for a stream without members'
 complete -c xb-crypt -s v -l verbose -d 'Say more: each file as it is done'
 complete -c xb-crypt -s q -l quiet -d 'Say nothing but warnings and errors'

@@ -8,9 +8,11 @@ complete -c xb-redo -l merge -d 'Make increments part of the backup in DIR, with
 complete -c xb-redo -l incremental-dir -d 'The increments, unpacked, in the order in which they were made' -r -F
 complete -c xb-redo -l status -d 'Say in one line what DIR is; exit status 0 if it can be used' -r -F
 complete -c xb-redo -l copy-back -d 'Copy the applied backup in DIR into an empty data directory' -r -F
+complete -c xb-redo -l defaults-file -d 'With --copy-back: the option file of the server, which says where its files are to be' -r -F
 complete -c xb-redo -l to -d 'Leave the backup as it is and apply, or merge, to a copy in NEWDIR' -r -F
 complete -c xb-redo -l use-memory -d 'Memory for the server\'s buffer pool [default: by the log and what is free]' -r
 complete -c xb-redo -l server -d 'The server program [default: the newest that fits]' -r -F
+complete -c xb-redo -l server-option -d 'An option for it that the backup lacks, or has another value of: where keys or plugins are on this host' -r
 complete -c xb-redo -l owner -d 'Give the files to USER [default: the data directory\'s owner]' -r
 complete -c xb-redo -s j -l threads -d 'Read and copy in N threads [default: number of processors, at most 4]' -r
 complete -c xb-redo -l progress -d 'Show how far it is on stderr; auto: only on a terminal' -r -f -a "auto\t''
@@ -23,6 +25,7 @@ complete -c xb-redo -l generate -d 'Print the man page or a shell\'s completions
 bash\t''
 zsh\t''
 fish\t''"
+complete -c xb-redo -l verify -d 'Read every file and hold it against the manifest, also those that are as xb-unpack left them'
 complete -c xb-redo -l json -d 'With --status: print a JSON object instead of the line'
 complete -c xb-redo -l move -d 'With --copy-back: move the files; the backup is gone then'
 complete -c xb-redo -s v -l verbose -d 'Say more: each file as it is done'

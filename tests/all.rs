@@ -36,6 +36,7 @@ mod pages;
 mod partial;
 mod pass;
 mod prepared;
+mod prints;
 mod recipes;
 mod redo;
 mod redo_format;
