@@ -298,7 +298,7 @@ fn note_position(dir: &Path) -> Result<()> {
 
 /// File, tab, position, from what a server has logged.
 fn last_position(log: &[u8]) -> Option<Vec<u8>> {
-    let (_, said) = log.lines().filter_map(|line| line.split_once_str("InnoDB: Last binlog file '")).last()?;
+    let (_, said) = log.lines().rev().find_map(|line| line.split_once_str("InnoDB: Last binlog file '"))?;
     let (file, position) = said.split_once_str("', position ")?;
     let position: u64 = position.trim().to_str().ok()?.parse().ok()?;
     Some([file, format!("\t{position}\n").as_bytes()].concat())
