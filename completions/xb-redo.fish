@@ -25,6 +25,7 @@ complete -c xb-redo -l generate -d 'Print the man page or a shell\'s completions
 bash\t''
 zsh\t''
 fish\t''"
+complete -c xb-redo -l verify -d 'Read every file and hold it against the manifest, also those that are as xb-unpack left them'
 complete -c xb-redo -l json -d 'With --status: print a JSON object instead of the line'
 complete -c xb-redo -l move -d 'With --copy-back: move the files; the backup is gone then'
 complete -c xb-redo -s v -l verbose -d 'Say more: each file as it is done'

@@ -39,11 +39,15 @@ pub(crate) const CHECKPOINTS: [&str; 2] = ["mariadb_backup_checkpoints", "xtraba
 /// The same of what they say of the server and the run.
 pub(crate) const INFO: [&str; 2] = ["mariadb_backup_info", "xtrabackup_info"];
 
+/// Where `--apply` and mariadb-backup's `--prepare` note the position in the binary log that InnoDB knows.
+pub(crate) const BINLOG_POSITION: &str = "xtrabackup_binlog_pos_innodb";
+
 /// All that are names as they stand.
 const FILES: [&str; 10] =
     [BEGIN, MANIFEST, PAGES, MANIFEST_PART, INCOMPLETE, PRINTS, APPLIED, MERGING, LOCK, SERVER_LOG];
 /// All that may follow [`NEW`].
-const REPLACED: [&str; 5] = [APPLIED, MERGING, "ib_logfile0", "xtrabackup_checkpoints", "mariadb_backup_checkpoints"];
+const REPLACED: [&str; 6] =
+    [APPLIED, MERGING, "ib_logfile0", "xtrabackup_checkpoints", "mariadb_backup_checkpoints", BINLOG_POSITION];
 
 /// Files at the root of a backup that describe it or hold its log, by us and by the stock programs, both generations of
 /// names. A server may have them left there from an earlier restore.
@@ -51,7 +55,7 @@ pub(crate) const OF_BACKUP: [&str; 20] = [
     "backup-my.cnf",
     "xtrabackup_binary",
     "xtrabackup_binlog_info",
-    "xtrabackup_binlog_pos_innodb",
+    BINLOG_POSITION,
     "xtrabackup_checkpoints",
     "xtrabackup_galera_info",
     "xtrabackup_info",

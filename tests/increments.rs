@@ -448,7 +448,9 @@ fn merged_and_copied(builder: Builder) -> (Chain, TempDir) {
 /// Both directories hold the same but what names the backup itself.
 #[track_caller]
 fn assert_same_files(merged: &Path, full: &Path, keep: impl Fn(&str) -> bool) {
-    let content = |name: &str| !name.starts_with("xb_") && name != "xtrabackup_info" && keep(name);
+    let content = |name: &str| {
+        !name.starts_with("xb_") && !["xtrabackup_info", "mariadb_backup_info"].contains(&name) && keep(name)
+    };
     let (merged, wanted) = (tree(merged, content), tree(full, content));
     let different: Vec<&String> = wanted.keys().filter(|name| merged.get(*name) != wanted.get(*name)).collect();
     assert!(different.is_empty(), "differ: {different:?}");

@@ -153,7 +153,7 @@ fn a_restored_replica_catches_up_from_where_replica_info_says() {
 }
 
 /// By both names: mariadb-backup 11.1 renamed it.
-fn slave_info(dir: &std::path::Path) -> String {
+fn slave_info(dir: &Path) -> String {
     let names = ["xtrabackup_slave_info", "mariadb_backup_slave_info"];
     let found = names.iter().find_map(|name| std::fs::read_to_string(dir.join(name)).ok());
     found.expect("there is no slave_info")

@@ -20,7 +20,7 @@ use super::{check, clone, layout, lock, merge, recover};
 use crate::error::{Error, Kind, Result};
 use crate::innodb::redo::{mariadb, mysql};
 use crate::io;
-use crate::names::{CHECKPOINTS, PRINTS};
+use crate::names::{BINLOG_POSITION, CHECKPOINTS, PRINTS, SERVER_LOG};
 use crate::report::{Level, Report};
 use crate::server::program::{self, Program};
 use crate::stream::profile::StreamKind;
@@ -258,6 +258,9 @@ fn finish(directory: &Directory, state: State, report: &dyn Report) -> Result<()
             files::replace(dir, name, &text)?;
         }
     }
+    if directory.family == Family::Mariadb {
+        note_position(dir)?;
+    }
     // The server has its own log now.
     files::remove(&dir.join(mysql::FILE))?;
     files::remove(&dir.join(PRINTS))?;
@@ -279,6 +282,26 @@ fn finish(directory: &Directory, state: State, report: &dyn Report) -> Result<()
         format_args!("{}: applied up to lsn {}; ready for xb-redo --copy-back", dir.display(), state.end_lsn),
     );
     Ok(())
+}
+
+/// Notes which transaction of the binary log is the last that InnoDB has, as mariadb-backup's `--prepare` does: from the
+/// words of the server that recovered it (`trx0rseg.cc`), which says none if there was no binary log.
+fn note_position(dir: &Path) -> Result<()> {
+    let path = dir.join(SERVER_LOG);
+    let log = match fs::read(&path) {
+        Ok(log) => log,
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(cause) => return Err(fail(&path, "cannot read", &cause)),
+    };
+    last_position(&log).map_or(Ok(()), |text| files::replace(dir, BINLOG_POSITION, &text))
+}
+
+/// File, tab, position, from what a server has logged.
+fn last_position(log: &[u8]) -> Option<Vec<u8>> {
+    let (_, said) = log.lines().rev().find_map(|line| line.split_once_str("InnoDB: Last binlog file '"))?;
+    let (file, position) = said.split_once_str("', position ")?;
+    let position: u64 = position.trim().to_str().ok()?.parse().ok()?;
+    Some([file, format!("\t{position}\n").as_bytes()].concat())
 }
 
 fn server(directory: &Directory, options: &Options) -> Result<Program> {

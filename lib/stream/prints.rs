@@ -18,6 +18,8 @@ use crate::names::PRINTS;
 
 /// The clock for files goes on at least so often.
 pub const TICK: Duration = Duration::from_millis(50);
+/// So often where a filesystem has no fractions of seconds (ext3, small inodes of ext4, FAT).
+const COARSE: Duration = Duration::from_secs(2);
 
 /// Of one file: inode, size, when it was written and changed, in seconds and nanoseconds.
 type Print = (u64, u64, i64, i64, i64, i64);
@@ -58,7 +60,8 @@ impl Prints {
         let changed = u64::try_from(meta.ctime()).ok().zip(u32::try_from(meta.ctime_nsec()).ok());
         let changed =
             changed.and_then(|(seconds, nanos)| SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanos)));
-        let settled = changed.and_then(|at| at.elapsed().ok()).is_some_and(|age| age > TICK);
+        let tick = if meta.ctime_nsec() == 0 { COARSE } else { TICK };
+        let settled = changed.and_then(|at| at.elapsed().ok()).is_some_and(|age| age > tick);
         if let Ok(name) = std::str::from_utf8(name)
             && settled
             && meta.is_file()
@@ -77,4 +80,28 @@ impl Prints {
 
 fn print(meta: &Metadata) -> Print {
     (meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_just_changed_has_no_print() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, "content").unwrap();
+        let mut prints = Prints { backup_id: String::new(), manifest: String::new(), files: HashMap::new() };
+        let meta = path.symlink_metadata().unwrap();
+        if meta.ctime_nsec() != 0 {
+            prints.add(b"file", &meta);
+            let late = SystemTime::now().duration_since(meta.modified().unwrap()).is_ok_and(|age| age > TICK);
+            assert!(late || !prints.has(b"file", &path));
+        }
+        std::thread::sleep(TICK * 2);
+        prints.add(b"file", &path.symlink_metadata().unwrap());
+        assert!(meta.ctime_nsec() == 0 || prints.has(b"file", &path));
+        std::fs::hard_link(&path, dir.path().join("other")).unwrap();
+        assert!(!prints.has(b"file", &path), "a link changes the time of change");
+    }
 }

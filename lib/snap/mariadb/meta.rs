@@ -45,12 +45,12 @@ pub(super) fn members(
     members.extend(snapshot.binlog.as_ref().map(|binlog| ("xtrabackup_binlog_info", binlog_info(binlog))));
     members.extend(snapshot.replica.clone().map(|text| ("xtrabackup_slave_info", text)));
     members.extend(snapshot.galera.clone().map(|text| ("xtrabackup_galera_info", text + "\n")));
-    if Flavour::of(&facts.server_version).is_ok_and(|flavour| flavour.version() >= RENAMED) {
-        for (name, _) in &mut members {
-            *name = since_11_1(*name);
+    match Flavour::of(&facts.server_version) {
+        Ok(flavour) if flavour.version() >= RENAMED => {
+            members.into_iter().map(|(name, text)| (since_11_1(name), text)).collect()
         }
+        _ => members,
     }
-    members
 }
 
 /// Names and libraries of the plugins that recovery needs.
