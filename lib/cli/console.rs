@@ -65,7 +65,10 @@ impl Console {
     /// What a job has found, in lines on stderr, where it is meant to be read as it is.
     pub fn result(&self, bytes: &[u8]) {
         match self.log {
-            Log::Text => drop(std::io::stderr().write_all(bytes)),
+            Log::Text => {
+                self.meter.clear();
+                drop(std::io::stderr().write_all(bytes));
+            }
             Log::Json => escaped(bytes).lines().for_each(|line| self.line("result", line)),
         }
     }

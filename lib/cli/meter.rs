@@ -37,7 +37,8 @@ pub(super) struct Meter {
     log: Option<Kind>,
     /// How often, without a pace.
     usual: Duration,
-    /// What a terminal shows.
+    /// Standard error is a terminal.
+    terminal: bool,
     screen: Screen,
     done: AtomicU64,
     total: AtomicU64,
@@ -94,6 +95,7 @@ impl Meter {
             kind,
             log: (common.progress == When::Auto && !common.quiet && !terminal).then_some(line),
             usual: if terminal || common.progress == When::Json { NUMBER_INTERVAL } else { LOG_INTERVAL },
+            terminal,
             screen: Screen::new(),
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),
@@ -152,9 +154,9 @@ impl Meter {
         self.draw();
     }
 
-    /// Writes something without tearing the redrawn line.
+    /// Writes something without tearing the redrawn line, which may be another tool's.
     pub(super) fn raw(&self, text: &str) {
-        if self.kind == Kind::Bar { self.screen.say(text) } else { say(text) }
+        if self.terminal { self.screen.say(text) } else { say(text) }
     }
 
     /// Takes the redrawn line away.

@@ -17,8 +17,6 @@ pub struct Shown {
     pub rows: Vec<String>,
     /// What the line of the cursor was whenever it was about to be erased.
     pub erased: Vec<String>,
-    /// Most columns that were ever in use.
-    pub columns: usize,
     pub ok: bool,
 }
 
@@ -45,7 +43,7 @@ pub fn shown(width: u16, command: &str) -> Shown {
     // A terminal that nobody has open any more is EIO.
     let _ = File::from(master).read_to_end(&mut bytes);
     let ok = child.wait().unwrap().success();
-    let mut shown = Shown { rows: vec![String::new()], erased: Vec::new(), columns: 0, ok };
+    let mut shown = Shown { rows: vec![String::new()], erased: Vec::new(), ok };
     shown.play(&String::from_utf8(bytes).unwrap());
     shown
 }
@@ -75,7 +73,6 @@ impl Shown {
                     row.resize(row.len().max(column + 1), ' ');
                     row[column] = char;
                     column += 1;
-                    self.columns = self.columns.max(row.len());
                 }
             }
             rest = &rest[char.len_utf8()..];
