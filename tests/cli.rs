@@ -113,7 +113,9 @@ fn a_backup_without_a_descriptor_is_right_or_fails() {
     for descriptor in [0, 2] {
         let run = Pipeline::new().stage(fault::closed(&snap, descriptor)).run();
         run.assert_ok();
-        proved(&run.stdout).unwrap();
+        // It is whole, and no backup until its log is there.
+        let alone = proved(&run.stdout).unwrap_err();
+        assert!(format!("{alone:?}").contains("not piped through xb-redo"), "{alone:?}");
         for descriptor in [0, 1, 2] {
             let redo =
                 Pipeline::new().stage(fault::closed(&xb("xb-redo"), descriptor)).stdin_bytes(run.stdout.clone()).run();
