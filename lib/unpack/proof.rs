@@ -14,7 +14,8 @@ use super::lock;
 use crate::error::{Error, Result};
 use crate::report::{Level, Report};
 use crate::stream::profile::{
-    self, BEGIN, Begin, EntryKind, LINE_MAX, Line, MANIFEST, MARK, ManifestReader, SUFFIXES, Seen, Trailer, plain_name,
+    self, BEGIN, Begin, EntryKind, LINE_MAX, Line, MANIFEST, MARK, ManifestReader, SUFFIXES, Seen, StreamKind, Trailer,
+    plain_name,
 };
 use crate::stream::{Course, Head, check_log};
 
@@ -62,9 +63,10 @@ impl Proof {
         self.end == End::Proved
     }
 
-    /// The end of that manifest, if every member came as it says.
+    /// The end of that manifest, if it is of a server's backup, and every member came as it says.
     pub(super) fn all(&self) -> Option<&Trailer> {
-        self.trailer.as_ref().filter(|_| self.is_proved() && self.coded == 0)
+        let server = self.begin.as_ref().is_some_and(|begin| begin.kind != StreamKind::Files);
+        self.trailer.as_ref().filter(|_| server && self.is_proved() && self.coded == 0)
     }
 
     /// True if this is the manifest's name, in a stream of ours.
