@@ -17,7 +17,7 @@ use crate::report::{Level, Report};
 use crate::stream::Table;
 use crate::stream::members::key;
 use crate::stream::name;
-use crate::stream::profile::{BEGIN, INCOMPLETE, MANIFEST, MARK, plain_name};
+use crate::stream::profile::{BEGIN, INCOMPLETE, MANIFEST, MARK, PAGES, plain_name};
 
 /// Names that wait in memory; more go to an unlinked temporary file.
 const NAMES_IN_MEMORY: usize = 2 << 20;
@@ -175,6 +175,8 @@ impl Gather<'_> {
                 return Err(Error::failed(name.as_bstr(), "marks a directory that was not unpacked to its end")
                     .hint("unpack it again; --exclude 'xb_*' packs what is there as plain files"));
             }
+            // The manifest lists it.
+            PAGES => {}
             _ if names::is_ours(&name) => {
                 self.report.note(Level::Detail, format_args!("{}: left out: a mark of xb-tools", name.as_bstr()));
                 return Ok(());
