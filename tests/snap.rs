@@ -139,7 +139,7 @@ pub fn filled_of(flavour: Flavour) -> Server {
 /// Makes an unpacked backup ready.
 pub fn apply(server: &Server, dir: &Path) {
     let mut command = xb("xb-redo");
-    command.arg("--apply").arg(dir).arg("--server").arg(server.flavour().server());
+    command.arg("--apply").arg(dir).arg("--server").arg(server.flavour().server()).args(server.plugins());
     Pipeline::new().stage(command).run().assert_ok();
 }
 
