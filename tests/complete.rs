@@ -80,7 +80,7 @@ fn filters(key: &str) -> Vec<(&'static str, Vec<String>)> {
         ("xb-zip", "-j2 -d"),
         ("xb-crypt", "-q -j2 -k KEY"),
         ("xb-crypt", "-q -j2 --format=xbcrypt -k KEY"),
-        ("xb-crypt", "-q -j2 -d -k KEY"),
+        ("xb-crypt", "-q -j2 -d --allow-plain -k KEY"),
         ("xb-sum", "-q -o/dev/null"),
         ("xb-sum", "-q --members -asha1,blake3 -o/dev/null"),
         ("xb-throttle", "-q"),
