@@ -22,7 +22,7 @@ fn full_and_increment(server: &Server, more: &str, copy: impl FnOnce(&Path) -> c
     take(server, &[&format!("--incremental-basedir={}", full.display())], &increment);
     let mut apply = xb("xb-redo");
     apply.arg("--apply").arg(&full).arg("--incremental-dir").arg(&increment).arg("--to").arg(&to);
-    apply.arg("--server").arg(server.flavour().server());
+    apply.arg("--server").arg(server.flavour().server()).args(server.plugins());
     Pipeline::new().stage(apply).run().assert_ok();
     check::same(server, &copy(&to).start()).assert_good();
     // The full backup alone, too.

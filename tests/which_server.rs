@@ -126,8 +126,8 @@ fn connection_data_lead_where_stock_clients_go() {
         let lacks =
             ours.stderr(0).lines().find_map(|line| line.split_once(" lacks ")).map(|(_, names)| names.to_owned());
         let ours = match lacks.as_deref() {
-            Some("RELOAD, BINLOG MONITOR") => port(&first),
-            Some("BINLOG MONITOR") => port(&second),
+            Some("PROCESS, RELOAD, BINLOG MONITOR") => port(&first),
+            Some("PROCESS, BINLOG MONITOR") => port(&second),
             _ => panic!("{case}\n{}", ours.story()),
         };
         for flavour in Flavour::all() {
@@ -199,7 +199,7 @@ fn sees_all_processes() -> bool {
 #[test]
 fn only_what_the_options_need_is_demanded() {
     let server = Server::new().flag("skip-log-bin").start();
-    server.sql("CREATE USER idle@localhost, some@localhost; GRANT RELOAD ON *.* TO some@localhost");
+    server.sql("CREATE USER idle@localhost, some@localhost; GRANT PROCESS ON *.* TO idle@localhost; GRANT RELOAD, PROCESS ON *.* TO some@localhost");
     Pipeline::new().stage(snap(&server).arg("--user=some")).run().assert_ok();
     let without_locks = || {
         let mut command = snap(&server);
@@ -223,7 +223,7 @@ fn all_missing_privileges_are_named_at_once() {
     let run = Pipeline::new().stage(snap(&server).args(["--user=idle", "--safe-replica"])).run();
     run.assert_codes(&[1]);
     let said = run.stderr(0);
-    for privilege in ["RELOAD", "BINLOG MONITOR", "SLAVE MONITOR", "REPLICATION SLAVE ADMIN"] {
+    for privilege in ["PROCESS", "RELOAD", "BINLOG MONITOR", "SLAVE MONITOR", "REPLICATION SLAVE ADMIN"] {
         assert!(said.lines().any(|line| line.starts_with("hint: GRANT ") && line.contains(privilege)), "{said}");
     }
     assert_eq!(said.matches("GRANT ").count(), 1, "{said}");

@@ -12,7 +12,7 @@ use landlock::{
     RulesetStatus,
 };
 
-/// Where programs write what nobody wants; it is opened for the child after the rules hold.
+/// What a program may get in the place of standard streams; it is opened after the rules hold.
 const NOWHERE: &str = "/dev/null";
 /// The rights that are known here; of a kernel that knows fewer, those.
 const KNOWN: ABI = ABI::V3;
@@ -35,13 +35,12 @@ fn restrict(writable: &[&Path]) -> io::Result<bool> {
     let rules = || {
         let mut rules =
             Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(access)?.create()?;
-        for path in writable.iter().copied().chain([Path::new(NOWHERE)]) {
+        for path in writable {
             if let Ok(place) = PathFd::new(path) {
                 rules = rules.add_rule(PathBeneath::new(place, access))?;
             }
         }
-        // What the program gets in the place of standard streams is opened here.
-        let null = PathBeneath::new(PathFd::new("/dev/null")?, access & AccessFs::from_file(KNOWN));
+        let null = PathBeneath::new(PathFd::new(NOWHERE)?, access & AccessFs::from_file(KNOWN));
         Ok(rules.add_rule(null)?.restrict_self()?)
     };
     let status = rules().map_err(|fault: Box<dyn std::error::Error>| io::Error::other(fault.to_string()))?;

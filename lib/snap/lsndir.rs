@@ -1,11 +1,12 @@
 //! `--extra-lsndir`: what the next increment has to know of this backup, outside the stream.
 //!
-//! It is written once the next program has taken the stream to its end. Until it is whole, `xb_incomplete` stands in the
-//! directory, which may be that of an older backup: so half of it is never taken for a base.
+//! It is written once the next program has taken the stream to its end, beside what an older backup left there, which stays
+//! a base until all is on disk. While files take each other's place `xb_incomplete` stands in the directory: so half of a
+//! base is never taken for one.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use tempfile::NamedTempFile;
@@ -42,28 +43,24 @@ impl<'a> LsnDir<'a> {
         write().map_err(|cause| self.fail(&cause))
     }
 
-    /// Puts everything in its place, `xb_begin` last.
+    /// Writes everything beside what is there; then puts it in its place.
     pub(super) fn write<'t>(self, texts: impl Iterator<Item = (&'t str, &'t [u8])>, begin: &'t [u8]) -> Result<()> {
         let dir = self.dir;
-        let fail = |cause: io::Error| Error::io(dir.display(), "cannot write", &cause);
-        let mark = dir.join(INCOMPLETE);
-        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&mark).map_err(fail)?;
-        file.write_all(UNFINISHED).and_then(|()| file.sync_all()).and_then(|()| sync(dir)).map_err(fail)?;
-        // What an older backup left is not mixed with this one.
-        for name in [BEGIN, PAGES].into_iter().chain(CHECKPOINTS).chain(INFO) {
-            match fs::remove_file(dir.join(name)) {
-                Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(fail(cause)),
-                _ => {}
-            }
+        self.beside(texts.chain([(BEGIN, begin)]))
+            .and_then(|files| put(dir, files))
+            .map_err(|cause| Error::io(dir.display(), "cannot write", &cause))
+    }
+
+    /// The files, on disk, and the names that they will have.
+    fn beside<'t>(self, texts: impl Iterator<Item = (&'t str, &'t [u8])>) -> io::Result<Vec<(&'t str, NamedTempFile)>> {
+        let mut files: Vec<(&str, NamedTempFile)> = self.pages.map(|pages| (PAGES, pages)).into_iter().collect();
+        for (name, text) in texts {
+            let mut file = NamedTempFile::new_in(self.dir)?;
+            file.write_all(text)?;
+            files.push((name, file));
         }
-        if let Some(pages) = self.pages {
-            put(dir, PAGES, pages).map_err(fail)?;
-        }
-        for (name, text) in texts.chain([(BEGIN, begin)]) {
-            let mut file = NamedTempFile::new_in(dir).map_err(fail)?;
-            file.write_all(text).and_then(|()| put(dir, name, file)).map_err(fail)?;
-        }
-        sync(dir).and_then(|()| fs::remove_file(&mark)).and_then(|()| sync(dir)).map_err(fail)
+        files.iter().try_for_each(|(_, file)| file.as_file().sync_all())?;
+        Ok(files)
     }
 
     fn fail(&self, cause: &io::Error) -> Error {
@@ -71,9 +68,27 @@ impl<'a> LsnDir<'a> {
     }
 }
 
-fn put(dir: &Path, name: &str, file: NamedTempFile) -> io::Result<()> {
+/// Replaces what is in the directory. From its first step to the last it is no base.
+fn put(dir: &Path, files: Vec<(&str, NamedTempFile)>) -> io::Result<()> {
+    let mark = dir.join(INCOMPLETE);
+    let mut file = NamedTempFile::new_in(dir)?;
+    file.write_all(UNFINISHED)?;
     file.as_file().sync_all()?;
-    file.persist(dir.join(name)).map(drop).map_err(|failed| failed.error)
+    file.persist(&mark)?;
+    sync(dir)?;
+    // What an older backup left is not mixed with this one, which may have no digests.
+    for name in [BEGIN, PAGES].into_iter().chain(CHECKPOINTS).chain(INFO) {
+        match fs::remove_file(dir.join(name)) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
+            _ => {}
+        }
+    }
+    for (name, file) in files {
+        file.persist(dir.join(name))?;
+    }
+    sync(dir)?;
+    fs::remove_file(&mark)?;
+    sync(dir)
 }
 
 fn sync(dir: &Path) -> io::Result<()> {

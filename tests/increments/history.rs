@@ -2,11 +2,13 @@
 //! to an older state of its disk. Base and increment together are what a full copy is all the same.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::{
     Chain, apply_to, assert_same_files, back_up, back_up_offline, copy, good, redo, refused, since, status, tree,
 };
+use crate::support::fault::SmallDisk;
 use crate::support::pipeline::Run;
 use crate::support::{Family, Flavour, Pipeline, Server, check, output, program, scratch, xb};
 
@@ -344,7 +346,7 @@ fn what_nobody_took_is_no_base() {
     let taken = dir.path().join("taken");
     let mut unpack = xb("xb-unpack");
     unpack.arg("--list");
-    Pipeline::new().stage(snap(&taken)).stage(unpack).run().assert_ok();
+    Pipeline::new().stage(snap(&taken)).stage(xb("xb-redo")).stage(unpack).run().assert_ok();
     assert_eq!(files(&taken), ["xb_begin", "xb_pages", "xtrabackup_checkpoints", "xtrabackup_info"]);
     let mode =
         |path: PathBuf| std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).unwrap().permissions()) & 0o777;
@@ -372,6 +374,40 @@ fn what_nobody_took_is_no_base() {
         3,
         "incomplete",
     );
+}
+
+/// The disk has room for the new digests, and for nothing after them.
+#[test]
+fn a_new_base_that_does_not_fit_leaves_the_old_one() {
+    let Some(disk) = SmallDisk::new(1 << 20) else { return };
+    let mut server = Server::new().start();
+    server.stop();
+    let datadir = format!("--datadir={}", server.data().display());
+    let beside = disk.path().join("beside");
+    let snap = || {
+        let mut snap = xb("xb-snap");
+        snap.args(server.options()).args(["--offline", &datadir, "--extra-lsndir"]).arg(&beside);
+        Pipeline::new().stage(snap).stdout_to(&server.data().join("../stream")).run()
+    };
+    snap().assert_ok();
+    let before = tree(&beside, |_| true);
+    let filler = disk.path().join("filler");
+    let mut file = fs::File::create(&filler).unwrap();
+    while file.write(&[7; 4096]).is_ok() {}
+    let room = (before["xb_pages"].len() as u64).next_multiple_of(4096);
+    file.set_len(file.metadata().unwrap().len() - room).unwrap();
+    let run = snap();
+    run.assert_codes(&[1]);
+    assert!(run.stderr(0).contains("beside: cannot write: no space left on device"), "{}", run.story());
+    assert_eq!(tree(&beside, |_| true), before);
+    back_up_offline(&server, &[&since(&beside)], scratch().path());
+    drop(file);
+    fs::remove_file(&filler).unwrap();
+    snap().assert_ok();
+    let after = tree(&beside, |_| true);
+    assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
+    assert!(after["xb_begin"] != before["xb_begin"]);
+    back_up_offline(&server, &[&since(&beside)], scratch().path());
 }
 
 /// The stock program's increments have no digests, and ours on its backups prove nothing.
