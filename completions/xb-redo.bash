@@ -23,7 +23,7 @@ _xb__redo() {
 
     case "${cmd}" in
         xb__redo)
-            opts="-j -v -q -h -V --datadir --keyring --spool-dir --spool-memory --spool-limit --apply --merge --incremental-dir --status --copy-back --defaults-file --to --verify --use-memory --server --server-option --json --move --owner --threads --verbose --quiet --progress --log --generate --help --version"
+            opts="-j -v -q -h -V --datadir --keyring --spool-dir --spool-memory --spool-limit --apply --merge --incremental-dir --status --copy-back --defaults-file --to --verify --use-memory --server --server-option --json --move --owner --parallel --threads --verbose --quiet --progress --log --generate --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
