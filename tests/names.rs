@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use mysql::prelude::Queryable;
+
 use crate::snap::{Held, filled, snap};
 use crate::support::backup::{apply_by, take};
 use crate::support::{Flavour, Pipeline, Server, check, scratch, xb};
@@ -172,6 +174,24 @@ fn names_of_a_file_systems_length_are_restored_or_refused_at_once() {
             run.story()
         );
     }
+}
+
+/// MariaDB's recovery ends at such a name; a statement that failed for it leaves it in the log.
+#[test]
+fn a_log_with_a_name_that_is_too_long_makes_no_backup() {
+    let server = Server::new().start();
+    let table = "\u{6f22}".repeat(49) + "pp";
+    server.sql("CREATE DATABASE d");
+    let create = format!("CREATE TABLE d.`{table}` (id INT) PARTITION BY HASH (id) (PARTITION aaa, PARTITION b)");
+    server.connect().query_drop(create).expect_err("the file system takes the name");
+    let to = scratch();
+    let run = Pipeline::new()
+        .stage(snap(&server))
+        .stage(xb("xb-redo"))
+        .stage(xb("xb-unpack").arg("-C").arg(to.path().join("to")))
+        .run();
+    assert_eq!(run.codes()[1], 5, "{}", run.story());
+    assert!(run.stderr(1).contains("a file name of more than 255 bytes, at lsn "), "{}", run.story());
 }
 
 /// What `--copy-back` made, before a server has run on it: its log still has our name.

@@ -32,8 +32,8 @@ pub(super) trait Follow: Send {
     /// True if everything before `end` has been taken.
     fn reached(&self, end: u64) -> bool;
 
-    /// The end has been reached: what it was like, if what was taken is a log that can be recovered.
-    fn conclude(&self) -> Result<Trail>;
+    /// `end` has been reached: what it was like, if what was taken up to there is a log that can be recovered.
+    fn conclude(&self, end: u64) -> Result<Trail>;
 }
 
 /// Opens the log that `xb_begin` names, or the one below `datadir`, with its key if the file `keyring` has it; also returns
@@ -98,8 +98,8 @@ pub(super) fn run(mut follower: Box<dyn Follow>, capture: &Capture) -> Result<()
     let mut goal = Goal::default();
     while !goal.over {
         follower.poll(&goal, &mut |bytes, lsn| capture.push(bytes, lsn))?;
-        if goal.end.is_some_and(|end| follower.reached(end)) {
-            capture.conclude(follower.conclude()?);
+        if let Some(end) = goal.end.filter(|end| follower.reached(*end)) {
+            capture.conclude(follower.conclude(end)?);
             break;
         }
         goal = capture.goal(&goal, POLL);

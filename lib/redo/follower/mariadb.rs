@@ -7,12 +7,17 @@
 use std::path::Path;
 use std::time::Instant;
 
+use bstr::ByteSlice;
+
 use super::super::capture::{Goal, Trail};
 use super::super::live::{Live, PATIENCE};
 use super::{END_PATIENCE, Follow, OVERRUN_PATIENCE, POLL, WINDOW};
 use crate::error::{Error, Result};
 use crate::innodb::redo::mariadb::mtr::{self, FileOp, Mtr, mtr};
 use crate::innodb::redo::mariadb::{Checkpoint, Deletions, Header, Ring, START};
+
+/// Bytes of a file name that file systems take.
+const NAME_MAX: usize = 255;
 
 /// Where the follower is.
 #[derive(Debug)]
@@ -33,6 +38,8 @@ pub(in crate::redo) struct Follower {
     headless: Option<Instant>,
     window: Vec<u8>,
     trail: Trail,
+    /// The first file name that no file system takes, and the LSN of its record.
+    unopenable: Option<(u64, Vec<u8>)>,
 }
 
 impl Follow for Follower {
@@ -62,7 +69,13 @@ impl Follow for Follower {
         self.lsn >= end
     }
 
-    fn conclude(&self) -> Result<Trail> {
+    fn conclude(&self, end: u64) -> Result<Trail> {
+        if let Some((lsn, name)) = self.unopenable.as_ref().filter(|(lsn, _)| *lsn < end) {
+            let what =
+                format!("a file name of more than {NAME_MAX} bytes, at lsn {lsn}, which ends a server's recovery");
+            return Err(Error::invalid(name.as_bstr(), what)
+                .hint("a CREATE or ALTER TABLE failed for it; run the backup again after a newer checkpoint"));
+        }
         if self.anchored { Ok(self.trail.clone()) } else { Err(self.unanchored("the log ends before it")) }
     }
 }
@@ -94,6 +107,7 @@ impl Follower {
             stuck: None,
             headless: None,
             window: Vec::new(),
+            unopenable: None,
             trail,
         })
     }
@@ -156,10 +170,25 @@ impl Follower {
         let (lsn, ring) = (self.lsn, self.live.ring);
         let taken = take(&mut window, lsn, &ring, encrypted, until, |lsn, mtr| {
             self.trail.deletions.see(mtr, lsn, encrypted);
+            self.look_at_names(lsn, mtr);
             self.anchor(lsn, mtr)
         });
         self.window = window;
         taken
+    }
+
+    /// A statement that failed for the length of a file's name leaves it in the log, and recovery ends at it with
+    /// "Operating system error number 36". Names in an encrypted log cannot be seen.
+    fn look_at_names(&mut self, lsn: u64, mtr: &[u8]) {
+        if self.unopenable.is_some() || self.live.header.encrypted() {
+            return;
+        }
+        let names = mtr::files(mtr).filter_map(|file| match file.op {
+            FileOp::Create(name) | FileOp::Rename(_, name) | FileOp::Modify(name) => Some(name),
+            FileOp::Delete(_) | FileOp::Checkpoint(_) => None,
+        });
+        let long = |name: &&[u8]| name.split(|byte| *byte == b'/').any(|part| part.len() > NAME_MAX);
+        self.unopenable = names.filter(long).map(|name| (lsn, name.to_vec())).next();
     }
 
     /// Recovery insists on FILE_CHECKPOINT of the checkpoint at its end LSN, perhaps after FILE_MODIFYs (spec section 11).

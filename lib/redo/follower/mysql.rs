@@ -247,7 +247,7 @@ impl Follow for Follower {
         self.lsn >= block::until(end)
     }
 
-    fn conclude(&self) -> Result<Trail> {
+    fn conclude(&self, _: u64) -> Result<Trail> {
         Ok(self.trail.clone())
     }
 }
