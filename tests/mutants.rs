@@ -1,8 +1,8 @@
-//! Streams that somebody changed on purpose, with every checksum right again: nothing wrong is taken for good, no tool
-//! panics, hangs, or needs much memory.
+//! Streams that somebody changed on purpose, with the checksum of each chunk right again: nothing wrong is taken for good, no
+//! tool panics, hangs, or needs much memory.
 //!
 //! What is changed: chunks (lost, doubled, reordered, spliced, cut, with other names, kinds, lengths and offsets), and
-//! bytes inside of members, whose CRCs, frames' checksums and manifest may be made anew to fit.
+//! bytes inside of members. The sums inside of frames, seals and the manifest stay as they were.
 
 use std::collections::BTreeMap;
 use std::path::Path;

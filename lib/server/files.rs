@@ -36,6 +36,8 @@ pub struct Layout {
     pub undo: PathBuf,
     /// The directory of the redo log's files.
     pub redo: PathBuf,
+    /// Directories that are no databases, though they look so (MariaDB's `ignore_db_dirs`).
+    pub ignored: Vec<OsString>,
 }
 
 impl Layout {
@@ -49,6 +51,7 @@ impl Layout {
             system: names.iter().map(|name| home.join(name)).collect(),
             undo: variables.dir("innodb_undo_directory"),
             redo: variables.dir("innodb_log_group_home_dir"),
+            ignored: ignored(variables.get("ignore_db_dirs").unwrap_or_default()),
         })
     }
 
@@ -56,6 +59,26 @@ impl Layout {
     pub fn system_names(&self) -> Vec<Vec<u8>> {
         distinct(self.system.iter().map(|path| path.file_name().unwrap_or_default().as_bytes()).collect())
     }
+}
+
+/// The names of `ignore_db_dirs`: a comma is between two, one of a name has a backslash before it.
+fn ignored(value: &str) -> Vec<OsString> {
+    let mut names = vec![String::new()];
+    let mut letters = value.chars();
+    while let Some(letter) = letters.next() {
+        match (letter, names.last_mut()) {
+            (',', _) => names.push(String::new()),
+            ('\\', Some(name)) => name.extend(letters.next()),
+            (letter, Some(name)) => name.push(letter),
+            (_, None) => {}
+        }
+    }
+    names.into_iter().filter(|name| !name.is_empty()).map(OsString::from).filter(|name| may_be_database(name)).collect()
+}
+
+/// No database is called so, whatever the server ignores besides.
+fn may_be_database(name: &OsStr) -> bool {
+    !matches!(name.as_bytes().first(), Some(b'#' | b'.')) && name != "lost+found"
 }
 
 /// The file names of `innodb_data_file_path`: `ibdata1:12M;/disk2/ibdata2:1G:autoextend`.
@@ -153,7 +176,7 @@ pub fn databases(datadir: &Path) -> Result<Vec<OsString>> {
     for entry in std::fs::read_dir(datadir).map_err(fail)? {
         let entry = entry.map_err(fail)?;
         let name = entry.file_name();
-        if matches!(name.as_bytes().first(), Some(b'#' | b'.')) || name == "lost+found" {
+        if !may_be_database(&name) {
             continue;
         }
         // The server writes a dot in the name of a database in another way.
@@ -365,6 +388,12 @@ fn present<T>(found: io::Result<T>) -> io::Result<Option<T>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_ignored_directories() {
+        assert_eq!(ignored(r"a,b\,c,d\\e"), ["a", "b,c", r"d\e"]);
+        assert!(ignored("").is_empty() && ignored("#binlog_cache_files,lost+found").is_empty());
+    }
 
     #[test]
     fn data_file_paths() {

@@ -352,6 +352,7 @@ fn others<W: Write + Send>(steps: &Steps<'_>, out: &Writer<W>, system: bool) -> 
     let datadir: &Path = &steps.layout.datadir;
     let mut databases = files::databases(datadir)?;
     databases.retain(|database| (database == OsStr::new(SYSTEM_DATABASE)) == system);
+    databases.retain(|database| !steps.layout.ignored.contains(database));
     let root = if system { Vec::new() } else { files::root_files(datadir)? };
     let lists = databases.iter().map(|database| files::others(datadir, database));
     let names = std::iter::once(Ok(root)).chain(lists).flat_map(|list| match list {

@@ -72,6 +72,10 @@ pub(super) fn readable(layout: &Layout) -> Result<()> {
 
 /// Names what is in the directories of databases and is no file.
 pub(super) fn tell_specials(layout: &Layout, report: &dyn Report) -> Result<()> {
+    for path in layout.ignored.iter().map(|name| layout.datadir.join(name)).filter(|path| path.is_dir()) {
+        let what = "left out: it is among the server's ignore_db_dirs";
+        report.note(Level::Warning, format_args!("{}: {what}", path.display()));
+    }
     for path in files::specials(&layout.datadir)? {
         let what = "left out: it is no file, but a pipe, a socket or a device";
         report.note(Level::Warning, format_args!("{}: {what}", path.display()));

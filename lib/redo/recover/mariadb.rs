@@ -33,8 +33,8 @@ pub(super) fn arguments(command: &mut Command, run: &Run<'_>) -> Result<()> {
         Some(binlog) => {
             let init = run.dir.join(INIT);
             fs::write(&init, "SHUTDOWN;\n").map_err(|cause| fail(&init, "cannot write", &cause))?;
-            // Names without a directory are below the data directory: the path of a socket must not be long.
-            command.args([&format!("--init-file={INIT}"), "--socket=xb_server.sock", "--pid-file=xb_server.pid"]);
+            // Names without a directory are below the data directory. Without a name there is no socket.
+            command.args([&format!("--init-file={INIT}"), "--socket=", "--pid-file=xb_server.pid"]);
             command.args(["--skip-grant-tables", "--secure-file-priv=/dev/null"]);
             command.args(binlog);
         }

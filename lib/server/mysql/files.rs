@@ -349,7 +349,8 @@ mod tests {
         std::fs::write(data.join("sb/m_3.sdi"), sdi("m", "MyISAM")).unwrap();
         std::fs::write(data.join("sb/a@002dr_4.sdi"), sdi("a-`r", "ARCHIVE")).unwrap();
         std::fs::write(data.join("sb/mem_5.sdi"), sdi("mem", "MEMORY")).unwrap();
-        let layout = Layout { datadir: data.clone(), system: Vec::new(), undo, redo: data.clone() };
+        let layout =
+            Layout { datadir: data.clone(), system: Vec::new(), undo, redo: data.clone(), ignored: Vec::new() };
         let spaces = Spaces::below(&layout).unwrap();
         assert_eq!(names(&spaces.tables), ["general.ibd", "mysql.ibd", "sb/p#p#p0.ibd", "sb/t.ibd"]);
         assert_eq!(names(&spaces.undo), ["more.ibu", "undo_001", "undo_002"]);
@@ -387,8 +388,13 @@ mod tests {
         let file = |name: &str| std::fs::write(dir.path().join(name), name).unwrap();
         ["data/ts.ibd", "x/ts.ibd", "y/ts.ibd", "y/ts_2.ibd", "x/u.ibu", "y/u.ibu"].iter().for_each(|name| file(name));
         let data = dir.path().join("data");
-        let layout =
-            Layout { datadir: data.clone(), system: Vec::new(), undo: dir.path().join("undo"), redo: data.clone() };
+        let layout = Layout {
+            datadir: data.clone(),
+            system: Vec::new(),
+            undo: dir.path().join("undo"),
+            redo: data.clone(),
+            ignored: Vec::new(),
+        };
         let look = || {
             let mut spaces = Spaces::below(&layout)?;
             ["y", "x"].iter().try_for_each(|sub| spaces.look_through(&dir.path().join(sub), &data))?;
