@@ -11,7 +11,7 @@ use crate::hot_backup::{apply, pipeline};
 use crate::mysql::wait_for_files;
 use crate::support::pipeline::{Relay, Run};
 use crate::support::server::Builder;
-use crate::support::{Flavour, Load, Pipeline, Server, check, keyring, scratch, xb};
+use crate::support::{Flavour, Load, Pipeline, Server, check, keyring, scratch, wait_until, xb};
 
 /// A server to be with many small redo files, if there is one here.
 fn mysql() -> Option<Builder> {
@@ -142,7 +142,8 @@ fn encryption_that_begins_during_a_backup_ends_it_with_5() {
     let load = Load::on(&server).bank(1).rows(1).start();
     load.wait_for(50);
     let directory = scratch();
-    let running = pipeline(&server, &[], Relay::default(), directory.path()).start();
+    let running = pipeline(&server, &[], Relay::rate(50 << 20), directory.path()).start();
+    wait_until("the copy", Duration::from_secs(60), || running.through() > 0);
     running.signal(2, Signal::STOP);
     wait_for_files(&server, 2);
     server.sql("SET GLOBAL innodb_redo_log_encrypt=ON");
