@@ -11,6 +11,8 @@
 
 use std::io::Write;
 
+use bstr::ByteSlice;
+
 use super::base::pages::Known;
 use super::copy::{Copier, Pages, Since};
 use super::distinct::fits;
@@ -19,8 +21,9 @@ use super::workers::{Abort, BATCH, Buffers};
 use crate::error::Result;
 use crate::innodb::delta::{Cluster, DELTA, META, Meta, capacity};
 use crate::innodb::space::Tally;
-use crate::innodb::{is_zero, page};
+use crate::innodb::{is_undo, is_zero, page};
 use crate::io::cache::{ALIGN, Aligned};
+use crate::report::Level;
 use crate::stream::Writer;
 use crate::stream::pages::{self, Digest};
 use crate::stream::profile::{Entry, EntryKind};
@@ -73,6 +76,8 @@ impl Copier<'_> {
         let size = usize::try_from(page_size).unwrap_or(BATCH);
         let (mut changes, mut tally, mut place) = (Changes::default(), Tally::default(), 0u32);
         let mut notes = self.noted.file(file.name, part.space);
+        // MySQL makes undo anew when it truncates it, and does not log its first pages.
+        let undo = is_undo(part.space.id);
         let mut before = since.pages.map(|base| Before { known: base.of(file.name, part.space), pages: Vec::new() });
         loop {
             self.abort.check()?;
@@ -87,8 +92,9 @@ impl Copier<'_> {
             };
             for (index, page) in pages.get(..good).unwrap_or_default().chunks_exact(size).enumerate() {
                 let compared = before.as_ref().and_then(|before| before.pages.get(index)).copied();
-                let area = part.doublewrite.is_some_and(|area| area.covers(part.first.saturating_add(place)));
-                changes.look(place, page, since.lsn, compared, area);
+                let number = part.first.saturating_add(place);
+                let anyway = undo || part.doublewrite.is_some_and(|area| area.covers(number));
+                changes.look(place, page, since.lsn, compared, anyway);
                 notes.add(compared.map_or(0, |compared| compared.now))?;
                 place = place.saturating_add(1);
             }
@@ -109,6 +115,11 @@ impl Copier<'_> {
         notes.end()?;
         if let Some(base) = since.pages {
             base.count(u64::from(place), changes.different);
+        }
+        if changes.different > 0 {
+            let (name, count) = (file.name.as_bstr(), changes.different);
+            self.report
+                .note(Level::Detail, format_args!("{name}: {count} pages differ from the base and are not newer"));
         }
         let (name, sent, digest) = member.end()?;
         let mut entry = Entry::new(&name, EntryKind::Delta, sent, &digest);
@@ -188,9 +199,9 @@ impl Before<'_> {
 
 impl Changes {
     /// Judges one page. Page 0 is always taken: at a restart it may change without a new LSN. Pages that an import wrote
-    /// have no LSN (spec section 13.2). `compared`: with the base, if that says what it has; `area` is true of a page of the
-    /// doublewrite area, which differs between any two copies.
-    fn look(&mut self, place: u32, page: &[u8], since: u64, compared: Option<Compared>, area: bool) {
+    /// have no LSN (spec section 13.2). `compared`: with the base, if that says what it has; `anyway`: it may differ in the
+    /// same history, too, as a page of the doublewrite area does between any two copies.
+    fn look(&mut self, place: u32, page: &[u8], since: u64, compared: Option<Compared>, anyway: bool) {
         let lsn = page::lsn(page).unwrap_or(0);
         let changed = match lsn {
             _ if place == 0 => true,
@@ -198,7 +209,7 @@ impl Changes {
             0 => true,
             lsn if lsn > since => true,
             _ if compared.is_some_and(|compared| !compared.same()) => {
-                self.different += u64::from(!area);
+                self.different += u64::from(!anyway);
                 true
             }
             _ => false,
