@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::io::cache::Aligned;
 use crate::io::nice;
 
@@ -32,9 +32,14 @@ pub(super) struct Abort {
 }
 
 impl Abort {
-    /// Notes a failure; only the first counts.
+    /// Notes a failure. The first counts, but for a broken pipe: when a write fails, other threads see that, and may be
+    /// faster.
     pub(super) fn fail(&self, error: Error) {
-        self.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        if first.as_ref().is_none_or(|first| first.kind() == Kind::Pipe) {
+            *first = Some(error);
+        }
+        drop(first);
         self.set.store(true, std::sync::atomic::Ordering::Release);
     }
 
@@ -94,4 +99,18 @@ pub(super) fn each<I: Send>(
 
 fn panicked() -> Error {
     Error::failed("xb-snap", "a thread ended early; this is a fault of the program")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_counts_more_than_its_echo() {
+        let abort = Abort::default();
+        abort.fail(Error::new(Kind::Pipe, "stdout", "cannot write: broken pipe"));
+        abort.fail(Error::failed("spool", "no space left on device"));
+        abort.fail(Error::failed("d/t.ibd", "cannot read"));
+        assert_eq!(abort.check().unwrap_err().to_string(), "spool: no space left on device");
+    }
 }
