@@ -7,6 +7,7 @@ use std::sync::{Mutex, OnceLock};
 
 use bstr::ByteSlice;
 
+use super::Job;
 use super::base::pages::BasePages;
 use super::distinct::is_free;
 use super::manifest::Manifest;
@@ -37,6 +38,42 @@ pub(super) struct Copier<'a> {
     pub(super) listed: &'a OnceLock<Listed>,
     /// An increment; `None`: all pages are copied.
     pub(super) since: Option<Since<'a>>,
+}
+
+/// What a copy collects: the manifest, digests of pages, counts, the first failure.
+pub(super) struct Records {
+    pub(super) abort: Abort,
+    manifest: Manifest,
+    noted: Noted,
+    pages: Mutex<Tally>,
+    listed: OnceLock<Listed>,
+}
+
+impl Records {
+    /// Nothing yet. An increment that cannot be held against its base has no digests: what it leaves out was not compared.
+    pub(super) fn new(job: &Job, since: Option<Since<'_>>) -> Self {
+        Records {
+            abort: Abort::default(),
+            manifest: Manifest::new(&job.spool_dir),
+            noted: Noted::new(&job.spool_dir, since.is_none_or(|since| since.pages.is_some())),
+            pages: Mutex::default(),
+            listed: OnceLock::new(),
+        }
+    }
+
+    /// What the threads share.
+    pub(super) fn copier<'a>(&'a self, job: &Job, report: &'a dyn Report, since: Option<Since<'a>>) -> Copier<'a> {
+        Copier {
+            policy: job.policy,
+            report,
+            manifest: &self.manifest,
+            noted: &self.noted,
+            abort: &self.abort,
+            pages: &self.pages,
+            listed: &self.listed,
+            since,
+        }
+    }
 }
 
 /// Files that were there at an LSN, by what tells them from all others.

@@ -1,25 +1,20 @@
 //! The copy of a running server: what both families have in common. What each does in its own way is a [`Family`].
 
 use std::fs::File;
-use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
 use jiff::Zoned;
 
 use super::Job;
-use super::copy::Copier;
+use super::copy::Records;
 use super::family::{Family, Hot};
 use super::finish::{self, Finish, Snapshot};
 use super::identity::Claim;
-use super::manifest::Manifest;
 use super::mariadb::MariaDb;
 use super::marks::Marks;
 use super::mysql::MySql;
-use super::noted::Noted;
 use super::steps::{Found, Steps, begin, tell_specials};
-use super::workers::Abort;
 use crate::error::{Error, Result};
-use crate::innodb::space::Tally;
 use crate::io::spool::Spool;
 use crate::report::Report;
 use crate::server::flavour::Flavour;
@@ -50,22 +45,11 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     tell_specials(server.layout(), report)?;
 
     let (layout, out) = (server.layout().clone(), Writer::new(output));
-    let (abort, manifest, pages) = (Abort::default(), Manifest::new(&job.spool_dir), Mutex::new(Tally::default()));
     let since = job.base.as_ref().map(|base| base.since(flavour));
-    let listed = OnceLock::new();
-    let noted = Noted::new(&job.spool_dir, since.is_none_or(|since| since.pages.is_some()));
-    let copier = Copier {
-        listed: &listed,
-        policy: job.policy,
-        report,
-        manifest: &manifest,
-        noted: &noted,
-        abort: &abort,
-        pages: &pages,
-        since,
-    };
+    let records = Records::new(job, since);
+    let (copier, abort) = (records.copier(job, report, since), &records.abort);
     let marks = Marks::new(&out, server.flushed());
-    let steps = Steps { job, layout: &layout, copier, abort: &abort, out: &out };
+    let steps = Steps { job, layout: &layout, copier, abort, out: &out };
     let hot = Hot { steps, report, marks: &marks, login: &login };
     let begin = |found: &Found| begin(job, &variables, flavour, &layout, found, &start, report);
     let first = server.stops_first();

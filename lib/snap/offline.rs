@@ -4,26 +4,21 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
 use jiff::Zoned;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
-use super::copy::Copier;
+use super::copy::Records;
 use super::fileset;
 use super::finish::{Finish, Snapshot};
 use super::known::Known;
-use super::manifest::Manifest;
 use super::meta::{Facts, Members};
-use super::noted::Noted;
 use super::open::system_space;
 use super::steps::{Found, Steps, begin, readable, tell_specials};
-use super::workers::Abort;
 use super::{Job, mariadb, mysql};
 use crate::error::{Error, Result};
 use crate::innodb::redo::mysql::DIR;
-use crate::innodb::space::Tally;
 use crate::report::{Level, Report};
 use crate::server::Variables;
 use crate::server::files::{Layout, Tablespace};
@@ -147,21 +142,10 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
 
     let out = Writer::new(output);
     out.member(BEGIN, &begin_bytes(&begin))?;
-    let (abort, manifest, pages) = (Abort::default(), Manifest::new(&job.spool_dir), Mutex::new(Tally::default()));
     let since = job.base.as_ref().map(|base| base.since(flavour));
-    let listed = OnceLock::new();
-    let noted = Noted::new(&job.spool_dir, since.is_none_or(|since| since.pages.is_some()));
-    let copier = Copier {
-        listed: &listed,
-        policy: job.policy,
-        report,
-        manifest: &manifest,
-        noted: &noted,
-        abort: &abort,
-        pages: &pages,
-        since,
-    };
-    let steps = Steps { job, layout: &layout, copier, abort: &abort, out: &out };
+    let records = Records::new(job, since);
+    let (copier, abort) = (records.copier(job, report, since), &records.abort);
+    let steps = Steps { job, layout: &layout, copier, abort, out: &out };
     report.stage("copying");
     server.copy(&steps, &found.undo, &found.known)?;
     if !log.clean && !server.binlog(&steps)? {
