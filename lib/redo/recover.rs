@@ -53,7 +53,7 @@ pub(super) struct Run<'a> {
     pub(super) dir: &'a Path,
     /// The server.
     pub(super) program: &'a Program,
-    /// What [`options`] has made of the source's and the operator's.
+    /// What [`options()`] has made of the source's and the operator's.
     pub(super) options: &'a BTreeMap<String, String>,
     /// Bytes of buffer pool.
     pub(super) memory: u64,
