@@ -145,11 +145,11 @@ impl Filter {
         files: impl Iterator<Item = &'n [u8]>,
     ) -> Result<()> {
         if self.is_partial() {
-            let owners = dictionary.owners(session, &dictionary::fulltext(files))?;
             let (shared, foreign) = (dictionary.shared(session)?, dictionary.foreign(session)?);
-            *self.told.write().unwrap_or_else(PoisonError::into_inner) = Some(Told { owners, shared, foreign });
+            let told = Told { shared, foreign, ..Told::default() };
+            *self.told.write().unwrap_or_else(PoisonError::into_inner) = Some(told);
         }
-        Ok(())
+        self.ask_again(session, dictionary, files)
     }
 
     /// Asks again to which tables full-text indexes belong. What is seen that it does not know came later; so the last

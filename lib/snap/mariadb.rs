@@ -34,6 +34,7 @@ use crate::server::privileges::Need;
 use crate::server::{Login, Session, Variables, applier, parts, positions, privileges};
 use crate::stream::Writer;
 use crate::stream::profile::EntryKind;
+pub(super) use meta::ENCRYPTION;
 use start::Start;
 pub(super) use stopped::Stopped;
 
@@ -162,7 +163,7 @@ impl Family for MariaDb<'_> {
         let held = hot.held();
         let snapshot = hot.quietly(&applier::MARIADB, || self.rest(hot, &known, &held, logged))?;
         // Of two answers the one that keeps more secret.
-        switched_on(&mut self.options, &meta::ENCRYPTION, self.stages.session())?;
+        switched_on(&mut self.options, &ENCRYPTION, self.stages.session())?;
         Ok((snapshot, held.into_inner()))
     }
 

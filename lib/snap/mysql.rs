@@ -38,6 +38,7 @@ use crate::server::session::Record;
 use crate::server::{Login, Session, Variables};
 use crate::stream::Writer;
 use crate::stream::profile::{Binlog, EntryKind, Redo};
+pub(super) use meta::ENCRYPTION;
 pub(super) use stopped::Stopped;
 
 /// Their numbers must fit into the last line of a manifest.
@@ -171,7 +172,7 @@ impl Family for MySql<'_> {
             }
         };
         // Of two answers the one that keeps more secret.
-        self.lock.ask(|session| switched_on(&mut self.options, &meta::ENCRYPTION, session))?;
+        self.lock.ask(|session| switched_on(&mut self.options, &ENCRYPTION, session))?;
         Ok((snapshot, held.into_inner()))
     }
 

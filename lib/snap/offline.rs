@@ -38,19 +38,8 @@ const PLACES: [(&str, &str); 6] = [
     ("aria_log_dir_path", "./"),
     ("innodb_directories", ""),
 ];
-/// Variables that recovery needs and that only option files tell of a stopped server.
-const OTHERS: [&str; 21] = [
-    "aria_encrypt_tables",
-    "encrypt_tmp_disk_tables",
-    "encrypt_tmp_files",
-    "innodb_default_encryption_key_id",
-    "innodb_encrypt_log",
-    "innodb_encrypt_tables",
-    "innodb_encrypt_temporary_tables",
-    "binlog_encryption",
-    "default_table_encryption",
-    "innodb_redo_log_encrypt",
-    "innodb_undo_log_encrypt",
+/// Variables that recovery needs and that only option files tell of a stopped server, beside those of encryption.
+const OTHERS: [&str; 10] = [
     "plugin_load_add",
     "plugin_dir",
     "file_key_management_filename",
@@ -179,7 +168,8 @@ fn variables(job: &Job, options: &Options) -> Variables {
     let datadir = job.datadir.as_ref().map(|dir| dir.display().to_string()).or_else(|| option("datadir"));
     let mut pairs = vec![("datadir".to_owned(), datadir.unwrap_or_else(|| DATADIR.into()))];
     pairs.extend(PLACES.map(|(name, default)| (name.to_owned(), option(name).unwrap_or_else(|| default.into()))));
-    pairs.extend(OTHERS.iter().filter_map(|name| Some(((*name).to_owned(), option(name)?))));
+    let others = OTHERS.iter().chain(&mariadb::ENCRYPTION).chain(&mysql::ENCRYPTION);
+    pairs.extend(others.filter_map(|name| Some(((*name).to_owned(), option(name)?))));
     pairs.into_iter().collect()
 }
 

@@ -13,7 +13,7 @@ use crate::snap::meta::{Facts, Members, binlog_info};
 
 /// What is encrypted when nothing is said of it. A server that is told nothing of these writes in clear what the source has
 /// encrypted.
-pub(super) const ENCRYPTION: [&str; 7] = [
+pub(in crate::snap) const ENCRYPTION: [&str; 7] = [
     "aria_encrypt_tables",
     "encrypt_tmp_disk_tables",
     "encrypt_tmp_files",

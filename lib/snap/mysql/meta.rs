@@ -15,7 +15,7 @@ use crate::snap::meta::{Facts, Members, binlog_info};
 
 /// What is encrypted when nothing is said of it, and logs that have pieces of rows. A server that is told nothing of these
 /// writes in clear what the source has encrypted.
-pub(super) const ENCRYPTION: [&str; 4] =
+pub(in crate::snap) const ENCRYPTION: [&str; 4] =
     ["binlog_encryption", "default_table_encryption", "innodb_redo_log_encrypt", "innodb_undo_log_encrypt"];
 
 /// Options that recovery needs: a server with another `innodb_data_file_path` would not refuse, but add a file.
