@@ -94,16 +94,23 @@ impl Dictionary {
     pub fn of_mariadb(session: &mut Session, datadir: &Path) -> Result<Self> {
         let mut dictionary = Dictionary::new(datadir);
         session.each(OPEN, &mut |row| {
-            let (id, name, file) = fields(row)?;
-            let Some(id) = id.filter(|id| ![SYSTEM, MARIADB_TEMPORARY].contains(id)) else { return Ok(()) };
+            let fields = Fields::of(row);
+            let id = fields.id()?;
+            if [SYSTEM, MARIADB_TEMPORARY].contains(&id) {
+                return Ok(());
+            }
             // `d/t`, or `innodb_undo001`, which is called after its file.
-            dictionary.open(id, &name, &file, name.contains(&b'/'))
+            let (name, file) = (fields.name()?, fields.file()?);
+            dictionary.open(id, name, file, name.contains(&b'/'))
         })?;
         dictionary.sort();
         let mut more = Vec::new();
         session.each(TABLES, &mut |row| {
-            let (id, name, _) = fields(row)?;
-            more.extend(id.filter(|id| dictionary.find(*id).is_none()).map(|id| (id, [name, b".ibd".into()].concat())));
+            let fields = Fields::of(row);
+            let id = fields.id()?;
+            if dictionary.find(id).is_none() {
+                more.push((id, [fields.name()?, b".ibd"].concat()));
+            }
             Ok(())
         })?;
         for (id, name) in more {
@@ -122,11 +129,14 @@ impl Dictionary {
     pub fn of_mysql(session: &mut Session, layout: &Layout) -> Result<Self> {
         let mut dictionary = Dictionary::new(&layout.datadir);
         session.each(FILES, &mut |row| {
-            let (id, name, file) = fields(row)?;
-            match id {
-                Some(SYSTEM) => Ok(()),
-                Some(id) => dictionary.open(id, &name, &place(id, file, &layout.undo), false),
-                None => Ok(()),
+            let fields = Fields::of(row);
+            // One that is discarded.
+            if fields.id.is_none() {
+                return Ok(());
+            }
+            match fields.id()? {
+                SYSTEM => Ok(()),
+                id => dictionary.open(id, fields.name()?, &place(id, fields.file()?, &layout.undo), false),
             }
         })?;
         dictionary.sort();
@@ -307,10 +317,10 @@ impl<'a> Ledger<'a> {
 
 /// Where a tablespace of MySQL is: one of undo that was made without a directory is in `undo` (`innodb_undo_directory`),
 /// and `FILES` calls it `./name.ibu` all the same. One that is in the data directory has its whole path there.
-fn place(id: u32, file: Vec<u8>, undo: &Path) -> Vec<u8> {
-    let name = mysql::clean(Path::new(std::ffi::OsStr::from_bytes(&file)));
+fn place(id: u32, file: &[u8], undo: &Path) -> Vec<u8> {
+    let name = mysql::clean(Path::new(std::ffi::OsStr::from_bytes(file)));
     if !is_undo(id) || name.contains(&b'/') {
-        return file;
+        return file.to_vec();
     }
     files::path_of(undo, &name).into_os_string().into_vec()
 }
@@ -321,16 +331,43 @@ fn same_file(one: &Path, other: &Path) -> bool {
     identity(one).is_some_and(|found| identity(other) == Some(found))
 }
 
-/// The three columns of each of the statements. A number that is no number is an error, NULL is none.
-fn fields(row: Vec<Option<Vec<u8>>>) -> Result<(Option<u32>, Vec<u8>, Vec<u8>)> {
-    let mut row = row.into_iter();
-    let mut next = || row.next().flatten();
-    let (id, name, file) = (next(), next().unwrap_or_default(), next().unwrap_or_default());
-    let number = |text: Vec<u8>| {
-        let parsed = text.to_str().ok().and_then(|text| text.parse().ok());
-        parsed.ok_or_else(|| Error::failed("server", format_args!("{:?} is no number of a tablespace", text.as_bstr())))
-    };
-    Ok((id.map(number).transpose()?, name, file))
+/// The three columns of each of the statements, as the server has answered.
+#[derive(Debug)]
+struct Fields {
+    id: Option<Vec<u8>>,
+    name: Option<Vec<u8>>,
+    file: Option<Vec<u8>>,
+}
+
+impl Fields {
+    fn of(row: Vec<Option<Vec<u8>>>) -> Self {
+        let mut row = row.into_iter();
+        let mut next = || row.next().flatten();
+        Fields { id: next(), name: next(), file: next() }
+    }
+
+    fn id(&self) -> Result<u32> {
+        let id = self.id.as_ref().and_then(|text| text.to_str().ok()?.parse().ok());
+        id.ok_or_else(|| self.refuse("number"))
+    }
+
+    fn name(&self) -> Result<&[u8]> {
+        self.name.as_deref().filter(|name| !name.is_empty()).ok_or_else(|| self.refuse("name"))
+    }
+
+    fn file(&self) -> Result<&[u8]> {
+        self.file.as_deref().filter(|file| !file.is_empty()).ok_or_else(|| self.refuse("file"))
+    }
+
+    fn refuse(&self, what: &str) -> Error {
+        let text =
+            |field: &Option<Vec<u8>>| field.as_ref().map_or("NULL".into(), |text| text.to_str_lossy().into_owned());
+        let (id, name, file) = (text(&self.id), text(&self.name), text(&self.file));
+        Error::failed(
+            "server",
+            format_args!("a tablespace without a valid {what}: number {id}, name {name}, file {file}"),
+        )
+    }
 }
 
 #[cfg(test)]
@@ -384,7 +421,7 @@ mod tests {
             (0xffff_ffed, "/data/a.ibu", "/data/a.ibu"),
             (7, "./a.ibd", "./a.ibd"),
         ] {
-            assert_eq!(place(id, file.into(), Path::new("/undo")), expect.as_bytes(), "{id} {file}");
+            assert_eq!(place(id, file.as_bytes(), Path::new("/undo")), expect.as_bytes(), "{id} {file}");
         }
     }
 
@@ -435,6 +472,23 @@ mod tests {
             (&[(3, "(d/t.ibd)")], "d/t.ibd=3", ""),
         ] {
             assert_eq!(held(rows, files), expect, "{rows:?} {files}");
+        }
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_read_is_an_error() {
+        let field = |text: &str| (text != "NULL").then(|| text.as_bytes().to_vec());
+        for (id, name, file, wrong) in [
+            ("NULL", "d/t", "./d/t.ibd", "number"),
+            ("", "d/t", "./d/t.ibd", "number"),
+            ("4294967296", "d/t", "./d/t.ibd", "number"),
+            ("5", "NULL", "./d/t.ibd", "name"),
+            ("5", "d/t", "", "file"),
+        ] {
+            let fields = Fields::of(vec![field(id), field(name), field(file)]);
+            let read = fields.id().and_then(|_| fields.name()?.is_ascii().then(|| fields.file()).transpose());
+            let expect = format!("server: a tablespace without a valid {wrong}: number {id}, name {name}, file {file}");
+            assert_eq!(read.unwrap_err().to_string(), expect);
         }
     }
 }

@@ -3,19 +3,20 @@
 use std::fmt::Write;
 
 use super::applier::quoted;
-use super::session::{Record, Session};
+use super::session::{Record, Session, told};
 use crate::error::Result;
 use crate::stream::profile::Binlog;
 
 /// The binary log's end and the GTID position; `None` if the server writes no binary log.
 pub fn binlog(session: &mut Session) -> Result<Option<Binlog>> {
     let Some(status) = session.record("SHOW MASTER STATUS")? else { return Ok(None) };
-    let text = |key: &str| status.get(key).cloned().unwrap_or_default();
+    let (file, position) =
+        (told(&status, "SHOW MASTER STATUS", "file")?, told(&status, "SHOW MASTER STATUS", "position")?);
     // The current position has what was replicated, too; it is what scripts expect in xtrabackup_binlog_info.
     let gtid = session.record("SELECT @@global.gtid_current_pos AS current, @@global.gtid_binlog_pos AS binlog")?;
     let of = |key: &str| gtid.as_ref().and_then(|row| row.get(key)).filter(|pos| !pos.is_empty()).cloned();
     let gtid = of("current").or_else(|| of("binlog")).unwrap_or_default();
-    Ok(Some(Binlog { file: text("file"), position: text("position").parse().unwrap_or_default(), gtid }))
+    Ok(Some(Binlog { file, position, gtid }))
 }
 
 /// The statements that make a restored server a replica of the same sources: `xtrabackup_slave_info`. `None` if the

@@ -1,6 +1,6 @@
 //! A connection: how it is made, statements, and what the server says when it refuses.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -256,6 +256,14 @@ pub struct Session {
 /// A row by column names, in lower case. NULL is left out.
 pub type Record = HashMap<String, String>;
 
+/// A value that no row of `from` may lack, as text or as a number. What the server answered instead is in the message.
+pub fn told<T: std::str::FromStr>(record: &Record, from: &str, column: &str) -> Result<T> {
+    record.get(column).and_then(|value| value.parse().ok()).ok_or_else(|| {
+        let answer: BTreeMap<_, _> = record.iter().collect();
+        Error::failed("server", format_args!("{from}: a row without a valid {column}: {answer:?}"))
+    })
+}
+
 impl Session {
     /// The server's number of this connection.
     pub fn id(&self) -> u32 {
@@ -347,5 +355,22 @@ fn text(value: mysql::Value) -> Option<String> {
         mysql::Value::Int(number) => Some(number.to_string()),
         mysql::Value::UInt(number) => Some(number.to_string()),
         other => Some(other.as_sql(true)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_is_missing_or_no_number_is_an_error() {
+        let record = |pairs: &[(&str, &str)]| -> Record {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        assert_eq!(told::<u64>(&record(&[("id", "7")]), "TABLES", "id").unwrap(), 7);
+        let none = told::<String>(&record(&[("id", "7")]), "TABLES", "name").unwrap_err();
+        assert_eq!(none.to_string(), r#"server: TABLES: a row without a valid name: {"id": "7"}"#);
+        let word = told::<u64>(&record(&[("name", "d/t"), ("id", "x")]), "TABLES", "id").unwrap_err();
+        assert_eq!(word.to_string(), r#"server: TABLES: a row without a valid id: {"id": "x", "name": "d/t"}"#);
     }
 }

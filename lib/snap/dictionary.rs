@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::error::Result;
+use crate::server::session::told;
 use crate::server::{Session, parts};
 
 /// How many tables are asked for in one statement.
@@ -41,9 +42,8 @@ impl Dictionary {
             let sql = format!(
                 "SELECT TABLE_ID AS id, NAME AS name FROM information_schema.{table} WHERE TABLE_ID IN ({list})"
             );
-            for mut row in session.records(&sql)? {
-                let id = row.get("id").and_then(|id| id.parse().ok());
-                owners.extend(id.zip(row.remove("name").map(String::into_bytes)));
+            for row in session.records(&sql)? {
+                owners.insert(told(&row, table, "id")?, told::<String>(&row, table, "name")?.into_bytes());
             }
         }
         Ok(owners)
@@ -52,19 +52,23 @@ impl Dictionary {
     /// Tables of which no file has the name.
     pub(super) fn shared(self, session: &mut Session) -> Result<Vec<Vec<u8>>> {
         let Some(sql) = self.shared else { return Ok(Vec::new()) };
-        let rows = session.records(sql)?.into_iter();
-        Ok(rows.filter_map(|mut row| row.remove("name").map(String::into_bytes)).collect())
+        let name = |row| told::<String>(&row, self.tables, "name").map(String::into_bytes);
+        session.records(sql)?.into_iter().map(name).collect()
     }
 
-    /// Tables with a foreign key, and those that it leads to.
+    /// Tables with a foreign key, and those that it leads to; without those whose files' names cannot be told.
     pub(super) fn foreign(self, session: &mut Session) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let sql = format!("SELECT FOR_NAME AS child, REF_NAME AS parent FROM information_schema.{}", self.foreign);
         let name = |name: String| match self.plain {
             true => encoded(name.as_bytes()),
             false => Some(name.into_bytes()),
         };
-        let rows = session.records(&sql)?.into_iter();
-        Ok(rows.filter_map(|mut row| Some((name(row.remove("child")?)?, name(row.remove("parent")?)?))).collect())
+        let mut foreign = Vec::new();
+        for row in session.records(&sql)? {
+            let (child, parent) = (told(&row, self.foreign, "child")?, told(&row, self.foreign, "parent")?);
+            foreign.extend(name(child).zip(name(parent)));
+        }
+        Ok(foreign)
     }
 }
 

@@ -34,7 +34,7 @@ use crate::server::files::{Layout, Tablespace};
 use crate::server::mysql::files::{self, Named, Spaces};
 use crate::server::mysql::{GtidSet, InstanceLock, LogStatus, replica, tail};
 use crate::server::privileges::{self, Need};
-use crate::server::session::Record;
+use crate::server::session::{Record, told};
 use crate::server::{Login, Session, Variables};
 use crate::stream::Writer;
 use crate::stream::profile::{Binlog, EntryKind, Redo};
@@ -356,14 +356,11 @@ fn left_out(job: &Job, layout: &Layout, session: &mut Session) -> Result<Vec<u32
         AND FILE_TYPE='TABLESPACE' AND TABLESPACE_NAME NOT IN ('innodb_system', 'mysql') ORDER BY FILE_ID";
     let mut left_out = Vec::new();
     for row in session.records(sql)? {
-        let text = |key: &str| row.get(key).map(String::as_str).unwrap_or_default();
-        let path = layout.datadir.join(text("file"));
+        let path = layout.datadir.join(told::<String>(&row, "FILES", "file")?);
         // One that is elsewhere is wanted, or there would be no backup.
         let Ok(below) = path.strip_prefix(&layout.datadir) else { continue };
         if !job.filter.wants(&files::clean(below)) {
-            let unknown =
-                || Error::failed("server", format_args!("has no number for the tablespace {}", path.display()));
-            left_out.push(text("id").parse().map_err(|_| unknown())?);
+            left_out.push(told(&row, "FILES", "id")?);
         }
     }
     if left_out.len() > LEFT_OUT_MAX {

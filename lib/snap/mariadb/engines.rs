@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::server::Session;
 use crate::server::files;
+use crate::server::session::{Record, told};
 
 /// Engines with files of their own layout, and the list of each that shows all its tables to every account.
 const LISTS: [(&str, &str); 2] = [("RocksDB", "ROCKSDB_DDL"), ("ColumnStore", "COLUMNSTORE_TABLES")];
@@ -14,7 +15,8 @@ const ROCKSDB: &str = "#rocksdb";
 /// Asks the server whether it has such tables.
 pub(super) fn asked(session: &mut Session, datadir: &Path) -> Result<()> {
     let active = "SELECT ENGINE AS engine FROM information_schema.ENGINES WHERE SUPPORT IN ('YES', 'DEFAULT')";
-    let active: Vec<String> = session.records(active)?.into_iter().filter_map(|mut row| row.remove("engine")).collect();
+    let engine = |row: Record| told(&row, "ENGINES", "engine");
+    let active: Vec<String> = session.records(active)?.into_iter().map(engine).collect::<Result<_>>()?;
     let is_active = |engine: &str| active.iter().any(|one| one.eq_ignore_ascii_case(engine));
     for (engine, list) in LISTS.into_iter().filter(|(engine, _)| is_active(engine)) {
         let sql = format!("SELECT TABLE_NAME FROM information_schema.{list} LIMIT 1");

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::names::since_11_1;
 use crate::server::files::base_data_files;
 use crate::server::flavour::{Flavour, Version};
+use crate::server::session::{Record, told};
 use crate::server::{Session, Variables};
 use crate::snap::finish::Snapshot;
 use crate::snap::meta::{Facts, Members, binlog_info};
@@ -58,10 +59,9 @@ pub(super) fn plugins(session: &mut Session) -> Result<Vec<(String, String)>> {
     let sql = "SELECT plugin_name AS name, plugin_library AS library FROM information_schema.plugins \
         WHERE plugin_status='ACTIVE' AND plugin_library IS NOT NULL \
         AND (plugin_type='ENCRYPTION' OR plugin_name LIKE 'provider\\_%') ORDER BY name";
-    let rows = session.records(sql)?;
     let pair =
-        |mut row: crate::server::session::Record| Some((row.remove("name")?.to_lowercase(), row.remove("library")?));
-    Ok(rows.into_iter().filter_map(pair).collect())
+        |row: Record| Ok((told::<String>(&row, "plugins", "name")?.to_lowercase(), told(&row, "plugins", "library")?));
+    session.records(sql)?.into_iter().map(pair).collect()
 }
 
 /// `backup-my.cnf`.
