@@ -191,6 +191,70 @@ fn the_data_directory_of_a_clone_is_refused() {
     }
 }
 
+/// Who cannot show whose the data directory is may vouch for it, but not against what the server shows.
+#[test]
+fn mariadb_trusted_data_directory_is_taken_unless_another_s() {
+    let mut server = Server::new().networked().flag("skip-log-bin").start();
+    server.sql("CREATE USER idle@'127.0.0.1'; GRANT PROCESS ON *.* TO idle@'127.0.0.1'");
+    let idle = || {
+        let mut command = xb("xb-snap");
+        command.args(["--no-defaults", "--user=idle", "--host=127.0.0.1", "--no-lock"]);
+        command.arg(format!("--port={}", server.value("SELECT @@port")));
+        command
+    };
+    let run = refuses(idle(), server.data());
+    assert!(run.stderr(0).contains("the account lacks RELOAD") && run.stderr(0).contains("--trust-datadir"));
+    let run = Pipeline::new().stage(idle().arg("--trust-datadir")).run();
+    run.assert_ok();
+    assert!(run.stderr(0).contains("taken on trust (--trust-datadir)"), "{}", run.story());
+    assert!(run.stderr(0).contains("not shown to be the data directory of the server at "), "{}", run.story());
+    server.stop();
+    let dir = scratch();
+    clone(&server, &dir.path().join("copy"));
+    clone(&server, &dir.path().join("twin"));
+    server.start_again();
+    let twin = server.twin(&dir.path().join("twin")).start();
+    for other in [dir.path().join("copy").as_path(), twin.data()] {
+        let mut command = by_tcp(&server);
+        command.arg("--trust-datadir");
+        refuses(command, other);
+    }
+    if sees_all_processes() {
+        // The account can show nothing, and the kernel knows that another server has the files.
+        server.sql("CREATE USER idle@localhost; GRANT PROCESS ON *.* TO idle@localhost");
+        let mut command = snap(&server);
+        command.args(["--user=idle", "--no-lock", "--trust-datadir"]);
+        refuses(command, twin.data());
+    }
+}
+
+#[test]
+fn mysql_trusted_data_directory_is_taken_unless_another_s() {
+    if !Flavour::Mysql97.or_skip() {
+        return;
+    }
+    let start = |builder: crate::support::server::Builder| builder.flavour(Flavour::Mysql97).networked().start();
+    let server = start(Server::new().option("innodb-temp-tablespaces-dir", "@HOME@/outside"));
+    let run = refuses(by_tcp(&server), server.data());
+    assert!(run.stderr(0).contains("temporary tables are elsewhere"), "{}", run.story());
+    assert!(run.stderr(0).contains("--trust-datadir"), "{}", run.story());
+    let run = Pipeline::new().stage(by_tcp(&server).arg("--trust-datadir")).run();
+    run.assert_ok();
+    assert!(run.stderr(0).contains("not shown to be the data directory of the server at "), "{}", run.story());
+    let mut one = start(Server::new());
+    one.stop();
+    let dir = scratch();
+    clone(&one, &dir.path().join("copy"));
+    clone(&one, &dir.path().join("twin"));
+    one.start_again();
+    let twin = one.twin(&dir.path().join("twin")).start();
+    for other in [dir.path().join("copy").as_path(), twin.data()] {
+        let mut command = by_tcp(&one);
+        command.arg("--trust-datadir");
+        refuses(command, other);
+    }
+}
+
 /// True if no process is hidden from the tests, so that the kernel can tell who listens at a socket.
 fn sees_all_processes() -> bool {
     fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link == Path::new("pid:[4026531836]"))

@@ -20,6 +20,10 @@ struct Snap {
     /// The server's data directory as it is seen from here
     #[arg(long, value_name = "DIR")]
     datadir: Option<PathBuf>,
+    /// Go on if nothing shows whether the data directory is that of the server that answers; one that is shown to be another
+    /// server's is refused all the same
+    #[arg(long, conflicts_with = "offline")]
+    trust_datadir: bool,
     /// Copy with N threads [default: number of processors, at most 4]
     #[arg(short = 'j', long, visible_alias = "parallel", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     threads: Option<u16>,
@@ -75,6 +79,7 @@ fn main() -> ExitCode {
             sources,
             login,
             datadir: args.datadir,
+            trust_datadir: args.trust_datadir,
             threads: cli::threads(args.threads),
             policy: args.cache,
             lock_ddl: args.lock_ddl,

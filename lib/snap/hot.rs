@@ -40,7 +40,7 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
         Flavour::MySql(_) => Box::new(MySql::new(job, session, &variables)?),
     };
     report.stage("waiting for other backups");
-    claim.prove(server.as_mut(), &login)?;
+    claim.prove(server.as_mut(), &login, job.trust_datadir, report)?;
     let marker = login.connect()?;
     tell_specials(server.layout(), report)?;
 

@@ -17,6 +17,7 @@ use rustix::process::{Flock, FlockType, Pid, fcntl_getlk};
 use super::family::Family;
 use crate::crypt::keyfile::random;
 use crate::error::{Error, Result};
+use crate::report::{Level, Report};
 use crate::server::address::Address;
 use crate::server::locks::{Stage, Stages};
 use crate::server::{Login, Session};
@@ -24,8 +25,8 @@ use crate::server::{Login, Session};
 /// What an operator can do about a wrong directory, and about one of which nothing could be shown.
 const CHOOSE: &str =
     "--socket, or --host and --port, choose the server; --datadir says where its data directory is seen from here";
-const SHOW: &str =
-    "let the account do it, or connect through the server's socket, on its host and outside of containers";
+const SHOW: &str = "let the account do it, or connect through the server's socket, on its host and outside of containers; \
+    --trust-datadir goes on if you know that it is";
 /// How often something must show.
 const ROUNDS: u32 = 2;
 /// How many ever larger temporary tables are made, at most.
@@ -44,9 +45,9 @@ const TICK: Duration = Duration::from_millis(20);
 pub(super) enum Evidence {
     /// It is this server's.
     Given,
-    /// What should have been seen and was not.
+    /// What should have been seen and was not: it is another server's.
     Missing(String),
-    /// Why nothing was tried.
+    /// Why nothing could be shown.
     Untried(String),
 }
 
@@ -60,12 +61,12 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// Fails if it is not, or if that cannot be shown.
-    pub(super) fn prove(&self, server: &mut dyn Family, login: &Login) -> Result<()> {
-        let (why, hint) = match server.evidence(login)? {
+    /// Fails if it is another server's, or if nothing can be shown and nobody vouches for it.
+    pub(super) fn prove(&self, server: &mut dyn Family, login: &Login, trust: bool, report: &dyn Report) -> Result<()> {
+        let (why, missing) = match server.evidence(login)? {
             Evidence::Given => return Ok(()),
-            Evidence::Missing(why) => (why, CHOOSE),
-            Evidence::Untried(why) => (why, SHOW),
+            Evidence::Missing(why) => (why, true),
+            Evidence::Untried(why) => (why, false),
         };
         let datadir = &server.layout().datadir;
         // A file that is elsewhere says nothing of the directory.
@@ -84,8 +85,25 @@ impl Claim {
             self.address,
             self.datadir.display()
         );
-        Err(Error::invalid(datadir.display(), what).hint(hint))
+        let other = missing || self.peer.is_some_and(|peer| holders.iter().flatten().any(|pid| are_two(peer, *pid)));
+        match (other, trust) {
+            (true, _) => Err(Error::invalid(datadir.display(), what).hint(CHOOSE)),
+            (false, false) => Err(Error::invalid(datadir.display(), what).hint(SHOW)),
+            (false, true) => {
+                report.note(
+                    Level::Warning,
+                    format_args!("{}: {what}; taken on trust (--trust-datadir)", datadir.display()),
+                );
+                Ok(())
+            }
+        }
     }
+}
+
+/// True if two processes run one program: two servers. The one that listens may also be a proxy, or be systemd.
+fn are_two(one: Pid, other: Pid) -> bool {
+    let name = |pid: Pid| fs::read(format!("/proc/{}/comm", pid.as_raw_nonzero())).ok();
+    one != other && name(one).is_some_and(|program| name(other) == Some(program))
 }
 
 /// Who holds a lock on this file; `Some(None)`: somebody who cannot be seen from here.
@@ -143,7 +161,7 @@ pub(super) fn stages(stages: &mut Stages, log: &Path) -> Result<Evidence> {
         if stamp(log)? != before {
             disturbed += 1;
             if disturbed > AGAIN {
-                return Ok(Evidence::Missing(format!("other backups change {} all the time", log.display())));
+                return Ok(Evidence::Untried(format!("other backups change {} all the time", log.display())));
             }
             continue;
         }

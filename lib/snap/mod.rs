@@ -61,6 +61,8 @@ pub struct Job {
     pub login: Login,
     /// The data directory, if it is not where the server says (a container's).
     pub datadir: Option<PathBuf>,
+    /// Go on if nothing shows whether the data directory is that of the server.
+    pub trust_datadir: bool,
     /// Copying threads.
     pub threads: usize,
     /// How files are read.
