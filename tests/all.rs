@@ -53,4 +53,5 @@ mod throttle;
 mod unpack;
 mod vectors;
 mod which_server;
+mod without_innodb;
 mod zip;

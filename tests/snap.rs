@@ -642,16 +642,6 @@ fn a_server_with_rocksdb_is_copied_while_it_has_no_tables_there() {
     assert!(run.stderr(0).contains("server: tables of the engine RocksDB (lsm) are not copied"), "{}", run.story());
 }
 
-/// It is recovered by no log, and a server of MySQL cannot be without it.
-#[test]
-fn a_server_without_innodb_is_refused_in_one_message() {
-    let server = Server::new().flag("skip-innodb").option("default-storage-engine", "Aria").start();
-    let run = Pipeline::new().stage(snap(&server)).run();
-    run.assert_codes(&[1]);
-    assert!(run.stderr(0).contains("server: InnoDB is switched off"), "{}", run.story());
-    assert!(run.stdout.is_empty() && run.stderr(0).lines().count() == 2, "{}", run.story());
-}
-
 /// As servers before 10.2 and 5.7 left it.
 #[test]
 fn a_flush_lsn_on_an_unused_page_of_ibdata2_is_no_damage() {

@@ -130,6 +130,7 @@ fn begin<W: Write>(options: &Options, plan: &Plan, writer: &Writer<W>) -> Result
         server_uuid: None,
         datadir: None,
         redo: None,
+        without_innodb: false,
         base: None,
     };
     let bytes = profile::begin_bytes(&begin);

@@ -84,8 +84,11 @@ fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Re
         report.note(Level::Info, format_args!("{}: is applied already; nothing to do", dir.display()));
         return lock::give_back(dir);
     }
-    let program = server(&directory, options)?;
-    let server_options = recover::options(&directory, &options.server_options)?;
+    // Other engines recover when a server starts on the copy.
+    let recovery = match directory.without_innodb() {
+        true => None,
+        false => Some((server(&directory, options)?, recover::options(&directory, &options.server_options)?)),
+    };
     let state = match directory.state.clone() {
         Some(state) if matches!(state.step, Step::Astray | Step::Undecided | Step::Moving | Step::Moved) => {
             return directory.check();
@@ -94,10 +97,18 @@ fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Re
             report.note(Level::Info, format_args!("{}: going on where an earlier run was interrupted", dir.display()));
             state
         }
-        None => begin(&directory, &program, (!proved).then_some((options.thorough, options.threads)), report)?,
+        None => {
+            let program = recovery.as_ref().map(|(program, _)| program);
+            begin(&directory, program, (!proved).then_some((options.thorough, options.threads)), report)?
+        }
     };
     let state = lay_out(&directory, state, report)?;
-    let state = recover(&directory, state, &program, &server_options, options.memory, &lock, report)?;
+    let state = match &recovery {
+        Some((program, server_options)) => {
+            recover(&directory, state, program, server_options, options.memory, &lock, report)?
+        }
+        None => state,
+    };
     finish(&directory, state, report)?;
     lock::give_back(dir)
 }
@@ -105,7 +116,7 @@ fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Re
 /// Holds the directory against its manifest, its files' digests in so many threads, and notes that this was done.
 fn begin(
     directory: &Directory,
-    program: &Program,
+    program: Option<&Program>,
     digests: Option<(Thorough, usize)>,
     report: &dyn Report,
 ) -> Result<State> {
@@ -117,12 +128,15 @@ fn begin(
     digests.map_or(Ok(()), |(thorough, threads)| check::digests(directory, thorough, threads, report))?;
     let locations = layout::locations(directory)?;
     let (start_lsn, end_lsn) = match directory.family {
+        _ if directory.without_innodb() => (0, 0),
         Family::Mariadb => mariadb_log(directory, &locations)?,
         // It has been checked from end to end.
         Family::Mysql => directory.start_lsn.zip(directory.end_lsn).unwrap_or_default(),
     };
-    let server = Some(program.flavour.version().to_string());
-    let state = State { locations, server, ..State::new(Step::Started, directory.id(), start_lsn, end_lsn) };
+    let server = program.map(|program| program.flavour.version().to_string());
+    let without_log = directory.without_innodb();
+    let state = State::new(Step::Started, directory.id(), start_lsn, end_lsn);
+    let state = State { locations, server, without_log, ..state };
     state.write(&directory.path)?;
     Ok(state)
 }
@@ -160,7 +174,9 @@ fn lay_out(directory: &Directory, state: State, report: &dyn Report) -> Result<S
     match directory.family {
         Family::Mariadb => {
             layout::names(dir, false)?;
-            layout::redo(directory, state.end_lsn, report)?;
+            if !state.without_log {
+                layout::redo(directory, state.end_lsn, report)?;
+            }
         }
         Family::Mysql => {
             let version = directory.server_version.as_deref().unwrap_or_default();
@@ -277,10 +293,11 @@ fn finish(directory: &Directory, state: State, report: &dyn Report) -> Result<()
         let what = "run ALTER TABLE … FORCE, ALGORITHM=COPY on such a table before any other ALTER TABLE, which ends the server";
         report.note(Level::Warning, format_args!("{}: {what}", dir.display()));
     }
-    report.note(
-        Level::Info,
-        format_args!("{}: applied up to lsn {}; ready for xb-redo --copy-back", dir.display(), state.end_lsn),
-    );
+    let to = match state.end() {
+        Some(lsn) => format!("applied up to lsn {lsn}"),
+        None => "applied: the server has no InnoDB, so there was no redo log to apply".to_owned(),
+    };
+    report.note(Level::Info, format_args!("{}: {to}; ready for xb-redo --copy-back", dir.display()));
     Ok(())
 }
 

@@ -45,9 +45,8 @@ pub(super) fn run(from: &Path, to: &Path, threads: usize, report: &dyn Report) -
 
 /// True if `to` is a complete copy of the same backup, applied or not.
 fn same_backup(source: &Directory, to: &Path) -> bool {
-    let id = |directory: &Directory| {
-        directory.ours.as_ref().map(|ours| ours.trailer.backup_id.clone()).zip(directory.end_lsn)
-    };
+    let id =
+        |directory: &Directory| directory.ours.as_ref().map(|ours| (ours.trailer.backup_id.clone(), directory.end_lsn));
     Directory::read(to).is_ok_and(|copy| id(&copy).is_some() && id(&copy) == id(source))
 }
 

@@ -149,7 +149,8 @@ fn goes_on(directory: &Directory, datadir: &Path) -> Result<bool> {
 fn note(directory: &Directory, step: Step, datadir: &Path) -> Result<()> {
     let datadir = datadir.canonicalize().map_err(|cause| fail(datadir, "cannot open", &cause))?;
     let state = directory.state.clone().unwrap_or_else(|| {
-        State::new(step, directory.id(), directory.start_lsn.unwrap_or_default(), directory.end_lsn.unwrap_or_default())
+        let (start, end) = (directory.start_lsn.unwrap_or_default(), directory.end_lsn.unwrap_or_default());
+        State { without_log: directory.without_innodb(), ..State::new(step, directory.id(), start, end) }
     });
     State { step, datadir: Some(datadir.to_string_lossy().into_owned()), ..state }.write(&directory.path)
 }

@@ -112,7 +112,7 @@ impl Directory {
             return Err(Error::damaged(path.display(), "damaged: xb_begin and xb_manifest are of different backups"));
         }
         if let Some(state) = &state
-            && (state.backup_id.as_ref() != Some(&begin.backup_id) || Some(state.end_lsn) != trailer.end_lsn)
+            && (state.backup_id.as_ref() != Some(&begin.backup_id) || state.end() != trailer.end_lsn)
         {
             return Err(of_another(&path.join(APPLIED)));
         }
@@ -185,6 +185,11 @@ impl Directory {
         })
     }
 
+    /// True if it is of a server without InnoDB: no redo log belongs to it.
+    pub(super) fn without_innodb(&self) -> bool {
+        self.ours.as_ref().is_some_and(|ours| ours.begin.without_innodb)
+    }
+
     /// Tablespaces of MySQL that were left out, by number.
     pub(super) fn left_out(&self) -> &[u32] {
         self.ours.as_ref().map_or(&[], |ours| &ours.trailer.left_out)
@@ -197,9 +202,12 @@ impl Directory {
 
     /// What no other backup has in common with it: its id, or the digest of what another program says of it.
     pub(super) fn identity(&self) -> Result<String> {
-        match self.id().zip(self.end_lsn) {
-            Some((id, end)) => Ok(format!("backup {id} up to lsn {end}")),
-            None => Ok(format!("backup {}", blake3::hash(&first_of(&self.path, &CHECKPOINTS)?.unwrap_or_default()))),
+        match (self.id(), self.end_lsn) {
+            (Some(id), Some(end)) => Ok(format!("backup {id} up to lsn {end}")),
+            (Some(id), None) => Ok(format!("backup {id}")),
+            (None, _) => {
+                Ok(format!("backup {}", blake3::hash(&first_of(&self.path, &CHECKPOINTS)?.unwrap_or_default())))
+            }
         }
     }
 
@@ -281,17 +289,24 @@ impl Directory {
                 None => Err(Error::damaged(self.path.display(), "damaged: xtrabackup_checkpoints has no last_lsn")),
             };
         };
-        if !ours.entries.iter().any(|entry| entry.kind == EntryKind::Redo) {
+        let has_log = ours.entries.iter().any(|entry| entry.kind == EntryKind::Redo);
+        if has_log && ours.begin.without_innodb {
+            let what = "damaged: has a redo log, although xb_begin says that the server has no InnoDB";
+            return Err(Error::damaged(self.path.display(), what));
+        }
+        if !has_log && ours.begin.has_log() {
             return Err(Error::damaged(self.path.display(), "has no redo log: it was not piped through xb-redo")
                 .hint("xb-snap … | xb-redo | xb-unpack -C DIR; without the log no server can use the copy"));
         }
-        let (Some(start), Some(end)) = (self.start_lsn, self.end_lsn) else {
-            return Err(Error::damaged(self.path.display(), "damaged: xb_begin or xb_manifest has no lsn"));
+        let lsns = match (self.start_lsn, self.end_lsn) {
+            (Some(start), Some(end)) => Some((start, end)),
+            (None, None) if ours.begin.without_innodb => None,
+            _ => return Err(Error::damaged(self.path.display(), "damaged: xb_begin or xb_manifest has no lsn")),
         };
         ours.entries.iter().try_for_each(|entry| self.check_size(entry))?;
         let listed = ours.entries.iter().map(|entry| self.file(entry)).collect::<Result<_>>()?;
         strangers::refuse(&self.path, &listed)?;
-        log::verify(&self.path, self.family, start, end)
+        lsns.map_or(Ok(()), |(start, end)| log::verify(&self.path, self.family, start, end))
     }
 
     /// Without a manifest only what no server can do without.

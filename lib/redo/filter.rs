@@ -19,6 +19,7 @@ use super::held::Held;
 use super::outlet::Outlet;
 use super::pace::Pace;
 use super::relay::{self, Relay};
+use super::unlogged;
 use crate::error::{Error, Result};
 use crate::io::spool::Spool;
 use crate::report::{Level, Report};
@@ -56,6 +57,12 @@ pub fn run(options: &Options, input: File, output: File, report: &dyn Report) ->
     let sink = output.try_clone().map_err(|cause| Error::io("stdout", "cannot use", &cause))?;
     let (mut pass, writer) = (Pass::new(input, "stdin", output), Writer::new(sink));
     let (begin, bytes) = relay::begin(&mut pass)?;
+    if begin.without_innodb {
+        report.expect(begin.estimated_bytes);
+        unlogged::run(pass, &writer, &bytes, report)?;
+        report.note(Level::Info, format_args!("stdin: the server has no InnoDB, so no redo log; completed OK!"));
+        return Ok(());
+    }
     let (follower, form) = follower::open(&begin, options.datadir.as_deref(), options.keyring.as_deref(), report)?;
     let (name, start) = (form.name(), form.checkpoint());
     report.expect(begin.estimated_bytes);

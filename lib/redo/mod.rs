@@ -29,4 +29,5 @@ mod simulation;
 mod state;
 pub mod status;
 mod strangers;
+mod unlogged;
 pub(crate) mod watch;

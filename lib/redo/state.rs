@@ -55,6 +55,9 @@ pub(super) struct State {
     pub(super) start_lsn: u64,
     /// Where it ends: the LSN that recovery must reach.
     pub(super) end_lsn: u64,
+    /// There is no log: the server has no InnoDB.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) without_log: bool,
     /// Times that a server was started on the directory.
     pub(super) runs: u32,
     /// Tables that the source had elsewhere (DATA DIRECTORY): name without suffix, and place.
@@ -82,6 +85,7 @@ impl State {
             backup_id: backup_id.map(str::to_owned),
             start_lsn,
             end_lsn,
+            without_log: false,
             runs: 0,
             locations: BTreeMap::new(),
             server: None,
@@ -89,6 +93,11 @@ impl State {
             datadir: None,
             program: concat!("xb-redo ", env!("CARGO_PKG_VERSION")).to_owned(),
         }
+    }
+
+    /// Where the log ends, if there is one.
+    pub(super) fn end(&self) -> Option<u64> {
+        (!self.without_log).then_some(self.end_lsn)
     }
 
     /// The state of a directory; `None` if nothing has been done to it.

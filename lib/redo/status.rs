@@ -55,6 +55,7 @@ fn describe(directory: &Directory, line: &mut String, json: &mut Value, good: bo
         let start = start.map_or(String::new(), |start| start.to_string());
         line.push_str(&format!(", lsn {start}..{end}"));
     }
+    line.push_str(if directory.without_innodb() { ", without InnoDB" } else { "" });
     let base = directory.ours.as_ref().and_then(|ours| ours.begin.base.as_ref());
     if let Some(base) = base {
         let id = base.id.as_deref().unwrap_or("unknown");

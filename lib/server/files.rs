@@ -273,9 +273,12 @@ pub fn root_files(datadir: &Path) -> Result<Vec<Vec<u8>>> {
 
 /// `undo001` and so on, sorted.
 pub fn undo_files(dir: &Path) -> Result<Vec<Vec<u8>>> {
-    matching(dir, |name| {
-        name.strip_prefix(b"undo").is_some_and(|rest| rest.len() == 3 && rest.iter().all(u8::is_ascii_digit))
-    })
+    matching(dir, is_undo)
+}
+
+/// True for `undo001` and so on.
+pub fn is_undo(name: &[u8]) -> bool {
+    name.strip_prefix(b"undo").is_some_and(|rest| rest.len() == 3 && rest.iter().all(u8::is_ascii_digit))
 }
 
 /// `aria_log.00000001` and so on, sorted; without `aria_log_control`.

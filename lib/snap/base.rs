@@ -276,6 +276,10 @@ fn of_begin(path: &Path, begin: &[u8]) -> Result<Base> {
             filter: begin.filter,
             pages: Err(UNKNOWN.to_owned()),
         }),
+        None if begin.without_innodb => {
+            Err(Error::failed(path.display(), "is of a server without InnoDB, of which alone there are increments")
+                .hint("take a full backup"))
+        }
         _ => Err(Error::failed(path.display(), "holds files of xb-pack, not the backup of a server")),
     }
 }

@@ -29,8 +29,8 @@ pub(super) trait Family {
     fn stops_first(&self) -> Option<&'static Applier> {
         None
     }
-    /// The status variable that says how far its log is durable, at least.
-    fn flushed(&self) -> &'static str;
+    /// The status variable that says how far its log is durable, at least; `None`: it writes no log.
+    fn flushed(&self) -> Option<&'static str>;
     /// Has the server do what shows in its data directory.
     fn evidence(&mut self, login: &Login) -> Result<Evidence>;
     /// Files that the server keeps locked.

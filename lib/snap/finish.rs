@@ -106,7 +106,7 @@ impl Finish<'_> {
             begin_blake3: Some(begin_digest(&begin_bytes(self.begin))),
             members: 0,
             bytes: 0,
-            end_lsn: Some(snapshot.end_lsn),
+            end_lsn: self.begin.redo.as_ref().map(|_| snapshot.end_lsn),
             binlog: snapshot.binlog.clone(),
             server_options: self.options.clone(),
             locks_ms: snapshot.times.clone(),
@@ -150,20 +150,23 @@ impl Finish<'_> {
             0 => String::new(),
             count => format!(" ({count} without a checksum)"),
         };
+        let lsn = match &self.begin.redo {
+            Some(redo) => format!("lsn {} to {}", redo.checkpoint_lsn, snapshot.end_lsn),
+            None => "no InnoDB, so no redo log".to_owned(),
+        };
+        // A stopped server needs its log no less, and who copies one may not expect it.
+        let follows = self.job.offline && self.begin.redo.is_some();
         report.note(
             Level::Info,
             format_args!(
                 "{bytes} bytes, {} pages{unverified}, {sent} sent in {:.1} s, {rate} MiB/s; blocked: writes without \
-                 transactions {} ms, ddl {} ms, commits {} ms; lsn {} to {}; {}snapshot complete",
+                 transactions {} ms, ddl {} ms, commits {} ms; {lsn}; {}snapshot complete",
                 pages.pages(),
                 time.as_secs_f64(),
                 held("flush"),
                 held("block_ddl"),
                 held("block_commit"),
-                self.checkpoint(),
-                snapshot.end_lsn,
-                // A stopped server needs its log no less, and who copies one may not expect it.
-                if self.job.offline { "xb-redo must follow, which adds the log; " } else { "" },
+                if follows { "xb-redo must follow, which adds the log; " } else { "" },
             ),
         );
     }

@@ -10,9 +10,10 @@ use super::copy::Records;
 use super::family::{Family, Hot};
 use super::finish::{self, Finish, Snapshot};
 use super::identity::Claim;
-use super::mariadb::MariaDb;
+use super::mariadb::{MariaDb, SwitchedOff};
 use super::marks::Marks;
 use super::mysql::MySql;
+use super::offline;
 use super::steps::{Found, Steps, begin, tell_specials};
 use crate::error::{Error, Result};
 use crate::io::spool::Spool;
@@ -26,17 +27,22 @@ use crate::stream::profile::{BEGIN, Begin, begin_bytes};
 pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let (start, began) = (Zoned::now(), Instant::now());
     report.stage("connecting");
-    let login = job.login.clone().or_from(&job.sources.read(report)?)?;
+    let options = job.sources.read(report)?;
+    let login = job.login.clone().or_from(&options)?;
     let mut session = login.connect()?;
     let mut variables = Variables::of(&mut session)?;
     let claim = Claim { address: login.address()?, datadir: variables.datadir(), peer: session.peer() };
+    let flavour = Flavour::of(variables.text("version"))?;
+    let switched_off = !has_innodb(&mut session, flavour)?;
+    if switched_off {
+        offline::places(&mut variables, &options);
+    }
     if let Some(dir) = &job.datadir {
         variables.set_datadir(dir);
     }
-    let flavour = Flavour::of(variables.text("version"))?;
-    has_innodb(&mut session)?;
+    let switched_off = switched_off.then(|| SwitchedOff::find(&mut variables, job.policy, report)).transpose()?;
     let mut server: Box<dyn Family> = match flavour {
-        Flavour::MariaDb(_) => Box::new(MariaDb::new(job, session, &variables)?),
+        Flavour::MariaDb(_) => Box::new(MariaDb::new(job, session, &variables, switched_off)?),
         Flavour::MySql(_) => Box::new(MySql::new(job, session, &variables)?),
     };
     report.stage("waiting for other backups");
@@ -64,14 +70,14 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     finish.send(&out, &snapshot, |facts| server.members(facts, &snapshot))
 }
 
-/// Its log is what makes a copy of a running server consistent, also that of other engines' tables.
-fn has_innodb(session: &mut Session) -> Result<()> {
+/// MySQL cannot be without it.
+fn has_innodb(session: &mut Session, flavour: Flavour) -> Result<bool> {
     let support = session.value("SELECT SUPPORT FROM information_schema.ENGINES WHERE ENGINE='InnoDB'")?;
-    if matches!(support.as_deref(), Some("YES" | "DEFAULT")) {
-        return Ok(());
+    match (matches!(support.as_deref(), Some("YES" | "DEFAULT")), flavour) {
+        (true, _) => Ok(true),
+        (false, Flavour::MariaDb(_)) => Ok(false),
+        (false, Flavour::MySql(_)) => Err(Error::failed("server", "InnoDB is switched off")),
     }
-    Err(Error::failed("server", "InnoDB is switched off; without its log no consistent copy can be made")
-        .hint("start the server without skip_innodb; or stop it and copy its files"))
 }
 
 /// From the first lock to the end of the last.
@@ -110,7 +116,7 @@ fn copy(
 fn release(hot: &Hot<'_>, server: &mut dyn Family, snapshot: &Snapshot, spool: Spool) -> Result<()> {
     hot.report.stage("waiting until the log is durable");
     server.settle(snapshot)?;
-    hot.marks.send(snapshot.end_lsn)?;
+    hot.marks.end(snapshot.end_lsn)?;
     hot.report.stage("sending what was copied under lock");
     finish::drain(spool, hot.steps.out)
 }

@@ -6,6 +6,7 @@ mod meta;
 mod settled;
 mod start;
 mod stopped;
+mod switched_off;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -37,6 +38,7 @@ use crate::stream::profile::EntryKind;
 pub(super) use meta::ENCRYPTION;
 use start::Start;
 pub(super) use stopped::Stopped;
+pub(super) use switched_off::SwitchedOff;
 
 /// New tables are copied before the lock until they are fewer bytes than this, but not forever.
 const EXTRA_BYTES: u64 = 16 << 20;
@@ -60,12 +62,22 @@ pub(super) struct MariaDb<'a> {
     lost: BTreeSet<u32>,
     /// The account has RELOAD, which `--no-lock` can do without.
     reload: bool,
+    /// InnoDB, if it is switched off.
+    switched_off: Option<SwitchedOff>,
 }
 
 impl<'a> MariaDb<'a> {
     /// Finds out whether this can work at all.
-    pub(super) fn new(job: &'a Job, mut session: Session, variables: &'a Variables) -> Result<Self> {
-        let layout = Layout::of(variables)?;
+    pub(super) fn new(
+        job: &'a Job,
+        mut session: Session,
+        variables: &'a Variables,
+        switched_off: Option<SwitchedOff>,
+    ) -> Result<Self> {
+        let layout = match &switched_off {
+            Some(innodb) => innodb.layout.clone(),
+            None => Layout::of(variables)?,
+        };
         readable(&layout)?;
         let mut needed = vec![Need::global("PROCESS")];
         if !job.no_lock {
@@ -90,7 +102,7 @@ impl<'a> MariaDb<'a> {
         }
         let stages = Stages::new(session, job.lock_timeout)?;
         let aria = AriaLog::of(variables);
-        Ok(MariaDb { job, variables, layout, aria, options, stages, lost: BTreeSet::new(), reload })
+        Ok(MariaDb { job, variables, layout, aria, options, stages, lost: BTreeSet::new(), reload, switched_off })
     }
 
     fn lock_ddl(&self) -> LockDdl {
@@ -103,8 +115,8 @@ impl Family for MariaDb<'_> {
         &self.layout
     }
 
-    fn flushed(&self) -> &'static str {
-        "Innodb_lsn_flushed"
+    fn flushed(&self) -> Option<&'static str> {
+        self.switched_off.is_none().then_some("Innodb_lsn_flushed")
     }
 
     fn evidence(&mut self, _: &Login) -> Result<Evidence> {
@@ -140,34 +152,42 @@ impl Family for MariaDb<'_> {
             let place = self.aria.dir.join(ARIA_CONTROL);
             return Err(Error::failed(place.display(), "is not there").hint(files::UNSEEN));
         }
+        let server_uuid = self.variables.get("server_uid").map(str::to_owned);
+        if let Some(innodb) = &self.switched_off {
+            return Ok(Found { server_uuid, ..innodb.look(&self.job.filter)? });
+        }
         let names = self.fulltext()?;
         let names = names.iter().map(Vec::as_slice);
         self.job.filter.ask(self.stages.session(), dictionary::MARIADB, names)?;
         let (redo, known, listed) = settled::look(self.stages.session(), &self.layout, &self.job.filter)?;
-        let server_uuid = self.variables.get("server_uid").map(str::to_owned);
         let undo = match &known.dictionary {
             Some(dictionary) => super::fileset::undo(&undo(&self.layout)?, dictionary, &self.layout)?,
             None => undo(&self.layout)?,
         };
         self.none_unseen(&known)?;
-        Ok(Found { redo, server_uuid, undo, known, listed })
+        Ok(Found { redo: Some(redo), server_uuid, undo, known, listed })
     }
 
     /// Everything up to the release of the locks.
     fn copy(&mut self, hot: &Hot<'_>, undo: &[Tablespace], mut known: Known) -> Result<(Snapshot, Spool)> {
         hot.report.stage("copying InnoDB");
-        let deferred = self.lock_ddl() != LockDdl::Early;
+        let runs = self.switched_off.is_none();
+        let deferred = self.lock_ddl() != LockDdl::Early && runs;
         innodb(&hot.steps, &self.aria, undo, &known, !deferred)?;
-        let again = self.lock_ddl() == LockDdl::End && !self.job.no_lock;
+        let again = self.lock_ddl() == LockDdl::End && !self.job.no_lock && runs;
         let logged = if again { self.extra(hot, &mut known)? } else { 0 };
         let held = hot.held();
         let snapshot = hot.quietly(&applier::MARIADB, || self.rest(hot, &known, &held, logged))?;
+        self.switched_off.as_ref().map_or(Ok(()), |innodb| innodb.unchanged(&known))?;
         // Of two answers the one that keeps more secret.
         switched_on(&mut self.options, &ENCRYPTION, self.stages.session())?;
         Ok((snapshot, held.into_inner()))
     }
 
     fn settle(&mut self, snapshot: &Snapshot) -> Result<()> {
+        if self.switched_off.is_some() {
+            return Ok(());
+        }
         finish::durable(self.stages.session(), snapshot.end_lsn, self.reload)
     }
 
@@ -184,7 +204,9 @@ impl MariaDb<'_> {
     /// All that belongs to one moment: what is not InnoDB's, and the positions.
     fn rest(&mut self, hot: &Hot<'_>, known: &Known, held: &Writer<Spool>, logged: usize) -> Result<Snapshot> {
         if self.job.no_lock {
-            self.unchanged(hot, known, hot.steps.out, "without locks")?;
+            if self.switched_off.is_none() {
+                self.unchanged(hot, known, hot.steps.out, "without locks")?;
+            }
             others(&hot.steps, hot.steps.out, false)?;
             late_files(&hot.steps, hot.steps.out, &self.aria)?;
         } else {
@@ -210,6 +232,7 @@ impl MariaDb<'_> {
             self.stages.enter(Stage::BlockDdl)?;
             hot.report.stage("copying under lock");
             match self.lock_ddl() {
+                _ if self.switched_off.is_some() => {}
                 LockDdl::Off => self.unchanged(hot, known, held, "with --lock-ddl=off")?,
                 _ => self.resync(hot, known, held, logged)?,
             }
@@ -299,7 +322,10 @@ impl MariaDb<'_> {
         // Without a binary log, nobody needs the privilege to ask for its end.
         let has_binlog = !self.job.no_lock && self.variables.is_on("log_bin");
         let session = self.stages.session();
-        let end_lsn = session.status("Innodb_lsn_current")?;
+        let end_lsn = match &self.switched_off {
+            Some(innodb) => innodb.end_lsn(),
+            None => session.status("Innodb_lsn_current")?,
+        };
         let binlog = if has_binlog { positions::binlog(session)? } else { None };
         let replica = if self.job.replica_info { positions::replica(session)? } else { None };
         let replica = hot.replica(replica);

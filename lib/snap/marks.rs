@@ -20,8 +20,8 @@ const LOOK: u64 = 10;
 /// Writes `xb_mark.N` members.
 pub(super) struct Marks<'a> {
     out: &'a Writer<File>,
-    /// The status variable that is asked for.
-    flushed: &'static str,
+    /// The status variable that is asked for, if the server writes a log.
+    flushed: Option<&'static str>,
     next: AtomicU64,
     /// Set once no mark may be asked for any more. Asking happens under the lock: a mark never exceeds the end LSN,
     /// because it was asked for before that.
@@ -30,7 +30,7 @@ pub(super) struct Marks<'a> {
 }
 
 impl<'a> Marks<'a> {
-    pub(super) fn new(out: &'a Writer<File>, flushed: &'static str) -> Self {
+    pub(super) fn new(out: &'a Writer<File>, flushed: Option<&'static str>) -> Self {
         Marks { out, flushed, next: AtomicU64::new(1), stopped: Mutex::new(false), wake: Condvar::new() }
     }
 
@@ -42,13 +42,13 @@ impl<'a> Marks<'a> {
                 if *stopped {
                     return;
                 }
-                session.status(self.flushed)
+                self.flushed.map(|name| session.status(name)).transpose()
             };
             let held = match holder.filter(|_| round.is_multiple_of(LOOK)) {
                 Some(id) => look_for(&mut session, id),
                 None => Ok(()),
             };
-            if let Err(error) = held.and(lsn).and_then(|lsn| self.send(lsn)) {
+            if let Err(error) = held.and(lsn).and_then(|lsn| lsn.map_or(Ok(()), |lsn| self.send(lsn))) {
                 abort.fail(error);
                 return;
             }
@@ -57,8 +57,13 @@ impl<'a> Marks<'a> {
         }
     }
 
+    /// Says where the backup ends, if there is a log that has to be followed to there.
+    pub(super) fn end(&self, lsn: u64) -> Result<()> {
+        self.flushed.map_or(Ok(()), |_| self.send(lsn))
+    }
+
     /// Writes one mark.
-    pub(super) fn send(&self, lsn: u64) -> Result<()> {
+    fn send(&self, lsn: u64) -> Result<()> {
         let name = [MARK, self.next.fetch_add(1, Relaxed).to_string().as_bytes()].concat();
         self.out.member(&name, &mark_bytes(lsn))
     }

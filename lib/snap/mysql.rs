@@ -117,8 +117,8 @@ impl Family for MySql<'_> {
         (self.job.lock_ddl != Some(LockDdl::End)).then_some(&applier::MYSQL)
     }
 
-    fn flushed(&self) -> &'static str {
-        "Innodb_redo_log_flushed_to_disk_lsn"
+    fn flushed(&self) -> Option<&'static str> {
+        Some("Innodb_redo_log_flushed_to_disk_lsn")
     }
 
     fn evidence(&mut self, login: &Login) -> Result<Evidence> {
@@ -433,7 +433,8 @@ fn redo(layout: &Layout) -> Result<Redo> {
 }
 
 fn found(job: &Job, redo: Redo, server_uuid: Option<String>, spaces: Spaces) -> Result<Found> {
-    Ok(Found { redo, server_uuid, known: Known::of(wanted(job, spaces.tables)?), undo: spaces.undo, listed: None })
+    let known = Known::of(wanted(job, spaces.tables)?);
+    Ok(Found { redo: Some(redo), server_uuid, known, undo: spaces.undo, listed: None })
 }
 
 /// Those that are wanted. One that is elsewhere cannot be left out: the dictionary of the copy has its path, and a server

@@ -102,7 +102,7 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let layout = Layout::of(&variables)?;
     let mut server: Box<dyn Stopped> = match layout.redo.join(DIR).is_dir() {
         true => Box::new(mysql::Stopped::new(job, &mut variables, layout)?),
-        false => Box::new(mariadb::Stopped::new(job, &variables, layout)?),
+        false => Box::new(mariadb::Stopped::new(job, &mut variables, layout)?),
     };
     let layout = server.layout().clone();
     readable(&layout)?;
@@ -125,7 +125,9 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let found = server.look()?;
     fileset::distinct(&found, &layout)?;
     job.filter.check(&layout.datadir, report)?;
-    variables.set("innodb_undo_tablespaces", found.undo.len().to_string());
+    if found.redo.is_some() {
+        variables.set("innodb_undo_tablespaces", found.undo.len().to_string());
+    }
     let begin = begin(job, &variables, flavour, &layout, &found, &start, report)?;
     report.expect(begin.estimated_bytes);
 
@@ -166,11 +168,22 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
 fn variables(job: &Job, options: &Options) -> Variables {
     let option = |name: &str| options.server(&name.replace('_', "-")).map(str::to_owned);
     let datadir = job.datadir.as_ref().map(|dir| dir.display().to_string()).or_else(|| option("datadir"));
-    let mut pairs = vec![("datadir".to_owned(), datadir.unwrap_or_else(|| DATADIR.into()))];
-    pairs.extend(PLACES.map(|(name, default)| (name.to_owned(), option(name).unwrap_or_else(|| default.into()))));
+    let pairs = [("datadir".to_owned(), datadir.unwrap_or_else(|| DATADIR.into()))];
+    let mut variables: Variables = pairs.into_iter().collect();
+    places(&mut variables, options);
     let others = OTHERS.iter().chain(&mariadb::ENCRYPTION).chain(&mysql::ENCRYPTION);
-    pairs.extend(others.filter_map(|name| Some(((*name).to_owned(), option(name)?))));
-    pairs.into_iter().collect()
+    others.for_each(|name| option(name).into_iter().for_each(|value| variables.set(name, value)));
+    variables
+}
+
+/// Where files are that no server tells of: what option files say, or the server's defaults.
+pub(super) fn places(variables: &mut Variables, options: &Options) {
+    for (name, default) in PLACES {
+        if variables.get(name).is_none() {
+            let named = options.server(&name.replace('_', "-"));
+            variables.set(name, named.unwrap_or(default).to_owned());
+        }
+    }
 }
 
 /// Fails if a server has the file open: InnoDB and Aria lock theirs with `fcntl`.

@@ -26,8 +26,8 @@ use crate::stream::profile::{self, Begin, EntryKind, FORMAT, Redo, StreamKind};
 
 /// What there is to copy, listed after c0 was read.
 pub(super) struct Found {
-    /// The redo log, with c0.
-    pub(super) redo: Redo,
+    /// The redo log, with c0; `None`: the server has no InnoDB.
+    pub(super) redo: Option<Redo>,
     /// The server's identity.
     pub(super) server_uuid: Option<String>,
     /// Undo tablespaces.
@@ -95,7 +95,11 @@ pub(super) fn begin(
 ) -> Result<Begin> {
     distinct::check(job, layout, found)?;
     if let Some(base) = &job.base {
-        base.check(flavour, found.server_uuid.as_deref(), &found.redo, &job.filter)?;
+        let Some(redo) = &found.redo else {
+            return Err(Error::failed("server", "has no InnoDB, of which alone there are increments")
+                .hint("take a full backup"));
+        };
+        base.check(flavour, found.server_uuid.as_deref(), redo, &job.filter)?;
         base.warn(report);
     }
     let system = layout.system.iter().filter_map(|path| Some(path.metadata().ok()?.len()));
@@ -111,7 +115,8 @@ pub(super) fn begin(
         server_version: variables.get("version").map(str::to_owned),
         server_uuid: found.server_uuid.clone(),
         datadir: Some(layout.datadir.display().to_string()),
-        redo: Some(found.redo.clone()),
+        redo: found.redo.clone(),
+        without_innodb: found.redo.is_none(),
         filter: job.filter.identity(),
         base: job.base.as_ref().map(Base::profile),
     })

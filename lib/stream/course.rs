@@ -5,7 +5,7 @@
 
 use bstr::ByteSlice;
 
-use super::profile::{BEGIN, INCOMPLETE, MANIFEST, StreamKind, plain_name};
+use super::profile::{BEGIN, Begin, INCOMPLETE, MANIFEST, plain_name};
 use super::{Body, Head};
 use crate::error::{Error, Result};
 use crate::innodb::redo::{mariadb, mysql};
@@ -85,8 +85,8 @@ impl Course {
 
     /// Checks that a stream of ours whose manifest cannot be read is not one that xb-redo has never seen: a member must
     /// have the name of the redo log.
-    pub fn check_log(&self, kind: StreamKind) -> Result<()> {
-        check_log(kind, self.log)
+    pub fn check_log(&self, begin: &Begin) -> Result<()> {
+        check_log(begin, self.log)
     }
 
     /// True once the manifest, plain or coded, has met its end mark, in a stream of ours.
@@ -109,9 +109,12 @@ impl Course {
     }
 }
 
-/// Checks what a stream of ours says of its redo log: a snapshot without it is no backup.
-pub(crate) fn check_log(kind: StreamKind, log: bool) -> Result<()> {
-    if kind == StreamKind::Files || log {
+/// Checks what a stream of ours says of its redo log: a snapshot without it is no backup, unless the server has no InnoDB.
+pub(crate) fn check_log(begin: &Begin, log: bool) -> Result<()> {
+    if log && begin.without_innodb {
+        return Err(Error::damaged("stdin", "has a redo log, although xb_begin says that the server has no InnoDB"));
+    }
+    if log || !begin.has_log() {
         return Ok(());
     }
     let what = "not a backup: the snapshot was not piped through xb-redo, and without redo log no server can use it";

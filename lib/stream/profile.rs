@@ -113,9 +113,12 @@ pub struct Begin {
     /// The data directory that was copied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datadir: Option<String>,
-    /// The redo log, when the stream is of a server.
+    /// The redo log, when the stream is of a server with InnoDB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redo: Option<Redo>,
+    /// The server has no InnoDB, so there is neither a redo log nor an end LSN.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_innodb: bool,
     /// Which tables there are, when some were left out: BLAKE3 of the options that say it, in hex.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
@@ -177,6 +180,13 @@ pub struct Entry {
     /// Deltas: runs of pages that are all zero in the file and not in the delta, as (place in the file, count).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub zero_runs: Vec<(u32, u32)>,
+}
+
+impl Begin {
+    /// True if a redo log belongs to the stream.
+    pub fn has_log(&self) -> bool {
+        self.kind != StreamKind::Files && !self.without_innodb
+    }
 }
 
 impl Entry {

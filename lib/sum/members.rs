@@ -235,9 +235,9 @@ impl Ending {
     fn finish(&self, at: u64) -> Result<()> {
         self.course.finish("stdin", at)?;
         match (&self.begin, self.proved) {
-            (Some(begin), Some(redo)) => check_log(begin.kind, redo),
+            (Some(begin), Some(redo)) => check_log(begin, redo),
             // The manifest is encrypted or compressed.
-            (Some(begin), None) => self.course.check_log(begin.kind),
+            (Some(begin), None) => self.course.check_log(begin),
             (None, _) => Ok(()),
         }
     }

@@ -164,7 +164,7 @@ impl Proof {
             return Ok(());
         };
         if self.end == End::Coded {
-            self.course.check_log(begin.kind)?;
+            self.course.check_log(begin)?;
             note(Level::Info, "the manifest is encrypted or compressed: members were checked chunk by chunk only");
             return Ok(());
         }
@@ -176,7 +176,7 @@ impl Proof {
             );
             note(Level::Info, &text);
         }
-        check_log(begin.kind, self.redo)
+        check_log(begin, self.redo)
     }
 }
 

@@ -111,6 +111,7 @@ impl Stream {
             server_version: None,
             server_uuid: None,
             datadir: None,
+            without_innodb: false,
             redo: Some(redo),
             base: None,
         };

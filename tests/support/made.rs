@@ -22,6 +22,7 @@ pub fn begin(kind: StreamKind) -> Begin {
         server_version: Some("10.11.19-MariaDB".to_owned()),
         server_uuid: None,
         datadir: Some("/nonexistent".to_owned()),
+        without_innodb: false,
         redo: Some(Redo {
             format: "Phys".to_owned(),
             dir: "/nonexistent".to_owned(),

@@ -70,20 +70,29 @@ fn my_cnf(variables: &Variables, options: &BTreeMap<String, String>) -> String {
     let mut put = |key: &str, value: &str| {
         let _ = writeln!(text, "{key}={value}");
     };
-    for key in ["innodb_checksum_algorithm", "innodb_page_size", "innodb_undo_tablespaces"] {
-        put(key, variables.text(key));
+    if has_innodb(variables) {
+        for key in ["innodb_checksum_algorithm", "innodb_page_size", "innodb_undo_tablespaces"] {
+            put(key, variables.text(key));
+        }
+        put("innodb_data_file_path", &base_data_files(variables.text("innodb_data_file_path")));
+        put("innodb_log_file_size", variables.text("innodb_log_file_size"));
+        put("innodb_undo_directory", "./");
+        put("innodb_compression_level", variables.text("innodb_compression_level"));
+        put("innodb_buffer_pool_filename", variables.text("innodb_buffer_pool_filename"));
+    } else {
+        put("innodb", "OFF");
     }
-    put("innodb_data_file_path", &base_data_files(variables.text("innodb_data_file_path")));
-    put("innodb_log_file_size", variables.text("innodb_log_file_size"));
-    put("innodb_undo_directory", "./");
-    put("innodb_compression_level", variables.text("innodb_compression_level"));
-    put("innodb_buffer_pool_filename", variables.text("innodb_buffer_pool_filename"));
     let plugin = |key: &str| key.starts_with("plugin") || key.contains("key_management");
     for (key, value) in options.iter().filter(|(key, _)| plugin(key)) {
         // The stock prepare knows the option by this name only.
         put(if key == "plugin_load_add" { "plugin_load" } else { key }, value);
     }
     text
+}
+
+/// False for a server that has no file of InnoDB.
+fn has_innodb(variables: &Variables) -> bool {
+    !variables.text("innodb_data_file_path").is_empty()
 }
 
 /// The server's options without which recovery fails or goes wrong (spec section 12): for the manifest.

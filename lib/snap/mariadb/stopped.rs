@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bstr::ByteSlice;
 
-use super::{AriaLog, Start, engines, guarded, innodb, late_files, meta, others, undo};
+use super::{ARIA_CONTROL, AriaLog, Start, engines, guarded, innodb, late_files, meta, others, switched_off, undo};
 use crate::error::{Error, Result};
 use crate::innodb::redo;
 use crate::io;
@@ -14,6 +14,7 @@ use crate::server::Variables;
 use crate::server::binlogs::Binlogs;
 use crate::server::files::{Layout, Tablespace};
 use crate::snap::Job;
+use crate::snap::filter::Filter;
 use crate::snap::finish::Snapshot;
 use crate::snap::known::Known;
 use crate::snap::meta::{Facts, Members};
@@ -35,7 +36,8 @@ pub(in crate::snap) struct Stopped<'a> {
 }
 
 impl<'a> Stopped<'a> {
-    pub(in crate::snap) fn new(job: &'a Job, variables: &Variables, layout: Layout) -> Result<Self> {
+    pub(in crate::snap) fn new(job: &'a Job, variables: &mut Variables, layout: Layout) -> Result<Self> {
+        let layout = switched_off::files(layout, variables)?;
         let binlogs = Binlogs::find(variables, &layout.datadir)?;
         Ok(Stopped { job, layout, aria: AriaLog::of(variables), binlogs })
     }
@@ -51,17 +53,18 @@ impl offline::Stopped for Stopped<'_> {
     }
 
     fn log(&self) -> Result<Log> {
-        let start = Start::read(&self.layout.redo)?;
-        let end_lsn = start.end()?;
-        Ok(Log {
-            identity: start.header().block().to_vec(),
-            checkpoint_lsn: start.checkpoint.lsn,
-            end_lsn,
-            clean: end_lsn <= start.checkpoint.end_lsn + CLEAN,
-        })
+        if self.layout.system.is_empty() {
+            // Aria's control file tells whether a server ran. What Aria has to recover is in its own log.
+            let identity = io::small(&self.aria.dir.join(ARIA_CONTROL))?.unwrap_or_default();
+            return Ok(Log { identity, checkpoint_lsn: 0, end_lsn: 0, clean: true });
+        }
+        log(&self.layout.redo)
     }
 
     fn version(&self) -> Result<String> {
+        if self.layout.system.is_empty() {
+            return switched_off::version(&self.layout.datadir);
+        }
         let start = Start::read(&self.layout.redo)?;
         match start.header().creator.starts_with(b"Backup ") {
             true => restored(&self.layout.datadir),
@@ -72,9 +75,7 @@ impl offline::Stopped for Stopped<'_> {
     fn look(&mut self) -> Result<Found> {
         engines::on_disk(&self.layout.datadir)?;
         self.aria.read_control()?;
-        let redo = Start::read(&self.layout.redo)?.redo();
-        let known = Known::list(&self.layout.datadir, &self.job.filter, None)?;
-        Ok(Found { redo, server_uuid: None, undo: undo(&self.layout)?, known, listed: None })
+        found(&self.layout, &self.job.filter)
     }
 
     fn copy(&self, steps: &Steps<'_>, undo: &[Tablespace], known: &Known) -> Result<()> {
@@ -111,6 +112,28 @@ impl offline::Stopped for Stopped<'_> {
     ) -> Members {
         meta::members(variables, options, facts, snapshot)
     }
+}
+
+/// InnoDB's log in this directory, which nobody writes.
+pub(super) fn log(dir: &Path) -> Result<Log> {
+    let start = Start::read(dir)?;
+    let end_lsn = start.end()?;
+    Ok(Log {
+        identity: start.header().block().to_vec(),
+        checkpoint_lsn: start.checkpoint.lsn,
+        end_lsn,
+        clean: end_lsn <= start.checkpoint.end_lsn + CLEAN,
+    })
+}
+
+/// InnoDB's files, which nobody writes.
+pub(super) fn found(layout: &Layout, filter: &Filter) -> Result<Found> {
+    if layout.system.is_empty() {
+        return Ok(Found { redo: None, server_uuid: None, undo: Vec::new(), known: Known::default(), listed: None });
+    }
+    let redo = Some(Start::read(&layout.redo)?.redo());
+    let known = Known::list(&layout.datadir, filter, None)?;
+    Ok(Found { redo, server_uuid: None, undo: undo(layout)?, known, listed: None })
 }
 
 /// The version of a server whose log was written by a backup program, and by no server since: what is beside it was copied
