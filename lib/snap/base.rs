@@ -39,6 +39,8 @@ const HISTORIES: [(&str, &str, &str); 2] =
 const FEW: u64 = 64;
 /// The last chunk of a stream is shorter than this.
 const TAIL: u64 = 128;
+/// Options of the server, in a backup of any program.
+const OPTIONS: &str = "backup-my.cnf";
 /// Bytes of a manifest that are read at a time.
 const PIECE: u64 = 256 << 10;
 
@@ -75,6 +77,8 @@ pub struct Base {
     log_uuid: Option<u32>,
     /// Which tables it has.
     filter: Option<String>,
+    /// Bytes of a page of the server, if that is known.
+    page_size: Option<u32>,
     /// The digests of its pages, or why there are none.
     pages: Result<Arc<BasePages>, String>,
 }
@@ -106,7 +110,7 @@ impl Base {
     /// One of which nothing but its LSN is known.
     fn foreign(place: String, lsn: u64) -> Base {
         let pages = Err(FOREIGN.to_owned());
-        Base { place, id: None, lsn, flavour: None, server: None, log_uuid: None, filter: None, pages }
+        Base { place, id: None, lsn, flavour: None, server: None, log_uuid: None, filter: None, page_size: None, pages }
     }
 
     fn read(path: &Path, dir: &Path, report: &dyn Report) -> Result<Base> {
@@ -148,7 +152,8 @@ impl Base {
             (None, Some(text)) => {
                 let maker = if path.join(mysql::FILE).exists() { "xtrabackup" } else { "mariadb-backup" };
                 made_by(maker, &path.display(), report);
-                of_checkpoints(path, &text)
+                let options = small(&path.join(OPTIONS))?.unwrap_or_default();
+                Ok(Base { page_size: page_size(path, &options)?, ..of_checkpoints(path, &text)? })
             }
             (None, None) => {
                 Err(Error::failed(path.display(), "is no backup: neither xb_begin nor xtrabackup_checkpoints is there"))
@@ -164,7 +169,7 @@ impl Base {
     /// The same with its digests.
     fn with(self, file: File, place: &dyn Display) -> Result<Base> {
         let pages = BasePages::open(file, place, self.id.as_deref().unwrap_or_default())?;
-        Ok(Base { pages: Ok(Arc::new(pages)), ..self })
+        Ok(Base { page_size: pages.page_size(), pages: Ok(Arc::new(pages)), ..self })
     }
 
     /// What an increment on it has.
@@ -202,6 +207,17 @@ impl Base {
                     self.place
                 ),
             );
+        }
+    }
+
+    /// Checks that the server has pages of the same size.
+    pub(super) fn check_pages(&self, server: u64) -> Result<()> {
+        match self.page_size {
+            Some(then) if u64::from(then) != server => {
+                let what = format!("is of another server: its pages have {then} bytes, those of this server {server}");
+                Err(Error::invalid(&self.place, what).hint("take a full backup of this server"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -243,6 +259,17 @@ impl Base {
     }
 }
 
+/// The page size in a `backup-my.cnf`; `None` if it does not say.
+fn page_size(path: &Path, options: &[u8]) -> Result<Option<u32>> {
+    let pairs = options.lines().filter_map(|line| line.split_once_str("="));
+    let value = pairs.into_iter().find(|(key, _)| key.trim() == b"innodb_page_size").map(|(_, value)| value.trim());
+    let fault = |value: &[u8]| {
+        let what = format!("innodb_page_size is {:?}, which is no number", value.as_bstr());
+        Error::damaged(path.join(OPTIONS).display(), what)
+    };
+    value.map(|value| value.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(|| fault(value))).transpose()
+}
+
 /// Checks that `xb_begin` is the one that the manifest means, if there is one: `--extra-lsndir` has none.
 fn bound(path: &Path, begin: &[u8]) -> Result<()> {
     let fail = |cause: &std::io::Error| Error::io(path.display(), "cannot read", cause);
@@ -274,6 +301,7 @@ fn of_begin(path: &Path, begin: &[u8]) -> Result<Base> {
             server: begin.server_uuid,
             log_uuid: redo.log_uuid,
             filter: begin.filter,
+            page_size: None,
             pages: Err(UNKNOWN.to_owned()),
         }),
         None if begin.without_innodb => {
@@ -360,4 +388,29 @@ fn ends_with_manifest(file: &mut File) -> std::io::Result<bool> {
 
 fn file_name(member: &[u8]) -> &str {
     member.to_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_with_pages_of_another_size_is_refused() {
+        let base = |page_size| Base { page_size, ..Base::foreign("/full".into(), 1) };
+        base(Some(16384)).check_pages(16384).unwrap();
+        base(None).check_pages(16384).unwrap();
+        let error = base(Some(16384)).check_pages(8192).unwrap_err();
+        assert_eq!(error.kind(), crate::error::Kind::Invalid);
+        let words = "/full: is of another server: its pages have 16384 bytes, those of this server 8192";
+        assert!(error.to_string().starts_with(words), "{error}");
+    }
+
+    #[test]
+    fn options_of_other_programs_say_the_page_size() {
+        let of = |text: &str| page_size(Path::new("/full"), text.as_bytes());
+        assert_eq!(of("[mysqld]\ninnodb_page_size=8192\n").unwrap(), Some(8192));
+        assert_eq!(of("[mysqld]\ninnodb = OFF\n").unwrap(), None);
+        let error = of("innodb_page_size = 8k\n").unwrap_err().to_string();
+        assert_eq!(error, r#"/full/backup-my.cnf: innodb_page_size is "8k", which is no number"#);
+    }
 }

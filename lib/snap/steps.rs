@@ -99,6 +99,7 @@ pub(super) fn begin(
             return Err(Error::failed("server", "has no InnoDB, of which alone there are increments")
                 .hint("take a full backup"));
         };
+        base.check_pages(variables.number("innodb_page_size")?)?;
         base.check(flavour, found.server_uuid.as_deref(), redo, &job.filter)?;
         base.warn(report);
     }

@@ -428,3 +428,44 @@ fn a_base_of_mariadb_backup_proves_nothing_and_that_is_said() {
     let run = back_up(&server, &["--incremental-lsn=1"], scratch().path());
     told(&run, UNPROVED);
 }
+
+/// Servers whose pages have another size than those of the base.
+fn page_size(flavour: Flavour) {
+    let large = Server::new().flavour(flavour).start();
+    let small = Server::new().flavour(flavour).layout("innodb-page-size", "8k").start();
+    let dir = scratch();
+    let (full, beside, stream) = (dir.path().join("full"), dir.path().join("beside"), dir.path().join("stream"));
+    back_up(&large, &[&format!("--extra-lsndir={}", beside.display())], &full);
+    Pipeline::new()
+        .stage(xb("xb-snap").args(large.options()))
+        .stage(xb("xb-redo"))
+        .stdout_to(&stream)
+        .run()
+        .assert_ok();
+    let mut bases = vec![full, beside, stream];
+    if flavour.family() == Family::Mariadb {
+        let stock = dir.path().join("stock");
+        let mut backup = large.program("mariadb-backup");
+        backup.args(large.options()).arg("--backup").arg(format!("--target-dir={}", stock.display()));
+        output(backup);
+        bases.push(stock);
+    }
+    for base in bases {
+        let run = Pipeline::new().stage(xb("xb-snap").args(small.options()).arg(since(&base))).run();
+        run.assert_codes(&[5]);
+        let words = "is of another server: its pages have 16384 bytes, those of this server 8192";
+        assert!(run.stderr(0).contains(words) && run.stdout.is_empty(), "{}", run.story());
+    }
+}
+
+#[test]
+fn mariadb_with_another_page_size_than_its_base_is_refused() {
+    page_size(Flavour::Installed);
+}
+
+#[test]
+fn mysql_with_another_page_size_than_its_base_is_refused() {
+    if Flavour::Mysql97.or_skip() {
+        page_size(Flavour::Mysql97);
+    }
+}

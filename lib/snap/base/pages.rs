@@ -154,6 +154,11 @@ impl BasePages {
         Some(Known { base: self, runs, fixes, first: 0, digests: Vec::new() })
     }
 
+    /// Bytes of a page of the system tablespace, which a server has everywhere but in compressed tables.
+    pub(in crate::snap) fn page_size(&self) -> Option<u32> {
+        self.files.iter().find(|file| file.space_id == 0).map(|file| file.page_size)
+    }
+
     /// Counts pages of a file, and those of them that are not newer and yet not the same.
     pub(in crate::snap) fn count(&self, compared: u64, different: u64) {
         self.compared.fetch_add(compared, Relaxed);
