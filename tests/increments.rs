@@ -18,7 +18,7 @@ use crate::support::{
     wait_until, xb,
 };
 
-mod history;
+pub(crate) mod history;
 mod mysql;
 
 /// For a server to purge and clean up.

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::hot_backup::{apply, pipeline};
+use crate::increments::history::cannot_be_merged;
 use crate::mysql_ddl::empty;
 use crate::snap::{as_weak, password_file};
 use crate::support::pipeline::{Relay, Run};
@@ -345,6 +346,24 @@ fn an_import_while_files_are_copied_ends_the_backup() {
             );
         }
     }
+}
+
+/// xb-redo takes the whole stream before it fails, so `--extra-lsndir` is written.
+#[test]
+fn mariadb_lsndir_of_a_failed_backup_fits_no_other() {
+    let mut server = server(Flavour::Installed);
+    tables(&mut server, "d");
+    let dir = scratch();
+    let (full, beside, increment) = (dir.path().join("full"), dir.path().join("beside"), dir.path().join("increment"));
+    pipeline(&server, &[], Relay::default(), &full).run().assert_ok();
+    let option = format!("--extra-lsndir={}", beside.display());
+    let (run, _) = backup(&server, &[&option], When::Copied, || imported(&server, "d"));
+    run.assert_codes(&[0, 5, 3]);
+    let run =
+        pipeline(&server, &[&format!("--incremental-basedir={}", beside.display())], Relay::default(), &increment)
+            .run();
+    run.assert_ok();
+    cannot_be_merged(&run, &beside, &full, &increment);
 }
 
 /// All that an encrypted log tells of a deleted file is how long its name was.

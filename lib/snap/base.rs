@@ -187,8 +187,12 @@ impl Base {
         }
     }
 
-    /// Says how many pages were not the same although they were not newer.
+    /// Says which backup the increment needs, and how many pages were not the same although they were not newer.
     pub(super) fn tell(&self, report: &dyn Report) {
+        if let Some(id) = &self.id {
+            report
+                .note(Level::Info, format_args!("{}: the increment can be merged into backup {id} alone", self.place));
+        }
         let Ok(pages) = &self.pages else { return };
         let (compared, different) = pages.counts();
         let what = format_args!(

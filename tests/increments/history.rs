@@ -469,3 +469,49 @@ fn mysql_with_another_page_size_than_its_base_is_refused() {
         page_size(Flavour::Mysql97);
     }
 }
+
+/// `--extra-lsndir` of a stream that the next program took, and of which it made no backup.
+fn lost_base(flavour: Flavour) {
+    let server = Server::new().flavour(flavour).start();
+    fill(&server);
+    let mut chain = Chain::new();
+    chain.add(&server);
+    server.sql("DELETE FROM d.lost WHERE a % 2 = 0");
+    let dir = scratch();
+    let (beside, increment) = (dir.path().join("beside"), dir.path().join("increment"));
+    let mut snap = xb("xb-snap");
+    snap.args(server.options()).arg("--extra-lsndir").arg(&beside);
+    Pipeline::new().stage(snap).stage(program("cat")).stdout_to(&dir.path().join("thrown_away")).run().assert_ok();
+    server.sql("DELETE FROM d.both WHERE a % 2 = 0");
+    let run = back_up(&server, &[&since(&beside)], &increment);
+    cannot_be_merged(&run, &beside, &chain.base(), &increment);
+    // Nor is there another way to a right backup than a new increment on what there is.
+    let mut chain = chain;
+    chain.add(&server);
+    chain.prove(&server);
+}
+
+/// An increment on a base that is not there fits no other, and says which it needs.
+pub(crate) fn cannot_be_merged(run: &Run, beside: &Path, base: &Path, increment: &Path) {
+    let begin: serde_json::Value = serde_json::from_slice(&fs::read(beside.join("xb_begin")).unwrap()).unwrap();
+    let id = begin["backup_id"].as_str().unwrap();
+    assert!(run.stderr(0).contains(&format!("can be merged into backup {id} alone")), "{}", run.story());
+    let before = tree(base, |name| name != "xb_lock");
+    for mode in ["--merge", "--apply"] {
+        refused(redo(mode, base, &[increment]), 5, &format!("builds on backup {id}, "));
+    }
+    assert!(tree(base, |name| name != "xb_lock") == before);
+    status(increment, 0, &format!("of backup {id}"));
+}
+
+#[test]
+fn mariadb_increment_on_a_lost_backup_cannot_be_merged() {
+    lost_base(Flavour::Installed);
+}
+
+#[test]
+fn mysql_increment_on_a_lost_backup_cannot_be_merged() {
+    if Flavour::Mysql97.or_skip() {
+        lost_base(Flavour::Mysql97);
+    }
+}
