@@ -143,6 +143,173 @@ fn a_tablespace_that_is_not_seen_ends_the_backup() {
     }
 }
 
+/// A file of a tablespace that the server has open is not where it should be, or is a link that leads nowhere.
+fn hidden(flavour: Flavour, sql: &str, query: &str, is_it: impl Fn(&str) -> bool) {
+    if !flavour.or_skip() {
+        return;
+    }
+    let mut server = server(flavour, sql);
+    // A server of MySQL that has pages to write ends when it misses a file; one of MariaDB opens files when it needs them.
+    if flavour.family() == Family::Mysql {
+        server.restart();
+    }
+    server.rows(query);
+    let name = names(server.data()).into_iter().find(|name| is_it(name)).expect("the file is there");
+    let modes: &[&[&str]] = match flavour.family() {
+        Family::Mariadb => &[&[], &["--lock-ddl=early"], &["--no-lock"]],
+        Family::Mysql => &[&[], &["--lock-ddl=end"]],
+    };
+    let (file, kept) = (server.data().join(&name), server.home().join("kept"));
+    let refused = |words: &[&str]| {
+        for mode in modes {
+            let mut command = snap(&server);
+            command.args(*mode);
+            invalid(command, words);
+        }
+    };
+    fs::rename(&file, &kept).unwrap();
+    refused(&[&name, "the server has tablespace "]);
+    symlink(server.home().join("nowhere"), &file).unwrap();
+    refused(&[&name, "is a symbolic link to", "nowhere, which is not there"]);
+    fs::remove_file(&file).unwrap();
+    fs::rename(&kept, &file).unwrap();
+    run(snap(&server)).assert_ok();
+}
+
+const PARTITIONS: &str = "CREATE TABLE d.p (a INT PRIMARY KEY) PARTITION BY RANGE (a) (PARTITION p0 VALUES LESS THAN (10), \
+    PARTITION p1 VALUES LESS THAN MAXVALUE); INSERT INTO d.p VALUES (1), (11)";
+const FULL_TEXT: &str = "CREATE TABLE d.f (a INT PRIMARY KEY, t TEXT, FULLTEXT (t)) ENGINE=InnoDB; \
+    INSERT INTO d.f VALUES (1, 'hello world')";
+
+const FOUND: &str = "SELECT a FROM d.f WHERE MATCH (t) AGAINST ('hello')";
+
+fn is_partition(name: &str) -> bool {
+    name.eq_ignore_ascii_case("d/p#p#p0.ibd")
+}
+
+fn is_full_text(name: &str) -> bool {
+    name.to_lowercase().starts_with("d/fts_") && name.to_lowercase().ends_with("_index_1.ibd")
+}
+
+#[test]
+fn mariadb_partition_that_is_hidden_ends_the_backup() {
+    hidden(Flavour::Installed, PARTITIONS, "SELECT * FROM d.p", is_partition);
+}
+
+#[test]
+fn mysql_partition_that_is_hidden_ends_the_backup() {
+    hidden(Flavour::Mysql97, PARTITIONS, "SELECT * FROM d.p", is_partition);
+}
+
+#[test]
+fn mariadb_full_text_index_that_is_hidden_ends_the_backup() {
+    hidden(Flavour::Installed, FULL_TEXT, FOUND, is_full_text);
+}
+
+#[test]
+fn mysql_full_text_index_that_is_hidden_ends_the_backup() {
+    hidden(Flavour::Mysql97, FULL_TEXT, FOUND, is_full_text);
+}
+
+#[test]
+fn mariadb_vector_index_that_is_hidden_ends_the_backup() {
+    let sql = "CREATE TABLE d.v (id INT PRIMARY KEY, e VECTOR(2) NOT NULL, VECTOR INDEX (e)); \
+        INSERT INTO d.v VALUES (1, Vec_FromText('[1,2]'))";
+    let nearest = "SELECT id FROM d.v ORDER BY VEC_DISTANCE_EUCLIDEAN(e, Vec_FromText('[5,6]')) LIMIT 1";
+    hidden(Flavour::Mariadb118, sql, nearest, |name| name.starts_with("d/v#i#") && name.ends_with(".ibd"));
+}
+
+#[test]
+fn mysql_general_tablespace_that_is_hidden_ends_the_backup() {
+    let sql = "CREATE TABLESPACE general ADD DATAFILE 'general.ibd'; \
+        CREATE TABLE d.g (a INT) TABLESPACE general; INSERT INTO d.g VALUES (1)";
+    hidden(Flavour::Mysql97, sql, "SELECT * FROM d.g", |name| name == "general.ibd");
+}
+
+/// A directory that servers take for a database.
+fn backup_below(flavour: Flavour) {
+    if !flavour.or_skip() {
+        return;
+    }
+    let mut server = server(flavour, "CREATE TABLE d.m (a INT) ENGINE=MyISAM; INSERT INTO d.m VALUES (1)");
+    backup::take(&server, &[], &server.data().join("backup"));
+    server.sql("UPDATE d.t SET b = 'after' WHERE a < 200; INSERT INTO d.m VALUES (2)");
+    let wanted = (count_and_sum(&server), "2".to_owned());
+    let dir = scratch();
+    let take = |mut command: Command, target: &Path| {
+        let run =
+            Pipeline::new().stage(&mut command).stage(xb("xb-redo")).stage(xb("xb-unpack").arg("-C").arg(target)).run();
+        run.assert_ok();
+        assert!(run.stderr(0).contains("data/backup: left out: it is a backup"), "{}", run.story());
+        assert!(!names(target).iter().any(|name| name.starts_with("backup/")), "{:?}", names(target));
+    };
+    let proved = |backup: &Path| {
+        backup::apply_by(&server, backup).assert_ok();
+        let copy = server.twin(backup).start();
+        assert_eq!((count_and_sum(&copy), copy.value("SELECT COUNT(*) FROM d.m")), wanted, "{flavour:?}");
+    };
+    take(snap(&server), &dir.path().join("hot"));
+    proved(&dir.path().join("hot"));
+    server.stop();
+    let proved = |backup: &Path| {
+        backup::apply_by(&server, backup).assert_ok();
+        let copy = server.twin(backup).start();
+        assert_eq!((count_and_sum(&copy), copy.value("SELECT COUNT(*) FROM d.m")), wanted, "{flavour:?}");
+    };
+    match flavour.family() {
+        Family::Mariadb => {
+            take(offline(&server), &dir.path().join("cold"));
+            proved(&dir.path().join("cold"));
+        }
+        // It would not start: it looks for tablespaces everywhere, and finds some twice.
+        Family::Mysql => {
+            let done = run(offline(&server));
+            done.assert_codes(&[5]);
+            assert!(done.stderr(0).contains("data/backup/mysql.ibd: has tablespace "), "{}", done.story());
+        }
+    }
+}
+
+#[test]
+fn mariadb_backup_below_the_data_directory_is_left_out() {
+    backup_below(Flavour::Installed);
+}
+
+#[test]
+fn mysql_backup_below_the_data_directory_is_left_out() {
+    backup_below(Flavour::Mysql97);
+}
+
+#[test]
+fn mysql_links_that_lead_nowhere_end_a_running_backup() {
+    if !Flavour::Mysql97.or_skip() {
+        return;
+    }
+    let server = server(Flavour::Mysql97, "CREATE TABLE d.m (a INT) ENGINE=MyISAM; CREATE TABLE d.i (a INT)");
+    let far = server.home().join("far");
+    fs::create_dir(&far).unwrap();
+    let sdi = names(server.data()).into_iter().find(|name| name.starts_with("d/m_") && name.ends_with(".sdi")).unwrap();
+    let undo = names(server.data()).into_iter().find(|name| name.starts_with("undo_")).unwrap();
+    for place in ["d/m.MYD", "d/m.MYI", sdi.as_str(), "d/i.ibd", undo.as_str(), "mysql.ibd", "shop"] {
+        for mode in ["--lock-ddl=early", "--lock-ddl=end"] {
+            let (link, target) = (server.data().join(place), far.join("nowhere"));
+            let there = link.exists();
+            if there {
+                fs::rename(&link, far.join("kept")).unwrap();
+            }
+            symlink(&target, &link).unwrap();
+            let mut command = snap(&server);
+            command.arg(mode);
+            invalid(command, &[place, "is a symbolic link to", "nowhere, which is not there"]);
+            fs::remove_file(&link).unwrap();
+            if there {
+                fs::rename(far.join("kept"), &link).unwrap();
+            }
+        }
+    }
+    run(snap(&server)).assert_ok();
+}
+
 #[test]
 fn directories_that_the_server_ignores_are_left_out() {
     for flavour in Flavour::all() {

@@ -176,6 +176,69 @@ fn names_of_a_file_systems_length_are_restored_or_refused_at_once() {
     }
 }
 
+/// Paths of members up to what a stream takes.
+fn longest_paths(flavour: Flavour) {
+    if !flavour.or_skip() {
+        return;
+    }
+    let server = Server::new().flavour(flavour).start();
+    let name =
+        |database: usize, table: usize| format!("`{}`.`{}`", "\u{6f22}".repeat(database), "\u{6f22}".repeat(table));
+    let create = |database: usize, table: usize| {
+        server.sql(&format!("CREATE DATABASE `{}`", "\u{6f22}".repeat(database)));
+        let table = name(database, table);
+        server.sql(&format!("CREATE TABLE {table} (id INT PRIMARY KEY); INSERT INTO {table} VALUES (1)"));
+    };
+    let dir = scratch();
+    let key = dir.path().join("key");
+    assert!(xb("xb-crypt").arg("--generate-key").arg(&key).status().unwrap().success());
+    let coded = |options: &[&str], raw: &[&str], target: &Path| {
+        Pipeline::new()
+            .stage(snap(&server).args(options))
+            .stage(xb("xb-redo"))
+            .stage(xb("xb-zip").args(raw))
+            .stage(xb("xb-crypt").args(raw).arg("-k").arg(&key))
+            .stage(xb("xb-crypt").args(raw).arg("-d").arg("-k").arg(&key))
+            .stage(xb("xb-zip").args(raw).arg("-d"))
+            .stage(xb("xb-unpack").arg("-C").arg(target))
+            .run()
+    };
+    // 490 bytes: an increment's, compressed and encrypted, has 507.
+    create(50, 47);
+    let (full, increment) = (dir.path().join("full"), dir.path().join("increment"));
+    coded(&[], &[], &full).assert_ok();
+    server.sql(&format!("INSERT INTO {} VALUES (2)", name(50, 47)));
+    coded(&[&format!("--incremental-basedir={}", full.display())], &[], &increment).assert_ok();
+    let mut merge = xb("xb-redo");
+    merge.arg("--merge").arg(&full).arg("--incremental-dir").arg(&increment);
+    Pipeline::new().stage(merge).run().assert_ok();
+    apply_by(&server, &full).assert_ok();
+    check::same(&server, &server.twin(&full).start()).assert_good();
+    // 510 bytes, of which 254 are the file's: room for no suffix, which is said before anything is sent.
+    create(51, 50);
+    let run = coded(&[], &[], &dir.path().join("none"));
+    assert_eq!(run.codes()[2], 1, "{}", run.story());
+    assert!(run.stderr(0).contains("its path is too long for a suffix of xb-zip"), "{}", run.story());
+    assert!(run.stderr(2).contains("its new name would have 514 bytes; 511 is the limit"), "{}", run.story());
+    let raw = dir.path().join("raw");
+    coded(&[], &["--raw"], &raw).assert_ok();
+    apply_by(&server, &raw).assert_ok();
+    check::same(&server, &server.twin(&raw).start()).assert_good();
+    let run = Pipeline::new().stage(snap(&server).arg("--incremental-lsn=1")).run();
+    run.assert_codes(&[1]);
+    assert!(run.stdout.is_empty() && run.stderr(0).contains("is too long: in the backup it has"), "{}", run.story());
+}
+
+#[test]
+fn mariadb_longest_paths_are_restored_or_refused_at_once() {
+    longest_paths(Flavour::Installed);
+}
+
+#[test]
+fn mysql_longest_paths_are_restored_or_refused_at_once() {
+    longest_paths(Flavour::Mysql97);
+}
+
 /// MariaDB's recovery ends at such a name; a statement that failed for it leaves it in the log.
 #[test]
 fn a_log_with_a_name_that_is_too_long_makes_no_backup() {

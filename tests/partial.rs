@@ -228,6 +228,9 @@ const SOME: &str = r"--tables=^mysql[.],^d[.]f@002dx$,^d[.]child$,^d[.]p$,^d[.]v
 fn assert_parts(server: &Server, dir: &Path, vectors: bool) {
     let names = names(dir);
     assert!(!names.iter().any(|name| name.starts_with("d/left_") || name.starts_with("d/less")), "{names:?}");
+    let subpartitions = names.iter().map(|name| name.to_lowercase()).filter(|name| name.starts_with("d/p#p#"));
+    let files = subpartitions.filter(|name| name.ends_with(".ibd") || name.ends_with(".new"));
+    assert_eq!(files.filter(|name| name.contains("#sp#")).count(), 4, "{names:?}");
     apply_by(server, dir).assert_ok();
     let copy = server.twin(dir).start();
     copy.sql("INSERT INTO d.`f-x` VALUES (3, 'world cup')");

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use super::variables::Variables;
 use crate::error::{Error, Result};
+use crate::names::{BEGIN, CHECKPOINTS};
 
 /// Extensions of files in database directories that are not InnoDB's. A `.isl` is not among them: a restored one would
 /// lead a second server on the same host to the original's file; what it points at is stored in its place.
@@ -358,6 +359,19 @@ pub fn seen(path: &Path) -> Result<Option<Metadata>> {
     let target = std::fs::read_link(path).unwrap_or_default();
     let what = format!("is a symbolic link to {}, which is not there", target.display());
     Err(Error::invalid(path.display(), what).hint(UNSEEN))
+}
+
+/// Directories that a server takes for databases, and that are unpacked backups: nothing in them is a database's.
+pub fn backups(datadir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for database in databases(datadir)? {
+        let dir = datadir.join(&database);
+        let marked = [BEGIN].iter().chain(&CHECKPOINTS).any(|name| dir.join(name).is_file());
+        if marked && others(datadir, &database)?.is_empty() {
+            found.push(dir);
+        }
+    }
+    Ok(found)
 }
 
 /// Pipes, sockets and devices in the directories of databases, which are nobody's data.

@@ -16,17 +16,20 @@ use super::steps::Found;
 use crate::error::{Error, Result};
 use crate::innodb::delta::DELTA;
 use crate::names::OF_BACKUP;
+use crate::report::{Level, Report};
 use crate::server::files::{self, Layout};
 use crate::stream::chunk::PATH_MAX;
 use crate::stream::profile;
 
 /// Most bytes of a file's name.
 const NAME_MAX: usize = 255;
+/// What `xb-zip | xb-crypt` add to a member's name.
+const CODED: usize = ".zst".len() + ".xbseal".len();
 /// What to do.
 const RENAME: &str = "drop or rename the database, or leave it out with --databases-exclude";
 
 /// Checks the names of all that is to be copied.
-pub(super) fn check(job: &Job, layout: &Layout, found: &Found) -> Result<()> {
+pub(super) fn check(job: &Job, layout: &Layout, found: &Found, report: &dyn Report) -> Result<()> {
     let system = layout.system_names();
     let undo = found.undo.iter().map(|space| space.name.as_slice());
     let tables = found.known.tables().iter().map(|table| &*table.name);
@@ -50,6 +53,11 @@ pub(super) fn check(job: &Job, layout: &Layout, found: &Found) -> Result<()> {
     }
     for table in found.known.tables() {
         fits(&table.name, job.base.is_some())?;
+    }
+    let more = if job.base.is_some() { DELTA.len() + CODED } else { CODED };
+    if let Some(table) = found.known.tables().iter().find(|table| table.name.len() + more > PATH_MAX) {
+        let what = "its path is too long for a suffix of xb-zip and of xb-crypt, which need --raw";
+        report.note(Level::Warning, format_args!("{}: {what}", table.name.as_bstr()));
     }
     for database in files::databases(&layout.datadir)? {
         let name = database.as_bytes();

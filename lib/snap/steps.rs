@@ -76,6 +76,9 @@ pub(super) fn tell_specials(layout: &Layout, report: &dyn Report) -> Result<()> 
         let what = "left out: it is among the server's ignore_db_dirs";
         report.note(Level::Warning, format_args!("{}: {what}", path.display()));
     }
+    for path in files::backups(&layout.datadir)? {
+        report.note(Level::Warning, format_args!("{}: left out: it is a backup, not a database", path.display()));
+    }
     for path in files::specials(&layout.datadir)? {
         let what = "left out: it is no file, but a pipe, a socket or a device";
         report.note(Level::Warning, format_args!("{}: {what}", path.display()));
@@ -93,7 +96,7 @@ pub(super) fn begin(
     start: &Zoned,
     report: &dyn Report,
 ) -> Result<Begin> {
-    distinct::check(job, layout, found)?;
+    distinct::check(job, layout, found, report)?;
     if let Some(base) = &job.base {
         let Some(redo) = &found.redo else {
             return Err(Error::failed("server", "has no InnoDB, of which alone there are increments")

@@ -294,7 +294,9 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
         let (path, short) = (path.as_bstr(), name.as_bstr());
         if name.len() > PATH_MAX {
             let what = format_args!("its new name would have {} bytes; {PATH_MAX} is the limit", name.len());
-            return Err(Error::failed(path, what));
+            return Err(
+                Error::failed(path, what).hint("with --raw a stream is coded as a whole, and names stay as they are")
+            );
         }
         match self.names.end(name) {
             Ok(()) => Ok(()),
