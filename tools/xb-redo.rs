@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{ArgGroup, Args};
 use xb::Result;
+use xb::budget::Budget;
 use xb::cli::{self, Console, Size, Tool};
 use xb::redo::{apply, copy_back, filter, merge, status};
 
@@ -33,6 +34,9 @@ struct Redo {
     /// Fail when more than SIZE has to be kept [default: no limit]
     #[arg(long, value_name = "SIZE", conflicts_with = "mode")]
     spool_limit: Option<Size>,
+    /// Most memory for names, open members and tablespaces; more is needed in all
+    #[arg(long, value_name = "SIZE", default_value = "44m", conflicts_with = "mode")]
+    memory: Size,
     #[command(flatten)]
     restore: Restore,
 }
@@ -129,6 +133,7 @@ fn run(args: Redo, console: &Console) -> Result<()> {
         spool_dir: cli::spool_dir(args.spool_dir),
         spool_memory: args.spool_memory.0,
         spool_limit: args.spool_limit.map_or(u64::MAX, |limit| limit.0),
+        budget: Budget::new(args.memory.0),
     };
     filter::run(&options, cli::stdin()?, cli::stdout()?, console)
 }
