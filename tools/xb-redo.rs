@@ -8,6 +8,7 @@ use xb::Result;
 use xb::budget::Budget;
 use xb::cli::{self, Console, Size, Tool};
 use xb::redo::{apply, copy_back, filter, merge, status};
+use xb::stream::holes::Holes;
 
 const TOOL: Tool = Tool {
     name: env!("CARGO_BIN_NAME"),
@@ -29,13 +30,23 @@ struct Redo {
     #[arg(long, value_name = "DIR", conflicts_with = "mode")]
     spool_dir: Option<PathBuf>,
     /// Keep up to SIZE of it in memory
-    #[arg(long, value_name = "SIZE", default_value = "8M", conflicts_with = "mode")]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "8M",
+        conflicts_with = "mode"
+    )]
     spool_memory: Size,
     /// Fail when more than SIZE has to be kept [default: no limit]
     #[arg(long, value_name = "SIZE", conflicts_with = "mode")]
     spool_limit: Option<Size>,
     /// Most memory for names, open members and tablespaces; more is needed in all
-    #[arg(long, value_name = "SIZE", default_value = "44m", conflicts_with = "mode")]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "44m",
+        conflicts_with = "mode"
+    )]
     memory: Size,
     #[command(flatten)]
     restore: Restore,
@@ -68,6 +79,9 @@ struct Restore {
     /// Read every file and hold it against the manifest, also those that are as xb-unpack left them
     #[arg(long, requires = "mode", conflicts_with_all = ["status", "copy_back"])]
     verify: bool,
+    /// Most zeros by which increments let tablespaces grow, beside 128 for each byte that was copied [default: 1g]
+    #[arg(long, value_name = "SIZE", requires = "incremental_dir")]
+    hole_limit: Option<Size>,
     /// Memory for the server's buffer pool [default: by the log and what is free]
     #[arg(long, value_name = "SIZE", requires = "apply")]
     use_memory: Option<Size>,
@@ -93,7 +107,9 @@ struct Restore {
 
 /// `file-key-management-filename=/etc/keys`.
 fn server_option(text: &str) -> Result<(String, String), &'static str> {
-    let (name, value) = text.split_once('=').ok_or("a server option is NAME=VALUE")?;
+    let (name, value) = text
+        .split_once('=')
+        .ok_or("a server option is NAME=VALUE")?;
     Ok((name.replace('-', "_"), value.to_owned()))
 }
 
@@ -104,26 +120,69 @@ fn main() -> ExitCode {
 fn run(args: Redo, console: &Console) -> Result<()> {
     let restore = args.restore;
     let threads = cli::threads(restore.threads);
-    let thorough = if restore.verify { apply::Thorough::All } else { apply::Thorough::Changed };
+    let thorough = if restore.verify {
+        apply::Thorough::All
+    } else {
+        apply::Thorough::Changed
+    };
+    let holes = restore.hole_limit.map_or(Holes::LIMIT, |limit| limit.0);
     if let Some(dir) = restore.merge {
-        let options = merge::Options { dir, increments: restore.incremental_dir, to: restore.to, threads, thorough };
+        let options = merge::Options {
+            dir,
+            increments: restore.incremental_dir,
+            to: restore.to,
+            threads,
+            thorough,
+            holes,
+        };
         return merge::run(&options, console).map(drop);
     }
     if let Some(dir) = restore.apply {
-        let Restore { incremental_dir: increments, to, server, .. } = restore;
+        let Restore {
+            incremental_dir: increments,
+            to,
+            server,
+            ..
+        } = restore;
         let memory = restore.use_memory.map(|size| size.0);
         let server_options = restore.server_option.into_iter().collect();
-        let options = apply::Options { dir, increments, to, memory, server, server_options, threads, thorough };
+        let options = apply::Options {
+            dir,
+            increments,
+            to,
+            memory,
+            server,
+            server_options,
+            threads,
+            thorough,
+            holes,
+        };
         return apply::run(&options, console);
     }
     if let Some(dir) = restore.status {
         let status = status::of(&dir);
-        let told = console.answer(if restore.json { &status.json } else { &status.line });
+        let told = console.answer(if restore.json {
+            &status.json
+        } else {
+            &status.line
+        });
         return status.outcome.and(told);
     }
     if let Some(dir) = restore.copy_back {
-        let Restore { r#move: take, owner, defaults_file, .. } = restore;
-        let options = copy_back::Options { dir, datadir: args.datadir, defaults_file, take, owner, threads };
+        let Restore {
+            r#move: take,
+            owner,
+            defaults_file,
+            ..
+        } = restore;
+        let options = copy_back::Options {
+            dir,
+            datadir: args.datadir,
+            defaults_file,
+            take,
+            owner,
+            threads,
+        };
         return copy_back::run(&options, console);
     }
     cli::warn_of_readers(console);
