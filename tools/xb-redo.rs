@@ -30,23 +30,13 @@ struct Redo {
     #[arg(long, value_name = "DIR", conflicts_with = "mode")]
     spool_dir: Option<PathBuf>,
     /// Keep up to SIZE of it in memory
-    #[arg(
-        long,
-        value_name = "SIZE",
-        default_value = "8M",
-        conflicts_with = "mode"
-    )]
+    #[arg(long, value_name = "SIZE", default_value = "8M", conflicts_with = "mode")]
     spool_memory: Size,
     /// Fail when more than SIZE has to be kept [default: no limit]
     #[arg(long, value_name = "SIZE", conflicts_with = "mode")]
     spool_limit: Option<Size>,
     /// Most memory for names, open members and tablespaces; more is needed in all
-    #[arg(
-        long,
-        value_name = "SIZE",
-        default_value = "44m",
-        conflicts_with = "mode"
-    )]
+    #[arg(long, value_name = "SIZE", default_value = "44m", conflicts_with = "mode")]
     memory: Size,
     #[command(flatten)]
     restore: Restore,
@@ -73,6 +63,10 @@ struct Restore {
     /// With --copy-back: the option file of the server, which says where its files are to be
     #[arg(long, value_name = "FILE", requires = "copy_back")]
     defaults_file: Option<PathBuf>,
+    /// With --copy-back: tables that had a DATA DIRECTORY in one of these go back there; separated by semicolons [default:
+    /// innodb_directories of the option file]
+    #[arg(long, value_name = "DIRS", value_delimiter = ';', requires = "copy_back")]
+    innodb_directories: Vec<PathBuf>,
     /// Leave the backup as it is and apply, or merge, to a copy in NEWDIR
     #[arg(long, value_name = "NEWDIR", requires = "mode", conflicts_with_all = ["status", "copy_back"])]
     to: Option<PathBuf>,
@@ -107,9 +101,7 @@ struct Restore {
 
 /// `file-key-management-filename=/etc/keys`.
 fn server_option(text: &str) -> Result<(String, String), &'static str> {
-    let (name, value) = text
-        .split_once('=')
-        .ok_or("a server option is NAME=VALUE")?;
+    let (name, value) = text.split_once('=').ok_or("a server option is NAME=VALUE")?;
     Ok((name.replace('-', "_"), value.to_owned()))
 }
 
@@ -120,69 +112,29 @@ fn main() -> ExitCode {
 fn run(args: Redo, console: &Console) -> Result<()> {
     let restore = args.restore;
     let threads = cli::threads(restore.threads);
-    let thorough = if restore.verify {
-        apply::Thorough::All
-    } else {
-        apply::Thorough::Changed
-    };
+    let thorough = if restore.verify { apply::Thorough::All } else { apply::Thorough::Changed };
     let holes = restore.hole_limit.map_or(Holes::LIMIT, |limit| limit.0);
     if let Some(dir) = restore.merge {
-        let options = merge::Options {
-            dir,
-            increments: restore.incremental_dir,
-            to: restore.to,
-            threads,
-            thorough,
-            holes,
-        };
+        let options =
+            merge::Options { dir, increments: restore.incremental_dir, to: restore.to, threads, thorough, holes };
         return merge::run(&options, console).map(drop);
     }
     if let Some(dir) = restore.apply {
-        let Restore {
-            incremental_dir: increments,
-            to,
-            server,
-            ..
-        } = restore;
+        let Restore { incremental_dir: increments, to, server, .. } = restore;
         let memory = restore.use_memory.map(|size| size.0);
         let server_options = restore.server_option.into_iter().collect();
-        let options = apply::Options {
-            dir,
-            increments,
-            to,
-            memory,
-            server,
-            server_options,
-            threads,
-            thorough,
-            holes,
-        };
+        let options = apply::Options { dir, increments, to, memory, server, server_options, threads, thorough, holes };
         return apply::run(&options, console);
     }
     if let Some(dir) = restore.status {
         let status = status::of(&dir);
-        let told = console.answer(if restore.json {
-            &status.json
-        } else {
-            &status.line
-        });
+        let told = console.answer(if restore.json { &status.json } else { &status.line });
         return status.outcome.and(told);
     }
     if let Some(dir) = restore.copy_back {
-        let Restore {
-            r#move: take,
-            owner,
-            defaults_file,
-            ..
-        } = restore;
-        let options = copy_back::Options {
-            dir,
-            datadir: args.datadir,
-            defaults_file,
-            take,
-            owner,
-            threads,
-        };
+        let Restore { r#move: take, owner, defaults_file, innodb_directories: directories, .. } = restore;
+        let options =
+            copy_back::Options { dir, datadir: args.datadir, defaults_file, directories, take, owner, threads };
         return copy_back::run(&options, console);
     }
     cli::warn_of_readers(console);
