@@ -218,11 +218,16 @@ fn hunt(seed: u64, count: usize) {
         let forged = layer == 0 && dice.below(3) == 0;
         let changes = 1 + dice.below(2);
         let done: Vec<&str> = (0..changes)
-            .map(|_| match () {
-                () if chunks.is_empty() => "nothing",
-                () if forged => mutate::forge(&mut chunks, &mut dice),
-                () if layer > 0 && dice.below(2) == 0 => mutate::inner(&mut chunks, &mut dice),
-                () => mutate::mutate(&mut chunks, &sample.others[layer], &mut dice),
+            .map(|_| {
+                if chunks.is_empty() {
+                    "nothing"
+                } else if forged {
+                    mutate::forge(&mut chunks, &mut dice)
+                } else if layer > 0 && dice.below(2) == 0 {
+                    mutate::inner(&mut chunks, &mut dice)
+                } else {
+                    mutate::mutate(&mut chunks, &sample.others[layer], &mut dice)
+                }
             })
             .collect();
         let what = format!("seed {seed}, mutant {round} of {}, layer {layer}: {done:?}", sample.what);

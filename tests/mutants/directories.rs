@@ -192,6 +192,24 @@ fn thousands_of_changed_deltas_are_refused_or_merged_as_they_are() {
     }
 }
 
+#[test]
+fn an_increment_of_terabytes_of_zeros_is_refused_at_once() {
+    let scratch = scratch();
+    let log = Log::new(3000);
+    let (base, increment) = chain(&log, scratch.path());
+    let (mut lines, trailer) = listed(&increment);
+    for line in lines.iter_mut().filter(|line| line.kind == EntryKind::Delta) {
+        line.pages = Some(1 << 28);
+        line.zero_runs = vec![(10, (1 << 28) - 10)];
+    }
+    fs::write(increment.join("xb_manifest"), mutate::manifest(&lines, trailer)).unwrap();
+    let mut merge = xb("xb-redo");
+    merge.arg("--merge").arg(&base).arg("--incremental-dir").arg(&increment);
+    let run = Pipeline::new().stage(limited(&merge)).limit(HANGS).run();
+    run.assert_codes(&[1]);
+    assert!(run.stderr(0).contains("--hole-limit SIZE allows for more"), "{}", run.story());
+}
+
 /// A program that says what the server says of itself, and does nothing: what reaches it has passed all our checks.
 fn idle_server(flavour: Flavour, dir: &Path) -> PathBuf {
     let (path, real) = (dir.join("server"), flavour.server());
@@ -260,7 +278,7 @@ fn hunt_in_logs(flavour: Flavour, seed: u64, count: usize, most_real: usize) {
     server.sql("CREATE DATABASE sb; CREATE TABLE sb.t (id INT PRIMARY KEY AUTO_INCREMENT, text VARCHAR(200))");
     let scratch = scratch();
     let backup = scratch.path().join("backup");
-    let rows = "INSERT INTO sb.t (text) SELECT REPEAT('x', seq % 150) FROM test.seq_1_to_3000";
+    let rows = "INSERT INTO sb.t (text) SELECT REPEAT('x', seq % 150) FROM test.seq_1_to_2000";
     server.sql(rows);
     take(&server, &[], &backup);
     let idle = idle_server(flavour, scratch.path());
