@@ -23,7 +23,7 @@ _xb__redo() {
 
     case "${cmd}" in
         xb__redo)
-            opts="-j -v -q -h -V --datadir --keyring --spool-dir --spool-memory --spool-limit --apply --merge --incremental-dir --status --copy-back --defaults-file --to --verify --use-memory --server --server-option --json --move --owner --parallel --threads --verbose --quiet --progress --log --generate --help --version"
+            opts="-j -v -q -h -V --datadir --keyring --spool-dir --spool-memory --spool-limit --memory --apply --merge --incremental-dir --status --copy-back --defaults-file --innodb-directories --to --verify --hole-limit --use-memory --server --server-option --json --move --owner --parallel --threads --verbose --quiet --progress --log --generate --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -46,6 +46,10 @@ _xb__redo() {
                     return 0
                     ;;
                 --spool-limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --memory)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -73,7 +77,15 @@ _xb__redo() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --innodb-directories)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --to)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --hole-limit)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -3,13 +3,16 @@ complete -c xb-redo -l keyring -d 'Keys of an encrypted redo log of MySQL: the d
 complete -c xb-redo -l spool-dir -d 'Keep log that cannot be sent yet in an unlinked file in DIR [default: $TMPDIR or /var/tmp]' -r -F
 complete -c xb-redo -l spool-memory -d 'Keep up to SIZE of it in memory' -r
 complete -c xb-redo -l spool-limit -d 'Fail when more than SIZE has to be kept [default: no limit]' -r
+complete -c xb-redo -l memory -d 'Most memory for names, open members and tablespaces; more is needed in all' -r
 complete -c xb-redo -l apply -d 'Make the backup in DIR a data directory: a server recovers it, offline' -r -F
 complete -c xb-redo -l merge -d 'Make increments part of the backup in DIR, without applying it' -r -F
 complete -c xb-redo -l incremental-dir -d 'The increments, unpacked, in the order in which they were made' -r -F
 complete -c xb-redo -l status -d 'Say in one line what DIR is; exit status 0 if it can be used' -r -F
 complete -c xb-redo -l copy-back -d 'Copy the applied backup in DIR into an empty data directory' -r -F
 complete -c xb-redo -l defaults-file -d 'With --copy-back: the option file of the server, which says where its files are to be' -r -F
+complete -c xb-redo -l innodb-directories -d 'With --copy-back: tables that had a DATA DIRECTORY in one of these go back there; separated by semicolons [default: innodb_directories of the option file]' -r -F
 complete -c xb-redo -l to -d 'Leave the backup as it is and apply, or merge, to a copy in NEWDIR' -r -F
+complete -c xb-redo -l hole-limit -d 'Most zeros by which increments let tablespaces grow, beside 128 for each byte that was copied [default: 1g]' -r
 complete -c xb-redo -l use-memory -d 'Memory for the server\'s buffer pool [default: by the log and what is free]' -r
 complete -c xb-redo -l server -d 'The server program [default: the newest that fits]' -r -F
 complete -c xb-redo -l server-option -d 'An option for it that the backup lacks, or has another value of: where keys or plugins are on this host' -r

@@ -870,3 +870,114 @@ fn a_backup_of_an_unknown_kind_of_server_is_named_and_left_alone() {
     status(&backup(&dir), 3, "other, which this program does not know");
     refused(&mut apply(&backup(&dir)), 3, "other, which this program does not know");
 }
+
+/// A table in a directory of its own, which the server may use.
+fn far(server: &Server) -> PathBuf {
+    let outside = server.home().join("outside");
+    server.sql(&format!(
+        "CREATE TABLE test.far (id INT PRIMARY KEY, v INT) ENGINE=InnoDB DATA DIRECTORY='{}'; INSERT INTO test.far VALUES (1, 2)",
+        outside.display()
+    ));
+    outside.join("test/far.ibd")
+}
+
+/// Files of the table in the data directory.
+fn of_far(data: &Path) -> Vec<String> {
+    let names = files(data).into_iter().map(|path| path.to_str().unwrap().to_owned());
+    names.filter(|name| name.starts_with("test/far.")).collect()
+}
+
+#[test]
+fn a_mariadb_table_goes_back_into_its_data_directory() {
+    for flavour in Flavour::all() {
+        let mut server = Server::new().flavour(flavour).start();
+        let place = far(&server);
+        let (dir, stock) = (ours(&server), foreign(&server));
+        server.stop();
+        fs::rename(&place, place.with_extension("away")).unwrap();
+        assert_eq!(run(&mut apply_by(flavour, &backup(&dir))).0, 0);
+        let back = |data: &Path, options: &[&str]| {
+            let mut back = xb("xb-redo");
+            run(back.arg("--copy-back").arg(backup(&dir)).arg("--datadir").arg(data).args(options))
+        };
+        let (plain, data, theirs) = (dir.path().join("plain"), dir.path().join("data"), dir.path().join("theirs"));
+        // What a backup says alone is not followed.
+        let (code, said) = back(&plain, &[]);
+        assert!(code == 0 && said.contains("where --innodb-directories puts it back"), "{said}");
+        assert!(!place.exists() && of_far(&plain).contains(&"test/far.ibd".to_owned()));
+        let below = format!("--innodb-directories=/nonexistent;{}", server.home().join("outside").display());
+        let (code, said) = back(&data, &[&below]);
+        assert_eq!(code, 0, "{said}");
+        assert_eq!(of_far(&data), ["test/far.frm", "test/far.isl"]);
+        let (code, said) = back(&dir.path().join("again"), &[&below]);
+        assert!(code == 1 && said.contains("is there already"), "{said}");
+        {
+            let copy = server.twin(&data).start();
+            assert_eq!(copy.value("SELECT v FROM test.far"), "2");
+            // A server that looks for it elsewhere would end with a signal.
+            copy.sql("ALTER TABLE test.far ADD COLUMN w INT DEFAULT 3; INSERT INTO test.far VALUES (4, 5, 6)");
+            assert_eq!(copy.value("SELECT SUM(w) FROM test.far"), "9");
+        }
+        // The stock program has put it where it was, too.
+        fs::remove_file(&place).unwrap();
+        let stock_tool = |mode: &str| {
+            let mut tool = server.program("mariadb-backup");
+            tool.arg("--no-defaults").arg(mode).arg(format!("--target-dir={}", backup(&stock).display()));
+            tool.arg(format!("--datadir={}", theirs.display()));
+            Pipeline::new().stage(tool).run().assert_ok();
+        };
+        stock_tool("--prepare");
+        fs::create_dir(&theirs).unwrap();
+        stock_tool("--copy-back");
+        assert_eq!(of_far(&theirs), of_far(&data), "{flavour:?}");
+        assert!(place.exists(), "{flavour:?}");
+    }
+}
+
+#[test]
+fn a_mysql_table_goes_back_into_its_data_directory() {
+    if !Flavour::Mysql97.or_skip() {
+        return;
+    }
+    let builder = Server::new().flavour(Flavour::Mysql97).layout("innodb-directories", "@HOME@/outside");
+    let mut server = builder.start();
+    let place = far(&server);
+    let outside = server.home().join("outside");
+    let dir = ours(&server);
+    server.stop();
+    fs::rename(&place, place.with_extension("away")).unwrap();
+    assert_eq!(run(&mut crate::support::backup::apply_with(&server, &backup(&dir))).0, 0);
+    let (options, data) = (dir.path().join("target.cnf"), dir.path().join("data"));
+    fs::write(
+        &options,
+        format!("[mysqld]\ndatadir={}\ninnodb_directories=\"{};/nonexistent\"\n", data.display(), outside.display()),
+    )
+    .unwrap();
+    let (code, said) = run(xb("xb-redo").arg("--copy-back").arg(backup(&dir)).arg("--defaults-file").arg(&options));
+    assert_eq!(code, 0, "{said}");
+    assert!(place.exists() && of_far(&data).is_empty(), "{:?}", of_far(&data));
+    let copy = server.twin(&data).layout("innodb-directories", outside.to_str().unwrap()).start();
+    assert_eq!(copy.value("SELECT v FROM test.far"), "2");
+    copy.sql("ALTER TABLE test.far ADD COLUMN w INT DEFAULT 3, ALGORITHM=COPY; INSERT INTO test.far VALUES (4, 5, 6)");
+    assert_eq!(copy.value("SELECT SUM(w) FROM test.far"), "9");
+    assert!(place.exists() && of_far(&data).is_empty(), "the new file is elsewhere: {:?}", of_far(&data));
+}
+
+/// Whether the kernel can keep a server from writing elsewhere.
+fn confines() -> bool {
+    let (mut child, confined) = xb::io::confine::spawn(&mut Command::new("true"), &[]).unwrap();
+    child.wait().unwrap();
+    confined
+}
+
+#[test]
+fn a_server_that_the_kernel_cannot_confine_is_warned_of() {
+    for flavour in Flavour::families() {
+        let server = Server::new().flavour(flavour).start();
+        let dir = ours(&server);
+        let (code, said) = run(&mut crate::support::backup::apply_with(&server, &backup(&dir)));
+        assert_eq!(code, 0, "{said}");
+        let warned = said.lines().filter(|line| line.contains("cannot keep the server from writing outside")).count();
+        assert_eq!(warned, usize::from(!confines()), "{flavour:?}: {said}");
+    }
+}

@@ -169,11 +169,56 @@ fn many_members_need_little_memory() {
     }
 }
 
+/// A snapshot with so many tablespaces, and the log that xb-redo is to add.
+fn tablespaces(count: u32) -> (made::Log, Vec<u8>) {
+    let log = made::Log::new(1000);
+    let stream = (0..count).fold(made::Stream::of(&log).begin(), |stream, n| {
+        stream.tablespace(&format!("db{}/table{n}.ibd", n / 1000), n + 1, &n.to_le_bytes())
+    });
+    (log, stream.manifest().bytes())
+}
+
+#[test]
+fn xb_redo_takes_many_tablespaces_or_names_the_option() {
+    let (_log, stream) = tablespaces(100_000);
+    assert_eq!(small("100,000 tablespaces", "xb-redo", &[], &stream).0, 0);
+    let (code, said) = small("100,000 tablespaces", "xb-redo", &["--memory=2m"], &stream);
+    assert!(code == 1 && said.contains("--memory SIZE allows for more"), "{code}, {said}");
+}
+
+#[test]
+#[ignore = "half a minute"]
+fn xb_redo_takes_a_million_tablespaces_within_its_bound() {
+    let (_log, stream) = tablespaces(1_000_000);
+    assert_eq!(small("1,000,000 tablespaces", "xb-redo", &[], &stream).0, 0);
+}
+
 #[test]
 #[ignore = "minutes"]
 fn a_million_members_need_little_memory() {
     for stream in crowd(1_000_000) {
         frugal("1,000,000 members", &stream, true);
+    }
+}
+
+/// The tools that read and write directories.
+#[test]
+#[ignore = "minutes"]
+fn a_million_files_need_little_memory() {
+    let (_log, stream) = tablespaces(1_000_000);
+    let whole = good(feed(&mut tool("xb-redo"), &stream));
+    drop(stream);
+    let dir = scratch();
+    let into = dir.path().to_str().unwrap();
+    for (name, args, stream) in [
+        ("xb-unpack", &["--no-sync", "-C", into][..], whole.as_slice()),
+        ("xb-redo", &["--status", into], b""),
+        ("xb-pack", &["-C", into, "."], b""),
+    ] {
+        let start = std::time::Instant::now();
+        let (code, said) = small("1,000,000 files", name, args, stream);
+        eprintln!("{name} {args:?}: {code}, {:?}", start.elapsed());
+        assert!(code == 0 || code == 1 && said.contains("--memory SIZE allows for more"), "{name}: {said}");
     }
 }
 

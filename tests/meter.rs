@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::support::terminal::{Shown, shown};
-use crate::support::tool::{Dice, good, pack, plant, said, scratch, unpack};
+use crate::support::tool::{Dice, feed, good, pack, plant, said, scratch, tool, unpack};
 
 /// Lines of progress that were on the screen for a while: the tool, and the whole line.
 fn drawn(shown: &Shown) -> Vec<(&str, &str)> {
@@ -73,6 +73,26 @@ fn the_share_is_told_only_of_what_was_announced() {
             let (_, line) = *drawn(&seen).last().unwrap();
             assert_eq!(line.contains('%'), share, "{stages}: {line}");
         }
+    }
+}
+
+#[test]
+fn right_behind_xb_crypt_no_share_is_told() {
+    let files = files();
+    let keys = scratch();
+    let key = keys.path().join("key");
+    good(feed(tool("xb-crypt").arg("--generate-key").arg(&key), b""));
+    let crypt = format!("xb-crypt --progress=never -k {}", key.display());
+    for (stages, share) in [
+        (format!("{crypt} | xb-throttle -L 500k > /dev/null"), false),
+        // Sealed, and opened again: the total is that of what comes.
+        (format!("{crypt} | {crypt} -d | xb-throttle -L 500k > /dev/null"), true),
+        (format!("{crypt} | xb-throttle -L 500k --progress=never | {crypt} -d | xb-unpack -C INTO"), true),
+    ] {
+        let seen = pipeline(150, files.path(), &format!("xb-pack --progress=never -C FROM . | {stages}"));
+        one_line(&seen, 150, 1);
+        let (_, line) = *drawn(&seen).last().unwrap();
+        assert_eq!(line.contains('%'), share, "{stages}: {line}");
     }
 }
 

@@ -1,7 +1,6 @@
 //! xb-redo as a filter: what it promises about the stream, with logs made by hand and with real servers.
 
 mod live;
-mod made;
 
 use std::fs;
 use std::io::Write;
@@ -11,9 +10,9 @@ use std::time::Duration;
 use xb::innodb::redo::mariadb::{Checkpoint, FILE, Header, START};
 use xb::stream::{Body, Reader};
 
+use crate::support::made::{C0, Log, Stream};
 use crate::support::pipeline::{Relay, Run};
 use crate::support::{Pipeline, Random, scratch, wait_until, xb};
-use made::{C0, Log, Stream};
 
 /// Runs the filter on a stream.
 fn filter(stream: impl Into<Vec<u8>>) -> Run {

@@ -16,16 +16,17 @@ use crate::support::{Family, Flavour, Pipeline, Server, keyring, scratch, xb};
 /// Stands in every row, and in no file of ours.
 const SECRET: &str = "the quick brown secret ";
 
-/// Files below a directory that have the secret in clear, but for those that the source has in clear, too.
+/// Files below a directory that have the secret in clear, but for those that the source has in clear, too. What goes away
+/// meanwhile is passed over.
 fn leaks(directory: &Path, clear: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut todo = vec![directory.to_owned()];
     while let Some(next) = todo.pop() {
-        for entry in fs::read_dir(next).unwrap() {
+        for entry in fs::read_dir(next).into_iter().flatten() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 todo.push(path);
-            } else if path.is_file() && has_secret(&fs::read(&path).unwrap()) {
+            } else if path.is_file() && fs::read(&path).is_ok_and(|bytes| has_secret(&bytes)) {
                 found.push(path);
             }
         }
@@ -128,6 +129,104 @@ fn no_setting_of_mysql_leaves_plain_text() {
         let open = fill(&server, table);
         keeps(server, open, clear, name);
     }
+}
+
+/// What the binary log gets, beside an open transaction.
+const MORE: &str = "CREATE TABLE sb.more (text VARCHAR(100)) ENGINE=InnoDB; \
+    INSERT INTO sb.more SELECT CONCAT('the quick brown ', 'secret once more ', seq) FROM test.seq_1_to_500";
+
+#[test]
+fn an_encrypted_binary_log_of_mariadb_leaves_no_plain_text() {
+    for flavour in Flavour::all() {
+        let server = Server::new().flavour(flavour).encrypted().layout("encrypt-binlog", "ON").start();
+        let open = fill(&server, INNODB);
+        server.sql(MORE);
+        assert_eq!(server.value("SELECT @@log_bin"), "1");
+        assert_eq!(leaks(server.data(), &[]), Vec::<PathBuf>::new(), "{flavour:?}: the server itself");
+        keeps(server, open, &[], &format!("{flavour:?}, binary log"));
+    }
+}
+
+#[test]
+fn an_encrypted_binary_log_of_mysql_leaves_no_plain_text() {
+    if !Flavour::Mysql97.or_skip() {
+        return;
+    }
+    let server = keyring::start_encrypting(Server::new().flavour(Flavour::Mysql97));
+    server.sql("SET PERSIST binlog_encryption=ON");
+    let open = fill(&server, INNODB);
+    // Its newest binary log comes along in the backup.
+    server.sql(MORE);
+    assert_eq!(leaks(server.data(), &[]), Vec::<PathBuf>::new(), "the server itself");
+    let backup = scratch();
+    pipeline(&server, &[], Relay::default(), backup.path()).run().assert_ok();
+    let index = fs::read_to_string(backup.path().join("binlog.index")).unwrap();
+    let newest = backup.path().join(index.lines().last().unwrap().trim_start_matches("./"));
+    // The magic of an encrypted one (binlog_ostream.cc).
+    assert!(fs::read(newest).unwrap().starts_with(b"\xfdbin"));
+    keeps(server, open, &[], "binary log");
+}
+
+/// Runs a command and looks all the while, and at the end, for the secret in what it makes.
+#[track_caller]
+fn quiet(command: Command, made: &Path, what: &str) {
+    let mut running = Pipeline::new().stage(command).start();
+    let mut looks = 0;
+    while !running.ended(0) {
+        assert_eq!(leaks(made, &[]), Vec::<PathBuf>::new(), "{what}, while it runs");
+        looks += 1;
+    }
+    running.wait().assert_ok();
+    assert!(looks > 1, "{what}: too fast to be looked at");
+    assert_eq!(leaks(made, &[]), Vec::<PathBuf>::new(), "{what}");
+}
+
+/// A base and an increment of an encrypted server, merged into a copy, applied in another, and merged where the base is.
+#[track_caller]
+fn keeps_at_work(server: &Server, open: impl Sized, what: &str) {
+    let scratch = scratch();
+    let dir = |name: &str| scratch.path().join(name);
+    let take = |options: &[&str], to: &Path| {
+        let mut snap = xb("xb-snap");
+        snap.args(server.options()).args(options);
+        let stages = Pipeline::new().stage(snap).stage(keyring::filter(server));
+        stages.stage(xb("xb-unpack").arg("-C").arg(to)).run().assert_ok();
+    };
+    take(&[], &dir("base"));
+    server.sql(MORE);
+    take(&["--incremental-basedir", dir("base").to_str().unwrap()], &dir("increment"));
+    drop(open);
+    let mut merge = xb("xb-redo");
+    merge.arg("--merge").arg(dir("base")).arg("--incremental-dir").arg(dir("increment")).arg("--to").arg(dir("merged"));
+    quiet(merge, &dir("merged"), &format!("{what}: --merge --to"));
+    if keyring::of(server).exists() {
+        keyring::give(server, &dir("merged"), &dir("keys"));
+    }
+    let mut apply = apply_with(server, &dir("merged"));
+    apply.arg("--to").arg(dir("applied"));
+    quiet(apply, &dir("applied"), &format!("{what}: --apply --to"));
+    let mut merge = xb("xb-redo");
+    merge.arg("--merge").arg(dir("base")).arg("--incremental-dir").arg(dir("increment"));
+    quiet(merge, &dir("base"), &format!("{what}: --merge in its place"));
+    let twin = server.twin(&dir("applied")).start();
+    assert_eq!(twin.value("SELECT COUNT(*) FROM sb.more WHERE text LIKE '%once more%'"), "500", "{what}");
+}
+
+#[test]
+fn work_files_of_encrypted_mariadb_backups_have_no_plain_text() {
+    let server = Server::new().encrypted().flag("skip-log-bin").start();
+    let open = fill(&server, INNODB);
+    keeps_at_work(&server, open, "MariaDB");
+}
+
+#[test]
+fn work_files_of_encrypted_mysql_backups_have_no_plain_text() {
+    if !Flavour::Mysql97.or_skip() {
+        return;
+    }
+    let server = keyring::start_encrypting(Server::new().flavour(Flavour::Mysql97).flag("skip-log-bin"));
+    let open = fill(&server, INNODB);
+    keeps_at_work(&server, open, "MySQL");
 }
 
 /// Gives the manifest of a directory one more option of the server, and lists one more file.

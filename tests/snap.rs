@@ -13,7 +13,7 @@ use mysql::prelude::Queryable;
 use tempfile::TempDir;
 
 use crate::support::pipeline::{Relay, Run};
-use crate::support::{Flavour, Load, Pipeline, Server, check, fault, program, scratch, wait_until, xb};
+use crate::support::{Family, Flavour, Load, Pipeline, Server, check, fault, program, scratch, wait_until, xb};
 
 /// For a lock, or for a server to notice something; a run that needs longer hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -685,7 +685,14 @@ fn a_file_with_a_name_of_our_own_is_refused() {
 
 #[test]
 fn a_json_log_ends_with_the_facts_of_the_backup() {
-    let server = Server::new().start();
+    for flavour in Flavour::families() {
+        json_ends_with_facts(flavour);
+    }
+}
+
+fn json_ends_with_facts(flavour: Flavour) {
+    let server = Server::new().flavour(flavour).start();
+    server.sql("CREATE DATABASE sb; CREATE TABLE sb.t (id INT PRIMARY KEY); INSERT INTO sb.t VALUES (1)");
     let dir = scratch();
     let json = |mut command: Command| {
         command.arg("--log=json");
@@ -704,6 +711,17 @@ fn a_json_log_ends_with_the_facts_of_the_backup() {
     }
     assert!(snapped["end_lsn"].is_number() && snapped["end_lsn"] == followed["end_lsn"], "{snapped} {followed}");
     assert!(snapped["binlog"]["file"].is_string() && snapped["binlog"]["position"].is_number(), "{snapped}");
+    let binlog = &snapped["binlog"];
+    let said = |sql: &str| server.value(sql);
+    let (position, gtid) = match flavour.family() {
+        Family::Mariadb => (server.rows("SHOW MASTER STATUS").remove(0), said("SELECT @@gtid_binlog_pos")),
+        Family::Mysql => (server.rows("SHOW BINARY LOG STATUS").remove(0), said("SELECT @@gtid_executed")),
+    };
+    assert!(!gtid.is_empty() && binlog["gtid"] == gtid.as_str(), "{binlog}, not {gtid}");
+    assert!(binlog["file"] == position[0].as_str() && binlog["position"].to_string() == position[1], "{binlog}");
+    let status = xb("xb-redo").arg("--status").arg(dir.path()).arg("--json").output().unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(status["binlog"], *binlog, "{status}");
     assert!(snapped["locks_ms"].is_object() && snapped["data_bytes"].as_u64() > Some(0), "{snapped}");
     assert!(unpacked["proved"] == true && unpacked["members"].as_u64() > Some(5), "{unpacked}");
 }

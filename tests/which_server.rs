@@ -1,7 +1,8 @@
 //! Which server is copied: the one that the family's client programs would reach, and only from its own data directory.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::TcpListener;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -9,7 +10,8 @@ use std::time::Duration;
 use mysql::prelude::Queryable;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::pipeline::{Relay, Run};
+use crate::support::fault::of_the_servers_group;
+use crate::support::pipeline::{Relay, Run, Running};
 use crate::support::{Family, Flavour, Pipeline, Server, program, scratch, skip, xb};
 
 /// An account that may do nothing on the first server, and a little more on the second: what it lacks says where it is.
@@ -293,6 +295,16 @@ fn all_missing_privileges_are_named_at_once() {
     assert_eq!(said.matches("GRANT ").count(), 1, "{said}");
 }
 
+/// An account that makes backups and that `init_connect` is for: it is not for those with SUPER or CONNECTION ADMIN.
+fn ordinary_account(server: &Server) -> &'static str {
+    let privileges = match server.flavour().family() {
+        Family::Mariadb => "RELOAD, PROCESS, BINLOG MONITOR",
+        Family::Mysql => "SELECT, LOCK TABLES, RELOAD, PROCESS, REPLICATION CLIENT, BACKUP_ADMIN",
+    };
+    server.sql(&format!("CREATE USER keeper@localhost; GRANT {privileges} ON *.* TO keeper@localhost"));
+    "--user=keeper"
+}
+
 /// Globals that make a session of its own kind fail, idle too long, wait too short, or answer with less.
 fn hurt(server: &Server) {
     let own = match server.flavour().family() {
@@ -321,10 +333,16 @@ fn a_server_s_defaults_do_not_hurt_our_sessions() {
         let server = Server::new().flavour(flavour).start();
         server
             .sql("CREATE DATABASE sb; CREATE TABLE sb.m (a INT) ENGINE=MyISAM; CREATE TABLE sb.t (a INT PRIMARY KEY)");
+        let account = ordinary_account(&server);
         hurt(&server);
+        // Seen by what a session of this account gets.
+        let options = mysql::OptsBuilder::new().user(Some("keeper")).socket(Some(server.socket().to_string_lossy()));
+        let mut session = mysql::Conn::new(options.max_allowed_packet(Some(1 << 20))).unwrap();
+        let limit: Option<u64> = session.query_first("SELECT @@session.sql_select_limit").unwrap();
+        assert_eq!(limit, Some(1), "{flavour:?}: init_connect is not for this account");
         // The reader stands still for longer than a session may idle.
         let run = Pipeline::new()
-            .stage(snap(&server))
+            .stage(snap(&server).arg(account))
             .stage(xb("xb-redo"))
             .relay(Relay::default().stall(2_000_000, Duration::from_secs(4)))
             .stage(xb("xb-unpack").arg("--verify"))
@@ -353,20 +371,95 @@ fn a_server_that_says_nothing_is_given_up() {
     assert!(run.stderr(0).contains("has not answered within 1 s"), "{}", run.story());
 }
 
-#[test]
-fn a_password_is_in_no_core_file_and_no_tracer_s_hands() {
-    let server = Server::new().start();
-    let mut running = Pipeline::new()
-        .stage(snap(&server))
+/// Where it stalls, all connections are made and the copy is under way.
+fn under_way(command: Command) -> Running {
+    let running = Pipeline::new()
+        .stage(command)
         .relay(Relay::default().stall(1_000_000, Duration::from_secs(600)))
         .stage(program("cat"))
         .start();
     crate::support::wait_until("the copy is under way", Duration::from_secs(60), || running.through() >= 1_000_000);
-    let limits = fs::read_to_string(PathBuf::from(format!("/proc/{}/limits", running.pid(0)))).unwrap();
-    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
-    assert!(core.split_whitespace().filter(|word| *word == "0").count() == 2, "{core}");
-    assert!(!running.ended(0));
+    running
+}
+
+/// Ends what stands still.
+fn ended(mut running: Running) {
+    assert!(!running.ended(0), "it ended before it was looked at");
     running.signal(0, Signal::KILL);
     running.signal(1, Signal::KILL);
     running.wait();
+}
+
+#[test]
+fn xb_snap_leaves_no_core_file_and_cannot_be_traced() {
+    // Whose files an ordinary user of its group can read.
+    if !Flavour::Mysql97.or_skip() {
+        return;
+    }
+    let server = Server::new().flavour(Flavour::Mysql97).start();
+    fs::set_permissions(server.home(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(server.data(), fs::Permissions::from_mode(0o750)).unwrap();
+    let running = under_way(of_the_servers_group(snap(&server)));
+    let proc = |name: &str| PathBuf::from(format!("/proc/{}/{name}", running.pid(0)));
+    let limits = fs::read_to_string(proc("limits")).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"], "{core}");
+    // What belongs to a process that can be dumped belongs to its user (proc(5)).
+    let (owner, user) = (fs::metadata(proc("mem")).unwrap().uid(), fs::read_to_string(proc("status")).unwrap());
+    let user = user.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap().split_whitespace().next().unwrap();
+    assert_ne!(user, "0", "root's files are root's, whatever is set");
+    assert_eq!(owner, 0);
+    ended(running);
+}
+
+/// Which of the words are anywhere in a process's memory. Only root may look.
+fn in_memory<'a>(pid: u32, words: &[&'a str]) -> Vec<&'a str> {
+    use bstr::ByteSlice;
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
+    let mut found = Vec::new();
+    for line in maps.lines().filter(|line| line.split_whitespace().nth(1).is_some_and(|flags| flags.starts_with("rw")))
+    {
+        let range = line.split_whitespace().next().unwrap().split_once('-').unwrap();
+        let [from, to] = [range.0, range.1].map(|digits| u64::from_str_radix(digits, 16).unwrap());
+        let mut bytes = vec![0; (to - from) as usize];
+        // Some mappings of the kernel's own cannot be read.
+        if memory.read_exact_at(&mut bytes, from).is_ok() {
+            found.extend(words.iter().filter(|word| bytes.contains_str(word)));
+        }
+    }
+    found
+}
+
+#[test]
+fn no_password_is_in_memory_once_the_connections_are_made() {
+    if !crate::support::root() {
+        return skip("only root may read the memory of a process that cannot be dumped");
+    }
+    let password = "Fq7-nightingale-Zw83-bookshelf";
+    for flavour in Flavour::families() {
+        let server = Server::new().flavour(flavour).start();
+        // To MySQL the first connection after this sends the password itself, later ones do not.
+        let account = "keeper_of_backups@localhost";
+        server.sql(&format!("CREATE USER {account} IDENTIFIED BY '{password}'; GRANT ALL ON *.* TO {account}"));
+        let dir = scratch();
+        let (options, file) = (dir.path().join("my.cnf"), dir.path().join("password"));
+        let text = format!("[client]\nsocket={}\nuser=keeper_of_backups\n", server.socket().display());
+        let with = format!("{text}password={password}\n");
+        fs::write(&file, format!("{password}\n")).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        for (place, text, argument) in [("option file", &with, None), ("file", &text, Some(&file))] {
+            fs::write(&options, text).unwrap();
+            let mut command = xb("xb-snap");
+            command.arg(format!("--defaults-file={}", options.display()));
+            command.args(argument.map(|file| format!("--password-file={}", file.display())));
+            let running = under_way(command);
+            // The user's name is kept: what is there is found.
+            let found = in_memory(running.pid(0), &[password, "Zw83-bookshelf", "keeper_of_backups"]);
+            assert!(found.contains(&"keeper_of_backups"), "{flavour:?}: {found:?}");
+            let secret = found.iter().filter(|word| !word.starts_with("keeper")).count();
+            assert_eq!(secret, 0, "{flavour:?}, from {place}");
+            ended(running);
+        }
+    }
 }

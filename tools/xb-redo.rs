@@ -5,8 +5,10 @@ use std::process::ExitCode;
 
 use clap::{ArgGroup, Args};
 use xb::Result;
+use xb::budget::Budget;
 use xb::cli::{self, Console, Size, Tool};
 use xb::redo::{apply, copy_back, filter, merge, status};
+use xb::stream::holes::Holes;
 
 const TOOL: Tool = Tool {
     name: env!("CARGO_BIN_NAME"),
@@ -33,6 +35,9 @@ struct Redo {
     /// Fail when more than SIZE has to be kept [default: no limit]
     #[arg(long, value_name = "SIZE", conflicts_with = "mode")]
     spool_limit: Option<Size>,
+    /// Most memory for names, open members and tablespaces; more is needed in all
+    #[arg(long, value_name = "SIZE", default_value = "44m", conflicts_with = "mode")]
+    memory: Size,
     #[command(flatten)]
     restore: Restore,
 }
@@ -58,12 +63,19 @@ struct Restore {
     /// With --copy-back: the option file of the server, which says where its files are to be
     #[arg(long, value_name = "FILE", requires = "copy_back")]
     defaults_file: Option<PathBuf>,
+    /// With --copy-back: tables that had a DATA DIRECTORY in one of these go back there; separated by semicolons [default:
+    /// innodb_directories of the option file]
+    #[arg(long, value_name = "DIRS", value_delimiter = ';', requires = "copy_back")]
+    innodb_directories: Vec<PathBuf>,
     /// Leave the backup as it is and apply, or merge, to a copy in NEWDIR
     #[arg(long, value_name = "NEWDIR", requires = "mode", conflicts_with_all = ["status", "copy_back"])]
     to: Option<PathBuf>,
     /// Read every file and hold it against the manifest, also those that are as xb-unpack left them
     #[arg(long, requires = "mode", conflicts_with_all = ["status", "copy_back"])]
     verify: bool,
+    /// Most zeros by which increments let tablespaces grow, beside 128 for each byte that was copied [default: 1g]
+    #[arg(long, value_name = "SIZE", requires = "incremental_dir")]
+    hole_limit: Option<Size>,
     /// Memory for the server's buffer pool [default: by the log and what is free]
     #[arg(long, value_name = "SIZE", requires = "apply")]
     use_memory: Option<Size>,
@@ -101,15 +113,17 @@ fn run(args: Redo, console: &Console) -> Result<()> {
     let restore = args.restore;
     let threads = cli::threads(restore.threads);
     let thorough = if restore.verify { apply::Thorough::All } else { apply::Thorough::Changed };
+    let holes = restore.hole_limit.map_or(Holes::LIMIT, |limit| limit.0);
     if let Some(dir) = restore.merge {
-        let options = merge::Options { dir, increments: restore.incremental_dir, to: restore.to, threads, thorough };
+        let options =
+            merge::Options { dir, increments: restore.incremental_dir, to: restore.to, threads, thorough, holes };
         return merge::run(&options, console).map(drop);
     }
     if let Some(dir) = restore.apply {
         let Restore { incremental_dir: increments, to, server, .. } = restore;
         let memory = restore.use_memory.map(|size| size.0);
         let server_options = restore.server_option.into_iter().collect();
-        let options = apply::Options { dir, increments, to, memory, server, server_options, threads, thorough };
+        let options = apply::Options { dir, increments, to, memory, server, server_options, threads, thorough, holes };
         return apply::run(&options, console);
     }
     if let Some(dir) = restore.status {
@@ -118,8 +132,9 @@ fn run(args: Redo, console: &Console) -> Result<()> {
         return status.outcome.and(told);
     }
     if let Some(dir) = restore.copy_back {
-        let Restore { r#move: take, owner, defaults_file, .. } = restore;
-        let options = copy_back::Options { dir, datadir: args.datadir, defaults_file, take, owner, threads };
+        let Restore { r#move: take, owner, defaults_file, innodb_directories: directories, .. } = restore;
+        let options =
+            copy_back::Options { dir, datadir: args.datadir, defaults_file, directories, take, owner, threads };
         return copy_back::run(&options, console);
     }
     cli::warn_of_readers(console);
@@ -129,6 +144,7 @@ fn run(args: Redo, console: &Console) -> Result<()> {
         spool_dir: cli::spool_dir(args.spool_dir),
         spool_memory: args.spool_memory.0,
         spool_limit: args.spool_limit.map_or(u64::MAX, |limit| limit.0),
+        budget: Budget::new(args.memory.0),
     };
     filter::run(&options, cli::stdin()?, cli::stdout()?, console)
 }

@@ -1,5 +1,6 @@
 //! Copies a running server's files to a stream.
 
+use std::alloc::System;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,6 +9,11 @@ use clap::Args;
 use xb::cli::{self, Connection, Tool};
 use xb::io::cache::Policy;
 use xb::snap::{self, Job, LockDdl, base::Asked, filter::Wanted};
+use zeroizing_alloc::ZeroAlloc;
+
+/// What is freed is overwritten: option files, and what the client library sends, have the password in them.
+#[global_allocator]
+static MEMORY: ZeroAlloc<System> = ZeroAlloc(System);
 
 const TOOL: Tool = Tool {
     name: env!("CARGO_BIN_NAME"),

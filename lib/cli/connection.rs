@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::report::{Level, Report};
 use crate::server::address::{Asked, Protocol};
 use crate::server::options::Sources;
+use crate::server::password::Password;
 use crate::server::session::{Login, password_file};
 
 /// How to reach the server.
@@ -65,15 +66,23 @@ impl Connection {
 
     /// What the command line and the environment say; option files come after.
     pub fn login(&self, lock_timeout: Duration, report: &dyn Report) -> Result<Login> {
+        let password = Password::none();
         // From here on there is a password in memory.
         keyfile::harden()?;
-        let mut password = self.password_file.as_deref().map(password_file).transpose()?;
-        if password.is_none() {
-            password = std::env::var("MYSQL_PWD").ok().map(Zeroizing::new);
-            if password.is_some() {
-                let text = format_args!("MYSQL_PWD: other users may see a password in the environment");
-                report.note(Level::Warning, text);
-            }
+        if let Some(file) = &self.password_file {
+            let text = password_file(file)?;
+            password.or(|| Some(text));
+        }
+        password.or(|| {
+            let text = Zeroizing::new(std::env::var("MYSQL_PWD").ok()?);
+            let warning = format_args!("MYSQL_PWD: other users may see a password in the environment");
+            report.note(Level::Warning, warning);
+            Some(text)
+        });
+        if !password.leaves_no_copy() {
+            let what =
+                format_args!("/proc/self/mem: cannot be written: sessions keep a copy of the password in memory");
+            report.note(Level::Detail, what);
         }
         Ok(Login {
             user: self.user.clone(),

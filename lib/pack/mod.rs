@@ -240,7 +240,7 @@ impl<W: Write + Send> Pack<'_, W> {
                             seen.check(&entry).map(drop).map_err(changed)
                         }
                         Line::Trailer(trailer) => profile::bind(&begin, &trailer).map_err(changed),
-                        Line::Entry(_) => Ok(()),
+                        Line::Entry(entry) => profile::check_begin(&begin, &entry).map_err(changed),
                     })?;
                     writer.payload(MANIFEST, offset, data)?;
                 }

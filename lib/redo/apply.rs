@@ -47,6 +47,8 @@ pub struct Options {
     pub threads: usize,
     /// Which files are read before.
     pub thorough: Thorough,
+    /// Most bytes of zeros that increments may bring, as [`merge::Options::holes`].
+    pub holes: u64,
 }
 
 /// Applies a backup, in its place or in a copy, with what increments bring.
@@ -59,6 +61,7 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
             to: to.clone(),
             threads: *threads,
             thorough: *thorough,
+            holes: options.holes,
         };
         let merged = merge::run(&merge, report)?;
         return apply(&merged.dir, options, merged.proved, report);

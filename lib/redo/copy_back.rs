@@ -38,6 +38,8 @@ pub struct Options {
     pub datadir: Option<PathBuf>,
     /// The option file of the server that will run on it.
     pub defaults_file: Option<PathBuf>,
+    /// Directories outside the data directory in which tables may be that had one of their own.
+    pub directories: Vec<PathBuf>,
     /// Take the files away from the backup instead of copying them.
     pub take: bool,
     /// `USER[:GROUP]`, names or numbers; otherwise the data directory's own.
@@ -49,9 +51,8 @@ pub struct Options {
 /// Copies or moves the files of an applied backup.
 pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
     let directory = Directory::read(&options.dir)?;
-    let places = places(options, &directory, report)?;
-    let datadir = places.datadir.as_path();
-    if !(options.take && goes_on(&directory, datadir)?) {
+    let mut places = places(options, &directory, report)?;
+    if !(options.take && goes_on(&directory, &places.datadir)?) {
         let applied = directory.progress == Progress::Applied;
         directory.check()?;
         if !applied {
@@ -60,6 +61,8 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
         }
     }
     let items: Vec<Item> = files::list(&options.dir)?.into_iter().filter(|item| !is_metadata(item)).collect();
+    let stay = places.send_back(&options.directories, &directory, &items);
+    let datadir = places.datadir.as_path();
     places.elsewhere().into_iter().try_for_each(|dir| apart(&options.dir, dir))?;
     let again = datadir.join(INCOMPLETE).exists();
     if let Some((_, path)) = places.occupied(&items).filter(|_| !again) {
@@ -81,6 +84,10 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
     } else {
         clone::tree(&options.dir, &|path| places.of(path), &items, owner, options.threads, report)?;
     }
+    for (link, place) in places.links() {
+        fs::write(&link, place.as_os_str().as_bytes()).map_err(|cause| fail(&link, "cannot write", &cause))?;
+        files::give(&link, owner)?;
+    }
     for dir in places.elsewhere() {
         files::sync(dir)?;
     }
@@ -100,6 +107,14 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
     if owner.is_some_and(|(user, _)| user == 0) {
         let what = "belongs to root now, as whom servers do not run; --owner gives it to somebody else";
         report.note(Level::Warning, format_args!("{}: {what}", datadir.display()));
+    }
+    for (table, place) in &stay {
+        let what = format_args!(
+            "{}: is in the data directory; it was at {} (DATA DIRECTORY), where --innodb-directories puts it back",
+            table.display(),
+            place.display()
+        );
+        report.note(Level::Info, what);
     }
     needs(&directory, options, report);
     Ok(())

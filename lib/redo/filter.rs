@@ -20,10 +20,11 @@ use super::outlet::Outlet;
 use super::pace::Pace;
 use super::relay::{self, Relay};
 use super::unlogged;
+use crate::budget::Budget;
 use crate::error::{Error, Result};
 use crate::io::spool::Spool;
 use crate::report::{Level, Report};
-use crate::stream::{Pass, Writer};
+use crate::stream::{Members, Pass, Writer};
 
 /// How often progress is told.
 const TICK: Duration = Duration::from_millis(200);
@@ -41,6 +42,8 @@ pub struct Options {
     pub spool_memory: u64,
     /// Most bytes that are kept in all.
     pub spool_limit: u64,
+    /// Memory for names, open members and the tablespaces of the manifest.
+    pub budget: Budget,
 }
 
 /// What a thread has to say at its end.
@@ -73,8 +76,10 @@ pub fn run(options: &Options, input: File, output: File, report: &dyn Report) ->
     let capture = Arc::new(Capture::new(spool, form.first()));
     let moved = Arc::new(AtomicU64::new(0));
     let outlet = Outlet::new(form);
-    let held = Held::new(&options.spool_dir);
-    let relay = Relay { pass, writer, outlet, held, capture: capture.clone(), moved: moved.clone(), credit: 0 };
+    let held = Held::new(&options.spool_dir, &options.budget);
+    let members = Members::within(&options.budget, 0);
+    let relay =
+        Relay { pass, writer, outlet, held, members, capture: capture.clone(), moved: moved.clone(), credit: 0 };
     let (tell, told) = crossbeam_channel::bounded(2);
     let captured = capture.clone();
     spawn("follower", &capture, tell.clone(), move || follower::run(follower, &captured).map(|()| End::Followed))?;

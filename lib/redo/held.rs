@@ -6,6 +6,7 @@ use bstr::ByteSlice;
 
 use super::deletions;
 use super::present::{self, Present};
+use crate::budget::Budget;
 use crate::error::{Error, Result};
 use crate::innodb::redo::mariadb::Deletions;
 use crate::io::spool::Spool;
@@ -29,13 +30,14 @@ pub(super) struct Held {
 }
 
 impl Held {
-    pub(super) fn new(dir: &Path) -> Self {
+    /// What does not fit into memory goes to `dir`; the tablespaces that it lists take a share of the budget.
+    pub(super) fn new(dir: &Path, budget: &Budget) -> Self {
         Held {
             reader: ManifestReader::default(),
             lines: Spool::new(MEMORY, dir, u64::MAX),
             tally: Tally::default(),
             trailer: None,
-            present: Present::default(),
+            present: Present::within(budget),
             buffer: vec![0; 64 << 10],
         }
     }
@@ -55,7 +57,7 @@ impl Held {
                 }
                 Line::Entry(entry) => {
                     tally.add(&entry, bytes);
-                    present.add(&entry);
+                    present.add(&entry)?;
                     lines.push(bytes)
                 }
                 Line::Trailer(last) => {

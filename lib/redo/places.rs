@@ -1,9 +1,10 @@
 //! Where the files of a backup go when they are copied back: into the data directory, but for those that the server's
 //! option file wants elsewhere, as the stock programs do it.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::directory::Directory;
 use super::files::Item;
@@ -27,13 +28,27 @@ pub(super) struct Places {
     aria: PathBuf,
     /// Name of the binary log in the backup, and its new directory.
     binlog: Option<(String, PathBuf)>,
+    /// Directories in which tables may be that had one of their own.
+    roots: Vec<PathBuf>,
+    /// Such tables, by their names in the backup, with the paths that they had.
+    tables: BTreeMap<PathBuf, PathBuf>,
 }
 
 impl Places {
     /// All in the data directory.
     pub(super) fn plain(datadir: &Path, family: Family) -> Places {
         let dir = || datadir.to_owned();
-        Places { datadir: dir(), family, system: Vec::new(), undo: dir(), redo: dir(), aria: dir(), binlog: None }
+        Places {
+            datadir: dir(),
+            family,
+            system: Vec::new(),
+            undo: dir(),
+            redo: dir(),
+            aria: dir(),
+            binlog: None,
+            roots: Vec::new(),
+            tables: BTreeMap::new(),
+        }
     }
 
     /// As an option file says; `datadir` goes before what it says of that.
@@ -53,8 +68,40 @@ impl Places {
             redo: dir("innodb-log-group-home-dir"),
             aria: dir("aria-log-dir-path"),
             binlog: binlog.map(|(name, parent)| (name.clone(), datadir.join(parent))),
+            roots: options.server("innodb-directories").map(roots).unwrap_or_default(),
+            tables: BTreeMap::new(),
             datadir,
         })
+    }
+
+    /// Tables that had a directory of their own go back into it, if that is in one of `more` or of those that the option file
+    /// names. A backup alone must not say where files are written. What stays in the data directory, with where it was.
+    pub(super) fn send_back(
+        &mut self,
+        more: &[PathBuf],
+        backup: &Directory,
+        items: &[Item],
+    ) -> Vec<(PathBuf, PathBuf)> {
+        self.roots.extend(more.iter().cloned());
+        let mut left = Vec::new();
+        for (table, place) in backup.state.iter().flat_map(|state| &state.locations) {
+            let place = PathBuf::from(place);
+            let names = [format!("{table}.ibd"), table.clone()].map(PathBuf::from);
+            let Some(name) = names.into_iter().find(|name| items.iter().any(|item| item.path == *name)) else {
+                continue;
+            };
+            match self.roots.iter().any(|root| is_below(&place, root)) {
+                true => drop(self.tables.insert(name, place)),
+                false => left.push((name, place)),
+            }
+        }
+        left
+    }
+
+    /// The files that tell a server of MariaDB where such tables are, with what they say.
+    pub(super) fn links(&self) -> impl Iterator<Item = (PathBuf, &Path)> {
+        let links = self.tables.iter().filter(|_| self.family == Family::Mariadb);
+        links.map(|(name, place)| (self.datadir.join(name.with_extension("isl")), place.as_path()))
     }
 
     /// Directories outside the data directory.
@@ -62,7 +109,9 @@ impl Places {
         let system = self.system.iter().filter_map(|(_, path)| path.parent());
         let dirs = [self.undo.as_path(), &self.redo, &self.aria].into_iter();
         let binlog = self.binlog.iter().map(|(_, dir)| dir.as_path());
-        let mut dirs: Vec<&Path> = dirs.chain(system).chain(binlog).filter(|dir| !same(dir, &self.datadir)).collect();
+        let tables = self.tables.values().filter_map(|path| path.parent());
+        let dirs = dirs.chain(system).chain(binlog).chain(tables);
+        let mut dirs: Vec<&Path> = dirs.filter(|dir| !same(dir, &self.datadir)).collect();
         dirs.sort_unstable();
         dirs.dedup();
         dirs
@@ -73,7 +122,8 @@ impl Places {
         let mut parts = item.components();
         let first = parts.next().map(|part| part.as_os_str().as_bytes()).unwrap_or_default();
         let is_root = parts.next().is_none();
-        if let Some((_, path)) = self.system.iter().find(|(name, _)| name == item) {
+        let system = self.system.iter().find(|(name, _)| name == item).map(|(_, path)| path);
+        if let Some(path) = system.or_else(|| self.tables.get(item)) {
             return path.clone();
         }
         let dir = match self.family {
@@ -102,6 +152,20 @@ impl Places {
         let rest = self.binlog.as_ref().and_then(|(base, _)| name.strip_prefix(base.as_bytes())?.strip_prefix(b"."));
         rest.is_some_and(|rest| rest == b"index" || (!rest.is_empty() && rest.iter().all(u8::is_ascii_digit)))
     }
+}
+
+/// The directories of `innodb_directories`; MySQL takes quotes around it.
+pub(super) fn roots(text: &str) -> Vec<PathBuf> {
+    text.trim_matches('"').split(';').map(str::trim).filter(|dir| !dir.is_empty()).map(PathBuf::from).collect()
+}
+
+/// True if a file is in a directory, by names alone: both are absolute, and nothing in them leads up.
+fn is_below(file: &Path, dir: &Path) -> bool {
+    let plain = |path: &Path| {
+        let mut parts = path.components();
+        parts.next() == Some(Component::RootDir) && parts.all(|part| matches!(part, Component::Normal(_)))
+    };
+    plain(file) && plain(dir) && file != dir && file.starts_with(dir)
 }
 
 /// Pairs the system tablespace's files with those of the option file, in order.
@@ -191,6 +255,25 @@ mod tests {
         }
         assert_eq!(places(Family::Mysql).elsewhere().len(), 6);
         assert!(Places::plain(Path::new("/data"), Family::Mysql).elsewhere().is_empty());
+    }
+
+    #[test]
+    fn only_what_is_below_an_allowed_directory_goes_back_there() {
+        let dir = |path: &str| PathBuf::from(path);
+        assert_eq!(roots("\"/a;/b/c; \""), [dir("/a"), dir("/b/c")]);
+        for (file, root, below) in [
+            ("/a/d/t.ibd", "/a", true),
+            ("/a/d/t.ibd", "/a/", true),
+            ("/a/t.ibd", "/a/d", false),
+            ("/ab/t.ibd", "/a", false),
+            ("/a/../etc/t.ibd", "/a", false),
+            ("a/t.ibd", "/a", false),
+            ("a/t.ibd", "a", false),
+            ("/a/t.ibd", "/a/../a", false),
+            ("/a", "/a", false),
+        ] {
+            assert_eq!(is_below(Path::new(file), Path::new(root)), below, "{file} in {root}");
+        }
     }
 
     #[test]

@@ -6,28 +6,35 @@ use std::hash::{BuildHasher, RandomState};
 
 use bstr::ByteSlice;
 
+use crate::budget::{Budget, Exceeded, Share};
 use crate::innodb::delta::DELTA;
 use crate::innodb::redo::mariadb::Deletions;
 use crate::names::{AGAIN, DROPPED, marked};
 use crate::stream::profile::Entry;
 
-/// The tablespaces in few bytes, for there may be a hundred thousand: names are kept as their hashes.
-#[derive(Debug, Default)]
+/// What a set needs for a hash when it has just grown.
+const HASH: usize = 24;
+
+/// The tablespaces in few bytes, for there may be a million: names are kept as their hashes.
+#[derive(Debug)]
 pub(super) struct Present {
     hasher: RandomState,
     spaces: Vec<Space>,
     again: HashSet<u64>,
     dropped: HashSet<u64>,
+    /// What they take.
+    memory: Share,
 }
 
 #[derive(Debug)]
 struct Space {
-    id: u32,
     name: u64,
-    /// Bytes of the name by which the server opens it.
-    opened: usize,
+    /// Zero if that is not known.
+    there_since: u64,
+    id: u32,
+    /// Bytes of the name by which the server opens it, which has at most 4000 (`OS_FILE_MAX_PATH`).
+    opened: u16,
     again: bool,
-    there_since: Option<u64>,
 }
 
 /// A tablespace that is here although its file was deleted.
@@ -40,8 +47,26 @@ pub(super) struct Conflict {
 }
 
 impl Present {
+    /// Of a backup whose tablespaces may take so much memory.
+    pub(super) fn within(budget: &Budget) -> Self {
+        Present {
+            hasher: RandomState::new(),
+            spaces: Vec::new(),
+            again: HashSet::new(),
+            dropped: HashSet::new(),
+            memory: budget.share(),
+        }
+    }
+
     /// Takes a line of the manifest.
-    pub(super) fn add(&mut self, entry: &Entry) {
+    pub(super) fn add(&mut self, entry: &Entry) -> Result<(), Exceeded> {
+        self.note(entry);
+        let bytes =
+            self.spaces.capacity() * size_of::<Space>() + (self.again.capacity() + self.dropped.capacity()) * HASH;
+        self.memory.grow(bytes as u64)
+    }
+
+    fn note(&mut self, entry: &Entry) {
         let path = entry.path().unwrap_or_default();
         if let Some(name) = marked(&path, DROPPED) {
             self.dropped.insert(self.hasher.hash_one(name));
@@ -55,7 +80,8 @@ impl Present {
         // What an ALTER was building is dropped by the restored server, be it whole or not.
         let Some(id) = entry.space_id.filter(|_| !name.contains_str("/#sql")) else { return };
         let opened = entry.location.as_ref().map_or("./".len() + name.len(), String::len);
-        self.spaces.push(Space { id, name: hash, opened, again, there_since: entry.there_since });
+        let opened = u16::try_from(opened).unwrap_or(u16::MAX);
+        self.spaces.push(Space { name: hash, there_since: entry.there_since.unwrap_or(0), id, opened, again });
     }
 
     /// The first tablespace that is deleted before `end` and here all the same.
@@ -64,8 +90,8 @@ impl Present {
             |space: &&Space| space.again || !(self.again.contains(&space.name) || self.dropped.contains(&space.name));
         self.spaces.iter().filter(stays).find_map(|space| {
             // Only where numbers cannot be seen a file must do for them.
-            let since = space.there_since.filter(|_| deletions.is_sealed());
-            let lsn = deletions.of(space.id, space.opened, since.unwrap_or(end).min(end))?;
+            let since = Some(space.there_since).filter(|lsn| *lsn > 0 && deletions.is_sealed());
+            let lsn = deletions.of(space.id, usize::from(space.opened), since.unwrap_or(end).min(end))?;
             Some(Conflict { id: space.id, lsn, name: space.name })
         })
     }
@@ -98,9 +124,9 @@ mod tests {
     fn found(lines: &[(&str, Option<u32>)]) -> Option<String> {
         let mut deletions = Deletions::default();
         deletions.see(b"\x9c\x07\0./db/t.ibd\x01....", 500, false);
-        let mut present = Present::default();
+        let mut present = Present::within(&Budget::default());
         let lines: Vec<Entry> = lines.iter().map(|(name, id)| entry(name, *id)).collect();
-        lines.iter().for_each(|line| present.add(line));
+        lines.iter().for_each(|line| present.add(line).unwrap());
         assert_eq!(present.conflict(&deletions, 500), None);
         let conflict = present.conflict(&deletions, 501)?;
         assert_eq!((conflict.id, conflict.lsn), (7, 500));
@@ -124,8 +150,8 @@ mod tests {
         for (there_since, conflict) in [(None, true), (Some(500), false), (Some(501), true)] {
             let mut line = entry("db/t.ibd", Some(7));
             line.there_since = there_since;
-            let mut present = Present::default();
-            present.add(&line);
+            let mut present = Present::within(&Budget::default());
+            present.add(&line).unwrap();
             assert_eq!(present.conflict(&deletions, 900).is_some(), conflict);
         }
     }

@@ -143,7 +143,7 @@ fn once(run: &Run<'_>, report: &dyn Report) -> Result<()> {
         .map_err(|cause| fail(&run.program.path, "cannot run", &cause))?;
     if !confined {
         let what = "this kernel cannot keep the server from writing outside the directory";
-        report.note(Level::Detail, format_args!("{}: {what}", run.dir.display()));
+        report.note(Level::Warning, format_args!("{}: {what}", run.dir.display()));
     }
     let said = child.stderr.take();
     let (sender, lines) = crossbeam_channel::bounded(64);

@@ -26,6 +26,7 @@ pub(super) struct Relay {
     pub(super) writer: Writer,
     pub(super) outlet: Outlet,
     pub(super) held: Held,
+    pub(super) members: Members,
     pub(super) capture: Arc<Capture>,
     /// Bytes handed on that have not been reported yet.
     pub(super) moved: Arc<AtomicU64>,
@@ -84,7 +85,7 @@ impl Relay {
         self.writer.put(&begun.raw, &[])?;
         self.moved.fetch_add(begun.raw.len() as u64, Relaxed);
         let log = self.outlet.form().name();
-        let (mut closing, mut complete, mut members) = (false, false, Members::default());
+        let (mut closing, mut complete) = (false, false);
         while let Some(head) = self.pass.next()? {
             if complete {
                 return Err(self.refuse(&head, "stands behind xb_manifest, which is the last member"));
@@ -94,9 +95,9 @@ impl Relay {
             }
             closing = head.path == MANIFEST;
             // What cannot be unpacked is no backup, and is found out now.
-            members.accept(self.pass.place(), &head)?;
+            self.members.accept(self.pass.place(), &head)?;
             match (head.path.as_slice(), &head.body) {
-                (MANIFEST, Body::Payload { .. }) => self.held.take(&mut self.pass, members.count() + 1)?,
+                (MANIFEST, Body::Payload { .. }) => self.held.take(&mut self.pass, self.members.count() + 1)?,
                 (MANIFEST, Body::End) => complete = true,
                 (MANIFEST, _) => return Err(self.refuse(&head, "is no plain member")),
                 (BEGIN, _) => return Err(self.refuse(&head, "comes a second time; are these two streams?")),
@@ -124,7 +125,7 @@ impl Relay {
             let what = format!("truncated: the stream ends without xb_manifest (stream byte {at})");
             return Err(Error::damaged(self.pass.place(), what).hint(SENDER));
         }
-        members.finish(self.pass.place(), self.pass.position())?;
+        self.members.finish(self.pass.place(), self.pass.position())?;
         self.finish(&begun.content)
     }
 

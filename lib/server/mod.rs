@@ -16,6 +16,7 @@ pub mod messages;
 pub mod mysql;
 pub mod options;
 pub mod parts;
+pub mod password;
 pub mod positions;
 pub mod privileges;
 pub mod program;

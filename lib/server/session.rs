@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use super::address::{Address, Asked};
 use super::options::Options;
+use super::password::Password;
 use crate::error::{Error, Kind, Result, reason};
 
 /// How long a server that accepts may keep silent, as client programs have it.
@@ -47,7 +48,7 @@ pub struct Login {
     /// The account; without it, the name of the system's user.
     pub user: Option<String>,
     /// Never from the command line: a file, the environment or an option file.
-    pub password: Option<Zeroizing<String>>,
+    pub password: Password,
     /// Which server, as far as the command line says.
     pub asked: Asked,
     /// How long a server may take until it has let us in.
@@ -142,8 +143,7 @@ impl Login {
         let variable = |name: &str| std::env::var(name).ok();
         self.address = Some(Address::of(&self.asked, options, &variable)?);
         self.user = self.user.or_else(|| options.client("user").map(str::to_owned));
-        self.password =
-            self.password.or_else(|| options.client("password").map(|text| Zeroizing::new(text.to_owned())));
+        self.password.or(|| options.client("password").map(|text| Zeroizing::new(text.to_owned())));
         if self.patience.is_none() {
             let seconds = options.client("connect-timeout").map(|text| {
                 text.parse()
@@ -173,7 +173,7 @@ impl Login {
         let patience = self.patience.unwrap_or(CONNECT);
         let opts = mysql::OptsBuilder::new()
             .user(Some(&user))
-            .pass(self.password.as_deref())
+            .pass(self.password.copy())
             .stmt_cache_size(0)
             .max_allowed_packet(Some(PACKET_MAX))
             .read_timeout(Some(ANSWER.saturating_add(self.lock_timeout)))
@@ -182,11 +182,14 @@ impl Login {
             Address::Tcp(host, port) => opts.ip_or_hostname(Some(host)).tcp_port(*port).prefer_socket(false),
             Address::Socket(path) => opts.socket(Some(path.to_string_lossy())),
         };
+        let opts = mysql::Opts::from(opts);
+        let (password, copy) = (self.password.clone(), Password::place(opts.get_pass()));
         // A server that has stopped accepts all the same, and then says nothing.
         let (sender, receiver) = mpsc::channel();
         let local = matches!(address, Address::Socket(_));
         let connect = move || {
             let session = mysql::Conn::new(opts).map_err(Refusal::from).and_then(|conn| {
+                password.wipe(copy);
                 let mut session = Session { conn, local };
                 session.neutral()?;
                 Ok(session)

@@ -48,6 +48,9 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     report.stage("waiting for other backups");
     claim.prove(server.as_mut(), &login, job.trust_datadir, report)?;
     let marker = login.connect()?;
+    if !job.safe_replica {
+        login.password.forget();
+    }
     tell_specials(server.layout(), report)?;
 
     let (layout, out) = (server.layout().clone(), Writer::new(output));
@@ -64,6 +67,8 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
         Some(applier) => hot.quietly(applier, copied)?,
         None => copied()?,
     };
+    // Replication goes on again.
+    login.password.forget();
     release(&hot, server.as_mut(), &snapshot, spool)?;
     let finish =
         Finish { job, report, options: server.options(), begin: &begin, start, began, copier: &hot.steps.copier };

@@ -96,5 +96,9 @@ pub struct Job {
 /// Copies a server to `output`.
 pub fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     Spool::check(&job.spool_dir)?;
-    if job.offline { offline::run(job, output, report) } else { hot::run(job, output, report) }
+    if job.offline {
+        job.login.password.forget();
+        return offline::run(job, output, report);
+    }
+    hot::run(job, output, report)
 }

@@ -332,6 +332,14 @@ pub fn bind(begin: &[u8], trailer: &Trailer) -> Result<()> {
     }
 }
 
+/// Checks what a line of the manifest says of `xb_begin`, which need not be in it.
+pub fn check_begin(begin: &[u8], line: &Entry) -> Result<()> {
+    if line.size == begin.len() as u64 && line.blake3 == begin_digest(begin) {
+        return Ok(());
+    }
+    Err(Error::damaged("xb_begin", "its content differs from what the manifest says"))
+}
+
 /// The bytes of `xb_begin`.
 pub fn begin_bytes(begin: &Begin) -> Vec<u8> {
     to_line(begin).into_bytes()

@@ -24,6 +24,8 @@ use crate::stream::{Course, Head, check_log};
 pub(super) struct Proof {
     course: Course,
     begin_bytes: Vec<u8>,
+    /// The manifest has a line about it.
+    begin_listed: bool,
     begin: Option<Begin>,
     manifest: ManifestReader,
     /// Compared with the manifest, and present only in compressed or encrypted form.
@@ -98,10 +100,15 @@ impl Proof {
     }
 
     fn lines(&mut self, bytes: &[u8], seen: &mut Seen) -> Result<()> {
-        let Proof { manifest, compared, coded, redo, trailer, .. } = self;
+        let Proof { manifest, compared, coded, redo, trailer, begin_bytes, begin_listed, .. } = self;
         manifest.feed(bytes, |line, _| {
             match line {
-                Line::Entry(entry) if entry.path().as_deref() == Some(BEGIN) => {}
+                Line::Entry(entry) if entry.path().as_deref() == Some(BEGIN) => {
+                    profile::check_begin(begin_bytes, &entry)?;
+                    if std::mem::replace(begin_listed, true) {
+                        return Err(Error::damaged("xb_manifest", "it lists xb_begin twice"));
+                    }
+                }
                 Line::Entry(entry) => {
                     *redo |= entry.kind == EntryKind::Redo;
                     match seen.check(&entry)? {

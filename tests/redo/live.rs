@@ -1,8 +1,11 @@
 //! The filter behind xb-snap, on servers that write all the time into a small log.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use mysql::prelude::Queryable;
 use rustix::process::Signal;
 use xb::innodb::redo::mariadb::{FILE, START};
 
@@ -195,4 +198,58 @@ fn backup_under_load(server: &Server, directory: &Path) {
     pause(&running, 2, || wait_for_log(server, 2 * LOG));
     running.wait().assert_ok();
     load.stop();
+}
+
+/// Writes as fast as it can until it is dropped; the log grows by some megabytes a second.
+struct Flood(Arc<AtomicBool>, Option<std::thread::JoinHandle<()>>);
+
+impl Flood {
+    fn on(server: &Server) -> Flood {
+        server.sql("CREATE TABLE test.flood (id INT PRIMARY KEY AUTO_INCREMENT, wide LONGBLOB)");
+        let (over, mut session) = (Arc::<AtomicBool>::default(), server.connect());
+        let ended = over.clone();
+        let thread = std::thread::spawn(move || {
+            while !ended.load(Relaxed) {
+                let row = "INSERT INTO test.flood (wide) VALUES (REPEAT(SHA2(RAND(), 512), 2000))";
+                session.query_drop(row).unwrap();
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        Flood(over, Some(thread))
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+        let _ = self.1.take().map(std::thread::JoinHandle::join);
+    }
+}
+
+#[test]
+fn a_slow_pipeline_is_told_the_rate_that_would_be_enough() {
+    for flavour in Flavour::families() {
+        let server = Server::new().flavour(flavour).log_size("512M").start();
+        let flood = Flood::on(&server);
+        let run = Pipeline::new()
+            .stage(xb("xb-snap").args(server.options()))
+            // It need not wait for the end, which never comes.
+            .stage(xb("xb-redo").arg("--spool-limit=120m"))
+            .stage(xb("xb-throttle").args(["-q", "-L", "300k"]))
+            .stage(xb("xb-unpack").arg("--verify"))
+            .run();
+        drop(flood);
+        let said = run.stderr(1);
+        assert!(run.codes()[1] == 1 && said.contains("limit of 125829120 bytes reached"), "{}", run.story());
+        let warning =
+            said.lines().find(|line| line.contains("the log does not catch up")).unwrap_or_else(|| panic!("{said}"));
+        let rate = |before: &str, after: &str| -> u64 {
+            let (head, _) = warning.split_once(after).unwrap();
+            head.rsplit_once(before).map_or(head, |(_, number)| number).trim().parse().unwrap()
+        };
+        let (grows, takes) = (rate("grows by ", " KiB/s and"), rate("the stream takes ", " KiB/s, of"));
+        let enough = rate("; ", " KiB/s would be enough");
+        // The pipes behind it take some at once.
+        assert!(takes < 1200 && grows > takes && enough >= 2 * grows, "{flavour:?}: {warning}");
+    }
 }

@@ -140,3 +140,12 @@ pub fn memory_limit(command: &Command, bytes: u64) -> Command {
     limited.args([&format!("--data={bytes}"), "--"]).arg(command.get_program()).args(command.get_args());
     limited
 }
+
+/// The same; it has so many seconds of the processor as well, beyond which a signal ends it. Unlike the time that passes,
+/// that does not depend on who else is at work.
+pub fn limits(command: &Command, bytes: u64, seconds: u64) -> Command {
+    let mut limited = Command::new("prlimit");
+    limited.args([&format!("--data={bytes}"), &format!("--cpu={seconds}"), "--"]);
+    limited.arg(command.get_program()).args(command.get_args());
+    limited
+}

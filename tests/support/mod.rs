@@ -31,6 +31,7 @@ pub mod import;
 pub mod keyring;
 pub mod load;
 pub mod made;
+pub mod mutate;
 pub mod pipeline;
 pub mod random;
 pub mod sandbox;

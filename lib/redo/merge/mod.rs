@@ -6,6 +6,7 @@
 //! (`plan`) follows from the manifests; `journal` says why a merge that was killed can be run again.
 
 mod chain;
+mod growth;
 mod journal;
 mod patch;
 mod plan;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use bstr::ByteSlice;
 
+use self::growth::Growth;
 use self::journal::{Journal, Phase};
 use self::patch::Shape;
 use self::plan::{Origin, Plan};
@@ -42,6 +44,8 @@ pub struct Options {
     pub threads: usize,
     /// Which files are read before.
     pub thorough: Thorough,
+    /// Most bytes of zeros that tablespaces may grow by, beside a multiple of what was copied of them.
+    pub holes: u64,
 }
 
 /// The result of a merge.
@@ -119,10 +123,14 @@ fn prove(base: &Directory, increments: &[Directory], options: &Options, report: 
     digests(std::slice::from_ref(base), options.thorough, options.threads, report)?;
     digests(increments, options.thorough, options.threads, report)?;
     let plan = plan(base, increments)?;
+    let mut growth = Growth::new(options.holes);
     for space in &plan.spaces {
+        growth.begin(space);
         for (at, (number, entry)) in space.deltas.iter().enumerate() {
             let delta = increments.get(*number).ok_or_else(lost)?.file(entry)?;
-            let complete = Shape::of(&delta, entry)?.check(&delta)?;
+            let shape = Shape::of(&delta, entry)?;
+            growth.step(&delta, entry, &shape)?;
+            let complete = shape.check(&delta)?;
             if at == 0 && space.origin == Origin::Nothing && !complete {
                 let what = "has only what changed in it, and the base does not have this tablespace";
                 return Err(Error::invalid(delta.display(), what)

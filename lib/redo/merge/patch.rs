@@ -47,6 +47,12 @@ impl<'a> Shape<'a> {
         u64::from(self.pages) * u64::from(self.page_size)
     }
 
+    /// Bytes of its runs of zero pages.
+    pub(super) fn zeros(&self) -> u64 {
+        let pages = self.zero_runs.iter().map(|(_, count)| u64::from(*count));
+        pages.fold(0, u64::saturating_add).saturating_mul(u64::from(self.page_size))
+    }
+
     /// Reads the lists of a delta, and nothing else of it. True if it has, with the runs of zeros, every page of the
     /// file.
     pub(super) fn check(&self, path: &Path) -> Result<bool> {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::innodb::delta;
-use crate::names::{AGAIN, DROPPED, marked};
+use crate::names::{AGAIN, BEGIN, DROPPED, marked};
 use crate::stream::profile::{Entry, EntryKind};
 
 /// The manifest's lines by the names that the files have in the end: markers (`.new`, `.del`) are resolved.
@@ -96,7 +96,11 @@ impl<'a> Plan<'a> {
             }
             plan.spaces.push(space);
         }
-        plan.removed = base.iter().filter_map(Entry::path).filter(|path| !kept.contains(path)).collect();
+        plan.removed = base
+            .iter()
+            .filter_map(Entry::path)
+            .filter(|path| !kept.contains(path) && path != BEGIN.as_bytes())
+            .collect();
         Ok(plan)
     }
 }
@@ -152,6 +156,8 @@ fn resolve(entries: &[Entry]) -> Files<'_> {
                 files.insert(path.strip_suffix(delta::DELTA).unwrap_or(&path).to_vec(), entry);
             }
             EntryKind::Meta if path.ends_with(delta::META) => {}
+            // The merge makes another one.
+            _ if path == BEGIN.as_bytes() => {}
             _ if marked(&path, AGAIN).or(marked(&path, DROPPED)).is_some() => markers.push((path, entry)),
             _ => {
                 files.insert(path, entry);
