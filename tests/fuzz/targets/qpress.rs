@@ -18,7 +18,9 @@ fn archive(mut bytes: &[u8]) -> Vec<u8> {
     while let Some([flags, sizes @ ..]) = bytes.first_chunk::<9>() {
         let (len, content) = match flags & 2 {
             0 => (u32::from(sizes[0]), u32::from(sizes[1])),
-            _ => (u32::from_le_bytes(sizes[..4].try_into().unwrap()), u32::from_le_bytes(sizes[4..].try_into().unwrap())),
+            _ => {
+                (u32::from_le_bytes(sizes[..4].try_into().unwrap()), u32::from_le_bytes(sizes[4..].try_into().unwrap()))
+            }
         };
         let (packet, rest) = bytes.split_at(bytes.len().min(len as usize).max(3));
         archive.extend_from_slice(b"NEWBNEWB");

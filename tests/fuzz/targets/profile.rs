@@ -51,7 +51,8 @@ fn manifest(bytes: &[u8], most: usize) -> (Vec<Line>, Option<String>) {
 
 /// The last line as a trailer, whatever its counts and its digest.
 fn last(bytes: &[u8]) -> Option<Trailer> {
-    let trailer: Trailer = serde_json::from_slice(bytes.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty())?).ok()?;
+    let trailer: Trailer =
+        serde_json::from_slice(bytes.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty())?).ok()?;
     (trailer.manifest <= profile::FORMAT).then_some(trailer)
 }
 
