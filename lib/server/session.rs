@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use super::address::{Address, Asked};
 use super::options::Options;
 use crate::error::{Error, Kind, Result, reason};
+use crate::io::accounts;
 
 /// How long a server that accepts may keep silent, as client programs have it.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -235,14 +236,7 @@ pub fn password_file(path: &Path) -> Result<Zeroizing<String>> {
 
 /// The name clients use by default.
 fn system_user() -> String {
-    let uid = rustix::process::geteuid().as_raw();
-    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let named = users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let (name, id) = (fields.next()?, fields.nth(1)?);
-        (id == uid.to_string()).then(|| name.to_owned())
-    });
-    named.or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "root".into())
+    accounts::own_name().or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "root".into())
 }
 
 /// An open connection.

@@ -15,8 +15,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Flock, FlockType, Pid, fcntl_getlk};
 
 use super::family::Family;
-use crate::crypt::keyfile::random;
 use crate::error::{Error, Result};
+use crate::io::random;
 use crate::server::address::Address;
 use crate::server::locks::{Stage, Stages};
 use crate::server::{Login, Session};
@@ -126,7 +126,7 @@ fn comes(mut true_now: impl FnMut() -> Result<bool>) -> Result<bool> {
 /// Some number below `limit`, at most 256.
 fn any(limit: u64) -> Result<u64> {
     let mut byte = [0];
-    random(&mut byte)?;
+    random::fill(&mut byte)?;
     Ok(byte.iter().fold(0, |_, byte| u64::from(*byte)) % limit.max(1))
 }
 
