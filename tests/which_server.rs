@@ -10,7 +10,7 @@ use mysql::prelude::Queryable;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::pipeline::{Relay, Run};
-use crate::support::{Family, Flavour, Pipeline, Server, program, scratch, skip, xb};
+use crate::support::{Family, Flavour, Pipeline, Server, program, scratch, skip, test_on, xb};
 
 /// An account that may do nothing on the first server, and a little more on the second: what it lacks says where it is.
 const FIRST: &str = "CREATE USER probe@localhost, probe@'127.0.0.1'";
@@ -169,26 +169,25 @@ fn clone(server: &Server, to: &Path) {
     assert!(copied.success());
 }
 
-#[test]
-fn the_data_directory_of_a_clone_is_refused() {
-    for flavour in Flavour::all().into_iter().chain(Flavour::Mysql97.or_skip().then_some(Flavour::Mysql97)) {
-        let mut server = Server::new().flavour(flavour).networked().start();
-        server.sql("CREATE DATABASE sb; CREATE TABLE sb.t (id INT PRIMARY KEY)");
-        server.stop();
-        let dir = scratch();
-        clone(&server, &dir.path().join("copy"));
-        clone(&server, &dir.path().join("twin"));
-        server.start_again();
-        let twin = server.twin(&dir.path().join("twin")).start();
-        let run = refuses(snap(&server), &dir.path().join("copy"));
-        assert!(run.stderr(0).contains("no server runs on it"), "{}", run.story());
-        refuses(by_tcp(&server), twin.data());
-        // The server's own is taken, whatever it is called and however it is reached.
-        let link = dir.path().join("link");
-        std::os::unix::fs::symlink(server.data(), &link).unwrap();
-        Pipeline::new().stage(by_tcp(&server).arg("--datadir").arg(&link)).run().assert_ok();
-        Pipeline::new().stage(snap(&twin)).run().assert_ok();
-    }
+test_on!(the_data_directory_of_a_clone_is_refused: mariadb, mariadb118, mysql97);
+
+fn the_data_directory_of_a_clone_is_refused(flavour: Flavour) {
+    let mut server = Server::new().flavour(flavour).networked().start();
+    server.sql("CREATE DATABASE sb; CREATE TABLE sb.t (id INT PRIMARY KEY)");
+    server.stop();
+    let dir = scratch();
+    clone(&server, &dir.path().join("copy"));
+    clone(&server, &dir.path().join("twin"));
+    server.start_again();
+    let twin = server.twin(&dir.path().join("twin")).start();
+    let run = refuses(snap(&server), &dir.path().join("copy"));
+    assert!(run.stderr(0).contains("no server runs on it"), "{}", run.story());
+    refuses(by_tcp(&server), twin.data());
+    // The server's own is taken, whatever it is called and however it is reached.
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(server.data(), &link).unwrap();
+    Pipeline::new().stage(by_tcp(&server).arg("--datadir").arg(&link)).run().assert_ok();
+    Pipeline::new().stage(snap(&twin)).run().assert_ok();
 }
 
 /// True if no process is hidden from the tests, so that the kernel can tell who listens at a socket.
@@ -251,22 +250,20 @@ fn hurt(server: &Server) {
     }
 }
 
-#[test]
-fn a_server_s_defaults_do_not_hurt_our_sessions() {
-    for flavour in Flavour::families() {
-        let server = Server::new().flavour(flavour).start();
-        server
-            .sql("CREATE DATABASE sb; CREATE TABLE sb.m (a INT) ENGINE=MyISAM; CREATE TABLE sb.t (a INT PRIMARY KEY)");
-        hurt(&server);
-        // The reader stands still for longer than a session may idle.
-        let run = Pipeline::new()
-            .stage(snap(&server))
-            .stage(xb("xb-redo"))
-            .relay(Relay::default().stall(2_000_000, Duration::from_secs(4)))
-            .stage(xb("xb-unpack").arg("--verify"))
-            .run();
-        run.assert_ok();
-    }
+test_on!(a_server_s_defaults_do_not_hurt_our_sessions: mariadb, mysql97);
+
+fn a_server_s_defaults_do_not_hurt_our_sessions(flavour: Flavour) {
+    let server = Server::new().flavour(flavour).start();
+    server.sql("CREATE DATABASE sb; CREATE TABLE sb.m (a INT) ENGINE=MyISAM; CREATE TABLE sb.t (a INT PRIMARY KEY)");
+    hurt(&server);
+    // The reader stands still for longer than a session may idle.
+    let run = Pipeline::new()
+        .stage(snap(&server))
+        .stage(xb("xb-redo"))
+        .relay(Relay::default().stall(2_000_000, Duration::from_secs(4)))
+        .stage(xb("xb-unpack").arg("--verify"))
+        .run();
+    run.assert_ok();
 }
 
 #[test]
