@@ -17,8 +17,8 @@ use crate::names::INCOMPLETE;
 use crate::report::{Level, Report};
 
 const COPYING: &str = "xb-redo --copy-back";
-/// Files at the root that mariadb-backup and xtrabackup do not copy back either (spec section 16); both generations of
-/// names.
+/// Files at the root that mariadb-backup and xtrabackup do not copy back either
+/// (`facts/mariadb-hot-backup#stock-prepare`); both generations of names.
 const METADATA: [&str; 7] = [
     "backup-my.cnf",
     "xtrabackup_binary",

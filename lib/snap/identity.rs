@@ -4,7 +4,7 @@
 //! The server is had to do something that shows in its data directory at once, several times, at moments and in sizes that
 //! nobody else knows: that holds by TCP, from another container, and with every account that can make a backup. Where that
 //! cannot be had, the kernel knows which process listens at the socket, and which holds the locks on the files.
-//! Source: `doc/mariadb-hot-backup.md`, section 4.5; `doc/mysql-hot-backup.md`, section 2.7.
+//! Source: `facts/mariadb-hot-backup#identity`; `facts/mysql-hot-backup#identity`.
 
 use std::fs::{self, File, Metadata};
 use std::os::unix::fs::MetadataExt;

@@ -1,7 +1,7 @@
 //! The captured redo log as a file: walked from end to end, given local names, extended for the server.
 //!
-//! A captured log holds everything in its first lap (spec section 11), so the ring's size does not matter to it: byte
-//! `START + lsn - first_lsn` is the byte of `lsn`, and the file may be made longer.
+//! A captured log holds everything in its first lap (`facts/mariadb-hot-backup#captured-log`), so the ring's size does
+//! not matter to it: byte `START + lsn - first_lsn` is the byte of `lsn`, and the file may be made longer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;

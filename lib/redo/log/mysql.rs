@@ -1,5 +1,5 @@
-//! MySQL's captured log, `xtrabackup_logfile`: checked block by block, and laid out as the server wants it. MySQL's
-//! spec section 7.2.
+//! MySQL's captured log, `xtrabackup_logfile`: checked block by block, and laid out as the server wants it.
+//! `facts/mysql-hot-backup#log-layout`.
 
 use std::fs::{self, File};
 use std::io::{self, Read};

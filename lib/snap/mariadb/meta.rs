@@ -1,4 +1,5 @@
-//! What only MariaDB's backups say of themselves. Source: spec sections 12 and 14.
+//! What only MariaDB's backups say of themselves. Source: `facts/mariadb-hot-backup#restore` and
+//! `facts/mariadb-hot-backup#metadata`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -86,7 +87,8 @@ fn my_cnf(variables: &Variables, options: &BTreeMap<String, String>) -> String {
     text
 }
 
-/// The server's options without which recovery fails or goes wrong (spec section 12): for the manifest.
+/// The server's options without which recovery fails or goes wrong (`facts/mariadb-hot-backup#restore`): for the
+/// manifest.
 ///
 /// `plugins` are names and libraries of the active encryption and compression plugins. What may be a secret (a key
 /// phrase, a token) is left out.
