@@ -1,6 +1,7 @@
 # make demo        a hot backup of a busy private server, restored and proved, in about a minute
 # make test        everything a change must pass; make test-long: the long runs as well
 # make lint        formatting, clippy, documentation, man pages; the fuzz targets compile
+# make fuzz        each fuzz target on arbitrary bytes, for 20 seconds (XB_FUZZ_SECONDS)
 # make bench       measurements against the stock programs (tests/bench)
 # make install     PREFIX (/usr/local), DESTDIR
 # make man completions    what the programs say about themselves, written anew
@@ -14,7 +15,7 @@ CARGO   ?= cargo
 bin    := $(or $(CARGO_TARGET_DIR),target)/release
 tools  := $(shell sed -n '/^\[\[bin]]/{n;s/^name = "\(.*\)"/\1/p;}' Cargo.toml)
 
-.PHONY: all build demo test test-long bench lint install man completions clean
+.PHONY: all build demo test test-long bench lint fuzz install man completions clean
 
 all: build
 
@@ -48,8 +49,12 @@ lint:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --quiet
 	for page in $(wildcard man/*.[1-8]); do mandoc -T lint -W warning $$page || exit 1; done
 # A package of its own; checked only, its C++ library is named and never built.
-	CUSTOM_LIBFUZZER_PATH=/nonexistent/libfuzzer.a $(CARGO) check --locked --manifest-path fuzz/Cargo.toml \
+	CUSTOM_LIBFUZZER_PATH=/nonexistent/libfuzzer.a $(CARGO) check --locked --manifest-path tests/fuzz/Cargo.toml \
 	    --target-dir $(or $(CARGO_TARGET_DIR),target)
+	$(CARGO) fmt --check --manifest-path tests/fuzz/Cargo.toml
+
+fuzz:
+	tests/fuzz/run
 
 # Both are compared with what the programs print by tests/docs.rs; that test, told so, writes them.
 man completions:

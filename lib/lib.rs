@@ -10,15 +10,15 @@
 //! Formats (`stream::chunk`, `innodb::page`, `innodb::redo`) are pure functions of bytes: no files, threads, clap
 //! or printing. Jobs return values and errors and speak through [`report::Report`]; only [`cli`] prints and exits.
 //!
-//! Comments cite where a fact comes from: "spec section N" is a section of `doc/mariadb-hot-backup.md`, "MySQL's spec
-//! section N" one of `doc/mysql-hot-backup.md`, and a bare file name (`trx0sys.h`) is in the server's source. The formats
-//! of streams and of their members are in `doc/xbstream.md`, `doc/xbcrypt.md` and `doc/compression.md`.
+//! Comments cite where a fact comes from: an anchor of the documents in [`facts`], as in
+//! `facts/mariadb-hot-backup#end-lsn`; a bare file name (`trx0sys.h`) is in the server's source.
 
 pub mod budget;
 pub mod cli;
 pub mod codec;
 pub mod crypt;
 pub mod error;
+pub mod facts;
 mod held;
 pub mod innodb;
 pub mod io;

@@ -33,6 +33,7 @@ mod mysql_snap;
 mod names;
 mod option_files;
 mod pack;
+mod package;
 mod pages;
 mod partial;
 mod pass;

@@ -14,7 +14,9 @@ use xb::stream::profile::{Entry, Tally};
 use crate::snap::manifest;
 use crate::support::backup::{apply, take};
 use crate::support::fault::{SmallDisk, ordinary_user};
-use crate::support::{Flavour, Load, Pipeline, Random, Server, check, output, program, root, scratch, wait_until, xb};
+use crate::support::{
+    Flavour, Load, Pipeline, Random, Server, accounts, check, output, program, root, scratch, test_on, wait_until, xb,
+};
 
 /// A backup of mariadb-backup, unpacked by us.
 fn foreign(server: &Server) -> TempDir {
@@ -107,30 +109,29 @@ fn small() -> Server {
     server
 }
 
-#[test]
-fn a_backup_of_mariadb_backup_is_applied_and_agrees_with_its_source() {
-    for flavour in Flavour::all() {
-        let server = Server::new().flavour(flavour).log_size("64M").start();
-        let load = Load::on(&server).bank(2).engines(1).start();
-        load.wait_for(200);
-        let dir = foreign(&server);
-        load.stop();
-        status(&backup(&dir), 0, "not applied: ready for xb-redo --apply");
-        let (code, said) = run(&mut apply_by(flavour, &backup(&dir)));
-        assert_eq!(code, 0, "{said}");
-        assert!(said.contains("cannot be proved"), "{said}");
-        status(&backup(&dir), 0, "applied: ready for xb-redo --copy-back");
-        let (code, said) = run(&mut apply_by(flavour, &backup(&dir)));
-        assert!(code == 0 && said.contains("applied already"), "{said}");
-        let data = dir.path().join("data");
-        let (code, said) = run(xb("xb-redo").arg("--copy-back").arg(backup(&dir)).arg("--datadir").arg(&data));
-        assert_eq!(code, 0, "{said}");
-        assert!(!files(&data).iter().any(|item| item.starts_with("xb_applied") || item.starts_with("backup-my.cnf")));
-        if let Some(position) = check::position(&backup(&dir)) {
-            check::restored_at(&server, &data, &position).assert_good();
-        } else {
-            check::sound(&server, &data).assert_good();
-        }
+test_on!(a_backup_of_mariadb_backup_is_applied_and_agrees_with_its_source: mariadb, mariadb118);
+
+fn a_backup_of_mariadb_backup_is_applied_and_agrees_with_its_source(flavour: Flavour) {
+    let server = Server::new().flavour(flavour).log_size("64M").start();
+    let load = Load::on(&server).bank(2).engines(1).start();
+    load.wait_for(200);
+    let dir = foreign(&server);
+    load.stop();
+    status(&backup(&dir), 0, "not applied: ready for xb-redo --apply");
+    let (code, said) = run(&mut apply_by(flavour, &backup(&dir)));
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("cannot be proved"), "{said}");
+    status(&backup(&dir), 0, "applied: ready for xb-redo --copy-back");
+    let (code, said) = run(&mut apply_by(flavour, &backup(&dir)));
+    assert!(code == 0 && said.contains("applied already"), "{said}");
+    let data = dir.path().join("data");
+    let (code, said) = run(xb("xb-redo").arg("--copy-back").arg(backup(&dir)).arg("--datadir").arg(&data));
+    assert_eq!(code, 0, "{said}");
+    assert!(!files(&data).iter().any(|item| item.starts_with("xb_applied") || item.starts_with("backup-my.cnf")));
+    if let Some(position) = check::position(&backup(&dir)) {
+        check::restored_at(&server, &data, &position).assert_good();
+    } else {
+        check::sound(&server, &data).assert_good();
     }
 }
 
@@ -482,6 +483,23 @@ fn the_data_directory_is_the_owners_and_nobody_elses() {
     let server = small();
     let dir = ours(&server);
     assert_eq!(run(&mut apply(&backup(&dir))).0, 0);
+    // Accounts that are in no file.
+    let library = accounts::resolver(dir.path());
+    let back = |name: &str, owner: &str| {
+        let mut back = xb("xb-redo");
+        back.arg("--copy-back").arg(backup(&dir)).arg("--datadir").arg(dir.path().join(name)).arg(owner);
+        run(back.env("LD_PRELOAD", &library))
+    };
+    for (name, owner, expected) in
+        [("user", "--owner=ldap_user", (4711, 4712)), ("group", "--owner=ldap_user:ldap_group", (4711, 4713))]
+    {
+        let (code, said) = back(name, owner);
+        assert_eq!(code, 0, "{said}");
+        let facts = fs::metadata(dir.path().join(name)).unwrap();
+        assert_eq!((facts.uid(), facts.gid()), expected, "{owner}");
+    }
+    let (code, said) = back("none", "--owner=no_answer");
+    assert!(code == 1 && said.contains("no_answer: cannot look up the account"), "exit {code}: {said}");
     for (name, mode, options, expected) in [
         ("new", None, &["--owner=nobody"][..], (65534, 0o750)),
         ("made", Some(0o755), &["--owner=nobody:nogroup"], (65534, 0o750)),
@@ -507,65 +525,64 @@ fn the_data_directory_is_the_owners_and_nobody_elses() {
     assert!(code == 0 && said.contains("belongs to root now"), "{said}");
 }
 
-#[test]
-fn files_go_to_the_places_of_the_option_file() {
-    for flavour in Flavour::families() {
-        let mysql = flavour == Flavour::Mysql97;
-        let mut builder = Server::new().flavour(flavour);
-        if !mysql {
-            builder = builder.layout("innodb-undo-tablespaces", "3");
+test_on!(files_go_to_the_places_of_the_option_file: mariadb, mysql97);
+
+fn files_go_to_the_places_of_the_option_file(flavour: Flavour) {
+    let mysql = flavour == Flavour::Mysql97;
+    let mut builder = Server::new().flavour(flavour);
+    if !mysql {
+        builder = builder.layout("innodb-undo-tablespaces", "3");
+    }
+    let server = builder.start();
+    server.sql(
+        "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY, v TEXT); \
+         INSERT INTO d.t SELECT seq, 'x' FROM test.seq_1_to_200",
+    );
+    let dir = ours(&server);
+    assert_eq!(run(apply(&backup(&dir)).arg("--server").arg(flavour.server())).0, 0);
+    for way in ["--copy", "--move"] {
+        let home = scratch();
+        let at = |name: &str| home.path().join(name).display().to_string();
+        let mut places = vec![
+            ("datadir", at("data")),
+            ("innodb_data_home_dir", at("system")),
+            ("innodb_data_file_path", "disk/data1:12M:autoextend".to_owned()),
+            ("innodb_undo_directory", at("undo")),
+            ("innodb_log_group_home_dir", at("redo")),
+        ];
+        places.push(if mysql { ("log_bin", at("log/binlog")) } else { ("aria_log_dir_path", at("aria")) });
+        let lines = places.iter().map(|(key, value)| format!("{key}={value}\n")).collect::<String>();
+        fs::write(home.path().join("my.cnf"), format!("[mysqld]\n{lines}")).unwrap();
+        let mut back = xb("xb-redo");
+        back.arg("--copy-back").arg(backup(&dir)).arg("--defaults-file").arg(home.path().join("my.cnf"));
+        if way == "--move" {
+            back.arg(way);
+        } else {
+            // A place that is taken is left alone.
+            fs::create_dir_all(at("system/disk")).unwrap();
+            fs::write(at("system/disk/data1"), "precious").unwrap();
+            refused(&mut back, 1, "system/disk/data1: is there already");
+            assert!(!Path::new(&at("data")).exists());
+            fs::remove_file(at("system/disk/data1")).unwrap();
         }
-        let server = builder.start();
-        server.sql(
-            "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY, v TEXT); \
-             INSERT INTO d.t SELECT seq, 'x' FROM test.seq_1_to_200",
-        );
-        let dir = ours(&server);
-        assert_eq!(run(apply(&backup(&dir)).arg("--server").arg(flavour.server())).0, 0);
-        for way in ["--copy", "--move"] {
-            let home = scratch();
-            let at = |name: &str| home.path().join(name).display().to_string();
-            let mut places = vec![
-                ("datadir", at("data")),
-                ("innodb_data_home_dir", at("system")),
-                ("innodb_data_file_path", "disk/data1:12M:autoextend".to_owned()),
-                ("innodb_undo_directory", at("undo")),
-                ("innodb_log_group_home_dir", at("redo")),
-            ];
-            places.push(if mysql { ("log_bin", at("log/binlog")) } else { ("aria_log_dir_path", at("aria")) });
-            let lines = places.iter().map(|(key, value)| format!("{key}={value}\n")).collect::<String>();
-            fs::write(home.path().join("my.cnf"), format!("[mysqld]\n{lines}")).unwrap();
-            let mut back = xb("xb-redo");
-            back.arg("--copy-back").arg(backup(&dir)).arg("--defaults-file").arg(home.path().join("my.cnf"));
-            if way == "--move" {
-                back.arg(way);
-            } else {
-                // A place that is taken is left alone.
-                fs::create_dir_all(at("system/disk")).unwrap();
-                fs::write(at("system/disk/data1"), "precious").unwrap();
-                refused(&mut back, 1, "system/disk/data1: is there already");
-                assert!(!Path::new(&at("data")).exists());
-                fs::remove_file(at("system/disk/data1")).unwrap();
-            }
-            let (code, said) = run(&mut back);
-            assert_eq!(code, 0, "{said}");
-            let there = files(home.path());
-            let first = if mysql { "redo/#innodb_redo" } else { "redo/ib_logfile0" };
-            let undo = if mysql { "undo/undo_001" } else { "undo/undo001" };
-            let mut expected = vec!["system/disk/data1", "data/d/t.ibd", undo, first];
-            expected.extend((!mysql).then_some("aria/aria_log_control"));
-            for name in expected {
-                assert!(there.iter().any(|path| path.starts_with(name)), "{name} is missing: {there:?}");
-            }
-            for name in ["ibdata1", "undo001", "undo_001", "ib_logfile0", "aria_log_control", "#innodb_redo"] {
-                assert!(!there.iter().any(|path| path.starts_with(Path::new("data").join(name))), "{name}");
-            }
-            let mut copy = server.twin(&home.path().join("data"));
-            for (key, value) in &places[1..] {
-                copy = copy.option(&key.replace('_', "-"), value);
-            }
-            check::same(&server, &copy.start()).assert_good();
+        let (code, said) = run(&mut back);
+        assert_eq!(code, 0, "{said}");
+        let there = files(home.path());
+        let first = if mysql { "redo/#innodb_redo" } else { "redo/ib_logfile0" };
+        let undo = if mysql { "undo/undo_001" } else { "undo/undo001" };
+        let mut expected = vec!["system/disk/data1", "data/d/t.ibd", undo, first];
+        expected.extend((!mysql).then_some("aria/aria_log_control"));
+        for name in expected {
+            assert!(there.iter().any(|path| path.starts_with(name)), "{name} is missing: {there:?}");
         }
+        for name in ["ibdata1", "undo001", "undo_001", "ib_logfile0", "aria_log_control", "#innodb_redo"] {
+            assert!(!there.iter().any(|path| path.starts_with(Path::new("data").join(name))), "{name}");
+        }
+        let mut copy = server.twin(&home.path().join("data"));
+        for (key, value) in &places[1..] {
+            copy = copy.option(&key.replace('_', "-"), value);
+        }
+        check::same(&server, &copy.start()).assert_good();
     }
 }
 
@@ -632,61 +649,59 @@ fn an_ordinary_user_can_apply_and_is_told_what_he_may_not() {
     status(&backup(&dir), 0, "applied: ready");
 }
 
-#[test]
-fn a_partial_backup_is_applied() {
-    for flavour in Flavour::all() {
-        let server = Server::new().flavour(flavour).start();
-        server.sql("CREATE TABLE test.kept (id INT PRIMARY KEY) ENGINE=InnoDB; CREATE TABLE test.left_out (id INT PRIMARY KEY) ENGINE=InnoDB");
-        server.sql("INSERT INTO test.kept VALUES (1), (2); INSERT INTO test.left_out VALUES (3)");
-        let dir = scratch();
-        Pipeline::new()
-            .stage(server.program("mariadb-backup").args(server.options()).args([
-                "--backup",
-                "--stream=xbstream",
-                "--user=root",
-                "--tables-exclude=^test[.]left_out",
-            ]))
-            .stage(xb("xb-unpack").arg("-C").arg(backup(&dir)))
-            .run()
-            .assert_ok();
-        assert!(!backup(&dir).join("test/left_out.ibd").exists());
-        status(&backup(&dir), 0, "partial");
-        let (code, said) = run(&mut apply_by(flavour, &backup(&dir)));
-        assert_eq!(code, 0, "{said}");
-        let copy = server.twin(&backup(&dir)).start();
-        assert_eq!(copy.value("SELECT COUNT(*) FROM test.kept"), "2");
-    }
+test_on!(a_partial_backup_is_applied: mariadb, mariadb118);
+
+fn a_partial_backup_is_applied(flavour: Flavour) {
+    let server = Server::new().flavour(flavour).start();
+    server.sql("CREATE TABLE test.kept (id INT PRIMARY KEY) ENGINE=InnoDB; CREATE TABLE test.left_out (id INT PRIMARY KEY) ENGINE=InnoDB");
+    server.sql("INSERT INTO test.kept VALUES (1), (2); INSERT INTO test.left_out VALUES (3)");
+    let dir = scratch();
+    Pipeline::new()
+        .stage(server.program("mariadb-backup").args(server.options()).args([
+            "--backup",
+            "--stream=xbstream",
+            "--user=root",
+            "--tables-exclude=^test[.]left_out",
+        ]))
+        .stage(xb("xb-unpack").arg("-C").arg(backup(&dir)))
+        .run()
+        .assert_ok();
+    assert!(!backup(&dir).join("test/left_out.ibd").exists());
+    status(&backup(&dir), 0, "partial");
+    let (code, said) = run(&mut apply_by(flavour, &backup(&dir)));
+    assert_eq!(code, 0, "{said}");
+    let copy = server.twin(&backup(&dir)).start();
+    assert_eq!(copy.value("SELECT COUNT(*) FROM test.kept"), "2");
 }
 
-#[test]
-fn our_backup_is_accepted_by_ours_and_by_the_stock_prepare_and_copy_back() {
-    for flavour in Flavour::all() {
-        let server = Server::new().flavour(flavour).log_size("64M").start();
-        let load = Load::on(&server).bank(2).engines(1).archive(1).formats(1).start();
-        load.wait_for(200);
-        let dir = ours(&server);
-        load.stop();
-        let stock = copy(&backup(&dir));
-        let applied = run(&mut apply_by(flavour, &backup(&dir)));
-        assert_eq!(applied.0, 0, "{}", applied.1);
-        status(&backup(&dir), 0, "applied: ready");
-        check::restored(&server, &backup(&dir)).assert_good();
+test_on!(our_backup_is_accepted_by_ours_and_by_the_stock_prepare_and_copy_back: mariadb, mariadb118);
 
-        let target = format!("--target-dir={}", backup(&stock).display());
-        output({
-            let mut prepare = server.program("mariadb-backup");
-            prepare.arg("--prepare").arg(&target);
-            prepare
-        });
-        status(&backup(&stock), 0, "applied: ready");
-        let data = stock.path().join("data");
-        output({
-            let mut back = server.program("mariadb-backup");
-            back.args(["--no-defaults", "--copy-back"]).arg(&target).arg(format!("--datadir={}", data.display()));
-            back
-        });
-        check::restored_at(&server, &data, &check::position(&backup(&stock)).unwrap()).assert_good();
-    }
+fn our_backup_is_accepted_by_ours_and_by_the_stock_prepare_and_copy_back(flavour: Flavour) {
+    let server = Server::new().flavour(flavour).log_size("64M").start();
+    let load = Load::on(&server).bank(2).engines(1).archive(1).formats(1).start();
+    load.wait_for(200);
+    let dir = ours(&server);
+    load.stop();
+    let stock = copy(&backup(&dir));
+    let applied = run(&mut apply_by(flavour, &backup(&dir)));
+    assert_eq!(applied.0, 0, "{}", applied.1);
+    status(&backup(&dir), 0, "applied: ready");
+    check::restored(&server, &backup(&dir)).assert_good();
+
+    let target = format!("--target-dir={}", backup(&stock).display());
+    output({
+        let mut prepare = server.program("mariadb-backup");
+        prepare.arg("--prepare").arg(&target);
+        prepare
+    });
+    status(&backup(&stock), 0, "applied: ready");
+    let data = stock.path().join("data");
+    output({
+        let mut back = server.program("mariadb-backup");
+        back.args(["--no-defaults", "--copy-back"]).arg(&target).arg(format!("--datadir={}", data.display()));
+        back
+    });
+    check::restored_at(&server, &data, &check::position(&backup(&stock)).unwrap()).assert_good();
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! small tree. An example that is not to be run is a ```` ```text ```` block, or stands in another section. The recipes
 //! of xb-tools.7 are run by `recipes.rs`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -190,4 +191,62 @@ fn install_puts_everything_where_it_is_looked_for() {
         let place = format!("share/man/man{section}/{}", page.file_name().unwrap().to_string_lossy());
         assert!(usr.join(&place).exists(), "{place} is missing");
     }
+}
+
+/// The anchors of each document of `lib/facts`, by its name.
+fn anchors() -> BTreeMap<String, BTreeSet<String>> {
+    let files = fs::read_dir(root_of_package().join("lib/facts")).unwrap().map(|entry| entry.unwrap().path());
+    let documents = files.filter(|path| path.extension().is_some_and(|suffix| suffix == "md"));
+    documents
+        .map(|path| {
+            let text = fs::read_to_string(&path).unwrap();
+            let ids = text.split("<a id=\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
+            let ids: Vec<String> = ids.collect();
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let set: BTreeSet<String> = ids.iter().cloned().collect();
+            assert_eq!(set.len(), ids.len(), "{name}: an anchor is there twice");
+            (name, set)
+        })
+        .collect()
+}
+
+/// The words after each `mark` in a text, as long as they could be part of an anchor.
+fn cited<'a>(text: &'a str, mark: &'a str) -> impl Iterator<Item = &'a str> {
+    let part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '#';
+    text.split(mark).skip(1).map(move |rest| rest.split(|c| !part(c)).next().unwrap_or_default())
+}
+
+#[test]
+fn every_fact_that_is_cited_is_there() {
+    let anchors = anchors();
+    let mut count = 0;
+    for room in ["lib", "tools", "tests"] {
+        for file in tree_of(&root_of_package().join(room)) {
+            let Ok(text) = fs::read_to_string(&file) else { continue };
+            for citation in cited(&text, "facts/").filter(|citation| citation.contains('#')) {
+                let (document, anchor) = citation.split_once('#').unwrap();
+                let there = anchors.get(document).is_some_and(|anchors| anchors.contains(anchor));
+                assert!(there, "{}: facts/{citation} is nowhere", file.display());
+                count += 1;
+            }
+            let source = file.extension().is_some_and(|suffix| suffix == "rs") && !file.ends_with("tests/docs.rs");
+            assert!(!(source && text.contains("spec section")), "{}: cites a section by number", file.display());
+        }
+    }
+    assert!(count > 80, "only {count} citations were found");
+    for (document, anchors) in &anchors {
+        let text = fs::read_to_string(root_of_package().join(format!("lib/facts/{document}.md"))).unwrap();
+        for anchor in cited(&text, "](#") {
+            assert!(anchors.contains(anchor), "{document}: #{anchor} is nowhere");
+        }
+    }
+}
+
+/// The files below a directory that are sources or documents.
+fn tree_of(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let (dirs, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let dirs = dirs.iter().filter(|dir| !["vectors", "corpus"].iter().any(|name| dir.ends_with(name)));
+    let text = files.into_iter().filter(|path| path.extension().is_some_and(|suffix| suffix == "rs" || suffix == "md"));
+    dirs.flat_map(|dir| tree_of(dir)).chain(text).collect()
 }

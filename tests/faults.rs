@@ -10,7 +10,7 @@ use crate::snap::{Held, files, filled, filled_of, snap};
 use crate::support::backup::{apply_by, apply_with, status};
 use crate::support::fault::LittleRoom;
 use crate::support::tool::{Dice, bad, feed, good, pack, plant, said};
-use crate::support::{Flavour, Load, Pipeline, Server, check, program, scratch, xb};
+use crate::support::{Flavour, Load, Pipeline, Server, check, program, scratch, test_on, xb};
 
 fn unpack(directory: &Path) -> Command {
     let mut command = xb("xb-unpack");
@@ -18,12 +18,9 @@ fn unpack(directory: &Path) -> Command {
     command
 }
 
-#[test]
-fn no_room_for_what_was_copied_under_lock_ends_the_backup_and_frees_the_server() {
-    Flavour::families().into_iter().for_each(no_room_under_lock);
-}
+test_on!(no_room_for_what_was_copied_under_lock_ends_the_backup_and_frees_the_server: mariadb, mysql97);
 
-fn no_room_under_lock(flavour: Flavour) {
+fn no_room_for_what_was_copied_under_lock_ends_the_backup_and_frees_the_server(flavour: Flavour) {
     let server = Server::new().flavour(flavour).start();
     server.sql(
         "CREATE DATABASE sb; USE sb; CREATE TABLE m (text TEXT) ENGINE=MyISAM; \
@@ -40,13 +37,10 @@ fn no_room_under_lock(flavour: Flavour) {
     server.sql("INSERT INTO sb.m VALUES ('after'); DROP TABLE sb.m");
 }
 
-/// Nobody reads what xb-redo sends, so all that the server logs has to wait.
-#[test]
-fn no_room_for_log_that_waits_ends_the_backup() {
-    Flavour::families().into_iter().for_each(no_room_for_log);
-}
+test_on!(no_room_for_log_that_waits_ends_the_backup: mariadb, mysql97);
 
-fn no_room_for_log(flavour: Flavour) {
+/// Nobody reads what xb-redo sends, so all that the server logs has to wait.
+fn no_room_for_log_that_waits_ends_the_backup(flavour: Flavour) {
     let server = filled_of(flavour);
     let load = Load::on(&server).rows(2).start();
     let room = LittleRoom::new(1 << 20);
@@ -85,12 +79,9 @@ fn no_room_in_the_target_leaves_nothing_that_looks_good() {
     assert!(bstr::ByteSlice::contains_str(told.stdout.as_slice(), "incomplete"));
 }
 
-#[test]
-fn apply_without_room_fails_and_goes_on_when_there_is_some() {
-    Flavour::families().into_iter().for_each(apply_without_room);
-}
+test_on!(apply_without_room_fails_and_goes_on_when_there_is_some: mariadb, mysql97);
 
-fn apply_without_room(flavour: Flavour) {
+fn apply_without_room_fails_and_goes_on_when_there_is_some(flavour: Flavour) {
     let server = Server::new().flavour(flavour).log_size("16M").start();
     let load = Load::on(&server).bank(2).rows(1).start();
     load.wait_for(300);

@@ -12,13 +12,7 @@ use xb::stream::profile::{Entry, Tally, Trailer};
 
 use crate::snap::{as_weak, files, names, password_file, snap};
 use crate::support::pipeline::Run;
-use crate::support::{Family, Flavour, Pipeline, Server, backup, scratch, xb};
-
-/// All servers.
-fn flavours() -> Vec<Flavour> {
-    let mysql = Some(Flavour::Mysql97).filter(|flavour| flavour.or_skip());
-    Flavour::all().into_iter().chain(mysql).collect()
-}
+use crate::support::{Family, Flavour, Pipeline, Server, backup, scratch, test_on, xb};
 
 /// A server with a table of 3000 rows, and what else is told.
 fn server(flavour: Flavour, more: &str) -> Server {
@@ -64,83 +58,97 @@ fn count_and_sum(server: &Server) -> String {
     server.value("SELECT CONCAT(COUNT(*), ' ', SUM(CRC32(CONCAT(a, b)))) FROM d.t")
 }
 
-#[test]
-fn copies_of_a_tablespace_are_left_out_and_named() {
-    for flavour in flavours() {
-        let server = server(flavour, "");
-        let copies = ["d/a_copy.ibd", "d/z_copy.ibd", "d0/t.ibd", "d2/t.ibd", "d/#sql-1db_f.ibd"];
-        for copy in copies {
-            fs::copy(server.data().join("d/t.ibd"), server.data().join(copy)).unwrap();
+test_on!(copies_of_a_tablespace_are_left_out_and_named: mariadb, mariadb118, mysql97);
+
+fn copies_of_a_tablespace_are_left_out_and_named(flavour: Flavour) {
+    let server = server(flavour, "");
+    let copies = ["d/a_copy.ibd", "d/z_copy.ibd", "d0/t.ibd", "d2/t.ibd", "d/#sql-1db_f.ibd"];
+    for copy in copies {
+        fs::copy(server.data().join("d/t.ibd"), server.data().join(copy)).unwrap();
+    }
+    fs::hard_link(server.data().join("d/t.ibd"), server.data().join("d/link.ibd")).unwrap();
+    server.sql("UPDATE d.t SET b = 'before' WHERE a < 100");
+    let dir = scratch();
+    let (full, increment) = (dir.path().join("full"), dir.path().join("increment"));
+    let take = |options: &[&str], target: &Path| {
+        let run = Pipeline::new()
+            .stage(xb("xb-snap").args(server.options()).args(options))
+            .stage(xb("xb-redo"))
+            .stage(xb("xb-unpack").arg("-C").arg(target))
+            .run();
+        run.assert_ok();
+        for copy in copies.iter().chain(&["d/link.ibd"]) {
+            let said = run.stderr(0).lines().any(|line| line.contains(&format!("{copy}: left out")));
+            assert!(said, "{flavour:?} {copy}: {}", run.story());
         }
-        fs::hard_link(server.data().join("d/t.ibd"), server.data().join("d/link.ibd")).unwrap();
-        server.sql("UPDATE d.t SET b = 'before' WHERE a < 100");
-        let dir = scratch();
-        let (full, increment) = (dir.path().join("full"), dir.path().join("increment"));
-        let take = |options: &[&str], target: &Path| {
-            let run = Pipeline::new()
-                .stage(xb("xb-snap").args(server.options()).args(options))
-                .stage(xb("xb-redo"))
-                .stage(xb("xb-unpack").arg("-C").arg(target))
-                .run();
-            run.assert_ok();
-            for copy in copies.iter().chain(&["d/link.ibd"]) {
-                let said = run.stderr(0).lines().any(|line| line.contains(&format!("{copy}: left out")));
-                assert!(said, "{flavour:?} {copy}: {}", run.story());
-            }
-        };
-        take(&[], &full);
-        server.sql("UPDATE d.t SET b = 'after' WHERE a < 200; DELETE FROM d.t WHERE a > 2900");
-        let base = format!("--incremental-basedir={}", full.display());
-        take(&[&base], &increment);
-        let wanted = count_and_sum(&server);
-        let found: Vec<String> =
-            names(&full).into_iter().filter(|name| name.ends_with("copy.ibd") || name.ends_with("/t.ibd")).collect();
-        assert_eq!(found, ["d/t.ibd"], "{flavour:?}");
-        run({
-            let mut merge = xb("xb-redo");
-            merge.arg("--merge").arg(&full).arg("--incremental-dir").arg(&increment);
-            merge
-        })
-        .assert_ok();
-        backup::apply_by(&server, &full).assert_ok();
-        assert_eq!(count_and_sum(&server.twin(&full).start()), wanted, "{flavour:?}");
+    };
+    take(&[], &full);
+    server.sql("UPDATE d.t SET b = 'after' WHERE a < 200; DELETE FROM d.t WHERE a > 2900");
+    let base = format!("--incremental-basedir={}", full.display());
+    take(&[&base], &increment);
+    let wanted = count_and_sum(&server);
+    let found: Vec<String> =
+        names(&full).into_iter().filter(|name| name.ends_with("copy.ibd") || name.ends_with("/t.ibd")).collect();
+    assert_eq!(found, ["d/t.ibd"], "{flavour:?}");
+    run({
+        let mut merge = xb("xb-redo");
+        merge.arg("--merge").arg(&full).arg("--incremental-dir").arg(&increment);
+        merge
+    })
+    .assert_ok();
+    backup::apply_by(&server, &full).assert_ok();
+    assert_eq!(count_and_sum(&server.twin(&full).start()), wanted, "{flavour:?}");
+}
+
+test_on!(a_tablespace_that_is_not_seen_ends_the_backup: mariadb, mariadb118, mysql97);
+
+fn a_tablespace_that_is_not_seen_ends_the_backup(flavour: Flavour) {
+    let server = server(flavour, "CREATE TABLE d.gone (a INT); CREATE TABLE d.swapped (a INT)");
+    // A server that has pages to write ends when it misses a file, or writes into another one.
+    let mut conn = server.connect();
+    conn.query_drop("FLUSH TABLES d.gone, d.swapped FOR EXPORT").unwrap();
+    conn.query_drop("UNLOCK TABLES").unwrap();
+    let data = server.data();
+    let modes: &[&[&str]] = match flavour.family() {
+        Family::Mariadb => &[&[], &["--lock-ddl=early"], &["--no-lock"]],
+        Family::Mysql => &[&[], &["--lock-ddl=end"]],
+    };
+    // The server has it open. It goes on, and so does its buffer pool.
+    fs::rename(data.join("d/gone.ibd"), server.home().join("gone.ibd")).unwrap();
+    for mode in modes {
+        let mut command = snap(&server);
+        command.args(*mode);
+        invalid(command, &["d/gone.ibd", "the server has tablespace "]);
+    }
+    // What is not wanted need not be there.
+    let mut partial = snap(&server);
+    partial.arg("--tables=^d[.]t$");
+    run(partial).assert_ok();
+    // A file of another tablespace is in its place.
+    fs::rename(server.home().join("gone.ibd"), data.join("d/gone.ibd")).unwrap();
+    fs::rename(data.join("d/swapped.ibd"), server.home().join("swapped.ibd")).unwrap();
+    fs::copy(data.join("d/t.ibd"), data.join("d/swapped.ibd")).unwrap();
+    for mode in modes {
+        let mut command = snap(&server);
+        command.args(*mode);
+        invalid(command, &["d/swapped.ibd", "the server has tablespace "]);
     }
 }
 
-#[test]
-fn a_tablespace_that_is_not_seen_ends_the_backup() {
-    for flavour in flavours() {
-        let server = server(flavour, "CREATE TABLE d.gone (a INT); CREATE TABLE d.swapped (a INT)");
-        // A server that has pages to write ends when it misses a file, or writes into another one.
-        let mut conn = server.connect();
-        conn.query_drop("FLUSH TABLES d.gone, d.swapped FOR EXPORT").unwrap();
-        conn.query_drop("UNLOCK TABLES").unwrap();
-        let data = server.data();
-        let modes: &[&[&str]] = match flavour.family() {
-            Family::Mariadb => &[&[], &["--lock-ddl=early"], &["--no-lock"]],
-            Family::Mysql => &[&[], &["--lock-ddl=end"]],
-        };
-        // The server has it open. It goes on, and so does its buffer pool.
-        fs::rename(data.join("d/gone.ibd"), server.home().join("gone.ibd")).unwrap();
-        for mode in modes {
-            let mut command = snap(&server);
-            command.args(*mode);
-            invalid(command, &["d/gone.ibd", "the server has tablespace "]);
-        }
-        // What is not wanted need not be there.
-        let mut partial = snap(&server);
-        partial.arg("--tables=^d[.]t$");
-        run(partial).assert_ok();
-        // A file of another tablespace is in its place.
-        fs::rename(server.home().join("gone.ibd"), data.join("d/gone.ibd")).unwrap();
-        fs::rename(data.join("d/swapped.ibd"), server.home().join("swapped.ibd")).unwrap();
-        fs::copy(data.join("d/t.ibd"), data.join("d/swapped.ibd")).unwrap();
-        for mode in modes {
-            let mut command = snap(&server);
-            command.args(*mode);
-            invalid(command, &["d/swapped.ibd", "the server has tablespace "]);
-        }
+test_on!(directories_that_the_server_ignores_are_left_out: mariadb, mariadb118);
+
+fn directories_that_the_server_ignores_are_left_out(flavour: Flavour) {
+    let server = filled(Server::new().flavour(flavour).option("ignore-db-dirs", "junk").start(), "");
+    let junk = server.data().join("junk");
+    fs::create_dir(&junk).unwrap();
+    for file in ["t.frm", "t.MYD"] {
+        fs::write(junk.join(file), "x").unwrap();
     }
+    fs::copy(server.data().join("d/t.ibd"), junk.join("t.ibd")).unwrap();
+    let done = run(snap(&server));
+    done.assert_ok();
+    assert!(done.stderr(0).contains("junk: left out: it is among the server's ignore_db_dirs"), "{}", done.story());
+    assert!(names(files(&done.stdout).path()).iter().all(|name| !name.starts_with("junk/")));
 }
 
 /// A file of a tablespace that the server has open is not where it should be, or is a link that leads nowhere.
@@ -310,30 +318,11 @@ fn mysql_links_that_lead_nowhere_end_a_running_backup() {
     run(snap(&server)).assert_ok();
 }
 
-#[test]
-fn directories_that_the_server_ignores_are_left_out() {
-    for flavour in Flavour::all() {
-        let server = filled(Server::new().flavour(flavour).option("ignore-db-dirs", "junk").start(), "");
-        let junk = server.data().join("junk");
-        fs::create_dir(&junk).unwrap();
-        for file in ["t.frm", "t.MYD"] {
-            fs::write(junk.join(file), "x").unwrap();
-        }
-        fs::copy(server.data().join("d/t.ibd"), junk.join("t.ibd")).unwrap();
-        let done = run(snap(&server));
-        done.assert_ok();
-        assert!(done.stderr(0).contains("junk: left out: it is among the server's ignore_db_dirs"), "{}", done.story());
-        assert!(names(files(&done.stdout).path()).iter().all(|name| !name.starts_with("junk/")));
-    }
-}
+test_on!(undo_of_mysql_is_found_where_the_server_made_it: mysql97);
 
 /// One that was made without a directory is in that of undo, which the server does not say.
-#[test]
-fn undo_of_mysql_is_found_where_the_server_made_it() {
-    if !Flavour::Mysql97.or_skip() {
-        return;
-    }
-    let server = Server::new().flavour(Flavour::Mysql97).undo_apart().start();
+fn undo_of_mysql_is_found_where_the_server_made_it(flavour: Flavour) {
+    let server = Server::new().flavour(flavour).undo_apart().start();
     let (data, undo) = (server.data(), server.home().join("undo"));
     server.sql(&format!(
         "CREATE UNDO TABLESPACE plain ADD DATAFILE 'plain.ibu'; CREATE UNDO TABLESPACE inside ADD DATAFILE '{}/inside.ibu'",
@@ -367,167 +356,158 @@ fn undo_of_mysql_is_found_where_the_server_made_it() {
     fs::rename(server.home().join("plain.ibu"), undo.join("plain.ibu")).unwrap();
 }
 
-#[test]
-fn links_that_lead_nowhere_end_the_backup_and_are_named() {
-    for flavour in flavours() {
-        let mut server = server(flavour, "CREATE TABLE d.m (a INT) ENGINE=MyISAM; CREATE TABLE d.i (a INT)");
-        server.stop();
-        let far = server.home().join("far");
-        fs::create_dir(&far).unwrap();
-        let data = server.data().to_owned();
-        for (place, of) in [
-            ("d/m.MYD", "d/m.MYD"),
-            ("d/m.MYI", "d/m.MYI"),
-            ("d/i.ibd", "d/i.ibd"),
-            ("d/new.frm", ""),
-            ("d/a.MAD", ""),
-            ("d/a.MAI", ""),
-            ("shop", ""),
-        ] {
-            let (link, target) = (data.join(place), far.join("nowhere"));
-            if !of.is_empty() {
-                fs::rename(&link, far.join("kept")).unwrap();
-            }
-            symlink(&target, &link).unwrap();
-            invalid(offline(&server), &[place, "is a symbolic link to", "nowhere, which is not there"]);
-            fs::remove_file(&link).unwrap();
-            if !of.is_empty() {
-                fs::rename(far.join("kept"), &link).unwrap();
-            }
+test_on!(links_that_lead_nowhere_end_the_backup_and_are_named: mariadb, mariadb118, mysql97);
+
+fn links_that_lead_nowhere_end_the_backup_and_are_named(flavour: Flavour) {
+    let mut server = server(flavour, "CREATE TABLE d.m (a INT) ENGINE=MyISAM; CREATE TABLE d.i (a INT)");
+    server.stop();
+    let far = server.home().join("far");
+    fs::create_dir(&far).unwrap();
+    let data = server.data().to_owned();
+    for (place, of) in [
+        ("d/m.MYD", "d/m.MYD"),
+        ("d/m.MYI", "d/m.MYI"),
+        ("d/i.ibd", "d/i.ibd"),
+        ("d/new.frm", ""),
+        ("d/a.MAD", ""),
+        ("d/a.MAI", ""),
+        ("shop", ""),
+    ] {
+        let (link, target) = (data.join(place), far.join("nowhere"));
+        if !of.is_empty() {
+            fs::rename(&link, far.join("kept")).unwrap();
         }
-        // What is there is followed.
-        fs::rename(data.join("d"), far.join("d")).unwrap();
-        symlink(far.join("d"), data.join("d")).unwrap();
-        run(offline(&server)).assert_ok();
-        if flavour.family() == Family::Mysql {
-            continue;
+        symlink(&target, &link).unwrap();
+        invalid(offline(&server), &[place, "is a symbolic link to", "nowhere, which is not there"]);
+        fs::remove_file(&link).unwrap();
+        if !of.is_empty() {
+            fs::rename(far.join("kept"), &link).unwrap();
         }
-        server.start_again();
-        run(snap(&server)).assert_ok();
-        fs::rename(far.join("d"), far.join("hidden")).unwrap();
-        invalid(snap(&server), &["data/d: is a symbolic link to"]);
-        fs::rename(far.join("hidden"), far.join("d")).unwrap();
-        fs::rename(far.join("d/m.MYD"), far.join("m.MYD")).unwrap();
-        symlink(far.join("nowhere"), far.join("d/m.MYD")).unwrap();
-        invalid(snap(&server), &["d/m.MYD: is a symbolic link to"]);
     }
+    // What is there is followed.
+    fs::rename(data.join("d"), far.join("d")).unwrap();
+    symlink(far.join("d"), data.join("d")).unwrap();
+    run(offline(&server)).assert_ok();
+    if flavour.family() == Family::Mysql {
+        return;
+    }
+    server.start_again();
+    run(snap(&server)).assert_ok();
+    fs::rename(far.join("d"), far.join("hidden")).unwrap();
+    invalid(snap(&server), &["data/d: is a symbolic link to"]);
+    fs::rename(far.join("hidden"), far.join("d")).unwrap();
+    fs::rename(far.join("d/m.MYD"), far.join("m.MYD")).unwrap();
+    symlink(far.join("nowhere"), far.join("d/m.MYD")).unwrap();
+    invalid(snap(&server), &["d/m.MYD: is a symbolic link to"]);
 }
 
-#[test]
-fn files_for_an_import_to_come_are_left_out() {
-    for flavour in flavours() {
-        let server = server(
-            flavour,
-            "CREATE TABLE d.disc (a INT PRIMARY KEY, b CHAR(100)); CREATE TABLE d.empty (a INT); \
-            ALTER TABLE d.disc DISCARD TABLESPACE; ALTER TABLE d.empty DISCARD TABLESPACE",
-        );
-        fs::copy(server.data().join("d/t.ibd"), server.data().join("d/disc.ibd")).unwrap();
-        let done = run(snap(&server));
-        done.assert_ok();
-        assert!(done.stderr(0).contains("d/disc.ibd: left out: "), "{}", done.story());
-        let dir = files(&done.stdout);
-        assert!(dir.path().join("d/t.ibd").exists() && !dir.path().join("d/disc.ibd").exists());
-        // The server imports it all the same.
-        server.sql("ALTER TABLE d.disc IMPORT TABLESPACE");
-        assert_eq!(server.value("SELECT COUNT(*) FROM d.disc"), "3000");
-        let done = run(snap(&server));
-        done.assert_ok();
-        assert!(files(&done.stdout).path().join("d/disc.ibd").exists());
-    }
+test_on!(files_for_an_import_to_come_are_left_out: mariadb, mariadb118, mysql97);
+
+fn files_for_an_import_to_come_are_left_out(flavour: Flavour) {
+    let server = server(
+        flavour,
+        "CREATE TABLE d.disc (a INT PRIMARY KEY, b CHAR(100)); CREATE TABLE d.empty (a INT); \
+        ALTER TABLE d.disc DISCARD TABLESPACE; ALTER TABLE d.empty DISCARD TABLESPACE",
+    );
+    fs::copy(server.data().join("d/t.ibd"), server.data().join("d/disc.ibd")).unwrap();
+    let done = run(snap(&server));
+    done.assert_ok();
+    assert!(done.stderr(0).contains("d/disc.ibd: left out: "), "{}", done.story());
+    let dir = files(&done.stdout);
+    assert!(dir.path().join("d/t.ibd").exists() && !dir.path().join("d/disc.ibd").exists());
+    // The server imports it all the same.
+    server.sql("ALTER TABLE d.disc IMPORT TABLESPACE");
+    assert_eq!(server.value("SELECT COUNT(*) FROM d.disc"), "3000");
+    let done = run(snap(&server));
+    done.assert_ok();
+    assert!(files(&done.stdout).path().join("d/disc.ibd").exists());
 }
+
+test_on!(tablespaces_that_the_server_has_not_opened_yet_are_its_own: mariadb, mariadb118, mysql97);
 
 /// InnoDB of MariaDB opens files when they are needed.
-#[test]
-fn tablespaces_that_the_server_has_not_opened_yet_are_its_own() {
-    for flavour in flavours() {
-        let mut server = server(
-            flavour,
-            "CREATE TABLE d.lost (a INT); CREATE TABLE d.disc (a INT); \
-            ALTER TABLE d.disc DISCARD TABLESPACE",
-        );
-        server.stop();
-        // With it the server opens what it had in memory.
-        let _ = fs::remove_file(server.data().join("ib_buffer_pool"));
-        server.start_again();
-        let done = run(snap(&server));
-        done.assert_ok();
-        let dir = files(&done.stdout);
-        assert!(names(dir.path()).contains(&"d/lost.ibd".into()) && !names(dir.path()).contains(&"d/disc.ibd".into()));
-        server.stop();
-        let _ = fs::remove_file(server.data().join("ib_buffer_pool"));
-        server.start_again();
-        // Not opened, and not seen: the server sees it by another way.
-        let (file, kept) = (server.data().join("d/lost.ibd"), server.home().join("lost.ibd"));
-        server.value("SELECT COUNT(*) FROM d.lost");
-        fs::rename(&file, &kept).unwrap();
-        invalid(snap(&server), &["d/lost.ibd", "the server has tablespace "]);
-    }
+fn tablespaces_that_the_server_has_not_opened_yet_are_its_own(flavour: Flavour) {
+    let mut server = server(
+        flavour,
+        "CREATE TABLE d.lost (a INT); CREATE TABLE d.disc (a INT); \
+        ALTER TABLE d.disc DISCARD TABLESPACE",
+    );
+    server.stop();
+    // With it the server opens what it had in memory.
+    let _ = fs::remove_file(server.data().join("ib_buffer_pool"));
+    server.start_again();
+    let done = run(snap(&server));
+    done.assert_ok();
+    let dir = files(&done.stdout);
+    assert!(names(dir.path()).contains(&"d/lost.ibd".into()) && !names(dir.path()).contains(&"d/disc.ibd".into()));
+    server.stop();
+    let _ = fs::remove_file(server.data().join("ib_buffer_pool"));
+    server.start_again();
+    // Not opened, and not seen: the server sees it by another way.
+    let (file, kept) = (server.data().join("d/lost.ibd"), server.home().join("lost.ibd"));
+    server.value("SELECT COUNT(*) FROM d.lost");
+    fs::rename(&file, &kept).unwrap();
+    invalid(snap(&server), &["d/lost.ibd", "the server has tablespace "]);
 }
 
-#[test]
-fn of_a_table_elsewhere_and_a_stale_file_the_servers_is_copied() {
-    for flavour in Flavour::all() {
-        let mut server = server(flavour, "");
-        let far = server.home().join("outside");
-        server.sql(&format!(
-            "CREATE TABLE d.far (a INT) DATA DIRECTORY '{}'; INSERT INTO d.far VALUES (1)",
-            far.display()
-        ));
-        server.stop();
-        server.start_again();
-        let stale = server.data().join("d/far.ibd");
-        for made_of in [server.data().join("d/t.ibd"), far.join("d/far.ibd")] {
-            fs::copy(&made_of, &stale).unwrap();
-            for mode in ["--lock-ddl=end", "--lock-ddl=early"] {
-                let mut command = snap(&server);
-                command.arg(mode);
-                let done = run(command);
-                done.assert_ok();
-                assert!(done.stderr(0).contains("d/far.ibd: left out: "), "{}", done.story());
-                let dir = files(&done.stdout);
-                let head = |path: &Path| fs::read(path).unwrap()[34..38].to_vec();
-                assert_eq!(head(&dir.path().join("d/far.ibd")), head(&far.join("d/far.ibd")), "{flavour:?}");
-            }
-        }
-        server.stop();
-        invalid(offline(&server), &["d/far.ibd", "only the server knows"]);
-    }
-}
+test_on!(of_a_table_elsewhere_and_a_stale_file_the_servers_is_copied: mariadb, mariadb118);
 
-#[test]
-fn two_files_of_one_tablespace_of_a_stopped_server_are_refused() {
-    for flavour in flavours() {
-        let mut server = server(flavour, "");
-        server.stop();
-        run(offline(&server)).assert_ok();
-        fs::copy(server.data().join("d/t.ibd"), server.data().join("d2/x.ibd")).unwrap();
-        invalid(offline(&server), &["d/t.ibd", "d2/x.ibd", "has tablespace "]);
-    }
-}
-
-#[test]
-fn pipes_sockets_and_devices_are_skipped_and_named() {
-    for flavour in flavours() {
-        let mut server = server(flavour, "CREATE TABLE d.m (a INT) ENGINE=MyISAM");
-        let special = ["d/pipe.ibd", "d/pipe.MYD", "d/pipe.frm", "d/pipe.isl", "d/pipe.sdi"];
-        for name in special {
-            mknodat(CWD, server.data().join(name), FileType::Fifo, Mode::RWXU, 0).unwrap();
-        }
-        symlink(server.data().join("d/pipe.ibd"), server.data().join("d/link.ibd")).unwrap();
-        let _socket = std::os::unix::net::UnixListener::bind(server.data().join("d/s.MYI")).unwrap();
-        let check = |command: Command| {
+fn of_a_table_elsewhere_and_a_stale_file_the_servers_is_copied(flavour: Flavour) {
+    let mut server = server(flavour, "");
+    let far = server.home().join("outside");
+    server.sql(&format!("CREATE TABLE d.far (a INT) DATA DIRECTORY '{}'; INSERT INTO d.far VALUES (1)", far.display()));
+    server.stop();
+    server.start_again();
+    let stale = server.data().join("d/far.ibd");
+    for made_of in [server.data().join("d/t.ibd"), far.join("d/far.ibd")] {
+        fs::copy(&made_of, &stale).unwrap();
+        for mode in ["--lock-ddl=end", "--lock-ddl=early"] {
+            let mut command = snap(&server);
+            command.arg(mode);
             let done = run(command);
             done.assert_ok();
-            for name in special.iter().chain(&["d/link.ibd", "d/s.MYI"]) {
-                assert!(done.stderr(0).contains(&format!("{name}: left out: it is no file")), "{}", done.story());
-            }
-            let found = names(files(&done.stdout).path());
-            assert!(found.contains(&"d/m.MYD".into()) && !found.iter().any(|name| name.contains("pipe")), "{found:?}");
-        };
-        check(snap(&server));
-        server.stop();
-        check(offline(&server));
+            assert!(done.stderr(0).contains("d/far.ibd: left out: "), "{}", done.story());
+            let dir = files(&done.stdout);
+            let head = |path: &Path| fs::read(path).unwrap()[34..38].to_vec();
+            assert_eq!(head(&dir.path().join("d/far.ibd")), head(&far.join("d/far.ibd")), "{flavour:?}");
+        }
     }
+    server.stop();
+    invalid(offline(&server), &["d/far.ibd", "only the server knows"]);
+}
+
+test_on!(two_files_of_one_tablespace_of_a_stopped_server_are_refused: mariadb, mariadb118, mysql97);
+
+fn two_files_of_one_tablespace_of_a_stopped_server_are_refused(flavour: Flavour) {
+    let mut server = server(flavour, "");
+    server.stop();
+    run(offline(&server)).assert_ok();
+    fs::copy(server.data().join("d/t.ibd"), server.data().join("d2/x.ibd")).unwrap();
+    invalid(offline(&server), &["d/t.ibd", "d2/x.ibd", "has tablespace "]);
+}
+
+test_on!(pipes_sockets_and_devices_are_skipped_and_named: mariadb, mariadb118, mysql97);
+
+fn pipes_sockets_and_devices_are_skipped_and_named(flavour: Flavour) {
+    let mut server = server(flavour, "CREATE TABLE d.m (a INT) ENGINE=MyISAM");
+    let special = ["d/pipe.ibd", "d/pipe.MYD", "d/pipe.frm", "d/pipe.isl", "d/pipe.sdi"];
+    for name in special {
+        mknodat(CWD, server.data().join(name), FileType::Fifo, Mode::RWXU, 0).unwrap();
+    }
+    symlink(server.data().join("d/pipe.ibd"), server.data().join("d/link.ibd")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(server.data().join("d/s.MYI")).unwrap();
+    let check = |command: Command| {
+        let done = run(command);
+        done.assert_ok();
+        for name in special.iter().chain(&["d/link.ibd", "d/s.MYI"]) {
+            assert!(done.stderr(0).contains(&format!("{name}: left out: it is no file")), "{}", done.story());
+        }
+        let found = names(files(&done.stdout).path());
+        assert!(found.contains(&"d/m.MYD".into()) && !found.iter().any(|name| name.contains("pipe")), "{found:?}");
+    };
+    check(snap(&server));
+    server.stop();
+    check(offline(&server));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 pub(crate) use crate::support::backup::{apply_by as apply, status};
 use crate::support::pipeline::{Relay, Run};
 use crate::support::server::Builder;
-use crate::support::{Flavour, Load, Pipeline, Random, Server, check, fault, keyring, rounds, scratch, xb};
+use crate::support::{Flavour, Load, Pipeline, Random, Server, check, fault, keyring, rounds, scratch, test_on, xb};
 
 /// A backup as a pipeline, into `target`; what the bytes meet before they are unpacked is up to `relay`.
 pub(crate) fn pipeline(server: &Server, snap: &[&str], relay: Relay, target: &Path) -> Pipeline {
@@ -39,17 +39,16 @@ fn everything(load: Load) -> Load {
     load.everything()
 }
 
-#[test]
-fn a_busy_server_is_restored_as_it_was_at_the_recorded_position() {
-    for flavour in Flavour::all() {
-        let builder = Server::new().flavour(flavour);
-        let run = prove(builder, 1, everything, &["-j", "3"], Relay::default());
-        let said = run.stderr(0);
-        assert!(said.trim_end().ends_with("snapshot complete"), "{said}");
-        assert!(run.stderr(1).trim_end().ends_with("completed OK!"), "{}", run.story());
-        let lines: Vec<&str> = said.trim_end().lines().collect();
-        assert!(lines[lines.len() - 2].contains("binlog position"), "{said}");
-    }
+test_on!(a_busy_server_is_restored_as_it_was_at_the_recorded_position: mariadb, mariadb118);
+
+fn a_busy_server_is_restored_as_it_was_at_the_recorded_position(flavour: Flavour) {
+    let builder = Server::new().flavour(flavour);
+    let run = prove(builder, 1, everything, &["-j", "3"], Relay::default());
+    let said = run.stderr(0);
+    assert!(said.trim_end().ends_with("snapshot complete"), "{said}");
+    assert!(run.stderr(1).trim_end().ends_with("completed OK!"), "{}", run.story());
+    let lines: Vec<&str> = said.trim_end().lines().collect();
+    assert!(lines[lines.len() - 2].contains("binlog position"), "{said}");
 }
 
 /// The log wraps while the reader takes less than the server writes, and for a while nothing at all.
@@ -95,22 +94,21 @@ fn several_system_files_and_undo_apart() {
     prove(builder, 7, |load| load.bank(2).rows(2).ddl(1), &[], Relay::default());
 }
 
+test_on!(the_stock_prepare_takes_our_backup: mariadb, mariadb118);
+
 /// Without DDL: after the stock prepare a server may log errors about the full-text tables of an ALTER that the backup
 /// caught half-way, before it drops them. `xb-redo --apply` leaves none.
-#[test]
-fn the_stock_prepare_takes_our_backup() {
-    for flavour in Flavour::all() {
-        let server = Server::new().flavour(flavour).start();
-        let load = Load::on(&server).bank(2).rows(1).engines(1).archive(1).formats(1).start();
-        load.wait_for(200);
-        let restored = scratch();
-        pipeline(&server, &[], Relay::default(), restored.path()).run().assert_ok();
-        load.stop();
-        let mut prepare = server.program("mariadb-backup");
-        prepare.arg("--no-defaults").arg("--prepare").arg(format!("--target-dir={}", restored.path().display()));
-        Pipeline::new().stage(prepare).limit(Duration::from_secs(300)).run().assert_ok();
-        check::restored(&server, restored.path()).assert_good();
-    }
+fn the_stock_prepare_takes_our_backup(flavour: Flavour) {
+    let server = Server::new().flavour(flavour).start();
+    let load = Load::on(&server).bank(2).rows(1).engines(1).archive(1).formats(1).start();
+    load.wait_for(200);
+    let restored = scratch();
+    pipeline(&server, &[], Relay::default(), restored.path()).run().assert_ok();
+    load.stop();
+    let mut prepare = server.program("mariadb-backup");
+    prepare.arg("--no-defaults").arg("--prepare").arg(format!("--target-dir={}", restored.path().display()));
+    Pipeline::new().stage(prepare).limit(Duration::from_secs(300)).run().assert_ok();
+    check::restored(&server, restored.path()).assert_good();
 }
 
 /// What is left when a run failed: nothing that anyone would take for a backup.
@@ -128,12 +126,9 @@ fn busy(flavour: Flavour) -> (Server, crate::support::load::Working) {
     (server, load)
 }
 
-#[test]
-fn a_killed_stage_never_leaves_a_backup() {
-    Flavour::families().into_iter().for_each(killed_stages);
-}
+test_on!(a_killed_stage_never_leaves_a_backup: mariadb, mysql97);
 
-fn killed_stages(flavour: Flavour) {
+fn a_killed_stage_never_leaves_a_backup(flavour: Flavour) {
     let (server, _load) = busy(flavour);
     let mut random = Random::new(8);
     for round in 0..9 {
@@ -152,28 +147,24 @@ fn killed_stages(flavour: Flavour) {
     }
 }
 
-#[test]
-fn a_server_that_is_killed_ends_the_backup() {
-    for flavour in Flavour::families() {
-        let (mut server, _load) = busy(flavour);
-        let target = scratch();
-        let running = pipeline(&server, &[], Relay::rate(20 << 20), target.path()).start();
-        while running.through() < 8 << 20 {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        server.kill();
-        let run = running.wait();
-        run.assert_codes(&[5, 3, 3]);
-        assert_no_backup(&server, target.path(), &run.story());
+test_on!(a_server_that_is_killed_ends_the_backup: mariadb, mysql97);
+
+fn a_server_that_is_killed_ends_the_backup(flavour: Flavour) {
+    let (mut server, _load) = busy(flavour);
+    let target = scratch();
+    let running = pipeline(&server, &[], Relay::rate(20 << 20), target.path()).start();
+    while running.through() < 8 << 20 {
+        std::thread::sleep(Duration::from_millis(5));
     }
+    server.kill();
+    let run = running.wait();
+    run.assert_codes(&[5, 3, 3]);
+    assert_no_backup(&server, target.path(), &run.story());
 }
 
-#[test]
-fn a_full_disk_is_a_failure_everywhere() {
-    Flavour::families().into_iter().for_each(full_disk);
-}
+test_on!(a_full_disk_is_a_failure_everywhere: mariadb, mysql97);
 
-fn full_disk(flavour: Flavour) {
+fn a_full_disk_is_a_failure_everywhere(flavour: Flavour) {
     let (server, _load) = busy(flavour);
     if let Some(disk) = fault::SmallDisk::new(4 << 20) {
         let target = disk.path().join("restore");

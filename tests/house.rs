@@ -7,7 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::support::pipeline::Relay;
-use crate::support::{Flavour, Load, Pipeline, Server, check, fault, program, scratch};
+use crate::support::{Flavour, Load, Pipeline, Server, check, fault, program, scratch, test_on};
 
 /// Takes a backup by the stock programs and prepares it.
 fn stock_backup(server: &Server, meanwhile: impl FnOnce()) -> TempDir {
@@ -34,16 +34,15 @@ fn bank_and_backup() -> (Server, TempDir) {
     (server, restored)
 }
 
-#[test]
-fn the_check_passes_a_good_backup() {
-    for flavour in Flavour::all() {
-        let server = Server::new().flavour(flavour).start();
-        let load = Load::on(&server).bank(2).rows(1).formats(1).engines(1).start();
-        load.wait_for(300);
-        let restored = stock_backup(&server, || load.wait_for(100));
-        assert_eq!(load.stop().len(), 4, "every kind of load has done something");
-        check::restored(&server, restored.path()).assert_good();
-    }
+test_on!(the_check_passes_a_good_backup: mariadb, mariadb118);
+
+fn the_check_passes_a_good_backup(flavour: Flavour) {
+    let server = Server::new().flavour(flavour).start();
+    let load = Load::on(&server).bank(2).rows(1).formats(1).engines(1).start();
+    load.wait_for(300);
+    let restored = stock_backup(&server, || load.wait_for(100));
+    assert_eq!(load.stop().len(), 4, "every kind of load has done something");
+    check::restored(&server, restored.path()).assert_good();
 }
 
 #[test]
@@ -106,18 +105,16 @@ fn a_storm_of_ddl_is_played_and_replayed() {
     check::same(&server, &copy).assert_good();
 }
 
-#[test]
-fn every_load_runs_on_mysql_and_is_replayed() {
-    if !Flavour::Mysql97.or_skip() {
-        return;
-    }
-    let mut server = Server::new().flavour(Flavour::Mysql97).start();
+test_on!(every_load_runs_on_mysql_and_is_replayed: mysql97);
+
+fn every_load_runs_on_mysql_and_is_replayed(flavour: Flavour) {
+    let mut server = Server::new().flavour(flavour).start();
     let load = Load::on(&server).everything().start();
     load.wait_for_each("ddl", 20);
     assert_eq!(load.stop().len(), 6, "every kind of load has done something");
     server.restart();
     let first = server.value("SHOW BINARY LOGS");
-    let copy = Server::new().flavour(Flavour::Mysql97).flag("skip-log-bin").start();
+    let copy = Server::new().flavour(flavour).flag("skip-log-bin").start();
     check::replay(&server, &copy, &check::Position { file: first, offset: 4, gtid: String::new() }).unwrap();
     check::same(&server, &copy).assert_good();
 }

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::support::pipeline::{Run, Stage};
 use crate::support::server::Builder;
 use crate::support::{
-    Family, Flavour, Load, Pipeline, Random, Server, check, keyring, output, program, rounds, scratch, skip,
+    Family, Flavour, Load, Pipeline, Random, Server, check, keyring, output, program, rounds, scratch, skip, test_on,
     wait_until, xb,
 };
 
@@ -228,11 +228,10 @@ fn truncate_undo(server: &Server, truncations: impl Fn(&Server) -> String) {
     wait_until("an undo tablespace is truncated", PATIENCE, || truncations(server) != before);
 }
 
-#[test]
-fn a_chain_under_every_load_is_restored_at_each_step() {
-    for flavour in Flavour::all().into_iter().chain(mysql::flavour()) {
-        chain(Server::new().flavour(flavour), 1, 3, Load::everything);
-    }
+test_on!(a_chain_under_every_load_is_restored_at_each_step: mariadb, mariadb118, mysql97);
+
+fn a_chain_under_every_load_is_restored_at_each_step(flavour: Flavour) {
+    chain(Server::new().flavour(flavour), 1, 3, Load::everything);
 }
 
 #[test]
@@ -472,12 +471,9 @@ fn small(flavour: Flavour) -> (Server, Chain) {
     (server, chain)
 }
 
-#[test]
-fn killed_anywhere_and_run_again_a_merge_goes_on() {
-    Flavour::families().into_iter().for_each(killed_anywhere);
-}
+test_on!(killed_anywhere_and_run_again_a_merge_goes_on: mariadb, mysql97);
 
-fn killed_anywhere(flavour: Flavour) {
+fn killed_anywhere_and_run_again_a_merge_goes_on(flavour: Flavour) {
     let (server, chain) = small(flavour);
     let increments = chain.increments();
     let increments: Vec<&Path> = increments.iter().map(PathBuf::as_path).collect();
@@ -537,12 +533,9 @@ fn killed_anywhere(flavour: Flavour) {
     prove(&server, &whole, &[]);
 }
 
-#[test]
-fn what_does_not_fit_is_refused_before_a_byte_is_changed() {
-    Flavour::families().into_iter().for_each(what_does_not_fit);
-}
+test_on!(what_does_not_fit_is_refused_before_a_byte_is_changed: mariadb, mysql97);
 
-fn what_does_not_fit(flavour: Flavour) {
+fn what_does_not_fit_is_refused_before_a_byte_is_changed(flavour: Flavour) {
     let (mut server, chain) = small(flavour);
     let log = match flavour.family() {
         Family::Mariadb => "ib_logfile0",
@@ -700,13 +693,10 @@ fn to_lsn(dir: &Path) -> u64 {
     checkpoints(dir, "to_lsn")
 }
 
-/// The base need not be unpacked where the increment is made: `--extra-lsndir`, or the file with its stream, is enough.
-#[test]
-fn a_base_is_known_by_a_few_files_or_by_its_stream() {
-    Flavour::families().into_iter().for_each(a_base_is_known);
-}
+test_on!(a_base_is_known_by_a_few_files_or_by_its_stream: mariadb, mysql97);
 
-fn a_base_is_known(flavour: Flavour) {
+/// The base need not be unpacked where the increment is made: `--extra-lsndir`, or the file with its stream, is enough.
+fn a_base_is_known_by_a_few_files_or_by_its_stream(flavour: Flavour) {
     let server = Server::new().flavour(flavour).start();
     let load = Load::on(&server).bank(1).seed(10).start();
     load.wait_for(50);
@@ -783,90 +773,87 @@ fn another_checkpoint(server: &Server) {
     server.sql("SET GLOBAL innodb_max_dirty_pages_pct = 90");
 }
 
+test_on!(increments_are_exchanged_with_mariadb_backup: mariadb, mariadb118);
+
 /// DDL goes on between the backups, not while an increment is copied; and no new table takes the name of a renamed one:
 /// `mariadb-backup --prepare` puts a table that it finds whole in an increment (`.new`, because its first page was not
 /// written yet) into the place of the base's of that name, before it looks for the one that was renamed.
-#[test]
-fn increments_are_exchanged_with_mariadb_backup() {
-    for flavour in Flavour::all() {
-        let server = Server::new().flavour(flavour).start();
-        let load = Load::on(&server).bank(1).rows(1).formats(1).engines(1).seed(11).start();
-        load.wait_for(100);
-        server.sql(
-            "CREATE TABLE test.a (id INT PRIMARY KEY, v TEXT); INSERT INTO test.a SELECT seq, MD5(seq) FROM test.seq_1_to_3000;
-             CREATE TABLE test.b LIKE test.a; INSERT INTO test.b SELECT * FROM test.a; CREATE TABLE test.c LIKE test.a;
-             CREATE TABLE test.d LIKE test.a; INSERT INTO test.d SELECT * FROM test.a",
-        );
-        let dir = scratch();
-        let [ours, theirs] = ["ours", "theirs"].map(|name| dir.path().join(name));
-        back_up(&server, &[], &ours);
-        another_checkpoint(&server);
-        stock(&server, &["--backup", &format!("--target-dir={}", theirs.display())]);
-        server.sql(
-            "CREATE TABLE test.new (id INT PRIMARY KEY); INSERT INTO test.new VALUES (1);
-             RENAME TABLE test.a TO test.x, test.b TO test.a, test.x TO test.b; DROP TABLE test.c;
-             CREATE TABLE test.c (other INT PRIMARY KEY); TRUNCATE test.d; ALTER TABLE test.d FORCE",
-        );
-        load.wait_for(100);
-        // Theirs on ours, ours on theirs, and ours on that.
-        let [on_ours, on_theirs, third] = ["on-ours", "on-theirs", "third"].map(|name| dir.path().join(name));
-        stock(&server, &["--backup", &format!("--target-dir={}", on_ours.display()), &since(&ours)]);
-        let said = back_up(&server, &[&since(&theirs)], &on_theirs);
-        assert!(said.stderr(0).contains("mariadb-backup --prepare can use the increment"), "{}", said.story());
-        load.wait_for(100);
-        back_up(&server, &[&since(&on_theirs)], &third);
-        load.stop();
-        refused(redo("--merge", &ours, &[&on_ours]), 5, "was made by mariadb-backup");
-        refused(redo("--merge", &theirs, &[&on_theirs]), 5, "without a manifest");
-        refused(redo("--merge", &ours, &[&on_theirs]), 5, "changes between are missing");
-        stock_prepare(&server, &ours, None);
-        stock_prepare(&server, &ours, Some(&on_ours));
-        stock_prepare(&server, &theirs, None);
-        stock_prepare(&server, &theirs, Some(&on_theirs));
-        stock_prepare(&server, &theirs, Some(&third));
-        let theirs_at = check::position(&third).unwrap();
-        let ours_at = check::position(&on_ours).unwrap();
-        check::restored_at(&server, &theirs, &theirs_at).assert_good();
-        check::restored_at(&server, &ours, &ours_at).assert_good();
-    }
+fn increments_are_exchanged_with_mariadb_backup(flavour: Flavour) {
+    let server = Server::new().flavour(flavour).start();
+    let load = Load::on(&server).bank(1).rows(1).formats(1).engines(1).seed(11).start();
+    load.wait_for(100);
+    server.sql(
+        "CREATE TABLE test.a (id INT PRIMARY KEY, v TEXT); INSERT INTO test.a SELECT seq, MD5(seq) FROM test.seq_1_to_3000;
+         CREATE TABLE test.b LIKE test.a; INSERT INTO test.b SELECT * FROM test.a; CREATE TABLE test.c LIKE test.a;
+         CREATE TABLE test.d LIKE test.a; INSERT INTO test.d SELECT * FROM test.a",
+    );
+    let dir = scratch();
+    let [ours, theirs] = ["ours", "theirs"].map(|name| dir.path().join(name));
+    back_up(&server, &[], &ours);
+    another_checkpoint(&server);
+    stock(&server, &["--backup", &format!("--target-dir={}", theirs.display())]);
+    server.sql(
+        "CREATE TABLE test.new (id INT PRIMARY KEY); INSERT INTO test.new VALUES (1);
+         RENAME TABLE test.a TO test.x, test.b TO test.a, test.x TO test.b; DROP TABLE test.c;
+         CREATE TABLE test.c (other INT PRIMARY KEY); TRUNCATE test.d; ALTER TABLE test.d FORCE",
+    );
+    load.wait_for(100);
+    // Theirs on ours, ours on theirs, and ours on that.
+    let [on_ours, on_theirs, third] = ["on-ours", "on-theirs", "third"].map(|name| dir.path().join(name));
+    stock(&server, &["--backup", &format!("--target-dir={}", on_ours.display()), &since(&ours)]);
+    let said = back_up(&server, &[&since(&theirs)], &on_theirs);
+    assert!(said.stderr(0).contains("mariadb-backup --prepare can use the increment"), "{}", said.story());
+    load.wait_for(100);
+    back_up(&server, &[&since(&on_theirs)], &third);
+    load.stop();
+    refused(redo("--merge", &ours, &[&on_ours]), 5, "was made by mariadb-backup");
+    refused(redo("--merge", &theirs, &[&on_theirs]), 5, "without a manifest");
+    refused(redo("--merge", &ours, &[&on_theirs]), 5, "changes between are missing");
+    stock_prepare(&server, &ours, None);
+    stock_prepare(&server, &ours, Some(&on_ours));
+    stock_prepare(&server, &theirs, None);
+    stock_prepare(&server, &theirs, Some(&on_theirs));
+    stock_prepare(&server, &theirs, Some(&third));
+    let theirs_at = check::position(&third).unwrap();
+    let ours_at = check::position(&on_ours).unwrap();
+    check::restored_at(&server, &theirs, &theirs_at).assert_good();
+    check::restored_at(&server, &ours, &ours_at).assert_good();
 }
 
-#[test]
-fn a_base_is_found_in_the_table_of_mariadb_backups_backups() {
-    for flavour in Flavour::all() {
-        let server = Server::new().flavour(flavour).start();
-        let dir = scratch();
-        let [first, second, ours] = ["first", "second", "ours"].map(|name| dir.path().join(name));
-        for target in [&first, &second] {
-            another_checkpoint(&server);
-            stock(&server, &["--backup", "--history=o'nightly", &format!("--target-dir={}", target.display())]);
-        }
+test_on!(a_base_is_found_in_the_table_of_mariadb_backups_backups: mariadb, mariadb118);
+
+fn a_base_is_found_in_the_table_of_mariadb_backups_backups(flavour: Flavour) {
+    let server = Server::new().flavour(flavour).start();
+    let dir = scratch();
+    let [first, second, ours] = ["first", "second", "ours"].map(|name| dir.path().join(name));
+    for target in [&first, &second] {
         another_checkpoint(&server);
-        let said = back_up(&server, &["--incremental-history=o'nightly"], &ours);
-        assert!(said.stderr(0).contains("mariadb-backup --prepare can use the increment"), "{}", said.story());
-        assert_eq!(checkpoints(&ours, "from_lsn"), to_lsn(&second));
-        let mut unknown = xb("xb-snap");
-        unknown.args(server.options()).arg("--incremental-history-name=weekly");
-        refused(unknown, 1, "show none of this name");
+        stock(&server, &["--backup", "--history=o'nightly", &format!("--target-dir={}", target.display())]);
     }
+    another_checkpoint(&server);
+    let said = back_up(&server, &["--incremental-history=o'nightly"], &ours);
+    assert!(said.stderr(0).contains("mariadb-backup --prepare can use the increment"), "{}", said.story());
+    assert_eq!(checkpoints(&ours, "from_lsn"), to_lsn(&second));
+    let mut unknown = xb("xb-snap");
+    unknown.args(server.options()).arg("--incremental-history-name=weekly");
+    refused(unknown, 1, "show none of this name");
 }
+
+test_on!(an_increment_has_only_what_changed: mariadb, mysql97);
 
 /// An increment of a quiet server is small: the first page of each tablespace, and the files that are not InnoDB's.
-#[test]
-fn an_increment_has_only_what_changed() {
-    for flavour in Flavour::families() {
-        let mut server = Server::new().flavour(flavour).start();
-        Load::on(&server).rows(1).seed(12).prepare();
-        server.stop();
-        let mut chain = Chain::new();
-        chain.add_offline(&server);
-        chain.add_offline(&server);
-        let deltas = tree(&chain.path(1), |name| name.ends_with(".delta"));
-        assert!(deltas.len() > 5, "{deltas:?}");
-        for name in deltas.keys() {
-            let size = fs::metadata(chain.path(1).join(name)).unwrap().len();
-            assert_eq!(size, 2 * 16384, "{name}");
-        }
+fn an_increment_has_only_what_changed(flavour: Flavour) {
+    let mut server = Server::new().flavour(flavour).start();
+    Load::on(&server).rows(1).seed(12).prepare();
+    server.stop();
+    let mut chain = Chain::new();
+    chain.add_offline(&server);
+    chain.add_offline(&server);
+    let deltas = tree(&chain.path(1), |name| name.ends_with(".delta"));
+    assert!(deltas.len() > 5, "{deltas:?}");
+    for name in deltas.keys() {
+        let size = fs::metadata(chain.path(1).join(name)).unwrap().len();
+        assert_eq!(size, 2 * 16384, "{name}");
     }
 }
 

@@ -16,7 +16,7 @@ use crate::mysql_ddl::empty;
 use crate::snap::{as_weak, password_file};
 use crate::support::pipeline::{Relay, Run};
 use crate::support::server::Builder;
-use crate::support::{Family, Flavour, Load, Pipeline, Server, check, import, rounds, scratch, wait_until};
+use crate::support::{Family, Flavour, Load, Pipeline, Server, check, import, rounds, scratch, test_on, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -247,27 +247,33 @@ fn prove_one(server: &mut Server, db: &str, options: &[&str], when: When) -> boo
     true
 }
 
-#[test]
-fn ddl_that_is_over_before_the_backup_is_in_the_copy() {
-    let modes: [&[&str]; 3] = [&[], &["--lock-ddl=early"], &["--lock-ddl=off"]];
-    for flavour in Flavour::all() {
-        prove(flavour, &modes.map(|options| (options, When::Before)));
-    }
-    if Flavour::Mysql97.or_skip() {
-        prove(Flavour::Mysql97, &[(&[], When::Before), (&["--lock-ddl=end"], When::Before)]);
-    }
+test_on!(ddl_that_is_over_before_the_backup_is_in_the_copy: mariadb, mariadb118, mysql97);
+
+fn ddl_that_is_over_before_the_backup_is_in_the_copy(flavour: Flavour) {
+    let modes: &[&[&str]] = match flavour.family() {
+        Family::Mariadb => &[&[], &["--lock-ddl=early"], &["--lock-ddl=off"]],
+        Family::Mysql => &[&[], &["--lock-ddl=end"]],
+    };
+    let cases: Vec<_> = modes.iter().map(|options| (*options, When::Before)).collect();
+    prove(flavour, &cases);
 }
 
-#[test]
-fn ddl_while_files_are_copied_is_in_the_copy() {
-    let end: &[&str] = &["--lock-ddl=end"];
-    let cases = [When::Listed, When::Copied, When::Locking].map(|when| (end, when));
-    for flavour in Flavour::all() {
-        prove(flavour, &cases);
-    }
-    if Flavour::Mysql97.or_skip() {
-        prove(Flavour::Mysql97, &cases);
-    }
+test_on!(ddl_while_files_are_listed_is_in_the_copy: mariadb, mariadb118, mysql97);
+
+fn ddl_while_files_are_listed_is_in_the_copy(flavour: Flavour) {
+    prove(flavour, &[(&["--lock-ddl=end"], When::Listed)]);
+}
+
+test_on!(ddl_while_files_are_copied_is_in_the_copy: mariadb, mariadb118, mysql97);
+
+fn ddl_while_files_are_copied_is_in_the_copy(flavour: Flavour) {
+    prove(flavour, &[(&["--lock-ddl=end"], When::Copied)]);
+}
+
+test_on!(ddl_before_the_lock_at_the_end_is_in_the_copy: mariadb, mariadb118, mysql97);
+
+fn ddl_before_the_lock_at_the_end_is_in_the_copy(flavour: Flavour) {
+    prove(flavour, &[(&["--lock-ddl=end"], When::Locking)]);
 }
 
 /// Other rows come into `imported`, of MySQL partitions are imported, too; and all are written to.
@@ -284,69 +290,65 @@ fn imported(server: &Server, db: &str) {
     ));
 }
 
-#[test]
-fn an_import_before_the_backup_is_in_the_copy() {
-    let mariadb: &[&[&str]] = &[&[], &["--lock-ddl=early"], &["--lock-ddl=off"], &["--no-lock"]];
-    let mysql: &[&[&str]] = &[&[], &["--lock-ddl=end"]];
-    let flavours = Flavour::all().into_iter().chain([Flavour::Mysql97].into_iter().filter(|flavour| flavour.or_skip()));
-    for flavour in flavours {
-        let modes = if flavour.family() == Family::Mariadb { mariadb } else { mysql };
-        let mut server = server(flavour);
-        for (number, options) in modes.iter().enumerate() {
-            let db = format!("d{number}");
-            eprintln!("{flavour:?} {options:?}: {db}");
-            tables(&mut server, &db);
-            let (run, restored) = backup(&server, options, When::Before, || imported(&server, &db));
-            run.assert_ok();
-            apply(&server, restored.path()).assert_ok();
-            if *options == ["--no-lock"] {
-                let copy = server.twin(restored.path()).start();
-                check::same(&server, &copy).assert_good();
-            } else {
-                check::restored(&server, restored.path()).assert_good();
-            }
+test_on!(an_import_before_the_backup_is_in_the_copy: mariadb, mariadb118, mysql97);
+
+fn an_import_before_the_backup_is_in_the_copy(flavour: Flavour) {
+    let modes: &[&[&str]] = match flavour.family() {
+        Family::Mariadb => &[&[], &["--lock-ddl=early"], &["--lock-ddl=off"], &["--no-lock"]],
+        Family::Mysql => &[&[], &["--lock-ddl=end"]],
+    };
+    let mut server = server(flavour);
+    for (number, options) in modes.iter().enumerate() {
+        let db = format!("d{number}");
+        eprintln!("{flavour:?} {options:?}: {db}");
+        tables(&mut server, &db);
+        let (run, restored) = backup(&server, options, When::Before, || imported(&server, &db));
+        run.assert_ok();
+        apply(&server, restored.path()).assert_ok();
+        if *options == ["--no-lock"] {
+            let copy = server.twin(restored.path()).start();
+            check::same(&server, &copy).assert_good();
+        } else {
+            check::restored(&server, restored.path()).assert_good();
         }
     }
 }
 
-#[test]
-fn without_a_newer_checkpoint_an_import_ends_the_backup() {
-    for flavour in Flavour::all() {
+test_on!(without_a_newer_checkpoint_an_import_ends_the_backup: mariadb, mariadb118);
+
+fn without_a_newer_checkpoint_an_import_ends_the_backup(flavour: Flavour) {
+    let mut server = server(flavour);
+    tables(&mut server, "d");
+    imported(&server, "d");
+    server.sql(
+        "CREATE USER weak@localhost IDENTIFIED BY 'secret'; GRANT RELOAD, PROCESS, BINLOG MONITOR ON *.* TO weak@localhost",
+    );
+    let (_secret, file) = password_file();
+    let run = Pipeline::new().stage(as_weak(&server, &file)).run();
+    run.assert_codes(&[5]);
+    assert!(run.stdout.is_empty());
+    let said = run.stderr(0);
+    assert!(
+        said.contains("xb-snap: d/imported.ibd: tablespace") && said.contains("was discarded or imported"),
+        "{said}"
+    );
+    assert!(said.contains("hint: ") && said.contains("innodb_log_checkpoint_now=ON"), "{said}");
+}
+
+test_on!(an_import_while_files_are_copied_ends_the_backup: mariadb, mariadb118);
+
+fn an_import_while_files_are_copied_ends_the_backup(flavour: Flavour) {
+    for when in [When::Listed, When::Copied] {
         let mut server = server(flavour);
         tables(&mut server, "d");
-        imported(&server, "d");
-        server.sql(
-            "CREATE USER weak@localhost IDENTIFIED BY 'secret'; GRANT RELOAD, PROCESS, BINLOG MONITOR ON *.* TO weak@localhost",
-        );
-        let (_secret, file) = password_file();
-        let run = Pipeline::new().stage(as_weak(&server, &file)).run();
-        run.assert_codes(&[5]);
-        assert!(run.stdout.is_empty());
-        let said = run.stderr(0);
-        assert!(
-            said.contains("xb-snap: d/imported.ibd: tablespace") && said.contains("was discarded or imported"),
-            "{said}"
-        );
-        assert!(said.contains("hint: ") && said.contains("innodb_log_checkpoint_now=ON"), "{said}");
+        let (run, _) = backup(&server, &[], when, || imported(&server, "d"));
+        run.assert_codes(&[0, 5, 3]);
+        let said = run.stderr(1);
+        assert!(said.contains("d/imported.ibd: tablespace") && said.contains("was discarded or imported"), "{said}");
     }
 }
 
-#[test]
-fn an_import_while_files_are_copied_ends_the_backup() {
-    for flavour in Flavour::all() {
-        for when in [When::Listed, When::Copied] {
-            let mut server = server(flavour);
-            tables(&mut server, "d");
-            let (run, _) = backup(&server, &[], when, || imported(&server, "d"));
-            run.assert_codes(&[0, 5, 3]);
-            let said = run.stderr(1);
-            assert!(
-                said.contains("d/imported.ibd: tablespace") && said.contains("was discarded or imported"),
-                "{said}"
-            );
-        }
-    }
-}
+test_on!(with_an_encrypted_log_an_import_ends_the_backup_and_a_drop_does_not: mariadb, mariadb118);
 
 /// xb-redo takes the whole stream before it fails, so `--extra-lsndir` is written.
 #[test]
@@ -367,38 +369,34 @@ fn mariadb_lsndir_of_a_failed_backup_fits_no_other() {
 }
 
 /// All that an encrypted log tells of a deleted file is how long its name was.
-#[test]
-fn with_an_encrypted_log_an_import_ends_the_backup_and_a_drop_does_not() {
-    for flavour in Flavour::all() {
-        let mut server = server_of(Server::new().flavour(flavour).encrypted());
-        tables(&mut server, "d0");
-        let (run, restored) = backup(&server, &[], When::Before, || imported(&server, "d0"));
-        run.assert_ok();
-        apply(&server, restored.path()).assert_ok();
-        check::restored(&server, restored.path()).assert_good();
+fn with_an_encrypted_log_an_import_ends_the_backup_and_a_drop_does_not(flavour: Flavour) {
+    let mut server = server_of(Server::new().flavour(flavour).encrypted());
+    tables(&mut server, "d0");
+    let (run, restored) = backup(&server, &[], When::Before, || imported(&server, "d0"));
+    run.assert_ok();
+    apply(&server, restored.path()).assert_ok();
+    check::restored(&server, restored.path()).assert_good();
 
-        // Another file of the same table, and a table that was made for it; a longer name does not hide it.
-        let afresh = |server: &Server, db: &str| {
-            server.sql(&format!("CREATE TABLE {db}.afresh LIKE {db}.one"));
-            import::table(&mut server.connect(), server.data(), server.home(), db, "source", "afresh").unwrap();
-            server.sql(&format!("RENAME TABLE {db}.afresh TO {db}.named_otherwise"));
-        };
-        for (db, done) in [("d1", &imported as &dyn Fn(&Server, &str)), ("d2", &afresh)] {
-            tables(&mut server, db);
-            let (run, _) = backup(&server, &[], When::Copied, || done(&server, db));
-            run.assert_codes(&[0, 5, 3]);
-            let said = run.stderr(1);
-            assert!(said.contains("may have been discarded or imported") && said.contains("is encrypted"), "{said}");
-        }
-
-        // The dropped one has a name as long as that of others.
-        tables(&mut server, "d3");
-        let (run, restored) =
-            backup(&server, &[], When::Copied, || server.sql("DROP TABLE d3.old; UPDATE d3.one SET k=0"));
-        run.assert_ok();
-        apply(&server, restored.path()).assert_ok();
-        check::restored(&server, restored.path()).assert_good();
+    // Another file of the same table, and a table that was made for it; a longer name does not hide it.
+    let afresh = |server: &Server, db: &str| {
+        server.sql(&format!("CREATE TABLE {db}.afresh LIKE {db}.one"));
+        import::table(&mut server.connect(), server.data(), server.home(), db, "source", "afresh").unwrap();
+        server.sql(&format!("RENAME TABLE {db}.afresh TO {db}.named_otherwise"));
+    };
+    for (db, done) in [("d1", &imported as &dyn Fn(&Server, &str)), ("d2", &afresh)] {
+        tables(&mut server, db);
+        let (run, _) = backup(&server, &[], When::Copied, || done(&server, db));
+        run.assert_codes(&[0, 5, 3]);
+        let said = run.stderr(1);
+        assert!(said.contains("may have been discarded or imported") && said.contains("is encrypted"), "{said}");
     }
+
+    // The dropped one has a name as long as that of others.
+    tables(&mut server, "d3");
+    let (run, restored) = backup(&server, &[], When::Copied, || server.sql("DROP TABLE d3.old; UPDATE d3.one SET k=0"));
+    run.assert_ok();
+    apply(&server, restored.path()).assert_ok();
+    check::restored(&server, restored.path()).assert_good();
 }
 
 /// What became of a backup in a storm.

@@ -7,12 +7,7 @@ use mysql::prelude::Queryable;
 
 use crate::snap::{Held, filled, snap};
 use crate::support::backup::{apply_by, take};
-use crate::support::{Flavour, Pipeline, Server, check, scratch, xb};
-
-/// The flavours that are here.
-fn flavours() -> Vec<Flavour> {
-    Flavour::all().into_iter().chain(Some(Flavour::Mysql97).filter(|flavour| flavour.or_skip())).collect()
-}
+use crate::support::{Family, Flavour, Pipeline, Server, check, scratch, test_on, xb};
 
 /// A full backup, rows, an increment; both applied together, and proved against the source.
 #[track_caller]
@@ -34,30 +29,27 @@ fn full_and_increment(server: &Server, more: &str, copy: impl FnOnce(&Path) -> c
 const TABLE: &str = "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY, v VARCHAR(200)); \
     INSERT INTO d.t SELECT seq, REPEAT('x', 200) FROM test.seq_1_to_2000";
 
-#[test]
-fn system_files_of_one_name_are_told_apart_and_restored() {
-    for flavour in flavours() {
-        let server = Server::new()
-            .flavour(flavour)
-            .layout("innodb-data-home-dir", "")
-            .layout("innodb-data-file-path", "@HOME@/outside/ibdata1:12M;@HOME@/undo/ibdata1:12M:autoextend")
-            .start();
-        server.sql(TABLE);
-        full_and_increment(&server, "UPDATE d.t SET v='y' WHERE id % 3 = 0", |to| {
-            server
-                .twin(to)
-                .option("innodb-data-home-dir", "")
-                .option("innodb-data-file-path", "ibdata1:12M;ibdata1_2:12M:autoextend")
-        });
-    }
+test_on!(system_files_of_one_name_are_told_apart_and_restored: mariadb, mariadb118, mysql97);
+
+fn system_files_of_one_name_are_told_apart_and_restored(flavour: Flavour) {
+    let server = Server::new()
+        .flavour(flavour)
+        .layout("innodb-data-home-dir", "")
+        .layout("innodb-data-file-path", "@HOME@/outside/ibdata1:12M;@HOME@/undo/ibdata1:12M:autoextend")
+        .start();
+    server.sql(TABLE);
+    full_and_increment(&server, "UPDATE d.t SET v='y' WHERE id % 3 = 0", |to| {
+        server
+            .twin(to)
+            .option("innodb-data-home-dir", "")
+            .option("innodb-data-file-path", "ibdata1:12M;ibdata1_2:12M:autoextend")
+    });
 }
 
-#[test]
-fn general_and_undo_tablespaces_of_one_name_are_restored() {
-    if !Flavour::Mysql97.or_skip() {
-        return;
-    }
-    let builder = Server::new().flavour(Flavour::Mysql97);
+test_on!(general_and_undo_tablespaces_of_one_name_are_restored: mysql97);
+
+fn general_and_undo_tablespaces_of_one_name_are_restored(flavour: Flavour) {
+    let builder = Server::new().flavour(flavour);
     let server = builder.layout("innodb-directories", "@HOME@/outside;@HOME@/undo").start();
     let (outside, other) = (server.home().join("outside"), server.home().join("undo"));
     let (outside, other) = (outside.display(), other.display());
@@ -78,50 +70,49 @@ fn general_and_undo_tablespaces_of_one_name_are_restored() {
     check::same(&server, &server.twin(dir.path()).start()).assert_good();
 }
 
+test_on!(a_database_called_as_a_file_of_the_backup_is_refused_at_once: mariadb, mysql97);
+
 /// Whoever may create databases shall not make a backup that nobody can read.
-#[test]
-fn a_database_called_as_a_file_of_the_backup_is_refused_at_once() {
-    for flavour in Flavour::families() {
-        let server = Server::new().flavour(flavour).start();
-        let mut known = vec!["xb_begin", "xb_manifest", "xb_incomplete", "xb_applied", "xb_merging", "xb_lock"];
-        known.extend(["xtrabackup_checkpoints", "xtrabackup_info", "xtrabackup_slave_info", "xtrabackup_logfile"]);
-        known.extend(["mariadb_backup_checkpoints", "mariadb_backup_info", "mariadb_backup_slave_info"]);
-        for name in known {
-            server.sql(&format!("CREATE DATABASE {name}"));
-            let run = Pipeline::new().stage(snap(&server)).run();
-            run.assert_codes(&[1]);
-            assert!(run.stdout.is_empty(), "{name}: {}", run.story());
-            assert!(run.stderr(0).contains(&format!("{name}: the database is called as a file of a backup")));
-            assert!(run.stderr(0).contains("--databases-exclude"), "{}", run.story());
-            if name == "xb_lock" {
-                let mut without = snap(&server);
-                without.arg(format!("--databases-exclude={name}"));
-                Pipeline::new().stage(without).run().assert_ok();
-            }
-            server.sql(&format!("DROP DATABASE {name}"));
+fn a_database_called_as_a_file_of_the_backup_is_refused_at_once(flavour: Flavour) {
+    let server = Server::new().flavour(flavour).start();
+    let mut known = vec!["xb_begin", "xb_manifest", "xb_incomplete", "xb_applied", "xb_merging", "xb_lock"];
+    known.extend(["xtrabackup_checkpoints", "xtrabackup_info", "xtrabackup_slave_info", "xtrabackup_logfile"]);
+    known.extend(["mariadb_backup_checkpoints", "mariadb_backup_info", "mariadb_backup_slave_info"]);
+    for name in known {
+        server.sql(&format!("CREATE DATABASE {name}"));
+        let run = Pipeline::new().stage(snap(&server)).run();
+        run.assert_codes(&[1]);
+        assert!(run.stdout.is_empty(), "{name}: {}", run.story());
+        assert!(run.stderr(0).contains(&format!("{name}: the database is called as a file of a backup")));
+        assert!(run.stderr(0).contains("--databases-exclude"), "{}", run.story());
+        if name == "xb_lock" {
+            let mut without = snap(&server);
+            without.arg(format!("--databases-exclude={name}"));
+            Pipeline::new().stage(without).run().assert_ok();
         }
+        server.sql(&format!("DROP DATABASE {name}"));
     }
 }
 
+test_on!(databases_called_as_files_of_other_servers_are_restored: mariadb, mysql97);
+
 /// What is a database of a server is one after a restore, whatever other servers have there.
-#[test]
-fn databases_called_as_files_of_other_servers_are_restored() {
-    for (flavour, names) in [(Flavour::Installed, "undo001 undo_001 ibdata2"), (Flavour::Mysql97, "undo001 ibdata2")] {
-        if !flavour.or_skip() {
-            continue;
-        }
-        let server = Server::new().flavour(flavour).start();
-        for name in names.split(' ') {
-            server.sql(&format!("CREATE DATABASE {name}; CREATE TABLE {name}.t AS SELECT * FROM test.seq_1_to_20"));
-        }
-        let dir = scratch();
-        take(&server, &[], dir.path());
-        apply_by(&server, dir.path()).assert_ok();
-        let data = scratch();
-        let back = xb("xb-redo").arg("--copy-back").arg(dir.path()).arg("--datadir").arg(data.path()).output().unwrap();
-        assert!(back.status.success(), "{}", String::from_utf8_lossy(&back.stderr));
-        check::same(&server, &server.twin(data.path()).start()).assert_good();
+fn databases_called_as_files_of_other_servers_are_restored(flavour: Flavour) {
+    let names = match flavour.family() {
+        Family::Mariadb => "undo001 undo_001 ibdata2",
+        Family::Mysql => "undo001 ibdata2",
+    };
+    let server = Server::new().flavour(flavour).start();
+    for name in names.split(' ') {
+        server.sql(&format!("CREATE DATABASE {name}; CREATE TABLE {name}.t AS SELECT * FROM test.seq_1_to_20"));
     }
+    let dir = scratch();
+    take(&server, &[], dir.path());
+    apply_by(&server, dir.path()).assert_ok();
+    let data = scratch();
+    let back = xb("xb-redo").arg("--copy-back").arg(dir.path()).arg("--datadir").arg(data.path()).output().unwrap();
+    assert!(back.status.success(), "{}", String::from_utf8_lossy(&back.stderr));
+    check::same(&server, &server.twin(data.path()).start()).assert_good();
 }
 
 #[test]
@@ -137,43 +128,38 @@ fn such_a_database_created_meanwhile_ends_the_backup() {
     }
 }
 
+test_on!(names_of_a_file_systems_length_are_restored_or_refused_at_once: mariadb, mysql97);
+
 /// A table of 49 such letters has a file of 249 bytes, of which an increment's is 255.
-#[test]
-fn names_of_a_file_systems_length_are_restored_or_refused_at_once() {
-    for flavour in Flavour::families() {
-        let server = Server::new().flavour(flavour).start();
-        let (fits, long) = ("\u{6f22}".repeat(49), "\u{6f22}".repeat(50));
-        server.sql(&format!(
-            "CREATE DATABASE d; CREATE TABLE d.`{fits}` (id INT PRIMARY KEY); INSERT INTO d.`{fits}` VALUES (1)"
-        ));
-        full_and_increment(&server, &format!("INSERT INTO d.`{fits}` VALUES (2)"), |to| server.twin(to));
-        // A full backup has room for more; compressed and encrypted, too.
-        server.sql(&format!("CREATE TABLE d.`{long}` (id INT PRIMARY KEY); INSERT INTO d.`{long}` VALUES (3)"));
-        let dir = scratch();
-        let (key, to) = (dir.path().join("key"), dir.path().join("to"));
-        assert!(xb("xb-crypt").arg("--generate-key").arg(&key).status().unwrap().success());
-        Pipeline::new()
-            .stage(snap(&server))
-            .stage(xb("xb-redo"))
-            .stage(xb("xb-zip"))
-            .stage(xb("xb-crypt").arg("-k").arg(&key))
-            .stage(xb("xb-crypt").arg("-d").arg("-k").arg(&key))
-            .stage(xb("xb-zip").arg("-d"))
-            .stage(xb("xb-unpack").arg("-C").arg(&to))
-            .run()
-            .assert_ok();
-        apply_by(&server, &to).assert_ok();
-        check::same(&server, &server.twin(&to).start()).assert_good();
-        let mut increment = snap(&server);
-        increment.arg("--incremental-lsn=1");
-        let run = Pipeline::new().stage(increment).run();
-        run.assert_codes(&[1]);
-        assert!(
-            run.stdout.is_empty() && run.stderr(0).contains("260 bytes, a file system takes 255"),
-            "{}",
-            run.story()
-        );
-    }
+fn names_of_a_file_systems_length_are_restored_or_refused_at_once(flavour: Flavour) {
+    let server = Server::new().flavour(flavour).start();
+    let (fits, long) = ("\u{6f22}".repeat(49), "\u{6f22}".repeat(50));
+    server.sql(&format!(
+        "CREATE DATABASE d; CREATE TABLE d.`{fits}` (id INT PRIMARY KEY); INSERT INTO d.`{fits}` VALUES (1)"
+    ));
+    full_and_increment(&server, &format!("INSERT INTO d.`{fits}` VALUES (2)"), |to| server.twin(to));
+    // A full backup has room for more; compressed and encrypted, too.
+    server.sql(&format!("CREATE TABLE d.`{long}` (id INT PRIMARY KEY); INSERT INTO d.`{long}` VALUES (3)"));
+    let dir = scratch();
+    let (key, to) = (dir.path().join("key"), dir.path().join("to"));
+    assert!(xb("xb-crypt").arg("--generate-key").arg(&key).status().unwrap().success());
+    Pipeline::new()
+        .stage(snap(&server))
+        .stage(xb("xb-redo"))
+        .stage(xb("xb-zip"))
+        .stage(xb("xb-crypt").arg("-k").arg(&key))
+        .stage(xb("xb-crypt").arg("-d").arg("-k").arg(&key))
+        .stage(xb("xb-zip").arg("-d"))
+        .stage(xb("xb-unpack").arg("-C").arg(&to))
+        .run()
+        .assert_ok();
+    apply_by(&server, &to).assert_ok();
+    check::same(&server, &server.twin(&to).start()).assert_good();
+    let mut increment = snap(&server);
+    increment.arg("--incremental-lsn=1");
+    let run = Pipeline::new().stage(increment).run();
+    run.assert_codes(&[1]);
+    assert!(run.stdout.is_empty() && run.stderr(0).contains("260 bytes, a file system takes 255"), "{}", run.story());
 }
 
 /// Paths of members up to what a stream takes.
@@ -257,27 +243,26 @@ fn a_log_with_a_name_that_is_too_long_makes_no_backup() {
     assert!(run.stderr(1).contains("a file name of more than 255 bytes, at lsn "), "{}", run.story());
 }
 
+test_on!(a_restored_directory_is_copied_offline: mariadb, mariadb118, mysql97);
+
 /// What `--copy-back` made, before a server has run on it: its log still has our name.
-#[test]
-fn a_restored_directory_is_copied_offline() {
-    for flavour in flavours() {
-        let server = Server::new().flavour(flavour).start();
-        server.sql(TABLE);
-        let dir = scratch();
-        let (full, data, again) = (dir.path().join("full"), dir.path().join("data"), dir.path().join("again"));
-        take(&server, &[], &full);
-        apply_by(&server, &full).assert_ok();
-        let back = xb("xb-redo").arg("--copy-back").arg(&full).arg("--datadir").arg(&data).output().unwrap();
-        assert!(back.status.success(), "{}", String::from_utf8_lossy(&back.stderr));
-        Pipeline::new()
-            .stage(xb("xb-snap").args(["--no-defaults", "--offline"]).arg(format!("--datadir={}", data.display())))
-            .stage(xb("xb-redo"))
-            .stage(xb("xb-unpack").arg("-C").arg(&again))
-            .run()
-            .assert_ok();
-        apply_by(&server, &again).assert_ok();
-        check::same(&server, &server.twin(&again).start()).assert_good();
-    }
+fn a_restored_directory_is_copied_offline(flavour: Flavour) {
+    let server = Server::new().flavour(flavour).start();
+    server.sql(TABLE);
+    let dir = scratch();
+    let (full, data, again) = (dir.path().join("full"), dir.path().join("data"), dir.path().join("again"));
+    take(&server, &[], &full);
+    apply_by(&server, &full).assert_ok();
+    let back = xb("xb-redo").arg("--copy-back").arg(&full).arg("--datadir").arg(&data).output().unwrap();
+    assert!(back.status.success(), "{}", String::from_utf8_lossy(&back.stderr));
+    Pipeline::new()
+        .stage(xb("xb-snap").args(["--no-defaults", "--offline"]).arg(format!("--datadir={}", data.display())))
+        .stage(xb("xb-redo"))
+        .stage(xb("xb-unpack").arg("-C").arg(&again))
+        .run()
+        .assert_ok();
+    apply_by(&server, &again).assert_ok();
+    check::same(&server, &server.twin(&again).start()).assert_good();
 }
 
 /// A directory of another program's backup may have what it likes; a data directory gets all of it.

@@ -7,7 +7,7 @@ use mysql::prelude::Queryable;
 
 use crate::snap::{files, manifest, names, snap};
 use crate::support::backup::{apply_by, status, take};
-use crate::support::{Flavour, Pipeline, Server, keyring, scratch, xb};
+use crate::support::{Flavour, Pipeline, Server, keyring, scratch, test_on, xb};
 
 /// What servers say of a table that a backup has left out.
 const NOT_THERE: [&str; 4] = ["exist", "missing", "No such file", "Unknown database"];
@@ -79,13 +79,12 @@ fn they_have_what_mariadb_backup_has() {
     assert!(run.stderr(0).contains("\"t\" is no db.table"), "{}", run.story());
 }
 
-#[test]
-fn what_was_wanted_is_served_and_the_rest_is_not_there() {
-    for flavour in Flavour::all() {
-        let server = Server::new().flavour(flavour).start();
-        server.sql(&format!("CREATE DATABASE c; CREATE TABLE c.far (id INT) DATA DIRECTORY='{}'", outside(&server)));
-        served(server, "Aria");
-    }
+test_on!(what_was_wanted_is_served_and_the_rest_is_not_there: mariadb, mariadb118);
+
+fn what_was_wanted_is_served_and_the_rest_is_not_there(flavour: Flavour) {
+    let server = Server::new().flavour(flavour).start();
+    server.sql(&format!("CREATE DATABASE c; CREATE TABLE c.far (id INT) DATA DIRECTORY='{}'", outside(&server)));
+    served(server, "Aria");
 }
 
 #[test]
@@ -102,7 +101,7 @@ fn what_was_wanted_of_mysql_is_served_and_the_rest_is_not_there() {
 
 /// What a server must know of the tables that are left out is said in the log, if it can be written.
 #[test]
-fn with_an_encrypted_log_they_are_refused() {
+fn with_an_encrypted_log_of_mariadb_they_are_refused() {
     let server = Server::new().encrypted().start();
     server.sql("CREATE DATABASE a; CREATE TABLE a.t (id INT)");
     let dir = scratch();
@@ -110,10 +109,12 @@ fn with_an_encrypted_log_they_are_refused() {
     let run = apply_by(&server, dir.path());
     run.assert_codes(&[1]);
     assert!(run.stderr(0).contains("its log is encrypted"), "{}", run.story());
-    if !Flavour::Mysql97.or_skip() {
-        return;
-    }
-    let server = keyring::start(Server::new().flavour(Flavour::Mysql97));
+}
+
+test_on!(with_an_encrypted_log_they_are_refused: mysql97);
+
+fn with_an_encrypted_log_they_are_refused(flavour: Flavour) {
+    let server = keyring::start(Server::new().flavour(flavour));
     server.sql("SET GLOBAL innodb_redo_log_encrypt=ON");
     let run = Pipeline::new().stage(snap(&server).arg("--databases=a")).run();
     run.assert_codes(&[1]);
@@ -249,40 +250,35 @@ fn assert_parts(server: &Server, dir: &Path, vectors: bool) {
     }
 }
 
-#[test]
-fn hidden_parts_go_with_their_table() {
-    for flavour in [Flavour::Installed, Flavour::Mariadb118, Flavour::Mysql97] {
-        if !flavour.or_skip() {
-            continue;
-        }
-        let vectors = flavour == Flavour::Mariadb118;
-        let mut server = Server::new().flavour(flavour).start();
-        parts(&server, vectors);
-        let (whole, one, offline) = (scratch(), scratch(), scratch());
-        let run = take_all(&server, &[SOME], one.path());
-        assert!(run.contains("d/child: has a foreign key to d/other, which is left out"), "{run}");
-        assert_eq!(run.contains("^d[.]v$: no database"), !vectors, "{run}");
-        let auxiliary = |dir: &Path| names(dir).iter().filter(|name| name.to_lowercase().starts_with("d/fts_")).count();
-        let left: Vec<_> =
-            names(&server.data().join("d")).into_iter().filter(|name| name.starts_with("FTS_")).collect();
-        assert_eq!(auxiliary(one.path()), 11, "{left:?}");
-        take(&server, &["--databases-exclude=d.f@002dx"], whole.path());
-        assert_eq!(auxiliary(whole.path()), 0);
-        take(&server, &["--tables-exclude=^d[.]f@002dx$"], &whole.path().join("b"));
-        assert_eq!(auxiliary(&whole.path().join("b")), 11);
-        server.stop();
-        // Nobody can be asked.
-        let stopped = format!("--datadir={}", server.data().display());
-        let run = Pipeline::new()
-            .stage(xb("xb-snap").args(["--no-defaults", "--offline", &stopped, SOME]))
-            .stage(xb("xb-redo"))
-            .stage(xb("xb-unpack").arg("-C").arg(offline.path()))
-            .run();
-        run.assert_ok();
-        assert!(run.stderr(0).contains("which full-text index belongs to which table"), "{}", run.story());
-        assert_parts(&server, one.path(), vectors);
-        assert_parts(&server, offline.path(), vectors);
-    }
+test_on!(hidden_parts_go_with_their_table: mariadb, mariadb118, mysql97);
+
+fn hidden_parts_go_with_their_table(flavour: Flavour) {
+    let vectors = flavour == Flavour::Mariadb118;
+    let mut server = Server::new().flavour(flavour).start();
+    parts(&server, vectors);
+    let (whole, one, offline) = (scratch(), scratch(), scratch());
+    let run = take_all(&server, &[SOME], one.path());
+    assert!(run.contains("d/child: has a foreign key to d/other, which is left out"), "{run}");
+    assert_eq!(run.contains("^d[.]v$: no database"), !vectors, "{run}");
+    let auxiliary = |dir: &Path| names(dir).iter().filter(|name| name.to_lowercase().starts_with("d/fts_")).count();
+    let left: Vec<_> = names(&server.data().join("d")).into_iter().filter(|name| name.starts_with("FTS_")).collect();
+    assert_eq!(auxiliary(one.path()), 11, "{left:?}");
+    take(&server, &["--databases-exclude=d.f@002dx"], whole.path());
+    assert_eq!(auxiliary(whole.path()), 0);
+    take(&server, &["--tables-exclude=^d[.]f@002dx$"], &whole.path().join("b"));
+    assert_eq!(auxiliary(&whole.path().join("b")), 11);
+    server.stop();
+    // Nobody can be asked.
+    let stopped = format!("--datadir={}", server.data().display());
+    let run = Pipeline::new()
+        .stage(xb("xb-snap").args(["--no-defaults", "--offline", &stopped, SOME]))
+        .stage(xb("xb-redo"))
+        .stage(xb("xb-unpack").arg("-C").arg(offline.path()))
+        .run();
+    run.assert_ok();
+    assert!(run.stderr(0).contains("which full-text index belongs to which table"), "{}", run.story());
+    assert_parts(&server, one.path(), vectors);
+    assert_parts(&server, offline.path(), vectors);
 }
 
 /// A table that gets its full-text index, or its name, while files are copied.
@@ -305,33 +301,30 @@ fn full_text_indexes_of_the_last_moment_go_with_their_table() {
     assert_eq!(auxiliary, 22, "{names:?}");
 }
 
-#[test]
-fn a_name_that_nothing_has_is_told() {
-    for flavour in Flavour::families() {
-        let server = Server::new().flavour(flavour).start();
-        server.sql("CREATE DATABASE d; CREATE TABLE d.t (a INT); CREATE TABLE d.`x-y` (a INT)");
-        let lists = scratch();
-        let list = lists.path().join("list");
-        fs::write(&list, "d.t\nd.x-y\n").unwrap();
-        let list = format!("--tables-file={}", list.display());
-        for (options, told) in [
-            (&["--databases=d nothere"][..], "nothere: no database and no table is so called"),
-            (&["--tables=^d[.],^e[.]"], "^e[.]: no database and no table is so called"),
-            (&["--databases-exclude=nothere"], "nothere: no database and no table is so called"),
-            (&["--databases=d.t d.u"], "d.u: no database and no table is so called"),
-            (&[&list], "d.x-y: no database and no table is so called (its files would be called d.x@002dy)"),
-        ] {
-            let run = Pipeline::new().stage(snap(&server).args(options)).run();
-            run.assert_ok();
-            assert!(run.stderr(0).contains(told), "{options:?}: {}", run.story());
-        }
-        for options in
-            [&["--databases=nothere"][..], &["--tables=^e[.]"], &["--databases=no.t none", "--tables=^d[.]u$"]]
-        {
-            let run = Pipeline::new().stage(snap(&server).args(options)).run();
-            run.assert_codes(&[2]);
-            assert!(run.stdout.is_empty() && run.stderr(0).contains("nothing is left to copy"), "{}", run.story());
-        }
+test_on!(a_name_that_nothing_has_is_told: mariadb, mysql97);
+
+fn a_name_that_nothing_has_is_told(flavour: Flavour) {
+    let server = Server::new().flavour(flavour).start();
+    server.sql("CREATE DATABASE d; CREATE TABLE d.t (a INT); CREATE TABLE d.`x-y` (a INT)");
+    let lists = scratch();
+    let list = lists.path().join("list");
+    fs::write(&list, "d.t\nd.x-y\n").unwrap();
+    let list = format!("--tables-file={}", list.display());
+    for (options, told) in [
+        (&["--databases=d nothere"][..], "nothere: no database and no table is so called"),
+        (&["--tables=^d[.],^e[.]"], "^e[.]: no database and no table is so called"),
+        (&["--databases-exclude=nothere"], "nothere: no database and no table is so called"),
+        (&["--databases=d.t d.u"], "d.u: no database and no table is so called"),
+        (&[&list], "d.x-y: no database and no table is so called (its files would be called d.x@002dy)"),
+    ] {
+        let run = Pipeline::new().stage(snap(&server).args(options)).run();
+        run.assert_ok();
+        assert!(run.stderr(0).contains(told), "{options:?}: {}", run.story());
+    }
+    for options in [&["--databases=nothere"][..], &["--tables=^e[.]"], &["--databases=no.t none", "--tables=^d[.]u$"]] {
+        let run = Pipeline::new().stage(snap(&server).args(options)).run();
+        run.assert_codes(&[2]);
+        assert!(run.stdout.is_empty() && run.stderr(0).contains("nothing is left to copy"), "{}", run.story());
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mysql::prelude::Queryable;
 
 use crate::support::backup::{apply_by, status, take};
-use crate::support::{Family, Flavour, Pipeline, Server, scratch, xb};
+use crate::support::{Family, Flavour, Pipeline, Server, scratch, test_on, xb};
 
 const CLIENTS: i64 = 8;
 
@@ -56,57 +56,52 @@ fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").args(["-a", "--reflink=auto"]).arg(from).arg(to).status().unwrap().success());
 }
 
-#[test]
-fn a_crashed_servers_copy_has_what_its_binary_log_decides() {
-    for flavour in [Flavour::Installed, Flavour::Mariadb118, Flavour::Mysql97] {
-        if !flavour.or_skip() {
-            continue;
-        }
-        let mut server = server(flavour);
-        let clients = storm(&server);
-        // The log that decides is not the newest.
-        std::thread::sleep(Duration::from_millis(400));
-        server.sql("FLUSH BINARY LOGS");
-        std::thread::sleep(Duration::from_millis(400));
-        server.kill();
-        calm(clients);
-        let (dir, own) = (scratch(), scratch());
-        copy(server.data(), &own.path().join("data"));
-        let options = scratch();
-        let file = options.path().join("my.cnf");
-        fs::write(&file, "[mysqld]\nlog_bin=mb\n").unwrap();
-        // Of MySQL's, only option files tell.
-        let options = (flavour.family() == Family::Mysql).then_some(file.as_path());
-        offline(options, server.data(), dir.path());
-        let run = apply_by(&server, dir.path());
-        run.assert_ok();
-        status(dir.path()).assert_ok();
-        let expect = server.twin(&own.path().join("data")).option("log-bin", "mb").start();
-        let restored = server.twin(dir.path()).start();
-        assert_eq!(content(&restored), content(&expect), "{flavour:?}");
-        assert!(!content(&expect).is_empty());
-    }
+test_on!(a_crashed_servers_copy_has_what_its_binary_log_decides: mariadb, mariadb118, mysql97);
+
+fn a_crashed_servers_copy_has_what_its_binary_log_decides(flavour: Flavour) {
+    let mut server = server(flavour);
+    let clients = storm(&server);
+    // The log that decides is not the newest.
+    std::thread::sleep(Duration::from_millis(400));
+    server.sql("FLUSH BINARY LOGS");
+    std::thread::sleep(Duration::from_millis(400));
+    server.kill();
+    calm(clients);
+    let (dir, own) = (scratch(), scratch());
+    copy(server.data(), &own.path().join("data"));
+    let options = scratch();
+    let file = options.path().join("my.cnf");
+    fs::write(&file, "[mysqld]\nlog_bin=mb\n").unwrap();
+    // Of MySQL's, only option files tell.
+    let options = (flavour.family() == Family::Mysql).then_some(file.as_path());
+    offline(options, server.data(), dir.path());
+    let run = apply_by(&server, dir.path());
+    run.assert_ok();
+    status(dir.path()).assert_ok();
+    let expect = server.twin(&own.path().join("data")).option("log-bin", "mb").start();
+    let restored = server.twin(dir.path()).start();
+    assert_eq!(content(&restored), content(&expect), "{flavour:?}");
+    assert!(!content(&expect).is_empty());
 }
 
-#[test]
-fn without_locks_what_was_not_acknowledged_is_rolled_back() {
-    for flavour in Flavour::all() {
-        let server = server(flavour);
-        let clients = storm(&server);
-        for _ in 0..3 {
-            let dir = scratch();
-            let before: u64 = server.value("SELECT COUNT(*) FROM d.t").parse().unwrap();
-            take(&server, &["--no-lock"], dir.path());
-            let after: u64 = server.value("SELECT COUNT(*) FROM d.t").parse().unwrap();
-            apply_by(&server, dir.path()).assert_ok();
-            let restored = server.twin(dir.path()).start();
-            let rows: u64 = restored.value("SELECT COUNT(*) FROM d.t").parse().unwrap();
-            assert!((before..=after).contains(&rows), "{before} {rows} {after}");
-            assert_eq!(restored.rows("XA RECOVER").len(), 1);
-        }
-        server.sql("DROP TABLE d.t");
-        calm(clients);
+test_on!(without_locks_what_was_not_acknowledged_is_rolled_back: mariadb, mariadb118);
+
+fn without_locks_what_was_not_acknowledged_is_rolled_back(flavour: Flavour) {
+    let server = server(flavour);
+    let clients = storm(&server);
+    for _ in 0..3 {
+        let dir = scratch();
+        let before: u64 = server.value("SELECT COUNT(*) FROM d.t").parse().unwrap();
+        take(&server, &["--no-lock"], dir.path());
+        let after: u64 = server.value("SELECT COUNT(*) FROM d.t").parse().unwrap();
+        apply_by(&server, dir.path()).assert_ok();
+        let restored = server.twin(dir.path()).start();
+        let rows: u64 = restored.value("SELECT COUNT(*) FROM d.t").parse().unwrap();
+        assert!((before..=after).contains(&rows), "{before} {rows} {after}");
+        assert_eq!(restored.rows("XA RECOVER").len(), 1);
     }
+    server.sql("DROP TABLE d.t");
+    calm(clients);
 }
 
 /// A binary log that is elsewhere, and that no option names.

@@ -8,7 +8,7 @@ use std::process::Command;
 use xb::innodb::redo::mariadb::mtr::{self, FileOp};
 use xb::innodb::redo::mariadb::{Checkpoint, FILE, Header, Mtr, MtrFault, Ring, START};
 
-use crate::support::{Flavour, Server, root, scratch};
+use crate::support::{Flavour, Server, root, scratch, test_on};
 
 /// A log file in memory, and what its head says.
 struct Log {
@@ -102,34 +102,31 @@ fn captured(log: &Log, mtrs: &[(u64, Vec<u8>)]) -> Vec<u8> {
     file
 }
 
-#[test]
-fn a_log_is_framed_up_to_where_the_server_finds_its_end() {
-    for flavour in Flavour::all() {
-        let mut server = Server::new().flag("skip-log-bin").flavour(flavour).start();
-        killed(&mut server, 3);
-        let log = Log::read(server.data());
-        let (mtrs, end, _) = log.mtrs();
-        assert!(mtrs.len() > 1000, "only {} mini-transactions", mtrs.len());
-        assert!(log.header.creator.starts_with(b"MariaDB 1") && !log.header.encrypted());
+test_on!(a_log_is_framed_up_to_where_the_server_finds_its_end: mariadb, mariadb118);
 
-        // Recovery insists on this one.
-        let last_checkpoint = mtrs.iter().filter(|(lsn, _)| *lsn >= log.checkpoint.end_lsn);
-        let mut checkpoints =
-            last_checkpoint.flat_map(|(_, bytes)| mtr::files(bytes)).filter_map(|file| match file.op {
-                FileOp::Checkpoint(lsn) => Some(lsn),
-                _ => None,
-            });
-        assert_eq!(checkpoints.next(), Some(log.checkpoint.lsn));
+fn a_log_is_framed_up_to_where_the_server_finds_its_end(flavour: Flavour) {
+    let mut server = Server::new().flag("skip-log-bin").flavour(flavour).start();
+    killed(&mut server, 3);
+    let log = Log::read(server.data());
+    let (mtrs, end, _) = log.mtrs();
+    assert!(mtrs.len() > 1000, "only {} mini-transactions", mtrs.len());
+    assert!(log.header.creator.starts_with(b"MariaDB 1") && !log.header.encrypted());
 
-        let files: Vec<String> =
-            mtrs.iter().flat_map(|(_, bytes)| mtr::files(bytes)).map(|file| words(file.op)).collect();
-        for want in
-            ["create ./r/t.ibd", "create ./r/gone.ibd", "rename ./r/gone.ibd ./r/renamed.ibd", "delete ./r/renamed.ibd"]
-        {
-            assert!(files.iter().any(|file| file == want), "no {want} in {files:?}");
-        }
-        assert_eq!(end_of_log(&server, server.data(), &[]), end);
+    // Recovery insists on this one.
+    let last_checkpoint = mtrs.iter().filter(|(lsn, _)| *lsn >= log.checkpoint.end_lsn);
+    let mut checkpoints = last_checkpoint.flat_map(|(_, bytes)| mtr::files(bytes)).filter_map(|file| match file.op {
+        FileOp::Checkpoint(lsn) => Some(lsn),
+        _ => None,
+    });
+    assert_eq!(checkpoints.next(), Some(log.checkpoint.lsn));
+
+    let files: Vec<String> = mtrs.iter().flat_map(|(_, bytes)| mtr::files(bytes)).map(|file| words(file.op)).collect();
+    for want in
+        ["create ./r/t.ibd", "create ./r/gone.ibd", "rename ./r/gone.ibd ./r/renamed.ibd", "delete ./r/renamed.ibd"]
+    {
+        assert!(files.iter().any(|file| file == want), "no {want} in {files:?}");
     }
+    assert_eq!(end_of_log(&server, server.data(), &[]), end);
 }
 
 fn words(op: FileOp) -> String {

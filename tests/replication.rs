@@ -13,7 +13,7 @@ use crate::support::fault::LittleRoom;
 use crate::support::load::Working;
 use crate::support::pipeline::Relay;
 use crate::support::vault::free_port;
-use crate::support::{Family, Flavour, Load, Pipeline, Server, check, program, scratch, skip, wait_until, xb};
+use crate::support::{Family, Flavour, Load, Pipeline, Server, check, program, scratch, skip, test_on, wait_until, xb};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const PURGED: &str = "SET GLOBAL gtid_purged='";
@@ -112,44 +112,52 @@ fn restore(server: &Server, snap: Command) -> TempDir {
     dir
 }
 
-#[test]
-fn a_restored_replica_catches_up_from_where_replica_info_says() {
-    let mut kinds: Vec<_> = Flavour::families().into_iter().flat_map(|one| [(one, true), (one, false)]).collect();
-    kinds.extend(Flavour::Mariadb118.or_skip().then_some((Flavour::Mariadb118, true)));
-    for (flavour, by_gtid) in kinds {
-        let pair = Pair::start(flavour, by_gtid);
-        let load = pair.load();
-        let mut snap = pair.snap();
-        snap.arg("--replica-info");
-        if !by_gtid {
-            let moving = Pipeline::new().stage(&mut snap).run();
-            match flavour.family() {
-                Family::Mariadb => _ = moving.assert_ok(),
-                Family::Mysql => assert!(moving.stderr(0).contains("hint: add --safe-replica"), "{}", moving.story()),
-            }
-            snap.arg("--safe-replica");
+test_on!(a_restored_replica_catches_up_by_gtid: mariadb, mariadb118, mysql97);
+
+fn a_restored_replica_catches_up_by_gtid(flavour: Flavour) {
+    catches_up(flavour, true);
+}
+
+test_on!(a_restored_replica_catches_up_by_file_and_position: mariadb, mysql97);
+
+fn a_restored_replica_catches_up_by_file_and_position(flavour: Flavour) {
+    catches_up(flavour, false);
+}
+
+/// A replica that is restored from another goes on where `--replica-info` says.
+fn catches_up(flavour: Flavour, by_gtid: bool) {
+    let pair = Pair::start(flavour, by_gtid);
+    let load = pair.load();
+    let mut snap = pair.snap();
+    snap.arg("--replica-info");
+    if !by_gtid {
+        let moving = Pipeline::new().stage(&mut snap).run();
+        match flavour.family() {
+            Family::Mariadb => _ = moving.assert_ok(),
+            Family::Mysql => assert!(moving.stderr(0).contains("hint: add --safe-replica"), "{}", moving.story()),
         }
-        let restored = restore(&pair.replica, snap);
-        assert!(pair.applies_events(), "the replica stands still");
-        load.wait_for(100);
-        load.stop();
-        let info = slave_info(restored.path());
-        // What the server remembers of the one that was copied goes first.
-        let (set, own, forget) = match (flavour.family(), by_gtid) {
-            (Family::Mariadb, _) => ("SET GLOBAL gtid_slave_pos = '0-1-", "SELECT @@gtid_slave_pos", "STOP ALL SLAVES"),
-            (Family::Mysql, true) => (PURGED, EXECUTED, "RESET REPLICA ALL; RESET BINARY LOGS AND GTIDS"),
-            (Family::Mysql, false) => (PURGED, EXECUTED, "RESET REPLICA ALL"),
-        };
-        assert_eq!(info.contains(set), by_gtid, "{info}");
-        // With a binary log, as it will be used.
-        let copy = Server::new().flavour(flavour).on(restored.path()).option("server-id", "3").start();
-        assert!(!by_gtid || info.contains(&format!("'{}'", copy.value(own))), "{info}");
-        copy.sql(&format!("{forget}; {}; {info} START REPLICA", pair.source_is()));
-        for replica in [&pair.replica, &copy] {
-            pair.catch_up(replica);
-        }
-        check::same(&pair.source, &copy).assert_good();
+        snap.arg("--safe-replica");
     }
+    let restored = restore(&pair.replica, snap);
+    assert!(pair.applies_events(), "the replica stands still");
+    load.wait_for(100);
+    load.stop();
+    let info = slave_info(restored.path());
+    // What the server remembers of the one that was copied goes first.
+    let (set, own, forget) = match (flavour.family(), by_gtid) {
+        (Family::Mariadb, _) => ("SET GLOBAL gtid_slave_pos = '0-1-", "SELECT @@gtid_slave_pos", "STOP ALL SLAVES"),
+        (Family::Mysql, true) => (PURGED, EXECUTED, "RESET REPLICA ALL; RESET BINARY LOGS AND GTIDS"),
+        (Family::Mysql, false) => (PURGED, EXECUTED, "RESET REPLICA ALL"),
+    };
+    assert_eq!(info.contains(set), by_gtid, "{info}");
+    // With a binary log, as it will be used.
+    let copy = Server::new().flavour(flavour).on(restored.path()).option("server-id", "3").start();
+    assert!(!by_gtid || info.contains(&format!("'{}'", copy.value(own))), "{info}");
+    copy.sql(&format!("{forget}; {}; {info} START REPLICA", pair.source_is()));
+    for replica in [&pair.replica, &copy] {
+        pair.catch_up(replica);
+    }
+    check::same(&pair.source, &copy).assert_good();
 }
 
 /// By both names: mariadb-backup 11.1 renamed it.
@@ -176,27 +184,23 @@ fn an_empty_gtid_position_is_told_by_file_and_position() {
     assert_eq!(info, format!("CHANGE MASTER TO MASTER_LOG_FILE='binlog.000001', MASTER_LOG_POS={place};\n"));
 }
 
-#[test]
-fn a_server_that_replicates_from_nobody_has_no_replica_info() {
-    for flavour in Flavour::families() {
-        let server = Server::new().flavour(flavour).start();
-        let dir = scratch();
-        let mut snap = xb("xb-snap");
-        snap.args(server.options()).arg("--replica-info");
-        let run = Pipeline::new().stage(snap).stage(xb("xb-unpack").arg("-C").arg(dir.path())).run();
-        assert_eq!(run.codes()[0], 0, "{}", run.story());
-        assert!(!dir.path().join("xtrabackup_slave_info").exists());
-        assert!(run.stderr(0).contains("replicates from nobody; --replica-info adds nothing"), "{}", run.story());
-    }
+test_on!(a_server_that_replicates_from_nobody_has_no_replica_info: mariadb, mysql97);
+
+fn a_server_that_replicates_from_nobody_has_no_replica_info(flavour: Flavour) {
+    let server = Server::new().flavour(flavour).start();
+    let dir = scratch();
+    let mut snap = xb("xb-snap");
+    snap.args(server.options()).arg("--replica-info");
+    let run = Pipeline::new().stage(snap).stage(xb("xb-unpack").arg("-C").arg(dir.path())).run();
+    assert_eq!(run.codes()[0], 0, "{}", run.story());
+    assert!(!dir.path().join("xtrabackup_slave_info").exists());
+    assert!(run.stderr(0).contains("replicates from nobody; --replica-info adds nothing"), "{}", run.story());
 }
+
+test_on!(safe_replica_waits_for_a_moment_without_temporary_tables: mariadb, mysql97);
 
 /// A temporary table that a statement of the source will need again must not be open when the copy is made.
-#[test]
-fn safe_replica_waits_for_a_moment_without_temporary_tables() {
-    Flavour::families().into_iter().for_each(safe_replica);
-}
-
-fn safe_replica(flavour: Flavour) {
+fn safe_replica_waits_for_a_moment_without_temporary_tables(flavour: Flavour) {
     let pair = Pair::start(flavour, true);
     let mut session = pair.source.connect();
     session.query_drop("USE test").unwrap();
@@ -249,12 +253,10 @@ fn safe_replica(flavour: Flavour) {
     }
 }
 
-#[test]
-fn what_is_started_while_it_must_stand_still_makes_a_backup_invalid() {
-    if !Flavour::Mysql97.or_skip() {
-        return;
-    }
-    let pair = Pair::start(Flavour::Mysql97, false);
+test_on!(what_is_started_while_it_must_stand_still_makes_a_backup_invalid: mysql97);
+
+fn what_is_started_while_it_must_stand_still_makes_a_backup_invalid(flavour: Flavour) {
+    let pair = Pair::start(flavour, false);
     let mut snap = pair.snap();
     snap.args(["--safe-replica", "--replica-info"]);
     let running = Pipeline::new().stage(snap).relay(Relay::rate(20 << 20)).stage(program("cat")).start();
@@ -265,12 +267,9 @@ fn what_is_started_while_it_must_stand_still_makes_a_backup_invalid() {
     assert!(run.stderr(0).contains("replication was started while it had to stand still"), "{}", run.story());
 }
 
-#[test]
-fn replication_goes_on_after_a_backup_that_failed_and_stays_as_the_operator_left_it() {
-    Flavour::families().into_iter().for_each(replication_goes_on);
-}
+test_on!(replication_goes_on_after_a_backup_that_failed_and_stays_as_the_operator_left_it: mariadb, mysql97);
 
-fn replication_goes_on(flavour: Flavour) {
+fn replication_goes_on_after_a_backup_that_failed_and_stays_as_the_operator_left_it(flavour: Flavour) {
     let pair = Pair::start(flavour, true);
     pair.source.sql(
         "CREATE TABLE test.m (text TEXT) ENGINE=MyISAM; \

@@ -11,7 +11,7 @@ use crate::hot_backup::{apply, pipeline};
 use crate::support::backup::{apply_with, take};
 use crate::support::pipeline::Relay;
 use crate::support::tool::{bad, feed, good, tree};
-use crate::support::{Family, Flavour, Pipeline, Server, keyring, scratch, xb};
+use crate::support::{Family, Flavour, Pipeline, Server, keyring, scratch, test_on, xb};
 
 /// Stands in every row, and in no file of ours.
 const SECRET: &str = "the quick brown secret ";
@@ -83,8 +83,9 @@ fn keeps(server: Server, open: impl Sized, clear: &[&str], what: &str) {
 
 const INNODB: &str = "CREATE TABLE t (id INT PRIMARY KEY, text VARCHAR(1000), KEY (text(100))) ENGINE=InnoDB";
 
-#[test]
-fn no_setting_of_mariadb_leaves_plain_text() {
+test_on!(no_setting_of_mariadb_leaves_plain_text: mariadb, mariadb118);
+
+fn no_setting_of_mariadb_leaves_plain_text(flavour: Flavour) {
     let settings = [
         ("default", &[][..], INNODB),
         ("force", &[("innodb-encrypt-tables", "FORCE"), ("innodb-encrypt-temporary-tables", "ON")][..], INNODB),
@@ -96,23 +97,19 @@ fn no_setting_of_mariadb_leaves_plain_text() {
              CREATE TABLE a ENGINE=Aria AS SELECT CONCAT('the quick brown ', 'secret ', seq) FROM test.seq_1_to_500",
         ),
     ];
-    for flavour in Flavour::all() {
-        for (name, more, table) in settings {
-            // No statement is to be written anywhere.
-            let builder = Server::new().flavour(flavour).encrypted().flag("skip-log-bin");
-            let builder = more.iter().fold(builder, |builder, (key, value)| builder.layout(key, value));
-            let server = builder.start();
-            let open = fill(&server, table);
-            keeps(server, open, &[], &format!("{flavour:?}, {name}"));
-        }
+    for (name, more, table) in settings {
+        // No statement is to be written anywhere.
+        let builder = Server::new().flavour(flavour).encrypted().flag("skip-log-bin");
+        let builder = more.iter().fold(builder, |builder, (key, value)| builder.layout(key, value));
+        let server = builder.start();
+        let open = fill(&server, table);
+        keeps(server, open, &[], &format!("{flavour:?}, {name}"));
     }
 }
 
-#[test]
-fn no_setting_of_mysql_leaves_plain_text() {
-    if !Flavour::Mysql97.or_skip() {
-        return;
-    }
+test_on!(no_setting_of_mysql_leaves_plain_text: mysql97);
+
+fn no_setting_of_mysql_leaves_plain_text(flavour: Flavour) {
     let log = "SET PERSIST innodb_redo_log_encrypt=ON; SET PERSIST innodb_undo_log_encrypt=ON";
     let asked = "CREATE TABLE t (id INT PRIMARY KEY, text VARCHAR(1000), KEY (text(100))) ENCRYPTION='Y'";
     let general = "CREATE TABLESPACE g ADD DATAFILE 'g.ibd' ENCRYPTION='Y'; \
@@ -124,7 +121,7 @@ fn no_setting_of_mysql_leaves_plain_text() {
         ("redo only", "SET PERSIST innodb_redo_log_encrypt=ON".to_owned(), asked, &["undo_", "#ib_16384_"]),
         ("undo only", "SET PERSIST innodb_undo_log_encrypt=ON".to_owned(), asked, &["#ib_redo", "xtrabackup_logfile"]),
     ] {
-        let server = keyring::start(Server::new().flavour(Flavour::Mysql97).flag("skip-log-bin"));
+        let server = keyring::start(Server::new().flavour(flavour).flag("skip-log-bin"));
         server.sql(&settings);
         let open = fill(&server, table);
         keeps(server, open, clear, name);
@@ -272,8 +269,9 @@ fn refused(
     }
 }
 
-#[test]
-fn what_a_backup_may_not_set_is_refused_by_name() {
+test_on!(what_a_backup_may_not_set_is_refused_by_name: mariadb, mysql97);
+
+fn what_a_backup_may_not_set_is_refused_by_name(flavour: Flavour) {
     let of_all = [
         ("init_file", "/tmp/evil.sql"),
         ("innodb_page_size", "16384 --init-file=x"),
@@ -300,50 +298,39 @@ fn what_a_backup_may_not_set_is_refused_by_name() {
         ("innodb_redo_log_encrypt", "x"),
         ("innodb_undo_directory", "/etc"),
     ];
-    for flavour in Flavour::families() {
-        let server = Server::new().flavour(flavour).start();
-        let backup = scratch();
-        take(&server, &[], backup.path());
-        let more = if flavour.family() == Family::Mariadb { &of_mariadb[..] } else { &of_mysql };
-        for (name, value) in of_all.iter().chain(more) {
-            refused(&server, backup.path(), Some((name, value)), None, 3, name);
-        }
-        match flavour.family() {
-            Family::Mariadb => {
-                let url = ("hashicorp_key_management_vault_url", "https://evil.example/v1");
-                refused(
-                    &server,
-                    backup.path(),
-                    Some(url),
-                    None,
-                    1,
-                    "--server-option hashicorp_key_management_vault_url",
-                );
-            }
-            Family::Mysql => {
-                for (name, content) in [
-                    ("mysqld.my", r#"{"components": "file://component_keyring_file"}"#),
-                    ("component_keyring_file.cnf", r#"{"path": "/etc/x", "read_only": false}"#),
-                ] {
-                    refused(&server, backup.path(), None, Some((name, content)), 3, name);
-                }
-            }
-        }
-        for (option, about) in [("init-file=x", "no option that recovery needs"), ("innodb-page-size=x", "no value")] {
-            let mut apply = apply_with(&server, backup.path());
-            bad(&feed(apply.arg("--server-option").arg(option), b""), 2, about);
-        }
-        apply(&server, backup.path()).assert_ok();
+    let server = Server::new().flavour(flavour).start();
+    let backup = scratch();
+    take(&server, &[], backup.path());
+    let more = if flavour.family() == Family::Mariadb { &of_mariadb[..] } else { &of_mysql };
+    for (name, value) in of_all.iter().chain(more) {
+        refused(&server, backup.path(), Some((name, value)), None, 3, name);
     }
+    match flavour.family() {
+        Family::Mariadb => {
+            let url = ("hashicorp_key_management_vault_url", "https://evil.example/v1");
+            refused(&server, backup.path(), Some(url), None, 1, "--server-option hashicorp_key_management_vault_url");
+        }
+        Family::Mysql => {
+            for (name, content) in [
+                ("mysqld.my", r#"{"components": "file://component_keyring_file"}"#),
+                ("component_keyring_file.cnf", r#"{"path": "/etc/x", "read_only": false}"#),
+            ] {
+                refused(&server, backup.path(), None, Some((name, content)), 3, name);
+            }
+        }
+    }
+    for (option, about) in [("init-file=x", "no option that recovery needs"), ("innodb-page-size=x", "no value")] {
+        let mut apply = apply_with(&server, backup.path());
+        bad(&feed(apply.arg("--server-option").arg(option), b""), 2, about);
+    }
+    apply(&server, backup.path()).assert_ok();
 }
 
+test_on!(an_index_that_leads_out_of_the_directory_is_refused: mysql97);
+
 /// A server opens, and may cut, what the index of its binary logs names.
-#[test]
-fn an_index_that_leads_out_of_the_directory_is_refused() {
-    if !Flavour::Mysql97.or_skip() {
-        return;
-    }
-    let server = Server::new().flavour(Flavour::Mysql97).start();
+fn an_index_that_leads_out_of_the_directory_is_refused(flavour: Flavour) {
+    let server = Server::new().flavour(flavour).start();
     let backup = scratch();
     take(&server, &[], backup.path());
     let outside = backup.path().join("outside");
@@ -368,58 +355,57 @@ fn relisted(text: &str) -> String {
     text.lines().map(line).collect()
 }
 
-#[test]
-fn what_tables_of_a_backup_name_is_not_loaded() {
-    for flavour in Flavour::families() {
-        let server = Server::new().flavour(flavour).start();
-        let scratch = scratch();
-        let (backup, wrapper) = (scratch.path().join("backup"), scratch.path().join("server"));
-        let mut told = Vec::new();
-        match flavour.family() {
-            Family::Mariadb => {
-                server.sql(
-                    "INSERT INTO mysql.plugin VALUES ('server_audit', 'server_audit.so'); \
-                     INSERT INTO mysql.func VALUES ('x', 0, 'nowhere.so', 'function'); \
-                     SET GLOBAL event_scheduler=ON; CREATE DATABASE sb; CREATE TABLE sb.t (id INT); \
-                     CREATE EVENT sb.e ON SCHEDULE EVERY 1 SECOND DO INSERT INTO sb.t VALUES (1)",
-                );
-                told.extend(server.plugins());
-                told.push(format!("--server={}", flavour.server().display()));
-            }
-            Family::Mysql => {
-                server.sql(
-                    "INSTALL PLUGIN validate_password SONAME 'validate_password.so'; \
-                     INSTALL COMPONENT 'file://component_query_attributes'; \
-                     INSTALL PLUGIN keyring_udf SONAME 'keyring_udf.so'; \
-                     CREATE FUNCTION keyring_key_generate RETURNS INTEGER SONAME 'keyring_udf.so'; \
-                     CREATE DATABASE sb; CREATE TABLE sb.t (id INT); \
-                     CREATE EVENT sb.e ON SCHEDULE EVERY 1 SECOND DO INSERT INTO sb.t VALUES (1)",
-                );
-                // Our own directory of plugins has the last word, as it has where the server was installed.
-                let program = flavour.server();
-                let root = program.parent().unwrap().parent().unwrap().join("root").canonicalize().unwrap();
-                let root = root.display();
-                let script = format!(
-                    "#!/bin/sh\nfirst=$1; shift\nexec {root}/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 --library-path \
-                     \"$(echo {root}/usr/lib/*-linux-gnu)\" {root}/usr/sbin/mysqld \"$first\" --basedir={root}/usr \
-                     --lc-messages-dir={root}/usr/share/mysql --character-sets-dir={root}/usr/share/mysql/charsets \"$@\"\n"
-                );
-                crate::support::executable(&wrapper, &script);
-                told.push(format!("--server={}", wrapper.display()));
-            }
+test_on!(what_tables_of_a_backup_name_is_not_loaded: mariadb, mysql97);
+
+fn what_tables_of_a_backup_name_is_not_loaded(flavour: Flavour) {
+    let server = Server::new().flavour(flavour).start();
+    let scratch = scratch();
+    let (backup, wrapper) = (scratch.path().join("backup"), scratch.path().join("server"));
+    let mut told = Vec::new();
+    match flavour.family() {
+        Family::Mariadb => {
+            server.sql(
+                "INSERT INTO mysql.plugin VALUES ('server_audit', 'server_audit.so'); \
+                 INSERT INTO mysql.func VALUES ('x', 0, 'nowhere.so', 'function'); \
+                 SET GLOBAL event_scheduler=ON; CREATE DATABASE sb; CREATE TABLE sb.t (id INT); \
+                 CREATE EVENT sb.e ON SCHEDULE EVERY 1 SECOND DO INSERT INTO sb.t VALUES (1)",
+            );
+            told.extend(server.plugins());
+            told.push(format!("--server={}", flavour.server().display()));
         }
-        take(&server, &[], &backup);
-        let mut command = xb("xb-redo");
-        command.arg("--apply").arg(&backup).args(told);
-        Pipeline::new().stage(command).run().assert_ok();
-        let said = fs::read_to_string(backup.join("xb_server.log")).unwrap();
-        for loaded in ["server_audit", "nowhere.so", "validate", "keyring_udf", "Event Scheduler"] {
-            assert!(!said.contains(loaded), "{loaded}: {said}");
+        Family::Mysql => {
+            server.sql(
+                "INSTALL PLUGIN validate_password SONAME 'validate_password.so'; \
+                 INSTALL COMPONENT 'file://component_query_attributes'; \
+                 INSTALL PLUGIN keyring_udf SONAME 'keyring_udf.so'; \
+                 CREATE FUNCTION keyring_key_generate RETURNS INTEGER SONAME 'keyring_udf.so'; \
+                 CREATE DATABASE sb; CREATE TABLE sb.t (id INT); \
+                 CREATE EVENT sb.e ON SCHEDULE EVERY 1 SECOND DO INSERT INTO sb.t VALUES (1)",
+            );
+            // Our own directory of plugins has the last word, as it has where the server was installed.
+            let program = flavour.server();
+            let root = program.parent().unwrap().parent().unwrap().join("root").canonicalize().unwrap();
+            let root = root.display();
+            let script = format!(
+                "#!/bin/sh\nfirst=$1; shift\nexec {root}/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 --library-path \
+                 \"$(echo {root}/usr/lib/*-linux-gnu)\" {root}/usr/sbin/mysqld \"$first\" --basedir={root}/usr \
+                 --lc-messages-dir={root}/usr/share/mysql --character-sets-dir={root}/usr/share/mysql/charsets \"$@\"\n"
+            );
+            crate::support::executable(&wrapper, &script);
+            told.push(format!("--server={}", wrapper.display()));
         }
-        let missed = said.contains("Cannot load component from specified URN: 'file://component_query_attributes'");
-        assert_eq!(missed, flavour.family() == Family::Mysql, "{said}");
-        assert!(!backup.join("xb_server.sock").exists());
     }
+    take(&server, &[], &backup);
+    let mut command = xb("xb-redo");
+    command.arg("--apply").arg(&backup).args(told);
+    Pipeline::new().stage(command).run().assert_ok();
+    let said = fs::read_to_string(backup.join("xb_server.log")).unwrap();
+    for loaded in ["server_audit", "nowhere.so", "validate", "keyring_udf", "Event Scheduler"] {
+        assert!(!said.contains(loaded), "{loaded}: {said}");
+    }
+    let missed = said.contains("Cannot load component from specified URN: 'file://component_query_attributes'");
+    assert_eq!(missed, flavour.family() == Family::Mysql, "{said}");
+    assert!(!backup.join("xb_server.sock").exists());
 }
 
 /// Whatever the umask lets, and whatever modes the files have that are copied.

@@ -13,7 +13,7 @@ use mysql::prelude::Queryable;
 use tempfile::TempDir;
 
 use crate::support::pipeline::{Relay, Run};
-use crate::support::{Family, Flavour, Load, Pipeline, Server, check, fault, program, scratch, wait_until, xb};
+use crate::support::{Family, Flavour, Load, Pipeline, Server, check, fault, program, scratch, test_on, wait_until, xb};
 
 /// For a lock, or for a server to notice something; a run that needs longer hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -155,16 +155,15 @@ fn restore(server: &Server, arguments: &[&str]) -> TempDir {
     dir
 }
 
-#[test]
-fn a_busy_server_with_ddl_is_copied_right() {
-    for flavour in Flavour::all() {
-        let server = Server::new().flavour(flavour).log_size("32M").start();
-        let load = Load::on(&server).everything().start();
-        load.wait_for(300);
-        let restored = restore(&server, &[]);
-        load.stop();
-        check::restored(&server, restored.path()).assert_good();
-    }
+test_on!(a_busy_server_with_ddl_is_copied_right: mariadb, mariadb118);
+
+fn a_busy_server_with_ddl_is_copied_right(flavour: Flavour) {
+    let server = Server::new().flavour(flavour).log_size("32M").start();
+    let load = Load::on(&server).everything().start();
+    load.wait_for(300);
+    let restored = restore(&server, &[]);
+    load.stop();
+    check::restored(&server, restored.path()).assert_good();
 }
 
 #[test]
@@ -190,22 +189,21 @@ fn every_layout_is_copied_and_verified() {
     }
 }
 
+test_on!(rows_of_an_archive_that_is_being_read_are_in_the_backup: mariadb, mariadb118);
+
 /// A reader keeps it open, so that `BACKUP STAGE FLUSH` cannot close it, and a row may be in nothing but memory.
-#[test]
-fn rows_of_an_archive_that_is_being_read_are_in_the_backup() {
-    for flavour in Flavour::all() {
-        let server = Server::new().flavour(flavour).start();
-        server.sql("CREATE TABLE test.archive (id INT NOT NULL) ENGINE=ARCHIVE; INSERT INTO test.archive SELECT seq FROM test.seq_1_to_1000");
-        let mut reader = server.connect();
-        let reading = std::thread::spawn(move || reader.query_drop("SELECT SLEEP(0.1) FROM test.archive"));
-        let sql = "SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP(0.1)%'";
-        wait_until("the statement runs", PATIENCE, || !server.rows(sql).is_empty());
-        server.sql("INSERT INTO test.archive VALUES (1001), (1002)");
-        let restored = restore(&server, &[]);
-        server.sql(&format!("KILL {}", server.value(sql)));
-        reading.join().unwrap().unwrap_err();
-        check::restored(&server, restored.path()).assert_good();
-    }
+fn rows_of_an_archive_that_is_being_read_are_in_the_backup(flavour: Flavour) {
+    let server = Server::new().flavour(flavour).start();
+    server.sql("CREATE TABLE test.archive (id INT NOT NULL) ENGINE=ARCHIVE; INSERT INTO test.archive SELECT seq FROM test.seq_1_to_1000");
+    let mut reader = server.connect();
+    let reading = std::thread::spawn(move || reader.query_drop("SELECT SLEEP(0.1) FROM test.archive"));
+    let sql = "SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP(0.1)%'";
+    wait_until("the statement runs", PATIENCE, || !server.rows(sql).is_empty());
+    server.sql("INSERT INTO test.archive VALUES (1001), (1002)");
+    let restored = restore(&server, &[]);
+    server.sql(&format!("KILL {}", server.value(sql)));
+    reading.join().unwrap().unwrap_err();
+    check::restored(&server, restored.path()).assert_good();
 }
 
 /// A file with the password of the user `weak`.
@@ -491,23 +489,19 @@ fn files_that_may_not_be_read_end_the_backup_with_advice() {
     assert!(run.stderr(0).contains("permission denied\nhint: run xb-snap as the server's user"), "{}", run.story());
 }
 
-#[test]
-fn a_reader_that_goes_away_is_a_broken_pipe_and_frees_the_server() {
-    for flavour in Flavour::families() {
-        let server = filled_of(flavour);
-        let run: Run =
-            Pipeline::new().stage(snap(&server)).relay(Relay::default().cut(3_000_000)).stage(program("cat")).run();
-        assert_eq!(run.codes()[0], 141, "{}", run.story());
-        server.sql("DROP TABLE sb.zbig");
-    }
+test_on!(a_reader_that_goes_away_is_a_broken_pipe_and_frees_the_server: mariadb, mysql97);
+
+fn a_reader_that_goes_away_is_a_broken_pipe_and_frees_the_server(flavour: Flavour) {
+    let server = filled_of(flavour);
+    let run: Run =
+        Pipeline::new().stage(snap(&server)).relay(Relay::default().cut(3_000_000)).stage(program("cat")).run();
+    assert_eq!(run.codes()[0], 141, "{}", run.story());
+    server.sql("DROP TABLE sb.zbig");
 }
 
-#[test]
-fn what_scripts_read_is_there() {
-    Flavour::all().into_iter().for_each(what_scripts_read);
-}
+test_on!(what_scripts_read_is_there: mariadb, mariadb118);
 
-fn what_scripts_read(flavour: Flavour) {
+fn what_scripts_read_is_there(flavour: Flavour) {
     let server = Server::new().flavour(flavour).start();
     let name =
         |what: &str| format!("{}_{what}", if flavour == Flavour::Mariadb118 { "mariadb_backup" } else { "xtrabackup" });

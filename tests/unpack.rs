@@ -17,7 +17,7 @@ fn ours(files: &[(&str, &[u8])]) -> Vec<u8> {
     good(pack(dir.path(), &["-j1"]))
 }
 
-// --- What the originals take for success (doc/xbstream.md, section 5) ---
+// --- What the originals take for success (`facts/xbstream#extraction`) ---
 
 #[test]
 fn a_member_without_end_mark_is_truncated_and_goes_away() {

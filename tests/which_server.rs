@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::fault::of_the_servers_group;
 use crate::support::pipeline::{Relay, Run, Running};
-use crate::support::{Family, Flavour, Pipeline, Server, program, scratch, skip, xb};
+use crate::support::{Family, Flavour, Pipeline, Server, program, scratch, skip, test_on, xb};
 
 /// An account that may do nothing on the first server, and a little more on the second: what it lacks says where it is.
 const FIRST: &str = "CREATE USER probe@localhost, probe@'127.0.0.1'";
@@ -171,26 +171,25 @@ fn clone(server: &Server, to: &Path) {
     assert!(copied.success());
 }
 
-#[test]
-fn the_data_directory_of_a_clone_is_refused() {
-    for flavour in Flavour::all().into_iter().chain(Flavour::Mysql97.or_skip().then_some(Flavour::Mysql97)) {
-        let mut server = Server::new().flavour(flavour).networked().start();
-        server.sql("CREATE DATABASE sb; CREATE TABLE sb.t (id INT PRIMARY KEY)");
-        server.stop();
-        let dir = scratch();
-        clone(&server, &dir.path().join("copy"));
-        clone(&server, &dir.path().join("twin"));
-        server.start_again();
-        let twin = server.twin(&dir.path().join("twin")).start();
-        let run = refuses(snap(&server), &dir.path().join("copy"));
-        assert!(run.stderr(0).contains("no server runs on it"), "{}", run.story());
-        refuses(by_tcp(&server), twin.data());
-        // The server's own is taken, whatever it is called and however it is reached.
-        let link = dir.path().join("link");
-        std::os::unix::fs::symlink(server.data(), &link).unwrap();
-        Pipeline::new().stage(by_tcp(&server).arg("--datadir").arg(&link)).run().assert_ok();
-        Pipeline::new().stage(snap(&twin)).run().assert_ok();
-    }
+test_on!(the_data_directory_of_a_clone_is_refused: mariadb, mariadb118, mysql97);
+
+fn the_data_directory_of_a_clone_is_refused(flavour: Flavour) {
+    let mut server = Server::new().flavour(flavour).networked().start();
+    server.sql("CREATE DATABASE sb; CREATE TABLE sb.t (id INT PRIMARY KEY)");
+    server.stop();
+    let dir = scratch();
+    clone(&server, &dir.path().join("copy"));
+    clone(&server, &dir.path().join("twin"));
+    server.start_again();
+    let twin = server.twin(&dir.path().join("twin")).start();
+    let run = refuses(snap(&server), &dir.path().join("copy"));
+    assert!(run.stderr(0).contains("no server runs on it"), "{}", run.story());
+    refuses(by_tcp(&server), twin.data());
+    // The server's own is taken, whatever it is called and however it is reached.
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(server.data(), &link).unwrap();
+    Pipeline::new().stage(by_tcp(&server).arg("--datadir").arg(&link)).run().assert_ok();
+    Pipeline::new().stage(snap(&twin)).run().assert_ok();
 }
 
 /// Who cannot show whose the data directory is may vouch for it, but not against what the server shows.
@@ -327,28 +326,26 @@ fn hurt(server: &Server) {
     }
 }
 
-#[test]
-fn a_server_s_defaults_do_not_hurt_our_sessions() {
-    for flavour in Flavour::families() {
-        let server = Server::new().flavour(flavour).start();
-        server
-            .sql("CREATE DATABASE sb; CREATE TABLE sb.m (a INT) ENGINE=MyISAM; CREATE TABLE sb.t (a INT PRIMARY KEY)");
-        let account = ordinary_account(&server);
-        hurt(&server);
-        // Seen by what a session of this account gets.
-        let options = mysql::OptsBuilder::new().user(Some("keeper")).socket(Some(server.socket().to_string_lossy()));
-        let mut session = mysql::Conn::new(options.max_allowed_packet(Some(1 << 20))).unwrap();
-        let limit: Option<u64> = session.query_first("SELECT @@session.sql_select_limit").unwrap();
-        assert_eq!(limit, Some(1), "{flavour:?}: init_connect is not for this account");
-        // The reader stands still for longer than a session may idle.
-        let run = Pipeline::new()
-            .stage(snap(&server).arg(account))
-            .stage(xb("xb-redo"))
-            .relay(Relay::default().stall(2_000_000, Duration::from_secs(4)))
-            .stage(xb("xb-unpack").arg("--verify"))
-            .run();
-        run.assert_ok();
-    }
+test_on!(a_server_s_defaults_do_not_hurt_our_sessions: mariadb, mysql97);
+
+fn a_server_s_defaults_do_not_hurt_our_sessions(flavour: Flavour) {
+    let server = Server::new().flavour(flavour).start();
+    server.sql("CREATE DATABASE sb; CREATE TABLE sb.m (a INT) ENGINE=MyISAM; CREATE TABLE sb.t (a INT PRIMARY KEY)");
+    let account = ordinary_account(&server);
+    hurt(&server);
+    // Seen by what a session of this account gets.
+    let options = mysql::OptsBuilder::new().user(Some("keeper")).socket(Some(server.socket().to_string_lossy()));
+    let mut session = mysql::Conn::new(options.max_allowed_packet(Some(1 << 20))).unwrap();
+    let limit: Option<u64> = session.query_first("SELECT @@session.sql_select_limit").unwrap();
+    assert_eq!(limit, Some(1), "init_connect is not for this account");
+    // The reader stands still for longer than a session may idle.
+    let run = Pipeline::new()
+        .stage(snap(&server).arg(account))
+        .stage(xb("xb-redo"))
+        .relay(Relay::default().stall(2_000_000, Duration::from_secs(4)))
+        .stage(xb("xb-unpack").arg("--verify"))
+        .run();
+    run.assert_ok();
 }
 
 #[test]

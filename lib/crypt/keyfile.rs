@@ -6,12 +6,12 @@ use std::os::fd::RawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use ring::rand::{SecureRandom, SystemRandom};
 use rustix::process::{DumpableBehavior, PidfdFlags, PidfdGetfdFlags, Resource, Rlimit};
 use zeroize::Zeroizing;
 
 use super::key::{self, Key};
 use crate::error::{Error, Kind, Result};
+use crate::io::random;
 
 /// Names a key file when no option does.
 pub const VARIABLE: &str = "XB_KEY_FILE";
@@ -53,7 +53,7 @@ pub fn generate(path: &Path) -> Result<()> {
     harden()?;
     let place = path.display();
     let mut bytes = Zeroizing::new([0; 32]);
-    random(&mut *bytes)?;
+    random::fill(&mut *bytes)?;
     let text = key::text(&bytes);
     let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let mut file = created.map_err(|cause| match cause.kind() {
@@ -68,11 +68,6 @@ pub fn generate(path: &Path) -> Result<()> {
         let _ = fs::remove_file(path);
         Error::io(&place, "cannot write", &cause)
     })
-}
-
-/// Fills `bytes` from the system's random numbers.
-pub fn random(bytes: &mut [u8]) -> Result<()> {
-    SystemRandom::new().fill(bytes).map_err(|_| Error::failed("random numbers", "the system gives none"))
 }
 
 /// No core file, no tracing, no reading of our memory by others of the same user.

@@ -1,5 +1,5 @@
 //! MySQL's keyring: the data file of `component_keyring_file`, in which the server has its master keys in clear. Source:
-//! MySQL's spec section 10.
+//! `facts/mysql-hot-backup#encryption`.
 //!
 //! ```text
 //! {"version":"1.0","elements":[{"user":"","data_id":"INNODBKey-UUID-1","data_type":"AES","data":"HEX","extension":[]}]}

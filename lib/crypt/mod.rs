@@ -134,7 +134,12 @@ fn warn(seen: &Seen, report: &dyn Report) {
 
 /// Fresh random bytes.
 fn random(bytes: &mut [u8]) -> Result<(), Fault> {
-    keyfile::random(bytes).map_err(|error| Fault { kind: error.kind(), what: error.to_string(), at: 0, hint: None })
+    crate::io::random::fill(bytes).map_err(|error| Fault {
+        kind: error.kind(),
+        what: error.to_string(),
+        at: 0,
+        hint: None,
+    })
 }
 
 impl From<seal::Fault> for Fault {

@@ -1,5 +1,5 @@
 //! Blocks of Aria tables: `.MAI` (index) and `.MAD` (rows), to notice one that was read while it was written. Source:
-//! spec section 17, `ma_open.c`, `ma_pagecrc.c`.
+//! `facts/mariadb-hot-backup#aria`, `ma_open.c`, `ma_pagecrc.c`.
 //!
 //! The last four bytes of a block are, **little-endian**, zlib's CRC-32 begun with the block's number.
 

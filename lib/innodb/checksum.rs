@@ -1,5 +1,5 @@
-//! The sums that InnoDB has put on its pages over the years. Source: spec section 7.3, `buf0checksum.cc`,
-//! `page_zip_calc_checksum`.
+//! The sums that InnoDB has put on its pages over the years. Source: `facts/mariadb-hot-backup#page-checks`,
+//! `buf0checksum.cc`, `page_zip_calc_checksum`.
 
 use crc32c::{crc32c, crc32c_append};
 

@@ -1,5 +1,5 @@
 //! `t.ibd.delta` and `t.ibd.meta`: the pages of a tablespace that an increment brings, and what they belong to.
-//! Source: spec section 15, `write_filt.cc`, `xb_write_delta_metadata`.
+//! Source: `facts/mariadb-hot-backup#delta`, `write_filt.cc`, `xb_write_delta_metadata`.
 //!
 //! A delta is a row of clusters; all sizes are the tablespace's physical page size P:
 //!

@@ -1,6 +1,6 @@
 //! Where the doublewrite area of the system tablespace is. Copies of any page lie there, so its pages have other
 //! numbers and tablespaces' formats than their place suggests; no checker can make sense of them, and recovery uses
-//! them only in place of a torn page. Source: spec section 7.3, `trx0sys.h`.
+//! them only in place of a torn page. Source: `facts/mariadb-hot-backup#doublewrite`, `trx0sys.h`.
 
 use std::ops::Range;
 

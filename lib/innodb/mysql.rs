@@ -1,5 +1,6 @@
-//! Pages as only MySQL stores them: squeezed by page compression, and encrypted. Source: MySQL's spec sections 4.2, 4.3
-//! and 10; `fil0types.h`, `os0file.cc`.
+//! Pages as only MySQL stores them: squeezed by page compression, and encrypted. Source:
+//! `facts/mysql-hot-backup#page-header`, `facts/mysql-hot-backup#page-checks` and `facts/mysql-hot-backup#encryption`;
+//! `fil0types.h`, `os0file.cc`.
 //!
 //! Both keep the page's header but for bytes 26 to 34, which say how to undo them:
 //!

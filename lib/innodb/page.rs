@@ -1,4 +1,4 @@
-//! One page: its header, and what can be wrong with it. Source: spec section 7.1, `fil0fil.h`.
+//! One page: its header, and what can be wrong with it. Source: `facts/mariadb-hot-backup#page-header`, `fil0fil.h`.
 //!
 //! ```text
 //!  0  4  checksum (full_crc32: key version)     24  2  type

@@ -1,5 +1,6 @@
-//! A tablespace file: what page 0 says of it, and whether its pages are complete. Source: spec sections 7.2 and 7.3,
-//! MySQL's spec section 4, `fsp0types.h`, `buf_page_is_corrupted`.
+//! A tablespace file: what page 0 says of it, and whether its pages are complete. Source:
+//! `facts/mariadb-hot-backup#page-size` and `facts/mariadb-hot-backup#page-checks`, `facts/mysql-hot-backup#pages`,
+//! `fsp0types.h`, `buf_page_is_corrupted`.
 
 use super::page::{Content, Fault, LSN, MAX, MIN, NUMBER, TYPE};
 use super::{Doublewrite, checksum, is_zero, mysql, u16_at, u32_at};

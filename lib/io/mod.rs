@@ -1,12 +1,15 @@
 //! Descriptors, pipes and files: everything below the formats.
 
+pub mod accounts;
 pub mod beneath;
 pub mod cache;
 mod closed;
 pub mod confine;
 pub mod copy;
+pub mod map;
 pub mod nice;
 pub mod pipe;
+pub mod random;
 pub mod spool;
 
 use std::fs::File;

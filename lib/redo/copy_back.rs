@@ -12,13 +12,13 @@ use super::files::{self, Item, fail};
 use super::places::{Places, apart};
 use super::state::{State, Step};
 use crate::error::{Error, Result};
-use crate::io::copy;
+use crate::io::{accounts, copy};
 use crate::names::INCOMPLETE;
 use crate::report::{Level, Report};
 
 const COPYING: &str = "xb-redo --copy-back";
-/// Files at the root that mariadb-backup and xtrabackup do not copy back either (spec section 16); both generations of
-/// names.
+/// Files at the root that mariadb-backup and xtrabackup do not copy back either
+/// (`facts/mariadb-hot-backup#stock-prepare`); both generations of names.
 const METADATA: [&str; 7] = [
     "backup-my.cnf",
     "xtrabackup_binary",
@@ -230,24 +230,11 @@ fn owner(options: &Options, datadir: &Path) -> Result<Option<(u32, u32)>> {
     };
     let (user, group) = text.split_once(':').map_or((text.as_str(), None), |(user, group)| (user, Some(group)));
     let unknown = |what: &str| Error::usage("--owner", format_args!("there is no {what} of this name: {text}"));
-    let entry = account("/etc/passwd", user);
-    let uid = entry.as_ref().map(|(id, _)| *id).or_else(|| user.parse().ok()).ok_or_else(|| unknown("user"))?;
+    let entry = accounts::user(user)?;
+    let uid = entry.map(|(id, _)| id).or_else(|| user.parse().ok()).ok_or_else(|| unknown("user"))?;
     let gid = match group.filter(|group| !group.is_empty()) {
-        Some(group) => account("/etc/group", group)
-            .map(|(id, _)| id)
-            .or_else(|| group.parse().ok())
-            .ok_or_else(|| unknown("group"))?,
+        Some(group) => accounts::group(group)?.or_else(|| group.parse().ok()).ok_or_else(|| unknown("group"))?,
         None => entry.map_or(data.gid(), |(_, group)| group),
     };
     Ok(Some((uid, gid)))
-}
-
-/// Number and fourth field (a user's group) of an account. Accounts that are not in these files are given as numbers.
-fn account(file: &str, name: &str) -> Option<(u32, u32)> {
-    let text = fs::read_to_string(file).ok()?;
-    text.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let (known, id) = (fields.next()?, fields.nth(1)?.parse().ok()?);
-        (known == name).then(|| (id, fields.next().and_then(|group| group.parse().ok()).unwrap_or(id)))
-    })
 }

@@ -21,9 +21,9 @@ pub(super) struct Form {
 
 #[derive(Clone, Debug)]
 enum Kind {
-    /// `ib_logfile0`. Spec section 11.
+    /// `ib_logfile0`. `facts/mariadb-hot-backup#captured-log`.
     Mariadb { start: Checkpoint, encrypted: bool },
-    /// `xtrabackup_logfile`. MySQL's spec section 7.1.
+    /// `xtrabackup_logfile`. `facts/mysql-hot-backup#captured-log`.
     Mysql { c0: u64, key: Option<Arc<LogKey>> },
 }
 

@@ -1,7 +1,8 @@
 //! Makes an unpacked backup what a server expects: final names, local names in the log, room in the log.
 //!
 //! Every step can be repeated after a kill at any point, and none needs to know how far an earlier run came. Sources:
-//! spec sections 12 and 16, and `xtrabackup.cc` for the order `.del`, `.ren`, `.new`.
+//! `facts/mariadb-hot-backup#restore` and `facts/mariadb-hot-backup#stock-prepare`, and `xtrabackup.cc` for the order
+//! `.del`, `.ren`, `.new`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;

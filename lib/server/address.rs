@@ -2,7 +2,7 @@
 //! two data name two servers, a refusal.
 //!
 //! Sources: `mysql_real_connect` of both families' libraries; MariaDB's `client/mysql.cc` for `--port` and `--socket`, which
-//! choose the protocol there (`doc/mariadb-hot-backup.md`, section 4.4).
+//! choose the protocol there (`facts/mariadb-hot-backup#connection`).
 
 use std::fmt;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! `ddl.log`, in which the server notes each statement that changed a table while a backup runs. Source: spec section
-//! 5, `backup.cc` (`backup_log_ddl`).
+//! `ddl.log`, in which the server notes each statement that changed a table while a backup runs. Source:
+//! `facts/mariadb-hot-backup#ddl`, `backup.cc` (`backup_log_ddl`).
 
 use std::collections::HashSet;
 

@@ -4,7 +4,7 @@
 //! MariaDB: `INNODB_SYS_TABLES` has all tables, `INNODB_SYS_TABLESPACES` the files of those that were opened since the server
 //! started. A table without a file (after DISCARD TABLESPACE, or because it is lost) looks like one that was not opened
 //! yet, until `INNODB_SYS_TABLESTATS` has opened all that can be opened. MySQL: `FILES`. All need `PROCESS`. More is in
-//! `doc/mariadb-hot-backup.md` (section 6.1) and `doc/mysql-hot-backup.md` (section 3.4).
+//! `facts/mariadb-hot-backup#dictionary` and `facts/mysql-hot-backup#dictionary`.
 
 use std::collections::HashMap;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

@@ -1,5 +1,5 @@
-//! Which files make a server's data, where they are, and what they are called in a stream. Source: spec section 6. The
-//! lists are MariaDB's; those of MySQL are in [`super::mysql::files`].
+//! Which files make a server's data, where they are, and what they are called in a stream. Source:
+//! `facts/mariadb-hot-backup#file-set`. The lists are MariaDB's; those of MySQL are in [`super::mysql::files`].
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirEntry, FileType, Metadata, ReadDir};

@@ -1,4 +1,4 @@
-//! The backup stages: locks of one session that end with it. Source: spec section 4, `backup.cc`.
+//! The backup stages: locks of one session that end with it. Source: `facts/mariadb-hot-backup#sql`, `backup.cc`.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! What is MySQL's own: the backup lock, `log_status`, GTID sets and the binary log's tail, its files. Source: MySQL's
-//! spec sections 2, 3 and 8.
+//! What is MySQL's own: the backup lock, `log_status`, GTID sets and the binary log's tail, its files. Source:
+//! `facts/mysql-hot-backup#sql`, `facts/mysql-hot-backup#file-set` and `facts/mysql-hot-backup#binlog`.
 
 pub mod binlog;
 pub mod files;

@@ -18,6 +18,7 @@ use super::address::{Address, Asked};
 use super::options::Options;
 use super::password::Password;
 use crate::error::{Error, Kind, Result, reason};
+use crate::io::accounts;
 
 /// How long a server that accepts may keep silent, as client programs have it.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -238,14 +239,7 @@ pub fn password_file(path: &Path) -> Result<Zeroizing<String>> {
 
 /// The name clients use by default.
 fn system_user() -> String {
-    let uid = rustix::process::geteuid().as_raw();
-    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let named = users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let (name, id) = (fields.next()?, fields.nth(1)?);
-        (id == uid.to_string()).then(|| name.to_owned())
-    });
-    named.or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "root".into())
+    accounts::own_name().or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "root".into())
 }
 
 /// An open connection.

@@ -221,7 +221,7 @@ impl Copier<'_> {
         }
     }
 
-    /// A tablespace whose page 0 is not written: the log has all of it (spec section 5).
+    /// A tablespace whose page 0 is not written: the log has all of it (`facts/mariadb-hot-backup#ddl`).
     fn raw(
         &self,
         out: &Writer<impl Write>,

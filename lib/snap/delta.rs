@@ -1,5 +1,5 @@
-//! Copies what changed in a tablespace since the base, as `t.ibd.delta` and `t.ibd.meta`. Source: spec sections 13 and
-//! 15, and MySQL's spec section 9.
+//! Copies what changed in a tablespace since the base, as `t.ibd.delta` and `t.ibd.meta`. Source:
+//! `facts/mariadb-hot-backup#increments` and `facts/mariadb-hot-backup#delta`, and `facts/mysql-hot-backup#increments`.
 //!
 //! The list of a cluster stands before its pages, and a cluster may be 1 GiB, so the file is read twice: once for the
 //! LSNs, and the chosen pages again once a list is full. A page that became newer in between is as good, for the log
@@ -199,8 +199,8 @@ impl Before<'_> {
 
 impl Changes {
     /// Judges one page. Page 0 is always taken: at a restart it may change without a new LSN. Pages that an import wrote
-    /// have no LSN (spec section 13.2). `compared`: with the base, if that says what it has; `anyway`: it may differ in the
-    /// same history, too, as a page of the doublewrite area does between any two copies.
+    /// have no LSN (`facts/mariadb-hot-backup#pages-without-lsn`). `compared`: with the base, if that says what it has;
+    /// `anyway`: it may differ in the same history, too, as a page of the doublewrite area does between any two copies.
     fn look(&mut self, place: u32, page: &[u8], since: u64, compared: Option<Compared>, anyway: bool) {
         let lsn = page::lsn(page).unwrap_or(0);
         let changed = match lsn {

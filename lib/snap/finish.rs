@@ -173,8 +173,8 @@ impl Finish<'_> {
 }
 
 /// Waits until the log is in its file up to E. No lock is needed for that: what the log holds there is settled, and
-/// with `innodb_flush_log_at_trx_commit` 0 or 2 the server may take a second (spec section 10). An account that `may_flush`
-/// has it do so at once.
+/// with `innodb_flush_log_at_trx_commit` 0 or 2 the server may take a second (`facts/mariadb-hot-backup#end-lsn`). An
+/// account that `may_flush` has it do so at once.
 pub(super) fn durable(session: &mut Session, end_lsn: u64, may_flush: bool) -> Result<()> {
     if may_flush {
         session.run("FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS")?;

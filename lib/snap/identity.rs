@@ -4,7 +4,7 @@
 //! The server is had to do something that shows in its data directory at once, several times, at moments and in sizes that
 //! nobody else knows: that holds by TCP, from another container, and with every account that can make a backup. Where that
 //! cannot be had, the kernel knows which process listens at the socket, and which holds the locks on the files.
-//! Source: `doc/mariadb-hot-backup.md`, section 4.5; `doc/mysql-hot-backup.md`, section 2.7.
+//! Source: `facts/mariadb-hot-backup#identity`; `facts/mysql-hot-backup#identity`.
 
 use std::fs::{self, File, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -15,8 +15,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Flock, FlockType, Pid, fcntl_getlk};
 
 use super::family::Family;
-use crate::crypt::keyfile::random;
 use crate::error::{Error, Result};
+use crate::io::random;
 use crate::report::{Level, Report};
 use crate::server::address::Address;
 use crate::server::locks::{Stage, Stages};
@@ -144,7 +144,7 @@ fn comes(mut true_now: impl FnMut() -> Result<bool>) -> Result<bool> {
 /// Some number below `limit`, at most 256.
 fn any(limit: u64) -> Result<u64> {
     let mut byte = [0];
-    random(&mut byte)?;
+    random::fill(&mut byte)?;
     Ok(byte.iter().fold(0, |_, byte| u64::from(*byte)) % limit.max(1))
 }
 

@@ -1,5 +1,5 @@
-//! The tablespaces of one file each: which there are, and what has changed since they were copied. Source: spec
-//! section 5, rule C.
+//! The tablespaces of one file each: which there are, and what has changed since they were copied. Source:
+//! `facts/mariadb-hot-backup#ddl`, rule C.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

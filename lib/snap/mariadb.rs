@@ -1,4 +1,6 @@
-//! A running MariaDB server: its backup stages, in order, and what is copied in each. Source: spec sections 4 to 6 and 10.
+//! A running MariaDB server: its backup stages, in order, and what is copied in each. Source:
+//! `facts/mariadb-hot-backup#sql`, `facts/mariadb-hot-backup#ddl`, `facts/mariadb-hot-backup#file-set` and
+//! `facts/mariadb-hot-backup#end-lsn`.
 
 mod engines;
 mod fileset;
@@ -45,7 +47,7 @@ const EXTRA_BYTES: u64 = 16 << 20;
 const EXTRA_PASSES: u32 = 3;
 /// The file that names what DDL changed, in the data directory.
 const DDL_LOG: &str = "ddl.log";
-/// Aria's recovery begins where this says, so it is read before any Aria table (spec section 17).
+/// Aria's recovery begins where this says, so it is read before any Aria table (`facts/mariadb-hot-backup#aria`).
 const ARIA_CONTROL: &str = "aria_log_control";
 /// What to do after DDL that a backup cannot bear.
 const RUN_AGAIN: &str = "run it again, with --lock-ddl=end (the default) or --lock-ddl=early";
@@ -317,7 +319,7 @@ impl MariaDb<'_> {
     }
 
     /// E and the positions, then the end of all locks. E is what is current, not what is flushed: with some settings
-    /// the latter misses commits that the binary log has (spec section 10).
+    /// the latter misses commits that the binary log has (`facts/mariadb-hot-backup#end-lsn`).
     fn snapshot(&mut self, hot: &Hot<'_>) -> Result<Snapshot> {
         // Without a binary log, nobody needs the privilege to ask for its end.
         let has_binlog = !self.job.no_lock && self.variables.is_on("log_bin");

@@ -1,4 +1,5 @@
-//! Tells xb-redo, while the copy runs, how far the server's log is durable. Source: spec sections 3 and 9.1.
+//! Tells xb-redo, while the copy runs, how far the server's log is durable. Source: `facts/mariadb-hot-backup#stream`
+//! and `facts/mariadb-hot-backup#durable-bound`.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -1,4 +1,5 @@
-//! The members that describe a backup to people, scripts and the stock tools. Source: spec section 14.
+//! The members that describe a backup to people, scripts and the stock tools. Source:
+//! `facts/mariadb-hot-backup#metadata`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

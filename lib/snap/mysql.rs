@@ -1,4 +1,4 @@
-//! A running MySQL server: its statements, in order. Source: MySQL's spec section 2.2.
+//! A running MySQL server: its statements, in order. Source: `facts/mysql-hot-backup#statements`.
 
 mod meta;
 mod resync;
@@ -301,8 +301,9 @@ fn channels(job: &Job, session: &mut Session) -> Result<Vec<Record>> {
     Ok(channels)
 }
 
-/// The GTIDs of the snapshot. What the server had executed may lag behind its binary log (MySQL's spec section 2.5), and
-/// a replica without `log_replica_updates` has executed what is in no binary log of its own: both belong to it.
+/// The GTIDs of the snapshot. What the server had executed may lag behind its binary log
+/// (`facts/mysql-hot-backup#log-status`), and a replica without `log_replica_updates` has executed what is in no binary
+/// log of its own: both belong to it.
 fn gtids(hot: &Hot<'_>, tail: &Path, position: u64, executed: &GtidSet) -> Result<GtidSet> {
     let Some(mut set) = tail::gtids(tail, position)? else { return Ok(executed.clone()) };
     if !executed.contains(&set) {
@@ -398,7 +399,7 @@ fn server_uuid(datadir: &Path) -> Result<Option<String>> {
     Ok(found.map(|uuid| uuid.trim().to_str_lossy().into_owned()))
 }
 
-/// Privileges (MySQL's spec section 2.1).
+/// Privileges (`facts/mysql-hot-backup#privileges`).
 fn needed(job: &Job, tables: &[Named]) -> Vec<Need> {
     let mut needed: Vec<Need> = ["BACKUP_ADMIN", "RELOAD", "PROCESS"].map(Need::global).into();
     if job.replica_info || job.safe_replica {

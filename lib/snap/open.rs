@@ -21,7 +21,7 @@ use crate::io::cache::{ALIGN, Aligned, Policy, Source};
 use crate::server::files::{self, Identity};
 
 /// A page caught half-written is read again at once this many times, then at intervals, by time and not by count: a
-/// server with buffered writes was seen to need hundreds of reads (spec section 7.4).
+/// server with buffered writes was seen to need hundreds of reads (`facts/mariadb-hot-backup#torn-pages`).
 const AT_ONCE: u32 = 3;
 const INTERVAL: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -49,7 +49,7 @@ pub(super) struct Open<'a> {
 }
 
 /// What the first bytes of a tablespace say, whether the rest of page 0 is complete or not. IMPORT TABLESPACE writes
-/// other numbers and no LSN into a file that is there (spec section 13.2).
+/// other numbers and no LSN into a file that is there (`facts/mariadb-hot-backup#pages-without-lsn`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
     /// The tablespace's number; 0 if page 0 is not written yet.
@@ -232,8 +232,8 @@ impl Open<'_> {
         }
     }
 
-    /// Pages that are encrypted with their sums are complete when two reads some time apart agree (MySQL's spec
-    /// section 4.3). Returns how many bytes are good, as [`Open::verify`].
+    /// Pages that are encrypted with their sums are complete when two reads some time apart agree
+    /// (`facts/mysql-hot-backup#page-checks`). Returns how many bytes are good, as [`Open::verify`].
     fn still(
         &mut self,
         pages: &mut [u8],

@@ -183,7 +183,8 @@ impl Steps<'_> {
     }
 
     /// Tablespaces under the name `.new`, for their own may be in the stream; whole, for that is how the stock tool takes
-    /// them from an increment (spec section 16). `gone`: what to think of one that is not there any more.
+    /// them from an increment (`facts/mariadb-hot-backup#stock-prepare`). `gone`: what to think of one that is not
+    /// there any more.
     pub(super) fn again<'t, W: Write + Send>(
         &self,
         out: &Writer<W>,

@@ -8,7 +8,6 @@
 //! on the way.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
 use bstr::ByteSlice;
 use serde::{Deserialize, Serialize};
@@ -17,6 +16,7 @@ use super::members::key;
 use super::table::Table;
 use crate::budget::Budget;
 use crate::error::{Error, Result};
+use crate::io::random;
 use crate::names;
 
 /// The first member.
@@ -525,8 +525,7 @@ impl Seen {
 /// Sixteen random bytes in hex, for a new [`Begin::backup_id`].
 pub fn backup_id() -> Result<String> {
     let mut bytes = [0; 16];
-    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
-    read.map_err(|cause| Error::io("/dev/urandom", "cannot read", &cause))?;
+    random::fill(&mut bytes)?;
     Ok(hex(&bytes))
 }
 

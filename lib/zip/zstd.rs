@@ -11,7 +11,7 @@
 use std::fmt;
 use std::hash::Hasher;
 
-use zstd_safe::{CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer};
+use zstd::zstd_safe::{self, CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer};
 
 use super::{Job, lower, shrinks};
 use crate::budget::{Budget, Share};

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::support::fault::SmallDisk;
 use crate::support::pipeline::Run;
-use crate::support::{Family, Flavour, Pipeline, Server, check, output, program, scratch, xb};
+use crate::support::{Family, Flavour, Pipeline, Server, check, output, program, scratch, test_on, xb};
 
 /// What a base of another history is called.
 const WARNING: &str = "is of another history of the server";
@@ -129,87 +129,79 @@ fn lost(flavour: Flavour, happens: impl Fn(&mut Server, &Path)) {
     prove(&mut server, &chain.base(), &[&chain.path(1), &chain.path(2)]);
 }
 
-fn families(test: impl Fn(Flavour)) {
-    Flavour::families().into_iter().for_each(test);
-}
+test_on!(a_server_put_back_to_an_older_state_of_its_disk: mariadb, mysql97);
 
-#[test]
-fn a_server_put_back_to_an_older_state_of_its_disk() {
-    families(|flavour| {
-        lost(flavour, |server, old| {
-            put_back(old, server.data());
-            server.start_again();
-        });
+fn a_server_put_back_to_an_older_state_of_its_disk(flavour: Flavour) {
+    lost(flavour, |server, old| {
+        put_back(old, server.data());
+        server.start_again();
     });
 }
 
-#[test]
-fn a_server_restored_from_an_older_backup() {
-    families(|flavour| {
-        lost(flavour, |server, old| {
-            let (backup, unpacked) = (scratch(), scratch());
-            let uuid = fs::read(server.data().join("auto.cnf")).ok();
-            put_back(old, server.data());
-            back_up_offline(server, &[], unpacked.path());
-            let to = backup.path().join("to");
-            good(apply_to(server, unpacked.path(), &[], &to));
-            fs::remove_dir_all(server.data()).unwrap();
-            let mut command = redo("--copy-back", &to, &[]);
-            command.arg("--datadir").arg(server.data());
-            good(command);
-            if let Some(uuid) = uuid {
-                fs::write(server.data().join("auto.cnf"), uuid).unwrap();
-            }
-            server.start_again();
-        });
+test_on!(a_server_restored_from_an_older_backup: mariadb, mysql97);
+
+fn a_server_restored_from_an_older_backup(flavour: Flavour) {
+    lost(flavour, |server, old| {
+        let (backup, unpacked) = (scratch(), scratch());
+        let uuid = fs::read(server.data().join("auto.cnf")).ok();
+        put_back(old, server.data());
+        back_up_offline(server, &[], unpacked.path());
+        let to = backup.path().join("to");
+        good(apply_to(server, unpacked.path(), &[], &to));
+        fs::remove_dir_all(server.data()).unwrap();
+        let mut command = redo("--copy-back", &to, &[]);
+        command.arg("--datadir").arg(server.data());
+        good(command);
+        if let Some(uuid) = uuid {
+            fs::write(server.data().join("auto.cnf"), uuid).unwrap();
+        }
+        server.start_again();
     });
 }
+
+test_on!(a_server_made_again: mariadb, mysql97);
 
 /// Its tables and files have the same names and numbers.
-#[test]
-fn a_server_made_again() {
-    families(|flavour| {
-        lost(flavour, |server, _| {
-            let uuid = fs::read(server.data().join("auto.cnf")).ok();
-            let mut fresh = Server::new().flavour(flavour).start();
-            fresh.stop();
-            put_back(fresh.data(), server.data());
-            if let Some(uuid) = uuid {
-                fs::write(server.data().join("auto.cnf"), uuid).unwrap();
-            }
-            server.start_again();
-        });
+fn a_server_made_again(flavour: Flavour) {
+    lost(flavour, |server, _| {
+        let uuid = fs::read(server.data().join("auto.cnf")).ok();
+        let mut fresh = Server::new().flavour(flavour).start();
+        fresh.stop();
+        put_back(fresh.data(), server.data());
+        if let Some(uuid) = uuid {
+            fs::write(server.data().join("auto.cnf"), uuid).unwrap();
+        }
+        server.start_again();
     });
 }
 
+test_on!(a_clone_of_the_server: mariadb, mysql97);
+
 /// Both go on, and the one is taken for the other.
-#[test]
-fn a_clone_of_the_server() {
-    families(|flavour| {
-        let mut server = Server::new().flavour(flavour).start();
-        fill(&server);
-        server.stop();
-        let other = copy(server.data());
-        let data = other.path().join("copy");
-        let mut clone = server.twin(&data).start();
-        server.start_again();
-        lose(&server);
-        let mut chain = Chain::new();
-        // Of running servers, whose pages are on disk.
-        server.restart();
-        chain.add(&server);
-        go_on(&clone);
-        clone.restart();
-        let run = back_up(&clone, &[&since(&chain.base())], &chain.path(1));
-        told(&run, WARNING);
-        clone.stop();
-        server.stop();
-        increment(&clone, &chain.path(1), &chain.path(2));
-        prove(&mut clone, &chain.base(), &[&chain.path(1), &chain.path(2)]);
-        // Without one in between.
-        increment(&clone, &chain.base(), &chain.path(3));
-        prove(&mut clone, &chain.base(), &[&chain.path(3)]);
-    });
+fn a_clone_of_the_server(flavour: Flavour) {
+    let mut server = Server::new().flavour(flavour).start();
+    fill(&server);
+    server.stop();
+    let other = copy(server.data());
+    let data = other.path().join("copy");
+    let mut clone = server.twin(&data).start();
+    server.start_again();
+    lose(&server);
+    let mut chain = Chain::new();
+    // Of running servers, whose pages are on disk.
+    server.restart();
+    chain.add(&server);
+    go_on(&clone);
+    clone.restart();
+    let run = back_up(&clone, &[&since(&chain.base())], &chain.path(1));
+    told(&run, WARNING);
+    clone.stop();
+    server.stop();
+    increment(&clone, &chain.path(1), &chain.path(2));
+    prove(&mut clone, &chain.base(), &[&chain.path(1), &chain.path(2)]);
+    // Without one in between.
+    increment(&clone, &chain.base(), &chain.path(3));
+    prove(&mut clone, &chain.base(), &[&chain.path(3)]);
 }
 
 /// Wherever a base keeps its digests, they are found; where it has none, that is said, and the history is trusted.
@@ -304,30 +296,29 @@ fn digests_that_are_damaged_or_of_another_backup_are_refused() {
     told(&run, UNPROVED);
 }
 
+test_on!(a_base_of_other_tables_is_refused_at_once: mariadb, mysql97);
+
 /// The merge would notice; the backup must.
-#[test]
-fn a_base_of_other_tables_is_refused_at_once() {
-    families(|flavour| {
-        let mut server = Server::new().flavour(flavour).start();
-        fill(&server);
-        server.stop();
-        let datadir = format!("--datadir={}", server.data().display());
-        let (full, partial) = (scratch(), scratch());
-        back_up_offline(&server, &[], full.path());
-        back_up_offline(&server, &["--databases=d mysql sys", "--tables-exclude=d.lost,d.new"], partial.path());
-        let snap = |base: &Path, options: &[&str]| {
-            let mut snap = xb("xb-snap");
-            snap.args(server.options()).args(["--offline", &datadir, &since(base)]).args(options);
-            snap
-        };
-        refused(snap(full.path(), &["--databases=d"]), 5, "has all tables, and some are to be left out now");
-        refused(snap(partial.path(), &[]), 5, "has only some tables, and none is to be left out now");
-        refused(snap(partial.path(), &["--databases=d mysql sys"]), 5, "was made with other options");
-        let next = scratch();
-        let options = ["--tables-exclude=d.new,d.lost", "--databases=sys mysql d", &since(partial.path())];
-        back_up_offline(&server, &options, next.path());
-        good(redo("--merge", partial.path(), &[next.path()]));
-    });
+fn a_base_of_other_tables_is_refused_at_once(flavour: Flavour) {
+    let mut server = Server::new().flavour(flavour).start();
+    fill(&server);
+    server.stop();
+    let datadir = format!("--datadir={}", server.data().display());
+    let (full, partial) = (scratch(), scratch());
+    back_up_offline(&server, &[], full.path());
+    back_up_offline(&server, &["--databases=d mysql sys", "--tables-exclude=d.lost,d.new"], partial.path());
+    let snap = |base: &Path, options: &[&str]| {
+        let mut snap = xb("xb-snap");
+        snap.args(server.options()).args(["--offline", &datadir, &since(base)]).args(options);
+        snap
+    };
+    refused(snap(full.path(), &["--databases=d"]), 5, "has all tables, and some are to be left out now");
+    refused(snap(partial.path(), &[]), 5, "has only some tables, and none is to be left out now");
+    refused(snap(partial.path(), &["--databases=d mysql sys"]), 5, "was made with other options");
+    let next = scratch();
+    let options = ["--tables-exclude=d.new,d.lost", "--databases=sys mysql d", &since(partial.path())];
+    back_up_offline(&server, &options, next.path());
+    good(redo("--merge", partial.path(), &[next.path()]));
 }
 
 /// `--extra-lsndir` is there once the next program has the whole stream, and not when that has gone.

@@ -11,7 +11,7 @@ use xb::innodb::redo::mariadb::{FILE, START};
 
 use crate::support::pipeline::{Relay, Running};
 use crate::support::server::Builder;
-use crate::support::{Flavour, Load, Pipeline, Server, check, scratch, wait_until, xb};
+use crate::support::{Flavour, Load, Pipeline, Server, check, scratch, test_on, wait_until, xb};
 
 /// Bytes of log; the smallest that a server takes.
 const LOG: u64 = 4 << 20;
@@ -53,36 +53,34 @@ fn pause(running: &Running, stage: usize, meanwhile: impl FnOnce()) {
     running.signal(stage, Signal::CONT);
 }
 
-#[test]
-fn a_reader_that_stands_still_loses_nothing_while_the_log_wraps() {
-    for flavour in Flavour::all() {
-        let server = small_log().flavour(flavour).start();
-        let load = Load::on(&server).bank(1).rows(2).start();
-        load.wait_for(50);
-        let directory = scratch();
-        let running = backup(&server, directory.path()).start();
-        pause(&running, 2, || wait_for_log(&server, 4 * LOG));
-        running.wait().assert_ok();
-        load.stop();
-        let captured = directory.path().join(FILE).metadata().unwrap().len();
-        assert!(captured > START as u64 + 3 * LOG, "{captured} bytes were captured: the log did not wrap");
-        prove(&server, directory.path());
-    }
+test_on!(a_reader_that_stands_still_loses_nothing_while_the_log_wraps: mariadb, mariadb118);
+
+fn a_reader_that_stands_still_loses_nothing_while_the_log_wraps(flavour: Flavour) {
+    let server = small_log().flavour(flavour).start();
+    let load = Load::on(&server).bank(1).rows(2).start();
+    load.wait_for(50);
+    let directory = scratch();
+    let running = backup(&server, directory.path()).start();
+    pause(&running, 2, || wait_for_log(&server, 4 * LOG));
+    running.wait().assert_ok();
+    load.stop();
+    let captured = directory.path().join(FILE).metadata().unwrap().len();
+    assert!(captured > START as u64 + 3 * LOG, "{captured} bytes were captured: the log did not wrap");
+    prove(&server, directory.path());
 }
 
+test_on!(a_server_that_writes_nothing_is_copied_at_once: mariadb, mariadb118);
+
 /// The log ends where the checkpoint does, and no mark ever moves.
-#[test]
-fn a_server_that_writes_nothing_is_copied_at_once() {
-    for flavour in Flavour::all() {
-        let mut server = small_log().flavour(flavour).start();
-        Load::on(&server).bank(1).prepare();
-        server.restart();
-        let directory = scratch();
-        let run = backup(&server, directory.path()).run();
-        run.assert_ok();
-        assert!(directory.path().join(FILE).metadata().unwrap().len() < START as u64 + (64 << 10), "{}", run.story());
-        prove(&server, directory.path());
-    }
+fn a_server_that_writes_nothing_is_copied_at_once(flavour: Flavour) {
+    let mut server = small_log().flavour(flavour).start();
+    Load::on(&server).bank(1).prepare();
+    server.restart();
+    let directory = scratch();
+    let run = backup(&server, directory.path()).run();
+    run.assert_ok();
+    assert!(directory.path().join(FILE).metadata().unwrap().len() < START as u64 + (64 << 10), "{}", run.story());
+    prove(&server, directory.path());
 }
 
 #[test]

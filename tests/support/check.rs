@@ -1,9 +1,9 @@
 //! Is a restored directory the source at the recorded position? Not "does it start", but "is it equal".
 //!
-//! What is checked (spec section 20): the sum of balances, each balance against the ledger, `CHECK TABLE … EXTENDED` on
-//! every table; then the source's binlog, from the recorded position on, replayed without an error, and `CHECKSUM TABLE`
-//! of every table compared with the source. The replay finds what no `CHECK TABLE` can: a copy that is a little ahead of
-//! its position, or behind.
+//! What is checked (`facts/mariadb-hot-backup#evidence`): the sum of balances, each balance against the ledger, `CHECK
+//! TABLE … EXTENDED` on every table; then the source's binlog, from the recorded position on, replayed without an
+//! error, and `CHECKSUM TABLE` of every table compared with the source. The replay finds what no `CHECK TABLE` can: a
+//! copy that is a little ahead of its position, or behind.
 
 use std::collections::BTreeMap;
 use std::fs;

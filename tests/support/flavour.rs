@@ -14,6 +14,23 @@ pub enum Flavour {
     Mysql97,
 }
 
+/// Makes a test of `fn holds(flavour: Flavour)` for each of these servers, with the server as the last part of its name:
+/// `test_on!(holds: mariadb, mariadb118, mysql97);`. One that is not here is skipped.
+macro_rules! test_on {
+    ($holds:ident: $($server:ident),+) => {
+        mod $holds {
+            $(#[test]
+            fn $server() {
+                let flavour = $crate::support::Flavour::named(stringify!($server));
+                if flavour.or_skip() {
+                    super::$holds(flavour);
+                }
+            })+
+        }
+    };
+}
+pub(crate) use test_on;
+
 /// What two servers share that speak the same SQL and write the same files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Family {
@@ -33,9 +50,14 @@ impl Flavour {
         all
     }
 
-    /// One of each family, the installed one first. In CI both must be here.
-    pub fn families() -> Vec<Flavour> {
-        [Flavour::Installed, Flavour::Mysql97].into_iter().filter(|flavour| flavour.or_skip()).collect()
+    /// As tests are called by `test_on!`.
+    pub fn named(name: &str) -> Flavour {
+        match name {
+            "mariadb" => Flavour::Installed,
+            "mariadb118" => Flavour::Mariadb118,
+            "mysql97" => Flavour::Mysql97,
+            _ => panic!("no server is called {name}"),
+        }
     }
 
     pub fn family(self) -> Family {

@@ -21,6 +21,7 @@
 //! Everything that is started here is killed and removed when its value is dropped, also by a panic. Nothing waits
 //! without a deadline. `XB_KEEP=1` keeps the scratch directories of servers.
 
+pub mod accounts;
 pub mod backup;
 pub mod check;
 pub mod disk;
@@ -47,6 +48,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+pub(crate) use flavour::test_on;
 pub use flavour::{Family, Flavour};
 pub use load::Load;
 pub use pipeline::Pipeline;

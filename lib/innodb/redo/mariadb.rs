@@ -1,5 +1,6 @@
-//! The redo log of MariaDB 10.8 and later: one file, `ib_logfile0`, written around in a ring. Source: spec sections 8
-//! and 11, `log0types.h`, `log0log.cc`, `log0recv.cc`.
+//! The redo log of MariaDB 10.8 and later: one file, `ib_logfile0`, written around in a ring. Source:
+//! `facts/mariadb-hot-backup#redo-log` and `facts/mariadb-hot-backup#captured-log`, `log0types.h`, `log0log.cc`,
+//! `log0recv.cc`.
 //!
 //! ```text
 //!     0   512  header: format, first LSN, creator, encryption, CRC-32C

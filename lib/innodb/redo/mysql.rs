@@ -1,5 +1,5 @@
 //! The redo log of MySQL 8.0.30 and later, format 6: a directory of files `#ib_redoN`, one behind the other. Source:
-//! MySQL's spec sections 5 and 7, `log0types.h`, `log0files_io.cc`.
+//! `facts/mysql-hot-backup#redo-log` and `facts/mysql-hot-backup#restore`, `log0types.h`, `log0files_io.cc`.
 //!
 //! ```text
 //!    0   512  header: format, log uuid, start LSN, creator, flags, CRC-32C

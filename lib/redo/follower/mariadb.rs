@@ -1,5 +1,5 @@
-//! Follows the log of MariaDB and takes from it what is durable, mini-transaction by mini-transaction. Spec
-//! section 9.
+//! Follows the log of MariaDB and takes from it what is durable, mini-transaction by mini-transaction.
+//! `facts/mariadb-hot-backup#following`.
 //!
 //! The rule that everything hangs on: nothing is taken beyond an LSN that the server has said to be durable. Behind it
 //! the file holds stale mini-transactions of the same lap that look valid in every respect.
@@ -191,7 +191,8 @@ impl Follower {
         self.unopenable = names.filter(long).map(|name| (lsn, name.to_vec())).next();
     }
 
-    /// Recovery insists on FILE_CHECKPOINT of the checkpoint at its end LSN, perhaps after FILE_MODIFYs (spec section 11).
+    /// Recovery insists on FILE_CHECKPOINT of the checkpoint at its end LSN, perhaps after FILE_MODIFYs
+    /// (`facts/mariadb-hot-backup#captured-log`).
     fn anchor(&mut self, lsn: u64, mtr: &[u8]) -> Result<()> {
         let start = self.start;
         if self.anchored || lsn < start.end_lsn {

@@ -1,4 +1,4 @@
-//! Follows the log of MySQL block by block, from file to file. MySQL's spec section 6.
+//! Follows the log of MySQL block by block, from file to file. `facts/mysql-hot-backup#following`.
 //!
 //! Every file is opened as soon as it appears and stays open until it has been read: it may be renamed or deleted by
 //! then. A block tells which LSN it belongs to, so what is old is known, and what was overwritten.

@@ -1,4 +1,5 @@
-//! The live redo log of MySQL: the files of `#innodb_redo`. Source: MySQL's spec sections 5.1 and 5.3.
+//! The live redo log of MySQL: the files of `#innodb_redo`. Source: `facts/mysql-hot-backup#log-files` and
+//! `facts/mysql-hot-backup#checkpoints`.
 //!
 //! A file in use is renamed and used again, or deleted, as soon as the server does not need it any more; read through a
 //! descriptor that was opened before, it stays what it was until its blocks are overwritten, and those tell their LSN.

@@ -1,7 +1,7 @@
 //! The captured redo log as a file: walked from end to end, given local names, extended for the server.
 //!
-//! A captured log holds everything in its first lap (spec section 11), so the ring's size does not matter to it: byte
-//! `START + lsn - first_lsn` is the byte of `lsn`, and the file may be made longer.
+//! A captured log holds everything in its first lap (`facts/mariadb-hot-backup#captured-log`), so the ring's size does
+//! not matter to it: byte `START + lsn - first_lsn` is the byte of `lsn`, and the file may be made longer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -16,10 +16,9 @@ use crate::error::{Error, Result};
 use crate::innodb::redo::mariadb::mtr::{FileOp, files, forget, rewrite_names};
 use crate::innodb::redo::mariadb::{self, Checkpoint, Header, Mtr, Ring, START, mtr};
 use crate::io::copy;
+use crate::io::map::Window;
 use crate::names::NEW;
 
-/// Bytes read at a time; a mini-transaction has at most a megabyte.
-const WINDOW: usize = 4 << 20;
 /// The server writes little before it has recovered, but rolling back writes log, too.
 const SPARE: u64 = 16 << 20;
 
@@ -73,33 +72,42 @@ impl Captured {
 
     /// Reads the log from its start to its last mini-transaction, checking each, and returns where that ends. `each` gets
     /// them with their place in the file.
-    pub(in crate::redo) fn walk(&self, mut each: impl FnMut(u64, &mut [u8]) -> Result<()>) -> Result<u64> {
+    pub(in crate::redo) fn walk(&self, mut each: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<u64> {
         let encrypted = self.encrypted();
-        let mut window = vec![0; WINDOW];
-        let (mut lsn, mut start, mut end) = (self.checkpoint.lsn, 0, 0);
+        let mut lsn = self.checkpoint.lsn;
         loop {
-            let bytes = window.get_mut(start..end).unwrap_or_default();
-            match mtr(bytes, lsn, &self.ring, encrypted) {
-                Mtr::Complete { len } => {
-                    each(self.ring.offset(lsn), bytes.get_mut(..len).unwrap_or_default())?;
-                    start += len;
-                    lsn = lsn.saturating_add(len as u64);
-                }
-                Mtr::Bad(_) if start < end => return Ok(lsn),
-                // An empty window looks incomplete, too.
-                Mtr::Incomplete | Mtr::Bad(_) => {
-                    window.copy_within(start..end, 0);
-                    (start, end) = (0, end - start);
-                    let room = window.get_mut(end..).unwrap_or_default();
-                    let at = self.ring.offset(lsn).saturating_add(end as u64);
-                    let got = self.file.read_at(room, at).map_err(|cause| fail(&self.path, "cannot read", &cause))?;
-                    if got == 0 {
-                        return Ok(lsn);
-                    }
-                    end += got;
-                }
+            let begin = self.ring.offset(lsn);
+            let window = match Window::at(&self.file, begin) {
+                Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => return Ok(lsn),
+                window => window.map_err(|cause| fail(&self.path, "cannot map", &cause))?,
+            };
+            let mut rest = &*window;
+            while let Mtr::Complete { len } = mtr(rest, lsn, &self.ring, encrypted) {
+                let (bytes, after) = rest.split_at_checked(len).ok_or_else(|| {
+                    Error::damaged(self.path.display(), format_args!("a mini-transaction at lsn {lsn} has no end"))
+                })?;
+                each(self.ring.offset(lsn), bytes)?;
+                lsn = lsn.saturating_add(len as u64);
+                rest = after;
+            }
+            // One that the window cuts is whole in the next, for none is longer than a window.
+            let cut =
+                window.more && rest.len() < window.len() && mtr(rest, lsn, &self.ring, encrypted) == Mtr::Incomplete;
+            if !cut {
+                return Ok(lsn);
             }
         }
+    }
+
+    /// The same with bytes that may be changed; not those of the file.
+    fn walk_copies(&self, mut each: impl FnMut(u64, &mut [u8]) -> Result<()>) -> Result<()> {
+        let mut copy = Vec::new();
+        self.walk(|at, bytes| {
+            copy.clear();
+            copy.extend_from_slice(bytes);
+            each(at, &mut copy)
+        })
+        .map(drop)
     }
 
     /// Checks that the log begins at `start` and that its last whole mini-transaction ends at `end`; `None`: anywhere at
@@ -146,7 +154,7 @@ impl Captured {
         if self.encrypted() {
             return Ok(());
         }
-        self.walk(|_, bytes| {
+        self.walk_copies(|_, bytes| {
             rewrite_names(bytes);
             for file in files(bytes) {
                 match file.op {
@@ -157,14 +165,13 @@ impl Captured {
             }
             Ok(())
         })
-        .map(drop)
     }
 
     /// True if [`Captured::make_local`] has anything to change.
     pub(in crate::redo) fn needs_change(&self, left_out: &BTreeSet<u32>) -> Result<bool> {
         let mut found = false;
         if !self.encrypted() {
-            self.walk(|_, bytes| {
+            self.walk_copies(|_, bytes| {
                 found |= !found && (rewrite_names(bytes) || forget(bytes, left_out));
                 Ok(())
             })?;
@@ -179,7 +186,7 @@ impl Captured {
         let write = |cause: io::Error| fail(&new, "cannot write", &cause);
         copy::file(&self.path, &new)?;
         let target = OpenOptions::new().write(true).open(&new).map_err(write)?;
-        self.walk(|at, bytes| {
+        self.walk_copies(|at, bytes| {
             let changed = rewrite_names(bytes) | forget(bytes, left_out);
             if changed { target.write_all_at(bytes, at).map_err(write) } else { Ok(()) }
         })?;

@@ -1,8 +1,8 @@
-//! MySQL's captured log, `xtrabackup_logfile`: checked block by block, and laid out as the server wants it. MySQL's
-//! spec section 7.2.
+//! MySQL's captured log, `xtrabackup_logfile`: checked block by block, and laid out as the server wants it.
+//! `facts/mysql-hot-backup#log-layout`.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,7 @@ use super::super::files::{self, fail};
 use crate::error::{Error, Result};
 use crate::innodb::redo::mysql::forget::forget;
 use crate::innodb::redo::mysql::{self, BLOCK, Block, FULL, HEAD, Header, Locked, block};
+use crate::io::map::{WINDOW, Window};
 use crate::names::NEW_REDO;
 
 /// A file is a multiple of the largest page.
@@ -18,8 +19,8 @@ const UNIT: u64 = 64 << 10;
 const LARGEST: u64 = 8 << 30;
 /// Least bytes that the newest file has left; recovery itself writes log.
 const SPARE: u64 = 4 << 20;
-/// Bytes read at a time, whole blocks.
-const PIECE: u64 = 1 << 20;
+/// Bytes written at a time, whole blocks; a window of the file has a whole number of them.
+const PIECE: usize = 1 << 20;
 
 /// A captured log.
 #[derive(Debug)]
@@ -72,35 +73,45 @@ impl Captured {
 
     /// Hands over all blocks, checked, the last one cut at `end`, in pieces with their LSN.
     fn blocks(&self, end: u64, mut each: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
-        let mut file = File::open(&self.path).map_err(|cause| fail(&self.path, "cannot open", &cause))?;
-        file.seek(SeekFrom::Start(HEAD as u64)).map_err(|cause| fail(&self.path, "cannot read", &cause))?;
+        let file = File::open(&self.path).map_err(|cause| fail(&self.path, "cannot open", &cause))?;
         let until = block::until(end);
-        let mut lsn = self.header.start_lsn;
-        let mut piece = Vec::new();
+        let (mut lsn, mut offset) = (self.header.start_lsn, HEAD as u64);
         while lsn < until {
-            piece.clear();
-            let wanted = until.saturating_sub(lsn).min(PIECE);
-            let got = file.by_ref().take(wanted).read_to_end(&mut piece);
-            got.map_err(|cause| fail(&self.path, "cannot read", &cause))?;
-            if (piece.len() as u64) < wanted {
-                let there = lsn.saturating_add(piece.len() as u64);
+            let window = Window::at(&file, offset).map_err(|cause| fail(&self.path, "cannot map", &cause))?;
+            let wanted = usize::try_from(until.saturating_sub(lsn).min(WINDOW)).unwrap_or(usize::MAX);
+            let Some(bytes) = window.get(..wanted) else {
+                let there = lsn.saturating_add(window.len() as u64);
                 let what = format!("truncated: ends at lsn {there}, the backup at {end}");
                 return Err(Error::damaged(self.path.display(), what));
+            };
+            for piece in bytes.chunks(PIECE) {
+                match self.checked(piece, lsn, end)? {
+                    Some(cut) => each(lsn, &cut)?,
+                    None => each(lsn, piece)?,
+                }
+                lsn = lsn.saturating_add(piece.len() as u64);
             }
-            let mut at = lsn;
-            for bytes in piece.chunks_mut(BLOCK) {
-                self.finish(bytes, at, end)?;
-                at = at.saturating_add(BLOCK as u64);
-            }
-            each(lsn, &piece)?;
-            lsn = at;
+            offset = offset.saturating_add(bytes.len() as u64);
         }
         Ok(())
     }
 
-    /// Checks a block, and cuts the last one if it is longer than the backup. What is encrypted was checked under its key
-    /// when it was captured; that nothing has changed since, its digest in the manifest says.
-    fn finish(&self, bytes: &mut [u8], lsn: u64, end: u64) -> Result<()> {
+    /// Checks blocks from `lsn` on. If the last one is longer than the backup: a copy in which it is cut.
+    fn checked(&self, piece: &[u8], lsn: u64, end: u64) -> Result<Option<Vec<u8>>> {
+        let mut cut = None;
+        for (bytes, number) in piece.chunks(BLOCK).zip(0u64..) {
+            if self.goes_beyond(bytes, lsn.saturating_add(number.saturating_mul(BLOCK as u64)), end)? {
+                let mut copy = piece.to_vec();
+                copy.rchunks_mut(BLOCK).take(1).for_each(|last| block::cut(last, block::used(end), None));
+                cut = Some(copy);
+            }
+        }
+        Ok(cut)
+    }
+
+    /// Checks a block; true if it is the last one and has more than the backup. What is encrypted was checked under its
+    /// key when it was captured; that nothing has changed since, its digest in the manifest says.
+    fn goes_beyond(&self, bytes: &[u8], lsn: u64, end: u64) -> Result<bool> {
         let fault =
             |what: &str| Err(Error::damaged(self.path.display(), format_args!("the block of lsn {lsn} {what}")));
         let last = lsn == block::begin(end);
@@ -109,12 +120,9 @@ impl Captured {
             Block::Here { used } | Block::Encrypted { used } if used < wanted => {
                 fault("is not full, though the log goes on")
             }
-            Block::Here { used } if used > wanted => {
-                block::cut(bytes, wanted, None);
-                Ok(())
-            }
+            Block::Here { used } => Ok(used > wanted),
             Block::Encrypted { used } if used > wanted => fault("goes beyond the end of the backup"),
-            Block::Here { .. } | Block::Encrypted { .. } => Ok(()),
+            Block::Encrypted { .. } => Ok(false),
             Block::Unsealed => fault("has no checksum"),
             Block::Missing | Block::Overwritten => fault("is damaged"),
         }

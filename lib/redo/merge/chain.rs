@@ -1,4 +1,4 @@
-//! Whether increments belong to a base, in this order, without a gap. Source: spec section 13.
+//! Whether increments belong to a base, in this order, without a gap. Source: `facts/mariadb-hot-backup#increments`.
 //!
 //! An increment has the pages newer than its base's c0, so base and increment together are what a full backup would have
 //! copied then: if the base is exactly that one, or any that began later than the increment's threshold and is older

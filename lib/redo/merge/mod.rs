@@ -1,9 +1,9 @@
 //! `xb-redo --merge`: increments become part of their base, which then is what a full backup would have been.
 //!
 //! No log is applied: the base's and the inner increments' are not needed, for a merge holds what a full copy would have
-//! read, and the last increment's log begins before that (spec section 13). Everything is checked before a byte is
-//! changed: that base and increments belong together, every file's digest, the lists of all deltas. What is to be done
-//! (`plan`) follows from the manifests; `journal` says why a merge that was killed can be run again.
+//! read, and the last increment's log begins before that (`facts/mariadb-hot-backup#increments`). Everything is checked
+//! before a byte is changed: that base and increments belong together, every file's digest, the lists of all deltas.
+//! What is to be done (`plan`) follows from the manifests; `journal` says why a merge that was killed can be run again.
 
 mod chain;
 mod growth;

@@ -1,5 +1,5 @@
-//! What becomes of each file when increments are merged into their base: a function of the manifests alone. Source: spec
-//! section 13.4.
+//! What becomes of each file when increments are merged into their base: a function of the manifests alone. Source:
+//! `facts/mariadb-hot-backup#manifest`.
 //!
 //! A tablespace is known by its id, whatever its name: tables are renamed, swap names, or are dropped and created again
 //! between two backups. Only the files of the system tablespace, which share the id 0, are known by their names.

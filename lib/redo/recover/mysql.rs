@@ -1,4 +1,4 @@
-//! MySQL: an ordinary start with an init file that shuts down. MySQL's spec section 7.3.
+//! MySQL: an ordinary start with an init file that shuts down. `facts/mysql-hot-backup#recovery`.
 //!
 //! The log was checked block by block and cut at E before. The server says which blocks it has scanned: on the first run
 //! exactly those, and each run must go on from E or beyond.

@@ -1,5 +1,6 @@
-//! The GTIDs of a binary log file: those that were before it, and those that are in it. Source: MySQL's spec section 8;
-//! `control_events.cpp`, `rpl_gtid_set.cc`, the serialisation library's varlen integers. Integers are little-endian.
+//! The GTIDs of a binary log file: those that were before it, and those that are in it. Source:
+//! `facts/mysql-hot-backup#binlog`; `control_events.cpp`, `rpl_gtid_set.cc`, the serialisation library's varlen
+//! integers. Integers are little-endian.
 
 use std::fmt;
 

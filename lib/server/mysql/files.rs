@@ -1,4 +1,4 @@
-//! Which files make a MySQL server's data. Source: MySQL's spec section 3.
+//! Which files make a MySQL server's data. Source: `facts/mysql-hot-backup#file-set`.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -270,7 +270,7 @@ pub fn buffer_pool(datadir: &Path) -> Option<Vec<u8>> {
 }
 
 /// Tables without transactions, found by their definitions on disk: `information_schema` shows an account only those that
-/// it may read (MySQL's spec section 2.1).
+/// it may read (`facts/mysql-hot-backup#privileges`).
 pub fn without_transactions(datadir: &Path, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<Named>> {
     let mut tables = Vec::new();
     for database in files::databases(datadir)? {

@@ -1,5 +1,6 @@
 //! The locks of a backup of MySQL: DDL for the whole time, tables without transactions by name and shortly. They end with
-//! the session that holds them. Source: MySQL's spec sections 2.2 to 2.4.
+//! the session that holds them. Source: `facts/mysql-hot-backup#statements`, `facts/mysql-hot-backup#blocking` and
+//! `facts/mysql-hot-backup#read-lock`.
 
 use std::time::{Duration, Instant};
 

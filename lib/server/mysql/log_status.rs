@@ -1,4 +1,5 @@
-//! `performance_schema.log_status`: the positions of all logs at one moment. Source: MySQL's spec section 2.5.
+//! `performance_schema.log_status`: the positions of all logs at one moment. Source:
+//! `facts/mysql-hot-backup#log-status`.
 
 use serde_json::Value;
 

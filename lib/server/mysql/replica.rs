@@ -1,4 +1,4 @@
-//! `xtrabackup_slave_info` of a MySQL replica. Source: MySQL's spec section 11.2.
+//! `xtrabackup_slave_info` of a MySQL replica. Source: `facts/mysql-hot-backup#stock-metadata`.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! The binary log file of a snapshot, read up to its position. Source: MySQL's spec section 8.
+//! The binary log file of a snapshot, read up to its position. Source: `facts/mysql-hot-backup#binlog`.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};

@@ -1,4 +1,5 @@
-//! What only MariaDB's backups say of themselves. Source: spec sections 12 and 14.
+//! What only MariaDB's backups say of themselves. Source: `facts/mariadb-hot-backup#restore` and
+//! `facts/mariadb-hot-backup#metadata`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -95,7 +96,8 @@ fn has_innodb(variables: &Variables) -> bool {
     !variables.text("innodb_data_file_path").is_empty()
 }
 
-/// The server's options without which recovery fails or goes wrong (spec section 12): for the manifest.
+/// The server's options without which recovery fails or goes wrong (`facts/mariadb-hot-backup#restore`): for the
+/// manifest.
 ///
 /// `plugins` are names and libraries of the active encryption and compression plugins. What may be a secret (a key
 /// phrase, a token) is left out.

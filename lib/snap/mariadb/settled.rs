@@ -1,5 +1,5 @@
 //! Where a copy may begin: at a checkpoint after which no tablespace that is there was imported. A server that recovers
-//! passes over all that the log has of a tablespace whose file was deleted (spec section 5.1).
+//! passes over all that the log has of a tablespace whose file was deleted (`facts/mariadb-hot-backup#deleted-files`).
 
 use std::collections::HashSet;
 use std::fs::File;

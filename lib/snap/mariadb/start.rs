@@ -1,5 +1,5 @@
 //! Where the copy begins: c0, read from the redo log before the first page; and where a stopped server's log ends.
-//! Source: spec section 8.
+//! Source: `facts/mariadb-hot-backup#redo-log`.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! What only MySQL's backups say of themselves, in the names and keys of Percona XtraBackup. Source: MySQL's spec section
-//! 11.2.
+//! What only MySQL's backups say of themselves, in the names and keys of Percona XtraBackup. Source:
+//! `facts/mysql-hot-backup#stock-metadata`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

@@ -1,6 +1,7 @@
 //! Tablespaces whose file was deleted while a log was written. A server that recovers passes over all that the log has of
 //! such a tablespace, before and after: right for a table that was dropped, wrong for one that is there, as after
-//! DISCARD and IMPORT TABLESPACE, which keep its number. Source: spec section 5.1, `log0recv.cc` (`fil_name_process`).
+//! DISCARD and IMPORT TABLESPACE, which keep its number. Source: `facts/mariadb-hot-backup#deleted-files`,
+//! `log0recv.cc` (`fil_name_process`).
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,6 @@
 //! Mini-transactions, the atomic units of the log: where one ends, whether it is whole, and the file names in it.
-//! Source: spec sections 8.3, 18.2 and 18.5, `mtr0log.h`, `recv_sys_t::parse`.
+//! Source: `facts/mariadb-hot-backup#ring`, `facts/mariadb-hot-backup#record-framing` and
+//! `facts/mariadb-hot-backup#file-records`, `mtr0log.h`, `recv_sys_t::parse`.
 //!
 //! ```text
 //! records...  end-byte (0 or 1)  [8 nonce, in an encrypted log]  4 CRC-32C of the records and the nonce

@@ -1,5 +1,5 @@
 //! The blocks of a log file: 12 bytes of header, data, CRC-32C. An LSN counts the bytes of all of them. Source:
-//! MySQL's spec section 5.4, `log0types.h` (`Log_data_block_header`).
+//! `facts/mysql-hot-backup#log-blocks`, `log0types.h` (`Log_data_block_header`).
 
 use std::cmp::Ordering;
 

@@ -1,5 +1,5 @@
 //! Encryption of the log: the key that stands in a head, under one of the server's master keys, and the blocks under it.
-//! Source: MySQL's spec section 10, `os0enc.cc` (`Encryption::encrypt_log`).
+//! Source: `facts/mysql-hot-backup#encryption`, `os0enc.cc` (`Encryption::encrypt_log`).
 //!
 //! ```text
 //! key, at 48 of the encryption block       a block

@@ -1,0 +1,13 @@
+//! Random bytes from the system, by way of `ring`.
+
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::error::{Error, Result};
+
+/// Fills `bytes`.
+///
+/// # Errors
+/// [`crate::Kind::Failed`] if the system has none to give.
+pub fn fill(bytes: &mut [u8]) -> Result<()> {
+    SystemRandom::new().fill(bytes).map_err(|_| Error::failed("random numbers", "the system gives none"))
+}

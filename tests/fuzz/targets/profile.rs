@@ -1,0 +1,79 @@
+//! What streams of ours carry beside files: `xb_begin`, `xb_manifest`, marks; and what reads along in a stream.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use xb::stream::profile::{self, Line, ManifestReader, Seen, Tally, Trailer};
+use xb::throttle::along;
+
+fuzz_target!(|bytes: &[u8]| {
+    profile::parse_mark(bytes);
+    if let Ok(begin) = profile::parse_begin("x", bytes) {
+        assert_eq!(profile::parse_begin("x", &profile::begin_bytes(&begin)).unwrap(), begin);
+    }
+    // In whatever portions it comes, a manifest says the same.
+    let (whole, fault) = manifest(bytes, bytes.len().max(1));
+    assert_eq!((whole.clone(), fault.clone()), manifest(bytes, 7));
+    let mut seen = Seen::default();
+    for line in &whole {
+        if let Line::Entry(entry) = line {
+            assert!(seen.check(entry).is_err());
+        }
+    }
+    // With a last line that fits, it is good.
+    if let (false, Some(trailer)) = (whole.is_empty(), last(bytes)) {
+        let (mut tally, mut text) = (Tally::default(), String::new());
+        for line in &whole {
+            if let Line::Entry(entry) = line {
+                text += &tally.line(entry);
+            }
+        }
+        text += &tally.finish(trailer);
+        let (_, fault) = manifest(text.as_bytes(), 100);
+        assert_eq!(fault, None);
+    }
+    assert_eq!(names(bytes, usize::MAX), names(bytes, 1));
+});
+
+/// The lines that were read, and what ended the reading.
+fn manifest(bytes: &[u8], most: usize) -> (Vec<Line>, Option<String>) {
+    let (mut reader, mut lines) = (ManifestReader::default(), Vec::new());
+    for part in bytes.chunks(most) {
+        let fed = reader.feed(part, |line, _| {
+            lines.push(line);
+            Ok(())
+        });
+        if let Err(error) = fed {
+            return (lines, Some(error.to_string()));
+        }
+    }
+    (lines, reader.finish().err().map(|error| error.to_string()))
+}
+
+/// The last line as a trailer, whatever its counts and its digest.
+fn last(bytes: &[u8]) -> Option<Trailer> {
+    let trailer: Trailer =
+        serde_json::from_slice(bytes.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty())?).ok()?;
+    (trailer.manifest <= profile::FORMAT).then_some(trailer)
+}
+
+/// What reading along tells, when at most so many bytes come at a time.
+fn names(stream: &[u8], most: usize) -> Vec<along::Seen> {
+    let (mut along, mut at, mut seen) = (along::Along::new(true), 0, Vec::new());
+    while at < stream.len() {
+        let left = stream.len() - at;
+        let count = match along.need() {
+            0 => {
+                let count = usize::try_from(along.blind()).unwrap_or(usize::MAX).min(left).min(most);
+                along.skip(count as u64);
+                count
+            }
+            need => {
+                let count = need.min(left).min(most);
+                seen.extend(along.see(&stream[at..at + count]));
+                count
+            }
+        };
+        at += count;
+    }
+    seen
+}
