@@ -15,19 +15,18 @@
 //! of streams and of their members are in `doc/xbstream.md`, `doc/xbcrypt.md` and `doc/compression.md`.
 
 pub mod budget;
+pub mod capture;
 pub mod cli;
 pub mod codec;
 pub mod crypt;
 pub mod error;
-mod held;
 pub mod innodb;
 pub mod io;
-mod names;
-pub mod opaque;
+mod log;
+mod metadata;
 pub mod pack;
-pub mod pipeline;
-pub mod redo;
 pub mod report;
+pub mod restore;
 pub mod server;
 pub mod snap;
 pub mod stream;

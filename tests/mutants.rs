@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use xb::stream::profile::{EntryKind, StreamKind};
+use xb::stream::native::{EntryKind, StreamKind};
 
 use crate::support::fault::memory_limit;
 use crate::support::tool::{Dice, chunk, feed, good, plain_tree, scratch, tool};

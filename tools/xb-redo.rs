@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use clap::{ArgGroup, Args};
 use xb::Result;
+use xb::capture;
 use xb::cli::{self, Console, Size, Tool};
-use xb::redo::{apply, copy_back, filter, merge, status};
+use xb::restore::{apply, copy_back, merge, status};
 
 const TOOL: Tool = Tool {
     name: env!("CARGO_BIN_NAME"),
@@ -123,12 +124,12 @@ fn run(args: Redo, console: &Console) -> Result<()> {
         return copy_back::run(&options, console);
     }
     cli::warn_of_readers(console);
-    let options = filter::Options {
+    let options = capture::Options {
         datadir: args.datadir,
         keyring: args.keyring,
         spool_dir: cli::spool_dir(args.spool_dir),
         spool_memory: args.spool_memory.0,
         spool_limit: args.spool_limit.map_or(u64::MAX, |limit| limit.0),
     };
-    filter::run(&options, cli::stdin()?, cli::stdout()?, console)
+    capture::run(&options, cli::stdin()?, cli::stdout()?, console)
 }

@@ -5,6 +5,7 @@ pub mod cache;
 mod closed;
 pub mod confine;
 pub mod copy;
+pub(crate) mod files;
 pub mod nice;
 pub mod pipe;
 pub mod spool;

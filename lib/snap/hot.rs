@@ -1,4 +1,4 @@
-//! The copy of a running server: what both families have in common. What each does in its own way is a [`Family`].
+//! The copy of a running server: what both families have in common. What each does in its own way is a [`Running`].
 
 use std::fs::File;
 use std::time::Instant;
@@ -7,20 +7,20 @@ use jiff::Zoned;
 
 use super::Job;
 use super::copy::Records;
-use super::family::{Family, Hot};
+use super::durable_lsn::Marks;
 use super::finish::{self, Finish, Snapshot};
 use super::identity::Claim;
 use super::mariadb::MariaDb;
-use super::marks::Marks;
 use super::mysql::MySql;
+use super::running::{Hot, Running};
 use super::steps::{Found, Steps, begin, tell_specials};
 use crate::error::{Error, Result};
 use crate::io::spool::Spool;
 use crate::report::Report;
-use crate::server::flavour::Flavour;
+use crate::server::{Family, Release};
 use crate::server::{Session, Variables};
 use crate::stream::Writer;
-use crate::stream::profile::{BEGIN, Begin, begin_bytes};
+use crate::stream::native::{BEGIN, Begin, begin_bytes};
 
 /// Copies a running server.
 pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
@@ -33,11 +33,11 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     if let Some(dir) = &job.datadir {
         variables.set_datadir(dir);
     }
-    let flavour = Flavour::of(variables.text("version"))?;
+    let family = Release::of(variables.text("version"))?.family;
     has_innodb(&mut session)?;
-    let mut server: Box<dyn Family> = match flavour {
-        Flavour::MariaDb(_) => Box::new(MariaDb::new(job, session, &variables)?),
-        Flavour::MySql(_) => Box::new(MySql::new(job, session, &variables)?),
+    let mut server: Box<dyn Running> = match family {
+        Family::MariaDb => Box::new(MariaDb::new(job, session, &variables)?),
+        Family::MySql => Box::new(MySql::new(job, session, &variables)?),
     };
     report.stage("waiting for other backups");
     claim.prove(server.as_mut(), &login)?;
@@ -45,13 +45,13 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     tell_specials(server.layout(), report)?;
 
     let (layout, out) = (server.layout().clone(), Writer::new(output));
-    let since = job.base.as_ref().map(|base| base.since(flavour));
+    let since = job.base.as_ref().map(|base| base.since(family));
     let records = Records::new(job, since);
     let (copier, abort) = (records.copier(job, report, since), &records.abort);
     let marks = Marks::new(&out, server.flushed());
     let steps = Steps { job, layout: &layout, copier, abort, out: &out };
     let hot = Hot { steps, report, marks: &marks, login: &login };
-    let begin = |found: &Found| begin(job, &variables, flavour, &layout, found, &start, report);
+    let begin = |found: &Found| begin(job, &variables, family, &layout, found, &start, report);
     let first = server.stops_first();
     let copied = || copy(&hot, server.as_mut(), marker, begin);
     let (begin, snapshot, spool) = match first {
@@ -77,7 +77,7 @@ fn has_innodb(session: &mut Session) -> Result<()> {
 /// From the first lock to the end of the last.
 fn copy(
     hot: &Hot<'_>,
-    server: &mut dyn Family,
+    server: &mut dyn Running,
     marker: Session,
     begin: impl FnOnce(&Found) -> Result<Begin>,
 ) -> Result<(Begin, Snapshot, Spool)> {
@@ -107,7 +107,7 @@ fn copy(
 
 /// After the locks: the log durable up to E, then all that waited. xb-redo learns E first, and may follow to it
 /// however long the rest takes to be sent.
-fn release(hot: &Hot<'_>, server: &mut dyn Family, snapshot: &Snapshot, spool: Spool) -> Result<()> {
+fn release(hot: &Hot<'_>, server: &mut dyn Running, snapshot: &Snapshot, spool: Spool) -> Result<()> {
     hot.report.stage("waiting until the log is durable");
     server.settle(snapshot)?;
     hot.marks.send(snapshot.end_lsn)?;

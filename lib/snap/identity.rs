@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Flock, FlockType, Pid, fcntl_getlk};
 
-use super::family::Family;
+use super::running::Running;
 use crate::crypt::keyfile::random;
 use crate::error::{Error, Result};
 use crate::server::address::Address;
-use crate::server::locks::{Stage, Stages};
+use crate::server::mariadb::locks::{Stage, Stages};
 use crate::server::{Login, Session};
 
 /// What an operator can do about a wrong directory, and about one of which nothing could be shown.
@@ -61,7 +61,7 @@ pub(super) struct Claim {
 
 impl Claim {
     /// Fails if it is not, or if that cannot be shown.
-    pub(super) fn prove(&self, server: &mut dyn Family, login: &Login) -> Result<()> {
+    pub(super) fn prove(&self, server: &mut dyn Running, login: &Login) -> Result<()> {
         let (why, hint) = match server.evidence(login)? {
             Evidence::Given => return Ok(()),
             Evidence::Missing(why) => (why, CHOOSE),

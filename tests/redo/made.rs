@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 use xb::innodb::redo::mariadb::{Checkpoint, FILE, Format, Header, START};
 use xb::stream::Writer;
-use xb::stream::profile::{
+use xb::stream::native::{
     self, BEGIN, Begin, Entry, EntryKind, FORMAT, MANIFEST, Redo, StreamKind, Tally, Trailer, mark_bytes,
 };
 
@@ -104,7 +104,7 @@ impl Stream {
             format: FORMAT,
             kind: StreamKind::Full,
             backup_id: backup_id.clone(),
-            start_time: profile::now(),
+            start_time: native::now(),
             program: "test".into(),
             estimated_bytes: 0,
             flavour: Some("mariadb".into()),
@@ -126,7 +126,7 @@ impl Stream {
             locks_ms: Default::default(),
             partial: false,
             left_out: Vec::new(),
-            end_time: profile::now(),
+            end_time: native::now(),
             blake3: String::new(),
         };
         let writer = Writer::new(Vec::new());
@@ -136,10 +136,10 @@ impl Stream {
     pub fn begin(mut self) -> Self {
         // Made apart, for a writer refuses a second one.
         let apart = Writer::new(Vec::new());
-        apart.member(BEGIN, &profile::begin_bytes(&self.begin)).unwrap();
+        apart.member(BEGIN, &native::begin_bytes(&self.begin)).unwrap();
         self.writer.put(&apart.into_inner(), &[]).unwrap();
-        self.list(BEGIN, EntryKind::Meta, &profile::begin_bytes(&self.begin));
-        self.trailer.begin_blake3 = Some(profile::begin_digest(&profile::begin_bytes(&self.begin)));
+        self.list(BEGIN, EntryKind::Meta, &native::begin_bytes(&self.begin));
+        self.trailer.begin_blake3 = Some(native::begin_digest(&native::begin_bytes(&self.begin)));
         self
     }
 

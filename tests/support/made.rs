@@ -1,6 +1,6 @@
 //! Streams of ours, made by hand: of any kind, with or without what belongs to them.
 
-use xb::stream::profile::{
+use xb::stream::native::{
     Begin, Entry, EntryKind, FORMAT, Redo, StreamKind, Tally, Trailer, begin_bytes, begin_digest,
 };
 
