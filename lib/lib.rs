@@ -25,6 +25,7 @@ pub mod io;
 mod log;
 mod metadata;
 pub mod pack;
+pub mod process;
 pub mod report;
 pub mod restore;
 pub mod server;
