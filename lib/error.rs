@@ -79,6 +79,11 @@ impl Error {
         Self::new(Kind::Invalid, place, what)
     }
 
+    /// A fault of this program: something that its own rules exclude has happened.
+    pub fn internal(what: impl Display) -> Self {
+        Self::failed("internal error", format_args!("{what}; please report"))
+    }
+
     /// A system call that failed: `sb/t.ibd: cannot read: permission denied`. A broken pipe keeps its own kind.
     pub fn io(place: impl Display, what: impl Display, cause: &io::Error) -> Self {
         let kind = if cause.kind() == io::ErrorKind::BrokenPipe { Kind::Pipe } else { Kind::Failed };

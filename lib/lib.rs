@@ -14,20 +14,20 @@
 //! `facts/mariadb-hot-backup#end-lsn`; a bare file name (`trx0sys.h`) is in the server's source.
 
 pub mod budget;
+pub mod capture;
 pub mod cli;
 pub mod codec;
 pub mod crypt;
 pub mod error;
 pub mod facts;
-mod held;
 pub mod innodb;
 pub mod io;
-mod names;
-pub mod opaque;
+mod log;
+mod metadata;
 pub mod pack;
-pub mod pipeline;
-pub mod redo;
+pub mod process;
 pub mod report;
+pub mod restore;
 pub mod server;
 pub mod snap;
 pub mod stream;

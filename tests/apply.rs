@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tempfile::TempDir;
 use xb::innodb::redo::mariadb::{HEADER, Header, START};
-use xb::stream::profile::{Entry, Tally};
+use xb::stream::native::{Entry, Tally};
 
 use crate::snap::manifest;
 use crate::support::backup::{apply, take};

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
-use xb::stream::profile::{EntryKind, StreamKind};
+use xb::stream::native::{EntryKind, StreamKind};
 
 use crate::support::fault::memory_limit;
 use crate::support::tool::{Dice, bad, chunk, feed, good, member, payload, said, scratch, tool, tree, unpack};

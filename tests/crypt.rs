@@ -10,8 +10,8 @@ use aes::cipher::{KeyIvInit, StreamCipher};
 use bstr::ByteSlice;
 use proptest::prelude::*;
 use xb::Kind;
+use xb::codec::members;
 use xb::crypt::{self, Decrypt, Scope, xbcrypt};
-use xb::stream::map;
 
 use crate::seal::drive;
 use crate::support::tool::{
@@ -436,7 +436,7 @@ fn chunks(stream: &[u8]) -> Vec<&[u8]> {
 /// Through the codec, in this process: what came out, and how it ended.
 fn decrypted(key: &str, stream: &[u8], threads: usize) -> (Vec<u8>, xb::Result<()>) {
     let keys = crypt::Keys::new(crypt::key::parse(key.as_bytes()).unwrap());
-    let (mut out, options) = (Vec::new(), map::Options::new(threads));
+    let (mut out, options) = (Vec::new(), members::Options::new(threads));
     let outcome = crypt::decrypt(&Decrypt::new(&keys, b"", 1 << 20), Scope::Members, stream, &mut out, &options, &());
     (out, outcome)
 }

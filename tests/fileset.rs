@@ -8,7 +8,7 @@ use std::process::Command;
 
 use mysql::prelude::Queryable;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use xb::stream::profile::{Entry, Tally, Trailer};
+use xb::stream::native::{Entry, Tally, Trailer};
 
 use crate::snap::{as_weak, files, names, password_file, snap};
 use crate::support::pipeline::Run;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use xb::Kind;
+use xb::codec::members::{Options, rewrite};
 use xb::codec::{Choice, Codec, Cut, Fault, Flow, PIECE, Serial};
-use xb::stream::map::{Options, rewrite};
 use xb::stream::{Body, Members, Reader, chunk};
 
 use crate::support::tool::{Dice, good, member, pack, payload, plant, scratch};

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use xb::stream::profile::{Entry, EntryKind, StreamKind};
+use xb::stream::native::{Entry, EntryKind, StreamKind};
 
 use crate::support::fault::limits;
 use crate::support::made::{self, Log};

@@ -193,7 +193,7 @@ fn what_is_no_stream_of_xb_snap_is_named() {
     assert_refused(&filter(b"\x1f\x8b\x08\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0".as_slice()), 3, "this is gzip data");
     assert_refused(&filter(Stream::of(&log).member("ibdata1", b"x").bytes()), 3, "not a stream of xb-snap: ibdata1");
     let mut files = Stream::of(&log);
-    (files.begin.kind, files.begin.redo) = (xb::stream::profile::StreamKind::Files, None);
+    (files.begin.kind, files.begin.redo) = (xb::stream::native::StreamKind::Files, None);
     assert_refused(&filter(files.begin().manifest().bytes()), 3, "xb-pack");
     let mut mysql = Stream::of(&log);
     mysql.begin.flavour = Some("mysql".into());

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use xb::stream::profile::{Entry, EntryKind, Tally, Trailer};
+use xb::stream::native::{Entry, EntryKind, Tally, Trailer};
 
 use crate::hot_backup::{apply, pipeline};
 use crate::support::backup::{apply_with, take};

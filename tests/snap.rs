@@ -13,7 +13,9 @@ use mysql::prelude::Queryable;
 use tempfile::TempDir;
 
 use crate::support::pipeline::{Relay, Run};
-use crate::support::{Family, Flavour, Load, Pipeline, Server, check, fault, program, scratch, test_on, wait_until, xb};
+use crate::support::{
+    Family, Flavour, Load, Pipeline, Server, check, fault, program, scratch, test_on, wait_until, xb,
+};
 
 /// For a lock, or for a server to notice something; a run that needs longer hangs.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
-use xb::throttle::along::{Along, Seen};
+use xb::throttle::observer::{Along, Seen};
 use xb::throttle::schedule::{SECOND, Schedule};
 
 use crate::support::tool::{bad, feed, good, pack, said, scratch, tool};

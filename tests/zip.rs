@@ -5,11 +5,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use xb::Kind;
 use xb::budget::Budget;
 use xb::codec::Codec;
-use xb::stream::map;
+use xb::codec::members;
+use xb::codec::whole_input;
 use xb::zip::{Algorithm, Unzip, Zip};
-use xb::{Kind, opaque};
 
 use crate::map::{contents, interleaved};
 use crate::memory::peak_of;
@@ -23,12 +24,12 @@ const LZ4: Zip = Zip { algorithm: Algorithm::Lz4, frame: 1 << 20 };
 
 fn through(codec: &impl Codec, threads: usize, stream: &[u8]) -> xb::Result<Vec<u8>> {
     let mut out = Vec::new();
-    map::rewrite(codec, stream, &mut out, &map::Options::new(threads), &()).map(|()| out)
+    members::rewrite(codec, stream, &mut out, &members::Options::new(threads), &()).map(|()| out)
 }
 
 fn raw(codec: &impl Codec, threads: usize, bytes: &[u8]) -> xb::Result<Vec<u8>> {
     let mut out = Vec::new();
-    opaque::rewrite(codec, bytes, &mut out, threads, &()).map(|()| out)
+    whole_input::rewrite(codec, bytes, &mut out, threads, &()).map(|()| out)
 }
 
 /// Page-like: runs, text and random bytes in turn, so that it shrinks and is not trivial.

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use xb::cli::{self, Console, Limits, Size, Tool};
+use xb::codec::members::Options;
 use xb::crypt::keyfile::{self, Source};
 use xb::crypt::seal::Algorithm;
 use xb::crypt::{self, Decrypt, Encrypt, Format, Keys, Scope};
-use xb::stream::map::Options;
 use xb::{Error, Result};
 
 const TOOL: Tool = Tool {

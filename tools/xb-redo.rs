@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use clap::{ArgGroup, Args};
 use xb::Result;
 use xb::budget::Budget;
+use xb::capture;
 use xb::cli::{self, Console, Size, Tool};
-use xb::redo::{apply, copy_back, filter, merge, status};
+use xb::restore::{apply, copy_back, merge, status};
 use xb::stream::holes::Holes;
 
 const TOOL: Tool = Tool {
@@ -138,7 +139,7 @@ fn run(args: Redo, console: &Console) -> Result<()> {
         return copy_back::run(&options, console);
     }
     cli::warn_of_readers(console);
-    let options = filter::Options {
+    let options = capture::Options {
         datadir: args.datadir,
         keyring: args.keyring,
         spool_dir: cli::spool_dir(args.spool_dir),
@@ -146,5 +147,5 @@ fn run(args: Redo, console: &Console) -> Result<()> {
         spool_limit: args.spool_limit.map_or(u64::MAX, |limit| limit.0),
         budget: Budget::new(args.memory.0),
     };
-    filter::run(&options, cli::stdin()?, cli::stdout()?, console)
+    capture::run(&options, cli::stdin()?, cli::stdout()?, console)
 }

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use xb::cli::{self, Connection, Tool};
+use xb::cli::{self, Connection, Increment, Partial, Tool};
 use xb::io::cache::Policy;
-use xb::snap::{self, Job, LockDdl, base::Asked, filter::Wanted};
+use xb::snap::{self, Job, LockDdl};
 use zeroizing_alloc::ZeroAlloc;
 
 /// What is freed is overwritten: option files, and what the client library sends, have the password in them.
@@ -66,9 +66,9 @@ struct Snap {
     #[arg(long, conflicts_with_all = ["no_lock", "safe_replica", "replica_info", "galera_info"])]
     offline: bool,
     #[command(flatten)]
-    asked: Asked,
+    increment: Increment,
     #[command(flatten)]
-    wanted: Wanted,
+    partial: Partial,
     #[command(flatten)]
     connection: Connection,
 }
@@ -80,7 +80,7 @@ fn main() -> ExitCode {
         let (sources, login) = (args.connection.sources(), args.connection.login(lock_timeout, report)?);
         let connect = || login.clone().or_from(&sources.read(&())?)?.connect();
         let spool_dir = cli::spool_dir(args.spool_dir);
-        let base = args.asked.base(connect, &spool_dir, report)?;
+        let base = args.increment.asked().base(connect, &spool_dir, report)?;
         let job = Job {
             sources,
             login,
@@ -95,7 +95,7 @@ fn main() -> ExitCode {
             safe_replica: args.safe_replica,
             replica_info: args.replica_info,
             galera_info: args.galera_info,
-            filter: args.wanted.filter(report)?,
+            filter: args.partial.wanted().filter(report)?,
             base,
             extra_lsndir: args.extra_lsndir,
             spool_dir,

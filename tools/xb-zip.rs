@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use xb::budget::Budget;
 use xb::cli::{self, Console, Limits, Size, Tool};
+use xb::codec::members;
+use xb::codec::whole_input;
 use xb::codec::{Codec, PIECE};
-use xb::stream::map;
 use xb::zip::{Algorithm, Unzip, Zip};
-use xb::{Error, Result, opaque};
+use xb::{Error, Result};
 
 const TOOL: Tool = Tool {
     name: env!("CARGO_BIN_NAME"),
@@ -65,16 +66,16 @@ fn run(codec: &impl Codec, options: &Options, budget: Budget, console: &Console)
     let threads = cli::all_threads(options.threads);
     let (input, output) = (cli::stdin()?, cli::stdout()?);
     if options.raw {
-        return opaque::rewrite(codec, input, output, threads, console);
+        return whole_input::rewrite(codec, input, output, threads, console);
     }
     cli::warn_of_readers(console);
-    let how = map::Options {
+    let how = members::Options {
         allow_empty: options.allow_empty,
         budget,
         holes: options.limits.holes(),
         ..map::Options::new(threads)
     };
-    map::rewrite(codec, input, output, &how, console)
+    members::rewrite(codec, input, output, &how, console)
 }
 
 impl Options {

@@ -6,7 +6,9 @@ mod docs;
 mod meter;
 mod others;
 mod screen;
+mod snapshot;
 mod units;
+mod values;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -24,6 +26,7 @@ use crate::report::{Level, Report};
 pub use connection::Connection;
 pub use console::Console;
 pub use meter::Pace;
+pub use snapshot::{Increment, Partial};
 pub use units::{Seconds, Size, human};
 
 /// What a tool is, beside its arguments.

@@ -6,7 +6,7 @@ use super::seal::{self, Algorithm, Seal};
 use super::{Keys, MAKE_KEY, xbcrypt};
 use crate::codec::{Choice, Codec, Cut, Fault, Flow, PIECE, Serial};
 use crate::error::{Error, Result};
-use crate::stream::profile::BEGIN;
+use crate::stream::native::BEGIN;
 
 /// How members are encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! Encryption of streams: our own container [`seal`], Percona's [`xbcrypt`], and [`key`]s.
 
 mod decrypt;
+mod deferred;
 mod encrypt;
-mod held_back;
 pub mod key;
 pub mod keyfile;
 pub mod keyring;
@@ -15,16 +15,16 @@ use bstr::ByteSlice;
 
 pub use decrypt::Decrypt;
 use decrypt::Seen;
+use deferred::Deferred;
 pub use encrypt::{Encrypt, Format};
-use held_back::HeldBack;
 use key::{Key, SealKey};
 use xbcrypt::Version;
 
+use crate::codec::members;
+use crate::codec::whole_input;
 use crate::codec::{Codec, Fault};
 use crate::error::{Error, Kind, Result};
-use crate::opaque;
 use crate::report::{Level, Report};
-use crate::stream::map;
 
 /// The operator's key, ready for both formats.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ pub fn encrypt(
     scope: Scope,
     input: impl Read,
     output: impl Write + Send,
-    options: &map::Options,
+    options: &members::Options,
     report: &dyn Report,
 ) -> Result<()> {
     run(encrypt, scope, input, output, options, report)
@@ -77,10 +77,10 @@ pub fn decrypt(
     scope: Scope,
     input: impl Read,
     output: impl Write + Send,
-    options: &map::Options,
+    options: &members::Options,
     report: &dyn Report,
 ) -> Result<()> {
-    let mut output = HeldBack::new(output, || decrypt.is_proved());
+    let mut output = Deferred::new(output, || decrypt.is_proved());
     let outcome = run(decrypt, scope, input, &mut output, options, report);
     warn(&decrypt.seen(), report);
     outcome?;
@@ -92,12 +92,12 @@ fn run<C: Codec>(
     scope: Scope,
     input: impl Read,
     output: impl Write + Send,
-    options: &map::Options,
+    options: &members::Options,
     report: &dyn Report,
 ) -> Result<()> {
     match scope {
-        Scope::Members => map::rewrite(codec, input, output, options, report),
-        Scope::Whole => opaque::rewrite(codec, input, output, options.threads, report),
+        Scope::Members => members::rewrite(codec, input, output, options, report),
+        Scope::Whole => whole_input::rewrite(codec, input, output, options.threads, report),
     }
 }
 

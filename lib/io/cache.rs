@@ -24,7 +24,7 @@ const MISSED: u64 = 8 << 20;
 const WINDOW: u64 = 8 << 20;
 
 /// How files are read.
-#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
     /// From the cache what is in it, past the cache what is not.
     #[default]

@@ -6,6 +6,7 @@ pub mod cache;
 mod closed;
 pub mod confine;
 pub mod copy;
+pub(crate) mod files;
 pub mod map;
 pub mod nice;
 pub mod pipe;

@@ -11,21 +11,21 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bstr::ByteSlice;
 
-use crate::error::{Error, Kind, Result};
+use crate::codec::pool::{self, FirstError};
+use crate::error::{Error, Result};
 use crate::io::cache::{ALIGN, Aligned};
 use crate::io::spool::Spool;
 use crate::report::{Level, Report};
 use crate::stream::Writer;
-use crate::stream::pick::Patterns;
-use crate::stream::profile::{
+use crate::stream::native::{
     self, BEGIN, Begin, Entry, EntryKind, FORMAT, LINE_MAX, Line, MANIFEST, ManifestReader, Seen, StreamKind, Tally,
     Trailer,
 };
+use crate::stream::pick::Patterns;
 pub use plan::List;
 use plan::Plan;
 use source::Source;
@@ -74,10 +74,9 @@ enum Frame {
 struct Pack<'a, W> {
     dir: &'a Path,
     chunk: usize,
-    plan: Mutex<Plan>,
     frame: Mutex<Frame>,
     writer: Writer<W>,
-    failed: AtomicBool,
+    failure: FirstError,
     report: &'a dyn Report,
 }
 
@@ -91,13 +90,12 @@ pub fn pack<W: Write + Send>(options: Options, output: W, report: &dyn Report) -
     let pack = Pack {
         dir: &options.dir,
         chunk: options.chunk.clamp(CHUNK_MIN, CHUNK_MAX),
-        plan: Mutex::new(plan),
         frame: Mutex::new(frame),
         writer,
-        failed: AtomicBool::new(false),
+        failure: FirstError::default(),
         report,
     };
-    pack.members(options.threads)?;
+    pack.members(plan, options.threads)?;
     pack.finish()
 }
 
@@ -107,7 +105,7 @@ fn begin<W: Write>(options: &Options, plan: &Plan, writer: &Writer<W>) -> Result
         let mut bytes = Vec::new();
         let read = File::open(&path).and_then(|file| file.take(LINE_MAX as u64).read_to_end(&mut bytes));
         read.map_err(|cause| Error::io(path.display(), "cannot read", &cause))?;
-        profile::parse_begin(&path.display().to_string(), &bytes)?;
+        native::parse_begin(&path.display().to_string(), &bytes)?;
         writer.member(BEGIN, &bytes)?;
         return Ok(match manifest.as_slice() {
             MANIFEST => Frame::Kept { begin: bytes, seen: Seen::default() },
@@ -121,11 +119,11 @@ fn begin<W: Write>(options: &Options, plan: &Plan, writer: &Writer<W>) -> Result
         filter: None,
         format: FORMAT,
         kind: StreamKind::Files,
-        backup_id: profile::backup_id()?,
-        start_time: profile::now(),
+        backup_id: native::backup_id()?,
+        start_time: native::now(),
         program: concat!("xb-pack ", env!("CARGO_PKG_VERSION")).into(),
         estimated_bytes: plan.bytes,
-        flavour: None,
+        family: None,
         server_version: None,
         server_uuid: None,
         datadir: None,
@@ -133,12 +131,12 @@ fn begin<W: Write>(options: &Options, plan: &Plan, writer: &Writer<W>) -> Result
         without_innodb: false,
         base: None,
     };
-    let bytes = profile::begin_bytes(&begin);
+    let bytes = native::begin_bytes(&begin);
     writer.member(BEGIN, &bytes)?;
     let lines = Spool::new(LINES_IN_MEMORY, &options.spool_dir, u64::MAX);
     Ok(Frame::Own {
         backup_id: begin.backup_id,
-        begin_blake3: profile::begin_digest(&bytes),
+        begin_blake3: native::begin_digest(&bytes),
         tally: Box::default(),
         lines,
     })
@@ -146,40 +144,14 @@ fn begin<W: Write>(options: &Options, plan: &Plan, writer: &Writer<W>) -> Result
 
 impl<W: Write + Send> Pack<'_, W> {
     /// All files, in `threads` threads.
-    fn members(&self, threads: usize) -> Result<()> {
-        let outcomes: Vec<Result<()>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(|| self.work())).collect();
-            let broken = || Err(Error::failed("stdout", "a reading thread broke off"));
-            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| broken())).collect()
-        });
-        let mut errors: Vec<Error> = outcomes.into_iter().filter_map(Result::err).collect();
-        // When stdout fails, other threads see it as a broken pipe: the cause goes before its echoes.
-        errors.sort_by_key(|error| error.kind() == Kind::Pipe);
-        errors.into_iter().next().map_or(Ok(()), Err)
+    fn members(&self, mut plan: Plan, threads: usize) -> Result<()> {
+        let names = std::iter::from_fn(|| plan.next().transpose());
+        pool::for_each(threads, &self.failure, names, || self.buffer(), |buffer, name| self.member(&name, buffer))
     }
 
     /// Room for a chunk.
     fn buffer(&self) -> Aligned {
         Aligned::new(self.chunk.next_multiple_of(ALIGN))
-    }
-
-    fn work(&self) -> Result<()> {
-        let mut buffer = self.buffer();
-        let outcome = loop {
-            if self.failed.load(Relaxed) {
-                break Ok(());
-            }
-            let next = lock(&self.plan).next();
-            match next.and_then(|name| name.map(|name| self.member(&name, &mut buffer)).transpose()) {
-                Ok(Some(())) => {}
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(error),
-            }
-        };
-        if outcome.is_err() {
-            self.failed.store(true, Relaxed);
-        }
-        outcome
     }
 
     /// One file, from its first byte to its end mark.
@@ -189,7 +161,7 @@ impl<W: Write + Send> Pack<'_, W> {
         let mut source = Source::open(self.dir, name)?;
         self.report.stage(&name.as_bstr().to_string());
         while let Some((offset, data)) = source.next(buffer, self.chunk)? {
-            if self.failed.load(Relaxed) {
+            if self.failure.is_set() {
                 return Ok(());
             }
             if framed {
@@ -239,8 +211,8 @@ impl<W: Write + Send> Pack<'_, W> {
                         Line::Entry(entry) if entry.path().as_deref() != Some(BEGIN) => {
                             seen.check(&entry).map(drop).map_err(changed)
                         }
-                        Line::Trailer(trailer) => profile::bind(&begin, &trailer).map_err(changed),
-                        Line::Entry(entry) => profile::check_begin(&begin, &entry).map_err(changed),
+                        Line::Trailer(trailer) => native::bind(&begin, &trailer).map_err(changed),
+                        Line::Entry(entry) => native::check_begin(&begin, &entry).map_err(changed),
                     })?;
                     writer.payload(MANIFEST, offset, data)?;
                 }
@@ -265,7 +237,7 @@ fn trailer(backup_id: String, begin_blake3: String) -> Trailer {
         locks_ms: Default::default(),
         partial: false,
         left_out: Vec::new(),
-        end_time: profile::now(),
+        end_time: native::now(),
         blake3: String::new(),
     }
 }

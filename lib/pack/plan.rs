@@ -12,12 +12,12 @@ use bstr::ByteSlice;
 use super::{Options, below};
 use crate::error::{Error, Result};
 use crate::io::spool::Spool;
-use crate::names;
 use crate::report::{Level, Report};
 use crate::stream::Table;
 use crate::stream::members::key;
 use crate::stream::name;
-use crate::stream::profile::{BEGIN, INCOMPLETE, MANIFEST, MARK, PAGES, plain_name};
+use crate::stream::native::names;
+use crate::stream::native::{BEGIN, INCOMPLETE, MANIFEST, MARK, PAGES, plain_name};
 
 /// Names that wait in memory; more go to an unlinked temporary file.
 const NAMES_IN_MEMORY: usize = 2 << 20;

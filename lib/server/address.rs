@@ -23,7 +23,7 @@ const PORTS: [&str; 1] = ["MYSQL_TCP_PORT"];
 const UNIX_PORTS: [&str; 2] = ["MYSQL_UNIX_PORT", "MARIADB_UNIX_PORT"];
 
 /// What a connection goes through.
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// A port of a host.
     Tcp,

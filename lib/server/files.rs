@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime};
 
 use super::variables::Variables;
 use crate::error::{Error, Result};
-use crate::names::{BEGIN, CHECKPOINTS};
+use crate::metadata::CHECKPOINTS;
+use crate::stream::native::names::BEGIN;
 
 /// Extensions of files in database directories that are not InnoDB's. A `.isl` is not among them: a restored one would
 /// lead a second server on the same host to the original's file; what it points at is stored in its place.

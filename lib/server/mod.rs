@@ -2,16 +2,16 @@
 //!
 //! And of the servers on this host: finding their programs, understanding what they say.
 //!
-//! MariaDB 10.11 and 11.x, MySQL 8.0.30 and later. [`flavour::Flavour`] says which; what only MySQL has is in [`mysql`].
+//! MariaDB 10.11 and 11.x, MySQL 8.0.30 and later. [`family`] says which; what only one of the families has is
+//! in [`mariadb`] or [`mysql`].
 
 pub mod address;
 pub mod applier;
-pub mod binlogs;
-pub mod ddl_log;
 pub mod dictionary;
+mod family;
 pub mod files;
-pub mod flavour;
 pub mod locks;
+pub mod mariadb;
 pub mod messages;
 pub mod mysql;
 pub mod options;
@@ -23,5 +23,6 @@ pub mod program;
 pub mod session;
 pub mod variables;
 
+pub use family::{Family, Release, Version};
 pub use session::{Login, Refusal, Session};
 pub use variables::Variables;

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::applier::quoted;
 use super::session::{Record, Session, told};
 use crate::error::Result;
-use crate::stream::profile::Binlog;
+use crate::stream::native::Binlog;
 
 /// The binary log's end and the GTID position; `None` if the server writes no binary log.
 pub fn binlog(session: &mut Session) -> Result<Option<Binlog>> {

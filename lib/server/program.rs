@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::flavour::{Flavour, Version};
+use super::{Family, Release, Version};
 use crate::error::{Error, Result};
 
 /// What distributions, upstream packages and source builds call it.
@@ -14,7 +14,7 @@ const PLACES: [&str; 6] =
     ["/usr/sbin", "/usr/libexec", "/usr/bin", "/usr/local/sbin", "/usr/local/libexec", "/usr/local/mysql/bin"];
 
 /// Reads what a server says of itself: `10.11.19-MariaDB-log`, `9.7.4-2`, `mariadbd  Ver 10.11.19-MariaDB for …`.
-pub fn version(text: &str) -> Option<Flavour> {
+pub fn version(text: &str) -> Option<Release> {
     // Before "Ver" stands a path, which may have numbers in it.
     let text = text.split_once(" Ver ").map_or(text, |(_, text)| text);
     let number = text.split(|c: char| !c.is_ascii_digit() && c != '.').find_map(|word| {
@@ -24,13 +24,14 @@ pub fn version(text: &str) -> Option<Flavour> {
             _ => None,
         }
     })?;
-    Some(if text.contains("MariaDB") { Flavour::MariaDb(number) } else { Flavour::MySql(number) })
+    let family = if text.contains("MariaDB") { Family::MariaDb } else { Family::MySql };
+    Some(Release { family, version: number })
 }
 
 /// Can this server recover what that one wrote? Only releases of one series understand each other's redo log.
-pub fn recovers(server: Flavour, backup: Flavour) -> bool {
-    let (Version(major, minor, release), of) = (server.version(), backup.version());
-    server.name() == backup.name() && (major, minor) == (of.0, of.1) && release >= of.2
+pub fn recovers(server: Release, backup: Release) -> bool {
+    let (Version(major, minor, release), of) = (server.version, backup.version);
+    server.family == backup.family && (major, minor) == (of.0, of.1) && release >= of.2
 }
 
 /// A server program.
@@ -39,7 +40,7 @@ pub struct Program {
     /// Where it is.
     pub path: PathBuf,
     /// What it says it is.
-    pub flavour: Flavour,
+    pub release: Release,
 }
 
 impl Program {
@@ -51,8 +52,8 @@ impl Program {
             .stderr(Stdio::null())
             .output()
             .ok()?;
-        let flavour = version(&String::from_utf8_lossy(&output.stdout))?;
-        Some(Program { path: path.to_owned(), flavour })
+        let release = version(&String::from_utf8_lossy(&output.stdout))?;
+        Some(Program { path: path.to_owned(), release })
     }
 
     /// Where its own plugins are, by what it says of its variables.
@@ -84,14 +85,14 @@ impl Program {
 }
 
 /// The newest server that can recover a backup of `backup`, or the one the operator chose.
-pub fn find(backup: Flavour, chosen: Option<&Path>) -> Result<Program> {
+pub fn find(backup: Release, chosen: Option<&Path>) -> Result<Program> {
     if let Some(path) = chosen {
         let program =
             Program::ask(path).ok_or_else(|| Error::failed(path.display(), "is not a server that runs here"))?;
-        if recovers(program.flavour, backup) {
+        if recovers(program.release, backup) {
             return Ok(program);
         }
-        let what = format!("is {}, the backup was made of {backup}", program.flavour);
+        let what = format!("is {}, the backup was made of {backup}", program.release);
         return Err(Error::failed(path.display(), what).hint(wanted(backup)));
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -110,20 +111,20 @@ pub fn find(backup: Flavour, chosen: Option<&Path>) -> Result<Program> {
     let fits = found
         .iter()
         .rev()
-        .filter(|program| recovers(program.flavour, backup))
-        .max_by_key(|program| program.flavour.version());
+        .filter(|program| recovers(program.release, backup))
+        .max_by_key(|program| program.release.version);
     fits.cloned().ok_or_else(|| {
         let list: Vec<String> =
-            found.iter().map(|program| format!("{} is {}", program.path.display(), program.flavour)).collect();
+            found.iter().map(|program| format!("{} is {}", program.path.display(), program.release)).collect();
         let list = if list.is_empty() { "there is none on this host".to_owned() } else { list.join(", ") };
         Error::failed("server", format_args!("none fits: the backup was made of {backup}, {list}")).hint(wanted(backup))
     })
 }
 
-fn wanted(backup: Flavour) -> String {
-    let Version(major, minor, _) = backup.version();
-    let family = backup.title();
-    format!("give a {family} {major}.{minor} server of version {} or later: --server PATH", backup.version())
+fn wanted(backup: Release) -> String {
+    let Release { family, version } = backup;
+    let Version(major, minor, _) = version;
+    format!("give a {family} {major}.{minor} server of version {version} or later: --server PATH")
 }
 
 #[cfg(test)]
@@ -133,15 +134,15 @@ mod tests {
     #[test]
     fn versions_are_read_from_what_servers_say() {
         for (text, expect) in [
-            ("10.11.19-MariaDB-0+deb12u1", Some(Flavour::MariaDb(Version(10, 11, 19)))),
+            ("10.11.19-MariaDB-0+deb12u1", Some(Release { family: Family::MariaDb, version: Version(10, 11, 19) })),
             (
                 "/usr/sbin/mariadbd  Ver 11.8.6-MariaDB-ubu2404 for debian-linux-gnu on x86_64 (x)",
-                Some(Flavour::MariaDb(Version(11, 8, 6))),
+                Some(Release { family: Family::MariaDb, version: Version(11, 8, 6) }),
             ),
-            ("8.0.36", Some(Flavour::MySql(Version(8, 0, 36)))),
+            ("8.0.36", Some(Release { family: Family::MySql, version: Version(8, 0, 36) })),
             (
                 "/x/mysql-9.7.0/mysqld  Ver 9.7.4-2 for Linux on x86_64 ((Debian))",
-                Some(Flavour::MySql(Version(9, 7, 4))),
+                Some(Release { family: Family::MySql, version: Version(9, 7, 4) }),
             ),
             ("MariaDB", None),
         ] {
@@ -151,10 +152,10 @@ mod tests {
 
     #[test]
     fn only_the_same_series_and_no_older_release_recovers() {
-        let of = |minor, release| Flavour::MariaDb(Version(10, minor, release));
+        let of = |minor, release| Release { family: Family::MariaDb, version: Version(10, minor, release) };
         let backup = of(11, 19);
         assert!(recovers(of(11, 19), backup) && recovers(of(11, 20), backup));
         assert!(!recovers(of(11, 18), backup) && !recovers(of(12, 19), backup));
-        assert!(!recovers(Flavour::MySql(Version(10, 11, 19)), backup));
+        assert!(!recovers(Release { family: Family::MySql, version: Version(10, 11, 19) }, backup));
     }
 }

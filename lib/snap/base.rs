@@ -16,19 +16,20 @@ use std::sync::Arc;
 
 use bstr::ByteSlice;
 
-use self::pages::BasePages;
-use self::stream::Found;
+use super::base::pages::BasePages;
+use super::base::stream::Found;
 use super::copy::Since;
 use super::filter::Filter;
 use crate::error::{Error, Result};
 use crate::innodb::redo::mysql;
 use crate::io::small;
-use crate::names::{APPLIED, CHECKPOINTS, MERGING};
+use crate::metadata::{self, CHECKPOINTS};
 use crate::report::{Level, Report};
+use crate::server::Family;
 use crate::server::Session;
-use crate::server::flavour::Flavour;
 use crate::stream::chunk;
-use crate::stream::profile::{
+use crate::stream::native::names::{APPLIED, MERGING};
+use crate::stream::native::{
     self, BEGIN, INCOMPLETE, LINE_MAX, Line, MANIFEST, ManifestReader, PAGES, Redo, StreamKind,
 };
 use crate::stream::{Body, Reader};
@@ -45,20 +46,15 @@ const OPTIONS: &str = "backup-my.cnf";
 /// Bytes of a manifest that are read at a time.
 const PIECE: u64 = 256 << 10;
 
-/// What the operator asks for, as it stands on the command line.
-#[derive(clap::Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Increments")]
+/// What the operator asks for; at most one of these.
+#[derive(Clone, Debug, Default)]
 pub struct Asked {
-    /// Copy only what changed since the backup in BASE: a directory, its --extra-lsndir, or a file with its stream
-    #[arg(long, value_name = "BASE", conflicts_with = "incremental_lsn")]
-    incremental_basedir: Option<PathBuf>,
-    /// Copy only what changed since LSN, the to_lsn of a backup
-    #[arg(long, value_name = "LSN")]
-    incremental_lsn: Option<u64>,
-    /// Copy only what changed since the newest backup NAME in the server's table of backups, which mariadb-backup writes
-    #[arg(long, visible_alias = "incremental-history-name", value_name = "NAME",
-        conflicts_with_all = ["incremental_basedir", "incremental_lsn", "offline"])]
-    incremental_history: Option<String>,
+    /// `--incremental-basedir`
+    pub basedir: Option<PathBuf>,
+    /// `--incremental-lsn`
+    pub lsn: Option<u64>,
+    /// `--incremental-history`
+    pub history: Option<String>,
 }
 
 /// The backup that an increment builds on.
@@ -71,7 +67,7 @@ pub struct Base {
     /// Pages newer than this are copied.
     lsn: u64,
     /// Family of the server that was copied.
-    flavour: Option<String>,
+    family: Option<Family>,
     /// That server's identity.
     server: Option<String>,
     /// MySQL: the number of its redo log.
@@ -98,7 +94,7 @@ impl Asked {
         dir: &Path,
         report: &dyn Report,
     ) -> Result<Option<Base>> {
-        match (&self.incremental_basedir, self.incremental_lsn, &self.incremental_history) {
+        match (&self.basedir, self.lsn, &self.history) {
             (Some(path), ..) => Base::read(path, dir, report).map(Some),
             (_, Some(lsn), _) => Ok(Some(Base::foreign("--incremental-lsn".into(), lsn))),
             (.., Some(name)) => of_history(&mut server()?, name, report).map(Some),
@@ -111,7 +107,7 @@ impl Base {
     /// One of which nothing but its LSN is known.
     fn foreign(place: String, lsn: u64) -> Base {
         let pages = Err(FOREIGN.to_owned());
-        Base { place, id: None, lsn, flavour: None, server: None, log_uuid: None, filter: None, page_size: None, pages }
+        Base { place, id: None, lsn, family: None, server: None, log_uuid: None, filter: None, page_size: None, pages }
     }
 
     fn read(path: &Path, dir: &Path, report: &dyn Report) -> Result<Base> {
@@ -163,8 +159,8 @@ impl Base {
     }
 
     /// What `xb_begin` says of it.
-    pub(super) fn profile(&self) -> profile::Base {
-        profile::Base { id: self.id.clone(), lsn: self.lsn, proved: self.pages.is_ok() }
+    pub(super) fn profile(&self) -> native::Base {
+        native::Base { id: self.id.clone(), lsn: self.lsn, proved: self.pages.is_ok() }
     }
 
     /// The same with its digests.
@@ -174,9 +170,9 @@ impl Base {
     }
 
     /// What an increment on it has.
-    pub(super) fn since(&self, flavour: Flavour) -> Since<'_> {
+    pub(super) fn since(&self, family: Family) -> Since<'_> {
         let pages = self.pages.as_ref().ok().map(|pages| &**pages);
-        Since { lsn: self.lsn, flags: matches!(flavour, Flavour::MySql(_)), pages }
+        Since { lsn: self.lsn, flags: family == Family::MySql, pages }
     }
 
     /// Says that this increment is right only if the server's history is that of the base.
@@ -227,10 +223,10 @@ impl Base {
     }
 
     /// Checks that the server can be a later state of the base, as far as that can be seen.
-    pub(super) fn check(&self, flavour: Flavour, server: Option<&str>, redo: &Redo, filter: &Filter) -> Result<()> {
+    pub(super) fn check(&self, family: Family, server: Option<&str>, redo: &Redo, filter: &Filter) -> Result<()> {
         let checkpoint_lsn = redo.checkpoint_lsn;
-        if let Some(then) = self.flavour.as_deref().filter(|then| *then != flavour.name()) {
-            let what = format!("is of another kind of server: {then}, this is {}", flavour.name());
+        if let Some(then) = self.family.filter(|then| *then != family) {
+            let what = format!("is of another kind of server: {then}, this is {family}");
             return Err(Error::invalid(&self.place, what).hint("take a full backup of this server"));
         }
         if let (Some(then), Some(now)) = (self.server.as_deref(), server)
@@ -289,20 +285,20 @@ fn bound(path: &Path, begin: &[u8]) -> Result<()> {
             return reader.finish();
         }
         reader.feed(&piece, |line, _| match line {
-            Line::Trailer(trailer) => profile::bind(begin, &trailer),
+            Line::Trailer(trailer) => native::bind(begin, &trailer),
             Line::Entry(_) => Ok(()),
         })?;
     }
 }
 
 fn of_begin(path: &Path, begin: &[u8]) -> Result<Base> {
-    let begin = profile::parse_begin(&path.display().to_string(), begin)?;
+    let begin = native::parse_begin(&path.display().to_string(), begin)?;
     match begin.redo {
         Some(redo) if begin.kind != StreamKind::Files => Ok(Base {
             place: path.display().to_string(),
             id: Some(begin.backup_id),
             lsn: redo.checkpoint_lsn,
-            flavour: begin.flavour,
+            family: begin.family,
             server: begin.server_uuid,
             log_uuid: redo.log_uuid,
             filter: begin.filter,
@@ -346,9 +342,7 @@ fn made_by(maker: &str, place: &dyn Display, report: &dyn Report) {
 }
 
 fn of_checkpoints(path: &Path, text: &[u8]) -> Result<Base> {
-    let pairs = || text.lines().filter_map(|line| line.split_once_str("="));
-    let lsn =
-        pairs().find(|(key, _)| key.trim() == b"to_lsn").and_then(|(_, lsn)| lsn.trim().to_str().ok()?.parse().ok());
+    let lsn = metadata::pairs(text).get("to_lsn").and_then(|lsn| lsn.parse().ok());
     let lsn = lsn.ok_or_else(|| Error::damaged(path.display(), "xtrabackup_checkpoints has no to_lsn"))?;
     Ok(Base::foreign(path.display().to_string(), lsn))
 }
@@ -388,7 +382,7 @@ fn ends_with_manifest(file: &mut File) -> std::io::Result<bool> {
     let chunk = tail.rfind(chunk::MAGIC).and_then(|at| tail.get(at..)).unwrap_or_default();
     let Some((head, path)) = chunk.split_first_chunk() else { return Ok(false) };
     let end = chunk::prefix(head).is_ok_and(|head| head.kind == chunk::Type::End && head.path_len == path.len());
-    Ok(end && profile::plain_name(path) == MANIFEST)
+    Ok(end && native::plain_name(path) == MANIFEST)
 }
 
 fn file_name(member: &[u8]) -> &str {

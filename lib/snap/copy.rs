@@ -9,11 +9,12 @@ use bstr::ByteSlice;
 
 use super::Job;
 use super::base::pages::BasePages;
-use super::distinct::is_free;
 use super::manifest::Manifest;
-use super::noted::Noted;
 use super::open::{AriaFile, Head, Open, Part, Seen, open};
-use super::workers::{Abort, BATCH, Buffers};
+use super::page_digests::Noted;
+use super::unique_names::is_free;
+use super::workers::{BATCH, Buffers};
+use crate::codec::pool::FirstError;
 use crate::error::{Error, Result};
 use crate::innodb::space::Tally;
 use crate::io::cache::Policy;
@@ -21,7 +22,7 @@ use crate::report::{Level, Report};
 use crate::server::dictionary::{self, Dictionary};
 use crate::server::files::Identity;
 use crate::stream::Writer;
-use crate::stream::profile::{Entry, EntryKind};
+use crate::stream::native::{Entry, EntryKind};
 
 /// What all copying threads share.
 #[derive(Clone, Copy)]
@@ -31,7 +32,7 @@ pub(super) struct Copier<'a> {
     pub(super) manifest: &'a Manifest,
     /// The digests of all pages.
     pub(super) noted: &'a Noted,
-    pub(super) abort: &'a Abort,
+    pub(super) abort: &'a FirstError,
     /// Pages of all tablespaces.
     pub(super) pages: &'a Mutex<Tally>,
     /// The files that were there at the beginning, if the log cannot tell which were not.
@@ -42,7 +43,7 @@ pub(super) struct Copier<'a> {
 
 /// What a copy collects: the manifest, digests of pages, counts, the first failure.
 pub(super) struct Records {
-    pub(super) abort: Abort,
+    pub(super) abort: FirstError,
     manifest: Manifest,
     noted: Noted,
     pages: Mutex<Tally>,
@@ -53,7 +54,7 @@ impl Records {
     /// Nothing yet. An increment that cannot be held against its base has no digests: what it leaves out was not compared.
     pub(super) fn new(job: &Job, since: Option<Since<'_>>) -> Self {
         Records {
-            abort: Abort::default(),
+            abort: FirstError::default(),
             manifest: Manifest::new(&job.spool_dir),
             noted: Noted::new(&job.spool_dir, since.is_none_or(|since| since.pages.is_some())),
             pages: Mutex::default(),

@@ -15,9 +15,10 @@ use bstr::ByteSlice;
 
 use super::base::pages::Known;
 use super::copy::{Copier, Pages, Since};
-use super::distinct::fits;
 use super::open::{Open, Part};
-use super::workers::{Abort, BATCH, Buffers};
+use super::unique_names::fits;
+use super::workers::{BATCH, Buffers};
+use crate::codec::pool::FirstError;
 use crate::error::Result;
 use crate::innodb::delta::{Cluster, DELTA, META, Meta, capacity};
 use crate::innodb::space::Tally;
@@ -25,8 +26,8 @@ use crate::innodb::{is_undo, is_zero, page};
 use crate::io::cache::{ALIGN, Aligned};
 use crate::report::Level;
 use crate::stream::Writer;
-use crate::stream::pages::{self, Digest};
-use crate::stream::profile::{Entry, EntryKind};
+use crate::stream::native::pages::{self, Digest};
+use crate::stream::native::{Entry, EntryKind};
 
 /// Most runs of zero pages in a line of the manifest, which readers hold in memory; further ones are sent as pages.
 const RUNS: usize = 32 << 10;
@@ -252,7 +253,7 @@ impl<'a, W: Write> Member<'a, W> {
         open: &mut Open<'_>,
         buffers: &mut Buffers,
         part: Part<'_>,
-        abort: &Abort,
+        abort: &FirstError,
     ) -> Result<()> {
         self.put(&Cluster::head(part.space.page_size, places, last))?;
         let size = usize::try_from(part.space.page_size).unwrap_or(BATCH);

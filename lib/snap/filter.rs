@@ -13,34 +13,27 @@ use std::sync::{PoisonError, RwLock};
 use bstr::ByteSlice;
 use regex::bytes::RegexSet;
 
-use super::dictionary::{self, Dictionary};
+use super::partial::{self, Dictionary};
 use crate::error::{Error, Result};
 use crate::io;
 use crate::report::{Level, Report};
 use crate::server::{Session, files, parts};
 
-/// What the operator asks for, as it stands on the command line.
-#[derive(clap::Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Partial backups")]
+/// What the operator asks for.
+#[derive(Clone, Debug, Default)]
 pub struct Wanted {
-    /// Copy only tables whose db.table matches one of these regular expressions, separated by commas
-    #[arg(long, value_name = "REGEX")]
-    tables: Option<String>,
-    /// Leave out tables whose db.table matches one of these regular expressions, separated by commas
-    #[arg(long, value_name = "REGEX")]
-    tables_exclude: Option<String>,
-    /// Copy only the tables in FILE, one db.table a line
-    #[arg(long, value_name = "FILE")]
-    tables_file: Option<std::path::PathBuf>,
-    /// Copy only these databases and tables: db or db.table, separated by blanks
-    #[arg(long, value_name = "LIST")]
-    databases: Option<String>,
-    /// Leave out these databases and tables: db or db.table, separated by blanks
-    #[arg(long, value_name = "LIST")]
-    databases_exclude: Option<String>,
-    /// Copy only the databases and tables in FILE, one a line
-    #[arg(long, value_name = "FILE")]
-    databases_file: Option<std::path::PathBuf>,
+    /// `--tables`
+    pub tables: Option<String>,
+    /// `--tables-exclude`
+    pub tables_exclude: Option<String>,
+    /// `--tables-file`
+    pub tables_file: Option<std::path::PathBuf>,
+    /// `--databases`
+    pub databases: Option<String>,
+    /// `--databases-exclude`
+    pub databases_exclude: Option<String>,
+    /// `--databases-file`
+    pub databases_file: Option<std::path::PathBuf>,
 }
 
 /// What is wanted. Empty: everything.
@@ -161,7 +154,7 @@ impl Filter {
         files: impl Iterator<Item = &'n [u8]>,
     ) -> Result<()> {
         if self.is_partial() {
-            let owners = dictionary.owners(session, &dictionary::fulltext(files))?;
+            let owners = dictionary.owners(session, &partial::fulltext(files))?;
             self.told.write().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().owners = owners;
         }
         Ok(())

@@ -9,15 +9,16 @@ use jiff::Zoned;
 use super::Job;
 use super::copy::Copier;
 use super::lsndir::LsnDir;
-use super::meta::{Facts, Members};
+use super::meta::Members;
 use crate::error::{Error, Result};
 use crate::io::spool::Spool;
-use crate::names::{CHECKPOINTS, INFO};
+use crate::metadata::Facts;
+use crate::metadata::{CHECKPOINTS, INFO};
 use crate::report::{Level, Report};
 use crate::server::Session;
 use crate::server::locks::Times;
 use crate::stream::Writer;
-use crate::stream::profile::{Begin, Binlog, EntryKind, FORMAT, PAGES, Trailer, begin_bytes, begin_digest};
+use crate::stream::native::{Begin, Binlog, EntryKind, FORMAT, PAGES, Trailer, begin_bytes, begin_digest};
 
 /// How long the server may take to make its log durable up to E.
 const DURABLE: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! The copy of a running server: what both families have in common. What each does in its own way is a [`Family`].
+//! The copy of a running server: what both families have in common. What each does in its own way is a [`Running`].
 
 use std::fs::File;
 use std::time::Instant;
@@ -7,21 +7,21 @@ use jiff::Zoned;
 
 use super::Job;
 use super::copy::Records;
-use super::family::{Family, Hot};
+use super::durable_lsn::Marks;
 use super::finish::{self, Finish, Snapshot};
 use super::identity::Claim;
 use super::mariadb::{MariaDb, SwitchedOff};
-use super::marks::Marks;
 use super::mysql::MySql;
 use super::offline;
+use super::running::{Hot, Running};
 use super::steps::{Found, Steps, begin, tell_specials};
 use crate::error::{Error, Result};
 use crate::io::spool::Spool;
 use crate::report::Report;
-use crate::server::flavour::Flavour;
+use crate::server::{Family, Release};
 use crate::server::{Session, Variables};
 use crate::stream::Writer;
-use crate::stream::profile::{BEGIN, Begin, begin_bytes};
+use crate::stream::native::{BEGIN, Begin, begin_bytes};
 
 /// Copies a running server.
 pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
@@ -32,8 +32,8 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let mut session = login.connect()?;
     let mut variables = Variables::of(&mut session)?;
     let claim = Claim { address: login.address()?, datadir: variables.datadir(), peer: session.peer() };
-    let flavour = Flavour::of(variables.text("version"))?;
-    let switched_off = !has_innodb(&mut session, flavour)?;
+    let family = Release::of(variables.text("version"))?.family;
+    let switched_off = !has_innodb(&mut session, family)?;
     if switched_off {
         offline::places(&mut variables, &options);
     }
@@ -41,9 +41,9 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
         variables.set_datadir(dir);
     }
     let switched_off = switched_off.then(|| SwitchedOff::find(&mut variables, job.policy, report)).transpose()?;
-    let mut server: Box<dyn Family> = match flavour {
-        Flavour::MariaDb(_) => Box::new(MariaDb::new(job, session, &variables, switched_off)?),
-        Flavour::MySql(_) => Box::new(MySql::new(job, session, &variables)?),
+    let mut server: Box<dyn Running> = match family {
+        Family::MariaDb => Box::new(MariaDb::new(job, session, &variables, switched_off)?),
+        Family::MySql => Box::new(MySql::new(job, session, &variables)?),
     };
     report.stage("waiting for other backups");
     claim.prove(server.as_mut(), &login, job.trust_datadir, report)?;
@@ -54,13 +54,13 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     tell_specials(server.layout(), report)?;
 
     let (layout, out) = (server.layout().clone(), Writer::new(output));
-    let since = job.base.as_ref().map(|base| base.since(flavour));
+    let since = job.base.as_ref().map(|base| base.since(family));
     let records = Records::new(job, since);
     let (copier, abort) = (records.copier(job, report, since), &records.abort);
     let marks = Marks::new(&out, server.flushed());
     let steps = Steps { job, layout: &layout, copier, abort, out: &out };
     let hot = Hot { steps, report, marks: &marks, login: &login };
-    let begin = |found: &Found| begin(job, &variables, flavour, &layout, found, &start, report);
+    let begin = |found: &Found| begin(job, &variables, family, &layout, found, &start, report);
     let first = server.stops_first();
     let copied = || copy(&hot, server.as_mut(), marker, begin);
     let (begin, snapshot, spool) = match first {
@@ -76,19 +76,19 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
 }
 
 /// MySQL cannot be without it.
-fn has_innodb(session: &mut Session, flavour: Flavour) -> Result<bool> {
+fn has_innodb(session: &mut Session, family: Family) -> Result<bool> {
     let support = session.value("SELECT SUPPORT FROM information_schema.ENGINES WHERE ENGINE='InnoDB'")?;
-    match (matches!(support.as_deref(), Some("YES" | "DEFAULT")), flavour) {
+    match (matches!(support.as_deref(), Some("YES" | "DEFAULT")), family) {
         (true, _) => Ok(true),
-        (false, Flavour::MariaDb(_)) => Ok(false),
-        (false, Flavour::MySql(_)) => Err(Error::failed("server", "InnoDB is switched off")),
+        (false, Family::MariaDb) => Ok(false),
+        (false, Family::MySql) => Err(Error::failed("server", "InnoDB is switched off")),
     }
 }
 
 /// From the first lock to the end of the last.
 fn copy(
     hot: &Hot<'_>,
-    server: &mut dyn Family,
+    server: &mut dyn Running,
     marker: Session,
     begin: impl FnOnce(&Found) -> Result<Begin>,
 ) -> Result<(Begin, Snapshot, Spool)> {
@@ -118,7 +118,7 @@ fn copy(
 
 /// After the locks: the log durable up to E, then all that waited. xb-redo learns E first, and may follow to it
 /// however long the rest takes to be sent.
-fn release(hot: &Hot<'_>, server: &mut dyn Family, snapshot: &Snapshot, spool: Spool) -> Result<()> {
+fn release(hot: &Hot<'_>, server: &mut dyn Running, snapshot: &Snapshot, spool: Spool) -> Result<()> {
     hot.report.stage("waiting until the log is durable");
     server.settle(snapshot)?;
     hot.marks.end(snapshot.end_lsn)?;

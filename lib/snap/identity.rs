@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Flock, FlockType, Pid, fcntl_getlk};
 
-use super::family::Family;
+use super::running::Running;
 use crate::error::{Error, Result};
 use crate::io::random;
 use crate::report::{Level, Report};
 use crate::server::address::Address;
-use crate::server::locks::{Stage, Stages};
+use crate::server::mariadb::locks::{Stage, Stages};
 use crate::server::{Login, Session};
 
 /// What an operator can do about a wrong directory, and about one of which nothing could be shown.
@@ -62,7 +62,13 @@ pub(super) struct Claim {
 
 impl Claim {
     /// Fails if it is another server's, or if nothing can be shown and nobody vouches for it.
-    pub(super) fn prove(&self, server: &mut dyn Family, login: &Login, trust: bool, report: &dyn Report) -> Result<()> {
+    pub(super) fn prove(
+        &self,
+        server: &mut dyn Running,
+        login: &Login,
+        trust: bool,
+        report: &dyn Report,
+    ) -> Result<()> {
         let (why, missing) = match server.evidence(login)? {
             Evidence::Given => return Ok(()),
             Evidence::Missing(why) => (why, true),

@@ -12,7 +12,8 @@ use std::path::Path;
 use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
-use crate::names::{BEGIN, CHECKPOINTS, INCOMPLETE, INFO, PAGES};
+use crate::metadata::{CHECKPOINTS, INFO};
+use crate::stream::native::names::{BEGIN, INCOMPLETE, PAGES};
 
 /// What [`INCOMPLETE`] says.
 const UNFINISHED: &[u8] = b"xb-snap has not ended well in this directory: do not use what is in it.\n";

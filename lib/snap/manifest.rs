@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::error::Result;
 use crate::io::spool::Spool;
 use crate::stream::Writer;
-use crate::stream::profile::{Entry, MANIFEST, Tally, Trailer};
+use crate::stream::native::{Entry, MANIFEST, Tally, Trailer};
 
 /// Bytes of lines in memory; a hundred thousand tables have thirty million.
 const MEMORY: usize = 1 << 20;

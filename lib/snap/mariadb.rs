@@ -17,26 +17,27 @@ use std::path::{Path, PathBuf};
 
 use bstr::ByteSlice;
 
-use super::dictionary;
-use super::family::{Family, Hot};
+use super::catalog::{Changes, Known, Review};
 use super::finish::{self, Snapshot};
 use super::identity::{self, Evidence};
-use super::known::{Changes, Known, Review};
-use super::meta::{Facts, Members, switched_on};
+use super::meta::{Members, switched_on};
+use super::partial;
+use super::running::{Hot, Running};
 use super::steps::{Found, Steps, optional, readable};
 use super::workers::Buffers;
 use super::{Job, LockDdl};
 use crate::error::{Error, Result};
 use crate::io::small;
 use crate::io::spool::Spool;
-use crate::server::ddl_log::Named;
+use crate::metadata::Facts;
 use crate::server::dictionary::Ledger;
 use crate::server::files::{self, Layout, SYSTEM_DATABASE, Tablespace};
-use crate::server::locks::{Stage, Stages};
+use crate::server::mariadb::ddl_log::Named;
+use crate::server::mariadb::locks::{Stage, Stages};
 use crate::server::privileges::Need;
 use crate::server::{Login, Session, Variables, applier, parts, positions, privileges};
 use crate::stream::Writer;
-use crate::stream::profile::EntryKind;
+use crate::stream::native::EntryKind;
 pub(super) use meta::ENCRYPTION;
 use start::Start;
 pub(super) use stopped::Stopped;
@@ -112,7 +113,7 @@ impl<'a> MariaDb<'a> {
     }
 }
 
-impl Family for MariaDb<'_> {
+impl Running for MariaDb<'_> {
     fn layout(&self) -> &Layout {
         &self.layout
     }
@@ -160,7 +161,7 @@ impl Family for MariaDb<'_> {
         }
         let names = self.fulltext()?;
         let names = names.iter().map(Vec::as_slice);
-        self.job.filter.ask(self.stages.session(), dictionary::MARIADB, names)?;
+        self.job.filter.ask(self.stages.session(), partial::MARIADB, names)?;
         let (redo, known, listed) = settled::look(self.stages.session(), &self.layout, &self.job.filter)?;
         let undo = match &known.dictionary {
             Some(dictionary) => super::fileset::undo(&undo(&self.layout)?, dictionary, &self.layout)?,
@@ -301,7 +302,7 @@ impl MariaDb<'_> {
     /// To which tables full-text indexes belong, that may have come meanwhile.
     fn ask_again(&mut self) -> Result<()> {
         let names = self.fulltext()?;
-        self.job.filter.ask_again(self.stages.session(), dictionary::MARIADB, names.iter().map(Vec::as_slice))
+        self.job.filter.ask_again(self.stages.session(), partial::MARIADB, names.iter().map(Vec::as_slice))
     }
 
     /// The files of full-text indexes, if what they belong to matters.

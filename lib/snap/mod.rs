@@ -8,28 +8,28 @@
 //! `delta` copies the pages.
 
 pub mod base;
+mod catalog;
 mod copy;
 mod delta;
-mod dictionary;
-mod distinct;
-mod family;
+mod durable_lsn;
 mod fileset;
 pub mod filter;
 mod finish;
 mod hot;
 mod identity;
-mod known;
 mod lsndir;
 mod manifest;
 mod mariadb;
-mod marks;
 mod meta;
 mod mysql;
-mod noted;
 mod offline;
 mod open;
+mod page_digests;
+mod partial;
 mod replica;
+mod running;
 mod steps;
+mod unique_names;
 mod workers;
 
 use std::fs::File;
@@ -44,7 +44,7 @@ use crate::server::Login;
 use crate::server::options::Sources;
 
 /// What DDL may do while tables are copied.
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockDdl {
     /// Blocked from the start.
     Early,

@@ -11,33 +11,34 @@ use std::path::{Path, PathBuf};
 
 use bstr::ByteSlice;
 
+use super::catalog::Known;
 use super::copy::Copier;
-use super::dictionary;
-use super::family::{Family, Hot};
 use super::fileset;
 use super::finish::Snapshot;
 use super::identity::{self, Evidence};
-use super::known::Known;
-use super::meta::{Facts, Members, switched_on};
+use super::meta::{Members, switched_on};
+use super::partial;
+use super::running::{Hot, Running};
 use super::steps::{Found, Steps, readable};
 use super::workers::Buffers;
 use super::{Job, LockDdl};
 use crate::error::{Error, Result};
 use crate::innodb::redo::mysql::FORMAT;
 use crate::io::spool::Spool;
-use crate::redo::live::mysql as live;
-use crate::redo::watch::Watch;
+use crate::log::ddl_watch::mysql::Watch;
+use crate::log::live::mysql as live;
+use crate::metadata::Facts;
 use crate::report::{Level, Report};
 use crate::server::applier::{self, Applier};
 use crate::server::dictionary::{Dictionary, Ledger};
 use crate::server::files::{Layout, Tablespace};
 use crate::server::mysql::files::{self, Named, Spaces};
-use crate::server::mysql::{GtidSet, InstanceLock, LogStatus, replica, tail};
+use crate::server::mysql::{GtidSet, InstanceLock, LogStatus, binlog_prefix, replica};
 use crate::server::privileges::{self, Need};
 use crate::server::session::{Record, told};
 use crate::server::{Login, Session, Variables};
 use crate::stream::Writer;
-use crate::stream::profile::{Binlog, EntryKind, Redo};
+use crate::stream::native::{Binlog, EntryKind, Redo};
 pub(super) use meta::ENCRYPTION;
 pub(super) use stopped::Stopped;
 
@@ -107,7 +108,7 @@ impl<'a> MySql<'a> {
     }
 }
 
-impl Family for MySql<'_> {
+impl Running for MySql<'_> {
     fn layout(&self) -> &Layout {
         &self.layout
     }
@@ -200,7 +201,7 @@ impl MySql<'_> {
         spaces.undo = fileset::undo(&self.undo, &dictionary, &self.layout)?;
         spaces.enough(&self.layout)?;
         let names = || spaces.tables.iter().map(|space| space.name.as_slice());
-        self.lock.ask(|session| self.job.filter.ask(session, dictionary::MYSQL, names()))?;
+        self.lock.ask(|session| self.job.filter.ask(session, partial::MYSQL, names()))?;
         // The lock was waited for; tables may have come and gone since.
         self.tables = tables(self.job, &self.layout)?;
         self.external = spaces.elsewhere();
@@ -271,7 +272,7 @@ impl MySql<'_> {
     fn tail(&self, hot: &Hot<'_>, held: &Writer<Spool>, file: &str, position: u64) -> Result<PathBuf> {
         let base = self.layout.datadir.join(self.variables.text("log_bin_basename"));
         let path = base.with_file_name(file);
-        binlog(&hot.steps.copier, held, &base, &path, tail::size(&path, position)?)?;
+        binlog(&hot.steps.copier, held, &base, &path, binlog_prefix::size(&path, position)?)?;
         Ok(path)
     }
 }
@@ -305,7 +306,7 @@ fn channels(job: &Job, session: &mut Session) -> Result<Vec<Record>> {
 /// (`facts/mysql-hot-backup#log-status`), and a replica without `log_replica_updates` has executed what is in no binary
 /// log of its own: both belong to it.
 fn gtids(hot: &Hot<'_>, tail: &Path, position: u64, executed: &GtidSet) -> Result<GtidSet> {
-    let Some(mut set) = tail::gtids(tail, position)? else { return Ok(executed.clone()) };
+    let Some(mut set) = binlog_prefix::gtids(tail, position)? else { return Ok(executed.clone()) };
     if !executed.contains(&set) {
         hot.report.note(
             Level::Warning,

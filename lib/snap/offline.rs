@@ -9,23 +9,24 @@ use std::time::Instant;
 use jiff::Zoned;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
+use super::catalog::Known;
 use super::copy::Records;
 use super::fileset;
 use super::finish::{Finish, Snapshot};
-use super::known::Known;
-use super::meta::{Facts, Members};
+use super::meta::Members;
 use super::open::system_space;
 use super::steps::{Found, Steps, begin, readable, tell_specials};
 use super::{Job, mariadb, mysql};
 use crate::error::{Error, Result};
 use crate::innodb::redo::mysql::DIR;
+use crate::metadata::Facts;
 use crate::report::{Level, Report};
+use crate::server::Release;
 use crate::server::Variables;
 use crate::server::files::{Layout, Tablespace};
-use crate::server::flavour::Flavour;
 use crate::server::options::Options;
 use crate::stream::Writer;
-use crate::stream::profile::{BEGIN, begin_bytes};
+use crate::stream::native::{BEGIN, begin_bytes};
 
 /// Where distributions keep the data.
 const DATADIR: &str = "/var/lib/mysql";
@@ -120,7 +121,7 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
         let (space, _) = system_space(first, job.policy)?;
         variables.set("innodb_page_size", space.page_size.to_string());
     }
-    let flavour = Flavour::of(variables.text("version"))?;
+    let family = Release::of(variables.text("version"))?.family;
     tell_specials(&layout, report)?;
     let found = server.look()?;
     fileset::distinct(&found, &layout)?;
@@ -128,12 +129,12 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     if found.redo.is_some() {
         variables.set("innodb_undo_tablespaces", found.undo.len().to_string());
     }
-    let begin = begin(job, &variables, flavour, &layout, &found, &start, report)?;
+    let begin = begin(job, &variables, family, &layout, &found, &start, report)?;
     report.expect(begin.estimated_bytes);
 
     let out = Writer::new(output);
     out.member(BEGIN, &begin_bytes(&begin))?;
-    let since = job.base.as_ref().map(|base| base.since(flavour));
+    let since = job.base.as_ref().map(|base| base.since(family));
     let records = Records::new(job, since);
     let (copier, abort) = (records.copier(job, report, since), &records.abort);
     let steps = Steps { job, layout: &layout, copier, abort, out: &out };

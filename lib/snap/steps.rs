@@ -10,19 +10,20 @@ use jiff::Zoned;
 
 use super::Job;
 use super::base::Base;
+use super::catalog::Known;
 use super::copy::{Copier, Listed, Outcome, Pages};
-use super::distinct;
-use super::known::Known;
 use super::open::{self, Head, Part, system_space};
-use super::workers::{Abort, Haste, each};
+use super::unique_names;
+use super::workers::{Haste, each};
+use crate::codec::pool::FirstError;
 use crate::error::{Error, Result};
-use crate::names::{AGAIN, DROPPED, marker};
 use crate::report::{Level, Report};
+use crate::server::Family;
 use crate::server::Variables;
 use crate::server::files::{self, Layout, Tablespace};
-use crate::server::flavour::Flavour;
 use crate::stream::Writer;
-use crate::stream::profile::{self, Begin, EntryKind, FORMAT, Redo, StreamKind};
+use crate::stream::native::names::{AGAIN, DROPPED, marker};
+use crate::stream::native::{self, Begin, EntryKind, FORMAT, Redo, StreamKind};
 
 /// What there is to copy, listed after c0 was read.
 pub(super) struct Found {
@@ -43,7 +44,7 @@ pub(super) struct Steps<'a> {
     pub(super) job: &'a Job,
     pub(super) layout: &'a Layout,
     pub(super) copier: Copier<'a>,
-    pub(super) abort: &'a Abort,
+    pub(super) abort: &'a FirstError,
     pub(super) out: &'a Writer<File>,
 }
 
@@ -90,20 +91,20 @@ pub(super) fn tell_specials(layout: &Layout, report: &dyn Report) -> Result<()> 
 pub(super) fn begin(
     job: &Job,
     variables: &Variables,
-    flavour: Flavour,
+    family: Family,
     layout: &Layout,
     found: &Found,
     start: &Zoned,
     report: &dyn Report,
 ) -> Result<Begin> {
-    distinct::check(job, layout, found, report)?;
+    unique_names::check(job, layout, found, report)?;
     if let Some(base) = &job.base {
         let Some(redo) = &found.redo else {
             return Err(Error::failed("server", "has no InnoDB, of which alone there are increments")
                 .hint("take a full backup"));
         };
         base.check_pages(variables.number("innodb_page_size")?)?;
-        base.check(flavour, found.server_uuid.as_deref(), redo, &job.filter)?;
+        base.check(family, found.server_uuid.as_deref(), redo, &job.filter)?;
         base.warn(report);
     }
     let system = layout.system.iter().filter_map(|path| Some(path.metadata().ok()?.len()));
@@ -111,11 +112,11 @@ pub(super) fn begin(
     Ok(Begin {
         format: FORMAT,
         kind: if job.base.is_some() { StreamKind::Incremental } else { StreamKind::Full },
-        backup_id: profile::backup_id()?,
+        backup_id: native::backup_id()?,
         start_time: start.timestamp().to_string(),
         program: concat!("xb-snap ", env!("CARGO_PKG_VERSION")).into(),
         estimated_bytes: sizes.fold(0, u64::saturating_add),
-        flavour: Some(flavour.name().into()),
+        family: Some(family),
         server_version: variables.get("version").map(str::to_owned),
         server_uuid: found.server_uuid.clone(),
         datadir: Some(layout.datadir.display().to_string()),

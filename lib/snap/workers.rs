@@ -1,8 +1,7 @@
-//! Threads that take work from one list until it is empty or something fails.
+//! What a copying thread works with, and whether anybody waits for it.
 
-use std::sync::{Mutex, PoisonError};
-
-use crate::error::{Error, Kind, Result};
+use crate::codec::pool::{self, FirstError};
+use crate::error::Result;
 use crate::io::cache::Aligned;
 use crate::io::nice;
 
@@ -24,35 +23,6 @@ impl Buffers {
     }
 }
 
-/// The first failure of any thread, for all threads.
-#[derive(Debug, Default)]
-pub(super) struct Abort {
-    first: Mutex<Option<Error>>,
-    set: std::sync::atomic::AtomicBool,
-}
-
-impl Abort {
-    /// Notes a failure. The first counts, but for a broken pipe: when a write fails, other threads see that, and may be
-    /// faster.
-    pub(super) fn fail(&self, error: Error) {
-        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-        if first.as_ref().is_none_or(|first| first.kind() == Kind::Pipe) {
-            *first = Some(error);
-        }
-        drop(first);
-        self.set.store(true, std::sync::atomic::Ordering::Release);
-    }
-
-    /// The first failure, if there was one.
-    pub(super) fn check(&self) -> Result<()> {
-        if !self.set.load(std::sync::atomic::Ordering::Acquire) {
-            return Ok(());
-        }
-        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-        first.clone().map_or(Ok(()), Err)
-    }
-}
-
 /// Whether anybody waits for a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Haste {
@@ -66,51 +36,15 @@ pub(super) enum Haste {
 pub(super) fn each<I: Send>(
     threads: usize,
     haste: Haste,
-    abort: &Abort,
+    failure: &FirstError,
     items: impl Iterator<Item = Result<I>> + Send,
     work: impl Fn(&mut Buffers, I) -> Result<()> + Sync,
 ) -> Result<()> {
-    let items = Mutex::new(items);
-    let next = || items.lock().map_err(|_| panicked()).and_then(|mut items| items.next().transpose());
-    let loop_ = || {
+    let scratch = || {
         if haste == Haste::Behind {
             nice::step_back();
         }
-        let mut buffers = Buffers::new();
-        while abort.check().is_ok() {
-            let done = next().and_then(|item| item.map(|item| work(&mut buffers, item)).transpose());
-            match done {
-                Ok(Some(())) => {}
-                Ok(None) => break,
-                Err(error) => abort.fail(error),
-            }
-        }
+        Buffers::new()
     };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(loop_)).collect();
-        for thread in threads {
-            if thread.join().is_err() {
-                abort.fail(panicked());
-            }
-        }
-    });
-    abort.check()
-}
-
-fn panicked() -> Error {
-    Error::failed("xb-snap", "a thread ended early; this is a fault of the program")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cause_counts_more_than_its_echo() {
-        let abort = Abort::default();
-        abort.fail(Error::new(Kind::Pipe, "stdout", "cannot write: broken pipe"));
-        abort.fail(Error::failed("spool", "no space left on device"));
-        abort.fail(Error::failed("d/t.ibd", "cannot read"));
-        assert_eq!(abort.check().unwrap_err().to_string(), "spool: no space left on device");
-    }
+    pool::for_each(threads, failure, items, scratch, work)
 }

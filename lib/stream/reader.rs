@@ -200,7 +200,7 @@ impl<R: Read> Reader<R> {
 
     /// Appends up to `most` bytes of payload to `out`; fewer mean that the payload is complete. Its CRC is checked with
     /// its last byte, so of a payload of up to `most` bytes nothing wrong is ever given.
-    pub(super) fn append(&mut self, out: &mut Vec<u8>, most: usize) -> Result<usize> {
+    pub(crate) fn append(&mut self, out: &mut Vec<u8>, most: usize) -> Result<usize> {
         let Some(mut pending) = self.pending.take() else { return Ok(0) };
         let want = usize::try_from(pending.left).unwrap_or(usize::MAX).min(most);
         let before = out.len();

@@ -13,7 +13,7 @@ use crate::budget::{Budget, Exceeded};
 
 /// Members, by the keys of their names.
 #[derive(Debug, Default)]
-pub(super) struct Written {
+pub(crate) struct Written {
     /// Where the next bytes of an open member go.
     open: HashMap<Key, u64>,
     complete: Table<()>,
@@ -22,7 +22,7 @@ pub(super) struct Written {
 
 /// Why a chunk must not be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// There is a member of this name already, or it is being written by somebody else.
     Twice,
     /// The name, or one of its directories, is a file and a directory.
@@ -49,13 +49,13 @@ impl From<Exceeded> for Fault {
 
 impl Written {
     /// One whose names take a share of a budget.
-    pub(super) fn within(budget: &Budget) -> Self {
+    pub(crate) fn within(budget: &Budget) -> Self {
         let (complete, directories) = (Table::within(budget.share()), Table::within(budget.share()));
         Written { complete, directories, ..Written::default() }
     }
 
     /// Bytes `offset..offset + len` of a member.
-    pub(super) fn payload(&mut self, path: &[u8], offset: u64, len: u64) -> Result<(), Fault> {
+    pub(crate) fn payload(&mut self, path: &[u8], offset: u64, len: u64) -> Result<(), Fault> {
         let name = self.enter(path)?;
         match self.open.get_mut(&name) {
             Some(next) if *next == offset => *next = offset.saturating_add(len),
@@ -65,7 +65,7 @@ impl Written {
     }
 
     /// The end of a member.
-    pub(super) fn end(&mut self, path: &[u8]) -> Result<(), Fault> {
+    pub(crate) fn end(&mut self, path: &[u8]) -> Result<(), Fault> {
         let name = self.enter(path)?;
         self.open.remove(&name);
         self.complete.insert(name, ())?;
@@ -73,12 +73,12 @@ impl Written {
     }
 
     /// The name is free again.
-    pub(super) fn remove(&mut self, path: &[u8]) {
+    pub(crate) fn remove(&mut self, path: &[u8]) {
         self.complete.remove(key(path));
     }
 
     /// True if a member of this name was written, or is being written.
-    pub(super) fn has(&self, path: &[u8]) -> bool {
+    pub(crate) fn has(&self, path: &[u8]) -> bool {
         let name = key(path);
         self.complete.contains(name) || self.open.contains_key(&name)
     }

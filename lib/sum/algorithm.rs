@@ -6,7 +6,7 @@ use md5::Md5;
 use sha1::{Digest, Sha1};
 
 /// What is computed of bytes.
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     /// As sha1sum
     Sha1,

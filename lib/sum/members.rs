@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 use crate::io::BUFFER;
 use crate::stream::chunk::{self, PREFIX};
 use crate::stream::holes::Holes;
-use crate::stream::profile::{self, BEGIN, Begin, EntryKind, LINE_MAX, Line, MANIFEST, ManifestReader, Trailer};
-use crate::stream::{Body, Course, Head, Members, Reader, check_log};
+use crate::stream::native::{BEGIN, Verifier};
+use crate::stream::{Body, Head, Members, Reader};
 
 /// Sums of members, by name, in the order in which they ended.
 pub(super) type Sums = Vec<(Vec<u8>, Member)>;
@@ -35,7 +35,7 @@ pub(super) fn follow(input: impl Read, wanted: Option<&[Algorithm]>, options: &O
     }
     let mut reader = Reader::new(start.as_slice().chain(input), "stdin");
     let wanted = wanted.unwrap_or_default();
-    let mut along = Along {
+    let mut reading = Reading {
         wanted,
         members: Members::within(&options.budget, wanted.iter().map(|algorithm| algorithm.memory()).sum()),
         open: HashMap::new(),
@@ -43,22 +43,23 @@ pub(super) fn follow(input: impl Read, wanted: Option<&[Algorithm]>, options: &O
         memory: options.budget.share(),
         used: 0,
         holes: Holes::new(options.holes),
-        ending: Ending::default(),
+        verifier: Verifier::default(),
     };
     let mut buffer = vec![0; BUFFER];
     while let Some(head) = reader.next()? {
-        along.chunk(&head, &mut reader, &mut buffer)?;
+        reading.chunk(&head, &mut reader, &mut buffer)?;
     }
-    along.members.finish("stdin", reader.position())?;
-    along.ending.finish(reader.position())?;
-    Ok(along.done)
+    reading.members.finish("stdin", reader.position())?;
+    reading.verifier.finish("stdin", reader.position())?;
+    reading.verifier.check_log()?;
+    Ok(reading.done)
 }
 
 /// What a complete one needs beside its name, and a sum beside its digits: allocations and their places.
 const DONE: usize = 144;
 const SUM: usize = 64;
 
-struct Along<'a> {
+struct Reading<'a> {
     wanted: &'a [Algorithm],
     members: Members,
     open: HashMap<Vec<u8>, Open>,
@@ -67,7 +68,7 @@ struct Along<'a> {
     memory: Share,
     used: usize,
     holes: Holes,
-    ending: Ending,
+    verifier: Verifier,
 }
 
 /// A member that has begun.
@@ -76,10 +77,10 @@ struct Open {
     sums: Vec<Sum>,
 }
 
-impl Along<'_> {
+impl Reading<'_> {
     fn chunk(&mut self, head: &Head, reader: &mut Reader<impl Read>, buffer: &mut [u8]) -> Result<()> {
         let step = self.members.accept(reader.place(), head)?;
-        self.ending.course.chunk(reader.place(), head)?;
+        self.verifier.chunk(reader.place(), head)?;
         if step.anew {
             self.done.retain(|(name, _)| *name != head.path);
         }
@@ -96,7 +97,7 @@ impl Along<'_> {
                 if let Some(open) = &mut open {
                     open.add(bytes);
                 }
-                self.ending.bytes(&head.path, bytes, self.members.count())?;
+                self.verifier.payload("stdin", &head.path, bytes, self.members.count(), |_, _| Ok(()))?;
                 if got < buffer.len() {
                     return Ok(());
                 }
@@ -136,7 +137,7 @@ impl Along<'_> {
                     self.memory.grow(self.used as u64)?;
                     self.done.push((head.path.clone(), Member { size, sums }));
                 }
-                self.ending.end(&head.path)?;
+                self.verifier.end("stdin", &head.path)?;
             }
             Body::Rename(new) => {
                 self.done.retain(|(name, _)| name != new);
@@ -174,73 +175,6 @@ fn parts(total: u64, most: usize) -> impl Iterator<Item = usize> {
         left = left.saturating_sub(part as u64);
         (part > 0).then_some(part)
     })
-}
-
-/// Whether a stream of ours has its end: a manifest, last, that belongs to its beginning and agrees with itself. Members
-/// are not compared with it; that is xb-unpack's.
-#[derive(Default)]
-struct Ending {
-    course: Course,
-    bytes: Vec<u8>,
-    begin: Option<Begin>,
-    manifest: ManifestReader,
-    /// A right manifest has come, and whether it lists the redo log.
-    proved: Option<bool>,
-    trailer: Option<Trailer>,
-    redo: bool,
-}
-
-impl Ending {
-    fn bytes(&mut self, path: &[u8], bytes: &[u8], members: usize) -> Result<()> {
-        if !self.course.is_ours() {
-            return Ok(());
-        }
-        match path {
-            BEGIN if self.bytes.len() + bytes.len() > LINE_MAX => {
-                Err(Error::damaged("stdin", "xb_begin: longer than any that xb-tools write"))
-            }
-            BEGIN => {
-                self.bytes.extend_from_slice(bytes);
-                Ok(())
-            }
-            MANIFEST => {
-                let Ending { manifest, trailer, redo, .. } = self;
-                manifest.expect(members);
-                manifest.feed(bytes, |line, _| {
-                    match line {
-                        Line::Entry(entry) => *redo |= entry.kind == EntryKind::Redo,
-                        Line::Trailer(last) => *trailer = Some(*last),
-                    }
-                    Ok(())
-                })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn end(&mut self, path: &[u8]) -> Result<()> {
-        match path {
-            _ if !self.course.is_ours() => {}
-            BEGIN => self.begin = Some(profile::parse_begin("stdin", &self.bytes)?),
-            MANIFEST => {
-                self.manifest.finish()?;
-                self.trailer.as_ref().map_or(Ok(()), |trailer| profile::bind(&self.bytes, trailer))?;
-                self.proved = Some(self.redo);
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn finish(&self, at: u64) -> Result<()> {
-        self.course.finish("stdin", at)?;
-        match (&self.begin, self.proved) {
-            (Some(begin), Some(redo)) => check_log(begin, redo),
-            // The manifest is encrypted or compressed.
-            (Some(begin), None) => self.course.check_log(begin),
-            (None, _) => Ok(()),
-        }
-    }
 }
 
 /// Bytes that another thread sends, as something to read from.

@@ -207,5 +207,5 @@ fn spawn<'scope, T: Send + 'scope>(
 }
 
 fn join<T>(thread: ScopedJoinHandle<'_, T>) -> Result<T> {
-    thread.join().map_err(|_| Error::failed("xb-sum", "internal error, please report it"))
+    thread.join().map_err(|_| Error::internal("a thread panicked"))
 }

@@ -1,6 +1,6 @@
 //! `xb-throttle`: passes anything on, no faster than it is told to, and tells how far it is.
 
-pub mod along;
+pub mod observer;
 pub mod remote;
 pub mod schedule;
 
@@ -15,7 +15,7 @@ use rustix::thread::{ClockId, Timespec};
 use crate::error::{Error, Result};
 use crate::io::pipe::{Mover, lost};
 use crate::report::{Level, Report};
-use along::{Along, Seen};
+use observer::{Observer, Seen};
 use schedule::{SECOND, Schedule};
 
 /// How to pass a stream on.
@@ -43,9 +43,9 @@ pub fn run(options: &Options, input: File, output: File, report: &dyn Report) ->
     }
     // The kernel may round a sleep up by this much; its default of 50 us is felt from a gigabyte a second on.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
-    let along = (options.names || options.size.is_none()).then(|| Along::new(options.names));
+    let observer = (options.names || options.size.is_none()).then(|| Observer::new(options.names));
     let sized = options.size.is_some();
-    let mut flow = Flow { input, output, mover: Mover::default(), along, sized, report };
+    let mut flow = Flow { input, output, mover: Mover::default(), observer, sized, report };
     let mut schedule = Schedule::new(options.rate, options.burst_ms.saturating_mul(SECOND / 1000), now());
     loop {
         wait(&mut schedule, &rate);
@@ -79,12 +79,12 @@ fn moment(nanoseconds: u64) -> Timespec {
     Timespec { tv_sec: seconds, tv_nsec: i64::try_from(nanoseconds % SECOND).unwrap_or_default() }
 }
 
-/// Two descriptors and what is read along between them.
+/// Two descriptors and what is read of the stream between them.
 struct Flow<'a> {
     input: File,
     output: File,
     mover: Mover,
-    along: Option<Along>,
+    observer: Option<Observer>,
     /// The size was given.
     sized: bool,
     report: &'a dyn Report,
@@ -93,14 +93,14 @@ struct Flow<'a> {
 impl Flow<'_> {
     /// Passes up to `most` bytes on, unseen where it can be; 0 at the end of the input.
     fn some(&mut self, most: u64) -> Result<u64> {
-        let need = self.along.as_ref().map_or(0, Along::need);
+        let need = self.observer.as_ref().map_or(0, Observer::need);
         if need > 0 {
             return self.seen(usize::try_from(most).unwrap_or(usize::MAX).min(need));
         }
-        let blind = self.along.as_ref().map_or(u64::MAX, Along::blind);
+        let blind = self.observer.as_ref().map_or(u64::MAX, Observer::blind);
         let moved = self.mover.some(&self.input, &self.output, most.min(blind)).map_err(|cause| lost(&cause))? as u64;
-        if let Some(along) = &mut self.along {
-            along.skip(moved);
+        if let Some(observer) = &mut self.observer {
+            observer.skip(moved);
         }
         Ok(moved)
     }
@@ -115,7 +115,7 @@ impl Flow<'_> {
         };
         let bytes = buffer.get(..got).unwrap_or_default();
         self.output.write_all(bytes).map_err(|cause| Error::io("stdout", "cannot write", &cause))?;
-        match self.along.as_mut().and_then(|along| along.see(bytes)) {
+        match self.observer.as_mut().and_then(|observer| observer.see(bytes)) {
             Some(Seen::Expected(bytes)) if !self.sized => self.report.expect(bytes),
             Some(Seen::Coded) if !self.sized => self.report.expect(0),
             Some(Seen::Member(name)) => self.report.stage(&name),

@@ -21,8 +21,8 @@ use crate::budget::Budget;
 use crate::error::{Error, Result};
 use crate::report::Report;
 use crate::stream::members::Step;
+use crate::stream::native::{MARK, Trailer, plain_name};
 use crate::stream::pick::Patterns;
-use crate::stream::profile::{MARK, Trailer, plain_name};
 use crate::stream::{Body, Head, Members, Reader};
 pub use list::{Format, Listing};
 use member::Member;
@@ -114,7 +114,7 @@ pub fn unpack(input: impl Read, options: &Options<'_>, report: &dyn Report) -> R
     });
     let listed = options.list.as_ref().map_or(Ok(()), Listing::flush);
     // A thread's failure comes first: the reader only stopped because of it.
-    let (summary, end) = shared.failure().map_or(outcome, Err)?;
+    let (summary, end) = shared.check().and(outcome)?;
     listed?;
     let Summary { members, bytes, proved } = &summary;
     report.facts(serde_json::json!({ "members": members, "stream_bytes": bytes, "proved": proved }));
@@ -229,7 +229,7 @@ impl<R: Read> Run<'_, R> {
             if count == 0 {
                 return Ok(());
             }
-            proof.bytes(&head.path, buffer.bytes(), &self.shared.seen)?;
+            proof.bytes(head, buffer.bytes(), self.members.count(), &self.shared.seen)?;
             self.shared.report.advance(count as u64);
             self.workers.send(slot, Task::Data { slot, offset, buffer })?;
             offset += count as u64;

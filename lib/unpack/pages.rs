@@ -11,9 +11,9 @@ use crate::innodb::Scan;
 use crate::innodb::delta::{self, DELTA};
 use crate::innodb::scan::{BadPage, Found};
 use crate::innodb::space::Tally;
-use crate::names::{AGAIN, marked};
 use crate::report::{Level, Report};
-use crate::stream::profile::plain_name;
+use crate::stream::native::names::{AGAIN, marked};
+use crate::stream::native::plain_name;
 
 /// Looks at every tablespace of a stream. Members are known by their names: `*.ibd`, `undo001`, `ibdata1`; of MySQL also
 /// `undo_001` and `*.ibu`; those with `.new` that xb-snap copied again; of increments `*.delta`.

@@ -1,74 +1,54 @@
-//! Whether a stream is complete, as far as that can be proved.
+//! Whether a stream that is unpacked is complete, as far as that can be proved: what the [`Verifier`] says of it, and
+//! every member held against the manifest.
 //!
-//! A stream that begins with `xb_begin` is one of ours, and the rules are strict: payloads and ends only, no flags,
-//! `xb_begin` complete before anything else, a manifest last that agrees with every member. So no chunk can be lost
-//! and no bit can flip unnoticed: payloads have their CRC and their sum, names and lengths are in the manifest, and
-//! everything else has only one legal value. A stream of another program can only be checked for what the format
-//! itself demands.
+//! The rules for streams of ours are strict: payloads and ends only, no flags, `xb_begin` complete before anything else, a
+//! manifest last that agrees with every member. So no chunk can be lost and no bit can flip unnoticed: payloads have
+//! their CRC and their sum, names and lengths are in the manifest, and everything else has only one legal value. A
+//! stream of another program can only be checked for what the format itself demands.
 
 use std::sync::Mutex;
 
 use bstr::ByteSlice;
 
 use super::lock;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::report::{Level, Report};
-use crate::stream::profile::{
-    self, BEGIN, Begin, EntryKind, LINE_MAX, Line, MANIFEST, MARK, ManifestReader, SUFFIXES, Seen, StreamKind, Trailer,
-    plain_name,
+use crate::stream::Head;
+use crate::stream::native::{
+    BEGIN, Line, MANIFEST, MARK, SUFFIXES, Seen, StreamKind, Trailer, Verdict, Verifier, plain_name,
 };
-use crate::stream::{Course, Head, check_log};
 
 /// What has been learned so far.
 #[derive(Default)]
 pub(super) struct Proof {
-    course: Course,
-    begin_bytes: Vec<u8>,
-    /// The manifest has a line about it.
-    begin_listed: bool,
-    begin: Option<Begin>,
-    manifest: ManifestReader,
+    verifier: Verifier,
     /// Compared with the manifest, and present only in compressed or encrypted form.
     compared: u64,
     coded: u64,
     /// A member whose name says that it is compressed or encrypted, in a stream of ours.
     coded_name: Option<Vec<u8>>,
-    redo: bool,
-    trailer: Option<Trailer>,
-    end: End,
-}
-
-/// What is known of the end.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-enum End {
-    #[default]
-    Missing,
-    /// The manifest is complete and right.
-    Proved,
-    /// The manifest is there, encrypted or compressed.
-    Coded,
 }
 
 impl Proof {
     /// True before the first chunk.
     pub(super) fn is_unread(&self) -> bool {
-        self.course.is_unread()
+        self.verifier.is_unread()
     }
 
     /// True if the stream begins with `xb_begin`.
     pub(super) fn is_ours(&self) -> bool {
-        self.course.is_ours()
+        self.verifier.is_ours()
     }
 
     /// True if a right manifest has come.
     pub(super) fn is_proved(&self) -> bool {
-        self.end == End::Proved
+        self.verifier.trailer().is_some()
     }
 
     /// The end of that manifest, if it is of a server's backup, and every member came as it says.
     pub(super) fn all(&self) -> Option<&Trailer> {
-        let server = self.begin.as_ref().is_some_and(|begin| begin.kind != StreamKind::Files);
-        self.trailer.as_ref().filter(|_| server && self.is_proved() && self.coded == 0)
+        let server = self.verifier.begin().is_some_and(|begin| begin.kind != StreamKind::Files);
+        self.verifier.trailer().filter(|_| server && self.coded == 0)
     }
 
     /// True if this is the manifest's name, in a stream of ours.
@@ -78,48 +58,21 @@ impl Proof {
 
     /// Checks a chunk against the rules of our own streams.
     pub(super) fn chunk(&mut self, place: &str, head: &Head) -> Result<()> {
-        self.course.chunk(place, head)
+        self.verifier.chunk(place, head)
     }
 
-    /// Payload of a member, in order.
-    pub(super) fn bytes(&mut self, path: &[u8], bytes: &[u8], seen: &Mutex<Seen>) -> Result<()> {
-        if !self.is_ours() {
-            return Ok(());
-        }
-        match path {
-            BEGIN if self.begin_bytes.len() + bytes.len() > LINE_MAX => {
-                Err(Error::damaged("xb_begin", "longer than any that xb-tools write"))
-            }
-            BEGIN => {
-                self.begin_bytes.extend_from_slice(bytes);
-                Ok(())
-            }
-            MANIFEST => self.lines(bytes, &mut lock(seen)),
-            _ => Ok(()),
-        }
-    }
-
-    fn lines(&mut self, bytes: &[u8], seen: &mut Seen) -> Result<()> {
-        let Proof { manifest, compared, coded, redo, trailer, begin_bytes, begin_listed, .. } = self;
-        manifest.feed(bytes, |line, _| {
+    /// Payload of a member, in order; so many members have come.
+    pub(super) fn bytes(&mut self, head: &Head, bytes: &[u8], members: usize, seen: &Mutex<Seen>) -> Result<()> {
+        let Proof { verifier, compared, coded, .. } = self;
+        verifier.payload("stdin", &head.path, bytes, members, |line, _| {
+            let mut seen = lock(seen);
             match line {
-                Line::Entry(entry) if entry.path().as_deref() == Some(BEGIN) => {
-                    profile::check_begin(begin_bytes, &entry)?;
-                    if std::mem::replace(begin_listed, true) {
-                        return Err(Error::damaged("xb_manifest", "it lists xb_begin twice"));
-                    }
-                }
-                Line::Entry(entry) => {
-                    *redo |= entry.kind == EntryKind::Redo;
-                    match seen.check(&entry)? {
-                        true => *compared += 1,
-                        false => *coded += 1,
-                    }
-                }
-                Line::Trailer(last) => {
-                    seen.finish()?;
-                    *trailer = Some(*last);
-                }
+                Line::Entry(entry) if entry.path().as_deref() == Some(BEGIN) => {}
+                Line::Entry(entry) => match seen.check(entry)? {
+                    true => *compared += 1,
+                    false => *coded += 1,
+                },
+                Line::Trailer(_) => seen.finish()?,
             }
             Ok(())
         })
@@ -135,19 +88,8 @@ impl Proof {
         if suffixes(&head.path) > self.coded_name.as_deref().map_or(0, suffixes) {
             self.coded_name = Some(head.path.clone());
         }
-        match head.path.as_slice() {
-            BEGIN => {
-                let begin = profile::parse_begin(place, &self.begin_bytes)?;
-                report.expect(begin.estimated_bytes);
-                self.begin = Some(begin);
-            }
-            MANIFEST => {
-                self.manifest.finish()?;
-                self.trailer.as_ref().map_or(Ok(()), |trailer| profile::bind(&self.begin_bytes, trailer))?;
-                self.end = End::Proved;
-            }
-            path if plain_name(path) == MANIFEST => self.end = End::Coded,
-            _ => {}
+        if let Some(begin) = self.verifier.end(place, &head.path)? {
+            report.expect(begin.estimated_bytes);
         }
         Ok(())
     }
@@ -155,7 +97,7 @@ impl Proof {
     /// The end of the input, `at` bytes into it.
     pub(super) fn finish(&self, at: u64, written: bool, report: &dyn Report) -> Result<()> {
         let note = |level, text: &str| report.note(level, format_args!("stdin: {text}"));
-        self.course.finish("stdin", at)?;
+        let verdict = self.verifier.finish("stdin", at)?;
         if let Some(name) = self.coded_name.as_ref().filter(|_| written) {
             let (name, how) = (name.as_bstr(), undo(name));
             let text = format!(
@@ -164,26 +106,25 @@ impl Proof {
             );
             note(Level::Warning, &text);
         }
-        let Some(begin) = &self.begin else {
-            if at > 0 {
+        match verdict {
+            Verdict::Foreign if at > 0 => {
                 note(Level::Info, "every member is whole; that none is missing cannot be proved: no xb_begin");
             }
-            return Ok(());
-        };
-        if self.end == End::Coded {
-            self.course.check_log(begin)?;
-            note(Level::Info, "the manifest is encrypted or compressed: members were checked chunk by chunk only");
-            return Ok(());
+            Verdict::Coded(_) => {
+                self.verifier.check_log()?;
+                note(Level::Info, "the manifest is encrypted or compressed: members were checked chunk by chunk only");
+            }
+            Verdict::Complete(..) if self.coded > 0 => {
+                let text = format!(
+                    "{} of {} members are compressed or encrypted: checked chunk by chunk, not against the manifest",
+                    self.coded,
+                    self.coded + self.compared
+                );
+                note(Level::Info, &text);
+            }
+            Verdict::Foreign | Verdict::Complete(..) => {}
         }
-        if self.coded > 0 {
-            let text = format!(
-                "{} of {} members are compressed or encrypted: checked chunk by chunk, not against the manifest",
-                self.coded,
-                self.coded + self.compared
-            );
-            note(Level::Info, &text);
-        }
-        check_log(begin, self.redo)
+        self.verifier.check_log()
     }
 }
 

@@ -18,9 +18,9 @@ use rustix::io::Errno;
 use super::{Destination, Sparse};
 use crate::error::{Error, Result};
 use crate::io::beneath::Directory;
-use crate::names::{self, LOCK};
-use crate::stream::prints::{self, Prints};
-use crate::stream::profile::{BEGIN, INCOMPLETE, Line, MANIFEST, ManifestReader, Trailer};
+use crate::stream::native::names::{self, LOCK};
+use crate::stream::native::prints::{self, Prints};
+use crate::stream::native::{BEGIN, INCOMPLETE, Line, MANIFEST, ManifestReader, Trailer};
 
 const MANIFEST_PART: &[u8] = names::MANIFEST_PART.as_bytes();
 const MARKER: &str = "xb-unpack has not ended well in this directory: do not use what is in it.\n";

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{Scope, ScopedJoinHandle};
 
 use bstr::ByteSlice;
@@ -12,9 +11,10 @@ use super::member::Member;
 use super::proof::is_unlisted;
 use super::target::Target;
 use super::{BUFFER_MAX, BUFFER_MIN, Listing, Options, lock};
+use crate::codec::pool::FirstError;
 use crate::error::{Error, Result};
 use crate::report::{Level, Report};
-use crate::stream::profile::Seen;
+use crate::stream::native::Seen;
 
 /// Bytes of all buffers together.
 const POOL: usize = 12 << 20;
@@ -73,8 +73,7 @@ pub(super) struct Shared<'a> {
     /// What has been read of each member of a stream of ours.
     pub(super) seen: Mutex<Seen>,
     pub(super) report: &'a dyn Report,
-    failed: AtomicBool,
-    failure: Mutex<Option<Error>>,
+    failure: FirstError,
 }
 
 impl<'a> Shared<'a> {
@@ -84,8 +83,7 @@ impl<'a> Shared<'a> {
             list: options.list.as_ref(),
             seen: Mutex::new(Seen::within(&options.budget)),
             report,
-            failed: AtomicBool::new(false),
-            failure: Mutex::new(None),
+            failure: FirstError::default(),
         }
     }
 
@@ -101,12 +99,7 @@ impl<'a> Shared<'a> {
 
     /// Fails when a thread has failed.
     pub(super) fn check(&self) -> Result<()> {
-        if self.failed.load(Relaxed) { Err(stopped()) } else { Ok(()) }
-    }
-
-    /// The first failure of a thread.
-    pub(super) fn failure(&self) -> Option<Error> {
-        lock(&self.failure).take()
+        self.failure.check()
     }
 
     /// A complete member gets another name.
@@ -122,8 +115,7 @@ impl<'a> Shared<'a> {
     }
 
     fn fail(&self, error: Error) {
-        lock(&self.failure).get_or_insert(error);
-        self.failed.store(true, Relaxed);
+        self.failure.fail(error);
     }
 }
 
@@ -143,7 +135,7 @@ pub(super) struct Workers<'scope> {
     /// Size of a buffer, and how many have not been made yet.
     size: usize,
     unmade: usize,
-    failed: &'scope AtomicBool,
+    failure: &'scope FirstError,
 }
 
 impl<'scope> Workers<'scope> {
@@ -162,7 +154,7 @@ impl<'scope> Workers<'scope> {
             threads.push(scope.spawn(move || Worker { shared, open: HashMap::new(), files: 0, keep }.run(&tasks)));
             queues.push(queue);
         }
-        Workers { queues, threads, owners: Vec::new(), pool, home, size, unmade: POOL / size, failed: &shared.failed }
+        Workers { queues, threads, owners: Vec::new(), pool, home, size, unmade: POOL / size, failure: &shared.failure }
     }
 
     /// An empty buffer; waits for one if all are under way.
@@ -205,7 +197,7 @@ impl<'scope> Workers<'scope> {
         drop(answer);
         // Ends when every thread has dropped its half.
         let _ = settled.recv();
-        if self.failed.load(Relaxed) { Err(stopped()) } else { Ok(()) }
+        self.failure.check()
     }
 
     /// Ends the threads, once they have done what they were given and removed what is unfinished.
@@ -232,7 +224,7 @@ impl Worker<'_> {
     fn run(mut self, tasks: &Receiver<Task>) {
         for task in tasks {
             // After a failure tasks are only taken off the queue, so that the reader is never stuck.
-            if self.shared.failed.load(Relaxed) {
+            if self.shared.failure.is_set() {
                 continue;
             }
             if let Err(error) = self.task(task) {

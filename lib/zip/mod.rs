@@ -15,8 +15,8 @@ use crate::budget::Budget;
 use crate::codec::{Choice, Codec, Cut, Fault, Flow, PIECE, Serial};
 use crate::crypt::{seal, xbcrypt};
 use crate::io::nice;
-use crate::names::CHECKPOINTS;
-use crate::stream::profile::{MANIFEST, MARK, PAGES, SUFFIXES};
+use crate::metadata::CHECKPOINTS;
+use crate::stream::native::{MANIFEST, MARK, PAGES, SUFFIXES};
 
 /// A format that we write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

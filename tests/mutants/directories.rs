@@ -7,7 +7,7 @@ use std::process::Command;
 use xb::innodb::delta::{Cluster, Meta};
 use xb::innodb::redo::mariadb::START;
 use xb::innodb::redo::mariadb::mtr::varint;
-use xb::stream::profile::{Base, Entry, EntryKind, StreamKind, Trailer};
+use xb::stream::native::{Base, Entry, EntryKind, StreamKind, Trailer};
 
 use super::{HANGS, Tree, assert_decent, is_as_listed, limited};
 use crate::support::backup::{apply_with, take};
@@ -254,7 +254,7 @@ fn reseal(family: Family, path: &Path) {
     fs::write(path, log).unwrap();
 }
 
-/// Bytes of the records of a mini-transaction, by the lengths that they say (spec section 11).
+/// Bytes of the records of a mini-transaction, by the lengths that they say (`facts/mariadb-hot-backup#captured-log`).
 fn records(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 use xb::innodb::redo::mariadb::{Checkpoint, FILE, Format, Header, START};
 use xb::stream::Writer;
-use xb::stream::profile::{
+use xb::stream::native::{
     BEGIN, Begin, Entry, EntryKind, FORMAT, MANIFEST, Redo, StreamKind, Tally, Trailer, begin_bytes, begin_digest,
     mark_bytes,
 };
@@ -26,7 +26,7 @@ pub fn begin(kind: StreamKind) -> Begin {
         start_time: "2026-01-01T00:00:00Z".to_owned(),
         program: "xb-snap 0".to_owned(),
         estimated_bytes: 1 << 20,
-        flavour: Some("mariadb".to_owned()),
+        family: Some(xb::server::Family::MariaDb),
         server_version: Some("10.11.19-MariaDB".to_owned()),
         server_uuid: None,
         datadir: Some("/nonexistent".to_owned()),

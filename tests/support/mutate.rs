@@ -3,7 +3,7 @@
 use std::hash::Hasher;
 
 use twox_hash::{XxHash32, XxHash64};
-use xb::stream::profile::{Entry, Trailer, begin_digest};
+use xb::stream::native::{Entry, Trailer, begin_digest};
 
 use super::made::Manifest;
 use super::tool::{Dice, chunk};
@@ -313,7 +313,7 @@ fn forge_line(lines: &mut Vec<Entry>, dice: &mut Dice) -> &'static str {
         1 => line.blake3 = blake3::hash(&number.to_le_bytes()).to_hex().to_string(),
         2 => line.blake3 = ["", "0", "é", "x".repeat(64).as_str()][dice.below(4)].to_owned(),
         3 => {
-            use xb::stream::profile::EntryKind::{Delta, File, Innodb, Meta, Redo};
+            use xb::stream::native::EntryKind::{Delta, File, Innodb, Meta, Redo};
             line.kind = [Innodb, File, Meta, Redo, Delta][dice.below(5)];
         }
         4 => {

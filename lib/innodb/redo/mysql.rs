@@ -10,9 +10,9 @@
 //! ```
 
 pub mod block;
+pub mod ddl_events;
 pub mod forget;
 mod secret;
-pub mod traces;
 
 use super::{Fault, put, seal, sums};
 use crate::innodb::{u32_at, u64_at};

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::error::{Error, Result};
 use crate::innodb::Space;
 use crate::stream::members::{Key, key};
-use crate::stream::pages::{self, Digest, END, FIXED, Fault, Fixed, HEAD, Kind};
+use crate::stream::native::pages::{self, Digest, END, FIXED, Fault, Fixed, HEAD, Kind};
 
 /// The digests of a base.
 #[derive(Debug)]

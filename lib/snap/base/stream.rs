@@ -9,7 +9,7 @@ use bstr::ByteSlice;
 
 use crate::error::{Error, Result};
 use crate::stream::chunk::{self, PAYLOAD_HEAD, PREFIX, Type};
-use crate::stream::profile::{PAGES, plain_name};
+use crate::stream::native::{PAGES, plain_name};
 
 /// The longest head of a chunk.
 const HEAD: usize = PREFIX + chunk::PATH_MAX + PAYLOAD_HEAD;

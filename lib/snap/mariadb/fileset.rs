@@ -8,8 +8,8 @@ use super::MariaDb;
 use crate::error::{Error, Result};
 use crate::report::{Level, Report};
 use crate::server::dictionary::{Dictionary, Ledger};
+use crate::snap::catalog::Known;
 use crate::snap::fileset;
-use crate::snap::known::Known;
 
 /// How often and how far apart it is asked again for a tablespace without a file, which DDL may have taken away.
 const LOOKS: u32 = 4;

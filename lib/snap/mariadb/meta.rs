@@ -2,16 +2,15 @@
 //! `facts/mariadb-hot-backup#metadata`.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use crate::error::Result;
-use crate::names::since_11_1;
+use crate::metadata::{self, Facts, binlog_info, since_11_1};
 use crate::server::files::base_data_files;
-use crate::server::flavour::{Flavour, Version};
 use crate::server::session::{Record, told};
+use crate::server::{Release, Version};
 use crate::server::{Session, Variables};
 use crate::snap::finish::Snapshot;
-use crate::snap::meta::{Facts, Members, binlog_info};
+use crate::snap::meta::Members;
 
 /// What is encrypted when nothing is said of it. A server that is told nothing of these writes in clear what the source has
 /// encrypted.
@@ -47,8 +46,8 @@ pub(super) fn members(
     members.extend(snapshot.binlog.as_ref().map(|binlog| ("xtrabackup_binlog_info", binlog_info(binlog))));
     members.extend(snapshot.replica.clone().map(|text| ("xtrabackup_slave_info", text)));
     members.extend(snapshot.galera.clone().map(|text| ("xtrabackup_galera_info", text + "\n")));
-    match Flavour::of(&facts.server_version) {
-        Ok(flavour) if flavour.version() >= RENAMED => {
+    match Release::of(&facts.server_version) {
+        Ok(release) if release.version >= RENAMED => {
             members.into_iter().map(|(name, text)| (since_11_1(name), text)).collect()
         }
         _ => members,
@@ -67,28 +66,25 @@ pub(super) fn plugins(session: &mut Session) -> Result<Vec<(String, String)>> {
 
 /// `backup-my.cnf`.
 fn my_cnf(variables: &Variables, options: &BTreeMap<String, String>) -> String {
-    let mut text = String::from("# Written by xb-snap: what a server needs to read this backup.\n\n[mysqld]\n");
-    let mut put = |key: &str, value: &str| {
-        let _ = writeln!(text, "{key}={value}");
-    };
-    if has_innodb(variables) {
-        for key in ["innodb_checksum_algorithm", "innodb_page_size", "innodb_undo_tablespaces"] {
-            put(key, variables.text(key));
-        }
-        put("innodb_data_file_path", &base_data_files(variables.text("innodb_data_file_path")));
-        put("innodb_log_file_size", variables.text("innodb_log_file_size"));
-        put("innodb_undo_directory", "./");
-        put("innodb_compression_level", variables.text("innodb_compression_level"));
-        put("innodb_buffer_pool_filename", variables.text("innodb_buffer_pool_filename"));
-    } else {
-        put("innodb", "OFF");
-    }
+    let text = |key: &'static str| (key, variables.text(key));
+    let files = base_data_files(variables.text("innodb_data_file_path"));
     let plugin = |key: &str| key.starts_with("plugin") || key.contains("key_management");
-    for (key, value) in options.iter().filter(|(key, _)| plugin(key)) {
+    let plugins = options.iter().filter(|(key, _)| plugin(key)).map(|(key, value)| {
         // The stock prepare knows the option by this name only.
-        put(if key == "plugin_load_add" { "plugin_load" } else { key }, value);
-    }
-    text
+        (if key == "plugin_load_add" { "plugin_load" } else { key.as_str() }, value.as_str())
+    });
+    let innodb = [
+        text("innodb_checksum_algorithm"),
+        text("innodb_page_size"),
+        text("innodb_undo_tablespaces"),
+        ("innodb_data_file_path", files.as_str()),
+        text("innodb_log_file_size"),
+        ("innodb_undo_directory", "./"),
+        text("innodb_compression_level"),
+        text("innodb_buffer_pool_filename"),
+    ];
+    let fixed = if has_innodb(variables) { innodb.as_slice() } else { &[("innodb", "OFF")] };
+    metadata::my_cnf(fixed.iter().copied().chain(plugins))
 }
 
 /// False for a server that has no file of InnoDB.

@@ -13,15 +13,15 @@ use bstr::ByteSlice;
 use super::start::Start;
 use crate::error::{Error, Kind, Result};
 use crate::innodb::space;
-use crate::redo::deletions;
+use crate::log::ddl_watch::mariadb;
 use crate::server::Session;
 use crate::server::dictionary::Dictionary;
 use crate::server::files::{Identity, Layout};
 use crate::server::session::Refusal;
+use crate::snap::catalog::{Known, Table};
 use crate::snap::copy::Listed;
 use crate::snap::filter::Filter;
-use crate::snap::known::{Known, Table};
-use crate::stream::profile::Redo;
+use crate::stream::native::Redo;
 
 /// How long a newer checkpoint is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -68,14 +68,14 @@ fn list(session: &mut Session, layout: &Layout, known: &Known) -> Result<Listed>
 /// Fails if one of the tables was imported.
 fn unimported(session: &mut Session, layout: &Layout, start: &Start, known: &Known) -> Result<()> {
     let now = session.status("Innodb_lsn_flushed")?.max(start.checkpoint.end_lsn);
-    let deletions = deletions::between(&layout.redo, start.checkpoint, now)?;
+    let deletions = mariadb::between(&layout.redo, start.checkpoint, now)?;
     if deletions.is_empty() {
         return Ok(());
     }
     for table in known.tables() {
         let Some(space) = number(&table.path(&layout.datadir))? else { continue };
         if let Some(lsn) = deletions.of(space, opened(table, &layout.datadir), now) {
-            return Err(deletions::imported(table.name.as_bstr(), space, lsn, &deletions));
+            return Err(mariadb::imported(table.name.as_bstr(), space, lsn, &deletions));
         }
     }
     Ok(())

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::innodb::redo::mariadb::{Checkpoint, FILE, Format, Header, Mtr, mtr};
-use crate::redo::live::Live;
-use crate::stream::profile::Redo;
+use crate::log::live::mariadb::Live;
+use crate::stream::native::Redo;
 
 /// How long a block may be in the course of being written.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -10,18 +10,19 @@ use super::{ARIA_CONTROL, AriaLog, Start, engines, guarded, innodb, late_files, 
 use crate::error::{Error, Result};
 use crate::innodb::redo;
 use crate::io;
+use crate::metadata::Facts;
 use crate::server::Variables;
-use crate::server::binlogs::Binlogs;
 use crate::server::files::{Layout, Tablespace};
+use crate::server::mariadb::binlogs::Binlogs;
 use crate::snap::Job;
+use crate::snap::catalog::Known;
 use crate::snap::filter::Filter;
 use crate::snap::finish::Snapshot;
-use crate::snap::known::Known;
-use crate::snap::meta::{Facts, Members};
+use crate::snap::meta::Members;
 use crate::snap::offline::{self, Log};
 use crate::snap::steps::{Found, Steps};
 use crate::snap::workers::Buffers;
-use crate::stream::profile::EntryKind;
+use crate::stream::native::EntryKind;
 
 /// Bytes of log after a clean shutdown: FILE_CHECKPOINT, with the nonce of an encrypted log.
 const CLEAN: u64 = 16 + 8;

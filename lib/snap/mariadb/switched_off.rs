@@ -14,7 +14,7 @@ use crate::server::Variables;
 use crate::server::files::{self, Layout, SYSTEM_DATABASE};
 use crate::snap::fileset;
 use crate::snap::filter::Filter;
-use crate::snap::known::Known;
+use crate::snap::catalog::Known;
 use crate::snap::offline::Log;
 use crate::snap::open::system_space;
 use crate::snap::steps::{Found, readable};

@@ -3,15 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fmt::Write;
 use std::path::Path;
 
 use serde_json::json;
 
+use crate::metadata::{self, Facts, binlog_info};
 use crate::server::Variables;
 use crate::server::files::{Tablespace, base_data_files};
 use crate::snap::finish::Snapshot;
-use crate::snap::meta::{Facts, Members, binlog_info};
+use crate::snap::meta::Members;
 
 /// What is encrypted when nothing is said of it, and logs that have pieces of rows. A server that is told nothing of these
 /// writes in clear what the source has encrypted.
@@ -52,13 +52,8 @@ pub(super) fn members(variables: &Variables, external: &[Tablespace], facts: &Fa
 
 /// `backup-my.cnf`.
 fn my_cnf(variables: &Variables) -> String {
-    let mut text = String::from("# Written by xb-snap: what a server needs to read this backup.\n\n[mysqld]\n");
-    let mut put = |key: &str, value: &str| {
-        let _ = writeln!(text, "{key}={value}");
-    };
-    put("innodb_data_file_path", &base_data_files(variables.text("innodb_data_file_path")));
-    put("innodb_undo_directory", "./");
-    for key in [
+    let files = base_data_files(variables.text("innodb_data_file_path"));
+    let keys = [
         "innodb_checksum_algorithm",
         "innodb_log_checksums",
         "innodb_log_file_size",
@@ -69,13 +64,10 @@ fn my_cnf(variables: &Variables) -> String {
         "innodb_undo_log_encrypt",
         "server_uuid",
         "lower_case_table_names",
-    ] {
-        if let Some(value) = variables.get(key) {
-            put(key, value);
-        }
-    }
-    put("master_key_id", "0");
-    text
+    ];
+    let fixed = [("innodb_data_file_path", files.as_str()), ("innodb_undo_directory", "./")];
+    let told = keys.iter().filter_map(|key| Some((*key, variables.get(key)?)));
+    metadata::my_cnf(fixed.into_iter().chain(told).chain([("master_key_id", "0")]))
 }
 
 /// `xtrabackup_tablespaces`: where tablespaces were that are not below the data directory.

@@ -19,17 +19,17 @@ use bstr::ByteSlice;
 use super::{MySql, is_log_encrypted, logging, redo, wanted};
 use crate::error::{Error, Kind, Result};
 use crate::io::spool::Spool;
-use crate::redo::watch::{Until, Watch};
+use crate::log::ddl_watch::mysql::{Until, Watch};
 use crate::server::dictionary::Ledger;
 use crate::server::files::Tablespace;
 use crate::server::mysql::{LogStatus, files};
 use crate::server::{Session, applier};
-use crate::snap::family::Hot;
+use crate::snap::catalog::{Known, Review};
 use crate::snap::fileset;
 use crate::snap::finish::Snapshot;
-use crate::snap::known::{Known, Review};
+use crate::snap::running::Hot;
 use crate::stream::Writer;
-use crate::stream::profile::Redo;
+use crate::stream::native::Redo;
 
 /// How often a small and busy log may overtake us before the backup has begun.
 const TRIES: u32 = 5;

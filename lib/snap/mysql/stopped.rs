@@ -13,14 +13,15 @@ use crate::error::{Error, Result};
 use crate::innodb::redo::mysql::block::{self, BLOCK, Block};
 use crate::innodb::redo::version;
 use crate::io;
-use crate::redo::live::mysql::{self as live, LogFile};
+use crate::log::live::mysql::{self as live, LogFile};
+use crate::metadata::Facts;
 use crate::server::Variables;
 use crate::server::files::{Layout, Tablespace};
 use crate::server::mysql::files::{self, Spaces};
 use crate::snap::Job;
+use crate::snap::catalog::Known;
 use crate::snap::finish::Snapshot;
-use crate::snap::known::Known;
-use crate::snap::meta::{Facts, Members};
+use crate::snap::meta::Members;
 use crate::snap::offline::{self, Log};
 use crate::snap::steps::{Found, Steps};
 

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use xb::budget::Budget;
-use xb::stream::map::{Options, rewrite};
+use xb::codec::members::{Options, rewrite};
 use xb::stream::pick::Patterns;
 use xb::stream::{Body, Members, Reader};
 use xb::unpack::{self, Inspector, Pages};

@@ -27,7 +27,7 @@ fuzz_target!(|bytes: &[u8]| {
             std::fs::write(dir.join(FILES[usize::from(*file) % FILES.len()]), content).unwrap();
         }
     }
-    let status = xb::redo::status::of(&dir);
+    let status = xb::restore::status::of(&dir);
     assert!(!status.line.is_empty());
     for file in FILES {
         let _ = std::fs::remove_file(dir.join(file));

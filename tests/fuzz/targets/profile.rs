@@ -2,13 +2,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use xb::stream::profile::{self, Line, ManifestReader, Seen, Tally, Trailer};
+use xb::stream::native::{self, Line, ManifestReader, Seen, Tally, Trailer};
 use xb::throttle::along;
 
 fuzz_target!(|bytes: &[u8]| {
-    profile::parse_mark(bytes);
-    if let Ok(begin) = profile::parse_begin("x", bytes) {
-        assert_eq!(profile::parse_begin("x", &profile::begin_bytes(&begin)).unwrap(), begin);
+    native::parse_mark(bytes);
+    if let Ok(begin) = native::parse_begin("x", bytes) {
+        assert_eq!(native::parse_begin("x", &native::begin_bytes(&begin)).unwrap(), begin);
     }
     // In whatever portions it comes, a manifest says the same.
     let (whole, fault) = manifest(bytes, bytes.len().max(1));
@@ -53,7 +53,7 @@ fn manifest(bytes: &[u8], most: usize) -> (Vec<Line>, Option<String>) {
 fn last(bytes: &[u8]) -> Option<Trailer> {
     let trailer: Trailer =
         serde_json::from_slice(bytes.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty())?).ok()?;
-    (trailer.manifest <= profile::FORMAT).then_some(trailer)
+    (trailer.manifest <= native::FORMAT).then_some(trailer)
 }
 
 /// What reading along tells, when at most so many bytes come at a time.

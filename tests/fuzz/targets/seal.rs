@@ -16,7 +16,7 @@ fuzz_target!(|bytes: &[u8]| {
     let (sealed, truth) = sealed();
     let changed = edited(&sealed, bytes);
     let mut out = common::Bounded(Vec::new());
-    let outcome = xb::opaque::rewrite(&decrypt(), changed.as_slice(), &mut out, 1, &());
+    let outcome = xb::codec::whole_input::rewrite(&decrypt(), changed.as_slice(), &mut out, 1, &());
     assert!(truth.starts_with(&out.0), "something false was released");
     // Nothing at all is what xbcrypt makes of nothing.
     assert_eq!(outcome.is_ok(), changed == sealed || changed.is_empty(), "changed, and taken");

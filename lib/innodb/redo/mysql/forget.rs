@@ -1,9 +1,9 @@
 //! Adds to the end of a log that files were deleted, for a backup without them: recovery passes over all that the log has of
 //! such a tablespace, and would otherwise not end without the file. Source: `fil0fil.cc` (`fil_tablespace_redo_delete`,
-//! `Fil_system::check_missing_tablespaces`); the record is laid out in [`traces`](super::traces).
+//! `Fil_system::check_missing_tablespaces`); the record is laid out in [`traces`](super::ddl_events).
 
 use super::block::{BLOCK, HEADER, TRAILER, begin, header, used};
-use super::traces::{DELETE, SINGLE};
+use super::ddl_events::{DELETE, SINGLE};
 use crate::innodb::redo::{put, seal};
 use crate::innodb::u16_at;
 
@@ -74,7 +74,7 @@ fn short(number: usize) -> [u8; 2] {
 #[cfg(test)]
 mod tests {
     use super::super::block::{Block, check, until};
-    use super::super::traces::Traces;
+    use super::super::ddl_events::Traces;
     use super::*;
 
     #[test]

@@ -4,7 +4,7 @@
 use std::io::{Error, ErrorKind, Result, Write};
 
 use xb::codec::Codec;
-use xb::opaque;
+use xb::codec::whole_input;
 use xb::stream::chunk::{self, PAYLOAD_HEAD, PREFIX, Type};
 use xb::stream::{Reader, map};
 
@@ -54,7 +54,7 @@ pub fn last_member(stream: &[u8]) -> (Vec<u8>, Vec<u8>) {
 /// same. `name` has the suffix, `plain` is without it.
 pub fn agree(codec: &impl Codec, name: &[u8], plain: &[u8], bytes: &[u8]) {
     let mut whole = Bounded(Vec::new());
-    let first = opaque::rewrite(codec, bytes, &mut whole, 1, &());
+    let first = whole_input::rewrite(codec, bytes, &mut whole, 1, &());
     let mut parts = Bounded(Vec::new());
     let stream = member(name, bytes, 7.max(bytes.len() / 50));
     let second = map::rewrite(codec, stream.as_slice(), &mut parts, &map::Options::new(1), &());

@@ -1,0 +1,192 @@
+//! The captured log on its way out: head, log from c0 to E, padding.
+
+use crate::error::{Error, Result};
+use crate::innodb::redo::mariadb::mtr;
+use crate::log::captured::format::Form;
+use crate::log::queue::{Capture, Trail};
+use crate::stream::Writer;
+use crate::stream::native::{Entry, EntryKind};
+
+/// Less than this is not worth a chunk before the end.
+const LEAST: u64 = 256 << 10;
+/// Most bytes held here, and in a chunk: one mini-transaction fits for certain. A multiple of a block.
+const WINDOW: usize = mtr::MAX.next_multiple_of(64 << 10) + (64 << 10);
+
+/// The member as far as it has been sent.
+pub(super) struct Outlet {
+    form: Form,
+    /// Everything before is sent.
+    lsn: u64,
+    size: u64,
+    digest: blake3::Hasher,
+    window: Vec<u8>,
+}
+
+impl Outlet {
+    /// A captured log of this form.
+    pub(super) fn new(form: Form) -> Self {
+        Outlet { lsn: form.first(), form, size: 0, digest: blake3::Hasher::new(), window: Vec::new() }
+    }
+
+    /// What it looks like.
+    pub(super) fn form(&self) -> &Form {
+        &self.form
+    }
+
+    /// How far it may go next: what is here and not beyond the newest mark, up to where it may be cut, if that is worth a
+    /// chunk. A mark was made before the manifest, so it cannot be beyond E; what the server's checkpoint proved durable
+    /// can.
+    pub(super) fn due(&self, capture: &Capture) -> Option<u64> {
+        let (mark, captured) = capture.reached();
+        let until = self.form.settled(mark.min(captured));
+        if until.saturating_sub(self.lsn) < LEAST {
+            return None;
+        }
+        Some(self.form.settled(capture.cut(self.lsn, until))).filter(|cut| *cut > self.lsn)
+    }
+
+    /// Sends what is before `until`, which is [`Outlet::due`]; how many bytes.
+    pub(super) fn part(&mut self, until: u64, capture: &Capture, writer: &Writer) -> Result<u64> {
+        let begin = self.lsn;
+        // All of it, for what is sent must end where a mini-transaction does: the rest is framed from there.
+        while self.lsn < until {
+            let mut bytes = std::mem::take(&mut self.window);
+            let wanted = usize::try_from(until - self.lsn).unwrap_or(WINDOW).min(WINDOW);
+            fill(&mut bytes, wanted, capture)?;
+            if bytes.is_empty() {
+                return Err(Error::failed("spool", "captured log is lost"));
+            }
+            self.log(&bytes, writer)?;
+            bytes.clear();
+            self.window = bytes;
+        }
+        Ok(self.lsn - begin)
+    }
+
+    /// Sends the rest up to exactly `end`, where the log must be one that can be cut, then padding and the end mark.
+    pub(super) fn complete(mut self, end: u64, capture: &Capture, writer: &Writer) -> Result<(Entry, Trail)> {
+        let trail = capture.end(end)?;
+        let mut bytes = std::mem::take(&mut self.window);
+        let until = self.form.until(end);
+        while self.lsn < until {
+            fill(&mut bytes, WINDOW, capture)?;
+            let taken = self.form.take(&mut bytes, self.lsn, end)?;
+            self.log(bytes.get(..taken).unwrap_or_default(), writer)?;
+            bytes.drain(..taken);
+        }
+        self.log(&[], writer)?;
+        self.send(&vec![0; self.form.padding(self.size)], writer)?;
+        let name = self.form.name().as_bytes();
+        writer.end(name)?;
+        Ok((Entry::new(name, EntryKind::Redo, self.size, &self.digest.finalize()), trail))
+    }
+
+    fn log(&mut self, bytes: &[u8], writer: &Writer) -> Result<()> {
+        if self.size == 0 {
+            let head = std::mem::take(&mut self.form.head);
+            self.send(&head, writer)?;
+        }
+        self.send(bytes, writer)?;
+        self.lsn = self.lsn.saturating_add(bytes.len() as u64);
+        Ok(())
+    }
+
+    fn send(&mut self, bytes: &[u8], writer: &Writer) -> Result<()> {
+        if !bytes.is_empty() {
+            writer.payload(self.form.name().as_bytes(), self.size, bytes)?;
+            self.digest.update(bytes);
+            self.size += bytes.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+/// Fills `bytes` up to `size` with captured log, as far as it goes.
+fn fill(bytes: &mut Vec<u8>, size: usize, capture: &Capture) -> Result<()> {
+    let have = bytes.len();
+    bytes.resize(size.max(have), 0);
+    let got = capture.pull(bytes.get_mut(have..).unwrap_or_default())?;
+    bytes.truncate(have + got);
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "small numbers")]
+mod tests {
+    use super::*;
+    use crate::innodb::redo::mariadb::{Checkpoint, Format, Header, START};
+    use crate::io::spool::Spool;
+    use crate::stream::{Body, Reader};
+    use std::fs::File;
+    use std::io::{Seek, SeekFrom};
+    use std::path::Path;
+
+    const START_LSN: u64 = 20_000;
+
+    /// Mini-transactions of the first lap, and where they end.
+    fn log(size: usize) -> (Vec<u8>, Vec<u64>) {
+        let (mut bytes, mut ends) = (Vec::new(), vec![START_LSN]);
+        for length in (0..100u8).cycle() {
+            let record = [&[0x30, length][..], &vec![length; usize::from(length) + 14]].concat();
+            bytes.extend(&record);
+            bytes.push(1);
+            bytes.extend(crc32c::crc32c(&record).to_be_bytes());
+            ends.push(START_LSN + bytes.len() as u64);
+            if bytes.len() > size {
+                break;
+            }
+        }
+        (bytes, ends)
+    }
+
+    /// Whatever is captured and marked when, the member is the log up to exactly the end.
+    #[test]
+    fn however_it_is_sent_the_member_is_the_log_up_to_the_end() {
+        let (bytes, ends) = log(3 << 20);
+        let end = ends[ends.len() - 5];
+        for (mark, captured) in [(0, 4), (1, 2), (2, 1), (3, 3), (7, 5), (4, 6)] {
+            let at = |eighths: usize| ends[ends.len() * eighths / 8];
+            let checkpoint = Checkpoint { lsn: START_LSN, end_lsn: START_LSN };
+            let header = Header { format: Format::Phys, first_lsn: START_LSN, creator: [0; 32], encryption: [0; 28] };
+            let capture = Capture::new(Spool::new(8 << 20, Path::new("/nonexistent"), u64::MAX), START_LSN);
+            let part = |from: u64, to: u64| &bytes[(from - START_LSN) as usize..(to - START_LSN) as usize];
+            let mut output = tempfile::tempfile().unwrap();
+            let writer = Writer::new(output.try_clone().unwrap());
+            let mut outlet = Outlet::new(Form::mariadb(&header, checkpoint));
+            // In portions, as they are read.
+            let portions = ends.iter().copied().step_by(1000).filter(|lsn| *lsn < at(captured)).chain([at(captured)]);
+            portions.fold(START_LSN, |from, to| {
+                capture.push(part(from, to), to).unwrap();
+                to
+            });
+            capture.mark(at(mark));
+            while let Some(until) = outlet.due(&capture) {
+                outlet.part(until, &capture, &writer).unwrap();
+            }
+            assert!(at(mark.min(captured)) - outlet.lsn < LEAST);
+            assert!(ends.contains(&outlet.lsn), "it ends inside a mini-transaction");
+            // More than is wanted.
+            capture.push(part(at(captured), *ends.last().unwrap()), *ends.last().unwrap()).unwrap();
+            capture.conclude(Trail::new(1));
+            let (entry, _) = outlet.complete(end, &capture, &writer).unwrap();
+            output.seek(SeekFrom::Start(0)).unwrap();
+            let member = content(output);
+            assert_eq!(member.len() as u64, entry.size);
+            assert!(member[START..].starts_with(part(START_LSN, end)));
+            let padding = &member[START + (end - START_LSN) as usize..];
+            assert!(!padding.is_empty() && padding.iter().all(|byte| *byte == 0));
+        }
+    }
+
+    fn content(stream: File) -> Vec<u8> {
+        let (mut reader, mut content) = (Reader::new(stream, "stream"), Vec::new());
+        while let Some(head) = reader.next().unwrap() {
+            if let Body::Payload { len, .. } = head.body {
+                let mut payload = vec![0; len as usize];
+                reader.fill(&mut payload).unwrap();
+                content.extend(payload);
+            }
+        }
+        content
+    }
+}

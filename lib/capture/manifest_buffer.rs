@@ -1,0 +1,90 @@
+//! `xb_manifest`, held back until the redo log is complete, and sent with one line more.
+
+use std::path::Path;
+
+use bstr::ByteSlice;
+
+use super::tablespaces::{self, Present};
+use crate::budget::Budget;
+use crate::error::{Error, Result};
+use crate::innodb::redo::mariadb::Deletions;
+use crate::io::spool::Spool;
+use crate::log::ddl_watch::mariadb;
+use crate::stream::native::{Entry, EntryKind, Line, MANIFEST, ManifestReader, Tally, Trailer, Verifier};
+use crate::stream::{Pass, Writer};
+
+/// Of a manifest so much stays in memory; that of 100,000 members has 20 MB.
+const MEMORY: usize = 1 << 20;
+/// Bytes of a chunk of it.
+const CHUNK: usize = 256 << 10;
+
+/// The manifest as far as it has come.
+pub(super) struct Held {
+    /// Its lines but for the last.
+    lines: Spool,
+    tally: Tally,
+    present: Present,
+    buffer: Vec<u8>,
+}
+
+impl Held {
+    /// What does not fit into memory goes to `dir`; the tablespaces that it lists take a share of the budget.
+    pub(super) fn new(dir: &Path, budget: &Budget) -> Self {
+        Held {
+            lines: Spool::new(MEMORY, dir, u64::MAX),
+            tally: Tally::default(),
+            present: Present::within(budget),
+            buffer: vec![0; 64 << 10],
+        }
+    }
+
+    /// Takes the payload of the current chunk; so many members have come.
+    pub(super) fn take(&mut self, pass: &mut Pass, members: usize, verifier: &mut Verifier) -> Result<()> {
+        let Held { lines, tally, present, buffer } = self;
+        loop {
+            let got = pass.payload(buffer)?;
+            let Some(bytes) = buffer.get(..got).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
+            verifier.payload(pass.place(), MANIFEST, bytes, members, |line, bytes| match line {
+                Line::Entry(entry) if entry.kind == EntryKind::Redo => {
+                    Err(Error::damaged("xb_manifest", "a redo log is in it already"))
+                }
+                Line::Entry(entry) => {
+                    tally.add(entry, bytes);
+                    present.add(entry)?;
+                    lines.push(bytes)
+                }
+                Line::Trailer(_) => Ok(()),
+            })?;
+        }
+    }
+
+    /// Fails if the log deletes a tablespace before `end` that is here: a server that recovers would pass over all that the
+    /// log has of it. Nothing of the manifest can be sent then.
+    pub(super) fn check(&mut self, deletions: &Deletions, end: u64) -> Result<()> {
+        let Some(conflict) = self.present.conflict(deletions, end) else { return Ok(()) };
+        let (mut reader, mut name) = (ManifestReader::default(), Vec::new());
+        loop {
+            let got = self.lines.pull(&mut self.buffer)?;
+            if got == 0 {
+                break;
+            }
+            reader.feed(self.buffer.get(..got).unwrap_or_default(), |line, _| {
+                if let Line::Entry(entry) = line
+                    && self.present.is(conflict, &entry)
+                {
+                    name = tablespaces::file(&entry.path().unwrap_or_default()).0;
+                }
+                Ok(())
+            })?;
+        }
+        Err(mariadb::imported(name.as_bstr(), conflict.id, conflict.lsn, deletions))
+    }
+
+    /// Sends it with the line of the redo log, counts and digest made anew.
+    pub(super) fn send(mut self, redo: &Entry, trailer: &Trailer, begin_blake3: String, writer: &Writer) -> Result<()> {
+        let trailer = Trailer { begin_blake3: Some(begin_blake3), ..trailer.clone() };
+        self.lines.push(self.tally.line(redo).as_bytes())?;
+        self.lines.push(self.tally.finish(trailer).as_bytes())?;
+        writer.spooled(MANIFEST, &mut self.lines, &mut vec![0; CHUNK])
+    }
+}

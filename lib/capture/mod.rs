@@ -1,0 +1,161 @@
+//! `xb-snap | xb-redo`: passes a stream on and adds the redo log that was written meanwhile.
+//!
+//! Two threads: one moves the stream, one follows the log, from the moment that `xb_begin` has come. Whichever fails
+//! first ends the run at once, even while the other is blocked in a read or write: a backup that cannot become good
+//! must not go on for hours.
+
+mod log_member;
+mod manifest_buffer;
+mod pace;
+mod relay;
+mod tablespaces;
+mod unlogged;
+
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crossbeam_channel::{RecvTimeoutError, Sender};
+
+use self::log_member::Outlet;
+use self::manifest_buffer::Held;
+use self::pace::Pace;
+use self::relay::Relay;
+use crate::budget::Budget;
+use crate::error::{Error, Result};
+use crate::io::spool::Spool;
+use crate::log::follow;
+use crate::log::queue::{Capture, Trail};
+use crate::report::{Level, Report};
+use crate::stream::{Members, Pass, Writer};
+
+/// How often progress is told.
+const TICK: Duration = Duration::from_millis(200);
+
+/// How to run the filter.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the log is, when it is not where the stream says.
+    pub datadir: Option<PathBuf>,
+    /// The keys of the server, if its log is encrypted: MySQL's `component_keyring_file`.
+    pub keyring: Option<PathBuf>,
+    /// Directory of the unlinked file that holds what cannot be sent yet.
+    pub spool_dir: PathBuf,
+    /// Bytes that are kept in memory before that file is used.
+    pub spool_memory: u64,
+    /// Most bytes that are kept in all.
+    pub spool_limit: u64,
+    /// Memory for names, open members and the tablespaces of the manifest.
+    pub budget: Budget,
+}
+
+/// What a thread has to say at its end.
+enum End {
+    Followed,
+    Streamed(relay::Summary),
+}
+
+/// Passes the stream `input` on to `output` and adds the redo log, cut exactly where the manifest says.
+///
+/// When this fails, a thread may be left blocked on `input` or `output`; the caller is expected to end the process.
+pub fn run(options: &Options, input: File, output: File, report: &dyn Report) -> Result<()> {
+    Spool::check(&options.spool_dir)?;
+    let sink = output.try_clone().map_err(|cause| Error::io("stdout", "cannot use", &cause))?;
+    let (mut pass, writer) = (Pass::new(input, "stdin", output), Writer::new(sink));
+    let (begin, begun) = relay::begin(&mut pass)?;
+    let members = Members::within(&options.budget, 0);
+    if begin.without_innodb {
+        report.expect(begin.estimated_bytes);
+        unlogged::run(pass, &writer, begun, members, report)?;
+        report.note(Level::Info, format_args!("stdin: the server has no InnoDB, so no redo log; completed OK!"));
+        return Ok(());
+    }
+    let (follower, form) = follow::open(&begin, options.datadir.as_deref(), options.keyring.as_deref(), report)?;
+    let (name, start) = (form.name(), form.checkpoint());
+    report.expect(begin.estimated_bytes);
+    report.note(Level::Detail, format_args!("{name}: following from lsn {start}"));
+
+    let memory = usize::try_from(options.spool_memory).unwrap_or(usize::MAX);
+    let spool = Spool::new(memory, &options.spool_dir, options.spool_limit);
+    let capture = Arc::new(Capture::new(spool, form.first()));
+    let moved = Arc::new(AtomicU64::new(0));
+    let outlet = Outlet::new(form);
+    let held = Held::new(&options.spool_dir, &options.budget);
+    let relay =
+        Relay { pass, writer, outlet, held, members, capture: capture.clone(), moved: moved.clone(), credit: 0 };
+    let (tell, told) = crossbeam_channel::bounded(2);
+    let captured = capture.clone();
+    spawn("follower", &capture, tell.clone(), move || follow::run(follower, &captured).map(|()| End::Followed))?;
+    spawn("stream", &capture, tell, move || relay.run(begun).map(End::Streamed))?;
+
+    let mut pace = Pace::new(&capture);
+    loop {
+        let end = told.recv_timeout(TICK);
+        let passed = moved.swap(0, Relaxed);
+        report.advance(passed);
+        if let Some(warning) = pace.look(passed, &capture) {
+            report.note(Level::Warning, format_args!("{name}: {warning}"));
+        }
+        match end {
+            Ok(Ok(End::Streamed(summary))) => {
+                say(report, name, start, &summary, &capture);
+                return Ok(());
+            }
+            Ok(Err(error)) => return Err(error),
+            Ok(Ok(End::Followed)) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(Error::internal("a thread was lost")),
+        }
+    }
+}
+
+/// Runs `work` in a thread that tells how it ended, also when it panics.
+fn spawn(
+    name: &str,
+    capture: &Arc<Capture>,
+    tell: Sender<Result<End>>,
+    work: impl FnOnce() -> Result<End> + Send + 'static,
+) -> Result<()> {
+    let capture = capture.clone();
+    let body = move || {
+        let end = catch_unwind(AssertUnwindSafe(work));
+        let end = end.unwrap_or_else(|_| Err(Error::internal("a thread panicked")));
+        let failed = end.is_err();
+        // First the cause, then what the other thread makes of it.
+        let _ = tell.send(end);
+        if failed {
+            capture.close();
+        }
+    };
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+    spawned.map(drop).map_err(|cause| Error::io("xb-redo", "cannot start a thread", &cause))
+}
+
+/// What an operator wants to know to choose the size of the log.
+fn say(report: &dyn Report, name: &str, start: u64, summary: &relay::Summary, capture: &Capture) {
+    let relay::Summary { end, trail } = summary;
+    let Trail { spare, capacity, resized, .. } = trail;
+    let bytes = end - start;
+    report.facts(serde_json::json!({
+        "start_lsn": start,
+        "end_lsn": end,
+        "log_bytes": bytes,
+        "log_capacity": capacity,
+        "spare_bytes": spare,
+        "most_waiting_bytes": capture.peak(),
+    }));
+    report.note(Level::Info, format_args!("{name}: from lsn {start} to lsn {end}, {bytes} bytes"));
+    let share = u128::from(*spare) * 100 / u128::from((*capacity).max(1));
+    let replaced = if *resized > 0 { format!(", which was replaced {resized} times") } else { String::new() };
+    report.note(
+        Level::Info,
+        format_args!(
+            "redo log of {capacity} bytes: wrapped {} times{replaced}; at least {spare} bytes ({share} %) were left before \
+             an overrun; at most {} bytes waited to be sent; completed OK!",
+            bytes / (*capacity).max(1),
+            capture.peak(),
+        ),
+    );
+}

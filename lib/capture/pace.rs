@@ -1,0 +1,139 @@
+//! Whether the stream keeps up with the log, looked at while it runs.
+
+use std::time::{Duration, Instant};
+
+use crate::log::queue::Capture;
+
+/// For how long rates are measured.
+const SPAN: Duration = Duration::from_secs(3);
+/// How often it is said again.
+const AGAIN: Duration = Duration::from_secs(60);
+/// What waits must have grown by so much in each of two spans.
+const GROWN: u64 = 2 << 20;
+
+/// The rates since the last look.
+pub(super) struct Pace {
+    since: Instant,
+    captured: u64,
+    waiting: u64,
+    /// Bytes of data.
+    passed: u64,
+    /// The span before this one was too slow, too.
+    behind: bool,
+    said: Option<Instant>,
+}
+
+impl Pace {
+    pub(super) fn new(capture: &Capture) -> Self {
+        let (captured, waiting) = capture.waiting();
+        Pace { since: Instant::now(), captured, waiting, passed: 0, behind: false, said: None }
+    }
+
+    /// `passed` bytes of data have gone since the last call. What there is to say, if the log grows faster than it can
+    /// be sent.
+    pub(super) fn look(&mut self, passed: u64, capture: &Capture) -> Option<String> {
+        self.passed = self.passed.saturating_add(passed);
+        let time = self.since.elapsed();
+        if time < SPAN {
+            return None;
+        }
+        let (captured, waiting) = capture.waiting();
+        let log = captured.saturating_sub(self.captured);
+        let span = Span { time, log, passed: self.passed, before: self.waiting, waiting };
+        (self.since, self.captured, self.waiting, self.passed) = (Instant::now(), captured, waiting, 0);
+        self.judge(&span, Instant::now())
+    }
+
+    /// Twice in a row is too slow, once may be chance; it is not said again for a while.
+    fn judge(&mut self, span: &Span, now: Instant) -> Option<String> {
+        let behind = span.more() >= GROWN;
+        let twice = std::mem::replace(&mut self.behind, behind) && behind;
+        if !twice || self.said.is_some_and(|said| now.saturating_duration_since(said) < AGAIN) {
+            return None;
+        }
+        self.said = Some(now);
+        Some(span.warning())
+    }
+}
+
+/// What was seen from one look to the next.
+struct Span {
+    time: Duration,
+    /// Bytes by which the log has grown, and of data that have gone.
+    log: u64,
+    passed: u64,
+    /// Bytes of log that waited at its beginning, and at its end.
+    before: u64,
+    waiting: u64,
+}
+
+impl Span {
+    fn more(&self) -> u64 {
+        self.waiting.saturating_sub(self.before)
+    }
+
+    /// Data has half of the stream, so that the log needs twice its own rate.
+    fn warning(&self) -> String {
+        let stream = self.passed.saturating_add(self.log.saturating_sub(self.more()));
+        let rate = |bytes: u64| u128::from(bytes) * 1000 / self.time.as_millis().max(1) / 1024;
+        format!(
+            "the log grows by {} KiB/s and the stream takes {} KiB/s, of which data has half: the log does not catch up, \
+             and {} MiB of it wait; {} KiB/s would be enough",
+            rate(self.log),
+            rate(stream),
+            self.waiting >> 20,
+            rate(self.log.saturating_mul(2)),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn two_slow_spans_in_a_row_are_told_once_a_minute() {
+        // Seconds at the end of a span, MiB that wait by then, and whether it is told.
+        let looks = [
+            (3, 1, false),
+            // Less than two more each time: it may be chance.
+            (6, 2, false),
+            (9, 3, false),
+            // Two more, but not twice.
+            (12, 5, false),
+            (15, 5, false),
+            (18, 7, false),
+            (21, 9, true),
+            // Not again for a minute, and not if it got better by then.
+            (24, 20, false),
+            (80, 30, false),
+            (81, 40, true),
+            (141, 30, false),
+            (144, 40, false),
+            (147, 50, true),
+        ];
+        let start = Instant::now();
+        let mut pace = Pace { since: start, captured: 0, waiting: 0, passed: 0, behind: false, said: None };
+        let mut before = 0;
+        for (second, wait, told) in looks {
+            let span = Span { time: SPAN, log: 60 * MIB, passed: 6 * MIB, before: before * MIB, waiting: wait * MIB };
+            let said = pace.judge(&span, start + Duration::from_secs(second));
+            assert_eq!(said.is_some(), told, "at second {second}: {said:?}");
+            before = wait;
+        }
+    }
+
+    #[test]
+    fn the_rate_that_is_enough_is_twice_that_of_the_log() {
+        // In 2 s the log grows by 20 MiB, of which 4 go, beside 4 of data.
+        let span =
+            Span { time: Duration::from_secs(2), log: 20 * MIB, passed: 4 * MIB, before: 8 * MIB, waiting: 24 * MIB };
+        assert_eq!(
+            span.warning(),
+            "the log grows by 10240 KiB/s and the stream takes 4096 KiB/s, of which data has half: the log does not catch \
+             up, and 24 MiB of it wait; 20480 KiB/s would be enough"
+        );
+    }
+}

@@ -1,0 +1,184 @@
+//! The stream's way through the filter: members pass, marks are swallowed, the log is put between, the manifest waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use bstr::ByteSlice;
+
+use super::log_member::Outlet;
+use super::manifest_buffer::Held;
+use crate::error::{Error, Result};
+use crate::log::queue::{Capture, Trail};
+use crate::stream::native::{self, BEGIN, Begin, MANIFEST, MARK, Trailer, Verdict, Verifier};
+use crate::stream::{Body, Head, Members, Pass, SENDER, Writer};
+
+/// What went through.
+pub(super) struct Summary {
+    /// E.
+    pub(super) end: u64,
+    /// What following the log was like.
+    pub(super) trail: Trail,
+}
+
+/// The stream after `xb_begin`.
+pub(super) struct Relay {
+    pub(super) pass: Pass,
+    pub(super) writer: Writer,
+    pub(super) outlet: Outlet,
+    pub(super) held: Held,
+    pub(super) members: Members,
+    pub(super) capture: Arc<Capture>,
+    /// Bytes handed on that have not been reported yet.
+    pub(super) moved: Arc<AtomicU64>,
+    /// Bytes by which data is ahead of log.
+    pub(super) credit: i64,
+}
+
+/// So far data may be ahead and log catch up.
+const CREDIT: i64 = 4 << 20;
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+/// The beginning of a stream, which has come.
+pub(super) struct Begun {
+    /// Its chunks, as they came.
+    pub(super) raw: Vec<u8>,
+    pub(super) verifier: Verifier,
+}
+
+/// Reads `xb_begin`, which must stand first.
+pub(super) fn begin(pass: &mut Pass) -> Result<(Begin, Begun)> {
+    let place = pass.place().to_owned();
+    let (mut raw, mut verifier) = (Vec::new(), Verifier::default());
+    loop {
+        let Some(head) = pass.next()? else {
+            let what =
+                if raw.is_empty() { "truncated: the input is empty" } else { "truncated: the input ends in xb_begin" };
+            return Err(Error::damaged(place, what).hint(SENDER));
+        };
+        if verifier.is_unread() && head.path != BEGIN {
+            let name = head.path.as_bstr();
+            let what = format!("this is not a stream of xb-snap: {name} comes first, not xb_begin");
+            return Err(Error::damaged(place, what)
+                .hint("streams of mariadb-backup and xtrabackup have their redo log already; xb-redo adds it to those of xb-snap"));
+        }
+        verifier.chunk(&place, &head)?;
+        raw.extend_from_slice(pass.raw());
+        match head.body {
+            Body::End => {
+                let begin = verifier.end(&place, BEGIN)?.cloned();
+                return Ok((
+                    begin.ok_or_else(|| Error::internal("xb_begin has ended and cannot be read"))?,
+                    Begun { raw, verifier },
+                ));
+            }
+            _ => {
+                let mut buffer = [0; 4096];
+                loop {
+                    let got = pass.payload(&mut buffer)?;
+                    let Some(bytes) = buffer.get(..got).filter(|bytes| !bytes.is_empty()) else { break };
+                    verifier.payload(&place, BEGIN, bytes, 0, |_, _| Ok(()))?;
+                    raw.extend_from_slice(bytes);
+                }
+            }
+        }
+    }
+}
+
+impl Relay {
+    /// Moves everything from input to output.
+    pub(super) fn run(mut self, begun: Begun) -> Result<Summary> {
+        let Begun { raw, mut verifier } = begun;
+        self.writer.put(&raw, &[])?;
+        self.moved.fetch_add(raw.len() as u64, Relaxed);
+        let log = self.outlet.form().name();
+        while let Some(head) = self.pass.next()? {
+            verifier.chunk(self.pass.place(), &head)?;
+            // What cannot be unpacked is no backup, and is found out now.
+            self.members.accept(self.pass.place(), &head)?;
+            match (head.path.as_slice(), &head.body) {
+                (MANIFEST, Body::Payload { .. }) => {
+                    self.held.take(&mut self.pass, self.members.count() + 1, &mut verifier)?
+                }
+                (MANIFEST, _) => {
+                    verifier.end(self.pass.place(), MANIFEST)?;
+                }
+                (BEGIN, _) => return Err(self.refuse(&head, "comes a second time; are these two streams?")),
+                (path, _) if path.starts_with(MARK) => self.mark(&head)?,
+                (path, _) if path.strip_prefix(log.as_bytes()).is_some_and(|rest| rest.starts_with(b"/")) => {
+                    return Err(self.refuse(&head, "is below a directory that is called as the log"));
+                }
+                (path, body) if path == log.as_bytes() || *body == Body::Rename(log.into()) => {
+                    let error = self.refuse(&head, "is in the stream already");
+                    return Err(error.hint("one xb-redo is enough; it stands behind xb-snap"));
+                }
+                _ => {
+                    let mut sent = 0;
+                    self.pass.forward(|bytes| {
+                        sent += bytes;
+                        self.moved.fetch_add(bytes, Relaxed);
+                    })?;
+                    self.credit = self.credit.saturating_add(signed(sent)).min(CREDIT);
+                }
+            }
+            self.share()?;
+        }
+        let (place, at) = (self.pass.place(), self.pass.position());
+        self.members.finish(place, at)?;
+        match verifier.finish(place, at)? {
+            Verdict::Complete(_, trailer) => self.finish(verifier.begin_bytes(), trailer),
+            Verdict::Coded(_) | Verdict::Foreign => {
+                Err(Error::damaged(place, "xb_manifest is compressed or encrypted")
+                    .hint("xb-redo stands right behind xb-snap"))
+            }
+        }
+    }
+
+    /// Sends log, but no more than half of all as long as data waits: the snapshot must come to its end, with its locks,
+    /// however fast the log grows. What cannot be sent meanwhile waits in the spool.
+    fn share(&mut self) -> Result<()> {
+        while let Some(until) = self.outlet.due(&self.capture) {
+            if self.credit <= 0 && !self.pass.is_idle() {
+                return Ok(());
+            }
+            let sent = self.outlet.part(until, &self.capture, &self.writer)?;
+            // A part may be larger than what data is ahead by; then the log waits for as much more.
+            self.credit = if self.pass.is_idle() { 0 } else { self.credit.saturating_sub(signed(sent)) };
+        }
+        Ok(())
+    }
+
+    /// The log up to E, then the manifest.
+    fn finish(mut self, begin: &[u8], trailer: &Trailer) -> Result<Summary> {
+        let fault = |what: String| Error::damaged("xb_manifest", what);
+        let Some(end) = trailer.end_lsn else { return Err(fault("it has no end lsn".into())) };
+        let (mark, _) = self.capture.reached();
+        let least = self.outlet.form().least().max(mark);
+        if end < least {
+            return Err(fault(format!("the end lsn {end} is before lsn {least}, which the log had reached earlier")));
+        }
+        let (entry, trail) = self.outlet.complete(end, &self.capture, &self.writer)?;
+        self.held.check(&trail.deletions, end)?;
+        self.held.send(&entry, trailer, native::begin_digest(begin), &self.writer)?;
+        Ok(Summary { end, trail })
+    }
+
+    /// The server's log is durable up to the LSN in this member.
+    fn mark(&mut self, head: &Head) -> Result<()> {
+        let Body::Payload { .. } = head.body else { return Ok(()) };
+        let mut text = [0; 32];
+        let len = self.pass.fill(&mut text)?;
+        match native::parse_mark(text.get(..len).unwrap_or_default()) {
+            Some(lsn) => self.capture.mark(lsn),
+            None => return Err(self.refuse(head, "holds no lsn")),
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, head: &Head, what: &str) -> Error {
+        let Head { path, at, .. } = head;
+        Error::damaged(self.pass.place(), format_args!("{} {what} (stream byte {at})", path.as_bstr()))
+    }
+}

@@ -1,0 +1,167 @@
+//! The tablespaces that a backup has, by its manifest, once its markers are resolved: held against those whose file the log
+//! deletes.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+
+use bstr::ByteSlice;
+
+use crate::budget::{Budget, Exceeded, Share};
+use crate::innodb::delta::DELTA;
+use crate::innodb::redo::mariadb::Deletions;
+use crate::stream::native::Entry;
+use crate::stream::native::names::{AGAIN, DROPPED, marked};
+
+/// What a set needs for a hash when it has just grown.
+const HASH: usize = 24;
+
+/// The tablespaces in few bytes, for there may be a million: names are kept as their hashes.
+#[derive(Debug)]
+pub(super) struct Present {
+    hasher: RandomState,
+    spaces: Vec<Space>,
+    again: HashSet<u64>,
+    dropped: HashSet<u64>,
+    /// What they take.
+    memory: Share,
+}
+
+#[derive(Debug)]
+struct Space {
+    name: u64,
+    /// Zero if that is not known.
+    there_since: u64,
+    id: u32,
+    /// Bytes of the name by which the server opens it, which has at most 4000 (`OS_FILE_MAX_PATH`).
+    opened: u16,
+    again: bool,
+}
+
+/// A tablespace that is here although its file was deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Conflict {
+    pub(super) id: u32,
+    /// Where the log deletes it.
+    pub(super) lsn: u64,
+    name: u64,
+}
+
+impl Present {
+    /// Of a backup whose tablespaces may take so much memory.
+    pub(super) fn within(budget: &Budget) -> Self {
+        Present {
+            hasher: RandomState::new(),
+            spaces: Vec::new(),
+            again: HashSet::new(),
+            dropped: HashSet::new(),
+            memory: budget.share(),
+        }
+    }
+
+    /// Takes a line of the manifest.
+    pub(super) fn add(&mut self, entry: &Entry) -> Result<(), Exceeded> {
+        self.note(entry);
+        let bytes =
+            self.spaces.capacity() * size_of::<Space>() + (self.again.capacity() + self.dropped.capacity()) * HASH;
+        self.memory.grow(bytes as u64)
+    }
+
+    fn note(&mut self, entry: &Entry) {
+        let path = entry.path().unwrap_or_default();
+        if let Some(name) = marked(&path, DROPPED) {
+            self.dropped.insert(self.hasher.hash_one(name));
+            return;
+        }
+        let (name, again) = file(&path);
+        let hash = self.hasher.hash_one(&name);
+        if again {
+            self.again.insert(hash);
+        }
+        // What an ALTER was building is dropped by the restored server, be it whole or not.
+        let Some(id) = entry.space_id.filter(|_| !name.contains_str("/#sql")) else { return };
+        let opened = entry.location.as_ref().map_or("./".len() + name.len(), String::len);
+        let opened = u16::try_from(opened).unwrap_or(u16::MAX);
+        self.spaces.push(Space { name: hash, there_since: entry.there_since.unwrap_or(0), id, opened, again });
+    }
+
+    /// The first tablespace that is deleted before `end` and here all the same.
+    pub(super) fn conflict(&self, deletions: &Deletions, end: u64) -> Option<Conflict> {
+        let stays =
+            |space: &&Space| space.again || !(self.again.contains(&space.name) || self.dropped.contains(&space.name));
+        self.spaces.iter().filter(stays).find_map(|space| {
+            // Only where numbers cannot be seen a file must do for them.
+            let since = Some(space.there_since).filter(|lsn| *lsn > 0 && deletions.is_sealed());
+            let lsn = deletions.of(space.id, usize::from(space.opened), since.unwrap_or(end).min(end))?;
+            Some(Conflict { id: space.id, lsn, name: space.name })
+        })
+    }
+
+    /// True if this line is about that tablespace.
+    pub(super) fn is(&self, conflict: Conflict, entry: &Entry) -> bool {
+        let name = file(&entry.path().unwrap_or_default()).0;
+        entry.space_id == Some(conflict.id) && self.hasher.hash_one(name) == conflict.name
+    }
+}
+
+/// The file that a member is about, and whether it replaces another member.
+pub(super) fn file(path: &[u8]) -> (Vec<u8>, bool) {
+    let path = path.strip_suffix(DELTA).unwrap_or(path);
+    marked(path, AGAIN).map_or_else(|| (path.to_vec(), false), |name| (name, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::native::EntryKind;
+
+    fn entry(name: &str, id: Option<u32>) -> Entry {
+        let mut entry = Entry::new(name.as_bytes(), EntryKind::Innodb, 0, &blake3::hash(b""));
+        entry.space_id = id;
+        entry
+    }
+
+    /// The tablespaces that conflict with the deletion of 7 at LSN 500.
+    fn found(lines: &[(&str, Option<u32>)]) -> Option<String> {
+        let mut deletions = Deletions::default();
+        deletions.see(b"\x9c\x07\0./db/t.ibd\x01....", 500, false);
+        let mut present = Present::within(&Budget::default());
+        let lines: Vec<Entry> = lines.iter().map(|(name, id)| entry(name, *id)).collect();
+        lines.iter().for_each(|line| present.add(line).unwrap());
+        assert_eq!(present.conflict(&deletions, 500), None);
+        let conflict = present.conflict(&deletions, 501)?;
+        assert_eq!((conflict.id, conflict.lsn), (7, 500));
+        let named: Vec<&Entry> = lines.iter().filter(|line| present.is(conflict, line)).collect();
+        Some(String::from_utf8(file(&named.last()?.path()?).0).unwrap())
+    }
+
+    #[test]
+    fn a_deleted_tablespace_that_is_here_is_found() {
+        assert_eq!(found(&[("db/s.ibd", Some(6)), ("db/t.ibd", Some(7))]).as_deref(), Some("db/t.ibd"));
+        assert_eq!(found(&[("db/t.ibd.delta", Some(7))]).as_deref(), Some("db/t.ibd"));
+        assert_eq!(found(&[("db/t.ibd", Some(7)), ("db/t.new", Some(7))]).as_deref(), Some("db/t.ibd"));
+        // Renamed after it was imported.
+        assert_eq!(found(&[("db/t.del", None), ("db/u.new", Some(7))]).as_deref(), Some("db/u.ibd"));
+    }
+
+    #[test]
+    fn of_an_encrypted_log_a_file_that_was_there_is_not_what_came_later() {
+        let mut deletions = Deletions::default();
+        deletions.see(b"\x9cabcdefghijkl\x01....", 500, true);
+        for (there_since, conflict) in [(None, true), (Some(500), false), (Some(501), true)] {
+            let mut line = entry("db/t.ibd", Some(7));
+            line.there_since = there_since;
+            let mut present = Present::within(&Budget::default());
+            present.add(&line).unwrap();
+            assert_eq!(present.conflict(&deletions, 900).is_some(), conflict);
+        }
+    }
+
+    #[test]
+    fn one_that_was_dropped_or_replaced_is_not_here() {
+        assert_eq!(found(&[("db/t.ibd", Some(7)), ("db/t.del", None)]), None);
+        assert_eq!(found(&[("db/t.ibd", Some(7)), ("db/t.new", Some(8))]), None);
+        assert_eq!(found(&[("db/t.ibd", Some(7)), ("db/t.new", None)]), None);
+        assert_eq!(found(&[("db/t.ibd.delta", Some(7)), ("db/t.new", Some(8))]), None);
+        assert_eq!(found(&[("db/#sql-alter-1-2.ibd", Some(7))]), None);
+    }
+}

@@ -1,0 +1,148 @@
+//! Rewrites members inside a stream: compression, encryption, and both ways back.
+//!
+//! One thread takes the stream apart, gathers the bytes of each member and cuts them into pieces; others rewrite the
+//! pieces; one writes the results, in the order of the pieces, under the members' new names ([`crate::codec::pool`]).
+//! What a stream becomes depends on its bytes alone, never on time or threads.
+//!
+//! However many members are interleaved, at most [`Options::memory`] bytes wait to be cut, if the codec can cut
+//! anywhere: when there is no room, the members that have waited longest give up what they hold. A codec that reads
+//! frames of others must hold what it needs.
+//!
+//! `xb_begin` stays as it is and goes out at once; the end of `xb_manifest` goes out when the input has ended well, so
+//! that a run that fails leaves a stream that says so. MariaDB's chunks go on under the new names. Holes and seeks of
+//! a member that is rewritten become zeros; a seek back cannot be done.
+
+mod source;
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use bstr::ByteSlice;
+
+use crate::budget::Budget;
+use crate::codec::pool::{self, Buffers};
+use crate::codec::splitter::{self, Part};
+use crate::codec::{Codec, Fault, PIECE};
+use crate::error::{Error, Result};
+use crate::report::Report;
+use crate::stream::holes::Holes;
+use crate::stream::{Writer, chunk};
+use source::Source;
+
+/// How to rewrite a stream.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Threads that rewrite, at least 1; with 1 there is no other.
+    pub threads: usize,
+    /// Most bytes that wait in open members, where that can be chosen; at least two pieces.
+    pub memory: usize,
+    /// Whether an input without a single byte is a stream without members.
+    pub allow_empty: bool,
+    /// Memory for names and open members, but for what `memory` bounds.
+    pub budget: Budget,
+    /// Most bytes of zeros that holes become, beside [`Holes::RATIO`] times the content.
+    pub holes: u64,
+}
+
+impl Options {
+    /// As little memory as is of use.
+    pub fn new(threads: usize) -> Self {
+        Options { threads, memory: 8 * PIECE, allow_empty: false, budget: Budget::default(), holes: Holes::LIMIT }
+    }
+}
+
+/// Reads a stream to its end, and writes it with its members rewritten.
+pub fn rewrite<C: Codec>(
+    codec: &C,
+    input: impl Read,
+    output: impl Write + Send,
+    options: &Options,
+    report: &dyn Report,
+) -> Result<()> {
+    let buffers = splitter::buffers(options.threads);
+    let writer = Writer::new(output);
+    pool::run(
+        options.threads,
+        |feed| Source::new(input, codec, options, report, &buffers, feed).run(),
+        || {
+            let mut worker = codec.worker();
+            let buffers = &buffers;
+            move |task| work(codec, &mut worker, buffers, task)
+        },
+        |done| put(&writer, &buffers, done),
+    )
+}
+
+/// A member as the workers and the sink know it.
+struct Target {
+    path: Vec<u8>,
+    /// Its new name.
+    name: Vec<u8>,
+    /// MariaDB's rewrite flag, if it begins anew.
+    flags: u8,
+    /// Where the sink puts the next bytes.
+    next: AtomicU64,
+}
+
+/// What is fed.
+enum Task<J> {
+    Part(Arc<Target>, Part<J>),
+    /// Goes out as it is: head and payload of a chunk.
+    Chunk(Vec<u8>, Vec<u8>),
+    End(Arc<Target>),
+}
+
+/// What is written.
+enum Done {
+    Data(Arc<Target>, Vec<u8>),
+    Chunk(Vec<u8>, Vec<u8>),
+    End(Arc<Target>),
+}
+
+fn work<C: Codec>(codec: &C, worker: &mut C::Worker, buffers: &Buffers, task: Task<C::Job>) -> Result<Done> {
+    Ok(match task {
+        Task::Part(target, Part::Piece { job, bytes, at }) => {
+            let done = splitter::work(codec, worker, buffers, (job, bytes));
+            let data = done.map_err(|fault| wrong(&target.path, &fault, at))?;
+            Done::Data(target, data)
+        }
+        Task::Part(target, Part::Ready(data)) => Done::Data(target, data),
+        Task::Chunk(head, data) => Done::Chunk(head, data),
+        Task::End(target) => Done::End(target),
+    })
+}
+
+/// `stdin: sb/t.ibd.zst: damaged: ... (byte 1048576 of the member)`, of a fault in bytes that begin at `at`.
+fn wrong(path: &[u8], fault: &Fault, at: u64) -> Error {
+    let what = format_args!("{}: {} (byte {} of the member)", path.as_bstr(), fault.what, at + fault.at as u64);
+    let error = Error::new(fault.kind, "stdin", what);
+    match fault.hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// Writes what comes out of the pipeline.
+fn put<W: Write>(writer: &Writer<W>, buffers: &Buffers, done: Done) -> Result<()> {
+    let mut head = Vec::with_capacity(chunk::PREFIX + chunk::PATH_MAX + chunk::PAYLOAD_HEAD);
+    match done {
+        Done::Data(target, data) => {
+            if !data.is_empty() {
+                let offset = target.next.fetch_add(data.len() as u64, Relaxed);
+                chunk::put_payload(&mut head, target.flags, &target.name, offset, &data);
+                writer.put(&head, &data)?;
+            }
+            buffers.give(data);
+        }
+        Done::Chunk(head, data) => {
+            writer.put(&head, &data)?;
+            buffers.give(data);
+        }
+        Done::End(target) => {
+            chunk::put_prefix(&mut head, target.flags, b'E', &target.name);
+            writer.put(&head, &[])?;
+        }
+    }
+    Ok(())
+}

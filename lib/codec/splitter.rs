@@ -1,0 +1,158 @@
+//! Bytes that wait to be cut into pieces, and pieces on their way through the workers.
+
+use crate::codec::pool::Buffers;
+use crate::codec::{Codec, Cut, Fault, Flow, PIECE, Serial};
+use crate::error::{Error, Result};
+
+/// What a piece and its result need, whatever the codec: a frame around [`PIECE`] bytes is little larger.
+const BUFFER: usize = PIECE + (16 << 10);
+
+/// Buffers for so many threads.
+pub(crate) fn buffers(threads: usize) -> Buffers {
+    Buffers::new(BUFFER, 2 * threads + 2)
+}
+
+/// Part of a member that left [`Held`].
+pub(crate) enum Part<J> {
+    /// For a worker. `at` is where in the member it begins.
+    Piece { job: J, bytes: Vec<u8>, at: u64 },
+    /// Rewritten already.
+    Ready(Vec<u8>),
+}
+
+/// Works on a piece; its buffer goes round.
+pub(crate) fn work<C: Codec>(
+    codec: &C,
+    worker: &mut C::Worker,
+    buffers: &Buffers,
+    (job, bytes): (C::Job, Vec<u8>),
+) -> Result<Vec<u8>, Fault> {
+    let mut out = buffers.take();
+    codec.work(worker, job, &bytes, &mut out)?;
+    buffers.give(bytes);
+    Ok(out)
+}
+
+/// The bytes of a member that have come and have not been cut yet.
+pub(crate) struct Held<M> {
+    member: M,
+    bytes: Vec<u8>,
+    /// How many it is of use to hold.
+    want: usize,
+    /// Where in the member they begin.
+    at: u64,
+}
+
+impl<M> Held<M> {
+    /// A member that begins with `start`.
+    pub(crate) fn new(member: M, start: Vec<u8>) -> Self {
+        Held { member, bytes: start, want: PIECE, at: 0 }
+    }
+
+    /// Memory that is in use.
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// True if nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Memory that will be in use when `left` more bytes of a chunk are taken, as far as it is of use.
+    pub(crate) fn needs(&self, left: u64) -> usize {
+        let (len, capacity) = (self.bytes.len(), self.bytes.capacity());
+        if len < capacity {
+            return capacity;
+        }
+        let want = self.want.max(len + 1);
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        let need = len.saturating_add(left).min(want);
+        // Many small chunks: twice as much each time. Nearly a whole piece: one of the buffers that go round.
+        match need.max(len.saturating_mul(2)).min(want) {
+            most if (PIECE / 2..=BUFFER).contains(&most) => BUFFER,
+            some => some,
+        }
+    }
+
+    /// Takes up to `left` more bytes from `read`, which appends as many as it is told or has no more; how many came.
+    pub(crate) fn fill(
+        &mut self,
+        left: u64,
+        buffers: &Buffers,
+        read: impl FnOnce(&mut Vec<u8>, usize) -> Result<usize>,
+    ) -> Result<usize> {
+        let need = self.needs(left);
+        if need == BUFFER && self.bytes.capacity() < need {
+            let mut buffer = buffers.take();
+            buffer.extend_from_slice(&self.bytes);
+            self.bytes = buffer;
+        }
+        let len = self.bytes.len();
+        self.bytes.reserve_exact(need.saturating_sub(len));
+        let room = need.min(self.want.max(len + 1)) - len;
+        let room = usize::try_from(left).map_or(room, |left| left.min(room));
+        read(&mut self.bytes, room)
+    }
+
+    /// Cuts what can be cut. `part` gets the parts in order; `wrong` makes an error of a fault in bytes that begin at
+    /// a place of the member.
+    pub(crate) fn cut<C: Codec<Member = M>>(
+        &mut self,
+        codec: &C,
+        flow: Flow,
+        buffers: &Buffers,
+        wrong: impl Fn(Fault, u64) -> Error,
+        mut part: impl FnMut(Part<C::Job>) -> Result<()>,
+    ) -> Result<()> {
+        let mut start = 0;
+        loop {
+            let held = self.bytes.get(start..).unwrap_or_default();
+            let at = self.at;
+            match codec.cut(&mut self.member, held, flow).map_err(|fault| wrong(fault, at))? {
+                Cut::More(want) => {
+                    self.want = want.max(1);
+                    break;
+                }
+                Cut::Piece { len, job } => {
+                    let len = len.min(held.len());
+                    let bytes = match (start, held.len() == len) {
+                        (0, true) => std::mem::take(&mut self.bytes),
+                        _ => held.get(..len).unwrap_or_default().to_vec(),
+                    };
+                    start = if self.bytes.is_empty() { 0 } else { start + len };
+                    self.at += len as u64;
+                    part(Part::Piece { job, bytes, at })?;
+                }
+                Cut::Serial(len) => {
+                    let end = start + len;
+                    loop {
+                        let mut out = buffers.take();
+                        let rest = self.bytes.get(start..end).unwrap_or_default();
+                        let done = codec.serial(&mut self.member, rest, &mut out);
+                        let Serial { taken, again } = done.map_err(|fault| wrong(fault, self.at))?;
+                        start += taken;
+                        self.at += taken as u64;
+                        if out.is_empty() {
+                            buffers.give(out)
+                        } else {
+                            part(Part::Ready(out))?
+                        }
+                        if !again {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        if flow == Flow::Last && start < self.bytes.len() {
+            return Err(wrong(Fault::damaged(0, "bytes follow the end"), self.at));
+        }
+        if start == self.bytes.len() {
+            buffers.give(std::mem::take(&mut self.bytes));
+        } else {
+            self.bytes.drain(..start);
+        }
+        Ok(())
+    }
+}

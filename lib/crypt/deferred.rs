@@ -1,0 +1,87 @@
+//! Output that waits until the key has proved right.
+
+use std::io::{self, IoSlice, Write};
+
+/// Most bytes that wait: far more than `xb_begin` and the small members that may come before the first encrypted one.
+const MOST: usize = 1 << 20;
+
+/// Holds what is written until `open` says that it may go, so that a run with a wrong key leaves no output at all. More
+/// than [`MOST`] bytes are not held.
+pub(super) struct Deferred<W, F> {
+    sink: W,
+    open: F,
+    held: Option<Vec<u8>>,
+}
+
+impl<W: Write, F: Fn() -> bool> Deferred<W, F> {
+    pub(super) fn new(sink: W, open: F) -> Self {
+        Deferred { sink, open, held: Some(Vec::new()) }
+    }
+
+    /// Lets go what is still held. A run that failed does not come here.
+    pub(super) fn finish(mut self) -> io::Result<()> {
+        self.release()?;
+        self.sink.flush()
+    }
+
+    fn release(&mut self) -> io::Result<()> {
+        self.held.take().map_or(Ok(()), |held| self.sink.write_all(&held))
+    }
+}
+
+impl<W: Write, F: Fn() -> bool> Write for Deferred<W, F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if let Some(held) = &mut self.held {
+            let more: usize = slices.iter().map(|slice| slice.len()).sum();
+            if !(self.open)() && held.len() + more <= MOST {
+                slices.iter().for_each(|slice| held.extend_from_slice(slice));
+                return Ok(more);
+            }
+            self.release()?;
+        }
+        self.sink.write_vectored(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.held.is_some() { Ok(()) } else { self.sink.flush() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn nothing_goes_before_it_may() {
+        let (open, mut sink) = (Cell::new(false), Vec::new());
+        let mut output = Deferred::new(&mut sink, || open.get());
+        output.write_all(b"ab").unwrap();
+        assert!(output.sink.is_empty());
+        open.set(true);
+        output.write_all(b"cd").unwrap();
+        assert_eq!(*output.sink, b"abcd");
+        open.set(false);
+        output.write_all(b"e").unwrap();
+        assert_eq!(*output.sink, b"abcde");
+    }
+
+    #[test]
+    fn the_end_lets_go_and_so_does_too_much() {
+        let mut sink = Vec::new();
+        let mut output = Deferred::new(&mut sink, || false);
+        output.write_all(b"few").unwrap();
+        output.finish().unwrap();
+        assert_eq!(sink, b"few");
+        let mut sink = Vec::new();
+        let mut output = Deferred::new(&mut sink, || false);
+        output.write_all(b"first").unwrap();
+        output.write_all(&[0; MOST]).unwrap();
+        assert_eq!(output.sink.len(), MOST + 5);
+    }
+}

@@ -1,0 +1,136 @@
+//! What a captured log looks like in a backup, and where it may be cut: mini-transactions behind a head, or blocks.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::innodb::redo::mariadb::{self, Checkpoint, Mtr, Ring, mtr};
+use crate::innodb::redo::mysql::{self, Block, LogKey, block};
+
+/// Who makes it, for its head.
+const TOOL: &str = concat!("xb-redo ", env!("CARGO_PKG_VERSION"));
+/// MariaDB: the file's size is a multiple of this, so that a server can read it unbuffered.
+const SECTOR: u64 = 4096;
+
+/// A captured log on its way into a backup.
+#[derive(Clone, Debug)]
+pub(crate) struct Form {
+    /// Sent before anything else.
+    pub(crate) head: Vec<u8>,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    /// `ib_logfile0`. `facts/mariadb-hot-backup#captured-log`.
+    Mariadb { start: Checkpoint, encrypted: bool },
+    /// `xtrabackup_logfile`. `facts/mysql-hot-backup#captured-log`.
+    Mysql { c0: u64, key: Option<Arc<LogKey>> },
+}
+
+impl Form {
+    /// A log with the properties of the log that `header` heads.
+    pub(crate) fn mariadb(header: &mariadb::Header, start: Checkpoint) -> Self {
+        Form { head: header.captured(start, TOOL), kind: Kind::Mariadb { start, encrypted: header.encrypted() } }
+    }
+
+    /// Likewise. `encryption` locks what `key` is.
+    pub(crate) fn mysql(header: &mysql::Header, encryption: &[u8], key: Option<Arc<LogKey>>, c0: u64) -> Self {
+        Form { head: header.captured(c0, encryption, TOOL), kind: Kind::Mysql { c0, key } }
+    }
+
+    /// The member's name.
+    pub(crate) fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Mariadb { .. } => mariadb::FILE,
+            Kind::Mysql { .. } => mysql::FILE,
+        }
+    }
+
+    /// c0.
+    pub(crate) fn checkpoint(&self) -> u64 {
+        match self.kind {
+            Kind::Mariadb { start, .. } => start.lsn,
+            Kind::Mysql { c0, .. } => c0,
+        }
+    }
+
+    /// LSN of the first byte behind the head.
+    pub(crate) fn first(&self) -> u64 {
+        match self.kind {
+            Kind::Mariadb { start, .. } => start.lsn,
+            Kind::Mysql { c0, .. } => block::begin(c0),
+        }
+    }
+
+    /// The first LSN at which a backup can end.
+    pub(crate) fn least(&self) -> u64 {
+        match self.kind {
+            Kind::Mariadb { start, .. } => start.end_lsn,
+            Kind::Mysql { c0, .. } => c0,
+        }
+    }
+
+    /// How much may be sent when everything before `lsn` belongs to the backup.
+    pub(crate) fn settled(&self, lsn: u64) -> u64 {
+        match self.kind {
+            Kind::Mariadb { .. } => lsn,
+            Kind::Mysql { .. } => block::begin(lsn),
+        }
+    }
+
+    /// LSN of the byte behind the last one that is sent when the backup ends at `end`.
+    pub(crate) fn until(&self, end: u64) -> u64 {
+        match self.kind {
+            Kind::Mariadb { .. } => end,
+            Kind::Mysql { .. } => block::until(end),
+        }
+    }
+
+    /// How many of these bytes, which begin at `lsn`, belong to a backup that ends at `end`. A last block is cut.
+    pub(crate) fn take(&self, bytes: &mut [u8], lsn: u64, end: u64) -> Result<usize> {
+        match &self.kind {
+            Kind::Mariadb { start, encrypted } => whole(bytes, lsn, end, start.lsn, *encrypted),
+            Kind::Mysql { key, .. } => cut(bytes, lsn, end, key.as_deref()),
+        }
+    }
+
+    /// Zeros behind a log of `size` bytes. MariaDB's has one at least: there the server sees that the log ends.
+    pub(crate) fn padding(&self, size: u64) -> usize {
+        match self.kind {
+            Kind::Mariadb { .. } => usize::try_from(SECTOR - size % SECTOR).unwrap_or(0),
+            Kind::Mysql { .. } => 0,
+        }
+    }
+}
+
+/// The mini-transactions up to `end`.
+fn whole(bytes: &[u8], lsn: u64, end: u64, first: u64, encrypted: bool) -> Result<usize> {
+    // More may have been captured, up to a checkpoint that the server made later.
+    let ring = Ring::new(first, u64::MAX).map_err(|fault| Error::failed(mariadb::FILE, fault))?;
+    let (mut whole, mut at) = (0, lsn);
+    while let (true, Some(rest)) = (at < end, bytes.get(whole..)) {
+        let Mtr::Complete { len } = mtr(rest, at, &ring, encrypted) else { break };
+        whole += len;
+        at = at.saturating_add(len as u64);
+    }
+    if whole == 0 || at > end {
+        let what = format!("the end lsn {end} lies inside a mini-transaction, which begins at lsn {lsn}");
+        return Err(Error::damaged("xb_manifest", what));
+    }
+    Ok(whole)
+}
+
+/// The blocks up to the one that holds `end`.
+fn cut(bytes: &mut [u8], lsn: u64, end: u64, key: Option<&LogKey>) -> Result<usize> {
+    let wanted = usize::try_from(block::until(end).saturating_sub(lsn)).unwrap_or(usize::MAX);
+    let whole = wanted.min(bytes.len() - bytes.len() % mysql::BLOCK);
+    let last = block::begin(end);
+    if let Some(bytes) = last.checked_sub(lsn).and_then(|at| bytes.get_mut(usize::try_from(at).ok()?..whole)) {
+        match block::check(bytes, last, key) {
+            Block::Here { used } if used >= block::used(end) => block::cut(bytes, block::used(end), key),
+            _ if bytes.is_empty() => {}
+            _ => return Err(Error::failed("spool", "captured log is damaged")),
+        }
+    }
+    if whole == 0 { Err(Error::failed("spool", "captured log is lost")) } else { Ok(whole) }
+}

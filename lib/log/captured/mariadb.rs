@@ -1,0 +1,213 @@
+//! The captured redo log as a file: walked from end to end, given local names, extended for the server.
+//!
+//! A captured log holds everything in its first lap (`facts/mariadb-hot-backup#captured-log`), so the ring's size does
+//! not matter to it: byte `START + lsn - first_lsn` is the byte of `lsn`, and the file may be made longer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::space_of;
+use crate::error::{Error, Result};
+use crate::innodb::redo::mariadb::mtr::{FileOp, files, forget, rewrite_names};
+use crate::innodb::redo::mariadb::{self, Checkpoint, Header, Mtr, Ring, START, mtr};
+use crate::io::copy;
+use crate::io::files::fail;
+use crate::io::map::Window;
+use crate::stream::native::names::NEW;
+
+/// The server writes little before it has recovered, but rolling back writes log, too.
+const SPARE: u64 = 16 << 20;
+
+/// A captured log.
+#[derive(Debug)]
+pub(crate) struct Captured {
+    path: PathBuf,
+    file: File,
+    header: Header,
+    checkpoint: Checkpoint,
+    ring: Ring,
+}
+
+impl Captured {
+    /// Opens `ib_logfile0` of a directory and reads its head.
+    pub(crate) fn open(dir: &Path) -> Result<Captured> {
+        let path = dir.join(mariadb::FILE);
+        let file = File::open(&path).map_err(|cause| match cause.kind() {
+            io::ErrorKind::NotFound => Error::damaged(path.display(), "missing"),
+            _ => fail(&path, "cannot open", &cause),
+        })?;
+        let mut head = vec![0; START];
+        match file.read_exact_at(&mut head, 0) {
+            Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(Error::damaged(path.display(), "truncated: it is shorter than the head of a redo log"));
+            }
+            outcome => outcome.map_err(|cause| fail(&path, "cannot read", &cause))?,
+        }
+        let header = Header::parse(&head).map_err(|fault| Error::damaged(path.display(), fault))?;
+        let checkpoint = Checkpoint::newest(&head, header.first_lsn)
+            .ok_or_else(|| Error::damaged(path.display(), "damaged: no valid checkpoint in its head"))?;
+        // So large that everything is in the first lap.
+        let ring = Ring::new(header.first_lsn, u64::MAX / 2).map_err(|fault| Error::damaged(path.display(), fault))?;
+        Ok(Captured { path, file, header, checkpoint, ring })
+    }
+
+    /// Where recovery begins.
+    pub(crate) fn start_lsn(&self) -> u64 {
+        self.checkpoint.lsn
+    }
+
+    /// True if names in it cannot be seen without the server's key.
+    pub(crate) fn encrypted(&self) -> bool {
+        self.header.encrypted()
+    }
+
+    /// True if the server will take the directory for one just restored, as it should.
+    pub(crate) fn is_captured(&self) -> bool {
+        self.header.creator.starts_with(b"Backup ")
+    }
+
+    /// Reads the log from its start to its last mini-transaction, checking each, and returns where that ends. `each` gets
+    /// them with their place in the file.
+    pub(crate) fn walk(&self, mut each: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<u64> {
+        let encrypted = self.encrypted();
+        let mut lsn = self.checkpoint.lsn;
+        loop {
+            let begin = self.ring.offset(lsn);
+            let window = match Window::at(&self.file, begin) {
+                Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => return Ok(lsn),
+                window => window.map_err(|cause| fail(&self.path, "cannot map", &cause))?,
+            };
+            let mut rest = &*window;
+            while let Mtr::Complete { len } = mtr(rest, lsn, &self.ring, encrypted) {
+                let (bytes, after) = rest.split_at_checked(len).ok_or_else(|| {
+                    Error::damaged(self.path.display(), format_args!("a mini-transaction at lsn {lsn} has no end"))
+                })?;
+                each(self.ring.offset(lsn), bytes)?;
+                lsn = lsn.saturating_add(len as u64);
+                rest = after;
+            }
+            // One that the window cuts is whole in the next, for none is longer than a window.
+            let cut =
+                window.more && rest.len() < window.len() && mtr(rest, lsn, &self.ring, encrypted) == Mtr::Incomplete;
+            if !cut {
+                return Ok(lsn);
+            }
+        }
+    }
+
+    /// The same with bytes that may be changed; not those of the file.
+    fn walk_copies(&self, mut each: impl FnMut(u64, &mut [u8]) -> Result<()>) -> Result<()> {
+        let mut copy = Vec::new();
+        self.walk(|at, bytes| {
+            copy.clear();
+            copy.extend_from_slice(bytes);
+            each(at, &mut copy)
+        })
+        .map(drop)
+    }
+
+    /// Checks that the log begins at `start` and that its last whole mini-transaction ends at `end`; `None`: anywhere at
+    /// or after the checkpoint. Returns where it ends.
+    pub(crate) fn verify(&self, start: Option<u64>, end: Option<u64>) -> Result<u64> {
+        let fault = |what: String| Err(Error::damaged(self.path.display(), what));
+        if let Some(start) = start.filter(|start| *start != self.start_lsn()) {
+            return fault(format!("begins at lsn {}, the backup at {start}", self.start_lsn()));
+        }
+        let found = self.walk(|_, _| Ok(()))?;
+        if found < self.checkpoint.end_lsn {
+            return fault(format!(
+                "truncated: ends at lsn {found}, before its checkpoint's own record at {}",
+                self.checkpoint.end_lsn
+            ));
+        }
+        match end {
+            Some(end) if found < end => fault(format!("truncated: ends at lsn {found}, the backup at {end}")),
+            Some(end) if found > end => fault(format!("goes on to lsn {found}, beyond the end of the backup at {end}")),
+            _ => Ok(found),
+        }
+    }
+
+    /// The tablespaces of tables that it knows and the directory has not: those that a partial backup leaves out.
+    pub(crate) fn left_out(&self, dir: &Path) -> Result<BTreeSet<u32>> {
+        // Whether one of its names is that of its file, and what its last name leads to.
+        let mut spaces: BTreeMap<u32, (bool, Option<u32>)> = BTreeMap::new();
+        self.each_name(|space, name| {
+            if name.ends_with(b".ibd") {
+                let found = space_of(&dir.join(OsStr::from_bytes(name)))?;
+                let (here, last) = spaces.entry(space).or_default();
+                *here |= found == Some(space);
+                *last = found;
+            }
+            Ok(())
+        })?;
+        // Page 0 of a new file may not be written yet.
+        let left_out = spaces.into_iter().filter(|(_, (here, last))| !here && *last != Some(0));
+        Ok(left_out.map(|(space, _)| space).collect())
+    }
+
+    /// All names of files that were there at one time or another, as they are below the data directory.
+    fn each_name(&self, mut each: impl FnMut(u32, &[u8]) -> Result<()>) -> Result<()> {
+        if self.encrypted() {
+            return Ok(());
+        }
+        self.walk_copies(|_, bytes| {
+            rewrite_names(bytes);
+            for file in files(bytes) {
+                match file.op {
+                    FileOp::Create(name) | FileOp::Modify(name) => each(file.space, name)?,
+                    FileOp::Rename(from, to) => [from, to].iter().try_for_each(|name| each(file.space, name))?,
+                    FileOp::Delete(_) | FileOp::Checkpoint(_) => {}
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// True if [`Captured::make_local`] has anything to change.
+    pub(crate) fn needs_change(&self, left_out: &BTreeSet<u32>) -> Result<bool> {
+        let mut found = false;
+        if !self.encrypted() {
+            self.walk_copies(|_, bytes| {
+                found |= !found && (rewrite_names(bytes) || forget(bytes, left_out));
+                Ok(())
+            })?;
+        }
+        Ok(found)
+    }
+
+    /// Gives all files in the log names below the data directory, and has those that were left out deleted, in a copy that
+    /// then takes the log's place. A server would look for a table with DATA DIRECTORY where the source has it.
+    pub(crate) fn make_local(&self, dir: &Path, left_out: &BTreeSet<u32>) -> Result<()> {
+        let new = dir.join(format!("{NEW}{}", mariadb::FILE));
+        let write = |cause: io::Error| fail(&new, "cannot write", &cause);
+        copy::file(&self.path, &new)?;
+        let target = OpenOptions::new().write(true).open(&new).map_err(write)?;
+        self.walk_copies(|at, bytes| {
+            let changed = rewrite_names(bytes) | forget(bytes, left_out);
+            if changed { target.write_all_at(bytes, at).map_err(write) } else { Ok(()) }
+        })?;
+        target.sync_all().map_err(write)?;
+        fs::rename(&new, &self.path).map_err(write)
+    }
+
+    /// The length that the file should have for recovery when it is used up to `end`.
+    pub(crate) fn roomy(&self, end: u64) -> u64 {
+        let used = end.saturating_sub(self.header.first_lsn);
+        (START as u64).saturating_add(used).saturating_add(used / 4).saturating_add(SPARE).next_multiple_of(1 << 20)
+    }
+}
+
+/// Extends `ib_logfile0` of a directory, without writing to it. It is never made shorter.
+pub(crate) fn extend(dir: &Path, size: u64) -> Result<()> {
+    let path = dir.join(mariadb::FILE);
+    let extend = || {
+        let file = OpenOptions::new().write(true).open(&path)?;
+        if file.metadata()?.len() < size { file.set_len(size) } else { Ok(()) }
+    };
+    extend().map_err(|cause| fail(&path, "cannot extend", &cause))
+}

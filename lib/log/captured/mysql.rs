@@ -1,0 +1,272 @@
+//! MySQL's captured log, `xtrabackup_logfile`: checked block by block, and laid out as the server wants it.
+//! `facts/mysql-hot-backup#log-layout`.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::innodb::redo::mysql::forget::forget;
+use crate::innodb::redo::mysql::{self, BLOCK, Block, FULL, HEAD, Header, Locked, block};
+use crate::io::files::{self, fail};
+use crate::io::map::{WINDOW, Window};
+use crate::stream::native::names::NEW_REDO;
+
+/// A file is a multiple of the largest page.
+const UNIT: u64 = 64 << 10;
+/// Most bytes of a file; the server takes twice as many.
+const LARGEST: u64 = 8 << 30;
+/// Least bytes that the newest file has left; recovery itself writes log.
+const SPARE: u64 = 4 << 20;
+/// Bytes written at a time, whole blocks; a window of the file has a whole number of them.
+const PIECE: usize = 1 << 20;
+
+/// A captured log.
+#[derive(Debug)]
+pub(crate) struct Captured {
+    path: PathBuf,
+    header: Header,
+    encryption: Vec<u8>,
+    c0: u64,
+}
+
+impl Captured {
+    /// Opens the log of a directory and reads its head.
+    pub(crate) fn open(dir: &Path) -> Result<Captured> {
+        let path = dir.join(mysql::FILE);
+        let mut file = File::open(&path).map_err(|cause| match cause.kind() {
+            io::ErrorKind::NotFound => Error::damaged(path.display(), "missing"),
+            _ => fail(&path, "cannot open", &cause),
+        })?;
+        let mut head = vec![0; HEAD];
+        file.read_exact(&mut head).map_err(|cause| match cause.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                Error::damaged(path.display(), "truncated: it is shorter than the head of a redo log")
+            }
+            _ => fail(&path, "cannot read", &cause),
+        })?;
+        let size = file.metadata().map_err(|cause| fail(&path, "cannot read", &cause))?.len();
+        let header = Header::parse(&head).map_err(|fault| Error::damaged(path.display(), fault))?;
+        // A log that ends at the beginning of c0's block holds no block.
+        let c0 = mysql::checkpoint(&head, &header, size.max((HEAD + BLOCK) as u64))
+            .ok_or_else(|| Error::damaged(path.display(), "damaged: no valid checkpoint in its head"))?;
+        Ok(Captured { path, header, encryption: mysql::encryption(&head).to_vec(), c0 })
+    }
+
+    /// True if a server has encrypted it, now or once.
+    pub(crate) fn has_key(&self) -> bool {
+        Locked::parse(&self.encryption).is_some()
+    }
+
+    /// Checks that the log begins with the block of `start` and holds every block up to `end`.
+    pub(crate) fn verify(&self, start: u64, end: u64) -> Result<()> {
+        let fault = |what: String| Err(Error::damaged(self.path.display(), what));
+        if self.c0 != start || self.header.start_lsn != block::begin(start) {
+            return fault(format!("begins at lsn {}, the backup at {start}", self.c0));
+        }
+        if !block::is_end(end) {
+            return fault(format!("no log can end at lsn {end}, as the backup does"));
+        }
+        self.blocks(end, |_, _| Ok(()))
+    }
+
+    /// Hands over all blocks, checked, the last one cut at `end`, in pieces with their LSN.
+    fn blocks(&self, end: u64, mut each: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
+        let file = File::open(&self.path).map_err(|cause| fail(&self.path, "cannot open", &cause))?;
+        let until = block::until(end);
+        let (mut lsn, mut offset) = (self.header.start_lsn, HEAD as u64);
+        while lsn < until {
+            let window = Window::at(&file, offset).map_err(|cause| fail(&self.path, "cannot map", &cause))?;
+            let wanted = usize::try_from(until.saturating_sub(lsn).min(WINDOW)).unwrap_or(usize::MAX);
+            let Some(bytes) = window.get(..wanted) else {
+                let there = lsn.saturating_add(window.len() as u64);
+                let what = format!("truncated: ends at lsn {there}, the backup at {end}");
+                return Err(Error::damaged(self.path.display(), what));
+            };
+            for piece in bytes.chunks(PIECE) {
+                match self.checked(piece, lsn, end)? {
+                    Some(cut) => each(lsn, &cut)?,
+                    None => each(lsn, piece)?,
+                }
+                lsn = lsn.saturating_add(piece.len() as u64);
+            }
+            offset = offset.saturating_add(bytes.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// Checks blocks from `lsn` on. If the last one is longer than the backup: a copy in which it is cut.
+    fn checked(&self, piece: &[u8], lsn: u64, end: u64) -> Result<Option<Vec<u8>>> {
+        let mut cut = None;
+        for (bytes, number) in piece.chunks(BLOCK).zip(0u64..) {
+            if self.goes_beyond(bytes, lsn.saturating_add(number.saturating_mul(BLOCK as u64)), end)? {
+                let mut copy = piece.to_vec();
+                copy.rchunks_mut(BLOCK).take(1).for_each(|last| block::cut(last, block::used(end), None));
+                cut = Some(copy);
+            }
+        }
+        Ok(cut)
+    }
+
+    /// Checks a block; true if it is the last one and has more than the backup. What is encrypted was checked under its
+    /// key when it was captured; that nothing has changed since, its digest in the manifest says.
+    fn goes_beyond(&self, bytes: &[u8], lsn: u64, end: u64) -> Result<bool> {
+        let fault =
+            |what: &str| Err(Error::damaged(self.path.display(), format_args!("the block of lsn {lsn} {what}")));
+        let last = lsn == block::begin(end);
+        let wanted = if last { block::used(end) } else { BLOCK };
+        match block::check(bytes, lsn, None) {
+            Block::Here { used } | Block::Encrypted { used } if used < wanted => {
+                fault("is not full, though the log goes on")
+            }
+            Block::Here { used } => Ok(used > wanted),
+            Block::Encrypted { used } if used > wanted => fault("goes beyond the end of the backup"),
+            Block::Encrypted { .. } => Ok(false),
+            Block::Unsealed => fault("has no checksum"),
+            Block::Missing | Block::Overwritten => fault("is damaged"),
+        }
+    }
+
+    /// Makes the directory that the server reads, in place of one that is there. `version` goes into the headers: a server
+    /// warns of a log whose maker it does not know.
+    /// The log says at its end that `left_out` were deleted; see [`end`].
+    pub(crate) fn lay_out(&self, dir: &Path, end: u64, left_out: &[u32], version: &str) -> Result<()> {
+        let (new, place) = (dir.join(NEW_REDO), dir.join(mysql::DIR));
+        remove(&new)?;
+        fs::DirBuilder::new().mode(0o750).create(&new).map_err(|cause| fail(&new, "cannot create", &cause))?;
+        let owner = fs::metadata(dir).map_err(|cause| fail(dir, "cannot read", &cause))?;
+        let owner = rustix::process::geteuid().is_root().then_some((owner.uid(), owner.gid()));
+        files::give(&new, owner)?;
+        let mut made = Vec::new();
+        let until = block::until(self::end(end, left_out));
+        for (part, number) in parts(self.header.start_lsn, until).into_iter().zip(0..) {
+            let path = new.join(mysql::name(number));
+            made.push((self.part(&path, &part, version)?, part));
+            files::give(&path, owner)?;
+        }
+        let write = |lsn: u64, bytes: &[u8]| {
+            for (file, part) in &made {
+                if let Some((share, at)) = part.share(lsn, bytes) {
+                    file.write_all_at(share, at).map_err(|cause| fail(&new, "cannot write", &cause))?;
+                }
+            }
+            Ok(())
+        };
+        let mut last = Vec::new();
+        self.blocks(end, |lsn, bytes| {
+            last = bytes.rchunks(BLOCK).next().unwrap_or_default().to_vec();
+            write(lsn, bytes)
+        })?;
+        if !left_out.is_empty() {
+            if let Block::Encrypted { .. } = block::check(&last, block::begin(end), None) {
+                let what =
+                    "its log is encrypted: without the key nothing can be said there of the tables that it left out";
+                return Err(Error::failed(dir.display(), what).hint("a full backup can be applied"));
+            }
+            write(block::begin(end), &forget(&last, end, left_out).0)?;
+        }
+        files::sync(dir)?;
+        remove(&place)?;
+        fs::rename(&new, &place).map_err(|cause| fail(&new, "cannot rename", &cause))
+    }
+
+    /// Makes a file of its full size with nothing but a head.
+    fn part(&self, path: &Path, part: &Part, version: &str) -> Result<File> {
+        let header = Header {
+            start_lsn: part.start,
+            creator: mysql::creator(&format!("MySQL {version}")),
+            flags: if part.newest { 0 } else { FULL },
+            ..self.header
+        };
+        let holds = part.start == self.header.start_lsn;
+        let head = header.head(holds.then_some(self.c0), &self.encryption);
+        let make = || {
+            let file = File::options().write(true).create_new(true).mode(0o640).open(path)?;
+            file.write_all_at(&head, 0)?;
+            file.set_len(part.size)?;
+            Ok(file)
+        };
+        make().map_err(|cause| fail(path, "cannot write", &cause))
+    }
+}
+
+/// Where the log of a backup that ends at `end` ends once it says what was left out.
+pub(crate) fn end(end: u64, left_out: &[u32]) -> u64 {
+    if left_out.is_empty() { end } else { forget(&[], end, left_out).1 }
+}
+
+fn remove(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(fail(dir, "cannot remove", &cause)),
+        _ => Ok(()),
+    }
+}
+
+/// A file to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Part {
+    /// LSN of its first block.
+    start: u64,
+    /// Bytes of the file.
+    size: u64,
+    /// The last one, in which the server goes on.
+    newest: bool,
+}
+
+impl Part {
+    fn end(&self) -> u64 {
+        self.start.saturating_add(self.size.saturating_sub(HEAD as u64))
+    }
+
+    /// What of these bytes, which begin at `lsn`, belongs into this file, and where.
+    fn share<'a>(&self, lsn: u64, bytes: &'a [u8]) -> Option<(&'a [u8], u64)> {
+        let (from, to) = (self.start.max(lsn), self.end().min(lsn.saturating_add(bytes.len() as u64)));
+        let index = |at: u64| usize::try_from(at.checked_sub(lsn)?).ok();
+        let share = bytes.get(index(from)?..index(to)?).filter(|share| !share.is_empty())?;
+        Some((share, HEAD as u64 + from.checked_sub(self.start)?))
+    }
+}
+
+/// The files for a log from `start` to `until`, both the beginning of a block.
+fn parts(mut start: u64, until: u64) -> Vec<Part> {
+    let mut parts = Vec::new();
+    loop {
+        let size = until.saturating_sub(start).saturating_add(HEAD as u64 + SPARE).next_multiple_of(UNIT);
+        let part = Part { start, size: size.min(LARGEST), newest: size <= LARGEST };
+        start = part.end();
+        let last = part.newest;
+        parts.push(part);
+        if last {
+            return parts;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_follow_one_another_and_the_last_has_room() {
+        assert_eq!(parts(512, 1024), [Part { start: 512, size: 65 << 16, newest: true }]);
+        let until = 512 + (20 << 30);
+        let parts = parts(512, until);
+        assert_eq!(parts.len(), 3);
+        for two in parts.windows(2) {
+            assert_eq!((two[0].end(), two[0].newest), (two[1].start, false));
+            assert_eq!((two[0].size, two[1].start % 512), (LARGEST, 0));
+        }
+        let last = parts.last().unwrap();
+        assert!(last.newest && last.end() >= until + SPARE && last.size.is_multiple_of(UNIT));
+        let bytes = [7; 1024];
+        let border = parts[0].end();
+        assert_eq!(parts[0].share(border - 512, &bytes), Some((&bytes[..512], LARGEST - 512)));
+        assert_eq!(parts[1].share(border - 512, &bytes), Some((&bytes[..512], HEAD as u64)));
+        assert_eq!(parts[2].share(border - 512, &bytes), None);
+        // What just does not fit leaves the last file without a block.
+        let tight = 512 + LARGEST - HEAD as u64;
+        let two = super::parts(512, tight);
+        assert_eq!((two.len(), two[1].start), (2, tight));
+    }
+}

@@ -1,0 +1,81 @@
+//! Reads along with the live log of MySQL for what no file shows (see [`traces`](crate::innodb::redo::mysql::ddl_events)).
+
+use std::path::Path;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::error::{Error, Kind, Result};
+use crate::innodb::redo::mysql::ddl_events::Traces;
+use crate::log::follow::Follow;
+use crate::log::follow::mysql::Follower;
+use crate::log::queue::Goal;
+
+/// How often the log is looked at.
+const POLL: Duration = Duration::from_millis(20);
+
+/// A log that is being read.
+pub(crate) struct Watch {
+    follower: Follower,
+    traces: Traces,
+}
+
+/// How far the log is read: without an end until there is one, or nobody wants it any more.
+#[derive(Debug, Default)]
+pub(crate) struct Until {
+    goal: Mutex<Goal>,
+    changed: Condvar,
+}
+
+impl Until {
+    /// The server has written the log up to here.
+    pub(crate) fn end(&self, lsn: u64) {
+        self.set(|goal| goal.end = Some(lsn));
+    }
+
+    /// Nobody wants it.
+    pub(crate) fn over(&self) {
+        self.set(|goal| goal.over = true);
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Goal)) {
+        change(&mut self.goal.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+    }
+
+    fn wait(&self, known: &Goal) -> Goal {
+        let goal = self.goal.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(goal, POLL, |goal| goal == known);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+impl Watch {
+    /// Opens the log in `dir`, by its number and a checkpoint that it had, at an LSN after that.
+    pub(crate) fn begin(dir: &Path, c0: u64, uuid: u32, since: u64) -> Result<Self> {
+        let mut follower = Follower::begin(dir, c0, uuid, None)?;
+        follower.skip(since);
+        Ok(Watch { follower, traces: Traces::default() })
+    }
+
+    /// Reads to the end.
+    pub(crate) fn run(mut self, until: &Until) -> Result<Traces> {
+        let mut goal = Goal::default();
+        while !goal.over {
+            let Watch { follower, traces } = &mut self;
+            let read = follower.poll(&goal, &mut |bytes, _| {
+                traces.feed(bytes);
+                Ok(())
+            });
+            read.map_err(|error| match error.kind() {
+                // The follower would have its key.
+                Kind::Usage => Error::invalid("server", "its redo log was encrypted meanwhile and cannot be read"),
+                _ => error,
+            })?;
+            if goal.end.is_some_and(|end| follower.reached(end)) {
+                break;
+            }
+            goal = until.wait(&goal);
+        }
+        Ok(self.traces)
+    }
+}

@@ -1,0 +1,111 @@
+//! Follows the live redo log and captures what a backup needs of it. Each format has its own way; see [`mariadb`] and
+//! [`mysql`].
+
+pub(crate) mod mariadb;
+pub(crate) mod mysql;
+#[cfg(test)]
+mod simulation;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::captured::format::Form;
+use super::queue::{Capture, Goal, Trail};
+use crate::crypt::keyring::Keyring;
+use crate::error::{Error, Result};
+use crate::innodb::redo;
+use crate::report::Report;
+use crate::server::Family;
+use crate::stream::native::{Begin, Redo, StreamKind};
+
+/// How often the log is looked at; a mark wakes earlier.
+pub(crate) const POLL: Duration = Duration::from_millis(5);
+/// Most bytes taken at a time.
+const WINDOW: u64 = 2 << 20;
+/// How long log that may have been overwritten is read again before it is given up.
+const OVERRUN_PATIENCE: Duration = Duration::from_millis(100);
+/// How long the server may take to write what the manifest says it has written; a second would do.
+const END_PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 300 } else { 60_000 });
+
+/// A follower of one format.
+pub(crate) trait Follow: Send {
+    /// Takes all that there is and may be taken; `take` gets whole mini-transactions or blocks and the LSN at their end.
+    fn poll(&mut self, goal: &Goal, take: &mut dyn FnMut(&[u8], u64) -> Result<()>) -> Result<()>;
+
+    /// True if everything before `end` has been taken.
+    fn reached(&self, end: u64) -> bool;
+
+    /// `end` has been reached: what it was like, if what was taken up to there is a log that can be recovered.
+    fn conclude(&self, end: u64) -> Result<Trail>;
+}
+
+/// Opens the log that `xb_begin` names, or the one below `datadir`, with its key if the file `keyring` has it; also returns
+/// the form that a captured one has. The other keys are forgotten.
+pub(crate) fn open(
+    begin: &Begin,
+    datadir: Option<&Path>,
+    keyring: Option<&Path>,
+    report: &dyn Report,
+) -> Result<(Box<dyn Follow>, Form)> {
+    let fault = |what: &str| Error::damaged("stdin", format_args!("xb_begin: {what}"));
+    let Some(log) = begin.redo.as_ref() else {
+        return Err(match begin.kind {
+            StreamKind::Files => fault("these are files that xb-pack has packed; no redo log belongs to them"),
+            _ => fault("it names no redo log"),
+        });
+    };
+    match (begin.family, log.format.as_str()) {
+        (Some(Family::MariaDb), _) if keyring.is_some() => Err(Error::usage(
+            "--keyring",
+            "is for MySQL; MariaDB's redo log can be checked without its key, and stays encrypted as it is",
+        )
+        .hint("leave it out")),
+        (Some(Family::MariaDb), "Phys" | "encrypted") => {
+            let lsn = log.checkpoint_lsn;
+            let end_lsn = log.checkpoint_end_lsn.filter(|end| *end >= lsn);
+            let end_lsn = end_lsn.ok_or_else(|| fault("it names no end lsn of the checkpoint"))?;
+            let path = directory(begin, log, datadir, Path::new("")).join(redo::mariadb::FILE);
+            let start = redo::mariadb::Checkpoint { lsn, end_lsn };
+            let follower = mariadb::Follower::begin(&path, start)?;
+            let form = Form::mariadb(follower.header(), start);
+            Ok((Box::new(follower), form))
+        }
+        (Some(Family::MySql), "6") => {
+            let uuid = log.log_uuid.ok_or_else(|| fault("it names no uuid of the redo log"))?;
+            let dir = directory(begin, log, datadir, Path::new(redo::mysql::DIR));
+            let keyring = keyring.map(|path| Keyring::read(path, report)).transpose()?;
+            let follower = mysql::Follower::begin(&dir, log.checkpoint_lsn, uuid, keyring.as_ref())?;
+            let form = follower.form(log.checkpoint_lsn);
+            Ok((Box::new(follower), form))
+        }
+        (family, format) => {
+            let server = family.map_or("an unnamed server".to_owned(), |family| family.to_string());
+            let what = format!("the redo log of {server}, format {format:?}, is not one that can be followed");
+            Err(Error::failed("stdin", what).hint("use the xb-tools that made the stream, or newer ones"))
+        }
+    }
+}
+
+/// Where the log is: as the stream says, or, when that is not below the data directory, `own` below the given one.
+fn directory(begin: &Begin, log: &Redo, datadir: Option<&Path>, own: &Path) -> PathBuf {
+    let named = Path::new(&log.dir);
+    match datadir {
+        Some(datadir) if named.is_absolute() => datadir.join(own),
+        Some(datadir) => datadir.join(named),
+        None => Path::new(begin.datadir.as_deref().unwrap_or_default()).join(named),
+    }
+}
+
+/// Follows until the end that the stream names is reached, or the stream is over.
+pub(crate) fn run(mut follower: Box<dyn Follow>, capture: &Capture) -> Result<()> {
+    let mut goal = Goal::default();
+    while !goal.over {
+        follower.poll(&goal, &mut |bytes, lsn| capture.push(bytes, lsn))?;
+        if let Some(end) = goal.end.filter(|end| follower.reached(*end)) {
+            capture.conclude(follower.conclude(end)?);
+            break;
+        }
+        goal = capture.goal(&goal, POLL);
+    }
+    Ok(())
+}

@@ -1,0 +1,281 @@
+//! Follows the log of MySQL block by block, from file to file. `facts/mysql-hot-backup#following`.
+//!
+//! Every file is opened as soon as it appears and stays open until it has been read: it may be renamed or deleted by
+//! then. A block tells which LSN it belongs to, so what is old is known, and what was overwritten.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::super::live::mariadb::PATIENCE;
+use super::super::live::mysql::{self as live, LogFile};
+use super::super::queue::{Goal, Trail};
+use super::{END_PATIENCE, Follow, OVERRUN_PATIENCE, WINDOW};
+use crate::crypt::keyring::{self, Keyring};
+use crate::error::{Error, Kind, Result};
+use crate::innodb::redo::mysql::{BLOCK, Block, Header, Locked, LogKey, block};
+use crate::log::captured::format::Form;
+
+/// Where the follower is.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    dir: PathBuf,
+    /// The file that holds `lsn`, or ended there, and all later ones, by number.
+    files: BTreeMap<u64, LogFile>,
+    /// Number of the first of them.
+    current: u64,
+    /// Everything before is captured; the beginning of a block.
+    lsn: u64,
+    uuid: u32,
+    /// The encryption block of the log.
+    encryption: Vec<u8>,
+    /// What it locks; otherwise why no encrypted block can be taken. The log keeps its key when it is encrypted no more, and
+    /// does not need it then.
+    key: Result<Arc<LogKey>>,
+    /// Bytes of all files of the log.
+    capacity: u64,
+    /// Since when there has been nothing at `lsn`, though there should be.
+    stuck: Option<Instant>,
+    window: Vec<u8>,
+    trail: Trail,
+}
+
+/// Why no more can be taken now.
+enum Halt {
+    /// The block is not here yet.
+    Missing,
+    /// The file ends here and the next one is not there.
+    NoFile,
+    /// The block was overwritten, or cut off: a file that is used again in a smaller log is made shorter at once
+    /// (`log_files_recycle_file`).
+    Overwritten,
+    /// The block is encrypted, and its key is not known.
+    Encrypted,
+    /// The block has no checksum, or is half overwritten and the other half had none.
+    Unsealed,
+}
+
+impl Follower {
+    /// Opens the files in `dir`; `c0` is the checkpoint that the backup begins with, `uuid` the log's number. If blocks
+    /// are encrypted, the log's key must be one that the keyring opens.
+    pub(crate) fn begin(dir: &Path, c0: u64, uuid: u32, keyring: Option<&Keyring>) -> Result<Follower> {
+        let start = live::start(dir)?;
+        if start.uuid != uuid || start.checkpoint_lsn < c0 {
+            let what = format!("is not the log of the backup, which begins at lsn {c0}");
+            return Err(
+                Error::failed(dir.display(), what).hint("this is the redo log of another server; --datadir chooses it")
+            );
+        }
+        let mut follower = Follower {
+            dir: dir.to_owned(),
+            files: BTreeMap::new(),
+            current: 0,
+            lsn: block::begin(c0),
+            uuid,
+            encryption: Vec::new(),
+            key: Err(no_keyring(dir)),
+            capacity: 0,
+            stuck: None,
+            window: Vec::new(),
+            trail: Trail::new(0),
+        };
+        follower.look()?;
+        follower.trail = Trail::new(follower.capacity);
+        let holding = |lsn| follower.files.values().find(|file| file.holds(lsn));
+        // The server writes the key into a file before the checkpoint, and this one was opened after that was seen.
+        let (Some(first), Some(newest)) = (holding(follower.lsn), holding(start.checkpoint_lsn)) else {
+            return Err(follower.overrun());
+        };
+        (follower.current, follower.encryption) = (first.number, newest.encryption().to_vec());
+        follower.files = follower.files.split_off(&follower.current);
+        if let Some(keyring) = keyring {
+            follower.key = follower.unlock(keyring).map(Arc::new);
+        }
+        Ok(follower)
+    }
+
+    /// The log's key.
+    fn unlock(&self, keyring: &Keyring) -> Result<LogKey> {
+        let Some(locked) = Locked::parse(&self.encryption) else {
+            let what = "encryption of the redo log was switched on for the first time during the backup";
+            return Err(Error::invalid(self.dir.display(), what).hint("run it again"));
+        };
+        let fault = |what| {
+            let what = format!("{} {what}, under which the log is encrypted", locked.master());
+            Err(Error::new(Kind::Key, self.dir.display(), what).hint("--keyring: is it the keyring of this server?"))
+        };
+        let Some(master) = keyring.key(locked.master()) else { return fault("is not in the keyring") };
+        locked.open(master).map_or_else(|| fault("in the keyring is not the key"), Ok)
+    }
+
+    /// Passes over what is before this LSN.
+    pub(crate) fn skip(&mut self, lsn: u64) {
+        let newest = self.files.values().map(LogFile::end_lsn).max().unwrap_or_default();
+        self.lsn = block::begin(lsn).min(newest).max(self.lsn);
+        let before = |file: &&LogFile| file.header.start_lsn <= self.lsn;
+        self.current = self.files.values().filter(before).map(|file| file.number).max().unwrap_or(self.current);
+        self.files = self.files.split_off(&self.current);
+    }
+
+    /// What a captured log is that begins at `c0`.
+    pub(crate) fn form(&self, c0: u64) -> Form {
+        Form::mysql(&self.header(), &self.encryption, self.key.as_ref().ok().cloned(), c0)
+    }
+
+    /// The header of the file where the backup begins.
+    fn header(&self) -> Header {
+        let none = || Header { uuid: self.uuid, start_lsn: self.lsn, creator: [0; 32], flags: 0 };
+        self.files.get(&self.current).map_or_else(none, |file| file.header.clone())
+    }
+
+    /// Opens the files that have appeared.
+    fn look(&mut self) -> Result<()> {
+        let mut new = false;
+        for number in live::numbers(&self.dir)? {
+            if number < self.current || self.files.contains_key(&number) {
+                continue;
+            }
+            let Some(file) = LogFile::open(&self.dir, number)? else { continue };
+            if file.header.uuid != self.uuid {
+                let what = "the redo log was made anew: has the server been restarted?";
+                return Err(Error::invalid(self.dir.display(), what));
+            }
+            self.files.insert(number, file);
+            new = true;
+        }
+        if new {
+            // A log of another size comes file by file.
+            self.capacity = live::capacity(&self.dir)?;
+        }
+        Ok(())
+    }
+
+    /// Fills the window with the blocks that are here, goes on to the next file where one ends, and says what came to an
+    /// end there.
+    fn read(&mut self, end: Option<u64>) -> Result<(usize, Halt)> {
+        let Some(file) = self.files.get(&self.current) else { return Ok((0, Halt::NoFile)) };
+        if self.lsn >= file.end_lsn() {
+            let Some(next) = self.files.get(&self.current.saturating_add(1)) else { return Ok((0, Halt::NoFile)) };
+            if next.header.start_lsn != self.lsn {
+                return Ok((0, Halt::Overwritten));
+            }
+            self.files.remove(&self.current);
+            self.current = self.current.saturating_add(1);
+            return self.read(end);
+        }
+        let until = end.map_or(u64::MAX, block::until).min(file.end_lsn());
+        let wanted = until.saturating_sub(self.lsn).min(WINDOW);
+        self.window.resize(usize::try_from(wanted).unwrap_or(0), 0);
+        let got = file.read(self.lsn, &mut self.window)?;
+        let cut = got < self.window.len();
+        self.window.truncate(got);
+        let (whole, halt) = count(&self.window, self.lsn, end, self.key.as_deref().ok());
+        let halt = if cut && whole + BLOCK > got { Halt::Overwritten } else { halt };
+        Ok((whole, halt))
+    }
+
+    /// There is nothing to be taken. Usually nothing has been written; otherwise it is looked for again for a while.
+    fn wait(&mut self, goal: &Goal, halt: &Halt) -> Result<()> {
+        let later = self.files.last_key_value().is_some_and(|(number, _)| *number > self.current.saturating_add(1));
+        let durable = goal.mark >= self.lsn.saturating_add(BLOCK as u64);
+        if let (Halt::Encrypted, Err(error)) = (halt, &self.key) {
+            return Err(error.clone());
+        }
+        let patience = match halt {
+            Halt::Overwritten | Halt::Unsealed => OVERRUN_PATIENCE,
+            Halt::NoFile if later => OVERRUN_PATIENCE,
+            _ if goal.end.is_some() => END_PATIENCE,
+            _ if durable => PATIENCE,
+            _ => {
+                self.stuck = None;
+                return Ok(());
+            }
+        };
+        if self.stuck.get_or_insert_with(Instant::now).elapsed() < patience {
+            return Ok(());
+        }
+        let lsn = self.lsn;
+        Err(match (halt, goal.end) {
+            (Halt::Overwritten, _) => self.overrun(),
+            (Halt::Unsealed, _) => live::unsealed(self.dir.display()),
+            (Halt::NoFile, _) if later => self.overrun(),
+            (_, Some(end)) => {
+                Error::invalid(self.dir.display(), format_args!("the log ends at lsn {lsn}, the backup at {end}"))
+            }
+            _ => Error::invalid(
+                self.dir.display(),
+                format_args!("the log cannot be read at lsn {lsn}, though it is durable up to {}", goal.mark),
+            ),
+        })
+    }
+
+    fn overrun(&self) -> Error {
+        let newest = self.files.values().map(|file| file.header.start_lsn).max().unwrap_or_default().max(self.lsn);
+        let ahead = newest - self.lsn;
+        let what = format!(
+            "redo overrun: lsn {} was overwritten, the server is beyond lsn {newest}, {ahead} bytes ahead",
+            self.lsn
+        );
+        // One file more, which is a part in 32, is being written.
+        let enough = self.capacity.max(ahead).saturating_add(ahead).saturating_add(self.capacity / 16);
+        let mebibytes = enough.div_ceil(1 << 20);
+        Error::invalid(self.dir.display(), what).hint(format_args!(
+            "run the backup again with SET GLOBAL innodb_redo_log_capacity={}; {mebibytes} MiB would have been enough",
+            mebibytes << 20
+        ))
+    }
+}
+
+impl Follow for Follower {
+    fn poll(&mut self, goal: &Goal, take: &mut dyn FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
+        self.look()?;
+        self.trail.measure(goal.mark.saturating_sub(self.lsn), self.capacity);
+        while !goal.end.is_some_and(|end| self.reached(end)) {
+            let (whole, halt) = self.read(goal.end)?;
+            if whole == 0 {
+                return self.wait(goal, &halt);
+            }
+            self.stuck = None;
+            self.lsn = self.lsn.saturating_add(whole as u64);
+            take(self.window.get(..whole).unwrap_or_default(), self.lsn)?;
+        }
+        Ok(())
+    }
+
+    fn reached(&self, end: u64) -> bool {
+        self.lsn >= block::until(end)
+    }
+
+    fn conclude(&self, _: u64) -> Result<Trail> {
+        Ok(self.trail.clone())
+    }
+}
+
+/// Why encrypted blocks are not taken: torn ones look like any.
+fn no_keyring(dir: &Path) -> Error {
+    let what = "the redo log is encrypted, and no --keyring is given: no block can be checked without its key";
+    Error::usage(dir.display(), what).hint(format_args!("xb-redo --keyring FILE; {}", keyring::WHERE))
+}
+
+/// How many bytes of whole, full blocks there are from `lsn` on, the one that holds `end` included; and what stands behind
+/// them.
+fn count(bytes: &[u8], lsn: u64, end: Option<u64>, key: Option<&LogKey>) -> (usize, Halt) {
+    let mut whole = 0;
+    for bytes in bytes.chunks(BLOCK) {
+        let at = lsn.saturating_add(whole as u64);
+        match block::check(bytes, at, key) {
+            Block::Here { used } if used == BLOCK || holds_end(at, used, end) => whole += BLOCK,
+            Block::Encrypted { .. } => return (whole, Halt::Encrypted),
+            Block::Unsealed => return (whole, Halt::Unsealed),
+            Block::Overwritten => return (whole, Halt::Overwritten),
+            Block::Here { .. } | Block::Missing => break,
+        }
+    }
+    (whole, Halt::Missing)
+}
+
+/// True if the log ends in the block at `lsn`, which is written as far as that.
+fn holds_end(lsn: u64, used: usize, end: Option<u64>) -> bool {
+    end.is_some_and(|end| block::begin(end) == lsn && block::used(end) <= used)
+}

@@ -1,0 +1,167 @@
+//! The live redo log of MySQL: the files of `#innodb_redo`. Source: `facts/mysql-hot-backup#log-files` and
+//! `facts/mysql-hot-backup#checkpoints`.
+//!
+//! A file in use is renamed and used again, or deleted, as soon as the server does not need it any more; read through a
+//! descriptor that was opened before, it stays what it was until its blocks are overwritten, and those tell their LSN.
+
+use std::fs::{DirEntry, File};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::mariadb::PATIENCE;
+use crate::error::{Error, Result};
+use crate::innodb::redo::Fault;
+use crate::innodb::redo::mysql::{self, HEAD, Header};
+
+/// A file of the log.
+#[derive(Debug)]
+pub(crate) struct LogFile {
+    file: File,
+    pub(crate) number: u64,
+    pub(crate) header: Header,
+    /// Bytes of the file when it was opened; files in use keep their size.
+    size: u64,
+    head: Vec<u8>,
+}
+
+/// Where a backup begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Start {
+    /// c0: the newest checkpoint.
+    pub(crate) checkpoint_lsn: u64,
+    /// The log's number.
+    pub(crate) uuid: u32,
+}
+
+impl LogFile {
+    /// Opens a file in use; `None` if it is gone or its head is being written.
+    pub(crate) fn open(dir: &Path, number: u64) -> Result<Option<LogFile>> {
+        let path = dir.join(mysql::name(number));
+        let fail = |cause: &std::io::Error| Error::io(path.display(), "cannot read the redo log", cause);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(cause) => return Err(fail(&cause)),
+        };
+        let size = file.metadata().map_err(|cause| fail(&cause))?.len();
+        let mut head = vec![0; HEAD];
+        match file.read_exact_at(&mut head, 0) {
+            Err(cause) if cause.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
+            read => read.map_err(|cause| fail(&cause))?,
+        }
+        match Header::parse(&head) {
+            Ok(header) => Ok(Some(LogFile { file, number, header, size, head })),
+            Err(Fault::Checksum { .. }) => Ok(None),
+            Err(fault) => Err(Error::failed(path.display(), fault)),
+        }
+    }
+
+    /// LSN behind its last block.
+    pub(crate) fn end_lsn(&self) -> u64 {
+        self.header.end_lsn(self.size)
+    }
+
+    /// True if redo logging was off when its head was written.
+    fn is_off(&self) -> bool {
+        self.header.flags & (mysql::NO_LOGGING | mysql::CRASH_UNSAFE) != 0
+    }
+
+    /// True if the log of this LSN is in it.
+    pub(crate) fn holds(&self, lsn: u64) -> bool {
+        (self.header.start_lsn..self.end_lsn()).contains(&lsn)
+    }
+
+    /// The encryption block.
+    pub(crate) fn encryption(&self) -> &[u8] {
+        mysql::encryption(&self.head)
+    }
+
+    /// Reads from the block of `lsn` on; how many bytes, which is less than asked for at the end of the file.
+    pub(crate) fn read(&self, lsn: u64, bytes: &mut [u8]) -> Result<usize> {
+        let mut done = 0;
+        while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, self.header.offset(lsn).saturating_add(done as u64)) {
+                Ok(0) => break,
+                Ok(got) => done += got,
+                Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(cause) => return Err(Error::io(mysql::name(self.number), "cannot read the redo log", &cause)),
+            }
+        }
+        Ok(done)
+    }
+}
+
+/// Numbers of the files in use, in order.
+pub(crate) fn numbers(dir: &Path) -> Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    each(dir, |name, _| numbers.extend(mysql::number(name)))?;
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Why log without checksums is refused.
+pub(crate) fn unsealed(place: impl std::fmt::Display) -> Error {
+    // A chain of such a server was seen to end in a record that nobody could read.
+    Error::failed(place, "the redo log has no checksums: a block read while it is written looks whole")
+        .hint("SET GLOBAL innodb_log_checksums=ON; SELECT innodb_redo_log_sharp_checkpoint(); then run it again")
+}
+
+/// Why a server that writes no log is refused.
+pub(crate) fn off(place: impl std::fmt::Display) -> Error {
+    Error::failed(place, "redo logging is switched off; no backup can be made")
+        .hint("ALTER INSTANCE ENABLE INNODB REDO_LOG")
+}
+
+/// Bytes of log that all files hold, the spare ones too: so much is written before something is overwritten.
+pub(crate) fn capacity(dir: &Path) -> Result<u64> {
+    let mut capacity = 0u64;
+    each(dir, |name, entry| {
+        if mysql::number(name.strip_suffix(b"_tmp").unwrap_or(name)).is_some() {
+            // One that has vanished meanwhile was deleted, or has another name.
+            let size = entry.metadata().map_or(0, |metadata| metadata.len());
+            capacity = capacity.saturating_add(size.saturating_sub(HEAD as u64));
+        }
+    })?;
+    Ok(capacity)
+}
+
+fn each(dir: &Path, mut visit: impl FnMut(&[u8], &DirEntry)) -> Result<()> {
+    let fail = |cause: &std::io::Error| {
+        Error::io(dir.display(), "cannot list the redo log", cause)
+            .hint("the redo log is read on the server's host, as the server's user or as root")
+    };
+    for entry in std::fs::read_dir(dir).map_err(|cause| fail(&cause))? {
+        let entry = entry.map_err(|cause| fail(&cause))?;
+        visit(entry.file_name().as_bytes(), &entry);
+    }
+    Ok(())
+}
+
+/// Reads the newest checkpoint of a server that may be running.
+pub(crate) fn start(dir: &Path) -> Result<Start> {
+    let begun = Instant::now();
+    loop {
+        let mut files = Vec::new();
+        for number in numbers(dir)? {
+            files.extend(LogFile::open(dir, number)?);
+        }
+        let checkpoints = files.iter().filter_map(|file| {
+            let lsn = mysql::checkpoint(&file.head, &file.header, file.size)?;
+            Some(Start { checkpoint_lsn: lsn, uuid: file.header.uuid })
+        });
+        match checkpoints.max_by_key(|start| start.checkpoint_lsn) {
+            Some(start) => {
+                // What is before may be from a time when it was off.
+                let needed = |file: &&LogFile| file.end_lsn() > start.checkpoint_lsn;
+                if files.iter().filter(needed).any(LogFile::is_off) {
+                    return Err(off(dir.display()));
+                }
+                return Ok(start);
+            }
+            None if begun.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(5)),
+            None => return Err(Error::failed(dir.display(), "the redo log has no checkpoint")),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What the follower and the stream share: the captured log that waits, and how far either may go.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::innodb::redo::mariadb::Deletions;
+use crate::io::spool::Spool;
+
+/// How far apart the places are at which captured log may be cut.
+const STEP: u64 = 256 << 10;
+
+/// Log on its way from the follower to the stream.
+#[derive(Debug)]
+pub(crate) struct Capture {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    spool: Spool,
+    goal: Goal,
+    /// LSN up to which the log has been put into the spool.
+    captured: u64,
+    /// LSNs before that, between mini-transactions, at which the log may be cut; each at least [`STEP`] behind another.
+    cuts: VecDeque<u64>,
+    /// What the follower leaves when it has reached the end and everything was right.
+    trail: Option<Trail>,
+}
+
+/// How far the stream says that the log is good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Goal {
+    /// The newest mark: the log is durable up to this LSN; 0 before the first.
+    pub(crate) mark: u64,
+    /// E, once the manifest has come: the log up to here is wanted, and no more.
+    pub(crate) end: Option<u64>,
+    /// The other side has ended; nothing is wanted any more.
+    pub(crate) over: bool,
+}
+
+/// What following was like, for the operator.
+#[derive(Clone, Debug)]
+pub(crate) struct Trail {
+    /// Bytes that the server could still write before it overwrote what was not captured: the least there ever were.
+    pub(crate) spare: u64,
+    /// Bytes of log that there was room for at that time.
+    pub(crate) capacity: u64,
+    /// How often the log was replaced by one of another size.
+    pub(crate) resized: u32,
+    /// MariaDB: tablespaces whose file was deleted, perhaps after the end.
+    pub(crate) deletions: Deletions,
+}
+
+impl Trail {
+    /// Nothing has happened yet.
+    pub(crate) fn new(capacity: u64) -> Self {
+        Trail { spare: capacity, capacity, resized: 0, deletions: Deletions::default() }
+    }
+
+    /// Notes how close the server has come to overwriting what is not captured: it is `ahead` bytes further.
+    pub(crate) fn measure(&mut self, ahead: u64, capacity: u64) {
+        let spare = capacity.saturating_sub(ahead);
+        if u128::from(spare) * u128::from(self.capacity) < u128::from(self.spare) * u128::from(capacity) {
+            (self.spare, self.capacity) = (spare, capacity);
+        }
+    }
+}
+
+impl Capture {
+    /// Nothing is captured yet from `lsn` on.
+    pub(crate) fn new(spool: Spool, lsn: u64) -> Self {
+        let state = State { spool, goal: Goal::default(), captured: lsn, cuts: VecDeque::new(), trail: None };
+        Capture { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// Stream: the log is durable up to `lsn`.
+    pub(crate) fn mark(&self, lsn: u64) {
+        let mut state = self.lock();
+        state.goal.mark = state.goal.mark.max(lsn);
+        self.changed.notify_all();
+    }
+
+    /// Stream: the log is wanted up to `lsn`. Returns when it is here and the follower has found it good.
+    pub(crate) fn end(&self, lsn: u64) -> Result<Trail> {
+        let mut state = self.lock();
+        state.goal.end = Some(lsn);
+        self.changed.notify_all();
+        loop {
+            match state.trail.take() {
+                Some(trail) => return Ok(trail),
+                None if state.goal.over => return Err(Error::failed("redo log", "following it has ended early")),
+                None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    /// Stream: the newest mark, and the LSN up to which the log is here.
+    pub(crate) fn reached(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.goal.mark, state.captured)
+    }
+
+    /// Stream: the first place behind `lsn`, and not behind `until`, at which the log may be cut; else `until` itself.
+    pub(crate) fn cut(&self, lsn: u64, until: u64) -> u64 {
+        let mut state = self.lock();
+        while state.cuts.front().is_some_and(|cut| *cut <= lsn) {
+            state.cuts.pop_front();
+        }
+        state.cuts.front().map_or(until, |cut| until.min(*cut))
+    }
+
+    /// The LSN up to which the log is here, and how many bytes of it wait to be sent.
+    pub(crate) fn waiting(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.captured, state.spool.len())
+    }
+
+    /// Stream: takes the next bytes of the log; fewer than fit only when no more are here.
+    pub(crate) fn pull(&self, buffer: &mut [u8]) -> Result<usize> {
+        self.lock().spool.pull(buffer)
+    }
+
+    /// Either side: ends the other one's waiting.
+    pub(crate) fn close(&self) {
+        self.lock().goal.over = true;
+        self.changed.notify_all();
+    }
+
+    /// Follower: adds whole mini-transactions; the last one ends at `lsn`.
+    pub(crate) fn push(&self, bytes: &[u8], lsn: u64) -> Result<()> {
+        let mut state = self.lock();
+        state.spool.push(bytes)?;
+        if state.cuts.back().is_none_or(|last| lsn.saturating_sub(*last) >= STEP) {
+            state.cuts.push_back(lsn);
+        }
+        state.captured = lsn;
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Follower: the end is reached.
+    pub(crate) fn conclude(&self, trail: Trail) {
+        self.lock().trail = Some(trail);
+        self.changed.notify_all();
+    }
+
+    /// Follower: the goal, as soon as it is another one than `last`, but after `wait` in any case.
+    pub(crate) fn goal(&self, last: &Goal, wait: Duration) -> Goal {
+        let waited = self.changed.wait_timeout_while(self.lock(), wait, |state| state.goal == *last);
+        waited.map_or_else(|poisoned| poisoned.into_inner().0.goal, |(state, _)| state.goal)
+    }
+
+    /// The most bytes that ever waited.
+    pub(crate) fn peak(&self) -> u64 {
+        self.lock().spool.peak()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,229 @@
+//! Chains of child programs, as a shell makes them of `a | b | c`: what each says is read line by line, and how each ended
+//! is kept.
+//!
+//! All programs of a chain are one process group, which is ended as a whole. They inherit standard input, output and
+//! error only, as far as this program has opened its descriptors itself.
+
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::error::{Error, Result};
+
+/// Longest line of standard error that is handed on in one piece.
+const LINE: u64 = 64 << 10;
+
+/// Programs that run. When it is dropped before [`Chain::wait`], they are killed.
+#[derive(Debug)]
+pub struct Chain {
+    group: Option<Pid>,
+    children: Vec<(String, Child)>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+/// A program that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Its name, without directories.
+    pub name: String,
+    /// How it ended.
+    pub status: ExitStatus,
+}
+
+impl Chain {
+    /// Starts `programs`, the output of each the input of the next. `line` gets what they write to standard error: a
+    /// program's place in the chain, and a line without its newline.
+    ///
+    /// # Errors
+    ///
+    /// Failed, when a program cannot be started; those before it are killed.
+    pub fn start(
+        programs: impl IntoIterator<Item = Command>,
+        input: Stdio,
+        output: Stdio,
+        line: impl Fn(usize, &[u8]) + Send + Sync + 'static,
+    ) -> Result<Chain> {
+        let line = Arc::new(line);
+        let mut chain = Chain { group: None, children: Vec::new(), readers: Vec::new() };
+        let (mut input, mut output) = (input, Some(output));
+        let mut programs = programs.into_iter().peekable();
+        while let Some(mut command) = programs.next() {
+            let last = programs.peek().is_none();
+            let name = name(&command);
+            let failed = |cause: &io::Error| Error::io(&name, "cannot start", cause);
+            command.stdin(input).stderr(Stdio::piped()).process_group(Pid::as_raw(chain.group));
+            command.stdout(if last { output.take().unwrap_or_else(Stdio::null) } else { Stdio::piped() });
+            let mut child = command.spawn().map_err(|cause| failed(&cause))?;
+            // The command keeps descriptors of its own, and a pipe with two writers has no end.
+            drop(command);
+            let said = child.stderr.take();
+            input = match child.stdout.take() {
+                Some(stdout) if !last => stdout.into(),
+                stdout => {
+                    child.stdout = stdout;
+                    Stdio::null()
+                }
+            };
+            chain.group = chain.group.or(Some(Pid::from_child(&child)));
+            let place = chain.children.len();
+            chain.children.push((name.clone(), child));
+            if let Some(said) = said {
+                let line = line.clone();
+                let read = move || lines(said, |text| line(place, text));
+                let reader = std::thread::Builder::new().name(format!("stderr of {name}")).spawn(read);
+                chain.readers.push(reader.map_err(|cause| failed(&cause))?);
+            }
+        }
+        Ok(chain)
+    }
+
+    /// The last program's output, when it was started with [`Stdio::piped`]; once.
+    pub fn output(&mut self) -> Option<ChildStdout> {
+        self.children.last_mut()?.1.stdout.take()
+    }
+
+    /// Sends a signal to all programs, and to what they have started.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(group) = self.group {
+            // All have ended: there is nobody to be told.
+            let _ = kill_process_group(group, signal);
+        }
+    }
+
+    /// Waits until all have ended, and all that they have said was handed on.
+    ///
+    /// # Errors
+    ///
+    /// Failed, when one cannot be waited for.
+    pub fn wait(mut self) -> Result<Vec<Ended>> {
+        let mut ended = Vec::with_capacity(self.children.len());
+        for (name, child) in &mut self.children {
+            let status = child.wait().map_err(|cause| Error::io(&*name, "cannot be waited for", &cause))?;
+            ended.push(Ended { name: name.clone(), status });
+        }
+        self.group = None;
+        for reader in self.readers.drain(..) {
+            reader.join().map_err(|_| Error::internal("a thread ended before its work"))?;
+        }
+        Ok(ended)
+    }
+}
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+        if self.group.is_some() {
+            for (_, child) in &mut self.children {
+                let _ = child.wait();
+            }
+        }
+    }
+}
+
+/// The program because of which a chain failed; `None` when all went well. One that died because its reader went away
+/// is not the cause if the reader failed.
+pub fn cause(ended: &[Ended]) -> Option<&Ended> {
+    let failed = || ended.iter().filter(|one| !one.status.success());
+    failed().find(|one| !is_broken_pipe(one.status)).or_else(|| failed().next())
+}
+
+fn is_broken_pipe(status: ExitStatus) -> bool {
+    let number = Signal::PIPE.as_raw();
+    status.signal() == Some(number) || status.code() == Some(128 + number)
+}
+
+fn name(command: &Command) -> String {
+    let program = std::path::Path::new(command.get_program());
+    program.file_name().unwrap_or(command.get_program()).to_string_lossy().into_owned()
+}
+
+/// Reads lines until the end; longer ones come in pieces.
+fn lines(from: impl io::Read, mut each: impl FnMut(&[u8])) {
+    let mut from = BufReader::new(from);
+    let mut text = Vec::new();
+    loop {
+        text.clear();
+        // An error is the end, too: the program's status tells how it went.
+        match io::Read::take(&mut from, LINE).read_until(b'\n', &mut text) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => each(text.strip_suffix(b"\n").unwrap_or(&text)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    fn run(scripts: &[&str]) -> (String, Vec<String>, Vec<Ended>) {
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let keep = said.clone();
+        let note = move |place: usize, text: &[u8]| {
+            keep.lock().unwrap().push(format!("{place}: {}", String::from_utf8_lossy(text)));
+        };
+        let programs = scripts.iter().map(|script| shell(script));
+        let mut chain = Chain::start(programs, Stdio::null(), Stdio::piped(), note).unwrap();
+        let mut out = String::new();
+        chain.output().unwrap().read_to_string(&mut out).unwrap();
+        let ended = chain.wait().unwrap();
+        let mut said = said.lock().unwrap().clone();
+        said.sort();
+        (out, said, ended)
+    }
+
+    #[test]
+    fn every_status_and_every_line_is_kept() {
+        let (out, said, ended) = run(&["echo hello; echo a >&2; exit 3", "echo b >&2; tr a-z A-Z", "cat; exit 5"]);
+        assert_eq!(out, "HELLO\n");
+        assert_eq!(said, ["0: a", "1: b"]);
+        assert_eq!(ended.iter().map(|one| one.status.code()).collect::<Vec<_>>(), [Some(3), Some(0), Some(5)]);
+        assert_eq!(cause(&ended).unwrap().status.code(), Some(3));
+    }
+
+    #[test]
+    fn a_broken_pipe_is_not_the_cause() {
+        let (_, _, ended) = run(&["exec yes", "exit 4"]);
+        assert_eq!(ended.first().unwrap().status.signal(), Some(Signal::PIPE.as_raw()));
+        assert_eq!(cause(&ended).unwrap().status.code(), Some(4));
+        let (_, _, ended) = run(&["echo x", "cat"]);
+        assert_eq!(cause(&ended), None);
+    }
+
+    #[test]
+    fn what_a_program_has_started_ends_with_the_chain() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pid");
+        let script = format!("sleep 1000 & echo $! > {}; wait", path.display());
+        let chain = Chain::start([shell(&script)], Stdio::null(), Stdio::null(), |_, _| {}).unwrap();
+        let pid = loop {
+            match std::fs::read_to_string(&path) {
+                Ok(text) if text.ends_with('\n') => break text.trim().to_owned(),
+                _ => std::thread::sleep(std::time::Duration::from_millis(5)),
+            }
+        };
+        drop(chain);
+        // An orphan may be a zombie for a moment; it does not run.
+        let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_else(|_| ") Z".into());
+        assert!(state.contains(") Z") || state.contains(") X"), "{state}");
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_ends_those_before_it() {
+        let programs = [shell("exec cat"), Command::new("/nonexistent/xb-front")];
+        let error = Chain::start(programs, Stdio::null(), Stdio::null(), |_, _| {}).unwrap_err();
+        assert_eq!(error.to_string(), "xb-front: cannot start: no such file or directory");
+    }
+}

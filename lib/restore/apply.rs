@@ -1,0 +1,349 @@
+//! `xb-redo --apply`: an unpacked backup becomes a data directory.
+//!
+//! Check everything, note that, give files and log their final form, note that, have the server recover, check what it
+//! did, note that. Killed anywhere, it can be run again and goes on; `state` says why each step can be repeated,
+//! `recover` why the server's part can.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use bstr::ByteSlice;
+
+use super::backup::{Directory, Progress};
+pub use super::check::Thorough;
+use super::files::{self, fail};
+use super::state::{State, Step};
+use super::{check, clone, layout, lock, merge, recover};
+use crate::error::{Error, Kind, Result};
+use crate::innodb::redo::{mariadb, mysql};
+use crate::io;
+use crate::log::captured;
+use crate::log::captured::mariadb::Captured;
+use crate::metadata::{BINLOG_POSITION, CHECKPOINTS};
+use crate::report::{Level, Report};
+use crate::server::Family;
+use crate::server::program::{self, Program};
+use crate::stream::native::StreamKind;
+use crate::stream::native::names::{PRINTS, SERVER_LOG};
+
+/// Least and most buffer pool that is chosen without `--use-memory`.
+const MEMORY: (u64, u64) = (128 << 20, 8 << 30);
+
+/// How to apply.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The unpacked backup.
+    pub dir: PathBuf,
+    /// Increments to merge into it first, in order.
+    pub increments: Vec<PathBuf>,
+    /// Apply to a copy in this directory instead.
+    pub to: Option<PathBuf>,
+    /// Bytes of buffer pool for the server.
+    pub memory: Option<u64>,
+    /// The server program.
+    pub server: Option<PathBuf>,
+    /// Options of that server that the operator sets.
+    pub server_options: BTreeMap<String, String>,
+    /// Threads that read and copy files.
+    pub threads: usize,
+    /// Which files are read before.
+    pub thorough: Thorough,
+    /// Most bytes of zeros that increments may bring, as [`merge::Options::holes`].
+    pub holes: u64,
+}
+
+/// Applies a backup, in its place or in a copy, with what increments bring.
+pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
+    let Options { dir, increments, to, threads, thorough, .. } = options;
+    if !increments.is_empty() {
+        let merge = merge::Options {
+            dir: dir.clone(),
+            increments: increments.clone(),
+            to: to.clone(),
+            threads: *threads,
+            thorough: *thorough,
+            holes: options.holes,
+        };
+        let merged = merge::run(&merge, report)?;
+        return apply(&merged.dir, options, merged.proved, report);
+    }
+    match to {
+        None => apply(dir, options, false, report),
+        Some(to) => {
+            clone::run(dir, to, *threads, report)?;
+            apply(to, options, false, report)
+        }
+    }
+}
+
+/// `proved`: every file agrees with the manifest, as this run has just made sure.
+fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Result<()> {
+    let dir = &dir.canonicalize().map_err(|cause| fail(dir, "cannot open", &cause))?;
+    // Read once without the lock, so that what is no backup gets no file of ours.
+    Directory::read(dir)?.refuse_increment()?;
+    let lock = lock::take(dir, report)?;
+    let directory = Directory::read(dir)?;
+    if directory.progress == Progress::Applied {
+        directory.check()?;
+        report.note(Level::Info, format_args!("{}: is applied already; nothing to do", dir.display()));
+        return lock::give_back(dir);
+    }
+    // Other engines recover when a server starts on the copy.
+    let recovery = match directory.without_innodb() {
+        true => None,
+        false => Some((server(&directory, options)?, recover::options(&directory, &options.server_options)?)),
+    };
+    let state = match directory.state.clone() {
+        Some(state) if matches!(state.step, Step::Astray | Step::Undecided | Step::Moving | Step::Moved) => {
+            return directory.check();
+        }
+        Some(state) => {
+            report.note(Level::Info, format_args!("{}: going on where an earlier run was interrupted", dir.display()));
+            state
+        }
+        None => {
+            let program = recovery.as_ref().map(|(program, _)| program);
+            begin(&directory, program, (!proved).then_some((options.thorough, options.threads)), report)?
+        }
+    };
+    let state = lay_out(&directory, state, report)?;
+    let state = match &recovery {
+        Some((program, server_options)) => {
+            recover(&directory, state, program, server_options, options.memory, &lock, report)?
+        }
+        None => state,
+    };
+    finish(&directory, state, report)?;
+    lock::give_back(dir)
+}
+
+/// Holds the directory against its manifest, its files' digests in so many threads, and notes that this was done.
+fn begin(
+    directory: &Directory,
+    program: Option<&Program>,
+    digests: Option<(Thorough, usize)>,
+    report: &dyn Report,
+) -> Result<State> {
+    if directory.ours.is_none() {
+        let what = "was not made by xb-snap; that it is complete cannot be proved";
+        report.note(Level::Warning, format_args!("{}: {what}", directory.path.display()));
+    }
+    directory.check()?;
+    digests.map_or(Ok(()), |(thorough, threads)| check::digests(directory, thorough, threads, report))?;
+    let locations = layout::locations(directory)?;
+    let (start_lsn, end_lsn) = match directory.family {
+        _ if directory.without_innodb() => (0, 0),
+        Family::MariaDb => mariadb_log(directory, &locations)?,
+        // It has been checked from end to end.
+        Family::MySql => directory.start_lsn.zip(directory.end_lsn).unwrap_or_default(),
+    };
+    let server = program.map(|program| program.release.version.to_string());
+    let without_log = directory.without_innodb();
+    let state = State::new(Step::Started, directory.id(), start_lsn, end_lsn);
+    let state = State { locations, server, without_log, ..state };
+    state.write(&directory.path)?;
+    Ok(state)
+}
+
+/// Where the log begins and ends, if it is one that can be recovered here.
+fn mariadb_log(directory: &Directory, locations: &BTreeMap<String, String>) -> Result<(u64, u64)> {
+    let captured = Captured::open(&directory.path)?;
+    if !captured.is_captured() {
+        let what = "was not written by a backup; this looks like a server's own data directory";
+        return Err(Error::failed(directory.path.join(mariadb::FILE).display(), what));
+    }
+    if directory.partial && captured.encrypted() {
+        let what =
+            "a backup of some tables, and its log is encrypted: nothing can be said there of the tables left out";
+        let dir = directory.path.display();
+        return Err(
+            Error::failed(&dir, what).hint(format_args!("mariadb-backup --prepare --target-dir={dir} has the key"))
+        );
+    }
+    layout::refuse_unseen(&captured, directory, locations)?;
+    let end_lsn = match (&directory.ours, directory.end_lsn) {
+        (Some(_), Some(end)) => end,
+        // Other programs copy some more than they say. What is there is recovered.
+        _ => captured.walk(|_, _| Ok(()))?,
+    };
+    Ok((captured.start_lsn(), end_lsn))
+}
+
+fn lay_out(directory: &Directory, state: State, report: &dyn Report) -> Result<State> {
+    if state.step != Step::Started {
+        return Ok(state);
+    }
+    report.stage("laying out");
+    let dir = &directory.path;
+    match directory.family {
+        Family::MariaDb => {
+            layout::names(dir, false)?;
+            if !state.without_log {
+                layout::redo(directory, state.end_lsn, report)?;
+            }
+        }
+        Family::MySql => {
+            let version = directory.server_version.as_deref().unwrap_or_default();
+            layout::names(dir, true)?;
+            // Without it, which a partial backup may have left out, a server begins a new dictionary.
+            let dictionary = dir.join("mysql");
+            if !dictionary.is_dir() {
+                clone::directory(dir, &dictionary, None)?;
+            }
+            layout::none_is_here(directory, &directory.left_out().iter().copied().collect())?;
+            captured::mysql::Captured::open(dir)?.lay_out(dir, state.end_lsn, directory.left_out(), version)?;
+        }
+    }
+    files::sync(dir)?;
+    let state = State { step: Step::LaidOut, ..state };
+    state.write(&directory.path)?;
+    Ok(state)
+}
+
+fn recover(
+    directory: &Directory,
+    state: State,
+    program: &Program,
+    options: &BTreeMap<String, String>,
+    memory: Option<u64>,
+    lock: &File,
+    report: &dyn Report,
+) -> Result<State> {
+    let dir = &directory.path;
+    let log_size = match directory.family {
+        Family::MariaDb => {
+            let log = dir.join(mariadb::FILE);
+            fs::metadata(&log).map_err(|cause| fail(&log, "cannot read", &cause))?.len()
+        }
+        Family::MySql => 0,
+    };
+    let memory = memory.unwrap_or_else(|| buffer_pool(state.end_lsn.saturating_sub(state.start_lsn)));
+    let server = format_args!("{} ({})", program.path.display(), program.release).to_string();
+    report.note(
+        Level::Info,
+        format_args!(
+            "{}: recovering lsn {}..{} with {server}, {} MiB of buffer pool",
+            dir.display(),
+            state.start_lsn,
+            state.end_lsn,
+            memory >> 20
+        ),
+    );
+    let run = recover::Run {
+        dir,
+        program,
+        options,
+        memory,
+        log_size,
+        end_lsn: match directory.family {
+            Family::MariaDb => state.end_lsn,
+            Family::MySql => captured::mysql::end(state.end_lsn, directory.left_out()),
+        },
+        first: state.runs == 0,
+        partial: directory.partial,
+        roll_back: false,
+        lock,
+    };
+    let state =
+        State { runs: state.runs.saturating_add(1), server: Some(program.release.version.to_string()), ..state };
+    state.write(dir)?;
+    report.stage("recovering");
+    match recover::run(&run, report) {
+        Ok(()) => Ok(state),
+        Err(error) if error.kind() == Kind::Damaged => {
+            State { step: Step::Astray, ..state }.write(dir)?;
+            Err(error)
+        }
+        Err(error) if error.kind() == Kind::Invalid => {
+            State { step: Step::Undecided, ..state }.write(dir)?;
+            // In its words, which --status repeats.
+            report.note(Level::Detail, format_args!("{error}"));
+            Directory::read(dir)?.check().and(Err(error))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Notes that the directory is applied, where mariadb-backup looks for that and where we do.
+fn finish(directory: &Directory, state: State, report: &dyn Report) -> Result<()> {
+    let dir = &directory.path;
+    // The words of mariadb-backup and of xtrabackup.
+    let prepared = match directory.family {
+        Family::MariaDb => "backup_type = log-applied",
+        Family::MySql => "backup_type = full-prepared",
+    };
+    for name in CHECKPOINTS {
+        if let Some(text) = io::small(&dir.join(name))? {
+            let text = text.replace("backup_type = full-backuped", prepared);
+            files::replace(dir, name, &text)?;
+        }
+    }
+    if directory.family == Family::MariaDb {
+        note_position(dir)?;
+    }
+    // The server has its own log now.
+    files::remove(&dir.join(mysql::FILE))?;
+    files::remove(&dir.join(PRINTS))?;
+    files::sync(dir)?;
+    let state = State { step: Step::Applied, files: Some(files::fingerprint(dir)?), ..state };
+    state.write(dir)?;
+    for (table, place) in &state.locations {
+        report.note(
+            Level::Warning,
+            format_args!("{table}: was at {place} (DATA DIRECTORY) and is in the data directory now"),
+        );
+    }
+    if !state.locations.is_empty() && directory.family == Family::MariaDb {
+        let what = "run ALTER TABLE … FORCE, ALGORITHM=COPY on such a table before any other ALTER TABLE, which ends the server";
+        report.note(Level::Warning, format_args!("{}: {what}", dir.display()));
+    }
+    let to = match state.end() {
+        Some(lsn) => format!("applied up to lsn {lsn}"),
+        None => "applied: the server has no InnoDB, so there was no redo log to apply".to_owned(),
+    };
+    report.note(Level::Info, format_args!("{}: {to}; ready for xb-redo --copy-back", dir.display()));
+    Ok(())
+}
+
+/// Notes which transaction of the binary log is the last that InnoDB has, as mariadb-backup's `--prepare` does: from the
+/// words of the server that recovered it (`trx0rseg.cc`), which says none if there was no binary log.
+fn note_position(dir: &Path) -> Result<()> {
+    let path = dir.join(SERVER_LOG);
+    let log = match fs::read(&path) {
+        Ok(log) => log,
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(cause) => return Err(fail(&path, "cannot read", &cause)),
+    };
+    last_position(&log).map_or(Ok(()), |text| files::replace(dir, BINLOG_POSITION, &text))
+}
+
+/// File, tab, position, from what a server has logged.
+fn last_position(log: &[u8]) -> Option<Vec<u8>> {
+    let (_, said) = log.lines().rev().find_map(|line| line.split_once_str("InnoDB: Last binlog file '"))?;
+    let (file, position) = said.split_once_str("', position ")?;
+    let position: u64 = position.trim().to_str().ok()?.parse().ok()?;
+    Some([file, format!("\t{position}\n").as_bytes()].concat())
+}
+
+fn server(directory: &Directory, options: &Options) -> Result<Program> {
+    if directory.kind != StreamKind::Full {
+        directory.check()?;
+    }
+    let version = directory
+        .server_version
+        .as_deref()
+        .and_then(program::version)
+        .ok_or_else(|| Error::damaged(directory.path.display(), "does not say which server it was made of"))?;
+    program::find(version, options.server.as_deref())
+}
+
+/// Enough for the pages of so much log, as far as half of the free memory goes.
+fn buffer_pool(log: u64) -> u64 {
+    let free = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+    });
+    let (least, most) = MEMORY;
+    log.saturating_mul(4).min(free.unwrap_or(least) / 2).clamp(least, most).next_multiple_of(1 << 20)
+}

@@ -1,0 +1,80 @@
+//! Every file of a backup held against its manifest.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::backup::Directory;
+use super::files::{self, fail};
+use crate::error::{Error, Result};
+use crate::report::{Level, Report};
+use crate::stream::native::Entry;
+use crate::stream::native::prints::Prints;
+
+/// Read at a time; BLAKE3 is fastest on large pieces.
+const PIECE: usize = 1 << 20;
+
+/// How thoroughly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Thorough {
+    /// Every file is read.
+    All,
+    /// Those are not that are as xb-unpack left them, once they had been summed and were on disk.
+    Changed,
+}
+
+/// Reads files and compares their digests. Backups of other programs have none.
+pub(super) fn digests(directory: &Directory, thorough: Thorough, threads: usize, report: &dyn Report) -> Result<()> {
+    let Some(ours) = &directory.ours else { return Ok(()) };
+    report.stage("checking");
+    // The largest first, so that no thread is left alone with one at the end.
+    let mut entries: Vec<&Entry> = ours.entries.iter().collect();
+    if let Some(prints) =
+        (thorough == Thorough::Changed).then(|| Prints::read(&directory.path, &ours.trailer)).flatten()
+    {
+        let same = |entry: &Entry| entry.path().zip(directory.file(entry).ok());
+        entries.retain(|entry| !same(entry).is_some_and(|(name, path)| prints.has(&name, &path)));
+        report.note(
+            Level::Detail,
+            format_args!(
+                "{}: {} of {} files are as xb-unpack left them, and not read again",
+                directory.path.display(),
+                ours.entries.len() - entries.len(),
+                ours.entries.len()
+            ),
+        );
+    }
+    report.expect(entries.iter().map(|entry| entry.size).sum());
+    entries.sort_by_key(|entry| std::cmp::Reverse(entry.size));
+    files::each(&entries, threads, |entry| digest(directory, entry, report))
+}
+
+fn digest(directory: &Directory, entry: &Entry, report: &dyn Report) -> Result<()> {
+    let path = directory.file(entry)?;
+    let (size, digest) = of_file(&path, report)?;
+    if size == entry.size && *digest.to_hex() == entry.blake3 {
+        return Ok(());
+    }
+    Err(Error::damaged(path.display(), "its content differs from what the manifest says")
+        .hint("the copy was damaged after it was unpacked; unpack the backup again"))
+}
+
+/// Bytes of a file, and their digest.
+pub(super) fn of_file(path: &Path, report: &dyn Report) -> Result<(u64, blake3::Hash)> {
+    let mut file = File::open(path).map_err(|cause| fail(path, "cannot open", &cause))?;
+    let len = file.metadata().map_or(0, |data| data.len());
+    let (mut digest, mut size) = (blake3::Hasher::new(), 0u64);
+    let mut buffer = vec![0; PIECE.min(usize::try_from(len).unwrap_or(PIECE).max(1))];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok((size, digest.finalize())),
+            Ok(got) => {
+                digest.update(buffer.get(..got).unwrap_or_default());
+                size = size.saturating_add(got as u64);
+                report.advance(got as u64);
+            }
+            Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(cause) => return Err(fail(path, "cannot read", &cause)),
+        }
+    }
+}

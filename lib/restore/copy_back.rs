@@ -1,0 +1,240 @@
+//! `xb-redo --copy-back`: an applied backup goes into an empty data directory.
+
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::backup::{Directory, Progress};
+use super::clone;
+use super::destinations::{Places, apart};
+use super::files::{self, Item, fail};
+use super::state::{State, Step};
+use crate::error::{Error, Result};
+use crate::io::{accounts, copy};
+use crate::report::{Level, Report};
+use crate::stream::native::names::INCOMPLETE;
+
+const COPYING: &str = "xb-redo --copy-back";
+/// Files at the root that mariadb-backup and xtrabackup do not copy back either
+/// (`facts/mariadb-hot-backup#stock-prepare`); both generations of names.
+const METADATA: [&str; 7] = [
+    "backup-my.cnf",
+    "xtrabackup_binary",
+    "xtrabackup_binlog_info",
+    "xtrabackup_checkpoints",
+    "xtrabackup_tablespaces",
+    "mariadb_backup_binlog_info",
+    "mariadb_backup_checkpoints",
+];
+
+/// How to copy back.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The applied backup.
+    pub dir: PathBuf,
+    /// The data directory, empty or new; otherwise what the option file says.
+    pub datadir: Option<PathBuf>,
+    /// The option file of the server that will run on it.
+    pub defaults_file: Option<PathBuf>,
+    /// Directories outside the data directory in which tables may be that had one of their own.
+    pub directories: Vec<PathBuf>,
+    /// Take the files away from the backup instead of copying them.
+    pub take: bool,
+    /// `USER[:GROUP]`, names or numbers; otherwise the data directory's own.
+    pub owner: Option<String>,
+    /// Threads that copy.
+    pub threads: usize,
+}
+
+/// Copies or moves the files of an applied backup.
+pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
+    let directory = Directory::read(&options.dir)?;
+    let mut places = places(options, &directory, report)?;
+    if !(options.take && goes_on(&directory, &places.datadir)?) {
+        let applied = directory.progress == Progress::Applied;
+        directory.check()?;
+        if !applied {
+            return Err(Error::failed(options.dir.display(), "is not applied yet: no server would start on it")
+                .hint(format_args!("xb-redo --apply {}", options.dir.display())));
+        }
+    }
+    let items: Vec<Item> = files::list(&options.dir)?.into_iter().filter(|item| !is_metadata(item)).collect();
+    let stay = places.send_back(&options.directories, &directory, &items);
+    let datadir = places.datadir.as_path();
+    places.elsewhere().into_iter().try_for_each(|dir| apart(&options.dir, dir))?;
+    let again = datadir.join(INCOMPLETE).exists();
+    if let Some((_, path)) = places.occupied(&items).filter(|_| !again) {
+        return Err(Error::failed(
+            path.display(),
+            "is there already, where the option file wants a file of the backup",
+        )
+        .hint("move it away; nothing was written"));
+    }
+    clone::claim(datadir, COPYING, &directory)?;
+    let owner = owner(options, datadir)?;
+    for dir in places.elsewhere() {
+        make(dir, owner)?;
+    }
+    report.stage(if options.take { "moving" } else { "copying" });
+    report.expect(items.iter().map(|item| item.size).sum());
+    if options.take {
+        take(&directory, options, &places, &items, owner, report)?;
+    } else {
+        clone::tree(&options.dir, &|path| places.of(path), &items, owner, options.threads, report)?;
+    }
+    for (link, place) in places.links() {
+        fs::write(&link, place.as_os_str().as_bytes()).map_err(|cause| fail(&link, "cannot write", &cause))?;
+        files::give(&link, owner)?;
+    }
+    for dir in places.elsewhere() {
+        files::sync(dir)?;
+    }
+    files::sync(datadir)?;
+    if options.take {
+        note(&directory, Step::Moved, datadir)?;
+    }
+    // No server of that owner can come in before.
+    give_directory(datadir, owner)?;
+    files::remove(&datadir.join(INCOMPLETE))?;
+    let bytes: u64 = items.iter().map(|item| item.size).sum();
+    let count = items.iter().filter(|item| !item.is_dir).count();
+    report.note(
+        Level::Info,
+        format_args!("{}: {count} files, {bytes} bytes; a server can be started on it", datadir.display()),
+    );
+    if owner.is_some_and(|(user, _)| user == 0) {
+        let what = "belongs to root now, as whom servers do not run; --owner gives it to somebody else";
+        report.note(Level::Warning, format_args!("{}: {what}", datadir.display()));
+    }
+    for (table, place) in &stay {
+        let what = format_args!(
+            "{}: is in the data directory; it was at {} (DATA DIRECTORY), where --innodb-directories puts it back",
+            table.display(),
+            place.display()
+        );
+        report.note(Level::Info, what);
+    }
+    needs(&directory, options, report);
+    Ok(())
+}
+
+fn places(options: &Options, directory: &Directory, report: &dyn Report) -> Result<Places> {
+    match (&options.defaults_file, &options.datadir) {
+        (Some(file), datadir) => Places::read(file, datadir.as_deref(), directory, report),
+        (None, Some(datadir)) => Ok(Places::plain(datadir, directory.family)),
+        (None, None) => Err(Error::usage("--copy-back", "the data directory is not told")
+            .hint("--datadir DIR, or --defaults-file FILE of the server")),
+    }
+}
+
+/// A directory that the option file names. One that was there is left as it is, unless it is root's and empty.
+fn make(dir: &Path, owner: Option<(u32, u32)>) -> Result<()> {
+    if !dir.exists() {
+        fs::create_dir_all(dir).map_err(|cause| fail(dir, "cannot create", &cause))?;
+        return give_directory(dir, owner);
+    }
+    let facts = fs::metadata(dir).map_err(|cause| fail(dir, "cannot read", &cause))?;
+    let mut entries = fs::read_dir(dir).map_err(|cause| fail(dir, "cannot list", &cause))?;
+    if facts.uid() == 0 && entries.next().is_none() { files::give(dir, owner) } else { Ok(()) }
+}
+
+/// A directory for a server alone: others have nothing to look for there.
+fn give_directory(dir: &Path, owner: Option<(u32, u32)>) -> Result<()> {
+    let mode = fs::metadata(dir).map_err(|cause| fail(dir, "cannot read", &cause))?.mode();
+    let tight = fs::Permissions::from_mode(mode & 0o050 | 0o700);
+    fs::set_permissions(dir, tight).map_err(|cause| fail(dir, "cannot set the mode", &cause))?;
+    files::give(dir, owner)
+}
+
+/// True if the files are on their way into this data directory. It is still marked then; only what an earlier run has put
+/// there and what it has left together are a backup.
+fn goes_on(directory: &Directory, datadir: &Path) -> Result<bool> {
+    let Some(state) = directory.state.as_ref().filter(|state| matches!(state.step, Step::Moving | Step::Moved)) else {
+        return Ok(false);
+    };
+    let same =
+        datadir.canonicalize().is_ok_and(|datadir| state.datadir.as_deref() == Some(&*datadir.to_string_lossy()));
+    let marker = datadir.join(INCOMPLETE);
+    Ok(same && marker.try_exists().map_err(|cause| fail(&marker, "cannot read", &cause))?)
+}
+
+/// Notes in the backup how far it has been moved, and where. One that another program has applied has no note before.
+fn note(directory: &Directory, step: Step, datadir: &Path) -> Result<()> {
+    let datadir = datadir.canonicalize().map_err(|cause| fail(datadir, "cannot open", &cause))?;
+    let state = directory.state.clone().unwrap_or_else(|| {
+        let (start, end) = (directory.start_lsn.unwrap_or_default(), directory.end_lsn.unwrap_or_default());
+        State { without_log: directory.without_innodb(), ..State::new(step, directory.id(), start, end) }
+    });
+    State { step, datadir: Some(datadir.to_string_lossy().into_owned()), ..state }.write(&directory.path)
+}
+
+/// Renames where it can. The directory is no backup any more as soon as this begins, and says so.
+fn take(
+    directory: &Directory,
+    options: &Options,
+    places: &Places,
+    items: &[Item],
+    owner: Option<(u32, u32)>,
+    report: &dyn Report,
+) -> Result<()> {
+    note(directory, Step::Moving, &places.datadir)?;
+    for item in items.iter().filter(|item| item.is_dir) {
+        clone::directory(&options.dir.join(&item.path), &places.of(&item.path), owner)?;
+    }
+    let files: Vec<&Item> = items.iter().filter(|item| !item.is_dir).collect();
+    files::each(&files, options.threads, |item| {
+        let (from, to) = (options.dir.join(&item.path), places.of(&item.path));
+        match fs::rename(&from, &to) {
+            Ok(()) => files::give(&to, owner)?,
+            Err(cause) if cause.kind() == io::ErrorKind::CrossesDevices => {
+                copy::file(&from, &to)?;
+                files::give(&to, owner)?;
+                let synced = fs::File::open(&to).and_then(|file| file.sync_all());
+                synced.map_err(|cause| fail(&to, "cannot sync", &cause))?;
+                files::remove(&from)?;
+            }
+            Err(cause) => return Err(fail(&from, "cannot move", &cause)),
+        }
+        report.advance(item.size);
+        Ok(())
+    })
+}
+
+fn is_metadata(item: &Item) -> bool {
+    let path = &item.path;
+    let name = path.as_os_str().as_bytes();
+    files::is_own(item)
+        || !item.is_dir && METADATA.iter().any(|known| name == known.as_bytes())
+        || path.extension().is_some_and(|suffix| suffix == "qp" || suffix == "pmap")
+        || path == Path::new("lost+found")
+}
+
+/// Options without which the server refuses the files, or takes them for something else.
+fn needs(directory: &Directory, options: &Options, report: &dyn Report) {
+    for (key, usual) in [("innodb_page_size", "16384"), ("innodb_data_file_path", "ibdata1:12M:autoextend")] {
+        // Its own option file has as many files.
+        let told = options.defaults_file.is_some() && key == "innodb_data_file_path";
+        if let Some(value) = directory.options.get(key).filter(|value| *value != usual && !value.is_empty() && !told) {
+            report.note(Level::Info, format_args!("the server needs {key}={value}"));
+        }
+    }
+}
+
+/// Who will own the files: as asked, or whoever owns the data directory. Without root files are ours in any case.
+fn owner(options: &Options, datadir: &Path) -> Result<Option<(u32, u32)>> {
+    let data = fs::metadata(datadir).map_err(|cause| fail(datadir, "cannot read", &cause))?;
+    let Some(text) = &options.owner else {
+        return Ok(rustix::process::geteuid().is_root().then_some((data.uid(), data.gid())));
+    };
+    let (user, group) = text.split_once(':').map_or((text.as_str(), None), |(user, group)| (user, Some(group)));
+    let unknown = |what: &str| Error::usage("--owner", format_args!("there is no {what} of this name: {text}"));
+    let entry = accounts::user(user)?;
+    let uid = entry.map(|(id, _)| id).or_else(|| user.parse().ok()).ok_or_else(|| unknown("user"))?;
+    let gid = match group.filter(|group| !group.is_empty()) {
+        Some(group) => accounts::group(group)?.or_else(|| group.parse().ok()).ok_or_else(|| unknown("group"))?,
+        None => entry.map_or(data.gid(), |(_, group)| group),
+    };
+    Ok(Some((uid, gid)))
+}

@@ -1,0 +1,297 @@
+//! Where the files of a backup go when they are copied back: into the data directory, but for those that the server's
+//! option file wants elsewhere, as the stock programs do it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use super::backup::Directory;
+use super::files::Item;
+use crate::error::{Error, Result};
+use crate::innodb::redo::{mariadb, mysql};
+use crate::report::Report;
+use crate::server::Family;
+use crate::server::files::{base_data_files, data_files};
+use crate::server::options::{Options, Sources};
+
+/// Places by the names that files have in the backup.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// The data directory.
+    pub(super) datadir: PathBuf,
+    family: Family,
+    /// Files of the system tablespace, with the paths that they get.
+    system: Vec<(PathBuf, PathBuf)>,
+    undo: PathBuf,
+    redo: PathBuf,
+    aria: PathBuf,
+    /// Name of the binary log in the backup, and its new directory.
+    binlog: Option<(String, PathBuf)>,
+    /// Directories in which tables may be that had one of their own.
+    roots: Vec<PathBuf>,
+    /// Such tables, by their names in the backup, with the paths that they had.
+    tables: BTreeMap<PathBuf, PathBuf>,
+}
+
+impl Places {
+    /// All in the data directory.
+    pub(super) fn plain(datadir: &Path, family: Family) -> Places {
+        let dir = || datadir.to_owned();
+        Places {
+            datadir: dir(),
+            family,
+            system: Vec::new(),
+            undo: dir(),
+            redo: dir(),
+            aria: dir(),
+            binlog: None,
+            roots: Vec::new(),
+            tables: BTreeMap::new(),
+        }
+    }
+
+    /// As an option file says; `datadir` goes before what it says of that.
+    pub(super) fn read(file: &Path, datadir: Option<&Path>, backup: &Directory, report: &dyn Report) -> Result<Places> {
+        let options = Sources { file: Some(file.to_owned()), ..Sources::default() }.read(report)?;
+        let named = options.server("datadir").map(PathBuf::from);
+        let Some(datadir) = datadir.map(Path::to_owned).or(named) else {
+            return Err(Error::usage(file.display(), "has no datadir for a server").hint("--datadir DIR says where"));
+        };
+        let dir = |key: &str| datadir.join(options.server(key).unwrap_or_default());
+        let binlog = backup.options.get("log_bin").filter(|_| backup.family == Family::MySql);
+        let binlog = binlog.zip(options.server("log-bin").and_then(|path| Path::new(path).parent()));
+        Ok(Places {
+            family: backup.family,
+            system: system(file, &options, &datadir, backup)?,
+            undo: dir("innodb-undo-directory"),
+            redo: dir("innodb-log-group-home-dir"),
+            aria: dir("aria-log-dir-path"),
+            binlog: binlog.map(|(name, parent)| (name.clone(), datadir.join(parent))),
+            roots: options.server("innodb-directories").map(roots).unwrap_or_default(),
+            tables: BTreeMap::new(),
+            datadir,
+        })
+    }
+
+    /// Tables that had a directory of their own go back into it, if that is in one of `more` or of those that the option file
+    /// names. A backup alone must not say where files are written. What stays in the data directory, with where it was.
+    pub(super) fn send_back(
+        &mut self,
+        more: &[PathBuf],
+        backup: &Directory,
+        items: &[Item],
+    ) -> Vec<(PathBuf, PathBuf)> {
+        self.roots.extend(more.iter().cloned());
+        let mut left = Vec::new();
+        for (table, place) in backup.state.iter().flat_map(|state| &state.locations) {
+            let place = PathBuf::from(place);
+            let names = [format!("{table}.ibd"), table.clone()].map(PathBuf::from);
+            let Some(name) = names.into_iter().find(|name| items.iter().any(|item| item.path == *name)) else {
+                continue;
+            };
+            match self.roots.iter().any(|root| is_below(&place, root)) {
+                true => drop(self.tables.insert(name, place)),
+                false => left.push((name, place)),
+            }
+        }
+        left
+    }
+
+    /// The files that tell a server of MariaDB where such tables are, with what they say.
+    pub(super) fn links(&self) -> impl Iterator<Item = (PathBuf, &Path)> {
+        let links = self.tables.iter().filter(|_| self.family == Family::MariaDb);
+        links.map(|(name, place)| (self.datadir.join(name.with_extension("isl")), place.as_path()))
+    }
+
+    /// Directories outside the data directory.
+    pub(super) fn elsewhere(&self) -> Vec<&Path> {
+        let system = self.system.iter().filter_map(|(_, path)| path.parent());
+        let dirs = [self.undo.as_path(), &self.redo, &self.aria].into_iter();
+        let binlog = self.binlog.iter().map(|(_, dir)| dir.as_path());
+        let tables = self.tables.values().filter_map(|path| path.parent());
+        let dirs = dirs.chain(system).chain(binlog).chain(tables);
+        let mut dirs: Vec<&Path> = dirs.filter(|dir| !same(dir, &self.datadir)).collect();
+        dirs.sort_unstable();
+        dirs.dedup();
+        dirs
+    }
+
+    /// Where a file or directory of the backup goes.
+    pub(super) fn of(&self, item: &Path) -> PathBuf {
+        let mut parts = item.components();
+        let first = parts.next().map(|part| part.as_os_str().as_bytes()).unwrap_or_default();
+        let is_root = parts.next().is_none();
+        let system = self.system.iter().find(|(name, _)| name == item).map(|(_, path)| path);
+        if let Some(path) = system.or_else(|| self.tables.get(item)) {
+            return path.clone();
+        }
+        let dir = match self.family {
+            Family::MariaDb if is_root && is_numbered(first, b"undo") => &self.undo,
+            Family::MariaDb if is_root && first == mariadb::FILE.as_bytes() => &self.redo,
+            Family::MariaDb if is_root && (first == b"aria_log_control" || is_numbered(first, b"aria_log.")) => {
+                &self.aria
+            }
+            Family::MySql if is_root && is_numbered(first, b"undo_") => &self.undo,
+            Family::MySql if first == mysql::DIR.as_bytes() => &self.redo,
+            _ if is_root && self.is_binlog(first) => self.binlog.as_ref().map_or(&self.datadir, |(_, dir)| dir),
+            _ => &self.datadir,
+        };
+        dir.join(item)
+    }
+
+    /// The files that this concerns, which must not be there yet.
+    pub(super) fn occupied<'a>(&self, items: &'a [Item]) -> Option<(&'a Item, PathBuf)> {
+        let placed = items.iter().filter(|item| !item.is_dir).map(|item| (item, self.of(&item.path)));
+        placed
+            .into_iter()
+            .find(|(item, path)| *path != self.datadir.join(&item.path) && path.symlink_metadata().is_ok())
+    }
+
+    fn is_binlog(&self, name: &[u8]) -> bool {
+        let rest = self.binlog.as_ref().and_then(|(base, _)| name.strip_prefix(base.as_bytes())?.strip_prefix(b"."));
+        rest.is_some_and(|rest| rest == b"index" || (!rest.is_empty() && rest.iter().all(u8::is_ascii_digit)))
+    }
+}
+
+/// The directories of `innodb_directories`; MySQL takes quotes around it.
+pub(super) fn roots(text: &str) -> Vec<PathBuf> {
+    text.trim_matches('"').split(';').map(str::trim).filter(|dir| !dir.is_empty()).map(PathBuf::from).collect()
+}
+
+/// True if a file is in a directory, by names alone: both are absolute, and nothing in them leads up.
+fn is_below(file: &Path, dir: &Path) -> bool {
+    let plain = |path: &Path| {
+        let mut parts = path.components();
+        parts.next() == Some(Component::RootDir) && parts.all(|part| matches!(part, Component::Normal(_)))
+    };
+    plain(file) && plain(dir) && file != dir && file.starts_with(dir)
+}
+
+/// Pairs the system tablespace's files with those of the option file, in order.
+fn system(file: &Path, options: &Options, datadir: &Path, backup: &Directory) -> Result<Vec<(PathBuf, PathBuf)>> {
+    const USUAL: &str = "ibdata1:12M:autoextend";
+    let theirs = backup.options.get("innodb_data_file_path").filter(|path| !path.is_empty());
+    let theirs = base_data_files(theirs.map_or(USUAL, String::as_str));
+    let ours = options.server("innodb-data-file-path").unwrap_or(USUAL);
+    let home = datadir.join(options.server("innodb-data-home-dir").unwrap_or_default());
+    let read = |value: &str, place: &dyn std::fmt::Display| {
+        let names =
+            data_files(value).map_err(|what| Error::failed(place, format_args!("innodb_data_file_path {what}")));
+        names.map(|names| names.into_iter().map(PathBuf::from).collect::<Vec<_>>())
+    };
+    let (from, to) = (read(&theirs, &backup.path.display())?, read(ours, &file.display())?);
+    if from.len() != to.len() {
+        let what = format!("innodb_data_file_path has {} files, the backup {}", to.len(), from.len());
+        return Err(Error::failed(file.display(), what)
+            .hint(format_args!("the server needs innodb_data_file_path={theirs}, in any directories")));
+    }
+    Ok(from.into_iter().zip(to).map(|(from, to)| (from, home.join(to))).collect())
+}
+
+fn is_numbered(name: &[u8], prefix: &[u8]) -> bool {
+    name.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty() && rest.iter().all(u8::is_ascii_digit))
+}
+
+/// The same directory, `./` and the like aside.
+fn same(a: &Path, b: &Path) -> bool {
+    a.components().eq(b.components()) || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// Fails if one of these directories is the other, or in it: copying would never end, or the copy would be lost with the
+/// backup. `to` may not be there yet.
+pub(super) fn apart(backup: &Path, to: &Path) -> Result<()> {
+    let (Some(backup), Some(place)) = (real(backup), real(to)) else { return Ok(()) };
+    let what = match (place.starts_with(&backup), backup.starts_with(&place)) {
+        (true, true) => "is the backup itself",
+        (true, false) => "is below the backup",
+        (false, true) => "has the backup below it",
+        (false, false) => return Ok(()),
+    };
+    Err(Error::usage(to.display(), what).hint("give a directory beside it"))
+}
+
+/// A path without symlinks, as far as it exists.
+fn real(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    let found = path.ancestors().find_map(|above| Some((above.canonicalize().ok()?, path.strip_prefix(above).ok()?)));
+    found.map(|(above, rest)| if rest == OsStr::new("") { above } else { above.join(rest) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(family: Family) -> Places {
+        let dir = |name: &str| PathBuf::from(format!("/{name}"));
+        Places {
+            system: vec![("ibdata1".into(), "/x/a".into()), ("ibdata1_2".into(), "/y/a".into())],
+            undo: dir("undo"),
+            redo: dir("redo"),
+            aria: dir("aria"),
+            binlog: Some(("bin".into(), dir("log"))),
+            ..Places::plain(Path::new("/data"), family)
+        }
+    }
+
+    #[test]
+    fn files_go_where_the_option_file_has_them() {
+        for (family, from, to) in [
+            (Family::MariaDb, "ibdata1_2", "/y/a"),
+            (Family::MariaDb, "undo001", "/undo/undo001"),
+            (Family::MariaDb, "undo001/t.ibd", "/data/undo001/t.ibd"),
+            (Family::MariaDb, "ib_logfile0", "/redo/ib_logfile0"),
+            (Family::MariaDb, "aria_log.00000001", "/aria/aria_log.00000001"),
+            (Family::MariaDb, "bin.000001", "/log/bin.000001"),
+            (Family::MariaDb, "binary/t.ibd", "/data/binary/t.ibd"),
+            (Family::MySql, "#innodb_redo/#ib_redo3", "/redo/#innodb_redo/#ib_redo3"),
+            (Family::MySql, "#innodb_redo", "/redo/#innodb_redo"),
+            (Family::MySql, "undo_001", "/undo/undo_001"),
+            (Family::MySql, "more.ibu", "/data/more.ibu"),
+            (Family::MySql, "bin.index", "/log/bin.index"),
+            (Family::MySql, "d/ibdata1", "/data/d/ibdata1"),
+        ] {
+            assert_eq!(places(family).of(Path::new(from)), Path::new(to), "{from}");
+        }
+        assert_eq!(places(Family::MySql).elsewhere().len(), 6);
+        assert!(Places::plain(Path::new("/data"), Family::MySql).elsewhere().is_empty());
+    }
+
+    #[test]
+    fn only_what_is_below_an_allowed_directory_goes_back_there() {
+        let dir = |path: &str| PathBuf::from(path);
+        assert_eq!(roots("\"/a;/b/c; \""), [dir("/a"), dir("/b/c")]);
+        for (file, root, below) in [
+            ("/a/d/t.ibd", "/a", true),
+            ("/a/d/t.ibd", "/a/", true),
+            ("/a/t.ibd", "/a/d", false),
+            ("/ab/t.ibd", "/a", false),
+            ("/a/../etc/t.ibd", "/a", false),
+            ("a/t.ibd", "/a", false),
+            ("a/t.ibd", "a", false),
+            ("/a/t.ibd", "/a/../a", false),
+            ("/a", "/a", false),
+        ] {
+            assert_eq!(is_below(Path::new(file), Path::new(root)), below, "{file} in {root}");
+        }
+    }
+
+    #[test]
+    fn a_backup_and_its_copy_are_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir_all(at("full/db")).unwrap();
+        std::os::unix::fs::symlink(at("full"), at("link")).unwrap();
+        for (to, words) in [
+            ("full", "itself"),
+            ("full/new/deep", "below the backup"),
+            ("link/new", "below the backup"),
+            (".", "has the backup below it"),
+        ] {
+            assert!(apart(&at("full"), &at(to)).unwrap_err().to_string().contains(words), "{to}");
+        }
+        for to in ["full2", "new/deep"] {
+            apart(&at("full"), &at(to)).unwrap();
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Whether increments belong to a base, in this order, without a gap. Source: `facts/mariadb-hot-backup#increments`.
+//!
+//! An increment has the pages newer than its base's c0, so base and increment together are what a full backup would have
+//! copied then: if the base is exactly that one, or any that began later than the increment's threshold and is older
+//! than the increment. Which one it is, the backup ids say; an increment that was made from an LSN alone names none.
+
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+use crate::restore::backup::{Directory, Ours, Progress};
+use crate::stream::native::StreamKind;
+
+/// Reads increments and checks each for itself.
+pub(super) fn increments(paths: &[PathBuf]) -> Result<Vec<Directory>> {
+    paths.iter().map(|path| increment(Directory::read(path)?)).collect()
+}
+
+fn increment(directory: Directory) -> Result<Directory> {
+    let place = directory.path.display();
+    if directory.ours.is_none() {
+        return Err(Error::invalid(
+            place,
+            "was made by mariadb-backup, whose increments presume a base with its log applied",
+        )
+        .hint("mariadb-backup --prepare --target-dir=BASE --incremental-dir=DIR, on a prepared base"));
+    }
+    if directory.kind != StreamKind::Incremental {
+        return Err(Error::invalid(place, "is no increment")
+            .hint("the base comes after --merge or --apply, increments after --incremental-dir"));
+    }
+    directory.check()?;
+    Ok(directory)
+}
+
+/// The parts of a directory that every backup of ours has.
+pub(super) fn ours(directory: &Directory) -> Result<&Ours> {
+    directory.ours.as_deref().ok_or_else(|| {
+        Error::invalid(
+            directory.path.display(),
+            "was made by mariadb-backup; without a manifest nothing can be merged into it",
+        )
+        .hint("mariadb-backup --prepare it, then again with --incremental-dir")
+    })
+}
+
+/// Checks that a base can take increments at all.
+pub(super) fn base(directory: &Directory) -> Result<()> {
+    let place = directory.path.display();
+    ours(directory)?;
+    if directory.kind == StreamKind::Incremental {
+        return Err(Error::invalid(place, "is an increment itself").hint("the base is a full backup"));
+    }
+    unapplied(directory)?;
+    directory.check()
+}
+
+/// Checks that no log has been applied to what increments are to patch.
+pub(super) fn unapplied(directory: &Directory) -> Result<()> {
+    if directory.progress == Progress::Unpacked {
+        return Ok(());
+    }
+    Err(Error::invalid(directory.path.display(), "is applied: increments fit a backup only as it was unpacked")
+        .hint("unpack the backup again; keep one that is to take increments unapplied (--to)"))
+}
+
+/// Checks that `next` builds on `before`.
+pub(super) fn follows(before: &Directory, next: &Directory) -> Result<()> {
+    let (old, new) = (ours(before)?, ours(next)?);
+    let refuse = |what: String| Err(Error::invalid(next.path.display(), what));
+    let place = before.path.display();
+    if let (Some(then), Some(now)) = (&old.begin.server_uuid, &new.begin.server_uuid)
+        && then != now
+    {
+        return refuse(format!("is of server {now}, {place} of server {then}"));
+    }
+    if old.begin.family != new.begin.family {
+        return refuse(format!("is of another kind of server than {place}"));
+    }
+    let Some(base) = &new.begin.base else { return Err(Error::damaged(next.path.display(), "xb_begin names no base")) };
+    if let Some(id) = base.id.as_ref().filter(|id| **id != old.begin.backup_id) {
+        let what =
+            format!("builds on backup {id}, {place} is {}: the order is wrong, or one is missing", old.begin.backup_id);
+        return Err(Error::invalid(next.path.display(), what)
+            .hint("give all increments in the order in which they were made; xb-redo --status shows the ids"));
+    }
+    let (Some(start), Some(later)) = (before.start_lsn, next.start_lsn) else {
+        return refuse(format!("xb_begin of it or of {place} names no lsn"));
+    };
+    if base.lsn > start {
+        let what = format!(
+            "has what changed since lsn {}, {place} begins at lsn {start}: changes between are missing",
+            base.lsn
+        );
+        return Err(Error::invalid(next.path.display(), what)
+            .hint("an increment begins at the to_lsn of its base, which is where that began"));
+    }
+    if old.begin.filter != new.begin.filter {
+        return refuse(format!("was made with other options for tables and databases than {place}"));
+    }
+    // On a server of another history the log may end earlier; what was held against this base is right all the same.
+    let proved = base.proved && base.id.is_some();
+    if later < start || !proved && next.end_lsn < before.end_lsn {
+        return refuse(format!("is older than {place}"));
+    }
+    if old.trailer.partial != new.trailer.partial {
+        return refuse(format!("only one of it and {place} is a partial backup"));
+    }
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! How far a merge has come: `xb_merging`, synced before each step that cannot be undone.
+//!
+//! While it is there, the directory is no backup, and every other command says so. What was decided is not in it: the
+//! base's manifest stays as it was until [`Phase::Finishing`], so the same plan comes out of the same manifests again.
+//! Each phase can be repeated; none is left before all it did is on disk.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::io;
+use crate::restore::files;
+use crate::stream::native::names::MERGING;
+
+/// Version of the file; a greater one is refused.
+const FORMAT: u32 = 1;
+
+/// What is being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Phase {
+    /// Files that get another name step aside; what is dropped is removed.
+    Clearing,
+    /// They take their new names.
+    Placing,
+    /// Pages are written, whole files copied.
+    Writing,
+    /// Begin and manifest of the result take their places.
+    Finishing,
+}
+
+/// `xb_merging`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Journal {
+    format: u32,
+    pub(super) phase: Phase,
+    /// Backup id of the base.
+    pub(super) base: String,
+    /// Backup ids of the increments, in order.
+    pub(super) increments: Vec<String>,
+}
+
+impl Journal {
+    /// Before the first step.
+    pub(super) fn new(base: String, increments: Vec<String>) -> Self {
+        Journal { format: FORMAT, phase: Phase::Clearing, base, increments }
+    }
+
+    /// That of a directory; `None` if no merge was begun, or the last one finished.
+    pub(super) fn read(dir: &Path) -> Result<Option<Journal>> {
+        let Some(bytes) = io::small(&dir.join(MERGING))? else { return Ok(None) };
+        let fault = |what: String| Error::damaged(dir.join(MERGING).display(), what);
+        let journal: Journal =
+            serde_json::from_slice(&bytes).map_err(|cause| fault(format!("cannot be read: {cause}")))?;
+        if journal.format > FORMAT {
+            return Err(fault("it is newer than this program".into()).hint("use newer xb-tools"));
+        }
+        Ok(Some(journal))
+    }
+
+    /// Brings on disk everything done so far, and then that `phase` begins. Before the first nothing has been done.
+    pub(super) fn enter(&mut self, dir: &Path, phase: Phase) -> Result<()> {
+        if phase > Phase::Clearing {
+            files::sync(dir)?;
+        }
+        self.phase = phase;
+        // Strings and numbers always serialise.
+        let text = serde_json::to_string_pretty(self).unwrap_or_default() + "\n";
+        files::replace(dir, MERGING, text.as_bytes())
+    }
+
+    /// The merge is done.
+    pub(super) fn remove(dir: &Path) -> Result<()> {
+        files::sync(dir)?;
+        files::remove(&dir.join(MERGING))
+    }
+}

@@ -1,0 +1,215 @@
+//! `xb-redo --merge`: increments become part of their base, which then is what a full backup would have been.
+//!
+//! No log is applied: the base's and the inner increments' are not needed, for a merge holds what a full copy would have
+//! read, and the last increment's log begins before that (`facts/mariadb-hot-backup#increments`). Everything is checked
+//! before a byte is changed: that base and increments belong together, every file's digest, the lists of all deltas.
+//! What is to be done (`plan`) follows from the manifests; `journal` says why a merge that was killed can be run again.
+
+mod chain;
+mod growth;
+mod journal;
+mod patch;
+mod plan;
+mod result;
+mod work;
+
+use std::path::{Path, PathBuf};
+
+use bstr::ByteSlice;
+
+use self::growth::Growth;
+use self::journal::{Journal, Phase};
+use self::patch::Shape;
+use self::plan::{Origin, Plan};
+use self::work::Work;
+use super::backup::{self, Directory};
+use super::check::Thorough;
+use super::state::State;
+use super::{check, clone, lock};
+use crate::error::{Error, Result};
+use crate::report::{Level, Report};
+use crate::stream::native::names::MERGING;
+use crate::stream::native::{Entry, StreamKind};
+
+/// What to merge.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The base, unpacked and not applied.
+    pub dir: PathBuf,
+    /// Increments, unpacked, in the order in which they were made.
+    pub increments: Vec<PathBuf>,
+    /// Merge into a copy in this directory instead.
+    pub to: Option<PathBuf>,
+    /// Threads that read and write files.
+    pub threads: usize,
+    /// Which files are read before.
+    pub thorough: Thorough,
+    /// Most bytes of zeros that tablespaces may grow by, beside a multiple of what was copied of them.
+    pub holes: u64,
+}
+
+/// The result of a merge.
+#[derive(Clone, Debug)]
+pub struct Merged {
+    /// Where it is.
+    pub dir: PathBuf,
+    /// True if this run has proved base and increments by their digests; false if it found or ended what an earlier one
+    /// had begun.
+    pub proved: bool,
+}
+
+/// Merges, or goes on with a merge that was interrupted.
+pub fn run(options: &Options, report: &dyn Report) -> Result<Merged> {
+    let increments = chain::increments(&options.increments)?;
+    let target = options.to.as_ref().unwrap_or(&options.dir);
+    let merged = |proved| Ok(Merged { dir: target.clone(), proved });
+    let ids: Vec<String> = increments.iter().filter_map(Directory::id).map(str::to_owned).collect();
+    if let Some(journal) = Journal::read(target)? {
+        let Some(done) = ids.len().checked_sub(journal.increments.len()).filter(|_| ids.ends_with(&journal.increments))
+        else {
+            return Err(Error::invalid(target.display(), "a merge of other increments was interrupted here")
+                .hint(format_args!("give those with the backup ids {}", journal.increments.join(", "))));
+        };
+        report.note(Level::Info, format_args!("{}: going on where an earlier run was interrupted", target.display()));
+        let increments = increments.get(done..).unwrap_or_default();
+        digests(increments, options.thorough, options.threads, report)?;
+        merge(target, increments, Some(journal), options.threads, report)?;
+        return merged(false);
+    }
+    let nothing = || report.note(Level::Info, format_args!("{}: is merged already; nothing to do", target.display()));
+    if options.to.is_some() && is_merged(target, &ids) {
+        nothing();
+        return merged(false);
+    }
+    let base = Directory::read(&options.dir)?;
+    // What is in the base already, by an earlier run, is passed over.
+    let done = base.id().and_then(|id| ids.iter().position(|one| one == id)).map_or(0, |at| at + 1);
+    let increments = increments.get(done..).unwrap_or_default();
+    if increments.is_empty() && options.to.is_none() {
+        nothing();
+        return merged(false);
+    }
+    prove(&base, increments, options, report)?;
+    if let Some(to) = &options.to
+        && !clone::run(&options.dir, to, options.threads, report)?
+    {
+        // What has been done to it since, nobody has seen.
+        let copy = Directory::read(to)?;
+        chain::base(&copy)?;
+        digests(std::slice::from_ref(&copy), options.thorough, options.threads, report)?;
+    }
+    match increments {
+        [] => nothing(),
+        _ => merge(target, increments, None, options.threads, report)?,
+    }
+    merged(true)
+}
+
+/// True if the directory is the result already, applied or not.
+fn is_merged(target: &Path, ids: &[String]) -> bool {
+    Directory::read(target).is_ok_and(|found| {
+        found.kind != StreamKind::Incremental && found.id().is_some_and(|id| ids.last().is_some_and(|last| last == id))
+    })
+}
+
+/// Checks all that can be checked, and changes nothing.
+fn prove(base: &Directory, increments: &[Directory], options: &Options, report: &dyn Report) -> Result<()> {
+    chain::base(base)?;
+    let mut before = base;
+    for next in increments {
+        chain::follows(before, next)?;
+        before = next;
+    }
+    digests(std::slice::from_ref(base), options.thorough, options.threads, report)?;
+    digests(increments, options.thorough, options.threads, report)?;
+    let plan = plan(base, increments)?;
+    let mut growth = Growth::new(options.holes);
+    for space in &plan.spaces {
+        growth.begin(space);
+        for (at, (number, entry)) in space.deltas.iter().enumerate() {
+            let delta = increments.get(*number).ok_or_else(lost)?.file(entry)?;
+            let shape = Shape::of(&delta, entry)?;
+            growth.step(&delta, entry, &shape)?;
+            let complete = shape.check(&delta)?;
+            if at == 0 && space.origin == Origin::Nothing && !complete {
+                let what = "has only what changed in it, and the base does not have this tablespace";
+                return Err(Error::invalid(delta.display(), what)
+                    .hint("was the base a partial backup? take a full backup of everything"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn digests(directories: &[Directory], thorough: Thorough, threads: usize, report: &dyn Report) -> Result<()> {
+    directories.iter().try_for_each(|directory| check::digests(directory, thorough, threads, report))
+}
+
+fn entries(directory: &Directory) -> Result<&[Entry]> {
+    Ok(&chain::ours(directory)?.entries)
+}
+
+fn plan<'a>(base: &'a Directory, increments: &'a [Directory]) -> Result<Plan<'a>> {
+    let lists: Vec<&[Entry]> = increments.iter().map(entries).collect::<Result<_>>()?;
+    Plan::new(entries(base)?, &lists).map_err(|clash| {
+        let backup = clash.backup.checked_sub(1).and_then(|number| increments.get(number)).unwrap_or(base);
+        let [one, other] = &clash.names;
+        let what = format!("{} and {} are both tablespace {}", one.as_bstr(), other.as_bstr(), clash.space_id);
+        Error::invalid(backup.path.display(), what)
+            .hint("one is a copy that lay in the server's data directory; take a new full backup")
+    })
+}
+
+/// Changes the base in `dir`; `journal` is there if that was begun before.
+fn merge(
+    dir: &Path,
+    increments: &[Directory],
+    journal: Option<Journal>,
+    threads: usize,
+    report: &dyn Report,
+) -> Result<()> {
+    let held = lock::take(dir, report)?;
+    let Some(last) = increments.last() else { return Err(lost()) };
+    let fresh = journal.is_none();
+    // Until now nobody was kept out.
+    if Journal::read(dir)? != journal {
+        return Err(
+            Error::failed(dir.display(), "another xb-redo was at work in it").hint("look at --status and run it again")
+        );
+    }
+    if journal.as_ref().is_none_or(|journal| journal.phase < Phase::Finishing) {
+        let base = Directory::ours(dir, State::read(dir)?)?;
+        chain::unapplied(&base)?;
+        let id = base.id().ok_or_else(lost)?;
+        if journal.as_ref().is_some_and(|journal| journal.base != id) {
+            return Err(backup::of_another(&dir.join(MERGING)));
+        }
+        let ids = increments.iter().filter_map(Directory::id).map(str::to_owned).collect();
+        let mut journal = journal.unwrap_or_else(|| Journal::new(id.to_owned(), ids));
+        increments.first().map_or(Ok(()), |first| chain::follows(&base, first))?;
+        let plan = plan(&base, increments)?;
+        let work = Work { dir, base: &base, increments, plan: &plan, threads, fresh, report };
+        work.run(&mut journal)?;
+    }
+    result::place(dir)?;
+    Journal::remove(dir)?;
+    let lsn = |lsn: Option<u64>| lsn.unwrap_or(0);
+    report.note(
+        Level::Info,
+        format_args!(
+            "{}: merged {} increments, lsn {}..{}; ready for xb-redo --apply",
+            dir.display(),
+            increments.len(),
+            lsn(last.start_lsn),
+            lsn(last.end_lsn)
+        ),
+    );
+    lock::give_back(dir)?;
+    drop(held);
+    Ok(())
+}
+
+/// No input leads here.
+fn lost() -> Error {
+    Error::failed("xb-redo", "lost its way in a chain of increments; this is a fault of the program")
+}

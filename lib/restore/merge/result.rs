@@ -1,0 +1,64 @@
+//! What the merged directory says of itself: a full backup with the last increment's id, LSNs and positions.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use bstr::ByteSlice;
+
+use super::lost;
+use crate::error::Result;
+use crate::io;
+use crate::metadata;
+use crate::restore::backup::Directory;
+use crate::restore::files::fail;
+use crate::stream::native::names::MERGED;
+use crate::stream::native::{self, BEGIN, Entry, MANIFEST, StreamKind, Tally, Trailer};
+
+/// Writes begin and manifest beside those of the base.
+pub(super) fn write(dir: &Path, last: &Directory, lines: Vec<Entry>) -> Result<()> {
+    let Some(ours) = &last.ours else { return Err(lost()) };
+    let mut begin = ours.begin.clone();
+    (begin.kind, begin.base) = (StreamKind::Full, None);
+    let bytes = native::begin_bytes(&begin);
+    let trailer = Trailer { begin_blake3: Some(native::begin_digest(&bytes)), ..ours.trailer.clone() };
+    put(dir, BEGIN, |file| file.write_all(&bytes))?;
+    put(dir, MANIFEST, |file| {
+        let mut tally = Tally::default();
+        lines.iter().try_for_each(|entry| file.write_all(tally.line(entry).as_bytes()))?;
+        file.write_all(tally.finish(trailer).as_bytes())
+    })
+}
+
+/// Puts both where they are looked for. May be repeated.
+pub(super) fn place(dir: &Path) -> Result<()> {
+    for name in [BEGIN, MANIFEST] {
+        let (new, path) = (dir.join(merged(name)), dir.join(name.to_str_lossy().as_ref()));
+        if new.exists() {
+            fs::rename(&new, &path).map_err(|cause| fail(&path, "cannot write", &cause))?;
+        }
+    }
+    Ok(())
+}
+
+/// The new text of a file that says what kind of backup this is; `None` for any other file.
+pub(super) fn rewritten(name: &[u8], path: &Path) -> Result<Option<Vec<u8>>> {
+    if !metadata::has_kind(name) {
+        return Ok(None);
+    }
+    Ok(Some(metadata::as_full(&io::small(path)?.unwrap_or_default())))
+}
+
+fn put(dir: &Path, name: &[u8], write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>) -> Result<()> {
+    let path = dir.join(merged(name));
+    let all = || {
+        let mut file = BufWriter::new(File::create(&path)?);
+        write(&mut file)?;
+        file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
+    };
+    all().map_err(|cause| fail(&path, "cannot write", &cause))
+}
+
+fn merged(name: &[u8]) -> String {
+    format!("{MERGED}{}", name.to_str_lossy())
+}

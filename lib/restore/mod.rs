@@ -1,0 +1,16 @@
+//! `xb-redo` on a directory that was unpacked: [`merge`] of increments, [`apply`], [`status`], [`copy_back`].
+
+pub mod apply;
+mod backup;
+mod check;
+mod clone;
+pub mod copy_back;
+mod destinations;
+mod files;
+mod foreign_tables;
+mod layout;
+mod lock;
+pub mod merge;
+mod recover;
+mod state;
+pub mod status;

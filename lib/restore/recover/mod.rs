@@ -1,0 +1,417 @@
+//! Has the stock server recover a directory: one run, offline, watched through what it says.
+//!
+//! Why a run may be interrupted and repeated. What the server does is ordinary crash recovery, which may be interrupted
+//! like any: it writes pages and log by its own rules, and checks how far the log reaches each time. What is particular to
+//! a backup is settled before the first run; see [`mariadb`] and [`mysql`].
+//!
+//! The server's standard input is the (empty) lock file. As the lock belongs to the open file, it lasts until both we and
+//! the server have ended, so that a server that outlives us is waited for.
+
+mod mariadb;
+mod mysql;
+mod options;
+
+use std::collections::BTreeMap;
+use std::fs::{File, Permissions};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bstr::ByteSlice;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use tempfile::TempDir;
+
+use super::backup::Directory;
+use super::files::{self, fail};
+use crate::error::{Error, Kind, Result};
+use crate::io::confine;
+use crate::log::captured;
+use crate::report::{Level, Report};
+use crate::server::Family;
+use crate::server::messages::{self, Message};
+use crate::server::program::Program;
+use crate::stream::native::names::SERVER_LOG;
+
+/// How often we look whether we were asked to stop.
+const TICK: Duration = Duration::from_millis(100);
+/// How long a server that was asked to stop may take; in the middle of recovery it does not listen.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a server may go on that said an error: after a damaged page MySQL may wait for ever.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// One run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run<'a> {
+    /// The directory.
+    pub(super) dir: &'a Path,
+    /// The server.
+    pub(super) program: &'a Program,
+    /// What [`options()`] has made of the source's and the operator's.
+    pub(super) options: &'a BTreeMap<String, String>,
+    /// Bytes of buffer pool.
+    pub(super) memory: u64,
+    /// Length of the captured log.
+    pub(super) log_size: u64,
+    /// E.
+    pub(super) end_lsn: u64,
+    /// True if no server has run on the directory before.
+    pub(super) first: bool,
+    /// True if tables were left out of the backup on purpose.
+    pub(super) partial: bool,
+    /// True if it is there to roll back what is prepared; such a run need not end well.
+    pub(super) roll_back: bool,
+    /// The lock file.
+    pub(super) lock: &'a File,
+}
+
+/// Options for the server that recovers a directory: what the backup may say, each held against its type, and what the
+/// operator says. Nothing is touched before this was asked. A log that cannot be opened is told of when it is checked.
+pub(super) fn options(directory: &Directory, operator: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+    let strict = directory.ours.is_some();
+    match directory.family {
+        Family::MariaDb => {
+            let mut options = options::checked(options::MARIADB, &directory.options, operator, strict)?;
+            let encrypted = captured::mariadb::Captured::open(&directory.path).is_ok_and(|log| log.encrypted());
+            mariadb::keep_secret(&mut options, encrypted);
+            Ok(options)
+        }
+        Family::MySql => {
+            mysql::refuse_components(directory)?;
+            let mut options = options::checked(options::MYSQL, &directory.options, operator, strict)?;
+            let has_key = captured::mysql::Captured::open(&directory.path).is_ok_and(|log| log.has_key());
+            mysql::keep_secret(&mut options, has_key);
+            Ok(options)
+        }
+    }
+}
+
+/// Runs the server to its end and checks what it did. An error of kind *damaged* is final: the log does not end where the
+/// backup says. So is one of kind *invalid*: nothing here decides about prepared transactions. After any other it can be
+/// run again.
+pub(super) fn run(run: &Run<'_>, report: &dyn Report) -> Result<()> {
+    match once(run, report) {
+        Err(error) if error.kind() == Kind::Invalid && mariadb::rolls_back(run) => {}
+        outcome => return outcome,
+    }
+    report.note(Level::Info, format_args!("{}: rolling back what was prepared, not acknowledged", run.dir.display()));
+    // From 11 on the server ends with an error once it has done that; whether it has, the last run tells.
+    match once(&Run { roll_back: true, first: false, ..*run }, report) {
+        Err(error) if error.kind() != Kind::Failed => Err(error),
+        _ => once(&Run { first: false, ..*run }, report),
+    }
+}
+
+/// The binary log that came along, as arguments: it decides about prepared transactions. The server opens, and may cut,
+/// what the index names.
+fn binlog(run: &Run<'_>) -> Result<Option<Vec<String>>> {
+    let Some(name) = run.options.get("log_bin") else { return Ok(None) };
+    let path = run.dir.join(format!("{name}.index"));
+    let Some(index) = crate::io::small(&path)? else { return Ok(None) };
+    for line in ByteSlice::lines(index.as_slice()) {
+        let file = line.strip_prefix(b"./").unwrap_or(line);
+        let number = file.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"."));
+        if !number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit)) {
+            let what = format_args!("names {}, which is no binary log in this directory", line.as_bstr());
+            return Err(Error::damaged(path.display(), what));
+        }
+    }
+    Ok(Some(vec![format!("--log-bin={name}"), format!("--log-bin-index={name}.index")]))
+}
+
+fn once(run: &Run<'_>, report: &dyn Report) -> Result<()> {
+    let stop = Arc::new(AtomicUsize::new(0));
+    for signal in [SIGINT, SIGTERM] {
+        let number = usize::try_from(signal).unwrap_or_default();
+        signal_hook::flag::register_usize(signal, Arc::clone(&stop), number)
+            .map_err(|cause| Error::io("signals", "cannot be caught", &cause))?;
+    }
+    let room = Room::new(run)?;
+    let keys = match run.program.release.family {
+        Family::MariaDb => None,
+        Family::MySql => mysql::keys(run.dir)?,
+    };
+    let mut writable = vec![run.dir, room.dir.path()];
+    writable.extend(keys.as_deref().and_then(Path::parent));
+    let (mut child, confined) = confine::spawn(&mut command(run, &room)?, &writable)
+        .map_err(|cause| fail(&run.program.path, "cannot run", &cause))?;
+    if !confined {
+        let what = "this kernel cannot keep the server from writing outside the directory";
+        report.note(Level::Warning, format_args!("{}: {what}", run.dir.display()));
+    }
+    let said = child.stderr.take();
+    let (sender, lines) = crossbeam_channel::bounded(64);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for line in
+                said.into_iter().flat_map(|said| BufReader::new(said).split(b'\n').map_while(std::io::Result::ok))
+            {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let outcome = watch(run, &room, &mut child, lines, &stop, report);
+        if outcome.is_err() {
+            end(&mut child);
+        }
+        outcome
+    })
+}
+
+/// What the server has for itself while it runs: a place for its temporary files, and one for plugins, in a directory that
+/// nobody else can enter.
+struct Room {
+    dir: TempDir,
+    temporary: PathBuf,
+    plugins: PathBuf,
+}
+
+impl Room {
+    fn new(run: &Run<'_>) -> Result<Room> {
+        let dir = tempfile::Builder::new().prefix("xb-redo-").permissions(Permissions::from_mode(0o700)).tempdir();
+        let dir = dir.map_err(|cause| fail(&std::env::temp_dir(), "cannot make a directory", &cause))?;
+        let (temporary, plugins) = (dir.path().join("tmp"), dir.path().join("plugins"));
+        let owner = files::owner(run.dir)?;
+        for place in [&temporary, &plugins] {
+            std::fs::create_dir(place).map_err(|cause| fail(place, "cannot create", &cause))?;
+            files::give(place, owner)?;
+        }
+        files::give(dir.path(), owner)?;
+        Ok(Room { dir, temporary, plugins })
+    }
+}
+
+fn command(run: &Run<'_>, room: &Room) -> Result<Command> {
+    let owner = std::fs::metadata(run.dir).map_err(|cause| fail(run.dir, "cannot read", &cause))?;
+    let mut command = Command::new(&run.program.path);
+    command.arg("--no-defaults");
+    if let Some(basedir) = run.program.basedir().filter(|basedir| basedir != Path::new("/usr")) {
+        command.arg(prefixed("--basedir=", &basedir));
+    }
+    command.arg(prefixed("--datadir=", run.dir));
+    command.arg(prefixed("--tmpdir=", &room.temporary));
+    command.arg(format!("--innodb-buffer-pool-size={}", run.memory));
+    match run.program.release.family {
+        Family::MariaDb => mariadb::arguments(&mut command, run)?,
+        Family::MySql => mysql::prepare(&mut command, run, &room.plugins)?,
+    }
+    if rustix::process::geteuid().is_root() {
+        match owner.uid() {
+            0 => command.arg("--user=root"),
+            uid => command.uid(uid).gid(owner.gid()),
+        };
+    }
+    // Ctrl-C is for us; we stop the server.
+    command.process_group(0);
+    let lock = run.lock.try_clone().map_err(|cause| fail(run.dir, "cannot lock", &cause))?;
+    command.current_dir(run.dir).stdin(lock).stdout(Stdio::null()).stderr(Stdio::piped());
+    Ok(command)
+}
+
+fn prefixed(option: &str, path: &Path) -> std::ffi::OsString {
+    let mut argument = std::ffi::OsString::from(option);
+    argument.push(path);
+    argument
+}
+
+/// Follows the server to its end.
+fn watch(
+    run: &Run<'_>,
+    room: &Room,
+    child: &mut Child,
+    lines: Receiver<Vec<u8>>,
+    stop: &AtomicUsize,
+    report: &dyn Report,
+) -> Result<()> {
+    let path = run.dir.join(SERVER_LOG);
+    let mut log = File::create(&path).map_err(|cause| fail(&path, "cannot write", &cause))?;
+    let mut heard = Heard::default();
+    loop {
+        match stop.load(Ordering::Relaxed) {
+            0 => {}
+            signal => return Err(stopped(signal)),
+        }
+        if heard.error.as_ref().is_some_and(|(_, since)| since.elapsed() > GRACE) {
+            end(child);
+        }
+        let line = match lines.recv_timeout(TICK) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
+        // The log is for people; a full disk is the server's to tell.
+        let _ = log.write_all(&line).and_then(|()| log.write_all(b"\n"));
+        if let Some(message) = messages::parse(&String::from_utf8_lossy(&line)) {
+            if let Message::Error(text) = &message
+                && mysql::is_component(&room.plugins, text)
+            {
+                report.note(Level::Detail, format_args!("server: {text}"));
+                continue;
+            }
+            heard.add(run, message, report)?;
+        }
+    }
+    let status = child.wait().map_err(|cause| fail(&run.program.path, "cannot wait for it", &cause))?;
+    verdict(run, status, heard)
+}
+
+/// What the server said that matters at its end.
+#[derive(Debug, Default)]
+struct Heard {
+    /// And when it was said.
+    error: Option<(String, Instant)>,
+    /// The first that is due to what was left out of the backup.
+    excused: Option<String>,
+    reached: Option<u64>,
+    scanned: Option<u64>,
+    shut_down: bool,
+}
+
+impl Heard {
+    fn add(&mut self, run: &Run<'_>, message: Message, report: &dyn Report) -> Result<()> {
+        match message {
+            Message::EndOfLog(lsn) => {
+                mariadb::agree(run, lsn)?;
+                self.reached = Some(lsn);
+            }
+            Message::Sequence(lsn) => self.reached = self.reached.or(Some(lsn)),
+            Message::Scanned(lsn) => self.scanned = Some(lsn),
+            Message::ShutDown => self.shut_down = true,
+            Message::Error(text) if self.error.is_none() && !(run.partial && is_left_out(run.dir, &text)) => {
+                self.error = Some((text, Instant::now()));
+            }
+            Message::Error(text) => {
+                report.note(Level::Detail, format_args!("server: {text}"));
+                self.excused.get_or_insert(text);
+            }
+            Message::Progress(text) => {
+                report.stage(&text);
+                report.note(Level::Detail, format_args!("server: {text}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What servers say of ENOENT, before they say of which file.
+const NO_SUCH_FILE: [&str; 3] = [
+    "Operating system error number 2 ",
+    "Error number 2 means ",
+    "The error means the system cannot find the path specified",
+];
+
+/// True for what a server says of a tablespace that is not there. Those of the manifest were all there when it was started,
+/// so it was left out of the backup on purpose, though the log knows it.
+fn is_left_out(dir: &Path, text: &str) -> bool {
+    // MySQL has a code and a part of the server before the text.
+    let text = text.rsplit_once("[InnoDB] ").map_or(text, |(_, text)| text).trim_start_matches("InnoDB: ");
+    if NO_SUCH_FILE.iter().any(|known| text.starts_with(known)) {
+        return true;
+    }
+    let file = text.split_once("./").and_then(|(_, rest)| Some(rest.trim_start_matches('/').split_once(".ibd")?.0));
+    let table =
+        text.strip_prefix("Could not find a valid tablespace file for ").and_then(|rest| rest.split('.').next());
+    file.or(table).is_some_and(|name| !dir.join(format!("{name}.ibd")).exists())
+}
+
+fn verdict(run: &Run<'_>, status: ExitStatus, heard: Heard) -> Result<()> {
+    let log = run.dir.join(SERVER_LOG);
+    let hint = format!("all it said is in {}", log.display());
+    let place = run.dir.display();
+    if run.program.release.family == Family::MariaDb {
+        mariadb::clean(run.dir)?;
+    }
+    if let Some((text, _)) = heard.error.as_ref().filter(|(text, _)| mariadb::is_undecided(text)) {
+        return Err(Error::new(
+            Kind::Invalid,
+            place,
+            format_args!("cannot be recovered: {}", text.trim_end_matches('.')),
+        ));
+    }
+    if let Some((text, _)) = heard.error {
+        return Err(Error::failed(place, format_args!("the server could not recover it: {text}")).hint(hint));
+    }
+    match (status.code(), status.signal()) {
+        (Some(0), _) => {}
+        (Some(code), _) => {
+            let excused = heard.excused.map(|text| format!(": {text}")).unwrap_or_default();
+            let what = format!("the server ended with exit status {code}{excused}");
+            return Err(Error::failed(place, what).hint(hint));
+        }
+        (None, signal) => {
+            let what = format!("the server was ended by signal {}", signal.unwrap_or_default());
+            return Err(Error::failed(place, what).hint("run xb-redo --apply on the directory again; it goes on"));
+        }
+    }
+    if run.program.release.family == Family::MySql {
+        mysql::clean(run.dir)?;
+        heard.scanned.map_or(Ok(()), |lsn| mysql::agree(run, lsn))?;
+        if !heard.shut_down {
+            return Err(Error::failed(place, "the server did not shut down cleanly").hint(hint));
+        }
+    }
+    match heard.reached {
+        Some(lsn) if lsn >= run.end_lsn => Ok(()),
+        Some(lsn) => mariadb::agree(run, lsn),
+        None => Err(Error::failed(place, "the server did not say how far the log reached").hint(hint)),
+    }
+}
+
+fn stopped(signal: usize) -> Error {
+    let signal = i32::try_from(signal).unwrap_or(SIGTERM);
+    Error::new(Kind::Signal(signal), "server", "stopped; the directory is half applied")
+        .hint("run xb-redo --apply on the directory again; it goes on")
+}
+
+/// Ends the server: asked first, then killed, which a repeated run recovers from.
+fn end(child: &mut Child) {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    if let Some(pid) = pid.filter(|_| child.try_wait().ok().flatten().is_none()) {
+        let _ = kill_process(pid, Signal::TERM);
+        let asked = Instant::now();
+        while asked.elapsed() < PATIENCE && child.try_wait().ok().flatten().is_none() {
+            std::thread::sleep(TICK);
+        }
+        let _ = child.kill();
+    }
+    let _ = child.wait();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_tables_that_were_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("b")).unwrap();
+        std::fs::write(dir.path().join("b/here.ibd"), "").unwrap();
+        for (text, expect) in [
+            ("InnoDB: File ./b/gone.ibd was not found", true),
+            ("InnoDB: File ./b/here.ibd was not found", false),
+            ("InnoDB: File .////b/here.ibd was not found", false),
+            ("InnoDB: Operating system error number 2 in a file operation.", true),
+            ("InnoDB: Operating system error number 28 in a file operation.", false),
+            ("InnoDB: Error number 2 means 'No such file or directory'", true),
+            ("InnoDB: Cannot apply log to [page id: space=6, page number=0] of corrupted file './b/gone.ibd'", true),
+            ("InnoDB: Cannot apply log to [page id: space=7, page number=0] of corrupted file './b/here.ibd'", false),
+            ("InnoDB: Could not find a valid tablespace file for mysql/innodb_table_stats. Please refer to", true),
+            ("InnoDB: Could not find a valid tablespace file for b/here. Please refer to", false),
+            ("InnoDB: Missing FILE_CHECKPOINT(4711)", false),
+            ("[MY-012592] [InnoDB] Operating system error number 2 in a file operation.", true),
+            ("[MY-012593] [InnoDB] The error means the system cannot find the path specified.", true),
+            ("[MY-012216] [InnoDB] Cannot open datafile for read-only: './b/gone.ibd' OS error: 71", true),
+            ("[MY-012216] [InnoDB] Cannot open datafile for read-only: './b/here.ibd' OS error: 71", false),
+            ("[MY-012179] [InnoDB] Could not find any file associated with the tablespace ID: 7", false),
+        ] {
+            assert_eq!(is_left_out(dir.path(), text), expect, "{text}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! MySQL: an ordinary start with an init file that shuts down. `facts/mysql-hot-backup#recovery`.
+//!
+//! The log was checked block by block and cut at E before. The server says which blocks it has scanned: on the first run
+//! exactly those, and each run must go on from E or beyond.
+//!
+//! What it shall do is in the init file; nothing else in the directory may make it do something. So it reads no table of
+//! grants, plugins and functions (`--skip-grant-tables`), no options that were persisted, and listens nowhere, not on a
+//! socket either. Components of `mysql.component` it would load in any case, so it gets a directory of plugins in which
+//! there are none but the keyring's, if the operator has told it of one.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bstr::ByteSlice;
+
+use super::Run;
+use super::options::PLUGIN_DIR;
+use crate::error::{Error, Result};
+use crate::innodb::redo::mysql::block;
+use crate::restore::backup::Directory;
+use crate::restore::files::{self, fail};
+use crate::stream::native::names::{INIT, SERVER_FILES};
+
+/// The server's uuid, which it makes for itself: every copy shall get its own.
+const UUID: &str = "auto.cnf";
+
+/// In the data directory and beside the program: which components the server loads before all others.
+const COMPONENTS: &str = "mysqld.my";
+/// Those that hold keys. A component's settings are in a file of its name that ends in `.cnf`.
+const KEYRINGS: [&str; 7] = [
+    "component_keyring_file",
+    "component_keyring_encrypted_file",
+    "component_keyring_vault",
+    "component_keyring_kms",
+    "component_keyring_kmip",
+    "component_keyring_aws",
+    "component_keyring_oci",
+];
+const REDO: &str = "innodb_redo_log_encrypt";
+const UNDO: &str = "innodb_undo_log_encrypt";
+
+/// What the backup does not say is taken for secret, if its log has a key.
+pub(super) fn keep_secret(options: &mut BTreeMap<String, String>, log_has_key: bool) {
+    if log_has_key {
+        for name in [REDO, UNDO] {
+            options.entry(name.into()).or_insert_with(|| "ON".into());
+        }
+    }
+}
+
+/// Which components a server loads, and where they keep what, only the operator says: a backup that brings it could have
+/// any file read or made.
+pub(super) fn refuse_components(directory: &Directory) -> Result<()> {
+    let brought = directory.ours.iter().flat_map(|ours| &ours.entries).filter_map(|entry| entry.path()).find(|path| {
+        let settings = path.strip_suffix(b".cnf").is_some_and(|name| name.starts_with(b"component_"));
+        path == COMPONENTS.as_bytes() || settings
+    });
+    let Some(path) = brought else { return Ok(()) };
+    let what = "is part of the backup; which components a server loads is not for a backup to say";
+    Err(Error::damaged(directory.path.join(path.to_str_lossy().as_ref()).display(), what)
+        .hint("look at it, and take it out of the source's data directory before the next backup"))
+}
+
+/// Puts nothing into our directory of plugins but what has the keys.
+fn link_keyrings(run: &Run<'_>, plugins: &Path) -> Result<()> {
+    let program = run.program.path.canonicalize().unwrap_or_else(|_| run.program.path.clone());
+    let own = run.options.get(PLUGIN_DIR).map(PathBuf::from).or_else(|| run.program.plugins());
+    let Some(own) = own.filter(|_| run.dir.join(COMPONENTS).exists() || program.with_file_name(COMPONENTS).exists())
+    else {
+        return Ok(());
+    };
+    for file in KEYRINGS.iter().flat_map(|name| [format!("{name}.so"), format!("{name}.cnf")]) {
+        if own.join(&file).is_file() {
+            symlink(own.join(&file), plugins.join(&file))
+                .map_err(|cause| fail(plugins, "cannot make a link", &cause))?;
+        }
+    }
+    Ok(())
+}
+
+/// The file that the operator has told `component_keyring_file` of: the server may have to write a key of its own.
+pub(super) fn keys(dir: &Path) -> Result<Option<PathBuf>> {
+    let Some(text) = crate::io::small(&dir.join("component_keyring_file.cnf"))? else { return Ok(None) };
+    let settings = serde_json::from_slice::<serde_json::Value>(&text).ok();
+    Ok(settings.and_then(|settings| settings.get("path")?.as_str().map(PathBuf::from)))
+}
+
+/// What is said of a component that is not in our directory of plugins.
+pub(super) fn is_component(plugins: &Path, text: &str) -> bool {
+    text.contains("Cannot load component from specified URN: 'file://")
+        || text.contains(&format!("Can't open shared library '{}", plugins.display()))
+}
+
+/// Writes the init file and gives the server its arguments.
+pub(super) fn prepare(command: &mut Command, run: &Run<'_>, plugins: &Path) -> Result<()> {
+    clean(run.dir)?;
+    link_keyrings(run, plugins)?;
+    let init = run.dir.join(INIT);
+    fs::write(&init, "SHUTDOWN;\n").map_err(|cause| fail(&init, "cannot write", &cause))?;
+    // Names without a directory are below the data directory. Without a name there is no socket.
+    command.args([&format!("--init-file={INIT}"), "--socket=", "--pid-file=xb_server.pid", "--skip-grant-tables"]);
+    command.arg(super::prefixed("--plugin-dir=", plugins));
+    command.args(["--log-error-verbosity=3", "--skip-networking", "--mysqlx=OFF", "--event-scheduler=OFF"]);
+    command.args(["--skip-replica-start", "--upgrade=NONE", "--performance-schema=OFF", "--secure-file-priv=NULL"]);
+    command.args(["--auto-generate-certs=OFF", "--loose-caching-sha2-password-auto-generate-rsa-keys=OFF"]);
+    command.args(["--loose-sha256-password-auto-generate-rsa-keys=OFF", "--persisted-globals-load=OFF"]);
+    command.args(["--innodb-buffer-pool-load-at-startup=OFF", "--innodb-buffer-pool-dump-at-shutdown=OFF"]);
+    // A server without an id looks for no relay logs, which a replica's backup does not have.
+    command.args(["--server-id=0", "--binlog-expire-logs-seconds=0"]);
+    command.args(binlog(run)?);
+    command.args(passed(run));
+    Ok(())
+}
+
+/// Takes away what a run has left.
+pub(super) fn clean(dir: &Path) -> Result<()> {
+    SERVER_FILES.iter().chain(&[UUID]).try_for_each(|name| files::remove(&dir.join(name)))
+}
+
+/// Without a binary log of the backup's the server must not make one.
+fn binlog(run: &Run<'_>) -> Result<Vec<String>> {
+    let Some(mut arguments) = super::binlog(run)? else { return Ok(vec!["--skip-log-bin".into()]) };
+    arguments.extend(run.options.get("binlog_encryption").map(|value| format!("--binlog-encryption={value}")));
+    Ok(arguments)
+}
+
+/// Options of the source that the files depend on. A server with another `innodb_data_file_path` would add a file.
+fn passed(run: &Run<'_>) -> Vec<String> {
+    let plain =
+        ["innodb_page_size", "lower_case_table_names", "innodb_data_file_path", "default_table_encryption", REDO, UNDO];
+    let value = |name: &&str| run.options.get(*name).map(|value| format!("--{}={value}", name.replace('_', "-")));
+    plain.iter().filter_map(value).collect()
+}
+
+/// Holds the last LSN that the server scanned against E. It is E or, in a log that goes on, the end of that block.
+pub(super) fn agree(run: &Run<'_>, scanned: u64) -> Result<()> {
+    let (scanned_blocks, until) = (block::until(scanned), block::until(run.end_lsn));
+    if scanned_blocks == until || (!run.first && scanned_blocks > until) {
+        return Ok(());
+    }
+    let what = format!("the server scanned the log up to lsn {scanned}, the backup ends at {}", run.end_lsn);
+    Err(Error::damaged(run.dir.display(), what).hint("the directory is half recovered now; unpack the backup again"))
+}

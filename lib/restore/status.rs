@@ -1,0 +1,97 @@
+//! `xb-redo --status`: what a directory is, in one line.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::backup::{Directory, Progress};
+use crate::error::{Error, Result};
+use crate::stream::native::StreamKind;
+
+/// What there is to say, and whether the directory is good for anything.
+#[derive(Debug)]
+pub struct Status {
+    /// One line for people.
+    pub line: String,
+    /// The same for programs.
+    pub json: Value,
+    /// Why the directory cannot be used; the exit code.
+    pub outcome: Result<()>,
+}
+
+/// Looks at a directory. Its data are not read: `--apply` does that before it begins.
+pub fn of(dir: &Path) -> Status {
+    let read = Directory::read(dir);
+    let outcome = read.as_ref().map_err(Clone::clone).and_then(Directory::check);
+    let reason = outcome.as_ref().err().map(Error::to_string);
+    let mut json = json!({
+        "directory": dir.display().to_string(),
+        "complete": outcome.is_ok(),
+        "applied": false,
+        "ready": outcome.is_ok(),
+        "reason": reason,
+    });
+    let mut line = dir.display().to_string();
+    if let Ok(directory) = &read {
+        describe(directory, &mut line, &mut json, outcome.is_ok());
+    }
+    line.push_str(&reason.map_or(String::new(), |reason| {
+        format!(": {}", reason.strip_prefix(&format!("{}: ", dir.display())).unwrap_or(&reason))
+    }));
+    Status { line, json, outcome }
+}
+
+fn describe(directory: &Directory, line: &mut String, json: &mut Value, good: bool) {
+    let kind = match directory.kind {
+        StreamKind::Full => "full",
+        StreamKind::Incremental => "incremental",
+        StreamKind::Files => "files",
+    };
+    let origin = if directory.ours.is_some() { "xb-snap" } else { "mariadb-backup" };
+    let applied = directory.progress == Progress::Applied;
+    let version = directory.server_version.as_deref().unwrap_or("unknown version");
+    line.push_str(&format!(": {kind} backup of {version} by {origin}"));
+    if let (start, Some(end)) = (directory.start_lsn, directory.end_lsn) {
+        let start = start.map_or(String::new(), |start| start.to_string());
+        line.push_str(&format!(", lsn {start}..{end}"));
+    }
+    line.push_str(if directory.without_innodb() { ", without InnoDB" } else { "" });
+    let base = directory.ours.as_ref().and_then(|ours| ours.begin.base.as_ref());
+    if let Some(base) = base {
+        let id = base.id.as_deref().unwrap_or("unknown");
+        line.push_str(&format!(", since lsn {} of backup {id}", base.lsn));
+    }
+    if let Some(ours) = &directory.ours {
+        line.push_str(&format!(", id {}", ours.begin.backup_id));
+    }
+    line.push_str(if directory.partial { ", partial" } else { "" });
+    line.push_str(match (good, directory.progress) {
+        (true, Progress::Applied) => ", complete, applied: ready for xb-redo --copy-back",
+        (true, _) if directory.kind == StreamKind::Incremental => ", complete: ready for xb-redo --merge",
+        (true, _) => ", complete, not applied: ready for xb-redo --apply",
+        (false, Progress::Applied) => ", applied",
+        (false, Progress::Half) => ", half applied",
+        (false, Progress::Unpacked) => ", not applied",
+    });
+    let facts = json!({
+        "kind": kind,
+        "origin": origin,
+        "server_version": directory.server_version,
+        "start_lsn": directory.start_lsn,
+        "end_lsn": directory.end_lsn,
+        "partial": directory.partial,
+        "applied": applied && good,
+        "base_id": base.and_then(|base| base.id.as_ref()),
+        "base_lsn": base.map(|base| base.lsn),
+        "start_time": directory.ours.as_ref().map(|ours| &ours.begin.start_time),
+        "end_time": directory.ours.as_ref().map(|ours| &ours.trailer.end_time),
+        "bytes": directory.ours.as_ref().map(|ours| ours.trailer.bytes),
+        "members": directory.ours.as_ref().map(|ours| ours.trailer.members),
+        "binlog": directory.ours.as_ref().and_then(|ours| ours.trailer.binlog.as_ref()),
+        "locks_ms": directory.ours.as_ref().map(|ours| &ours.trailer.locks_ms),
+        "backup_id": directory.ours.as_ref().map(|ours| &ours.trailer.backup_id),
+    });
+    if let (Some(json), Value::Object(facts)) = (json.as_object_mut(), facts) {
+        json.extend(facts);
+    }
+}

@@ -1,0 +1,93 @@
+//! The backup stages: locks of one session that end with it. Source: `facts/mariadb-hot-backup#sql`, `backup.cc`.
+
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::server::locks::{Times, lost, millis, not_granted};
+use crate::server::session::{Refusal, Session};
+
+/// A stage, in the order in which they are entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Purge of Aria logs stops, the DDL log begins. Blocks nothing.
+    Start,
+    /// Blocks new writes to tables without transactions.
+    Flush,
+    /// Blocks DDL.
+    BlockDdl,
+    /// Blocks commits.
+    BlockCommit,
+}
+
+impl Stage {
+    fn sql(self) -> &'static str {
+        match self {
+            Stage::Start => "START",
+            Stage::Flush => "FLUSH",
+            Stage::BlockDdl => "BLOCK_DDL",
+            Stage::BlockCommit => "BLOCK_COMMIT",
+        }
+    }
+
+    fn key(self) -> &'static str {
+        match self {
+            Stage::Start => "start",
+            Stage::Flush => "flush",
+            Stage::BlockDdl => "block_ddl",
+            Stage::BlockCommit => "block_commit",
+        }
+    }
+}
+
+/// The session that holds the stages. Dropping it closes the connection, which releases everything.
+#[derive(Debug)]
+pub struct Stages {
+    session: Session,
+    entered: Vec<(Stage, Instant)>,
+    timeout: Duration,
+}
+
+impl Stages {
+    /// Prepares the session: it may idle for as long as a copy takes, and a lock is waited for `timeout` at most.
+    pub fn new(mut session: Session, timeout: Duration) -> Result<Self> {
+        session.run(&format!("SET SESSION lock_wait_timeout={}", timeout.as_secs().max(1)))?;
+        session.run("SET SESSION wait_timeout=31536000")?;
+        Ok(Stages { session, entered: Vec::new(), timeout })
+    }
+
+    /// Enters a stage; waits for those who hold what it blocks. Others wait for it from the moment it is asked for, so
+    /// the time counts from there.
+    pub fn enter(&mut self, stage: Stage) -> Result<()> {
+        let asked = Instant::now();
+        if let Err(refusal) = self.session.run(&format!("BACKUP STAGE {}", stage.sql())) {
+            return Err(self.refused(stage, &refusal));
+        }
+        self.entered.push((stage, asked));
+        Ok(())
+    }
+
+    /// Leaves all stages. Fails if the locks had been lost before, for then nothing is sure.
+    pub fn end(&mut self) -> Result<Times> {
+        if self.entered.is_empty() {
+            return Ok(Times::new());
+        }
+        self.session.run("BACKUP STAGE END").map_err(|refusal| lost(&refusal))?;
+        let held = self.entered.drain(..);
+        Ok(held.map(|(stage, asked)| (stage.key().to_owned(), millis(asked.elapsed()))).collect())
+    }
+
+    /// The session, for questions while the locks are held.
+    pub fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    fn refused(&mut self, stage: Stage, refusal: &Refusal) -> Error {
+        match refusal.code {
+            Some(Refusal::LOCK_WAIT) => {
+                not_granted(&mut self.session, &format!("BACKUP STAGE {}", stage.sql()), self.timeout)
+            }
+            _ if stage > Stage::Start => lost(refusal),
+            _ => Error::failed("server", format_args!("BACKUP STAGE {}: {refusal}", stage.sql())),
+        }
+    }
+}

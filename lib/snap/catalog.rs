@@ -1,0 +1,343 @@
+//! The tablespaces of one file each: which there are, and what has changed since they were copied. Source:
+//! `facts/mariadb-hot-backup#ddl`, rule C.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use bstr::ByteSlice;
+
+use super::copy::Outcome;
+use super::filter::Filter;
+use super::open::{self, Head};
+use crate::error::{Error, Result};
+use crate::io::cache::{ALIGN, Aligned, Policy};
+use crate::server::dictionary::{Dictionary, File, Ledger};
+use crate::server::files::{self, Tablespace};
+use crate::server::mariadb::ddl_log::Named;
+
+/// A tablespace that a listing found. About 170 bytes with its name, for there may be a hundred thousand.
+#[derive(Debug)]
+pub(super) struct Table {
+    /// Its name in the stream.
+    pub(super) name: Box<[u8]>,
+    elsewhere: Option<Box<Path>>,
+    outcome: OnceLock<Outcome>,
+    /// Seen by the last listing.
+    present: AtomicBool,
+    /// Copied when the DDL log had this length: earlier statements do not concern it. False: all do.
+    late: bool,
+}
+
+/// All of them, sorted by name.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    tables: Vec<Table>,
+    /// Bytes, as listed.
+    pub(super) bytes: u64,
+    /// What the server had then; `None` if it does not run.
+    pub(super) dictionary: Option<Dictionary>,
+    /// Files that are not the server's, where one of that name is.
+    twins: Vec<(Tablespace, Head)>,
+}
+
+/// What a listing under the lock found out.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// To be copied again, under another name.
+    pub(super) again: Vec<Tablespace>,
+    /// To be copied so for the first time: the same file as before, whose page 0 was not written yet.
+    pub(super) unwritten: Vec<Tablespace>,
+    /// In the stream, and gone: their names there.
+    pub(super) gone: Vec<Vec<u8>>,
+}
+
+/// How a listing under the lock is held against what the server has.
+pub(super) struct Review<'a, 'd> {
+    /// What was there.
+    pub(super) ledger: &'a mut Ledger<'d>,
+    /// Reads the first bytes of files; those that have gone are left out.
+    pub(super) heads: &'a dyn Fn(Vec<Tablespace>) -> Result<Vec<(Tablespace, Head)>>,
+}
+
+impl Table {
+    /// The file.
+    pub(super) fn path(&self, datadir: &Path) -> PathBuf {
+        self.elsewhere.as_deref().map_or_else(|| files::path_of(datadir, &self.name), Path::to_owned)
+    }
+
+    /// True if the file is not where its name says.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.elsewhere.is_some()
+    }
+
+    /// Notes what became of the copy.
+    pub(super) fn set(&self, outcome: Outcome) {
+        let _ = self.outcome.set(outcome);
+    }
+
+    fn of(found: Tablespace, late: bool) -> Self {
+        Table {
+            name: found.name.into_boxed_slice(),
+            elsewhere: found.elsewhere.map(PathBuf::into_boxed_path),
+            outcome: OnceLock::new(),
+            present: AtomicBool::new(false),
+            late,
+        }
+    }
+}
+
+impl Known {
+    /// Lists all that are wanted.
+    pub(super) fn list(datadir: &Path, filter: &Filter, dictionary: Option<Dictionary>) -> Result<Self> {
+        let mut known = Known::default();
+        each(datadir, filter, &mut |found| {
+            match twin(&found, datadir, dictionary.as_ref())? {
+                Some(head) => known.twins.push((found, head)),
+                None => {
+                    known.bytes = known.bytes.saturating_add(found.size);
+                    known.tables.push(Table::of(found, false));
+                }
+            }
+            Ok(())
+        })?;
+        known.dictionary = dictionary;
+        known.sort();
+        Ok(known)
+    }
+
+    /// Those that were listed elsewhere.
+    pub(super) fn of(spaces: Vec<Tablespace>) -> Self {
+        let bytes = spaces.iter().fold(0, |bytes: u64, space| bytes.saturating_add(space.size));
+        let tables = spaces.into_iter().map(|space| Table::of(space, false)).collect();
+        let mut known = Known { tables, bytes, ..Known::default() };
+        known.sort();
+        known
+    }
+
+    /// Takes in some more.
+    pub(super) fn add(&mut self, spaces: Vec<Tablespace>) {
+        let more = Known::of(spaces);
+        self.bytes = self.bytes.saturating_add(more.bytes);
+        self.tables.extend(more.tables);
+        self.sort();
+    }
+
+    /// The name of one that had gone when it was to be copied.
+    pub(super) fn missed(&self) -> Option<&[u8]> {
+        let gone = |table: &&Table| table.outcome.get() == Some(&Outcome::Gone);
+        self.tables.iter().find(gone).map(|table| &*table.name)
+    }
+
+    /// The tables, in order.
+    pub(super) fn tables(&self) -> &[Table] {
+        &self.tables
+    }
+
+    /// Tablespaces whose path nobody has seen yet, or whose page 0 was not there: their copies can be sent under their
+    /// own names, without a lock.
+    pub(super) fn fresh(&self, datadir: &Path, filter: &Filter, dictionary: Dictionary) -> Result<Known> {
+        let mut fresh = Known::default();
+        each(datadir, filter, &mut |found| {
+            let unsent = match self.find(&found.name) {
+                None => !is_temporary(&found.name),
+                Some(table) => match table.outcome.get() {
+                    Some(Outcome::Copied(_)) => false,
+                    Some(Outcome::Strange(seen)) if seen.identity == found.identity => {
+                        dictionary.has(file(&found, seen.head))
+                    }
+                    _ => true,
+                },
+            };
+            if unsent && twin(&found, datadir, Some(&dictionary))?.is_none() {
+                fresh.bytes = fresh.bytes.saturating_add(found.size);
+                fresh.tables.push(Table::of(found, true));
+            }
+            Ok(())
+        })?;
+        fresh.dictionary = Some(dictionary);
+        Ok(fresh)
+    }
+
+    /// Takes in what [`Known::fresh`] found and was then copied.
+    pub(super) fn merge(&mut self, fresh: Known) {
+        self.tables.retain(|table| table.sent() || !fresh.tables.iter().any(|one| one.name == table.name));
+        self.tables.extend(fresh.tables);
+        self.sort();
+    }
+
+    /// Lists again, under the lock. `all` are the statements since the backup began, `late` those since the extra pass.
+    pub(super) fn changes(
+        &self,
+        datadir: &Path,
+        filter: &Filter,
+        all: &Named,
+        late: &Named,
+        review: &mut Review<'_, '_>,
+    ) -> Result<Changes> {
+        let touched = |table: &Table, _| if table.late { late } else { all }.has(&table.name);
+        let (mut changes, mut unsure) = (Changes::default(), Vec::new());
+        each(datadir, filter, &mut |found| {
+            // A table that an ALTER is building is dropped by the restored server; no record needs it.
+            if self.find(&found.name).is_none() && is_temporary(&found.name) {
+                return Ok(());
+            }
+            self.hold(found, review.ledger, &mut changes, &mut unsure, &touched)
+        })?;
+        self.hold_unsure(unsure, review, &mut changes, &touched)?;
+        changes.gone = self.gone();
+        Ok(changes)
+    }
+
+    /// The same of those that were listed elsewhere. `touched` are tablespaces, by their numbers, with content that is not
+    /// in the redo log; all of undo is.
+    pub(super) fn changes_of(
+        &self,
+        tables: Vec<Tablespace>,
+        undo: Vec<Tablespace>,
+        touched: &BTreeSet<u32>,
+        review: &mut Review<'_, '_>,
+    ) -> Result<Changes> {
+        let mut changes = Changes::default();
+        let of_table = |_: &Table, head: Head| touched.contains(&head.space);
+        let of_undo = |_: &Table, _: Head| false;
+        let lists: [(Vec<Tablespace>, &Touched<'_>); 2] = [(tables, &of_table), (undo, &of_undo)];
+        for (list, touched) in lists {
+            let mut unsure = Vec::new();
+            for found in list {
+                self.hold(found, review.ledger, &mut changes, &mut unsure, touched)?;
+            }
+            self.hold_unsure(unsure, review, &mut changes, touched)?;
+        }
+        changes.gone = self.gone();
+        Ok(changes)
+    }
+
+    /// What has been copied while no DDL could run, held against what the server has.
+    pub(super) fn held_against(&self, ledger: &mut Ledger<'_>) -> Result<()> {
+        for table in &self.tables {
+            let head = match table.outcome.get() {
+                Some(Outcome::Copied(seen) | Outcome::Strange(seen)) => seen.head,
+                Some(Outcome::Deferred(_)) => Head::default(),
+                Some(Outcome::Gone) | None => continue,
+            };
+            let file = File { id: head.id(), name: &table.name, elsewhere: table.elsewhere.as_deref() };
+            ledger.take(file)?;
+        }
+        self.twins.iter().try_for_each(|(found, head)| ledger.take(file(found, *head)).map(|_| ()))
+    }
+
+    /// Whose a file is, and what becomes of it, if that can be told without a look into it: if it is as it was when its
+    /// page 0 was read.
+    fn hold(
+        &self,
+        found: Tablespace,
+        ledger: &mut Ledger<'_>,
+        changes: &mut Changes,
+        unsure: &mut Vec<Tablespace>,
+        touched: &Touched<'_>,
+    ) -> Result<()> {
+        match self.find(&found.name).and_then(|table| table.outcome.get()) {
+            Some(Outcome::Copied(seen) | Outcome::Strange(seen))
+                if seen.identity == found.identity && seen.changed == found.changed && !found.twin =>
+            {
+                if ledger.take(file(&found, seen.head))? {
+                    self.judge(found, seen.head, changes, touched);
+                }
+            }
+            _ => unsure.push(found),
+        }
+        Ok(())
+    }
+
+    fn hold_unsure(
+        &self,
+        unsure: Vec<Tablespace>,
+        review: &mut Review<'_, '_>,
+        changes: &mut Changes,
+        touched: &Touched<'_>,
+    ) -> Result<()> {
+        for (found, head) in (review.heads)(unsure)? {
+            if review.ledger.take(file(&found, head))? {
+                self.judge(found, head, changes, touched);
+            }
+        }
+        Ok(())
+    }
+
+    /// What becomes of a tablespace of the server, whose page 0 says `now`. `touched`: its copy is not good, whatever its
+    /// file looks like.
+    fn judge(&self, found: Tablespace, now: Head, changes: &mut Changes, touched: &Touched<'_>) {
+        let Some(table) = self.find(&found.name) else { return changes.again.push(found) };
+        table.present.store(true, Relaxed);
+        match table.outcome.get() {
+            Some(&Outcome::Deferred(identity)) if identity == found.identity => changes.unwritten.push(found),
+            // What no redo can have led to, an IMPORT TABLESPACE wrote, which neither redo nor the DDL log tells.
+            Some(Outcome::Copied(seen))
+                if seen.identity == found.identity && !touched(table, seen.head) && seen.head.leads_to(now) => {}
+            _ => changes.again.push(found),
+        }
+    }
+
+    /// Names of those in the stream that the last listing did not have.
+    fn gone(&self) -> Vec<Vec<u8>> {
+        let gone = self.tables.iter().filter(|table| table.sent() && !table.present.load(Relaxed));
+        gone.map(|table| table.name.to_vec()).collect()
+    }
+
+    /// True if a listing had this name.
+    pub(super) fn has(&self, name: &[u8]) -> bool {
+        self.find(name).is_some()
+    }
+
+    fn find(&self, name: &[u8]) -> Option<&Table> {
+        let at = self.tables.binary_search_by(|table| (*table.name).cmp(name)).ok()?;
+        self.tables.get(at)
+    }
+
+    fn sort(&mut self) {
+        self.tables.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+}
+
+impl Table {
+    fn sent(&self) -> bool {
+        matches!(self.outcome.get(), Some(Outcome::Copied(_)))
+    }
+}
+
+/// See [`Known::judge`].
+type Touched<'a> = dyn Fn(&Table, Head) -> bool + 'a;
+
+fn file(found: &Tablespace, head: Head) -> File<'_> {
+    File { id: head.id(), name: &found.name, elsewhere: found.elsewhere.as_deref() }
+}
+
+/// Of two files with one name: what page 0 says of this one, if it is not the server's.
+fn twin(found: &Tablespace, datadir: &Path, dictionary: Option<&Dictionary>) -> Result<Option<Head>> {
+    if !found.twin {
+        return Ok(None);
+    }
+    let path = found.elsewhere.clone().unwrap_or_else(|| files::path_of(datadir, &found.name));
+    let Some(dictionary) = dictionary else {
+        let what = format!("{} is in two files, and only the server knows which is the table's", found.name.as_bstr());
+        return Err(Error::invalid(path.display(), what).hint("move the other one away, or let the server run"));
+    };
+    // One that has gone meanwhile is found out when it is copied.
+    let head = open::head(&path, Policy::Keep, &mut Aligned::new(ALIGN))?;
+    Ok(head.filter(|head| !dictionary.has(file(found, *head))))
+}
+
+fn is_temporary(name: &[u8]) -> bool {
+    name.contains_str("/#sql")
+}
+
+fn each(datadir: &Path, filter: &Filter, visit: &mut dyn FnMut(Tablespace) -> Result<()>) -> Result<()> {
+    for database in files::databases(datadir)? {
+        files::tablespaces(datadir, &database, &mut |found| {
+            if filter.wants(&found.name) { visit(found) } else { Ok(()) }
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! Tells xb-redo, while the copy runs, how far the server's log is durable. Source: `facts/mariadb-hot-backup#stream`
+//! and `facts/mariadb-hot-backup#durable-bound`.
+
+use std::fs::File;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::codec::pool::FirstError;
+use crate::error::{Error, Result};
+use crate::server::Session;
+use crate::server::session::LOST;
+use crate::stream::Writer;
+use crate::stream::native::{MARK, mark_bytes};
+
+/// How often the server is asked.
+const INTERVAL: Duration = Duration::from_millis(100);
+/// How often, in intervals, the session that holds the locks is looked for: its loss must not be found out hours later.
+const LOOK: u64 = 10;
+
+/// Writes `xb_mark.N` members.
+pub(super) struct Marks<'a> {
+    out: &'a Writer<File>,
+    /// The status variable that is asked for, if the server writes a log.
+    flushed: Option<&'static str>,
+    next: AtomicU64,
+    /// Set once no mark may be asked for any more. Asking happens under the lock: a mark never exceeds the end LSN,
+    /// because it was asked for before that.
+    stopped: Mutex<bool>,
+    wake: Condvar,
+}
+
+impl<'a> Marks<'a> {
+    pub(super) fn new(out: &'a Writer<File>, flushed: Option<&'static str>) -> Self {
+        Marks { out, flushed, next: AtomicU64::new(1), stopped: Mutex::new(false), wake: Condvar::new() }
+    }
+
+    /// Sends marks until [`Marks::stop`]. `holder` is the session with the locks, if there is one.
+    pub(super) fn run(&self, mut session: Session, holder: Option<u32>, abort: &FirstError) {
+        for round in 1u64.. {
+            let lsn = {
+                let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+                if *stopped {
+                    return;
+                }
+                self.flushed.map(|name| session.status(name)).transpose()
+            };
+            let held = match holder.filter(|_| round.is_multiple_of(LOOK)) {
+                Some(id) => look_for(&mut session, id),
+                None => Ok(()),
+            };
+            if let Err(error) = held.and(lsn).and_then(|lsn| lsn.map_or(Ok(()), |lsn| self.send(lsn))) {
+                abort.fail(error);
+                return;
+            }
+            let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+            let _ = self.wake.wait_timeout_while(stopped, INTERVAL, |stopped| !*stopped);
+        }
+    }
+
+    /// Says where the backup ends, if there is a log that has to be followed to there.
+    pub(super) fn end(&self, lsn: u64) -> Result<()> {
+        self.flushed.map_or(Ok(()), |_| self.send(lsn))
+    }
+
+    /// Writes one mark.
+    fn send(&self, lsn: u64) -> Result<()> {
+        let name = [MARK, self.next.fetch_add(1, Relaxed).to_string().as_bytes()].concat();
+        self.out.member(&name, &mark_bytes(lsn))
+    }
+
+    /// After this the server is not asked again.
+    pub(super) fn stop(&self) {
+        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.wake.notify_all();
+    }
+}
+
+/// The account's own connections are visible without any privilege.
+fn look_for(session: &mut Session, id: u32) -> Result<()> {
+    let sql = format!("SELECT 1 FROM information_schema.processlist WHERE id={id}");
+    match session.value(&sql)? {
+        Some(_) => Ok(()),
+        None => Err(Error::invalid("server", "the session that holds the backup's locks was lost").hint(LOST)),
+    }
+}

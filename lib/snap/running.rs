@@ -1,0 +1,84 @@
+//! What differs between the families of servers, and what a family is given to work with.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::catalog::Known;
+use super::durable_lsn::Marks;
+use super::finish::Snapshot;
+use super::identity::Evidence;
+use super::meta::Members;
+use super::replica;
+use super::steps::{Found, Steps};
+use crate::error::Result;
+use crate::io::spool::Spool;
+use crate::metadata::Facts;
+use crate::report::{Level, Report};
+use crate::server::Login;
+use crate::server::applier::Applier;
+use crate::server::files::{Layout, Tablespace};
+use crate::stream::Writer;
+
+/// What is copied under a lock waits in this much memory, then in a file.
+const SPOOL_MEMORY: usize = 4 << 20;
+
+/// A running server of one family: its statements, in the order in which they are asked for.
+pub(super) trait Running {
+    /// Where it keeps what.
+    fn layout(&self) -> &Layout;
+    /// What applies replicated events, if it has to be stopped before the first lock.
+    fn stops_first(&self) -> Option<&'static Applier> {
+        None
+    }
+    /// The status variable that says how far its log is durable, at least; `None`: it writes no log.
+    fn flushed(&self) -> Option<&'static str>;
+    /// Has the server do what shows in its data directory.
+    fn evidence(&mut self, login: &Login) -> Result<Evidence>;
+    /// Files that the server keeps locked.
+    fn guarded(&self) -> Vec<PathBuf>;
+    /// Takes the locks that are held from the start.
+    fn lock(&mut self) -> Result<()>;
+    /// The session with the locks, if there are some.
+    fn holder(&mut self) -> Option<u32>;
+    /// Reads c0, then lists what there is.
+    fn look(&mut self) -> Result<Found>;
+    /// Copies everything and releases the locks: where that is, and what was copied under a short lock.
+    fn copy(&mut self, hot: &Hot<'_>, undo: &[Tablespace], known: Known) -> Result<(Snapshot, Spool)>;
+    /// After the locks: the log durable up to E.
+    fn settle(&mut self, snapshot: &Snapshot) -> Result<()>;
+    /// Options that recovery needs, for the manifest.
+    fn options(&self) -> &BTreeMap<String, String>;
+    /// Members that describe the backup.
+    fn members(&self, facts: &Facts, snapshot: &Snapshot) -> Members;
+}
+
+/// The steps, with what only a running server has.
+pub(super) struct Hot<'a> {
+    pub(super) steps: Steps<'a>,
+    pub(super) report: &'a dyn Report,
+    pub(super) marks: &'a Marks<'a>,
+    pub(super) login: &'a Login,
+}
+
+impl Hot<'_> {
+    /// Makes a snapshot. With `--safe-replica` nothing replicated is applied meanwhile.
+    pub(super) fn quietly<T>(&self, applier: &Applier, snapshot: impl FnOnce() -> Result<T>) -> Result<T> {
+        match self.steps.job.safe_replica {
+            true => replica::quietly(applier, self.login, self.report, snapshot),
+            false => snapshot(),
+        }
+    }
+
+    /// What `--replica-info` adds, if there is something.
+    pub(super) fn replica(&self, statements: Option<String>) -> Option<String> {
+        if self.steps.job.replica_info && statements.is_none() {
+            self.report.note(Level::Info, format_args!("server: replicates from nobody; --replica-info adds nothing"));
+        }
+        statements
+    }
+
+    /// Where members wait that are copied under a lock.
+    pub(super) fn held(&self) -> Writer<Spool> {
+        self.steps.out.beside(Spool::new(SPOOL_MEMORY, &self.steps.job.spool_dir, u64::MAX))
+    }
+}

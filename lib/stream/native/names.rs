@@ -1,0 +1,107 @@
+//! The names of our own files at the root of a backup's directory. Nothing else that begins with `xb_` is ours: a
+//! database, a tablespace or the system tablespace may be called so.
+
+use crate::metadata::BINLOG_POSITION;
+
+/// The stream's first member.
+pub(crate) const BEGIN: &str = "xb_begin";
+/// The stream's last member.
+pub(crate) const MANIFEST: &str = "xb_manifest";
+/// A digest of each page, before the manifest.
+pub(crate) const PAGES: &str = "xb_pages";
+/// The manifest's name until everything else is on disk.
+pub(crate) const MANIFEST_PART: &str = "xb_manifest.part";
+/// Stands in a directory that is being filled, and says by whom; removed last.
+pub(crate) const INCOMPLETE: &str = "xb_incomplete";
+/// How the files were when xb-unpack had written them.
+pub(crate) const PRINTS: &str = "xb_prints";
+/// How far `--apply` has come.
+pub(crate) const APPLIED: &str = "xb_applied";
+/// How far `--merge` has come.
+pub(crate) const MERGING: &str = "xb_merging";
+/// Locked while `xb-redo`, or a server that it has started, is at work.
+pub(crate) const LOCK: &str = "xb_lock";
+/// What the server said that recovered the directory.
+pub(crate) const SERVER_LOG: &str = "xb_server.log";
+/// The statement that ends a server of MySQL.
+pub(crate) const INIT: &str = "xb_init.sql";
+/// That, and what such a server makes for itself.
+pub(crate) const SERVER_FILES: [&str; 4] = [INIT, "xb_server.sock", "xb_server.sock.lock", "xb_server.pid"];
+/// Begins the name of a file until it replaces the one whose name follows.
+pub(crate) const NEW: &str = "xb_new.";
+/// Holds MySQL's redo files until they get their place.
+pub(crate) const NEW_REDO: &str = "xb_new_redo";
+/// Begins the names of a merge's result.
+pub(crate) const MERGED: &str = "xb_merged.";
+/// Begins the names, with a number, of files that a merge renames.
+pub(crate) const ASIDE: &str = "xb_aside.";
+
+/// All that are names as they stand.
+const FILES: [&str; 10] =
+    [BEGIN, MANIFEST, PAGES, MANIFEST_PART, INCOMPLETE, PRINTS, APPLIED, MERGING, LOCK, SERVER_LOG];
+/// All that may follow [`NEW`].
+const REPLACED: [&str; 6] =
+    [APPLIED, MERGING, "ib_logfile0", "xtrabackup_checkpoints", "mariadb_backup_checkpoints", BINLOG_POSITION];
+
+/// Ends the name of a tablespace that was copied again: this copy takes the place of the first one.
+pub(crate) const AGAIN: &[u8] = b".new";
+/// Ends the name of an empty file: the tablespace was dropped after it had been copied.
+pub(crate) const DROPPED: &[u8] = b".del";
+
+/// What a tablespace's file is called with one of these endings: `db/t.new`, as mariadb-backup does it. Those that are not
+/// of a table keep their whole name, `undo_001.new`.
+pub(crate) fn marker(path: &[u8], ending: &[u8]) -> Vec<u8> {
+    let table = path.strip_suffix(b".ibd").filter(|stem| stem.contains(&b'/'));
+    [table.unwrap_or(path), ending].concat()
+}
+
+/// The file that is meant by such a name.
+pub(crate) fn marked(path: &[u8], ending: &[u8]) -> Option<Vec<u8>> {
+    let stem = path.strip_suffix(ending).filter(|stem| !stem.is_empty())?;
+    let whole = !stem.contains(&b'/') || stem.ends_with(b".ibu");
+    Some(if whole { stem.to_vec() } else { [stem, b".ibd"].concat() })
+}
+
+/// True for the name of a file of ours.
+pub(crate) fn is_ours(name: &[u8]) -> bool {
+    let known = |names: &[&str], name: &[u8]| names.iter().any(|one| one.as_bytes() == name);
+    let after = |prefix: &str| name.strip_prefix(prefix.as_bytes());
+    known(&FILES, name)
+        || known(&SERVER_FILES, name)
+        || after(NEW).is_some_and(|name| known(&REPLACED, name))
+        || after(MERGED).is_some_and(|name| known(&[BEGIN, MANIFEST], name))
+        || after(ASIDE).is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markers_name_their_files() {
+        for (file, name) in [
+            ("db/t.ibd", "db/t.new"),
+            ("db/t.u.ibu", "db/t.u.ibu.new"),
+            ("undo_001", "undo_001.new"),
+            ("ibdata1", "ibdata1.new"),
+            ("general.ibd", "general.ibd.new"),
+        ] {
+            assert_eq!(marker(file.as_bytes(), AGAIN), name.as_bytes());
+            assert_eq!(marked(name.as_bytes(), AGAIN).as_deref(), Some(file.as_bytes()));
+        }
+        assert_eq!(marked(b"db/t.ibd", AGAIN), None);
+        assert_eq!(marked(b".new", AGAIN), None);
+    }
+
+    #[test]
+    fn only_names_that_we_give_are_ours() {
+        for name in
+            ["xb_begin", "xb_applied", "xb_new.ib_logfile0", "xb_merged.xb_manifest", "xb_aside.12", "xb_init.sql"]
+        {
+            assert!(is_ours(name.as_bytes()), "{name}");
+        }
+        for name in ["xb_", "xb_ts.ibd", "xb_new.ibd", "xb_ibdata1", "xb_shop", "xb_aside.", "xb_aside.1.ibd"] {
+            assert!(!is_ours(name.as_bytes()), "{name}");
+        }
+    }
+}
