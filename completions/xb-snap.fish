@@ -40,6 +40,7 @@ complete -c xb-snap -l generate -d 'Print the man page or a shell\'s completions
 bash\t''
 zsh\t''
 fish\t''"
+complete -c xb-snap -l trust-datadir -d 'Go on if nothing shows whether the data directory is that of the server that answers; one that is shown to be another server\'s is refused all the same'
 complete -c xb-snap -l no-lock -d 'Take no locks: right only while nobody runs DDL or writes to tables that are not InnoDB'
 complete -c xb-snap -l safe-replica -l safe-slave-backup -d 'Stop applying replicated events at a moment when no temporary table is open'
 complete -c xb-snap -l replica-info -l slave-info -d 'Add xtrabackup_slave_info: how to replicate from where this server does'
