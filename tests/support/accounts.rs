@@ -15,7 +15,7 @@ static char *none[] = { 0 };
 int getpwnam_r(const char *name, struct passwd *it, char *room, size_t len, struct passwd **found) {
     (void)room; (void)len;
     *found = 0;
-    if (!strcmp(name, "no_answer")) return EIO;
+    if (!strcmp(name, "no_answer")) return errno = EIO;
     if (strcmp(name, "ldap_user")) return 0;
     it->pw_name = "ldap_user"; it->pw_passwd = "x"; it->pw_gecos = ""; it->pw_dir = "/"; it->pw_shell = "/bin/false";
     it->pw_uid = 4711; it->pw_gid = 4712;
