@@ -196,8 +196,8 @@ fn what_is_no_stream_of_xb_snap_is_named() {
     (files.begin.kind, files.begin.redo) = (xb::stream::native::StreamKind::Files, None);
     assert_refused(&filter(files.begin().manifest().bytes()), 3, "xb-pack");
     let mut mysql = Stream::of(&log);
-    mysql.begin.flavour = Some("mysql".into());
-    assert_refused(&filter(mysql.begin().manifest().bytes()), 1, "mysql, format \"Phys\", is not one");
+    mysql.begin.family = Some(xb::server::Family::MySql);
+    assert_refused(&filter(mysql.begin().manifest().bytes()), 1, "MySQL, format \"Phys\", is not one");
 }
 
 #[test]

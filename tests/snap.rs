@@ -679,14 +679,9 @@ fn a_file_with_a_name_of_our_own_is_refused() {
     }
 }
 
-#[test]
-fn a_json_log_ends_with_the_facts_of_the_backup() {
-    for flavour in Flavour::families() {
-        json_ends_with_facts(flavour);
-    }
-}
+test_on!(a_json_log_ends_with_the_facts_of_the_backup: mariadb, mysql97);
 
-fn json_ends_with_facts(flavour: Flavour) {
+fn a_json_log_ends_with_the_facts_of_the_backup(flavour: Flavour) {
     let server = Server::new().flavour(flavour).start();
     server.sql("CREATE DATABASE sb; CREATE TABLE sb.t (id INT PRIMARY KEY); INSERT INTO sb.t VALUES (1)");
     let dir = scratch();

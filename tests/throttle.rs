@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
-use xb::throttle::observer::{Along, Seen};
+use xb::throttle::observer::{Observer, Seen};
 use xb::throttle::schedule::{SECOND, Schedule};
 
 use crate::support::tool::{bad, feed, good, pack, said, scratch, tool};
@@ -203,16 +203,16 @@ fn anything_passes_as_it_came() {
 fn heads_are_found_however_the_bytes_come() {
     let stream = stream();
     for most in [1, 3, 14, 1000, usize::MAX] {
-        let (mut along, mut at, mut seen) = (Along::new(true), 0, Vec::new());
+        let (mut observer, mut at, mut seen) = (Observer::new(true), 0, Vec::new());
         while at < stream.len() {
-            match along.need().min(most).min(stream.len() - at) {
+            match observer.need().min(most).min(stream.len() - at) {
                 0 => {
-                    let unseen = along.blind().min(most as u64).min((stream.len() - at) as u64);
-                    along.skip(unseen);
+                    let unseen = observer.blind().min(most as u64).min((stream.len() - at) as u64);
+                    observer.skip(unseen);
                     at += unseen as usize;
                 }
                 count => {
-                    seen.extend(along.see(&stream[at..at + count]));
+                    seen.extend(observer.see(&stream[at..at + count]));
                     at += count;
                 }
             }

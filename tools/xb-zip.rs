@@ -73,7 +73,7 @@ fn run(codec: &impl Codec, options: &Options, budget: Budget, console: &Console)
         allow_empty: options.allow_empty,
         budget,
         holes: options.limits.holes(),
-        ..map::Options::new(threads)
+        ..members::Options::new(threads)
     };
     members::rewrite(codec, input, output, &how, console)
 }

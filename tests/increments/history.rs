@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::{
-    Chain, apply_to, assert_same_files, back_up, back_up_offline, copy, good, refused, restore, since, status, tree,
+    Chain, apply_to, assert_same_files, back_up, back_up_offline, copy, good, redo, refused, since, status, tree,
 };
 use crate::support::fault::SmallDisk;
 use crate::support::pipeline::Run;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Chain, EXCHANGES, PATIENCE, apply_to, assert_same_files, back_up, chain, chain_with, good, import,
-    merged_and_copied, prove, refused, restore, since, tree, truncate_undo, truncating, twenty,
+    merged_and_copied, prove, redo, refused, since, tree, truncate_undo, truncating, twenty,
 };
 use crate::support::server::Builder;
 use crate::support::{Flavour, Load, Server, check, keyring, scratch, wait_until};

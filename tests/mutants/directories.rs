@@ -327,7 +327,7 @@ fn hunt_in_logs(flavour: Flavour, seed: u64, count: usize, most_real: usize) {
 
 #[test]
 fn a_changed_log_of_mariadb_is_refused_or_the_same() {
-    hunt_in_logs(Flavour::families()[0], 23, 60, 4);
+    hunt_in_logs(Flavour::Installed, 23, 60, 4);
 }
 
 #[test]
@@ -340,7 +340,7 @@ fn a_changed_log_of_mysql_is_refused_or_the_same() {
 #[test]
 #[ignore = "minutes"]
 fn hundreds_of_changed_logs_are_refused_or_the_same() {
-    for flavour in Flavour::families() {
+    for flavour in [Flavour::Installed, Flavour::Mysql97].into_iter().filter(|flavour| flavour.or_skip()) {
         for seed in 1..4 {
             hunt_in_logs(flavour, seed * 3001, 200, 10);
         }

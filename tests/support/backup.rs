@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::codec::pool::Run;
+use super::pipeline::Run;
 use super::{Pipeline, Server, xb};
 
 /// `xb-snap OPTIONS | xb-redo | xb-unpack -C DIRECTORY` of this server.

@@ -23,8 +23,8 @@ const BLOCKS: u64 = 32;
 const SIZE: u64 = HEAD as u64 + BLOCKS * BLOCK as u64;
 const UUID: u32 = 4711;
 /// A key, locked by a real server, and the keyring that opens it.
-const LOCKED: &[u8] = include_bytes!("../../../tests/vectors/mysql-redo/encrypted-9.7.4");
-const RING: &[u8] = include_bytes!("../../../tests/vectors/mysql-redo/keyring");
+const LOCKED: &[u8] = include_bytes!("../../../../tests/vectors/mysql-redo/encrypted-9.7.4");
+const RING: &[u8] = include_bytes!("../../../../tests/vectors/mysql-redo/keyring");
 
 /// A server as far as its redo log goes.
 struct Server {
