@@ -980,7 +980,8 @@ fn a_mysql_table_goes_back_into_its_data_directory() {
 
 /// Whether the kernel can keep a server from writing elsewhere.
 fn confines() -> bool {
-    let (mut child, confined) = xb::io::confine::spawn(&mut Command::new("true"), &[]).unwrap();
+    let (mut child, confined) =
+        xb::io::confine::spawn(&mut Command::new("true"), &[], rustix::thread::CapabilitySet::all()).unwrap();
     child.wait().unwrap();
     confined
 }

@@ -5,9 +5,10 @@
 //! transactions prepared that were not acknowledged when it ended: these are rolled back.
 //!
 //! Three things are particular to a backup, and each is settled before the first run: the log has its final length and
-//! names (see `layout`), it was walked and ends at E, and `--innodb-log-file-size` is the length that the file has, so that
-//! the server does not replace the file and its creator `Backup …` with it. So the first run must say that the log ends at
-//! exactly E, and a later one that it ends at E or beyond: LSNs only grow, and E was reached before anything was added.
+//! names (see `layout`), it was walked and ends at the end LSN, and `--innodb-log-file-size` is the length that the
+//! file has, so that the server does not replace the file and its creator `Backup …` with it. So the first run must say
+//! that the log ends at exactly the end LSN, and a later one that it ends at the end LSN or beyond: LSNs only grow, and
+//! the end LSN was reached before anything was added.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -98,7 +99,7 @@ fn passed(options: &BTreeMap<String, String>) -> Vec<String> {
         .collect()
 }
 
-/// Holds where the log ends, by the server, against E.
+/// Holds where the log ends, by the server, against the end LSN.
 pub(super) fn agree(run: &Run<'_>, lsn: u64) -> Result<()> {
     let end = run.end_lsn;
     if lsn == end || (!run.first && lsn > end) {

@@ -25,10 +25,11 @@ use std::time::{Duration, Instant};
 use bstr::ByteSlice;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use rustix::process::{Pid, Signal, kill_process};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use rustix::thread::CapabilitySet;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tempfile::TempDir;
 
-use super::backup::Directory;
+use super::backup::Backup;
 use super::files::{self, fail};
 use crate::error::{Error, Kind, Result};
 use crate::io::confine;
@@ -59,7 +60,7 @@ pub(super) struct Run<'a> {
     pub(super) memory: u64,
     /// Length of the captured log.
     pub(super) log_size: u64,
-    /// E.
+    /// The end LSN.
     pub(super) end_lsn: u64,
     /// True if no server has run on the directory before.
     pub(super) first: bool,
@@ -73,19 +74,19 @@ pub(super) struct Run<'a> {
 
 /// Options for the server that recovers a directory: what the backup may say, each held against its type, and what the
 /// operator says. Nothing is touched before this was asked. A log that cannot be opened is told of when it is checked.
-pub(super) fn options(directory: &Directory, operator: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
-    let strict = directory.ours.is_some();
-    match directory.family {
+pub(super) fn options(backup: &Backup, operator: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+    let strict = backup.ours.is_some();
+    match backup.family {
         Family::MariaDb => {
-            let mut options = options::checked(options::MARIADB, &directory.options, operator, strict)?;
-            let encrypted = captured::mariadb::Captured::open(&directory.path).is_ok_and(|log| log.encrypted());
+            let mut options = options::checked(options::MARIADB, &backup.options, operator, strict)?;
+            let encrypted = captured::mariadb::Captured::open(&backup.path).is_ok_and(|log| log.encrypted());
             mariadb::keep_secret(&mut options, encrypted);
             Ok(options)
         }
         Family::MySql => {
-            mysql::refuse_components(directory)?;
-            let mut options = options::checked(options::MYSQL, &directory.options, operator, strict)?;
-            let has_key = captured::mysql::Captured::open(&directory.path).is_ok_and(|log| log.has_key());
+            mysql::refuse_components(backup)?;
+            let mut options = options::checked(options::MYSQL, &backup.options, operator, strict)?;
+            let has_key = captured::mysql::Captured::open(&backup.path).is_ok_and(|log| log.has_key());
             mysql::keep_secret(&mut options, has_key);
             Ok(options)
         }
@@ -127,7 +128,7 @@ fn binlog(run: &Run<'_>) -> Result<Option<Vec<String>>> {
 
 fn once(run: &Run<'_>, report: &dyn Report) -> Result<()> {
     let stop = Arc::new(AtomicUsize::new(0));
-    for signal in [SIGINT, SIGTERM] {
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
         let number = usize::try_from(signal).unwrap_or_default();
         signal_hook::flag::register_usize(signal, Arc::clone(&stop), number)
             .map_err(|cause| Error::io("signals", "cannot be caught", &cause))?;
@@ -139,7 +140,7 @@ fn once(run: &Run<'_>, report: &dyn Report) -> Result<()> {
     };
     let mut writable = vec![run.dir, room.dir.path()];
     writable.extend(keys.as_deref().and_then(Path::parent));
-    let (mut child, confined) = confine::spawn(&mut command(run, &room)?, &writable)
+    let (mut child, confined) = confine::spawn(&mut command(run, &room)?, &writable, needed(run.dir)?)
         .map_err(|cause| fail(&run.program.path, "cannot run", &cause))?;
     if !confined {
         let what = "this kernel cannot keep the server from writing outside the directory";
@@ -163,6 +164,20 @@ fn once(run: &Run<'_>, report: &dyn Report) -> Result<()> {
         }
         outcome
     })
+}
+
+/// What root's server needs beside being root: to reach files that are another's. Most backups are root's from end to end.
+fn needed(dir: &Path) -> Result<CapabilitySet> {
+    let reaches = |path: &Path| {
+        let data = std::fs::symlink_metadata(path).map_err(|cause| fail(path, "cannot read", &cause))?;
+        Ok::<_, Error>(data.uid() == 0 || data.is_dir() && data.mode() & 0o001 != 0)
+    };
+    let mut own = dir.ancestors().skip(1).try_fold(true, |own, parent| Ok::<_, Error>(own && reaches(parent)?))?;
+    for item in files::list(dir)? {
+        let path = dir.join(&item.path);
+        own &= std::fs::symlink_metadata(&path).map_err(|cause| fail(&path, "cannot read", &cause))?.uid() == 0;
+    }
+    Ok(if own { CapabilitySet::empty() } else { CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH })
 }
 
 /// What the server has for itself while it runs: a place for its temporary files, and one for plugins, in a directory that

@@ -1,7 +1,7 @@
 //! MySQL: an ordinary start with an init file that shuts down. `facts/mysql-hot-backup#recovery`.
 //!
-//! The log was checked block by block and cut at E before. The server says which blocks it has scanned: on the first run
-//! exactly those, and each run must go on from E or beyond.
+//! The log was checked block by block and cut at the end LSN before. The server says which blocks it has scanned: on
+//! the first run exactly those, and each run must go on from the end LSN or beyond.
 //!
 //! What it shall do is in the init file; nothing else in the directory may make it do something. So it reads no table of
 //! grants, plugins and functions (`--skip-grant-tables`), no options that were persisted, and listens nowhere, not on a
@@ -20,7 +20,7 @@ use super::Run;
 use super::options::PLUGIN_DIR;
 use crate::error::{Error, Result};
 use crate::innodb::redo::mysql::block;
-use crate::restore::backup::Directory;
+use crate::restore::backup::Backup;
 use crate::restore::files::{self, fail};
 use crate::stream::native::names::{INIT, SERVER_FILES};
 
@@ -53,14 +53,14 @@ pub(super) fn keep_secret(options: &mut BTreeMap<String, String>, log_has_key: b
 
 /// Which components a server loads, and where they keep what, only the operator says: a backup that brings it could have
 /// any file read or made.
-pub(super) fn refuse_components(directory: &Directory) -> Result<()> {
-    let brought = directory.ours.iter().flat_map(|ours| &ours.entries).filter_map(|entry| entry.path()).find(|path| {
+pub(super) fn refuse_components(backup: &Backup) -> Result<()> {
+    let brought = backup.ours.iter().flat_map(|ours| &ours.entries).filter_map(|entry| entry.path()).find(|path| {
         let settings = path.strip_suffix(b".cnf").is_some_and(|name| name.starts_with(b"component_"));
         path == COMPONENTS.as_bytes() || settings
     });
     let Some(path) = brought else { return Ok(()) };
     let what = "is part of the backup; which components a server loads is not for a backup to say";
-    Err(Error::damaged(directory.path.join(path.to_str_lossy().as_ref()).display(), what)
+    Err(Error::damaged(backup.path.join(path.to_str_lossy().as_ref()).display(), what)
         .hint("look at it, and take it out of the source's data directory before the next backup"))
 }
 
@@ -135,7 +135,8 @@ fn passed(run: &Run<'_>) -> Vec<String> {
     plain.iter().filter_map(value).collect()
 }
 
-/// Holds the last LSN that the server scanned against E. It is E or, in a log that goes on, the end of that block.
+/// Holds the last LSN that the server scanned against the end LSN. It is the end LSN or, in a log that goes on, the end
+/// of that block.
 pub(super) fn agree(run: &Run<'_>, scanned: u64) -> Result<()> {
     let (scanned_blocks, until) = (block::until(scanned), block::until(run.end_lsn));
     if scanned_blocks == until || (!run.first && scanned_blocks > until) {
