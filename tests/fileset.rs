@@ -12,7 +12,7 @@ use xb::stream::native::{Entry, Tally, Trailer};
 
 use crate::snap::{as_weak, files, names, password_file, snap};
 use crate::support::pipeline::Run;
-use crate::support::{Family, Flavour, Pipeline, Server, backup, scratch, test_on, xb};
+use crate::support::{Family, Flavour, Pipeline, Server, backup, program, root, scratch, skip, test_on, xb};
 
 /// A server with a table of 3000 rows, and what else is told.
 fn server(flavour: Flavour, more: &str) -> Server {
@@ -553,4 +553,32 @@ fn what_the_dictionary_needs_is_asked_for_at_the_start() {
     assert!(done.stderr(0).contains("hint: GRANT PROCESS ON *.* TO 'weak'@'localhost';"), "{}", done.story());
     server.sql("GRANT PROCESS ON *.* TO weak@localhost");
     run(as_weak(&server, &file)).assert_ok();
+}
+
+test_on!(an_older_copy_that_is_mounted_over_a_part_ends_the_backup: mariadb, mysql97);
+
+fn an_older_copy_that_is_mounted_over_a_part_ends_the_backup(flavour: Flavour) {
+    if !root() {
+        return skip("only root can mount");
+    }
+    let server = server(flavour, "CREATE TABLE d.m (a INT) ENGINE=MyISAM; INSERT INTO d.m VALUES (1)");
+    let stale = server.home().join("stale");
+    assert!(Command::new("cp").arg("-a").arg(server.data()).arg(&stale).status().unwrap().success());
+    server.sql("UPDATE d.t SET b = 'after' WHERE a < 200; INSERT INTO d.m VALUES (2)");
+    let script = "mount --bind \"$1\" \"$2\" || exit 77; shift 2; exec \"$@\"";
+    for part in ["d", "d/t.ibd", "d/m.MYD", "ibdata1"] {
+        let snap = snap(&server);
+        let mut command = program("unshare");
+        command.args(["-m", "sh", "-c", script, "sh"]).arg(stale.join(part)).arg(server.data().join(part));
+        command.arg(snap.get_program()).args(snap.get_args());
+        let done = run(command);
+        if done.codes() == [77] {
+            return skip("nothing can be mounted here");
+        }
+        done.assert_codes(&[5]);
+        let said = done.stderr(0);
+        let named = said.contains(&format!("data/{part}: is ")) && said.contains("another ");
+        assert!(named && !bstr::ByteSlice::contains_str(done.stdout.as_slice(), "xb_manifest"), "{}", done.story());
+    }
+    run(snap(&server)).assert_ok();
 }

@@ -1,11 +1,11 @@
 //! xb-snap's job: a consistent copy of a running server's files as a stream, with the redo log's place for xb-redo.
 //!
 //! Order and reasons are in `facts/mariadb-hot-backup#guarantees`, `facts/mariadb-hot-backup#stream`,
-//! `facts/mariadb-hot-backup#sql`, `facts/mariadb-hot-backup#ddl` and `facts/mariadb-hot-backup#end-lsn`: c0 is read
-//! before the first page; InnoDB's files are copied while everything runs; then short locks, under which the rest is
-//! copied into a spool; then E, the LSN at which the log is cut. `hot` has what the families share of that, `mariadb`
-//! and `mysql` are their statements in order; the other modules are steps. Of an increment, `base` says since when and
-//! `delta` copies the pages.
+//! `facts/mariadb-hot-backup#sql`, `facts/mariadb-hot-backup#ddl` and `facts/mariadb-hot-backup#end-lsn`: the
+//! checkpoint LSN is read before the first page; InnoDB's files are copied while everything runs; then short locks,
+//! under which the rest is copied into a spool; then the end LSN, the LSN at which the log is cut. `hot` has what the
+//! families share of that, `mariadb` and `mysql` are their statements in order; the other modules are steps. Of an
+//! increment, `base` says since when and `delta` copies the pages.
 
 pub mod base;
 mod catalog;
@@ -30,6 +30,7 @@ mod replica;
 mod running;
 mod steps;
 mod unique_names;
+mod view;
 mod workers;
 
 use std::fs::File;
