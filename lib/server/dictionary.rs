@@ -52,7 +52,7 @@ pub struct Dictionary {
     /// All names, one after the other.
     names: Vec<u8>,
     /// Files that are not below the data directory.
-    elsewhere: HashMap<u32, PathBuf>,
+    external: HashMap<u32, PathBuf>,
 }
 
 /// A file that may be a tablespace.
@@ -63,7 +63,7 @@ pub struct File<'a> {
     /// Its name in the stream.
     pub name: &'a [u8],
     /// Where it is, if not where its name says.
-    pub elsewhere: Option<&'a Path>,
+    pub external: Option<&'a Path>,
 }
 
 /// Whose a file is.
@@ -158,7 +158,7 @@ impl Dictionary {
             true => [name, b".ibd"].concat(),
             false => mysql::stream_name(&path, name.contains(&b'/')),
         };
-        self.elsewhere.insert(lasting_id(id), path);
+        self.external.insert(lasting_id(id), path);
         self.add(id, true, &name)
     }
 
@@ -197,7 +197,7 @@ impl Dictionary {
     /// Where a row's file is.
     pub fn path(&self, row: &Row) -> PathBuf {
         let below = || files::path_of(&self.datadir, self.name(row));
-        self.elsewhere.get(&row.id).cloned().unwrap_or_else(below)
+        self.external.get(&row.id).cloned().unwrap_or_else(below)
     }
 
     /// All tablespaces.
@@ -254,7 +254,7 @@ impl Dictionary {
     /// Whether a row's file is this one. Two places are compared as files only if one is outside the data directory, where
     /// a path may have several spellings; below it a second name of a file is somebody's copy.
     fn is_at(&self, row: &Row, file: File<'_>, same: &dyn Fn(&Path, &Path) -> bool) -> bool {
-        match (self.elsewhere.get(&row.id), file.elsewhere) {
+        match (self.external.get(&row.id), file.external) {
             _ if !row.open => self.name(row) == file.name,
             (None, None) => self.name(row) == file.name,
             (Some(row), Some(file)) if row == file => true,
@@ -395,9 +395,9 @@ mod tests {
         let mut told = Vec::new();
         for file in list.split_whitespace() {
             let (place, id) = file.split_once('=').unwrap();
-            let (name, elsewhere) =
+            let (name, external) =
                 place.split_once('@').map_or((place, None), |(name, at)| (name, Some(Path::new(at))));
-            let file = File { id: id.parse().ok(), name: name.as_bytes(), elsewhere };
+            let file = File { id: id.parse().ok(), name: name.as_bytes(), external };
             if ledger.take_by(file, &same).is_err() {
                 told.push(format!("{name} twice"));
             }

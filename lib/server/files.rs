@@ -125,7 +125,7 @@ pub struct Tablespace {
     /// Its name in the stream, `db/t.ibd`.
     pub name: Vec<u8>,
     /// Where the file is, when that is not below the data directory (`DATA DIRECTORY`).
-    pub elsewhere: Option<PathBuf>,
+    pub external: Option<PathBuf>,
     /// Bytes.
     pub size: u64,
     /// Which file it is.
@@ -160,9 +160,9 @@ impl Identity {
 
 impl Tablespace {
     /// From what the system says of the file.
-    pub fn new(name: Vec<u8>, elsewhere: Option<PathBuf>, meta: &Metadata) -> Self {
+    pub fn new(name: Vec<u8>, external: Option<PathBuf>, meta: &Metadata) -> Self {
         let (identity, changed) = (Identity::of(meta), changed(meta));
-        Tablespace { name, elsewhere, size: meta.len(), identity, changed, twin: false }
+        Tablespace { name, external, size: meta.len(), identity, changed, twin: false }
     }
 }
 
@@ -201,7 +201,7 @@ pub fn tablespaces(datadir: &Path, database: &OsStr, visit: &mut dyn FnMut(Table
         let entry = entry.map_err(|cause| Error::io(dir.display(), "cannot list", &cause))?;
         let file = entry.file_name();
         let path = dir.join(&file);
-        let elsewhere = match Path::new(&file).extension().map(OsStr::as_bytes) {
+        let external = match Path::new(&file).extension().map(OsStr::as_bytes) {
             Some(b"ibd") => None,
             Some(b"isl") => match link_target(&path)? {
                 Some(target) => Some(target),
@@ -209,8 +209,8 @@ pub fn tablespaces(datadir: &Path, database: &OsStr, visit: &mut dyn FnMut(Table
             },
             _ => continue,
         };
-        let Some(meta) = seen(elsewhere.as_deref().unwrap_or(&path))? else {
-            elsewhere.map_or(Ok(()), |target| dropped(&path, &target))?;
+        let Some(meta) = seen(external.as_deref().unwrap_or(&path))? else {
+            external.map_or(Ok(()), |target| dropped(&path, &target))?;
             continue;
         };
         if !meta.is_file() {
@@ -219,7 +219,7 @@ pub fn tablespaces(datadir: &Path, database: &OsStr, visit: &mut dyn FnMut(Table
         let link = Path::new(&file).with_extension("isl").into_os_string().into_vec();
         let twin = links.binary_search(&link).is_ok() && dir.join(&file).with_extension("ibd").exists();
         let name = member(database, Path::new(&file).with_extension("ibd").as_os_str());
-        visit(Tablespace { twin, ..Tablespace::new(name, elsewhere, &meta) })?;
+        visit(Tablespace { twin, ..Tablespace::new(name, external, &meta) })?;
     }
     Ok(())
 }
@@ -315,9 +315,9 @@ fn found(dir: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Option<Vec<Vec<u8
 }
 
 /// A tablespace's file; `None` if it is not there.
-pub fn tablespace(path: PathBuf, name: Vec<u8>, elsewhere: bool) -> Result<Option<Tablespace>> {
+pub fn tablespace(path: PathBuf, name: Vec<u8>, external: bool) -> Result<Option<Tablespace>> {
     let meta = seen(&path)?.filter(Metadata::is_file);
-    Ok(meta.map(|meta| Tablespace::new(name, elsewhere.then_some(path), &meta)))
+    Ok(meta.map(|meta| Tablespace::new(name, external.then_some(path), &meta)))
 }
 
 /// The place of a member below a directory.
@@ -444,7 +444,7 @@ mod tests {
         assert_eq!(databases(&data).unwrap(), ["empty", "linked", "sb"]);
         let mut found = Vec::new();
         tablespaces(&data, OsStr::new("sb"), &mut |one| {
-            found.push((String::from_utf8(one.name).unwrap(), one.elsewhere, one.size));
+            found.push((String::from_utf8(one.name).unwrap(), one.external, one.size));
             Ok(())
         })
         .unwrap();

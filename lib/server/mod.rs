@@ -2,7 +2,7 @@
 //!
 //! And of the servers on this host: finding their programs, understanding what they say.
 //!
-//! MariaDB 10.11 and 11.x, MySQL 8.0.30 and later. [`family`] says which; what only one of the families has is
+//! MariaDB 10.11 and 11.x, MySQL 8.0.30 and later. [`Release`] says which; what only one of the families has is
 //! in [`mariadb`] or [`mysql`].
 
 pub mod address;

@@ -84,10 +84,20 @@ impl Stages {
     fn refused(&mut self, stage: Stage, refusal: &Refusal) -> Error {
         match refusal.code {
             Some(Refusal::LOCK_WAIT) => {
-                not_granted(&mut self.session, &format!("BACKUP STAGE {}", stage.sql()), self.timeout)
+                not_granted(&format!("BACKUP STAGE {}", stage.sql()), self.timeout, longest(&mut self.session))
             }
             _ if stage > Stage::Start => lost(refusal),
             _ => Error::failed("server", format_args!("BACKUP STAGE {}: {refusal}", stage.sql())),
         }
     }
+}
+
+/// The statement that runs longest, which may be the one in the way; others' are visible with PROCESS only.
+fn longest(session: &mut Session) -> Option<String> {
+    let sql = "SELECT id, user, time, LEFT(info, 200) AS info FROM information_schema.processlist \
+        WHERE id <> CONNECTION_ID() AND info IS NOT NULL AND command = 'Query' ORDER BY time DESC LIMIT 1";
+    let found = session.record(sql).ok().flatten()?;
+    let text = |key: &str| found.get(key).map(String::as_str).unwrap_or_default();
+    let (id, user, time, info) = (text("id"), text("user"), text("time"), text("info"));
+    Some(format!("connection {id} of {user} has been running for {time} s: {}", info.replace('\n', " ")))
 }

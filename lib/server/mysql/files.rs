@@ -73,9 +73,9 @@ impl Spaces {
                 spaces.tables.extend(files::tablespace(path, [database.as_bytes(), b"/", &name].concat(), false)?);
             }
         }
-        let elsewhere = layout.undo != layout.datadir && !same(&layout.undo, &layout.datadir);
+        let external = layout.undo != layout.datadir && !same(&layout.undo, &layout.datadir);
         for name in files::matching(&layout.undo, is_undo)? {
-            spaces.add_undo(files::tablespace(files::path_of(&layout.undo, &name), name, elsewhere)?);
+            spaces.add_undo(files::tablespace(files::path_of(&layout.undo, &name), name, external)?);
         }
         spaces.sort();
         Ok(spaces)
@@ -91,12 +91,12 @@ impl Spaces {
         for row in session.records(sql)? {
             let text = |key: &str| row.get(key).map(String::as_str).unwrap_or_default();
             let path = datadir.join(text("file"));
-            let elsewhere = !path.starts_with(datadir);
+            let external = !path.starts_with(datadir);
             let name = match path.strip_prefix(datadir) {
                 Ok(below) => clean(below),
                 Err(_) => stream_name(&path, text("space").contains('/')),
             };
-            let Some(space) = files::tablespace(path.clone(), name, elsewhere)? else {
+            let Some(space) = files::tablespace(path.clone(), name, external)? else {
                 discarded(session, text("id"), &path)?;
                 continue;
             };
@@ -110,8 +110,8 @@ impl Spaces {
     }
 
     /// Those that are not where their names say.
-    pub fn elsewhere(&self) -> Vec<Tablespace> {
-        self.tables.iter().chain(&self.undo).filter(|space| space.elsewhere.is_some()).cloned().collect()
+    pub fn external(&self) -> Vec<Tablespace> {
+        self.tables.iter().chain(&self.undo).filter(|space| space.external.is_some()).cloned().collect()
     }
 
     /// Those in other directories that the server looks through (`innodb_directories`), and below.
@@ -159,7 +159,7 @@ impl Spaces {
 
     /// Those in the data directory come first among those of one name.
     fn sort(&mut self) {
-        let order = |a: &Tablespace, b: &Tablespace| (&a.name, &a.elsewhere).cmp(&(&b.name, &b.elsewhere));
+        let order = |a: &Tablespace, b: &Tablespace| (&a.name, &a.external).cmp(&(&b.name, &b.external));
         self.tables.sort_by(order);
         self.undo.sort_by(order);
     }
@@ -174,7 +174,7 @@ impl Spaces {
             if seen.insert(space.name.clone()) {
                 continue;
             }
-            let Some(name) = space.elsewhere.as_ref().and_then(|_| numbered(&space.name, &taken)) else {
+            let Some(name) = space.external.as_ref().and_then(|_| numbered(&space.name, &taken)) else {
                 let name = String::from_utf8_lossy(&space.name);
                 let what = "two tablespaces of different directories have this name, a backup has one directory";
                 return Err(Error::failed(name, what).hint("move or rename one of them on the server"));
@@ -354,7 +354,7 @@ mod tests {
         let spaces = Spaces::below(&layout).unwrap();
         assert_eq!(names(&spaces.tables), ["general.ibd", "mysql.ibd", "sb/p#p#p0.ibd", "sb/t.ibd"]);
         assert_eq!(names(&spaces.undo), ["more.ibu", "undo_001", "undo_002"]);
-        assert!(spaces.undo.iter().all(|space| space.elsewhere.is_some()));
+        assert!(spaces.undo.iter().all(|space| space.external.is_some()));
         let others = others(&data).unwrap();
         let text = |list: &[Vec<u8>]| {
             let mut names: Vec<_> = list.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
@@ -402,8 +402,8 @@ mod tests {
         };
         let spaces = look().unwrap();
         assert_eq!(names(&spaces.tables), ["ts.ibd", "ts_2.ibd", "ts_3.ibd", "ts_4.ibd"]);
-        assert!(spaces.tables[0].elsewhere.is_none());
-        assert_eq!(spaces.tables[1].elsewhere.as_deref(), Some(&*dir.path().join("y/ts_2.ibd")));
+        assert!(spaces.tables[0].external.is_none());
+        assert_eq!(spaces.tables[1].external.as_deref(), Some(&*dir.path().join("y/ts_2.ibd")));
         assert_eq!(names(&spaces.undo), ["u.ibu", "u_2.ibu"]);
         // A table has one file.
         ["data/db/t.ibd", "x/db/t.ibd"].iter().for_each(|name| file(name));

@@ -121,9 +121,34 @@ impl InstanceLock {
 
     fn not_granted(&mut self, sql: &str, refusal: &Refusal) -> Error {
         match refusal.code {
-            Some(Refusal::LOCK_WAIT) => locks::not_granted(&mut self.session, sql, self.timeout),
+            Some(Refusal::LOCK_WAIT) => {
+                let object = if sql.starts_with("LOCK INSTANCE") { "BACKUP LOCK" } else { "TABLE" };
+                locks::not_granted(sql, self.timeout, holder(&mut self.session, object))
+            }
             _ if self.instance.is_some() && refusal.is_lost() => locks::lost(refusal),
             _ => Error::failed("server", format_args!("{sql}: {refusal}")),
         }
     }
+}
+
+/// Who has the lock that DDL and backups exclude each other by, or one that keeps a table from being read only; `None`
+/// without the right to ask.
+fn holder(session: &mut Session, object: &str) -> Option<String> {
+    let sql = format!(
+        "SELECT PROCESSLIST_ID AS id, PROCESSLIST_USER AS user, PROCESSLIST_TIME AS time, \
+        LEFT(PROCESSLIST_INFO, 200) AS info FROM performance_schema.metadata_locks \
+        JOIN performance_schema.threads ON THREAD_ID=OWNER_THREAD_ID WHERE LOCK_STATUS='GRANTED' \
+        AND OBJECT_TYPE='{object}' AND LOCK_TYPE NOT IN ('SHARED', 'SHARED_HIGH_PRIO', 'SHARED_READ') \
+        AND PROCESSLIST_ID<>CONNECTION_ID() ORDER BY PROCESSLIST_TIME DESC LIMIT 1"
+    );
+    let found = session.record(&sql).ok().flatten()?;
+    let text = |key: &str| found.get(key).map(String::as_str).unwrap_or_default();
+    let (id, user, time) = (text("id"), text("user"), text("time"));
+    Some(match text("info") {
+        "" => format!("connection {id} of {user} holds it, and has been idle for {time} s"),
+        info => format!(
+            "connection {id} of {user} holds it, and has been running for {time} s: {}",
+            info.replace('\n', " ")
+        ),
+    })
 }
