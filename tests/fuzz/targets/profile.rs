@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use xb::stream::native::{self, Line, ManifestReader, Seen, Tally, Trailer};
-use xb::throttle::along;
+use xb::throttle::observer;
 
 fuzz_target!(|bytes: &[u8]| {
     native::parse_mark(bytes);
@@ -57,19 +57,19 @@ fn last(bytes: &[u8]) -> Option<Trailer> {
 }
 
 /// What reading along tells, when at most so many bytes come at a time.
-fn names(stream: &[u8], most: usize) -> Vec<along::Seen> {
-    let (mut along, mut at, mut seen) = (along::Along::new(true), 0, Vec::new());
+fn names(stream: &[u8], most: usize) -> Vec<observer::Seen> {
+    let (mut observer, mut at, mut seen) = (observer::Observer::new(true), 0, Vec::new());
     while at < stream.len() {
         let left = stream.len() - at;
-        let count = match along.need() {
+        let count = match observer.need() {
             0 => {
-                let count = usize::try_from(along.blind()).unwrap_or(usize::MAX).min(left).min(most);
-                along.skip(count as u64);
+                let count = usize::try_from(observer.blind()).unwrap_or(usize::MAX).min(left).min(most);
+                observer.skip(count as u64);
                 count
             }
             need => {
                 let count = need.min(left).min(most);
-                seen.extend(along.see(&stream[at..at + count]));
+                seen.extend(observer.see(&stream[at..at + count]));
                 count
             }
         };

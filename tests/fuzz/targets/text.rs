@@ -4,7 +4,8 @@
 use libfuzzer_sys::fuzz_target;
 use xb::crypt::key;
 use xb::crypt::keyring::Keyring;
-use xb::server::{ddl_log, messages, options};
+use xb::server::mariadb::ddl_log;
+use xb::server::{messages, options};
 use xb::stream::name;
 use xb::stream::pick::Patterns;
 use xb::sum::{Algorithm, List};

@@ -4,9 +4,10 @@
 use std::io::{Error, ErrorKind, Result, Write};
 
 use xb::codec::Codec;
+use xb::codec::members;
 use xb::codec::whole_input;
+use xb::stream::Reader;
 use xb::stream::chunk::{self, PAYLOAD_HEAD, PREFIX, Type};
-use xb::stream::{Reader, map};
 
 /// Takes so many bytes, then fails: a bomb must not take all time.
 pub struct Bounded(pub Vec<u8>);
@@ -57,7 +58,7 @@ pub fn agree(codec: &impl Codec, name: &[u8], plain: &[u8], bytes: &[u8]) {
     let first = whole_input::rewrite(codec, bytes, &mut whole, 1, &());
     let mut parts = Bounded(Vec::new());
     let stream = member(name, bytes, 7.max(bytes.len() / 50));
-    let second = map::rewrite(codec, stream.as_slice(), &mut parts, &map::Options::new(1), &());
+    let second = members::rewrite(codec, stream.as_slice(), &mut parts, &members::Options::new(1), &());
     if first.is_ok() && second.is_ok() && bytes.len() >= 16 {
         let (name, content) = last_member(&parts.0);
         assert!(name != plain || content == whole.0, "chunks change the content");
