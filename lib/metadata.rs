@@ -103,11 +103,11 @@ pub(crate) struct Facts {
     pub(crate) server_version: String,
     pub(crate) start: Zoned,
     pub(crate) end: Zoned,
-    /// c0 of the base, for an increment.
+    /// The checkpoint LSN of the base, for an increment.
     pub(crate) since: Option<u64>,
-    /// c0: the next increment starts from here.
+    /// The checkpoint LSN: the next increment starts from here.
     pub(crate) checkpoint: u64,
-    /// E.
+    /// The end LSN.
     pub(crate) end_lsn: u64,
     pub(crate) binlog: Option<Binlog>,
     /// Seconds.
@@ -116,8 +116,8 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// `xtrabackup_checkpoints`, with what a family has beside. `to_lsn` is c0 and not the end checkpoint, which the
-    /// stock tools write: the next increment must start there.
+    /// `xtrabackup_checkpoints`, with what a family has beside. `to_lsn` is the checkpoint LSN and not the end
+    /// checkpoint, which the stock tools write: the next increment must start there.
     pub(crate) fn checkpoints(&self, more: &str) -> String {
         let kind = if self.since.is_some() { "incremental" } else { "full-backuped" };
         format!(

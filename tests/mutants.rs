@@ -112,10 +112,10 @@ fn samples(key: &str, log: &Log) -> Vec<Sample> {
     };
     vec![
         add("plain", &[], &[]),
-        add("zstd", &[zstd.clone()], &[unzip.clone()]),
-        add("lz4", &[lz4], &[unzip.clone()]),
-        add("sealed", &[seal.clone()], &[open.clone()]),
-        add("xbcrypt", &[xbcrypt], &[open.clone()]),
+        add("zstd", std::slice::from_ref(&zstd), std::slice::from_ref(&unzip)),
+        add("lz4", &[lz4], std::slice::from_ref(&unzip)),
+        add("sealed", std::slice::from_ref(&seal), std::slice::from_ref(&open)),
+        add("xbcrypt", &[xbcrypt], std::slice::from_ref(&open)),
         add("zstd, sealed", &[zstd, seal], &[open, unzip]),
         Sample::new("increment", [&increment, &full[0]], &[], &[]),
         Sample::new("snapshot", snapshots.each_ref().map(Vec::as_slice), &[], &[words("xb-redo --spool-memory=1m")]),

@@ -709,7 +709,10 @@ fn a_json_log_ends_with_the_facts_of_the_backup(flavour: Flavour) {
         Family::Mysql => (server.rows("SHOW BINARY LOG STATUS").remove(0), said("SELECT @@gtid_executed")),
     };
     assert!(!gtid.is_empty() && binlog["gtid"] == gtid.as_str(), "{binlog}, not {gtid}");
-    assert!(binlog["file"] == position[0].as_str() && binlog["position"].to_string() == position[1], "{binlog}");
+    assert!(
+        binlog["file"] == position[0].as_str() && binlog["position"].as_u64() == position[1].parse().ok(),
+        "{binlog}"
+    );
     let status = xb("xb-redo").arg("--status").arg(dir.path()).arg("--json").output().unwrap();
     let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
     assert_eq!(status["binlog"], *binlog, "{status}");

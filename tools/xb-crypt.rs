@@ -98,6 +98,7 @@ fn run(args: Crypt, console: &Console) -> Result<()> {
     if args.decrypt {
         let limit = usize::try_from(args.buffer_size.0).unwrap_or(usize::MAX);
         let decrypt = Decrypt::new(&keys, args.name.as_bytes(), limit).allow_plain(args.allow_plain);
+        cli::warn_of_readers(console);
         return crypt::decrypt(&decrypt, scope, input, output, &options, console);
     }
     let format = args.format()?;

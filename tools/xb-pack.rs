@@ -47,7 +47,10 @@ struct Pack {
 }
 
 fn main() -> ExitCode {
-    cli::run(&TOOL, |args: Pack, console| pack::pack(args.options()?, cli::stdout()?, console))
+    cli::run(&TOOL, |args: Pack, console| {
+        cli::warn_of_readers(console);
+        pack::pack(args.options()?, cli::stdout()?, console)
+    })
 }
 
 impl Pack {

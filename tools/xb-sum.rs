@@ -67,6 +67,7 @@ fn run(args: Sum, console: &Console) -> Result<()> {
         budget: args.limits.budget(),
         holes: args.limits.holes(),
     };
+    cli::warn_of_readers(console);
     let lines = sum::run(&options, cli::stdin()?, &cli::stdout()?, console)?;
     if !silent {
         console.result(&lines);

@@ -63,5 +63,6 @@ fn run(args: Throttle, console: &Console) -> Result<()> {
     let options = Options { rate, burst_ms: args.burst, size: args.size.0, names: console.verbose() };
     let pace = Pace { interval: args.interval.map(|Seconds(time)| time), numeric: args.numeric, name: args.name };
     let (input, output) = (cli::stdin()?, cli::stdout()?);
+    cli::warn_of_readers(console);
     console.metered(pace, || throttle::run(&options, input, output, console))
 }

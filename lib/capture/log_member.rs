@@ -1,9 +1,9 @@
-//! The captured log on its way out: head, log from c0 to E, padding.
+//! The captured log on its way out: head, log from the checkpoint LSN to the end LSN, padding.
 
 use crate::error::{Error, Result};
 use crate::innodb::redo::mariadb::mtr;
-use crate::log::captured::format::Form;
-use crate::log::queue::{Capture, Trail};
+use crate::log::captured::format::LogFormat;
+use crate::log::queue::{Queue, Trail};
 use crate::stream::Writer;
 use crate::stream::native::{Entry, EntryKind};
 
@@ -13,8 +13,8 @@ const LEAST: u64 = 256 << 10;
 const WINDOW: usize = mtr::MAX.next_multiple_of(64 << 10) + (64 << 10);
 
 /// The member as far as it has been sent.
-pub(super) struct Outlet {
-    form: Form,
+pub(super) struct LogMember {
+    format: LogFormat,
     /// Everything before is sent.
     lsn: u64,
     size: u64,
@@ -22,37 +22,37 @@ pub(super) struct Outlet {
     window: Vec<u8>,
 }
 
-impl Outlet {
+impl LogMember {
     /// A captured log of this form.
-    pub(super) fn new(form: Form) -> Self {
-        Outlet { lsn: form.first(), form, size: 0, digest: blake3::Hasher::new(), window: Vec::new() }
+    pub(super) fn new(format: LogFormat) -> Self {
+        LogMember { lsn: format.first(), format, size: 0, digest: blake3::Hasher::new(), window: Vec::new() }
     }
 
     /// What it looks like.
-    pub(super) fn form(&self) -> &Form {
-        &self.form
+    pub(super) fn format(&self) -> &LogFormat {
+        &self.format
     }
 
-    /// How far it may go next: what is here and not beyond the newest mark, up to where it may be cut, if that is worth a
-    /// chunk. A mark was made before the manifest, so it cannot be beyond E; what the server's checkpoint proved durable
-    /// can.
-    pub(super) fn due(&self, capture: &Capture) -> Option<u64> {
-        let (mark, captured) = capture.reached();
-        let until = self.form.settled(mark.min(captured));
+    /// How far it may go next: what is here and not beyond the newest mark, up to where it may be cut, if that is worth
+    /// a chunk. A mark was made before the manifest, so it cannot be beyond the end LSN; what the server's checkpoint
+    /// proved durable can.
+    pub(super) fn due(&self, queue: &Queue) -> Option<u64> {
+        let (mark, captured) = queue.reached();
+        let until = self.format.settled(mark.min(captured));
         if until.saturating_sub(self.lsn) < LEAST {
             return None;
         }
-        Some(self.form.settled(capture.cut(self.lsn, until))).filter(|cut| *cut > self.lsn)
+        Some(self.format.settled(queue.cut(self.lsn, until))).filter(|cut| *cut > self.lsn)
     }
 
-    /// Sends what is before `until`, which is [`Outlet::due`]; how many bytes.
-    pub(super) fn part(&mut self, until: u64, capture: &Capture, writer: &Writer) -> Result<u64> {
+    /// Sends what is before `until`, which is [`LogMember::due`]; how many bytes.
+    pub(super) fn part(&mut self, until: u64, queue: &Queue, writer: &Writer) -> Result<u64> {
         let begin = self.lsn;
         // All of it, for what is sent must end where a mini-transaction does: the rest is framed from there.
         while self.lsn < until {
             let mut bytes = std::mem::take(&mut self.window);
             let wanted = usize::try_from(until - self.lsn).unwrap_or(WINDOW).min(WINDOW);
-            fill(&mut bytes, wanted, capture)?;
+            fill(&mut bytes, wanted, queue)?;
             if bytes.is_empty() {
                 return Err(Error::failed("spool", "captured log is lost"));
             }
@@ -64,26 +64,26 @@ impl Outlet {
     }
 
     /// Sends the rest up to exactly `end`, where the log must be one that can be cut, then padding and the end mark.
-    pub(super) fn complete(mut self, end: u64, capture: &Capture, writer: &Writer) -> Result<(Entry, Trail)> {
-        let trail = capture.end(end)?;
+    pub(super) fn complete(mut self, end: u64, queue: &Queue, writer: &Writer) -> Result<(Entry, Trail)> {
+        let trail = queue.end(end)?;
         let mut bytes = std::mem::take(&mut self.window);
-        let until = self.form.until(end);
+        let until = self.format.until(end);
         while self.lsn < until {
-            fill(&mut bytes, WINDOW, capture)?;
-            let taken = self.form.take(&mut bytes, self.lsn, end)?;
+            fill(&mut bytes, WINDOW, queue)?;
+            let taken = self.format.take(&mut bytes, self.lsn, end)?;
             self.log(bytes.get(..taken).unwrap_or_default(), writer)?;
             bytes.drain(..taken);
         }
         self.log(&[], writer)?;
-        self.send(&vec![0; self.form.padding(self.size)], writer)?;
-        let name = self.form.name().as_bytes();
+        self.send(&vec![0; self.format.padding(self.size)], writer)?;
+        let name = self.format.name().as_bytes();
         writer.end(name)?;
         Ok((Entry::new(name, EntryKind::Redo, self.size, &self.digest.finalize()), trail))
     }
 
     fn log(&mut self, bytes: &[u8], writer: &Writer) -> Result<()> {
         if self.size == 0 {
-            let head = std::mem::take(&mut self.form.head);
+            let head = std::mem::take(&mut self.format.head);
             self.send(&head, writer)?;
         }
         self.send(bytes, writer)?;
@@ -93,7 +93,7 @@ impl Outlet {
 
     fn send(&mut self, bytes: &[u8], writer: &Writer) -> Result<()> {
         if !bytes.is_empty() {
-            writer.payload(self.form.name().as_bytes(), self.size, bytes)?;
+            writer.payload(self.format.name().as_bytes(), self.size, bytes)?;
             self.digest.update(bytes);
             self.size += bytes.len() as u64;
         }
@@ -102,10 +102,10 @@ impl Outlet {
 }
 
 /// Fills `bytes` up to `size` with captured log, as far as it goes.
-fn fill(bytes: &mut Vec<u8>, size: usize, capture: &Capture) -> Result<()> {
+fn fill(bytes: &mut Vec<u8>, size: usize, queue: &Queue) -> Result<()> {
     let have = bytes.len();
     bytes.resize(size.max(have), 0);
-    let got = capture.pull(bytes.get_mut(have..).unwrap_or_default())?;
+    let got = queue.pull(bytes.get_mut(have..).unwrap_or_default())?;
     bytes.truncate(have + got);
     Ok(())
 }
@@ -148,27 +148,27 @@ mod tests {
             let at = |eighths: usize| ends[ends.len() * eighths / 8];
             let checkpoint = Checkpoint { lsn: START_LSN, end_lsn: START_LSN };
             let header = Header { format: Format::Phys, first_lsn: START_LSN, creator: [0; 32], encryption: [0; 28] };
-            let capture = Capture::new(Spool::new(8 << 20, Path::new("/nonexistent"), u64::MAX), START_LSN);
+            let queue = Queue::new(Spool::new(8 << 20, Path::new("/nonexistent"), u64::MAX), START_LSN);
             let part = |from: u64, to: u64| &bytes[(from - START_LSN) as usize..(to - START_LSN) as usize];
             let mut output = tempfile::tempfile().unwrap();
             let writer = Writer::new(output.try_clone().unwrap());
-            let mut outlet = Outlet::new(Form::mariadb(&header, checkpoint));
+            let mut log_member = LogMember::new(LogFormat::mariadb(&header, checkpoint));
             // In portions, as they are read.
             let portions = ends.iter().copied().step_by(1000).filter(|lsn| *lsn < at(captured)).chain([at(captured)]);
             portions.fold(START_LSN, |from, to| {
-                capture.push(part(from, to), to).unwrap();
+                queue.push(part(from, to), to).unwrap();
                 to
             });
-            capture.mark(at(mark));
-            while let Some(until) = outlet.due(&capture) {
-                outlet.part(until, &capture, &writer).unwrap();
+            queue.mark(at(mark));
+            while let Some(until) = log_member.due(&queue) {
+                log_member.part(until, &queue, &writer).unwrap();
             }
-            assert!(at(mark.min(captured)) - outlet.lsn < LEAST);
-            assert!(ends.contains(&outlet.lsn), "it ends inside a mini-transaction");
+            assert!(at(mark.min(captured)) - log_member.lsn < LEAST);
+            assert!(ends.contains(&log_member.lsn), "it ends inside a mini-transaction");
             // More than is wanted.
-            capture.push(part(at(captured), *ends.last().unwrap()), *ends.last().unwrap()).unwrap();
-            capture.conclude(Trail::new(1));
-            let (entry, _) = outlet.complete(end, &capture, &writer).unwrap();
+            queue.push(part(at(captured), *ends.last().unwrap()), *ends.last().unwrap()).unwrap();
+            queue.conclude(Trail::new(1));
+            let (entry, _) = log_member.complete(end, &queue, &writer).unwrap();
             output.seek(SeekFrom::Start(0)).unwrap();
             let member = content(output);
             assert_eq!(member.len() as u64, entry.size);

@@ -19,7 +19,7 @@ const MEMORY: usize = 1 << 20;
 const CHUNK: usize = 256 << 10;
 
 /// The manifest as far as it has come.
-pub(super) struct Held {
+pub(super) struct ManifestBuffer {
     /// Its lines but for the last.
     lines: Spool,
     tally: Tally,
@@ -27,10 +27,10 @@ pub(super) struct Held {
     buffer: Vec<u8>,
 }
 
-impl Held {
+impl ManifestBuffer {
     /// What does not fit into memory goes to `dir`; the tablespaces that it lists take a share of the budget.
     pub(super) fn new(dir: &Path, budget: &Budget) -> Self {
-        Held {
+        ManifestBuffer {
             lines: Spool::new(MEMORY, dir, u64::MAX),
             tally: Tally::default(),
             present: Present::within(budget),
@@ -40,7 +40,7 @@ impl Held {
 
     /// Takes the payload of the current chunk; so many members have come.
     pub(super) fn take(&mut self, pass: &mut Pass, members: usize, verifier: &mut Verifier) -> Result<()> {
-        let Held { lines, tally, present, buffer } = self;
+        let ManifestBuffer { lines, tally, present, buffer } = self;
         loop {
             let got = pass.payload(buffer)?;
             let Some(bytes) = buffer.get(..got).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };

@@ -20,15 +20,15 @@ use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, Sender};
 
-use self::log_member::Outlet;
-use self::manifest_buffer::Held;
+use self::log_member::LogMember;
+use self::manifest_buffer::ManifestBuffer;
 use self::pace::Pace;
 use self::relay::Relay;
 use crate::budget::Budget;
 use crate::error::{Error, Result};
 use crate::io::spool::Spool;
 use crate::log::follow;
-use crate::log::queue::{Capture, Trail};
+use crate::log::queue::{Queue, Trail};
 use crate::report::{Level, Report};
 use crate::stream::{Members, Pass, Writer};
 
@@ -73,35 +73,35 @@ pub fn run(options: &Options, input: File, output: File, report: &dyn Report) ->
         report.note(Level::Info, format_args!("stdin: the server has no InnoDB, so no redo log; completed OK!"));
         return Ok(());
     }
-    let (follower, form) = follow::open(&begin, options.datadir.as_deref(), options.keyring.as_deref(), report)?;
-    let (name, start) = (form.name(), form.checkpoint());
+    let (follower, format) = follow::open(&begin, options.datadir.as_deref(), options.keyring.as_deref(), report)?;
+    let (name, start) = (format.name(), format.checkpoint());
     report.expect(begin.estimated_bytes);
     report.note(Level::Detail, format_args!("{name}: following from lsn {start}"));
 
     let memory = usize::try_from(options.spool_memory).unwrap_or(usize::MAX);
     let spool = Spool::new(memory, &options.spool_dir, options.spool_limit);
-    let capture = Arc::new(Capture::new(spool, form.first()));
+    let queue = Arc::new(Queue::new(spool, format.first()));
     let moved = Arc::new(AtomicU64::new(0));
-    let outlet = Outlet::new(form);
-    let held = Held::new(&options.spool_dir, &options.budget);
+    let log_member = LogMember::new(format);
+    let manifest = ManifestBuffer::new(&options.spool_dir, &options.budget);
     let relay =
-        Relay { pass, writer, outlet, held, members, capture: capture.clone(), moved: moved.clone(), credit: 0 };
+        Relay { pass, writer, log_member, manifest, members, queue: queue.clone(), moved: moved.clone(), credit: 0 };
     let (tell, told) = crossbeam_channel::bounded(2);
-    let captured = capture.clone();
-    spawn("follower", &capture, tell.clone(), move || follow::run(follower, &captured).map(|()| End::Followed))?;
-    spawn("stream", &capture, tell, move || relay.run(begun).map(End::Streamed))?;
+    let captured = queue.clone();
+    spawn("follower", &queue, tell.clone(), move || follow::run(follower, &captured).map(|()| End::Followed))?;
+    spawn("stream", &queue, tell, move || relay.run(begun).map(End::Streamed))?;
 
-    let mut pace = Pace::new(&capture);
+    let mut pace = Pace::new(&queue);
     loop {
         let end = told.recv_timeout(TICK);
         let passed = moved.swap(0, Relaxed);
         report.advance(passed);
-        if let Some(warning) = pace.look(passed, &capture) {
+        if let Some(warning) = pace.look(passed, &queue) {
             report.note(Level::Warning, format_args!("{name}: {warning}"));
         }
         match end {
             Ok(Ok(End::Streamed(summary))) => {
-                say(report, name, start, &summary, &capture);
+                say(report, name, start, &summary, &queue);
                 return Ok(());
             }
             Ok(Err(error)) => return Err(error),
@@ -114,11 +114,11 @@ pub fn run(options: &Options, input: File, output: File, report: &dyn Report) ->
 /// Runs `work` in a thread that tells how it ended, also when it panics.
 fn spawn(
     name: &str,
-    capture: &Arc<Capture>,
+    queue: &Arc<Queue>,
     tell: Sender<Result<End>>,
     work: impl FnOnce() -> Result<End> + Send + 'static,
 ) -> Result<()> {
-    let capture = capture.clone();
+    let queue = queue.clone();
     let body = move || {
         let end = catch_unwind(AssertUnwindSafe(work));
         let end = end.unwrap_or_else(|_| Err(Error::internal("a thread panicked")));
@@ -126,7 +126,7 @@ fn spawn(
         // First the cause, then what the other thread makes of it.
         let _ = tell.send(end);
         if failed {
-            capture.close();
+            queue.close();
         }
     };
     let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(body);
@@ -134,7 +134,7 @@ fn spawn(
 }
 
 /// What an operator wants to know to choose the size of the log.
-fn say(report: &dyn Report, name: &str, start: u64, summary: &relay::Summary, capture: &Capture) {
+fn say(report: &dyn Report, name: &str, start: u64, summary: &relay::Summary, queue: &Queue) {
     let relay::Summary { end, trail } = summary;
     let Trail { spare, capacity, resized, .. } = trail;
     let bytes = end - start;
@@ -144,7 +144,7 @@ fn say(report: &dyn Report, name: &str, start: u64, summary: &relay::Summary, ca
         "log_bytes": bytes,
         "log_capacity": capacity,
         "spare_bytes": spare,
-        "most_waiting_bytes": capture.peak(),
+        "most_waiting_bytes": queue.peak(),
     }));
     report.note(Level::Info, format_args!("{name}: from lsn {start} to lsn {end}, {bytes} bytes"));
     let share = u128::from(*spare) * 100 / u128::from((*capacity).max(1));
@@ -155,7 +155,7 @@ fn say(report: &dyn Report, name: &str, start: u64, summary: &relay::Summary, ca
             "redo log of {capacity} bytes: wrapped {} times{replaced}; at least {spare} bytes ({share} %) were left before \
              an overrun; at most {} bytes waited to be sent; completed OK!",
             bytes / (*capacity).max(1),
-            capture.peak(),
+            queue.peak(),
         ),
     );
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::log::queue::Capture;
+use crate::log::queue::Queue;
 
 /// For how long rates are measured.
 const SPAN: Duration = Duration::from_secs(3);
@@ -24,20 +24,20 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new(capture: &Capture) -> Self {
-        let (captured, waiting) = capture.waiting();
+    pub(super) fn new(queue: &Queue) -> Self {
+        let (captured, waiting) = queue.waiting();
         Pace { since: Instant::now(), captured, waiting, passed: 0, behind: false, said: None }
     }
 
     /// `passed` bytes of data have gone since the last call. What there is to say, if the log grows faster than it can
     /// be sent.
-    pub(super) fn look(&mut self, passed: u64, capture: &Capture) -> Option<String> {
+    pub(super) fn look(&mut self, passed: u64, queue: &Queue) -> Option<String> {
         self.passed = self.passed.saturating_add(passed);
         let time = self.since.elapsed();
         if time < SPAN {
             return None;
         }
-        let (captured, waiting) = capture.waiting();
+        let (captured, waiting) = queue.waiting();
         let log = captured.saturating_sub(self.captured);
         let span = Span { time, log, passed: self.passed, before: self.waiting, waiting };
         (self.since, self.captured, self.waiting, self.passed) = (Instant::now(), captured, waiting, 0);

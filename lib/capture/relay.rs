@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bstr::ByteSlice;
 
-use super::log_member::Outlet;
-use super::manifest_buffer::Held;
+use super::log_member::LogMember;
+use super::manifest_buffer::ManifestBuffer;
 use crate::error::{Error, Result};
-use crate::log::queue::{Capture, Trail};
+use crate::log::queue::{Queue, Trail};
 use crate::stream::native::{self, BEGIN, Begin, MANIFEST, MARK, Trailer, Verdict, Verifier};
 use crate::stream::{Body, Head, Members, Pass, SENDER, Writer};
 
 /// What went through.
 pub(super) struct Summary {
-    /// E.
+    /// The end LSN.
     pub(super) end: u64,
     /// What following the log was like.
     pub(super) trail: Trail,
@@ -24,10 +24,10 @@ pub(super) struct Summary {
 pub(super) struct Relay {
     pub(super) pass: Pass,
     pub(super) writer: Writer,
-    pub(super) outlet: Outlet,
-    pub(super) held: Held,
+    pub(super) log_member: LogMember,
+    pub(super) manifest: ManifestBuffer,
     pub(super) members: Members,
-    pub(super) capture: Arc<Capture>,
+    pub(super) queue: Arc<Queue>,
     /// Bytes handed on that have not been reported yet.
     pub(super) moved: Arc<AtomicU64>,
     /// Bytes by which data is ahead of log.
@@ -93,14 +93,14 @@ impl Relay {
         let Begun { raw, mut verifier } = begun;
         self.writer.put(&raw, &[])?;
         self.moved.fetch_add(raw.len() as u64, Relaxed);
-        let log = self.outlet.form().name();
+        let log = self.log_member.format().name();
         while let Some(head) = self.pass.next()? {
             verifier.chunk(self.pass.place(), &head)?;
             // What cannot be unpacked is no backup, and is found out now.
             self.members.accept(self.pass.place(), &head)?;
             match (head.path.as_slice(), &head.body) {
                 (MANIFEST, Body::Payload { .. }) => {
-                    self.held.take(&mut self.pass, self.members.count() + 1, &mut verifier)?
+                    self.manifest.take(&mut self.pass, self.members.count() + 1, &mut verifier)?
                 }
                 (MANIFEST, _) => {
                     verifier.end(self.pass.place(), MANIFEST)?;
@@ -139,29 +139,29 @@ impl Relay {
     /// Sends log, but no more than half of all as long as data waits: the snapshot must come to its end, with its locks,
     /// however fast the log grows. What cannot be sent meanwhile waits in the spool.
     fn share(&mut self) -> Result<()> {
-        while let Some(until) = self.outlet.due(&self.capture) {
+        while let Some(until) = self.log_member.due(&self.queue) {
             if self.credit <= 0 && !self.pass.is_idle() {
                 return Ok(());
             }
-            let sent = self.outlet.part(until, &self.capture, &self.writer)?;
+            let sent = self.log_member.part(until, &self.queue, &self.writer)?;
             // A part may be larger than what data is ahead by; then the log waits for as much more.
             self.credit = if self.pass.is_idle() { 0 } else { self.credit.saturating_sub(signed(sent)) };
         }
         Ok(())
     }
 
-    /// The log up to E, then the manifest.
+    /// The log up to the end LSN, then the manifest.
     fn finish(mut self, begin: &[u8], trailer: &Trailer) -> Result<Summary> {
         let fault = |what: String| Error::damaged("xb_manifest", what);
         let Some(end) = trailer.end_lsn else { return Err(fault("it has no end lsn".into())) };
-        let (mark, _) = self.capture.reached();
-        let least = self.outlet.form().least().max(mark);
+        let (mark, _) = self.queue.reached();
+        let least = self.log_member.format().least().max(mark);
         if end < least {
             return Err(fault(format!("the end lsn {end} is before lsn {least}, which the log had reached earlier")));
         }
-        let (entry, trail) = self.outlet.complete(end, &self.capture, &self.writer)?;
-        self.held.check(&trail.deletions, end)?;
-        self.held.send(&entry, trailer, native::begin_digest(begin), &self.writer)?;
+        let (entry, trail) = self.log_member.complete(end, &self.queue, &self.writer)?;
+        self.manifest.check(&trail.deletions, end)?;
+        self.manifest.send(&entry, trailer, native::begin_digest(begin), &self.writer)?;
         Ok(Summary { end, trail })
     }
 
@@ -171,7 +171,7 @@ impl Relay {
         let mut text = [0; 32];
         let len = self.pass.fill(&mut text)?;
         match native::parse_mark(text.get(..len).unwrap_or_default()) {
-            Some(lsn) => self.capture.mark(lsn),
+            Some(lsn) => self.queue.mark(lsn),
             None => return Err(self.refuse(head, "holds no lsn")),
         }
         Ok(())

@@ -274,13 +274,14 @@ pub fn stdin() -> Result<std::fs::File> {
     crate::io::stdin()
 }
 
-/// Warns if standard output is a file that every user can read, for a backup has rows and password hashes.
+/// Warns if standard output is a file that every user can read, for a backup that is not encrypted has rows and password
+/// hashes.
 pub fn warn_of_readers(report: &dyn Report) {
     let data = rustix::stdio::stdout();
     let Ok(data) = rustix::fs::fstat(data) else { return };
     if rustix::fs::FileType::from_raw_mode(data.st_mode).is_file() && data.st_mode & 0o004 != 0 {
-        let what =
-            "every user can read this file, and a backup has password hashes: chmod o-r, and umask 077 next time";
+        let what = "every user can read this file, and a backup has password hashes unless it is encrypted: chmod o-r, and umask 077 \
+             next time";
         report.note(Level::Warning, format_args!("stdout: {what}"));
     }
 }

@@ -41,7 +41,7 @@ pub trait Codec: Sync {
     fn whole(&self, start: &[u8]) -> Result<Self::Member, Fault>;
     /// Looks at the bytes of a member that are held, and cuts a piece from their start. Called again with the rest,
     /// until it says [`Cut::More`]. What comes before a `More` has been seen when it is called with more bytes.
-    fn cut(&self, member: &mut Self::Member, held: &[u8], flow: Flow) -> Result<Cut<Self::Job>, Fault>;
+    fn cut(&self, member: &mut Self::Member, splitter: &[u8], flow: Flow) -> Result<Cut<Self::Job>, Fault>;
     /// Rewrites bytes that cannot stand alone, cut as [`Cut::Serial`], in the thread that reads and in order. Appends
     /// to `out`, not much more than [`PIECE`] bytes at a time.
     fn serial(&self, member: &mut Self::Member, bytes: &[u8], out: &mut Vec<u8>) -> Result<Serial, Fault>;

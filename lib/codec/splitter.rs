@@ -12,7 +12,7 @@ pub(crate) fn buffers(threads: usize) -> Buffers {
     Buffers::new(BUFFER, 2 * threads + 2)
 }
 
-/// Part of a member that left [`Held`].
+/// Part of a member that left [`Splitter`].
 pub(crate) enum Part<J> {
     /// For a worker. `at` is where in the member it begins.
     Piece { job: J, bytes: Vec<u8>, at: u64 },
@@ -34,7 +34,7 @@ pub(crate) fn work<C: Codec>(
 }
 
 /// The bytes of a member that have come and have not been cut yet.
-pub(crate) struct Held<M> {
+pub(crate) struct Splitter<M> {
     member: M,
     bytes: Vec<u8>,
     /// How many it is of use to hold.
@@ -43,10 +43,10 @@ pub(crate) struct Held<M> {
     at: u64,
 }
 
-impl<M> Held<M> {
+impl<M> Splitter<M> {
     /// A member that begins with `start`.
     pub(crate) fn new(member: M, start: Vec<u8>) -> Self {
-        Held { member, bytes: start, want: PIECE, at: 0 }
+        Splitter { member, bytes: start, want: PIECE, at: 0 }
     }
 
     /// Memory that is in use.
@@ -107,18 +107,18 @@ impl<M> Held<M> {
     ) -> Result<()> {
         let mut start = 0;
         loop {
-            let held = self.bytes.get(start..).unwrap_or_default();
+            let splitter = self.bytes.get(start..).unwrap_or_default();
             let at = self.at;
-            match codec.cut(&mut self.member, held, flow).map_err(|fault| wrong(fault, at))? {
+            match codec.cut(&mut self.member, splitter, flow).map_err(|fault| wrong(fault, at))? {
                 Cut::More(want) => {
                     self.want = want.max(1);
                     break;
                 }
                 Cut::Piece { len, job } => {
-                    let len = len.min(held.len());
-                    let bytes = match (start, held.len() == len) {
+                    let len = len.min(splitter.len());
+                    let bytes = match (start, splitter.len() == len) {
                         (0, true) => std::mem::take(&mut self.bytes),
-                        _ => held.get(..len).unwrap_or_default().to_vec(),
+                        _ => splitter.get(..len).unwrap_or_default().to_vec(),
                     };
                     start = if self.bytes.is_empty() { 0 } else { start + len };
                     self.at += len as u64;

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 
 use crate::codec::pool;
-use crate::codec::splitter::{self, Held, Part};
+use crate::codec::splitter::{self, Part, Splitter};
 use crate::codec::{Codec, Fault, Flow, PIECE};
 use crate::error::{Error, Result};
 use crate::report::Report;
@@ -29,14 +29,14 @@ pub fn rewrite<C: Codec>(
             let mut start = buffers.take();
             read(&mut start, PIECE)?;
             let member = codec.whole(&start).map_err(|fault| wrong(&fault, 0))?;
-            let mut held = Held::new(member, start);
+            let mut splitter = Splitter::new(member, start);
             loop {
-                held.cut(codec, Flow::Open, buffers, |fault, at| wrong(&fault, at), &mut *feed)?;
-                if held.fill(u64::MAX, buffers, &mut read)? == 0 {
+                splitter.cut(codec, Flow::Open, buffers, |fault, at| wrong(&fault, at), &mut *feed)?;
+                if splitter.fill(u64::MAX, buffers, &mut read)? == 0 {
                     break;
                 }
             }
-            held.cut(codec, Flow::Last, buffers, |fault, at| wrong(&fault, at), feed)
+            splitter.cut(codec, Flow::Last, buffers, |fault, at| wrong(&fault, at), feed)
         },
         || {
             let mut worker = codec.worker();

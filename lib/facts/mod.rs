@@ -4,6 +4,7 @@
 //! `lib/facts/mariadb-hot-backup.md`, here [`mariadb_hot_backup`]. The documents use two short names: c0 is the
 //! checkpoint_lsn of a backup, E its end_lsn.
 #![allow(
+    clippy::doc_lazy_continuation,
     rustdoc::broken_intra_doc_links,
     rustdoc::invalid_html_tags,
     rustdoc::bare_urls,

@@ -13,7 +13,7 @@ const STEP: u64 = 256 << 10;
 
 /// Log on its way from the follower to the stream.
 #[derive(Debug)]
-pub(crate) struct Capture {
+pub(crate) struct Queue {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -35,7 +35,7 @@ struct State {
 pub(crate) struct Goal {
     /// The newest mark: the log is durable up to this LSN; 0 before the first.
     pub(crate) mark: u64,
-    /// E, once the manifest has come: the log up to here is wanted, and no more.
+    /// The end LSN, once the manifest has come: the log up to here is wanted, and no more.
     pub(crate) end: Option<u64>,
     /// The other side has ended; nothing is wanted any more.
     pub(crate) over: bool,
@@ -69,11 +69,11 @@ impl Trail {
     }
 }
 
-impl Capture {
+impl Queue {
     /// Nothing is captured yet from `lsn` on.
     pub(crate) fn new(spool: Spool, lsn: u64) -> Self {
         let state = State { spool, goal: Goal::default(), captured: lsn, cuts: VecDeque::new(), trail: None };
-        Capture { state: Mutex::new(state), changed: Condvar::new() }
+        Queue { state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// Stream: the log is durable up to `lsn`.

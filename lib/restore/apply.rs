@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use bstr::ByteSlice;
 
-use super::backup::{Directory, Progress};
+use super::backup::{Backup, Progress};
 pub use super::check::Thorough;
 use super::files::{self, fail};
 use super::state::{State, Step};
@@ -56,7 +56,12 @@ pub struct Options {
 /// Applies a backup, in its place or in a copy, with what increments bring.
 pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
     let Options { dir, increments, to, threads, thorough, .. } = options;
-    if !increments.is_empty() {
+    if let Some(last) = increments.last() {
+        // A server that is not here is missed before anything is merged.
+        let last = Backup::read(last)?;
+        if last.ours.is_some() && !last.without_innodb() {
+            of_version(&last, options)?;
+        }
         let merge = merge::Options {
             dir: dir.clone(),
             increments: increments.clone(),
@@ -81,22 +86,22 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
 fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Result<()> {
     let dir = &dir.canonicalize().map_err(|cause| fail(dir, "cannot open", &cause))?;
     // Read once without the lock, so that what is no backup gets no file of ours.
-    Directory::read(dir)?.refuse_increment()?;
+    Backup::read(dir)?.refuse_increment()?;
     let lock = lock::take(dir, report)?;
-    let directory = Directory::read(dir)?;
-    if directory.progress == Progress::Applied {
-        directory.check()?;
+    let backup = Backup::read(dir)?;
+    if backup.progress == Progress::Applied {
+        backup.check()?;
         report.note(Level::Info, format_args!("{}: is applied already; nothing to do", dir.display()));
         return lock::give_back(dir);
     }
     // Other engines recover when a server starts on the copy.
-    let recovery = match directory.without_innodb() {
+    let recovery = match backup.without_innodb() {
         true => None,
-        false => Some((server(&directory, options)?, recover::options(&directory, &options.server_options)?)),
+        false => Some((server(&backup, options)?, recover::options(&backup, &options.server_options)?)),
     };
-    let state = match directory.state.clone() {
+    let state = match backup.state.clone() {
         Some(state) if matches!(state.step, Step::Astray | Step::Undecided | Step::Moving | Step::Moved) => {
-            return directory.check();
+            return backup.check();
         }
         Some(state) => {
             report.note(Level::Info, format_args!("{}: going on where an earlier run was interrupted", dir.display()));
@@ -104,65 +109,65 @@ fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Re
         }
         None => {
             let program = recovery.as_ref().map(|(program, _)| program);
-            begin(&directory, program, (!proved).then_some((options.thorough, options.threads)), report)?
+            begin(&backup, program, (!proved).then_some((options.thorough, options.threads)), report)?
         }
     };
-    let state = lay_out(&directory, state, report)?;
+    let state = lay_out(&backup, state, report)?;
     let state = match &recovery {
         Some((program, server_options)) => {
-            recover(&directory, state, program, server_options, options.memory, &lock, report)?
+            recover(&backup, state, program, server_options, options.memory, &lock, report)?
         }
         None => state,
     };
-    finish(&directory, state, report)?;
+    finish(&backup, state, report)?;
     lock::give_back(dir)
 }
 
 /// Holds the directory against its manifest, its files' digests in so many threads, and notes that this was done.
 fn begin(
-    directory: &Directory,
+    backup: &Backup,
     program: Option<&Program>,
     digests: Option<(Thorough, usize)>,
     report: &dyn Report,
 ) -> Result<State> {
-    if directory.ours.is_none() {
+    if backup.ours.is_none() {
         let what = "was not made by xb-snap; that it is complete cannot be proved";
-        report.note(Level::Warning, format_args!("{}: {what}", directory.path.display()));
+        report.note(Level::Warning, format_args!("{}: {what}", backup.path.display()));
     }
-    directory.check()?;
-    digests.map_or(Ok(()), |(thorough, threads)| check::digests(directory, thorough, threads, report))?;
-    let locations = layout::locations(directory)?;
-    let (start_lsn, end_lsn) = match directory.family {
-        _ if directory.without_innodb() => (0, 0),
-        Family::MariaDb => mariadb_log(directory, &locations)?,
+    backup.check()?;
+    digests.map_or(Ok(()), |(thorough, threads)| check::digests(backup, thorough, threads, report))?;
+    let locations = layout::locations(backup)?;
+    let (start_lsn, end_lsn) = match backup.family {
+        _ if backup.without_innodb() => (0, 0),
+        Family::MariaDb => mariadb_log(backup, &locations)?,
         // It has been checked from end to end.
-        Family::MySql => directory.start_lsn.zip(directory.end_lsn).unwrap_or_default(),
+        Family::MySql => backup.start_lsn.zip(backup.end_lsn).unwrap_or_default(),
     };
     let server = program.map(|program| program.release.version.to_string());
-    let without_log = directory.without_innodb();
-    let state = State::new(Step::Started, directory.id(), start_lsn, end_lsn);
+    let without_log = backup.without_innodb();
+    let state = State::new(Step::Started, backup.id(), start_lsn, end_lsn);
     let state = State { locations, server, without_log, ..state };
-    state.write(&directory.path)?;
+    state.write(&backup.path)?;
     Ok(state)
 }
 
 /// Where the log begins and ends, if it is one that can be recovered here.
-fn mariadb_log(directory: &Directory, locations: &BTreeMap<String, String>) -> Result<(u64, u64)> {
-    let captured = Captured::open(&directory.path)?;
+fn mariadb_log(backup: &Backup, locations: &BTreeMap<String, String>) -> Result<(u64, u64)> {
+    let captured = Captured::open(&backup.path)?;
     if !captured.is_captured() {
         let what = "was not written by a backup; this looks like a server's own data directory";
-        return Err(Error::failed(directory.path.join(mariadb::FILE).display(), what));
+        return Err(Error::failed(backup.path.join(mariadb::FILE).display(), what));
     }
-    if directory.partial && captured.encrypted() {
+    if backup.partial && captured.encrypted() {
         let what =
             "a backup of some tables, and its log is encrypted: nothing can be said there of the tables left out";
-        let dir = directory.path.display();
+        let dir = backup.path.display();
         return Err(
             Error::failed(&dir, what).hint(format_args!("mariadb-backup --prepare --target-dir={dir} has the key"))
         );
     }
-    layout::refuse_unseen(&captured, directory, locations)?;
-    let end_lsn = match (&directory.ours, directory.end_lsn) {
+    layout::refuse_unseen(&captured, backup, locations)?;
+    let end_lsn = match (&backup.ours, backup.end_lsn) {
         (Some(_), Some(end)) => end,
         // Other programs copy some more than they say. What is there is recovered.
         _ => captured.walk(|_, _| Ok(()))?,
@@ -170,39 +175,39 @@ fn mariadb_log(directory: &Directory, locations: &BTreeMap<String, String>) -> R
     Ok((captured.start_lsn(), end_lsn))
 }
 
-fn lay_out(directory: &Directory, state: State, report: &dyn Report) -> Result<State> {
+fn lay_out(backup: &Backup, state: State, report: &dyn Report) -> Result<State> {
     if state.step != Step::Started {
         return Ok(state);
     }
     report.stage("laying out");
-    let dir = &directory.path;
-    match directory.family {
+    let dir = &backup.path;
+    match backup.family {
         Family::MariaDb => {
             layout::names(dir, false)?;
             if !state.without_log {
-                layout::redo(directory, state.end_lsn, report)?;
+                layout::redo(backup, state.end_lsn, report)?;
             }
         }
         Family::MySql => {
-            let version = directory.server_version.as_deref().unwrap_or_default();
+            let version = backup.server_version.as_deref().unwrap_or_default();
             layout::names(dir, true)?;
             // Without it, which a partial backup may have left out, a server begins a new dictionary.
             let dictionary = dir.join("mysql");
             if !dictionary.is_dir() {
                 clone::directory(dir, &dictionary, None)?;
             }
-            layout::none_is_here(directory, &directory.left_out().iter().copied().collect())?;
-            captured::mysql::Captured::open(dir)?.lay_out(dir, state.end_lsn, directory.left_out(), version)?;
+            layout::none_is_here(backup, &backup.left_out().iter().copied().collect())?;
+            captured::mysql::Captured::open(dir)?.lay_out(dir, state.end_lsn, backup.left_out(), version)?;
         }
     }
     files::sync(dir)?;
     let state = State { step: Step::LaidOut, ..state };
-    state.write(&directory.path)?;
+    state.write(&backup.path)?;
     Ok(state)
 }
 
 fn recover(
-    directory: &Directory,
+    backup: &Backup,
     state: State,
     program: &Program,
     options: &BTreeMap<String, String>,
@@ -210,8 +215,8 @@ fn recover(
     lock: &File,
     report: &dyn Report,
 ) -> Result<State> {
-    let dir = &directory.path;
-    let log_size = match directory.family {
+    let dir = &backup.path;
+    let log_size = match backup.family {
         Family::MariaDb => {
             let log = dir.join(mariadb::FILE);
             fs::metadata(&log).map_err(|cause| fail(&log, "cannot read", &cause))?.len()
@@ -236,12 +241,12 @@ fn recover(
         options,
         memory,
         log_size,
-        end_lsn: match directory.family {
+        end_lsn: match backup.family {
             Family::MariaDb => state.end_lsn,
-            Family::MySql => captured::mysql::end(state.end_lsn, directory.left_out()),
+            Family::MySql => captured::mysql::end(state.end_lsn, backup.left_out()),
         },
         first: state.runs == 0,
-        partial: directory.partial,
+        partial: backup.partial,
         roll_back: false,
         lock,
     };
@@ -259,17 +264,17 @@ fn recover(
             State { step: Step::Undecided, ..state }.write(dir)?;
             // In its words, which --status repeats.
             report.note(Level::Detail, format_args!("{error}"));
-            Directory::read(dir)?.check().and(Err(error))
+            Backup::read(dir)?.check().and(Err(error))
         }
         Err(error) => Err(error),
     }
 }
 
 /// Notes that the directory is applied, where mariadb-backup looks for that and where we do.
-fn finish(directory: &Directory, state: State, report: &dyn Report) -> Result<()> {
-    let dir = &directory.path;
+fn finish(backup: &Backup, state: State, report: &dyn Report) -> Result<()> {
+    let dir = &backup.path;
     // The words of mariadb-backup and of xtrabackup.
-    let prepared = match directory.family {
+    let prepared = match backup.family {
         Family::MariaDb => "backup_type = log-applied",
         Family::MySql => "backup_type = full-prepared",
     };
@@ -279,7 +284,7 @@ fn finish(directory: &Directory, state: State, report: &dyn Report) -> Result<()
             files::replace(dir, name, &text)?;
         }
     }
-    if directory.family == Family::MariaDb {
+    if backup.family == Family::MariaDb {
         note_position(dir)?;
     }
     // The server has its own log now.
@@ -294,7 +299,7 @@ fn finish(directory: &Directory, state: State, report: &dyn Report) -> Result<()
             format_args!("{table}: was at {place} (DATA DIRECTORY) and is in the data directory now"),
         );
     }
-    if !state.locations.is_empty() && directory.family == Family::MariaDb {
+    if !state.locations.is_empty() && backup.family == Family::MariaDb {
         let what = "run ALTER TABLE … FORCE, ALGORITHM=COPY on such a table before any other ALTER TABLE, which ends the server";
         report.note(Level::Warning, format_args!("{}: {what}", dir.display()));
     }
@@ -302,6 +307,13 @@ fn finish(directory: &Directory, state: State, report: &dyn Report) -> Result<()
         Some(lsn) => format!("applied up to lsn {lsn}"),
         None => "applied: the server has no InnoDB, so there was no redo log to apply".to_owned(),
     };
+    report.facts(serde_json::json!({
+        "directory": dir.display().to_string(),
+        "backup_id": backup.id(),
+        "start_lsn": state.start_lsn,
+        "end_lsn": state.end(),
+        "server": state.server,
+    }));
     report.note(Level::Info, format_args!("{}: {to}; ready for xb-redo --copy-back", dir.display()));
     Ok(())
 }
@@ -326,15 +338,19 @@ fn last_position(log: &[u8]) -> Option<Vec<u8>> {
     Some([file, format!("\t{position}\n").as_bytes()].concat())
 }
 
-fn server(directory: &Directory, options: &Options) -> Result<Program> {
-    if directory.kind != StreamKind::Full {
-        directory.check()?;
+fn server(backup: &Backup, options: &Options) -> Result<Program> {
+    if backup.kind != StreamKind::Full || backup.state.is_none() {
+        backup.check_present()?;
     }
-    let version = directory
+    of_version(backup, options)
+}
+
+fn of_version(backup: &Backup, options: &Options) -> Result<Program> {
+    let version = backup
         .server_version
         .as_deref()
         .and_then(program::version)
-        .ok_or_else(|| Error::damaged(directory.path.display(), "does not say which server it was made of"))?;
+        .ok_or_else(|| Error::damaged(backup.path.display(), "does not say which server it was made of"))?;
     program::find(version, options.server.as_deref())
 }
 

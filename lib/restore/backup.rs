@@ -1,7 +1,7 @@
 //! What a directory is: a backup of ours or of mariadb-backup, of which kind, complete or not, applied or not.
 //!
 //! Everything here only reads. A directory that is not what it should be is an error of kind *damaged* with the reason;
-//! so [`Directory::read`] followed by [`Directory::check`] is the whole of `--status`.
+//! so [`Backup::read`] followed by [`Backup::check`] is the whole of `--status`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -41,7 +41,7 @@ pub(super) enum Progress {
 
 /// A backup in a directory.
 #[derive(Clone, Debug)]
-pub(super) struct Directory {
+pub(super) struct Backup {
     /// Where.
     pub(super) path: PathBuf,
     /// The manifest; `None`: another program made it.
@@ -54,9 +54,9 @@ pub(super) struct Directory {
     pub(super) progress: Progress,
     /// What `--apply` has noted.
     pub(super) state: Option<State>,
-    /// Where its log begins: c0. Not told by other programs' files.
+    /// Where its log begins: the checkpoint LSN. Not told by other programs' files.
     pub(super) start_lsn: Option<u64>,
-    /// Where its log ends: E. Other programs say a number that the log may exceed.
+    /// Where its log ends: the end LSN. Other programs say a number that the log may exceed.
     pub(super) end_lsn: Option<u64>,
     /// The server that was copied, as it told: `10.11.19-MariaDB`.
     pub(super) server_version: Option<String>,
@@ -77,9 +77,9 @@ pub(super) struct Ours {
     pub(super) trailer: Trailer,
 }
 
-impl Directory {
+impl Backup {
     /// Reads what the directory says of itself.
-    pub(super) fn read(path: &Path) -> Result<Directory> {
+    pub(super) fn read(path: &Path) -> Result<Backup> {
         let data = std::fs::metadata(path).map_err(|cause| fail(path, "cannot open", &cause))?;
         if !data.is_dir() {
             return Err(Error::failed(path.display(), "is not a directory"));
@@ -107,7 +107,7 @@ impl Directory {
     }
 
     /// One of ours, in which a merge may be under way.
-    pub(super) fn ours(path: &Path, state: Option<State>) -> Result<Directory> {
+    pub(super) fn ours(path: &Path, state: Option<State>) -> Result<Backup> {
         let bytes = io::small(&path.join(BEGIN))?.unwrap_or_default();
         let begin = native::parse_begin(&path.display().to_string(), &bytes)?;
         let (entries, trailer) = manifest(&path.join(MANIFEST))?;
@@ -126,7 +126,7 @@ impl Directory {
             (None, _) => return Err(Error::damaged(path.display(), "damaged: xb_begin names no server")),
         };
         native::bind(&bytes, &trailer)?;
-        Ok(Directory {
+        Ok(Backup {
             path: path.to_owned(),
             family,
             kind: begin.kind,
@@ -141,7 +141,7 @@ impl Directory {
         })
     }
 
-    fn foreign(path: &Path, state: Option<State>) -> Result<Directory> {
+    fn foreign(path: &Path, state: Option<State>) -> Result<Backup> {
         let Some(text) = first_of(path, &CHECKPOINTS)? else {
             return Err(Error::damaged(
                 path.display(),
@@ -171,7 +171,7 @@ impl Directory {
             }
         };
         let version = info.get("server_version").or_else(|| info.get("ibbackup_version"));
-        Ok(Directory {
+        Ok(Backup {
             path: path.to_owned(),
             ours: None,
             family: Family::MariaDb,
@@ -275,6 +275,17 @@ impl Directory {
         let place = self.path.display();
         Err(Error::damaged(place, "is an increment, which cannot be restored without its base")
             .hint(format_args!("xb-redo --apply BASE --incremental-dir {}", self.path.display())))
+    }
+
+    /// Checks that all files of a backup that was not begun to be applied are there, in their plain form; their content
+    /// is not read.
+    pub(super) fn check_present(&self) -> Result<()> {
+        match (&self.ours, self.kind, self.progress) {
+            (Some(ours), StreamKind::Full, Progress::Unpacked) => {
+                ours.entries.iter().try_for_each(|entry| self.check_size(entry))
+            }
+            _ => self.check(),
+        }
     }
 
     fn check_unpacked(&self) -> Result<()> {

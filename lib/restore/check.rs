@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::backup::Directory;
+use super::backup::Backup;
 use super::files::{self, fail};
 use crate::error::{Error, Result};
 use crate::report::{Level, Report};
@@ -24,21 +24,19 @@ pub enum Thorough {
 }
 
 /// Reads files and compares their digests. Backups of other programs have none.
-pub(super) fn digests(directory: &Directory, thorough: Thorough, threads: usize, report: &dyn Report) -> Result<()> {
-    let Some(ours) = &directory.ours else { return Ok(()) };
+pub(super) fn digests(backup: &Backup, thorough: Thorough, threads: usize, report: &dyn Report) -> Result<()> {
+    let Some(ours) = &backup.ours else { return Ok(()) };
     report.stage("checking");
     // The largest first, so that no thread is left alone with one at the end.
     let mut entries: Vec<&Entry> = ours.entries.iter().collect();
-    if let Some(prints) =
-        (thorough == Thorough::Changed).then(|| Prints::read(&directory.path, &ours.trailer)).flatten()
-    {
-        let same = |entry: &Entry| entry.path().zip(directory.file(entry).ok());
+    if let Some(prints) = (thorough == Thorough::Changed).then(|| Prints::read(&backup.path, &ours.trailer)).flatten() {
+        let same = |entry: &Entry| entry.path().zip(backup.file(entry).ok());
         entries.retain(|entry| !same(entry).is_some_and(|(name, path)| prints.has(&name, &path)));
         report.note(
             Level::Detail,
             format_args!(
                 "{}: {} of {} files are as xb-unpack left them, and not read again",
-                directory.path.display(),
+                backup.path.display(),
                 ours.entries.len() - entries.len(),
                 ours.entries.len()
             ),
@@ -46,11 +44,11 @@ pub(super) fn digests(directory: &Directory, thorough: Thorough, threads: usize,
     }
     report.expect(entries.iter().map(|entry| entry.size).sum());
     entries.sort_by_key(|entry| std::cmp::Reverse(entry.size));
-    files::each(&entries, threads, |entry| digest(directory, entry, report))
+    files::each(&entries, threads, |entry| digest(backup, entry, report))
 }
 
-fn digest(directory: &Directory, entry: &Entry, report: &dyn Report) -> Result<()> {
-    let path = directory.file(entry)?;
+fn digest(backup: &Backup, entry: &Entry, report: &dyn Report) -> Result<()> {
+    let path = backup.file(entry)?;
     let (size, digest) = of_file(&path, report)?;
     if size == entry.size && *digest.to_hex() == entry.blake3 {
         return Ok(());

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::backup::{Directory, Progress, UNFINISHED};
+use super::backup::{Backup, Progress, UNFINISHED};
 use super::destinations::apart;
 use super::files::{self, Item, fail};
 use crate::error::{Error, Result};
@@ -20,7 +20,7 @@ const COPYING: &str = "xb-redo --to";
 /// Copies a backup to `to`, which is new, empty, or what an interrupted run has left. False if it is a copy already, by
 /// what it says of itself; it may have been applied.
 pub(super) fn run(from: &Path, to: &Path, threads: usize, report: &dyn Report) -> Result<bool> {
-    let source = Directory::read(from)?;
+    let source = Backup::read(from)?;
     if source.progress != Progress::Unpacked {
         return Err(Error::failed(from.display(), "has been applied already, or half")
             .hint("--to copies what is still as it was unpacked"));
@@ -44,15 +44,14 @@ pub(super) fn run(from: &Path, to: &Path, threads: usize, report: &dyn Report) -
 }
 
 /// True if `to` is a complete copy of the same backup, applied or not.
-fn same_backup(source: &Directory, to: &Path) -> bool {
-    let id =
-        |directory: &Directory| directory.ours.as_ref().map(|ours| (ours.trailer.backup_id.clone(), directory.end_lsn));
-    Directory::read(to).is_ok_and(|copy| id(&copy).is_some() && id(&copy) == id(source))
+fn same_backup(source: &Backup, to: &Path) -> bool {
+    let id = |backup: &Backup| backup.ours.as_ref().map(|ours| (ours.trailer.backup_id.clone(), backup.end_lsn));
+    Backup::read(to).is_ok_and(|copy| id(&copy).is_some() && id(&copy) == id(source))
 }
 
 /// Makes a directory ours to fill: creates it, or takes an empty one, or one that an interrupted run of the same kind
 /// (`who`) with the same backup has marked. `lost+found` is what an empty file system has.
-pub(super) fn claim(to: &Path, who: &str, source: &Directory) -> Result<()> {
+pub(super) fn claim(to: &Path, who: &str, source: &Backup) -> Result<()> {
     apart(&source.path, to)?;
     fs::create_dir_all(to).map_err(|cause| fail(to, "cannot create", &cause))?;
     let (marker, text) = (to.join(INCOMPLETE), format!("{who}{UNFINISHED}\n{}\n", source.identity()?));

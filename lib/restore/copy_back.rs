@@ -6,9 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::backup::{Directory, Progress};
+use super::backup::{Backup, Progress};
 use super::clone;
-use super::destinations::{Places, apart};
+use super::destinations::{Destinations, apart};
 use super::files::{self, Item, fail};
 use super::state::{State, Step};
 use crate::error::{Error, Result};
@@ -50,18 +50,18 @@ pub struct Options {
 
 /// Copies or moves the files of an applied backup.
 pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
-    let directory = Directory::read(&options.dir)?;
-    let mut places = places(options, &directory, report)?;
-    if !(options.take && goes_on(&directory, &places.datadir)?) {
-        let applied = directory.progress == Progress::Applied;
-        directory.check()?;
+    let backup = Backup::read(&options.dir)?;
+    let mut places = places(options, &backup, report)?;
+    if !(options.take && goes_on(&backup, &places.datadir)?) {
+        let applied = backup.progress == Progress::Applied;
+        backup.check()?;
         if !applied {
             return Err(Error::failed(options.dir.display(), "is not applied yet: no server would start on it")
                 .hint(format_args!("xb-redo --apply {}", options.dir.display())));
         }
     }
     let items: Vec<Item> = files::list(&options.dir)?.into_iter().filter(|item| !is_metadata(item)).collect();
-    let stay = places.send_back(&options.directories, &directory, &items);
+    let stay = places.send_back(&options.directories, &backup, &items);
     let datadir = places.datadir.as_path();
     places.elsewhere().into_iter().try_for_each(|dir| apart(&options.dir, dir))?;
     let again = datadir.join(INCOMPLETE).exists();
@@ -72,15 +72,16 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
         )
         .hint("move it away; nothing was written"));
     }
-    clone::claim(datadir, COPYING, &directory)?;
-    let owner = owner(options, datadir)?;
+    let account = options.owner.as_deref().map(Account::find).transpose()?;
+    clone::claim(datadir, COPYING, &backup)?;
+    let owner = owner(account, datadir)?;
     for dir in places.elsewhere() {
         make(dir, owner)?;
     }
     report.stage(if options.take { "moving" } else { "copying" });
     report.expect(items.iter().map(|item| item.size).sum());
     if options.take {
-        take(&directory, options, &places, &items, owner, report)?;
+        take(&backup, options, &places, &items, owner, report)?;
     } else {
         clone::tree(&options.dir, &|path| places.of(path), &items, owner, options.threads, report)?;
     }
@@ -93,7 +94,7 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
     }
     files::sync(datadir)?;
     if options.take {
-        note(&directory, Step::Moved, datadir)?;
+        note(&backup, Step::Moved, datadir)?;
     }
     // No server of that owner can come in before.
     give_directory(datadir, owner)?;
@@ -116,14 +117,14 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
         );
         report.note(Level::Info, what);
     }
-    needs(&directory, options, report);
+    needs(&backup, options, report);
     Ok(())
 }
 
-fn places(options: &Options, directory: &Directory, report: &dyn Report) -> Result<Places> {
+fn places(options: &Options, backup: &Backup, report: &dyn Report) -> Result<Destinations> {
     match (&options.defaults_file, &options.datadir) {
-        (Some(file), datadir) => Places::read(file, datadir.as_deref(), directory, report),
-        (None, Some(datadir)) => Ok(Places::plain(datadir, directory.family)),
+        (Some(file), datadir) => Destinations::read(file, datadir.as_deref(), backup, report),
+        (None, Some(datadir)) => Ok(Destinations::plain(datadir, backup.family)),
         (None, None) => Err(Error::usage("--copy-back", "the data directory is not told")
             .hint("--datadir DIR, or --defaults-file FILE of the server")),
     }
@@ -150,8 +151,8 @@ fn give_directory(dir: &Path, owner: Option<(u32, u32)>) -> Result<()> {
 
 /// True if the files are on their way into this data directory. It is still marked then; only what an earlier run has put
 /// there and what it has left together are a backup.
-fn goes_on(directory: &Directory, datadir: &Path) -> Result<bool> {
-    let Some(state) = directory.state.as_ref().filter(|state| matches!(state.step, Step::Moving | Step::Moved)) else {
+fn goes_on(backup: &Backup, datadir: &Path) -> Result<bool> {
+    let Some(state) = backup.state.as_ref().filter(|state| matches!(state.step, Step::Moving | Step::Moved)) else {
         return Ok(false);
     };
     let same =
@@ -161,25 +162,25 @@ fn goes_on(directory: &Directory, datadir: &Path) -> Result<bool> {
 }
 
 /// Notes in the backup how far it has been moved, and where. One that another program has applied has no note before.
-fn note(directory: &Directory, step: Step, datadir: &Path) -> Result<()> {
+fn note(backup: &Backup, step: Step, datadir: &Path) -> Result<()> {
     let datadir = datadir.canonicalize().map_err(|cause| fail(datadir, "cannot open", &cause))?;
-    let state = directory.state.clone().unwrap_or_else(|| {
-        let (start, end) = (directory.start_lsn.unwrap_or_default(), directory.end_lsn.unwrap_or_default());
-        State { without_log: directory.without_innodb(), ..State::new(step, directory.id(), start, end) }
+    let state = backup.state.clone().unwrap_or_else(|| {
+        let (start, end) = (backup.start_lsn.unwrap_or_default(), backup.end_lsn.unwrap_or_default());
+        State { without_log: backup.without_innodb(), ..State::new(step, backup.id(), start, end) }
     });
-    State { step, datadir: Some(datadir.to_string_lossy().into_owned()), ..state }.write(&directory.path)
+    State { step, datadir: Some(datadir.to_string_lossy().into_owned()), ..state }.write(&backup.path)
 }
 
 /// Renames where it can. The directory is no backup any more as soon as this begins, and says so.
 fn take(
-    directory: &Directory,
+    backup: &Backup,
     options: &Options,
-    places: &Places,
+    places: &Destinations,
     items: &[Item],
     owner: Option<(u32, u32)>,
     report: &dyn Report,
 ) -> Result<()> {
-    note(directory, Step::Moving, &places.datadir)?;
+    note(backup, Step::Moving, &places.datadir)?;
     for item in items.iter().filter(|item| item.is_dir) {
         clone::directory(&options.dir.join(&item.path), &places.of(&item.path), owner)?;
     }
@@ -212,29 +213,47 @@ fn is_metadata(item: &Item) -> bool {
 }
 
 /// Options without which the server refuses the files, or takes them for something else.
-fn needs(directory: &Directory, options: &Options, report: &dyn Report) {
+fn needs(backup: &Backup, options: &Options, report: &dyn Report) {
     for (key, usual) in [("innodb_page_size", "16384"), ("innodb_data_file_path", "ibdata1:12M:autoextend")] {
         // Its own option file has as many files.
         let told = options.defaults_file.is_some() && key == "innodb_data_file_path";
-        if let Some(value) = directory.options.get(key).filter(|value| *value != usual && !value.is_empty() && !told) {
+        if let Some(value) = backup.options.get(key).filter(|value| *value != usual && !value.is_empty() && !told) {
             report.note(Level::Info, format_args!("the server needs {key}={value}"));
         }
     }
 }
 
-/// Who will own the files: as asked, or whoever owns the data directory. Without root files are ours in any case.
-fn owner(options: &Options, datadir: &Path) -> Result<Option<(u32, u32)>> {
+/// Who is to own the files.
+struct Account {
+    uid: u32,
+    /// `None`: the group of the data directory.
+    gid: Option<u32>,
+}
+
+impl Account {
+    /// From `USER[:GROUP]`, names or numbers.
+    fn find(text: &str) -> Result<Account> {
+        let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
+        let group = group.filter(|group| !group.is_empty());
+        let unknown = |what: &str, name: &str| Error::usage("--owner", format_args!("there is no {what} {name}"));
+        let entry = accounts::user(user)?;
+        let uid = entry.map(|(id, _)| id).or_else(|| user.parse().ok()).ok_or_else(|| unknown("user", user))?;
+        let gid = match group {
+            Some(name) => {
+                let id = accounts::group(name)?.or_else(|| name.parse().ok());
+                Some(id.ok_or_else(|| unknown("group", name))?)
+            }
+            None => entry.map(|(_, group)| group),
+        };
+        Ok(Account { uid, gid })
+    }
+}
+
+/// The owner that files get; `None` without root, whose files are its own in any case.
+fn owner(account: Option<Account>, datadir: &Path) -> Result<Option<(u32, u32)>> {
     let data = fs::metadata(datadir).map_err(|cause| fail(datadir, "cannot read", &cause))?;
-    let Some(text) = &options.owner else {
-        return Ok(rustix::process::geteuid().is_root().then_some((data.uid(), data.gid())));
-    };
-    let (user, group) = text.split_once(':').map_or((text.as_str(), None), |(user, group)| (user, Some(group)));
-    let unknown = |what: &str| Error::usage("--owner", format_args!("there is no {what} of this name: {text}"));
-    let entry = accounts::user(user)?;
-    let uid = entry.map(|(id, _)| id).or_else(|| user.parse().ok()).ok_or_else(|| unknown("user"))?;
-    let gid = match group.filter(|group| !group.is_empty()) {
-        Some(group) => accounts::group(group)?.or_else(|| group.parse().ok()).ok_or_else(|| unknown("group"))?,
-        None => entry.map_or(data.gid(), |(_, group)| group),
-    };
-    Ok(Some((uid, gid)))
+    Ok(match account {
+        Some(Account { uid, gid }) => Some((uid, gid.unwrap_or(data.gid()))),
+        None => rustix::process::geteuid().is_root().then_some((data.uid(), data.gid())),
+    })
 }

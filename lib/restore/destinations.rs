@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use super::backup::Directory;
+use super::backup::Backup;
 use super::files::Item;
 use crate::error::{Error, Result};
 use crate::innodb::redo::{mariadb, mysql};
@@ -17,7 +17,7 @@ use crate::server::options::{Options, Sources};
 
 /// Places by the names that files have in the backup.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct Destinations {
     /// The data directory.
     pub(super) datadir: PathBuf,
     family: Family,
@@ -34,11 +34,11 @@ pub(super) struct Places {
     tables: BTreeMap<PathBuf, PathBuf>,
 }
 
-impl Places {
+impl Destinations {
     /// All in the data directory.
-    pub(super) fn plain(datadir: &Path, family: Family) -> Places {
+    pub(super) fn plain(datadir: &Path, family: Family) -> Destinations {
         let dir = || datadir.to_owned();
-        Places {
+        Destinations {
             datadir: dir(),
             family,
             system: Vec::new(),
@@ -52,7 +52,12 @@ impl Places {
     }
 
     /// As an option file says; `datadir` goes before what it says of that.
-    pub(super) fn read(file: &Path, datadir: Option<&Path>, backup: &Directory, report: &dyn Report) -> Result<Places> {
+    pub(super) fn read(
+        file: &Path,
+        datadir: Option<&Path>,
+        backup: &Backup,
+        report: &dyn Report,
+    ) -> Result<Destinations> {
         let options = Sources { file: Some(file.to_owned()), ..Sources::default() }.read(report)?;
         let named = options.server("datadir").map(PathBuf::from);
         let Some(datadir) = datadir.map(Path::to_owned).or(named) else {
@@ -61,7 +66,7 @@ impl Places {
         let dir = |key: &str| datadir.join(options.server(key).unwrap_or_default());
         let binlog = backup.options.get("log_bin").filter(|_| backup.family == Family::MySql);
         let binlog = binlog.zip(options.server("log-bin").and_then(|path| Path::new(path).parent()));
-        Ok(Places {
+        Ok(Destinations {
             family: backup.family,
             system: system(file, &options, &datadir, backup)?,
             undo: dir("innodb-undo-directory"),
@@ -76,12 +81,7 @@ impl Places {
 
     /// Tables that had a directory of their own go back into it, if that is in one of `more` or of those that the option file
     /// names. A backup alone must not say where files are written. What stays in the data directory, with where it was.
-    pub(super) fn send_back(
-        &mut self,
-        more: &[PathBuf],
-        backup: &Directory,
-        items: &[Item],
-    ) -> Vec<(PathBuf, PathBuf)> {
+    pub(super) fn send_back(&mut self, more: &[PathBuf], backup: &Backup, items: &[Item]) -> Vec<(PathBuf, PathBuf)> {
         self.roots.extend(more.iter().cloned());
         let mut left = Vec::new();
         for (table, place) in backup.state.iter().flat_map(|state| &state.locations) {
@@ -169,7 +169,7 @@ fn is_below(file: &Path, dir: &Path) -> bool {
 }
 
 /// Pairs the system tablespace's files with those of the option file, in order.
-fn system(file: &Path, options: &Options, datadir: &Path, backup: &Directory) -> Result<Vec<(PathBuf, PathBuf)>> {
+fn system(file: &Path, options: &Options, datadir: &Path, backup: &Backup) -> Result<Vec<(PathBuf, PathBuf)>> {
     const USUAL: &str = "ibdata1:12M:autoextend";
     let theirs = backup.options.get("innodb_data_file_path").filter(|path| !path.is_empty());
     let theirs = base_data_files(theirs.map_or(USUAL, String::as_str));
@@ -222,15 +222,15 @@ fn real(path: &Path) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
-    fn places(family: Family) -> Places {
+    fn places(family: Family) -> Destinations {
         let dir = |name: &str| PathBuf::from(format!("/{name}"));
-        Places {
+        Destinations {
             system: vec![("ibdata1".into(), "/x/a".into()), ("ibdata1_2".into(), "/y/a".into())],
             undo: dir("undo"),
             redo: dir("redo"),
             aria: dir("aria"),
             binlog: Some(("bin".into(), dir("log"))),
-            ..Places::plain(Path::new("/data"), family)
+            ..Destinations::plain(Path::new("/data"), family)
         }
     }
 
@@ -254,7 +254,7 @@ mod tests {
             assert_eq!(places(family).of(Path::new(from)), Path::new(to), "{from}");
         }
         assert_eq!(places(Family::MySql).elsewhere().len(), 6);
-        assert!(Places::plain(Path::new("/data"), Family::MySql).elsewhere().is_empty());
+        assert!(Destinations::plain(Path::new("/data"), Family::MySql).elsewhere().is_empty());
     }
 
     #[test]

@@ -60,11 +60,11 @@ pub(super) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
 pub(super) fn list(root: &Path) -> Result<Vec<Item>> {
     let mut items = Vec::new();
     let mut directories = vec![PathBuf::new()];
-    while let Some(directory) = directories.pop() {
-        let place = root.join(&directory);
+    while let Some(backup) = directories.pop() {
+        let place = root.join(&backup);
         for entry in fs::read_dir(&place).map_err(|cause| fail(&place, "cannot list", &cause))? {
             let entry = entry.map_err(|cause| fail(&place, "cannot list", &cause))?;
-            let path = directory.join(entry.file_name());
+            let path = backup.join(entry.file_name());
             let data = entry.metadata().map_err(|cause| fail(&entry.path(), "cannot read", &cause))?;
             if data.is_dir() {
                 directories.push(path.clone());

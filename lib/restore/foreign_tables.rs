@@ -20,12 +20,12 @@ const SUFFIXES: [&str; 20] = [
 const NUMBERED: [&str; 5] = ["ibdata", "undo", "undo_", "ib_logfile", "aria_log."];
 
 /// Refuses a directory with data that is not `listed`, by path.
-pub(super) fn refuse(directory: &Path, listed: &HashSet<PathBuf>) -> Result<()> {
-    for item in files::list(directory)?.iter().filter(|item| !item.is_dir) {
+pub(super) fn refuse(backup: &Path, listed: &HashSet<PathBuf>) -> Result<()> {
+    for item in files::list(backup)?.iter().filter(|item| !item.is_dir) {
         let (name, parent) = (item.path.file_name().unwrap_or_default(), item.path.parent().unwrap_or(Path::new("")));
         let mut directories = parent.iter().map(OsStr::as_bytes);
         let numbered = parent.as_os_str().is_empty() && is_numbered(name.as_bytes());
-        let path = directory.join(&item.path);
+        let path = backup.join(&item.path);
         if (numbered || is_table(&path)) && directories.all(is_database) && !listed.contains(&path) {
             return Err(Error::damaged(path.display(), "is not of this backup: the manifest does not list it")
                 .hint("unpack the backup again, into a new directory, or remove the file"));

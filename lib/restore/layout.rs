@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use bstr::ByteSlice;
 
-use super::backup::Directory;
+use super::backup::Backup;
 use super::files::{self, Item, fail};
 use crate::error::{Error, Result};
 use crate::io;
@@ -23,19 +23,19 @@ use crate::stream::native::names::{AGAIN, DROPPED, marked};
 
 /// Tables with DATA DIRECTORY, by name without suffix, and where the source has them: from the manifest, and from the
 /// `.isl` files that mariadb-backup copies.
-pub(super) fn locations(directory: &Directory) -> Result<BTreeMap<String, String>> {
+pub(super) fn locations(backup: &Backup) -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
-    for entry in directory.ours.iter().flat_map(|ours| &ours.entries) {
+    for entry in backup.ours.iter().flat_map(|ours| &ours.entries) {
         if let (Some(location), Some(path)) = (&entry.location, entry.path()) {
             let name = marked(&path, AGAIN).unwrap_or(path);
             let name = name.strip_suffix(b".ibd").unwrap_or(&name);
             found.insert(name.to_str_lossy().into_owned(), location.clone());
         }
     }
-    let items = files::list(&directory.path)?;
-    for link in with_suffix(&directory.path, &items, "isl", false) {
+    let items = files::list(&backup.path)?;
+    for link in with_suffix(&backup.path, &items, "isl", false) {
         let target = io::small(&link)?.unwrap_or_default();
-        let name = link.strip_prefix(&directory.path).unwrap_or(&link).with_extension("");
+        let name = link.strip_prefix(&backup.path).unwrap_or(&link).with_extension("");
         found.insert(name.to_string_lossy().into_owned(), target.trim().to_str_lossy().into_owned());
     }
     Ok(found)
@@ -94,28 +94,24 @@ fn renames(dir: &Path, items: &[Item]) -> Result<()> {
 
 /// Refuses an encrypted log if the source has tables elsewhere: their names cannot be seen, let alone changed, without
 /// the key, and a server would open the originals, or find nothing. mariadb-backup knows better, for it has the key.
-pub(super) fn refuse_unseen(
-    captured: &Captured,
-    directory: &Directory,
-    elsewhere: &BTreeMap<String, String>,
-) -> Result<()> {
+pub(super) fn refuse_unseen(captured: &Captured, backup: &Backup, elsewhere: &BTreeMap<String, String>) -> Result<()> {
     match elsewhere.iter().next() {
         Some((table, place)) if captured.encrypted() => {
             let what =
                 format!("the redo log is encrypted and has {table} at {place}, where a server would look for it");
-            Err(Error::failed(directory.path.display(), what)
-                .hint(format_args!("mariadb-backup --prepare --target-dir={} does not", directory.path.display())))
+            Err(Error::failed(backup.path.display(), what)
+                .hint(format_args!("mariadb-backup --prepare --target-dir={} does not", backup.path.display())))
         }
         _ => Ok(()),
     }
 }
 
 /// Gives the log, which ends at `end`, local names and room.
-pub(super) fn redo(directory: &Directory, end: u64, report: &dyn Report) -> Result<()> {
-    let dir = &directory.path;
+pub(super) fn redo(backup: &Backup, end: u64, report: &dyn Report) -> Result<()> {
+    let dir = &backup.path;
     let captured = Captured::open(dir)?;
-    let left_out = if directory.partial { captured.left_out(dir)? } else { BTreeSet::new() };
-    none_is_here(directory, &left_out)?;
+    let left_out = if backup.partial { captured.left_out(dir)? } else { BTreeSet::new() };
+    none_is_here(backup, &left_out)?;
     if captured.needs_change(&left_out)? {
         report.note(
             Level::Detail,
@@ -127,11 +123,11 @@ pub(super) fn redo(directory: &Directory, end: u64, report: &dyn Report) -> Resu
 }
 
 /// Makes sure that nothing is taken for left out that is in the backup: a server would throw away what the log has of it.
-pub(super) fn none_is_here(directory: &Directory, left_out: &BTreeSet<u32>) -> Result<()> {
-    let entries = directory.ours.iter().flat_map(|ours| &ours.entries);
+pub(super) fn none_is_here(backup: &Backup, left_out: &BTreeSet<u32>) -> Result<()> {
+    let entries = backup.ours.iter().flat_map(|ours| &ours.entries);
     for (entry, space) in entries.filter_map(|entry| Some((entry, entry.space_id?))) {
         let Some(path) = entry.path().filter(|_| left_out.contains(&space)) else { continue };
-        let path = directory.path.join(OsStr::from_bytes(&marked(&path, AGAIN).unwrap_or(path)));
+        let path = backup.path.join(OsStr::from_bytes(&marked(&path, AGAIN).unwrap_or(path)));
         // A table that was dropped has left its number, another may have its name.
         if files::space_of(&path)? == Some(space) {
             return Err(Error::damaged(

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::backup::{Directory, Progress};
+use super::backup::{Backup, Progress};
 use crate::error::{Error, Result};
 use crate::stream::native::StreamKind;
 
@@ -21,8 +21,8 @@ pub struct Status {
 
 /// Looks at a directory. Its data are not read: `--apply` does that before it begins.
 pub fn of(dir: &Path) -> Status {
-    let read = Directory::read(dir);
-    let outcome = read.as_ref().map_err(Clone::clone).and_then(Directory::check);
+    let read = Backup::read(dir);
+    let outcome = read.as_ref().map_err(Clone::clone).and_then(Backup::check);
     let reason = outcome.as_ref().err().map(Error::to_string);
     let mut json = json!({
         "directory": dir.display().to_string(),
@@ -32,8 +32,8 @@ pub fn of(dir: &Path) -> Status {
         "reason": reason,
     });
     let mut line = dir.display().to_string();
-    if let Ok(directory) = &read {
-        describe(directory, &mut line, &mut json, outcome.is_ok());
+    if let Ok(backup) = &read {
+        describe(backup, &mut line, &mut json, outcome.is_ok());
     }
     line.push_str(&reason.map_or(String::new(), |reason| {
         format!(": {}", reason.strip_prefix(&format!("{}: ", dir.display())).unwrap_or(&reason))
@@ -41,55 +41,56 @@ pub fn of(dir: &Path) -> Status {
     Status { line, json, outcome }
 }
 
-fn describe(directory: &Directory, line: &mut String, json: &mut Value, good: bool) {
-    let kind = match directory.kind {
+fn describe(backup: &Backup, line: &mut String, json: &mut Value, good: bool) {
+    let kind = match backup.kind {
         StreamKind::Full => "full",
         StreamKind::Incremental => "incremental",
         StreamKind::Files => "files",
     };
-    let origin = if directory.ours.is_some() { "xb-snap" } else { "mariadb-backup" };
-    let applied = directory.progress == Progress::Applied;
-    let version = directory.server_version.as_deref().unwrap_or("unknown version");
+    let origin = if backup.ours.is_some() { "xb-snap" } else { "mariadb-backup" };
+    let applied = backup.progress == Progress::Applied;
+    let version = backup.server_version.as_deref().unwrap_or("unknown version");
     line.push_str(&format!(": {kind} backup of {version} by {origin}"));
-    if let (start, Some(end)) = (directory.start_lsn, directory.end_lsn) {
+    if let (start, Some(end)) = (backup.start_lsn, backup.end_lsn) {
         let start = start.map_or(String::new(), |start| start.to_string());
         line.push_str(&format!(", lsn {start}..{end}"));
     }
-    line.push_str(if directory.without_innodb() { ", without InnoDB" } else { "" });
-    let base = directory.ours.as_ref().and_then(|ours| ours.begin.base.as_ref());
+    line.push_str(if backup.without_innodb() { ", without InnoDB" } else { "" });
+    let base = backup.ours.as_ref().and_then(|ours| ours.begin.base.as_ref());
     if let Some(base) = base {
         let id = base.id.as_deref().unwrap_or("unknown");
         line.push_str(&format!(", since lsn {} of backup {id}", base.lsn));
     }
-    if let Some(ours) = &directory.ours {
+    if let Some(ours) = &backup.ours {
         line.push_str(&format!(", id {}", ours.begin.backup_id));
     }
-    line.push_str(if directory.partial { ", partial" } else { "" });
-    line.push_str(match (good, directory.progress) {
+    line.push_str(if backup.partial { ", partial" } else { "" });
+    line.push_str(match (good, backup.progress) {
         (true, Progress::Applied) => ", complete, applied: ready for xb-redo --copy-back",
-        (true, _) if directory.kind == StreamKind::Incremental => ", complete: ready for xb-redo --merge",
+        (true, _) if backup.kind == StreamKind::Incremental => ", complete: ready for xb-redo --merge",
         (true, _) => ", complete, not applied: ready for xb-redo --apply",
         (false, Progress::Applied) => ", applied",
-        (false, Progress::Half) => ", half applied",
+        // The reason says what was half done.
+        (false, Progress::Half) => "",
         (false, Progress::Unpacked) => ", not applied",
     });
     let facts = json!({
         "kind": kind,
         "origin": origin,
-        "server_version": directory.server_version,
-        "start_lsn": directory.start_lsn,
-        "end_lsn": directory.end_lsn,
-        "partial": directory.partial,
+        "server_version": backup.server_version,
+        "start_lsn": backup.start_lsn,
+        "end_lsn": backup.end_lsn,
+        "partial": backup.partial,
         "applied": applied && good,
         "base_id": base.and_then(|base| base.id.as_ref()),
         "base_lsn": base.map(|base| base.lsn),
-        "start_time": directory.ours.as_ref().map(|ours| &ours.begin.start_time),
-        "end_time": directory.ours.as_ref().map(|ours| &ours.trailer.end_time),
-        "bytes": directory.ours.as_ref().map(|ours| ours.trailer.bytes),
-        "members": directory.ours.as_ref().map(|ours| ours.trailer.members),
-        "binlog": directory.ours.as_ref().and_then(|ours| ours.trailer.binlog.as_ref()),
-        "locks_ms": directory.ours.as_ref().map(|ours| &ours.trailer.locks_ms),
-        "backup_id": directory.ours.as_ref().map(|ours| &ours.trailer.backup_id),
+        "start_time": backup.ours.as_ref().map(|ours| &ours.begin.start_time),
+        "end_time": backup.ours.as_ref().map(|ours| &ours.trailer.end_time),
+        "bytes": backup.ours.as_ref().map(|ours| ours.trailer.bytes),
+        "members": backup.ours.as_ref().map(|ours| ours.trailer.members),
+        "binlog": backup.ours.as_ref().and_then(|ours| ours.trailer.binlog.as_ref()),
+        "locks_ms": backup.ours.as_ref().map(|ours| &ours.trailer.locks_ms),
+        "backup_id": backup.ours.as_ref().map(|ours| &ours.trailer.backup_id),
     });
     if let (Some(json), Value::Object(facts)) = (json.as_object_mut(), facts) {
         json.extend(facts);

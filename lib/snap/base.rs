@@ -1,9 +1,10 @@
 //! What an increment builds on: `--incremental-basedir`, `-lsn` or `-history`. Source:
 //! `facts/mariadb-hot-backup#increments`.
 //!
-//! The threshold is the base's c0, the checkpoint at which it began; `to_lsn` of our own backups says it. A backup of
-//! mariadb-backup or xtrabackup says as `to_lsn` the checkpoint at its end, because its log is applied before an increment
-//! is: an increment on such a base has the pages since then, and only the `--prepare` of that program can use it.
+//! The threshold is the base's checkpoint LSN, at which it began; `to_lsn` of our own backups says it. A backup of
+//! mariadb-backup or xtrabackup says as `to_lsn` the checkpoint at its end, because its log is applied before an
+//! increment is: an increment on such a base has the pages since then, and only the `--prepare` of that program can use
+//! it.
 
 pub(super) mod pages;
 mod stream;

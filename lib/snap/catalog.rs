@@ -22,7 +22,7 @@ use crate::server::mariadb::ddl_log::Named;
 pub(super) struct Table {
     /// Its name in the stream.
     pub(super) name: Box<[u8]>,
-    elsewhere: Option<Box<Path>>,
+    external: Option<Box<Path>>,
     outcome: OnceLock<Outcome>,
     /// Seen by the last listing.
     present: AtomicBool,
@@ -32,7 +32,7 @@ pub(super) struct Table {
 
 /// All of them, sorted by name.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct Catalog {
     tables: Vec<Table>,
     /// Bytes, as listed.
     pub(super) bytes: u64,
@@ -64,12 +64,12 @@ pub(super) struct Review<'a, 'd> {
 impl Table {
     /// The file.
     pub(super) fn path(&self, datadir: &Path) -> PathBuf {
-        self.elsewhere.as_deref().map_or_else(|| files::path_of(datadir, &self.name), Path::to_owned)
+        self.external.as_deref().map_or_else(|| files::path_of(datadir, &self.name), Path::to_owned)
     }
 
     /// True if the file is not where its name says.
     pub(super) fn is_elsewhere(&self) -> bool {
-        self.elsewhere.is_some()
+        self.external.is_some()
     }
 
     /// Notes what became of the copy.
@@ -80,7 +80,7 @@ impl Table {
     fn of(found: Tablespace, late: bool) -> Self {
         Table {
             name: found.name.into_boxed_slice(),
-            elsewhere: found.elsewhere.map(PathBuf::into_boxed_path),
+            external: found.external.map(PathBuf::into_boxed_path),
             outcome: OnceLock::new(),
             present: AtomicBool::new(false),
             late,
@@ -88,37 +88,37 @@ impl Table {
     }
 }
 
-impl Known {
+impl Catalog {
     /// Lists all that are wanted.
     pub(super) fn list(datadir: &Path, filter: &Filter, dictionary: Option<Dictionary>) -> Result<Self> {
-        let mut known = Known::default();
+        let mut catalog = Catalog::default();
         each(datadir, filter, &mut |found| {
             match twin(&found, datadir, dictionary.as_ref())? {
-                Some(head) => known.twins.push((found, head)),
+                Some(head) => catalog.twins.push((found, head)),
                 None => {
-                    known.bytes = known.bytes.saturating_add(found.size);
-                    known.tables.push(Table::of(found, false));
+                    catalog.bytes = catalog.bytes.saturating_add(found.size);
+                    catalog.tables.push(Table::of(found, false));
                 }
             }
             Ok(())
         })?;
-        known.dictionary = dictionary;
-        known.sort();
-        Ok(known)
+        catalog.dictionary = dictionary;
+        catalog.sort();
+        Ok(catalog)
     }
 
     /// Those that were listed elsewhere.
     pub(super) fn of(spaces: Vec<Tablespace>) -> Self {
         let bytes = spaces.iter().fold(0, |bytes: u64, space| bytes.saturating_add(space.size));
         let tables = spaces.into_iter().map(|space| Table::of(space, false)).collect();
-        let mut known = Known { tables, bytes, ..Known::default() };
-        known.sort();
-        known
+        let mut catalog = Catalog { tables, bytes, ..Catalog::default() };
+        catalog.sort();
+        catalog
     }
 
     /// Takes in some more.
     pub(super) fn add(&mut self, spaces: Vec<Tablespace>) {
-        let more = Known::of(spaces);
+        let more = Catalog::of(spaces);
         self.bytes = self.bytes.saturating_add(more.bytes);
         self.tables.extend(more.tables);
         self.sort();
@@ -137,8 +137,8 @@ impl Known {
 
     /// Tablespaces whose path nobody has seen yet, or whose page 0 was not there: their copies can be sent under their
     /// own names, without a lock.
-    pub(super) fn fresh(&self, datadir: &Path, filter: &Filter, dictionary: Dictionary) -> Result<Known> {
-        let mut fresh = Known::default();
+    pub(super) fn fresh(&self, datadir: &Path, filter: &Filter, dictionary: Dictionary) -> Result<Catalog> {
+        let mut fresh = Catalog::default();
         each(datadir, filter, &mut |found| {
             let unsent = match self.find(&found.name) {
                 None => !is_temporary(&found.name),
@@ -160,8 +160,8 @@ impl Known {
         Ok(fresh)
     }
 
-    /// Takes in what [`Known::fresh`] found and was then copied.
-    pub(super) fn merge(&mut self, fresh: Known) {
+    /// Takes in what [`Catalog::fresh`] found and was then copied.
+    pub(super) fn merge(&mut self, fresh: Catalog) {
         self.tables.retain(|table| table.sent() || !fresh.tables.iter().any(|one| one.name == table.name));
         self.tables.extend(fresh.tables);
         self.sort();
@@ -222,7 +222,7 @@ impl Known {
                 Some(Outcome::Deferred(_)) => Head::default(),
                 Some(Outcome::Gone) | None => continue,
             };
-            let file = File { id: head.id(), name: &table.name, elsewhere: table.elsewhere.as_deref() };
+            let file = File { id: head.id(), name: &table.name, external: table.external.as_deref() };
             ledger.take(file)?;
         }
         self.twins.iter().try_for_each(|(found, head)| ledger.take(file(found, *head)).map(|_| ()))
@@ -307,11 +307,11 @@ impl Table {
     }
 }
 
-/// See [`Known::judge`].
+/// See [`Catalog::judge`].
 type Touched<'a> = dyn Fn(&Table, Head) -> bool + 'a;
 
 fn file(found: &Tablespace, head: Head) -> File<'_> {
-    File { id: head.id(), name: &found.name, elsewhere: found.elsewhere.as_deref() }
+    File { id: head.id(), name: &found.name, external: found.external.as_deref() }
 }
 
 /// Of two files with one name: what page 0 says of this one, if it is not the server's.
@@ -319,7 +319,7 @@ fn twin(found: &Tablespace, datadir: &Path, dictionary: Option<&Dictionary>) -> 
     if !found.twin {
         return Ok(None);
     }
-    let path = found.elsewhere.clone().unwrap_or_else(|| files::path_of(datadir, &found.name));
+    let path = found.external.clone().unwrap_or_else(|| files::path_of(datadir, &found.name));
     let Some(dictionary) = dictionary else {
         let what = format!("{} is in two files, and only the server knows which is the table's", found.name.as_bstr());
         return Err(Error::invalid(path.display(), what).hint("move the other one away, or let the server run"));

@@ -13,6 +13,7 @@ use super::manifest::Manifest;
 use super::open::{AriaFile, Head, Open, Part, Seen, open};
 use super::page_digests::Noted;
 use super::unique_names::is_free;
+use super::view::View;
 use super::workers::{BATCH, Buffers};
 use crate::codec::pool::FirstError;
 use crate::error::{Error, Result};
@@ -28,6 +29,8 @@ use crate::stream::native::{Entry, EntryKind};
 #[derive(Clone, Copy)]
 pub(super) struct Copier<'a> {
     pub(super) policy: Policy,
+    /// What the server sees under the names of its files.
+    pub(super) view: &'a View,
     pub(super) report: &'a dyn Report,
     pub(super) manifest: &'a Manifest,
     /// The digests of all pages.
@@ -63,9 +66,16 @@ impl Records {
     }
 
     /// What the threads share.
-    pub(super) fn copier<'a>(&'a self, job: &Job, report: &'a dyn Report, since: Option<Since<'a>>) -> Copier<'a> {
+    pub(super) fn copier<'a>(
+        &'a self,
+        job: &Job,
+        view: &'a View,
+        report: &'a dyn Report,
+        since: Option<Since<'a>>,
+    ) -> Copier<'a> {
         Copier {
             policy: job.policy,
+            view,
             report,
             manifest: &self.manifest,
             noted: &self.noted,
@@ -103,7 +113,7 @@ pub(super) struct Pages<'a> {
     /// The file.
     pub(super) path: &'a Path,
     /// True if the file is not below the data directory, or has another name there.
-    pub(super) elsewhere: bool,
+    pub(super) external: bool,
     /// A file of the system tablespace, which is known before.
     pub(super) part: Option<Part<'a>>,
     /// Copy a file whose page 0 is not written yet as it is.
@@ -115,8 +125,8 @@ pub(super) struct Pages<'a> {
 impl Pages<'_> {
     /// True if the server has this tablespace, in this file; without a number: if it has one here.
     fn is_of_server(&self, id: Option<u32>) -> bool {
-        let elsewhere = self.elsewhere.then_some(self.path);
-        let file = dictionary::File { id, name: self.name, elsewhere };
+        let external = self.external.then_some(self.path);
+        let file = dictionary::File { id, name: self.name, external };
         self.dictionary.is_none_or(|dictionary| dictionary.has(file))
     }
 }
@@ -135,6 +145,13 @@ pub(super) enum Outcome {
 }
 
 impl Copier<'_> {
+    /// Opens a file of the server; `None` if it has gone since it was listed.
+    fn open<'p>(&self, path: &'p Path) -> Result<Option<Open<'p>>> {
+        let file = open(path, self.policy)?;
+        self.view.check(path)?;
+        Ok(file)
+    }
+
     /// Copies a tablespace. Pages that stay bad end the backup.
     pub(super) fn tablespace(
         &self,
@@ -143,7 +160,7 @@ impl Copier<'_> {
         file: Pages<'_>,
     ) -> Result<Outcome> {
         is_free(file.name)?;
-        let Some(mut open) = open(file.path, self.policy)? else { return Ok(Outcome::Gone) };
+        let Some(mut open) = self.open(file.path)? else { return Ok(Outcome::Gone) };
         let Some(mut read) = open.batch(&mut buffers.batch, 0)? else { return Ok(Outcome::Deferred(open.identity)) };
         let own;
         let head = Head::of(buffers.batch.as_ref());
@@ -203,7 +220,7 @@ impl Copier<'_> {
         entry.flags = Some(part.space.flags);
         entry.page_size = Some(part.space.page_size);
         entry.there_since = self.there_since(open.identity);
-        entry.location = file.elsewhere.then(|| file.path.display().to_string());
+        entry.location = file.external.then(|| file.path.display().to_string());
         self.done(&entry, file.name, offset)?;
         self.count(tally);
         Ok(Outcome::Copied(seen))
@@ -232,7 +249,7 @@ impl Copier<'_> {
     ) -> Result<Outcome> {
         let (size, digest) = self.stream(out, buffers, file.name, &mut open, None)?;
         let mut entry = Entry::new(file.name, EntryKind::File, size, &digest);
-        entry.location = file.elsewhere.then(|| file.path.display().to_string());
+        entry.location = file.external.then(|| file.path.display().to_string());
         self.done(&entry, file.name, size)?;
         Ok(Outcome::Copied(open.seen(Head::default())))
     }
@@ -246,7 +263,7 @@ impl Copier<'_> {
         path: &Path,
     ) -> Result<bool> {
         is_free(name)?;
-        let Some(mut open) = open(path, self.policy)? else { return Ok(false) };
+        let Some(mut open) = self.open(path)? else { return Ok(false) };
         let aria = AriaFile::of(path);
         let (size, digest) = self.stream(out, buffers, name, &mut open, aria.as_ref())?;
         self.done(&Entry::new(name, EntryKind::File, size, &digest), name, size)?;
@@ -264,7 +281,7 @@ impl Copier<'_> {
     ) -> Result<()> {
         let gone = || Error::failed(path.display(), "has gone, or is shorter than the server says");
         is_free(name)?;
-        let mut open = open(path, self.policy)?.ok_or_else(gone)?;
+        let mut open = self.open(path)?.ok_or_else(gone)?;
         open.limit(size);
         let (copied, digest) = self.stream(out, buffers, name, &mut open, None)?;
         if copied < size {

@@ -13,7 +13,7 @@ use std::io::Write;
 
 use bstr::ByteSlice;
 
-use super::base::pages::Known;
+use super::base::pages::BaseDigests;
 use super::copy::{Copier, Pages, Since};
 use super::open::{Open, Part};
 use super::unique_names::fits;
@@ -130,7 +130,7 @@ impl Copier<'_> {
         entry.there_since = self.there_since(open.identity);
         entry.pages = Some(place);
         entry.zero_runs = changes.zero;
-        entry.location = file.elsewhere.then(|| file.path.display().to_string());
+        entry.location = file.external.then(|| file.path.display().to_string());
         self.done(&entry, &name, sent)?;
         self.count(tally);
         Ok(())
@@ -153,7 +153,7 @@ impl Compared {
 /// What the base has of a file.
 struct Before<'a> {
     /// `None`: it does not have this tablespace, of which all pages are wanted then.
-    known: Option<Known<'a>>,
+    known: Option<BaseDigests<'a>>,
     /// The pages of a batch.
     pages: Vec<Compared>,
 }

@@ -19,7 +19,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 const LOOK: u64 = 10;
 
 /// Writes `xb_mark.N` members.
-pub(super) struct Marks<'a> {
+pub(super) struct DurableLsn<'a> {
     out: &'a Writer<File>,
     /// The status variable that is asked for, if the server writes a log.
     flushed: Option<&'static str>,
@@ -30,12 +30,12 @@ pub(super) struct Marks<'a> {
     wake: Condvar,
 }
 
-impl<'a> Marks<'a> {
+impl<'a> DurableLsn<'a> {
     pub(super) fn new(out: &'a Writer<File>, flushed: Option<&'static str>) -> Self {
-        Marks { out, flushed, next: AtomicU64::new(1), stopped: Mutex::new(false), wake: Condvar::new() }
+        DurableLsn { out, flushed, next: AtomicU64::new(1), stopped: Mutex::new(false), wake: Condvar::new() }
     }
 
-    /// Sends marks until [`Marks::stop`]. `holder` is the session with the locks, if there is one.
+    /// Sends marks until [`DurableLsn::stop`]. `holder` is the session with the locks, if there is one.
     pub(super) fn run(&self, mut session: Session, holder: Option<u32>, abort: &FirstError) {
         for round in 1u64.. {
             let lsn = {

@@ -42,7 +42,7 @@ fn each_head(
     let mut block = Aligned::new(ALIGN);
     for space in found {
         if let Some(head) = open::head(&path(space, layout), Policy::Keep, &mut block)? {
-            visit(space, File { id: head.id(), name: &space.name, elsewhere: space.elsewhere.as_deref() })?;
+            visit(space, File { id: head.id(), name: &space.name, external: space.external.as_deref() })?;
         }
     }
     Ok(())
@@ -52,7 +52,7 @@ fn each_head(
 /// its dictionary, once it is recovered, tells which of them is the table's.
 pub(super) fn distinct(found: &Found, layout: &Layout) -> Result<()> {
     let paths = || {
-        let tables = found.known.tables().iter().map(|table| table.path(&layout.datadir));
+        let tables = found.catalog.tables().iter().map(|table| table.path(&layout.datadir));
         tables.chain(found.undo.iter().map(|space| path(space, layout)))
     };
     let (mut block, mut ids) = (Aligned::new(ALIGN), Vec::new());
@@ -70,7 +70,7 @@ pub(super) fn distinct(found: &Found, layout: &Layout) -> Result<()> {
 }
 
 fn path(space: &Tablespace, layout: &Layout) -> PathBuf {
-    space.elsewhere.clone().unwrap_or_else(|| files::path_of(&layout.datadir, &space.name))
+    space.external.clone().unwrap_or_else(|| files::path_of(&layout.datadir, &space.name))
 }
 
 /// The tablespaces, by number, where no file is: none that was `listed`, and no other. What is in the files is not looked

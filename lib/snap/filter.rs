@@ -85,6 +85,13 @@ impl Wanted {
         let mut filter = Filter::default();
         filter.include.patterns = patterns("--tables", self.tables.as_deref())?;
         filter.exclude.patterns = patterns("--tables-exclude", self.tables_exclude.as_deref())?;
+        for (option, list) in [("--databases", &self.databases), ("--databases-exclude", &self.databases_exclude)] {
+            if list.as_ref().is_some_and(|list| list.trim().is_empty()) {
+                return Err(
+                    Error::usage(option, "the list is empty").hint("leave the option out to copy all databases")
+                );
+            }
+        }
         for name in self.databases.iter().flat_map(|list| list.split_whitespace()) {
             filter.include.add(name);
         }

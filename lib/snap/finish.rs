@@ -20,13 +20,13 @@ use crate::server::locks::Times;
 use crate::stream::Writer;
 use crate::stream::native::{Begin, Binlog, EntryKind, FORMAT, PAGES, Trailer, begin_bytes, begin_digest};
 
-/// How long the server may take to make its log durable up to E.
+/// How long the server may take to make its log durable up to the end LSN.
 const DURABLE: Duration = Duration::from_secs(60);
 
 /// Where the server's positions were while commits were blocked.
 #[derive(Debug, Default)]
 pub(super) struct Snapshot {
-    /// E.
+    /// The end LSN.
     pub(super) end_lsn: u64,
     /// MySQL: tablespaces that a partial backup leaves out, by number.
     pub(super) left_out: Vec<u32>,
@@ -78,7 +78,7 @@ impl Finish<'_> {
         Ok(())
     }
 
-    /// c0.
+    /// The checkpoint LSN.
     fn checkpoint(&self) -> u64 {
         self.begin.redo.as_ref().map_or(0, |redo| redo.checkpoint_lsn)
     }
@@ -173,9 +173,9 @@ impl Finish<'_> {
     }
 }
 
-/// Waits until the log is in its file up to E. No lock is needed for that: what the log holds there is settled, and
-/// with `innodb_flush_log_at_trx_commit` 0 or 2 the server may take a second (`facts/mariadb-hot-backup#end-lsn`). An
-/// account that `may_flush` has it do so at once.
+/// Waits until the log is in its file up to the end LSN. No lock is needed for that: what the log holds there is
+/// settled, and with `innodb_flush_log_at_trx_commit` 0 or 2 the server may take a second
+/// (`facts/mariadb-hot-backup#end-lsn`). An account that `may_flush` has it do so at once.
 pub(super) fn durable(session: &mut Session, end_lsn: u64, may_flush: bool) -> Result<()> {
     if may_flush {
         session.run("FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS")?;

@@ -7,7 +7,7 @@ use jiff::Zoned;
 
 use super::Job;
 use super::copy::Records;
-use super::durable_lsn::Marks;
+use super::durable_lsn::DurableLsn;
 use super::finish::{self, Finish, Snapshot};
 use super::identity::Claim;
 use super::mariadb::{MariaDb, SwitchedOff};
@@ -15,9 +15,11 @@ use super::mysql::MySql;
 use super::offline;
 use super::running::{Hot, Running};
 use super::steps::{Found, Steps, begin, tell_specials};
+use super::view::View;
 use crate::error::{Error, Result};
 use crate::io::spool::Spool;
 use crate::report::Report;
+use crate::server::files;
 use crate::server::{Family, Release};
 use crate::server::{Session, Variables};
 use crate::stream::Writer;
@@ -52,19 +54,24 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
         login.password.forget();
     }
     tell_specials(server.layout(), report)?;
+    let datadir = &server.layout().datadir;
+    let view = View::of(claim.peer, &claim.datadir, datadir, job.trust_datadir);
+    for database in files::databases(datadir)? {
+        view.check(&datadir.join(database))?;
+    }
 
     let (layout, out) = (server.layout().clone(), Writer::new(output));
     let since = job.base.as_ref().map(|base| base.since(family));
     let records = Records::new(job, since);
-    let (copier, abort) = (records.copier(job, report, since), &records.abort);
-    let marks = Marks::new(&out, server.flushed());
+    let (copier, abort) = (records.copier(job, &view, report, since), &records.abort);
+    let durable_lsn = DurableLsn::new(&out, server.flushed());
     let steps = Steps { job, layout: &layout, copier, abort, out: &out };
-    let hot = Hot { steps, report, marks: &marks, login: &login };
+    let hot = Hot { steps, report, durable_lsn: &durable_lsn, login: &login };
     let begin = |found: &Found| begin(job, &variables, family, &layout, found, &start, report);
     let first = server.stops_first();
     let copied = || copy(&hot, server.as_mut(), marker, begin);
     let (begin, snapshot, spool) = match first {
-        Some(applier) => hot.quietly(applier, copied)?,
+        Some(applier) => hot.with_replication_stopped(applier, copied)?,
         None => copied()?,
     };
     // Replication goes on again.
@@ -105,9 +112,9 @@ fn copy(
     hot.steps.out.member(BEGIN, &begin_bytes(&begin))?;
     let holder = server.holder();
     let done = std::thread::scope(|scope| {
-        scope.spawn(|| hot.marks.run(marker, holder, abort));
-        let done = server.copy(hot, &found.undo, found.known);
-        hot.marks.stop();
+        scope.spawn(|| hot.durable_lsn.run(marker, holder, abort));
+        let done = server.copy(hot, &found.undo, found.catalog);
+        hot.durable_lsn.stop();
         done
     });
     // What the other thread found out is the reason, not that a statement was refused afterwards.
@@ -116,12 +123,12 @@ fn copy(
     Ok((begin, snapshot, spool))
 }
 
-/// After the locks: the log durable up to E, then all that waited. xb-redo learns E first, and may follow to it
-/// however long the rest takes to be sent.
+/// After the locks: the log durable up to the end LSN, then all that waited. xb-redo learns the end LSN first, and may
+/// follow to it however long the rest takes to be sent.
 fn release(hot: &Hot<'_>, server: &mut dyn Running, snapshot: &Snapshot, spool: Spool) -> Result<()> {
     hot.report.stage("waiting until the log is durable");
     server.settle(snapshot)?;
-    hot.marks.end(snapshot.end_lsn)?;
+    hot.durable_lsn.end(snapshot.end_lsn)?;
     hot.report.stage("sending what was copied under lock");
     finish::drain(spool, hot.steps.out)
 }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use bstr::ByteSlice;
 
-use super::catalog::{Changes, Known, Review};
+use super::catalog::{Catalog, Changes, Review};
 use super::finish::{self, Snapshot};
 use super::identity::{self, Evidence};
 use super::meta::{Members, switched_on};
@@ -100,7 +100,7 @@ impl<'a> MariaDb<'a> {
         engines::asked(&mut session, &layout.datadir)?;
         let mut options = meta::server_options(variables, &meta::plugins(&mut session)?);
         if job.no_lock {
-            // What is prepared at E was not acknowledged then, whatever the binary log has of it.
+            // What is prepared at the end LSN was not acknowledged then, whatever the binary log has of it.
             options.insert("tc_heuristic_recover".into(), "ROLLBACK".into());
         }
         let stages = Stages::new(session, job.lock_timeout)?;
@@ -162,26 +162,26 @@ impl Running for MariaDb<'_> {
         let names = self.fulltext()?;
         let names = names.iter().map(Vec::as_slice);
         self.job.filter.ask(self.stages.session(), partial::MARIADB, names)?;
-        let (redo, known, listed) = settled::look(self.stages.session(), &self.layout, &self.job.filter)?;
-        let undo = match &known.dictionary {
+        let (redo, catalog, listed) = settled::look(self.stages.session(), &self.layout, &self.job.filter)?;
+        let undo = match &catalog.dictionary {
             Some(dictionary) => super::fileset::undo(&undo(&self.layout)?, dictionary, &self.layout)?,
             None => undo(&self.layout)?,
         };
-        self.none_unseen(&known)?;
-        Ok(Found { redo: Some(redo), server_uuid, undo, known, listed })
+        self.none_unseen(&catalog)?;
+        Ok(Found { redo: Some(redo), server_uuid, undo, catalog, listed })
     }
 
     /// Everything up to the release of the locks.
-    fn copy(&mut self, hot: &Hot<'_>, undo: &[Tablespace], mut known: Known) -> Result<(Snapshot, Spool)> {
+    fn copy(&mut self, hot: &Hot<'_>, undo: &[Tablespace], mut catalog: Catalog) -> Result<(Snapshot, Spool)> {
         hot.report.stage("copying InnoDB");
         let runs = self.switched_off.is_none();
         let deferred = self.lock_ddl() != LockDdl::Early && runs;
-        innodb(&hot.steps, &self.aria, undo, &known, !deferred)?;
+        innodb(&hot.steps, &self.aria, undo, &catalog, !deferred)?;
         let again = self.lock_ddl() == LockDdl::End && !self.job.no_lock && runs;
-        let logged = if again { self.extra(hot, &mut known)? } else { 0 };
+        let logged = if again { self.extra(hot, &mut catalog)? } else { 0 };
         let held = hot.held();
-        let snapshot = hot.quietly(&applier::MARIADB, || self.rest(hot, &known, &held, logged))?;
-        self.switched_off.as_ref().map_or(Ok(()), |innodb| innodb.unchanged(&known))?;
+        let snapshot = hot.with_replication_stopped(&applier::MARIADB, || self.rest(hot, &catalog, &held, logged))?;
+        self.switched_off.as_ref().map_or(Ok(()), |innodb| innodb.unchanged(&catalog))?;
         // Of two answers the one that keeps more secret.
         switched_on(&mut self.options, &ENCRYPTION, self.stages.session())?;
         Ok((snapshot, held.into_inner()))
@@ -205,27 +205,27 @@ impl Running for MariaDb<'_> {
 
 impl MariaDb<'_> {
     /// All that belongs to one moment: what is not InnoDB's, and the positions.
-    fn rest(&mut self, hot: &Hot<'_>, known: &Known, held: &Writer<Spool>, logged: usize) -> Result<Snapshot> {
+    fn rest(&mut self, hot: &Hot<'_>, catalog: &Catalog, held: &Writer<Spool>, logged: usize) -> Result<Snapshot> {
         if self.job.no_lock {
             if self.switched_off.is_none() {
-                self.unchanged(hot, known, hot.steps.out, "without locks")?;
+                self.unchanged(hot, catalog, hot.steps.out, "without locks")?;
             }
             others(&hot.steps, hot.steps.out, false)?;
             late_files(&hot.steps, hot.steps.out, &self.aria)?;
         } else {
-            self.locked(hot, known, held, logged)?;
+            self.locked(hot, catalog, held, logged)?;
         }
-        hot.marks.stop();
+        hot.durable_lsn.stop();
         self.snapshot(hot)
     }
 
     /// The rest, under the locks.
-    fn locked(&mut self, hot: &Hot<'_>, known: &Known, held: &Writer<Spool>, logged: usize) -> Result<()> {
+    fn locked(&mut self, hot: &Hot<'_>, catalog: &Catalog, held: &Writer<Spool>, logged: usize) -> Result<()> {
         hot.report.stage("waiting for locks");
         if self.lock_ddl() == LockDdl::Early {
-            if let Some(dictionary) = &known.dictionary {
+            if let Some(dictionary) = &catalog.dictionary {
                 let mut ledger = Ledger::new(dictionary);
-                known.held_against(&mut ledger)?;
+                catalog.held_against(&mut ledger)?;
                 self.settled(&mut ledger, hot.report)?;
             }
             // The lock is held for the whole copy: what it covers need not wait in the spool.
@@ -236,8 +236,8 @@ impl MariaDb<'_> {
             hot.report.stage("copying under lock");
             match self.lock_ddl() {
                 _ if self.switched_off.is_some() => {}
-                LockDdl::Off => self.unchanged(hot, known, held, "with --lock-ddl=off")?,
-                _ => self.resync(hot, known, held, logged)?,
+                LockDdl::Off => self.unchanged(hot, catalog, held, "with --lock-ddl=off")?,
+                _ => self.resync(hot, catalog, held, logged)?,
             }
             others(&hot.steps, held, false)?;
         }
@@ -247,13 +247,13 @@ impl MariaDb<'_> {
 
     /// Copies tables that were created meanwhile, so that less remains for the time under the lock. Returns how much
     /// of the DDL log is older than the last pass.
-    fn extra(&mut self, hot: &Hot<'_>, known: &mut Known) -> Result<usize> {
+    fn extra(&mut self, hot: &Hot<'_>, catalog: &mut Catalog) -> Result<usize> {
         let mut logged = None;
         for _ in 0..EXTRA_PASSES {
             let length = self.ddl_log()?.len();
             self.ask_again()?;
             let dictionary = self.dictionary()?;
-            let fresh = known.fresh(&self.layout.datadir, &self.job.filter, dictionary)?;
+            let fresh = catalog.fresh(&self.layout.datadir, &self.job.filter, dictionary)?;
             let bytes = fresh.bytes;
             if fresh.tables().is_empty() {
                 break;
@@ -261,7 +261,7 @@ impl MariaDb<'_> {
             // What an earlier pass copied is judged by all statements since that pass.
             logged.get_or_insert(length);
             hot.steps.tables(&fresh, false)?;
-            known.merge(fresh);
+            catalog.merge(fresh);
             if bytes < EXTRA_BYTES {
                 break;
             }
@@ -270,30 +270,36 @@ impl MariaDb<'_> {
     }
 
     /// Copies again what DDL changed; names what has gone.
-    fn resync(&mut self, hot: &Hot<'_>, known: &Known, held: &Writer<Spool>, logged: usize) -> Result<()> {
+    fn resync(&mut self, hot: &Hot<'_>, catalog: &Catalog, held: &Writer<Spool>, logged: usize) -> Result<()> {
         let log = self.ddl_log()?;
         let (all, late) = (Named::parse(&log), Named::parse(log.get(logged..).unwrap_or_default()));
-        let changes = self.changes(hot, known, &all, &late)?;
+        let changes = self.changes(hot, catalog, &all, &late)?;
         hot.steps.dropped(held, &changes.gone)?;
         // What goes in spite of the lock is a table that an ALTER was building.
         hot.steps.again(held, changes.again.iter().chain(&changes.unwritten), |_| Ok(()))
     }
 
     /// Checks that no table was created, dropped or exchanged, and copies those that had no page 0 before.
-    fn unchanged<W: Write + Send>(&mut self, hot: &Hot<'_>, known: &Known, out: &Writer<W>, how: &str) -> Result<()> {
+    fn unchanged<W: Write + Send>(
+        &mut self,
+        hot: &Hot<'_>,
+        catalog: &Catalog,
+        out: &Writer<W>,
+        how: &str,
+    ) -> Result<()> {
         let named = if self.job.no_lock { Named::default() } else { Named::parse(&self.ddl_log()?) };
-        let changes = self.changes(hot, known, &named, &named)?;
+        let changes = self.changes(hot, catalog, &named, &named)?;
         let changed = changes.again.iter().map(|found| &found.name).chain(&changes.gone).next();
         let Some(name) = changed else { return hot.steps.again(out, changes.unwritten.iter(), |_| Ok(())) };
         Err(Error::invalid(name.as_bstr(), format_args!("changed by DDL during a backup {how}")).hint(RUN_AGAIN))
     }
 
-    fn changes(&mut self, hot: &Hot<'_>, known: &Known, all: &Named, late: &Named) -> Result<Changes> {
+    fn changes(&mut self, hot: &Hot<'_>, catalog: &Catalog, all: &Named, late: &Named) -> Result<Changes> {
         self.ask_again()?;
         let dictionary = self.dictionary()?;
         let mut ledger = Ledger::new(&dictionary);
         let mut review = Review { ledger: &mut ledger, heads: &|files| hot.steps.heads(files) };
-        let changes = known.changes(&self.layout.datadir, &self.job.filter, all, late, &mut review)?;
+        let changes = catalog.changes(&self.layout.datadir, &self.job.filter, all, late, &mut review)?;
         self.none_new(&dictionary)?;
         self.settled(&mut ledger, hot.report)?;
         Ok(changes)
@@ -319,8 +325,8 @@ impl MariaDb<'_> {
         Ok(optional(&self.layout.datadir.join(DDL_LOG))?.unwrap_or_default())
     }
 
-    /// E and the positions, then the end of all locks. E is what is current, not what is flushed: with some settings
-    /// the latter misses commits that the binary log has (`facts/mariadb-hot-backup#end-lsn`).
+    /// The end LSN and the positions, then the end of all locks. The end LSN is what is current, not what is flushed:
+    /// with some settings the latter misses commits that the binary log has (`facts/mariadb-hot-backup#end-lsn`).
     fn snapshot(&mut self, hot: &Hot<'_>) -> Result<Snapshot> {
         // Without a binary log, nobody needs the privilege to ask for its end.
         let has_binlog = !self.job.no_lock && self.variables.is_on("log_bin");
@@ -362,19 +368,19 @@ fn guarded(layout: &Layout, aria: &AriaLog) -> Vec<PathBuf> {
 
 /// The undo tablespaces.
 fn undo(layout: &Layout) -> Result<Vec<Tablespace>> {
-    let elsewhere = layout.undo != layout.datadir;
+    let external = layout.undo != layout.datadir;
     let names = files::undo_files(&layout.undo)?.into_iter();
-    let spaces = names.map(|name| files::tablespace(files::path_of(&layout.undo, &name), name, elsewhere));
+    let spaces = names.map(|name| files::tablespace(files::path_of(&layout.undo, &name), name, external));
     spaces.filter_map(Result::transpose).collect()
 }
 
 /// InnoDB, after the Aria control file. `unwritten`: there is no second look at files whose page 0 is not written yet.
-fn innodb(steps: &Steps<'_>, aria: &AriaLog, undo: &[Tablespace], known: &Known, unwritten: bool) -> Result<()> {
+fn innodb(steps: &Steps<'_>, aria: &AriaLog, undo: &[Tablespace], catalog: &Catalog, unwritten: bool) -> Result<()> {
     if let Some(control) = &aria.control {
         steps.copier.made(steps.out, ARIA_CONTROL.as_bytes(), EntryKind::File, control)?;
     }
     steps.system(undo)?;
-    steps.tables(known, unwritten)
+    steps.tables(catalog, unwritten)
 }
 
 /// Files that are not InnoDB's: of all databases but the system's, or of that one.

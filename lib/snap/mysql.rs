@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use bstr::ByteSlice;
 
-use super::catalog::Known;
+use super::catalog::Catalog;
 use super::copy::Copier;
 use super::fileset;
 use super::finish::Snapshot;
@@ -153,22 +153,22 @@ impl Running for MySql<'_> {
             _ => redo(&self.layout)?,
         };
         let mut found = found(self.job, redo, server_uuid, spaces)?;
-        found.known.dictionary = Some(dictionary);
+        found.catalog.dictionary = Some(dictionary);
         if self.watch.is_some() {
             // Undo tablespaces may then be truncated, made and dropped like any.
-            found.known.add(std::mem::take(&mut found.undo));
+            found.catalog.add(std::mem::take(&mut found.undo));
         }
         Ok(found)
     }
 
-    fn copy(&mut self, hot: &Hot<'_>, undo: &[Tablespace], known: Known) -> Result<(Snapshot, Spool)> {
+    fn copy(&mut self, hot: &Hot<'_>, undo: &[Tablespace], catalog: Catalog) -> Result<(Snapshot, Spool)> {
         hot.report.stage("copying InnoDB");
         let held = hot.held();
         let snapshot = match self.watch.take() {
-            Some(watch) => self.freely(hot, watch, &known, &held)?,
+            Some(watch) => self.freely(hot, watch, &catalog, &held)?,
             None => {
-                let others = innodb(&hot.steps, undo, &known)?;
-                self.settled(&known, hot.report)?;
+                let others = innodb(&hot.steps, undo, &catalog)?;
+                self.settled(&catalog, hot.report)?;
                 self.rest(hot, others.locked, &held)?
             }
         };
@@ -204,15 +204,15 @@ impl MySql<'_> {
         self.lock.ask(|session| self.job.filter.ask(session, partial::MYSQL, names()))?;
         // The lock was waited for; tables may have come and gone since.
         self.tables = tables(self.job, &self.layout)?;
-        self.external = spaces.elsewhere();
+        self.external = spaces.external();
         Ok((spaces, dictionary))
     }
 
     /// Fails if a tablespace has not been copied; names what was left out.
-    fn settled(&self, known: &Known, report: &dyn Report) -> Result<()> {
-        let Some(dictionary) = &known.dictionary else { return Ok(()) };
+    fn settled(&self, catalog: &Catalog, report: &dyn Report) -> Result<()> {
+        let Some(dictionary) = &catalog.dictionary else { return Ok(()) };
         let mut ledger = Ledger::new(dictionary);
-        known.held_against(&mut ledger)?;
+        catalog.held_against(&mut ledger)?;
         fileset::take(&mut ledger, &self.undo, &self.layout)?;
         fileset::none_missing(&ledger, &self.job.filter)?;
         fileset::tell(&ledger, report);
@@ -230,7 +230,7 @@ impl MySql<'_> {
         self.lock.tables(&self.tables)?;
         hot.report.stage("copying under lock");
         hot.steps.files(held, others.into_iter().map(Ok))?;
-        hot.marks.stop();
+        hot.durable_lsn.stop();
         self.snapshot(hot, held, left_out)
     }
 
@@ -422,7 +422,7 @@ fn tables(job: &Job, layout: &Layout) -> Result<Vec<Named>> {
     files::without_transactions(&layout.datadir, &|name| job.filter.wants(name))
 }
 
-/// c0.
+/// The checkpoint LSN.
 fn redo(layout: &Layout) -> Result<Redo> {
     let start = live::start(&layout.redo)?;
     Ok(Redo {
@@ -435,15 +435,15 @@ fn redo(layout: &Layout) -> Result<Redo> {
 }
 
 fn found(job: &Job, redo: Redo, server_uuid: Option<String>, spaces: Spaces) -> Result<Found> {
-    let known = Known::of(wanted(job, spaces.tables)?);
-    Ok(Found { redo: Some(redo), server_uuid, known, undo: spaces.undo, listed: None })
+    let catalog = Catalog::of(wanted(job, spaces.tables)?);
+    Ok(Found { redo: Some(redo), server_uuid, catalog, undo: spaces.undo, listed: None })
 }
 
 /// Those that are wanted. One that is elsewhere cannot be left out: the dictionary of the copy has its path, and a server
 /// that recovers the copy on this host would open the file and write to it.
 fn wanted(job: &Job, mut spaces: Vec<Tablespace>) -> Result<Vec<Tablespace>> {
     for space in spaces.extract_if(.., |space| !job.filter.wants(&space.name)) {
-        if let Some(path) = space.elsewhere {
+        if let Some(path) = space.external {
             let what = format!("is outside the data directory, at {}, and cannot be left out", path.display());
             return Err(Error::failed(space.name.as_bstr(), what)
                 .hint("the copy's server would open that file itself; include the table, or make a full backup"));
@@ -453,10 +453,10 @@ fn wanted(job: &Job, mut spaces: Vec<Tablespace>) -> Result<Vec<Tablespace>> {
 }
 
 /// InnoDB's files, then those others that need no lock but that on DDL. Returns what is left.
-fn innodb(steps: &Steps<'_>, undo: &[Tablespace], known: &Known) -> Result<files::Others> {
+fn innodb(steps: &Steps<'_>, undo: &[Tablespace], catalog: &Catalog) -> Result<files::Others> {
     steps.system(undo)?;
-    steps.tables(known, true)?;
-    if let Some(name) = known.missed() {
+    steps.tables(catalog, true)?;
+    if let Some(name) = catalog.missed() {
         return Err(Error::invalid(name.as_bstr(), GONE).hint(NOBODY));
     }
     let mut others = files::others(&steps.layout.datadir)?;

@@ -9,13 +9,14 @@ use std::time::Instant;
 use jiff::Zoned;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
-use super::catalog::Known;
+use super::catalog::Catalog;
 use super::copy::Records;
 use super::fileset;
 use super::finish::{Finish, Snapshot};
 use super::meta::Members;
 use super::open::system_space;
 use super::steps::{Found, Steps, begin, readable, tell_specials};
+use super::view::View;
 use super::{Job, mariadb, mysql};
 use crate::error::{Error, Result};
 use crate::innodb::redo::mysql::DIR;
@@ -63,10 +64,10 @@ pub(super) trait Stopped {
     fn log(&self) -> Result<Log>;
     /// Version, as the server would tell it.
     fn version(&self) -> Result<String>;
-    /// c0, then what there is to copy.
+    /// The checkpoint LSN, then what there is to copy.
     fn look(&mut self) -> Result<Found>;
     /// Copies everything.
-    fn copy(&self, steps: &Steps<'_>, undo: &[Tablespace], known: &Known) -> Result<()>;
+    fn copy(&self, steps: &Steps<'_>, undo: &[Tablespace], catalog: &Catalog) -> Result<()>;
     /// Copies, after a crash, what decides about transactions that are only prepared; false if that is not to be had.
     fn binlog(&self, _: &Steps<'_>) -> Result<bool> {
         Ok(false)
@@ -136,10 +137,10 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     out.member(BEGIN, &begin_bytes(&begin))?;
     let since = job.base.as_ref().map(|base| base.since(family));
     let records = Records::new(job, since);
-    let (copier, abort) = (records.copier(job, report, since), &records.abort);
+    let (copier, abort) = (records.copier(job, &View::Trusted, report, since), &records.abort);
     let steps = Steps { job, layout: &layout, copier, abort, out: &out };
     report.stage("copying");
-    server.copy(&steps, &found.undo, &found.known)?;
+    server.copy(&steps, &found.undo, &found.catalog)?;
     if !log.clean && !server.binlog(&steps)? {
         report.note(
             Level::Warning,

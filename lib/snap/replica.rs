@@ -24,7 +24,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// Does `work` while what applies events stands still, and lets it go on whatever happens: a failure, or a signal that
 /// ends us. Nothing is stopped on a server that applies none.
-pub(super) fn quietly<T>(
+pub(super) fn with_replication_stopped<T>(
     applier: &Applier,
     login: &Login,
     report: &dyn Report,

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::catalog::Known;
-use super::durable_lsn::Marks;
+use super::catalog::Catalog;
+use super::durable_lsn::DurableLsn;
 use super::finish::Snapshot;
 use super::identity::Evidence;
 use super::meta::Members;
@@ -40,11 +40,11 @@ pub(super) trait Running {
     fn lock(&mut self) -> Result<()>;
     /// The session with the locks, if there are some.
     fn holder(&mut self) -> Option<u32>;
-    /// Reads c0, then lists what there is.
+    /// Reads the checkpoint LSN, then lists what there is.
     fn look(&mut self) -> Result<Found>;
     /// Copies everything and releases the locks: where that is, and what was copied under a short lock.
-    fn copy(&mut self, hot: &Hot<'_>, undo: &[Tablespace], known: Known) -> Result<(Snapshot, Spool)>;
-    /// After the locks: the log durable up to E.
+    fn copy(&mut self, hot: &Hot<'_>, undo: &[Tablespace], catalog: Catalog) -> Result<(Snapshot, Spool)>;
+    /// After the locks: the log durable up to the end LSN.
     fn settle(&mut self, snapshot: &Snapshot) -> Result<()>;
     /// Options that recovery needs, for the manifest.
     fn options(&self) -> &BTreeMap<String, String>;
@@ -56,15 +56,19 @@ pub(super) trait Running {
 pub(super) struct Hot<'a> {
     pub(super) steps: Steps<'a>,
     pub(super) report: &'a dyn Report,
-    pub(super) marks: &'a Marks<'a>,
+    pub(super) durable_lsn: &'a DurableLsn<'a>,
     pub(super) login: &'a Login,
 }
 
 impl Hot<'_> {
     /// Makes a snapshot. With `--safe-replica` nothing replicated is applied meanwhile.
-    pub(super) fn quietly<T>(&self, applier: &Applier, snapshot: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(super) fn with_replication_stopped<T>(
+        &self,
+        applier: &Applier,
+        snapshot: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
         match self.steps.job.safe_replica {
-            true => replica::quietly(applier, self.login, self.report, snapshot),
+            true => replica::with_replication_stopped(applier, self.login, self.report, snapshot),
             false => snapshot(),
         }
     }

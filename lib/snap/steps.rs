@@ -10,7 +10,7 @@ use jiff::Zoned;
 
 use super::Job;
 use super::base::Base;
-use super::catalog::Known;
+use super::catalog::Catalog;
 use super::copy::{Copier, Listed, Outcome, Pages};
 use super::open::{self, Head, Part, system_space};
 use super::unique_names;
@@ -25,16 +25,16 @@ use crate::stream::Writer;
 use crate::stream::native::names::{AGAIN, DROPPED, marker};
 use crate::stream::native::{self, Begin, EntryKind, FORMAT, Redo, StreamKind};
 
-/// What there is to copy, listed after c0 was read.
+/// What there is to copy, listed after the checkpoint LSN was read.
 pub(super) struct Found {
-    /// The redo log, with c0; `None`: the server has no InnoDB.
+    /// The redo log, with the checkpoint LSN; `None`: the server has no InnoDB.
     pub(super) redo: Option<Redo>,
     /// The server's identity.
     pub(super) server_uuid: Option<String>,
     /// Undo tablespaces.
     pub(super) undo: Vec<Tablespace>,
     /// All others but the system tablespace.
-    pub(super) known: Known,
+    pub(super) catalog: Catalog,
     /// Which files these are, if that will be asked for.
     pub(super) listed: Option<Listed>,
 }
@@ -108,7 +108,7 @@ pub(super) fn begin(
         base.warn(report);
     }
     let system = layout.system.iter().filter_map(|path| Some(path.metadata().ok()?.len()));
-    let sizes = system.chain(found.undo.iter().map(|space| space.size)).chain([found.known.bytes]);
+    let sizes = system.chain(found.undo.iter().map(|space| space.size)).chain([found.catalog.bytes]);
     Ok(Begin {
         format: FORMAT,
         kind: if job.base.is_some() { StreamKind::Incremental } else { StreamKind::Full },
@@ -152,17 +152,17 @@ impl Steps<'_> {
         let mut jobs = Vec::new();
         for (path, name) in self.layout.system.iter().zip(self.layout.system_names()) {
             let part = Part { space: &space, first: number, doublewrite: doublewrite.as_ref() };
-            let elsewhere = path.parent() != Some(&self.layout.datadir);
-            jobs.push((marker(&name, ending), path.clone(), elsewhere, Some(part)));
+            let external = path.parent() != Some(&self.layout.datadir);
+            jobs.push((marker(&name, ending), path.clone(), external, Some(part)));
             let size = path.metadata().map_err(|cause| Error::io(path.display(), "cannot look at", &cause))?.len();
             number = number.saturating_add(u32::try_from(size / u64::from(space.page_size)).unwrap_or(u32::MAX));
         }
         for space in undo {
-            jobs.push((space.name.clone(), self.path(space), space.elsewhere.is_some(), None));
+            jobs.push((space.name.clone(), self.path(space), space.external.is_some(), None));
         }
         let jobs = jobs.into_iter().map(Ok);
-        each(self.job.threads, haste, self.abort, jobs, |buffers, (name, path, elsewhere, part)| {
-            let file = Pages { name: &name, path: &path, elsewhere, part, unwritten: true, dictionary: None };
+        each(self.job.threads, haste, self.abort, jobs, |buffers, (name, path, external, part)| {
+            let file = Pages { name: &name, path: &path, external, part, unwritten: true, dictionary: None };
             match copier.tablespace(out, buffers, file)? {
                 Outcome::Gone => Err(Error::failed(path.display(), "has gone while it was to be copied")),
                 _ => Ok(()),
@@ -172,12 +172,12 @@ impl Steps<'_> {
 
     /// Tablespaces of one file. `unwritten`: those whose page 0 is not written yet as they are, for there is no second
     /// look at them.
-    pub(super) fn tables(&self, known: &Known, unwritten: bool) -> Result<()> {
-        each(self.job.threads, Haste::Behind, self.abort, known.tables().iter().map(Ok), |buffers, table| {
+    pub(super) fn tables(&self, catalog: &Catalog, unwritten: bool) -> Result<()> {
+        each(self.job.threads, Haste::Behind, self.abort, catalog.tables().iter().map(Ok), |buffers, table| {
             let path = table.path(&self.layout.datadir);
-            let elsewhere = table.is_elsewhere();
-            let dictionary = known.dictionary.as_ref();
-            let file = Pages { name: &table.name, path: &path, elsewhere, part: None, unwritten, dictionary };
+            let external = table.is_elsewhere();
+            let dictionary = catalog.dictionary.as_ref();
+            let file = Pages { name: &table.name, path: &path, external, part: None, unwritten, dictionary };
             table.set(self.copier.tablespace(self.out, buffers, file)?);
             Ok(())
         })
@@ -196,8 +196,8 @@ impl Steps<'_> {
         each(self.job.threads, Haste::Urgent, self.abort, tables.map(Ok), |buffers, found| {
             let name = marker(&found.name, AGAIN);
             let path = self.path(found);
-            let elsewhere = found.elsewhere.is_some();
-            let file = Pages { name: &name, path: &path, elsewhere, part: None, unwritten: true, dictionary: None };
+            let external = found.external.is_some();
+            let file = Pages { name: &name, path: &path, external, part: None, unwritten: true, dictionary: None };
             match copier.tablespace(out, buffers, file)? {
                 Outcome::Gone => gone(found),
                 _ => Ok(()),
@@ -249,6 +249,6 @@ impl Steps<'_> {
 
     fn path(&self, space: &Tablespace) -> std::path::PathBuf {
         let below = || files::path_of(&self.layout.datadir, &space.name);
-        space.elsewhere.clone().unwrap_or_else(below)
+        space.external.clone().unwrap_or_else(below)
     }
 }

@@ -32,7 +32,7 @@ const RENAME: &str = "drop or rename the database, or leave it out with --databa
 pub(super) fn check(job: &Job, layout: &Layout, found: &Found, report: &dyn Report) -> Result<()> {
     let system = layout.system_names();
     let undo = found.undo.iter().map(|space| space.name.as_slice());
-    let tables = found.known.tables().iter().map(|table| &*table.name);
+    let tables = found.catalog.tables().iter().map(|table| &*table.name);
     let mut root = HashSet::new();
     let mut before: &[u8] = b"";
     for name in system.iter().map(Vec::as_slice).chain(undo).chain(tables.filter(|name| !name.contains(&b'/'))) {
@@ -45,17 +45,17 @@ pub(super) fn check(job: &Job, layout: &Layout, found: &Found, report: &dyn Repo
         }
     }
     // They are sorted.
-    for table in found.known.tables() {
+    for table in found.catalog.tables() {
         if *before == *table.name {
             return Err(twice(before));
         }
         before = &table.name;
     }
-    for table in found.known.tables() {
+    for table in found.catalog.tables() {
         fits(&table.name, job.base.is_some())?;
     }
     let more = if job.base.is_some() { DELTA.len() + CODED } else { CODED };
-    if let Some(table) = found.known.tables().iter().find(|table| table.name.len() + more > PATH_MAX) {
+    if let Some(table) = found.catalog.tables().iter().find(|table| table.name.len() + more > PATH_MAX) {
         let what = "its path is too long for a suffix of xb-zip and of xb-crypt, which need --raw";
         report.note(Level::Warning, format_args!("{}: {what}", table.name.as_bstr()));
     }

@@ -24,7 +24,7 @@ const ZEROS: (u32, u32) = (10, 2);
 
 /// Runs a stream through xb-redo into a directory.
 fn lay(stream: Stream, dir: &Path) {
-    let run = Pipeline::new().stage(&mut xb("xb-redo")).stdin_bytes(stream.manifest().bytes()).run();
+    let run = Pipeline::new().stage(xb("xb-redo")).stdin_bytes(stream.manifest().bytes()).run();
     run.assert_ok();
     good(unpack(dir, &["-q"], &run.stdout));
 }

@@ -9,7 +9,7 @@ use bstr::ByteSlice;
 use super::{Options, Target, Task, wrong};
 use crate::budget::Share;
 use crate::codec::pool::{Buffers, Feed};
-use crate::codec::splitter::{Held, Part};
+use crate::codec::splitter::{Part, Splitter};
 use crate::codec::{Choice, Codec, Flow, PIECE, START};
 use crate::error::{Error, Result};
 use crate::report::{Level, Report};
@@ -68,7 +68,7 @@ enum State<M> {
     /// Too short so far to say.
     Undecided(Vec<u8>),
     Pass,
-    Code(Arc<Target>, Held<M>),
+    Code(Arc<Target>, Splitter<M>),
 }
 
 /// Where bytes of a member come from.
@@ -195,10 +195,10 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
                     let mut buffer = buffers.take();
                     (read(&mut buffer, piece)?, Some(buffer))
                 }
-                State::Code(_, held) => {
-                    let before = held.capacity();
-                    let got = held.fill(len, buffers, read)?;
-                    self.memory = self.memory + held.capacity() - before;
+                State::Code(_, splitter) => {
+                    let before = splitter.capacity();
+                    let got = splitter.fill(len, buffers, read)?;
+                    self.memory = self.memory + splitter.capacity() - before;
                     if !C::CUTS_ANYWHERE {
                         self.share.set(self.memory as u64)?;
                     }
@@ -260,9 +260,9 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
             Choice::Code(code) => {
                 self.report.note(Level::Detail, format_args!("{} becomes {}", path.as_bstr(), name.as_bstr()));
                 let target = Target { path: path.clone(), name: name.clone(), flags, next: 0.into() };
-                let held = Held::new(code, start.clone());
-                self.memory += held.capacity();
-                State::Code(Arc::new(target), held)
+                let splitter = Splitter::new(code, start.clone());
+                self.memory += splitter.capacity();
+                State::Code(Arc::new(target), splitter)
             }
         };
         if anew {
@@ -319,7 +319,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
         }
         loop {
             let more = match member(&mut self.slots, slot).map(|member| &member.state) {
-                Some(State::Code(_, held)) => held.needs(len).saturating_sub(held.capacity()),
+                Some(State::Code(_, splitter)) => splitter.needs(len).saturating_sub(splitter.capacity()),
                 Some(State::Undecided(_)) => usize::try_from(len).map_or(PIECE, |len| len.min(PIECE)),
                 _ => break,
             };
@@ -338,15 +338,15 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
     fn cut(&mut self, slot: usize, flow: Flow) -> Result<()> {
         let Source { slots, feed, codec, buffers, memory, share, waiting, .. } = self;
         let Some(Slot { member: Some(member), waits }) = slots.get_mut(slot) else { return Ok(()) };
-        let State::Code(target, held) = &mut member.state else { return Ok(()) };
-        let before = held.capacity();
+        let State::Code(target, splitter) = &mut member.state else { return Ok(()) };
+        let before = splitter.capacity();
         let fed = |part: Part<C::Job>| feed(Task::Part(target.clone(), part));
-        held.cut(*codec, flow, buffers, |fault, at| wrong(&member.path, &fault, at), fed)?;
-        *memory = *memory + held.capacity() - before;
+        splitter.cut(*codec, flow, buffers, |fault, at| wrong(&member.path, &fault, at), fed)?;
+        *memory = *memory + splitter.capacity() - before;
         if !C::CUTS_ANYWHERE {
             share.set(*memory as u64)?;
         }
-        if !held.is_empty() && !*waits {
+        if !splitter.is_empty() && !*waits {
             *waits = true;
             waiting.push_back(slot);
         }
@@ -418,14 +418,15 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
         else {
             return Ok(());
         };
-        if path != MANIFEST || matches!(state, State::Pass) {
-            if let Some(begin) = self.verifier.end("stdin", &path)? {
-                self.report.expect(begin.estimated_bytes);
-            }
+        // What was compressed or encrypted has no manifest to be read.
+        if (path != MANIFEST || matches!(state, State::Pass))
+            && let Some(begin) = self.verifier.end("stdin", &path)?
+        {
+            self.report.expect(begin.estimated_bytes);
         }
         let target = match state {
-            State::Code(target, held) => {
-                self.memory -= held.capacity();
+            State::Code(target, splitter) => {
+                self.memory -= splitter.capacity();
                 target
             }
             _ => Arc::new(Target { name: path.clone(), path, flags, next: 0.into() }),

@@ -102,12 +102,15 @@ impl Header {
         head
     }
 
-    /// The first [`HEAD`] bytes of a captured log that begins with the block of checkpoint `c0`. xtrabackup knows a log of
-    /// its kind by the creator's first word. No flag is taken over: a server throws away a log with one of them.
-    pub fn captured(&self, c0: u64, encryption: &[u8], tool: &str) -> Vec<u8> {
-        let header =
-            Header { start_lsn: block::begin(c0), creator: creator(&format!("xtrabkup {tool}")), ..self.clone() };
-        Header { flags: 0, ..header }.head(Some(c0), encryption)
+    /// The first [`HEAD`] bytes of a captured log that begins with the block of `checkpoint_lsn`. xtrabackup knows a
+    /// log of its kind by the creator's first word. No flag is taken over: a server throws away a log with one of them.
+    pub fn captured(&self, checkpoint_lsn: u64, encryption: &[u8], tool: &str) -> Vec<u8> {
+        let header = Header {
+            start_lsn: block::begin(checkpoint_lsn),
+            creator: creator(&format!("xtrabkup {tool}")),
+            ..self.clone()
+        };
+        Header { flags: 0, ..header }.head(Some(checkpoint_lsn), encryption)
     }
 
     /// Where the block of this LSN stands in the file.
@@ -169,10 +172,10 @@ mod tests {
         let header = Header::parse(REAL).unwrap();
         assert!(header.creator.starts_with(b"MySQL 9.7.4\0"));
         assert_eq!((header.flags, header.start_lsn % 512), (0, 0));
-        let c0 = checkpoint(REAL, &header, REAL.len() as u64).unwrap();
-        assert!(c0 > header.start_lsn);
+        let checkpoint_lsn = checkpoint(REAL, &header, REAL.len() as u64).unwrap();
+        assert!(checkpoint_lsn > header.start_lsn);
         assert_eq!(Locked::parse(encryption(REAL)), None);
-        let made = header.head(Some(c0), encryption(REAL));
+        let made = header.head(Some(checkpoint_lsn), encryption(REAL));
         assert_eq!(made[..512], REAL[..512]);
         // One of its two checkpoint blocks is the newer one.
         assert!(CHECKPOINTS.iter().any(|at| made[*at..*at + 512] == REAL[*at..*at + 512]));

@@ -13,7 +13,7 @@ const SECTOR: u64 = 4096;
 
 /// A captured log on its way into a backup.
 #[derive(Clone, Debug)]
-pub(crate) struct Form {
+pub(crate) struct LogFormat {
     /// Sent before anything else.
     pub(crate) head: Vec<u8>,
     kind: Kind,
@@ -24,18 +24,23 @@ enum Kind {
     /// `ib_logfile0`. `facts/mariadb-hot-backup#captured-log`.
     Mariadb { start: Checkpoint, encrypted: bool },
     /// `xtrabackup_logfile`. `facts/mysql-hot-backup#captured-log`.
-    Mysql { c0: u64, key: Option<Arc<LogKey>> },
+    Mysql { checkpoint_lsn: u64, key: Option<Arc<LogKey>> },
 }
 
-impl Form {
+impl LogFormat {
     /// A log with the properties of the log that `header` heads.
     pub(crate) fn mariadb(header: &mariadb::Header, start: Checkpoint) -> Self {
-        Form { head: header.captured(start, TOOL), kind: Kind::Mariadb { start, encrypted: header.encrypted() } }
+        LogFormat { head: header.captured(start, TOOL), kind: Kind::Mariadb { start, encrypted: header.encrypted() } }
     }
 
     /// Likewise. `encryption` locks what `key` is.
-    pub(crate) fn mysql(header: &mysql::Header, encryption: &[u8], key: Option<Arc<LogKey>>, c0: u64) -> Self {
-        Form { head: header.captured(c0, encryption, TOOL), kind: Kind::Mysql { c0, key } }
+    pub(crate) fn mysql(
+        header: &mysql::Header,
+        encryption: &[u8],
+        key: Option<Arc<LogKey>>,
+        checkpoint_lsn: u64,
+    ) -> Self {
+        LogFormat { head: header.captured(checkpoint_lsn, encryption, TOOL), kind: Kind::Mysql { checkpoint_lsn, key } }
     }
 
     /// The member's name.
@@ -46,11 +51,11 @@ impl Form {
         }
     }
 
-    /// c0.
+    /// The checkpoint LSN.
     pub(crate) fn checkpoint(&self) -> u64 {
         match self.kind {
             Kind::Mariadb { start, .. } => start.lsn,
-            Kind::Mysql { c0, .. } => c0,
+            Kind::Mysql { checkpoint_lsn, .. } => checkpoint_lsn,
         }
     }
 
@@ -58,7 +63,7 @@ impl Form {
     pub(crate) fn first(&self) -> u64 {
         match self.kind {
             Kind::Mariadb { start, .. } => start.lsn,
-            Kind::Mysql { c0, .. } => block::begin(c0),
+            Kind::Mysql { checkpoint_lsn, .. } => block::begin(checkpoint_lsn),
         }
     }
 
@@ -66,7 +71,7 @@ impl Form {
     pub(crate) fn least(&self) -> u64 {
         match self.kind {
             Kind::Mariadb { start, .. } => start.end_lsn,
-            Kind::Mysql { c0, .. } => c0,
+            Kind::Mysql { checkpoint_lsn, .. } => checkpoint_lsn,
         }
     }
 

@@ -28,7 +28,7 @@ pub(crate) struct Captured {
     path: PathBuf,
     header: Header,
     encryption: Vec<u8>,
-    c0: u64,
+    checkpoint_lsn: u64,
 }
 
 impl Captured {
@@ -48,10 +48,10 @@ impl Captured {
         })?;
         let size = file.metadata().map_err(|cause| fail(&path, "cannot read", &cause))?.len();
         let header = Header::parse(&head).map_err(|fault| Error::damaged(path.display(), fault))?;
-        // A log that ends at the beginning of c0's block holds no block.
-        let c0 = mysql::checkpoint(&head, &header, size.max((HEAD + BLOCK) as u64))
+        // A log that ends at the beginning of the checkpoint's block holds no block.
+        let checkpoint_lsn = mysql::checkpoint(&head, &header, size.max((HEAD + BLOCK) as u64))
             .ok_or_else(|| Error::damaged(path.display(), "damaged: no valid checkpoint in its head"))?;
-        Ok(Captured { path, header, encryption: mysql::encryption(&head).to_vec(), c0 })
+        Ok(Captured { path, header, encryption: mysql::encryption(&head).to_vec(), checkpoint_lsn })
     }
 
     /// True if a server has encrypted it, now or once.
@@ -62,8 +62,8 @@ impl Captured {
     /// Checks that the log begins with the block of `start` and holds every block up to `end`.
     pub(crate) fn verify(&self, start: u64, end: u64) -> Result<()> {
         let fault = |what: String| Err(Error::damaged(self.path.display(), what));
-        if self.c0 != start || self.header.start_lsn != block::begin(start) {
-            return fault(format!("begins at lsn {}, the backup at {start}", self.c0));
+        if self.checkpoint_lsn != start || self.header.start_lsn != block::begin(start) {
+            return fault(format!("begins at lsn {}, the backup at {start}", self.checkpoint_lsn));
         }
         if !block::is_end(end) {
             return fault(format!("no log can end at lsn {end}, as the backup does"));
@@ -180,7 +180,7 @@ impl Captured {
             ..self.header
         };
         let holds = part.start == self.header.start_lsn;
-        let head = header.head(holds.then_some(self.c0), &self.encryption);
+        let head = header.head(holds.then_some(self.checkpoint_lsn), &self.encryption);
         let make = || {
             let file = File::options().write(true).create_new(true).mode(0o640).open(path)?;
             file.write_all_at(&head, 0)?;

@@ -1,11 +1,11 @@
-//! Reads along with the live log of MySQL for what no file shows (see [`traces`](crate::innodb::redo::mysql::ddl_events)).
+//! Reads along with the live log of MySQL for what no file shows (see [`ddl_events`](crate::innodb::redo::mysql::ddl_events)).
 
 use std::path::Path;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
-use crate::innodb::redo::mysql::ddl_events::Traces;
+use crate::innodb::redo::mysql::ddl_events::DdlEvents;
 use crate::log::follow::Follow;
 use crate::log::follow::mysql::Follower;
 use crate::log::queue::Goal;
@@ -16,7 +16,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// A log that is being read.
 pub(crate) struct Watch {
     follower: Follower,
-    traces: Traces,
+    events: DdlEvents,
 }
 
 /// How far the log is read: without an end until there is one, or nobody wants it any more.
@@ -51,19 +51,19 @@ impl Until {
 
 impl Watch {
     /// Opens the log in `dir`, by its number and a checkpoint that it had, at an LSN after that.
-    pub(crate) fn begin(dir: &Path, c0: u64, uuid: u32, since: u64) -> Result<Self> {
-        let mut follower = Follower::begin(dir, c0, uuid, None)?;
+    pub(crate) fn begin(dir: &Path, checkpoint_lsn: u64, uuid: u32, since: u64) -> Result<Self> {
+        let mut follower = Follower::begin(dir, checkpoint_lsn, uuid, None)?;
         follower.skip(since);
-        Ok(Watch { follower, traces: Traces::default() })
+        Ok(Watch { follower, events: DdlEvents::default() })
     }
 
     /// Reads to the end.
-    pub(crate) fn run(mut self, until: &Until) -> Result<Traces> {
+    pub(crate) fn run(mut self, until: &Until) -> Result<DdlEvents> {
         let mut goal = Goal::default();
         while !goal.over {
-            let Watch { follower, traces } = &mut self;
+            let Watch { follower, events } = &mut self;
             let read = follower.poll(&goal, &mut |bytes, _| {
-                traces.feed(bytes);
+                events.feed(bytes);
                 Ok(())
             });
             read.map_err(|error| match error.kind() {
@@ -76,6 +76,6 @@ impl Watch {
             }
             goal = until.wait(&goal);
         }
-        Ok(self.traces)
+        Ok(self.events)
     }
 }

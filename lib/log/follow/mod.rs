@@ -9,8 +9,8 @@ mod simulation;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::captured::format::Form;
-use super::queue::{Capture, Goal, Trail};
+use super::captured::format::LogFormat;
+use super::queue::{Goal, Queue, Trail};
 use crate::crypt::keyring::Keyring;
 use crate::error::{Error, Result};
 use crate::innodb::redo;
@@ -46,7 +46,7 @@ pub(crate) fn open(
     datadir: Option<&Path>,
     keyring: Option<&Path>,
     report: &dyn Report,
-) -> Result<(Box<dyn Follow>, Form)> {
+) -> Result<(Box<dyn Follow>, LogFormat)> {
     let fault = |what: &str| Error::damaged("stdin", format_args!("xb_begin: {what}"));
     let Some(log) = begin.redo.as_ref() else {
         return Err(match begin.kind {
@@ -67,16 +67,16 @@ pub(crate) fn open(
             let path = directory(begin, log, datadir, Path::new("")).join(redo::mariadb::FILE);
             let start = redo::mariadb::Checkpoint { lsn, end_lsn };
             let follower = mariadb::Follower::begin(&path, start)?;
-            let form = Form::mariadb(follower.header(), start);
-            Ok((Box::new(follower), form))
+            let format = LogFormat::mariadb(follower.header(), start);
+            Ok((Box::new(follower), format))
         }
         (Some(Family::MySql), "6") => {
             let uuid = log.log_uuid.ok_or_else(|| fault("it names no uuid of the redo log"))?;
             let dir = directory(begin, log, datadir, Path::new(redo::mysql::DIR));
             let keyring = keyring.map(|path| Keyring::read(path, report)).transpose()?;
             let follower = mysql::Follower::begin(&dir, log.checkpoint_lsn, uuid, keyring.as_ref())?;
-            let form = follower.form(log.checkpoint_lsn);
-            Ok((Box::new(follower), form))
+            let format = follower.format(log.checkpoint_lsn);
+            Ok((Box::new(follower), format))
         }
         (family, format) => {
             let server = family.map_or("an unnamed server".to_owned(), |family| family.to_string());
@@ -97,15 +97,15 @@ fn directory(begin: &Begin, log: &Redo, datadir: Option<&Path>, own: &Path) -> P
 }
 
 /// Follows until the end that the stream names is reached, or the stream is over.
-pub(crate) fn run(mut follower: Box<dyn Follow>, capture: &Capture) -> Result<()> {
+pub(crate) fn run(mut follower: Box<dyn Follow>, queue: &Queue) -> Result<()> {
     let mut goal = Goal::default();
     while !goal.over {
-        follower.poll(&goal, &mut |bytes, lsn| capture.push(bytes, lsn))?;
+        follower.poll(&goal, &mut |bytes, lsn| queue.push(bytes, lsn))?;
         if let Some(end) = goal.end.filter(|end| follower.reached(*end)) {
-            capture.conclude(follower.conclude(end)?);
+            queue.conclude(follower.conclude(end)?);
             break;
         }
-        goal = capture.goal(&goal, POLL);
+        goal = queue.goal(&goal, POLL);
     }
     Ok(())
 }

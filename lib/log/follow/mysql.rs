@@ -15,7 +15,7 @@ use super::{END_PATIENCE, Follow, OVERRUN_PATIENCE, WINDOW};
 use crate::crypt::keyring::{self, Keyring};
 use crate::error::{Error, Kind, Result};
 use crate::innodb::redo::mysql::{BLOCK, Block, Header, Locked, LogKey, block};
-use crate::log::captured::format::Form;
+use crate::log::captured::format::LogFormat;
 
 /// Where the follower is.
 #[derive(Debug)]
@@ -57,12 +57,12 @@ enum Halt {
 }
 
 impl Follower {
-    /// Opens the files in `dir`; `c0` is the checkpoint that the backup begins with, `uuid` the log's number. If blocks
-    /// are encrypted, the log's key must be one that the keyring opens.
-    pub(crate) fn begin(dir: &Path, c0: u64, uuid: u32, keyring: Option<&Keyring>) -> Result<Follower> {
+    /// Opens the files in `dir`; `checkpoint_lsn` is the checkpoint that the backup begins with, `uuid` the log's
+    /// number. If blocks are encrypted, the log's key must be one that the keyring opens.
+    pub(crate) fn begin(dir: &Path, checkpoint_lsn: u64, uuid: u32, keyring: Option<&Keyring>) -> Result<Follower> {
         let start = live::start(dir)?;
-        if start.uuid != uuid || start.checkpoint_lsn < c0 {
-            let what = format!("is not the log of the backup, which begins at lsn {c0}");
+        if start.uuid != uuid || start.checkpoint_lsn < checkpoint_lsn {
+            let what = format!("is not the log of the backup, which begins at lsn {checkpoint_lsn}");
             return Err(
                 Error::failed(dir.display(), what).hint("this is the redo log of another server; --datadir chooses it")
             );
@@ -71,7 +71,7 @@ impl Follower {
             dir: dir.to_owned(),
             files: BTreeMap::new(),
             current: 0,
-            lsn: block::begin(c0),
+            lsn: block::begin(checkpoint_lsn),
             uuid,
             encryption: Vec::new(),
             key: Err(no_keyring(dir)),
@@ -118,9 +118,9 @@ impl Follower {
         self.files = self.files.split_off(&self.current);
     }
 
-    /// What a captured log is that begins at `c0`.
-    pub(crate) fn form(&self, c0: u64) -> Form {
-        Form::mysql(&self.header(), &self.encryption, self.key.as_ref().ok().cloned(), c0)
+    /// What a captured log is that begins at `checkpoint_lsn`.
+    pub(crate) fn format(&self, checkpoint_lsn: u64) -> LogFormat {
+        LogFormat::mysql(&self.header(), &self.encryption, self.key.as_ref().ok().cloned(), checkpoint_lsn)
     }
 
     /// The header of the file where the backup begins.

@@ -29,7 +29,7 @@ pub(crate) struct LogFile {
 /// Where a backup begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Start {
-    /// c0: the newest checkpoint.
+    /// The checkpoint LSN: the newest checkpoint.
     pub(crate) checkpoint_lsn: u64,
     /// The log's number.
     pub(crate) uuid: u32,

@@ -1,42 +1,43 @@
 //! Whether increments belong to a base, in this order, without a gap. Source: `facts/mariadb-hot-backup#increments`.
 //!
-//! An increment has the pages newer than its base's c0, so base and increment together are what a full backup would have
-//! copied then: if the base is exactly that one, or any that began later than the increment's threshold and is older
-//! than the increment. Which one it is, the backup ids say; an increment that was made from an LSN alone names none.
+//! An increment has the pages newer than its base's checkpoint LSN, so base and increment together are what a full
+//! backup would have copied then: if the base is exactly that one, or any that began later than the increment's
+//! threshold and is older than the increment. Which one it is, the backup ids say; an increment that was made from an
+//! LSN alone names none.
 
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
-use crate::restore::backup::{Directory, Ours, Progress};
+use crate::restore::backup::{Backup, Ours, Progress};
 use crate::stream::native::StreamKind;
 
 /// Reads increments and checks each for itself.
-pub(super) fn increments(paths: &[PathBuf]) -> Result<Vec<Directory>> {
-    paths.iter().map(|path| increment(Directory::read(path)?)).collect()
+pub(super) fn increments(paths: &[PathBuf]) -> Result<Vec<Backup>> {
+    paths.iter().map(|path| increment(Backup::read(path)?)).collect()
 }
 
-fn increment(directory: Directory) -> Result<Directory> {
-    let place = directory.path.display();
-    if directory.ours.is_none() {
+fn increment(backup: Backup) -> Result<Backup> {
+    let place = backup.path.display();
+    if backup.ours.is_none() {
         return Err(Error::invalid(
             place,
             "was made by mariadb-backup, whose increments presume a base with its log applied",
         )
         .hint("mariadb-backup --prepare --target-dir=BASE --incremental-dir=DIR, on a prepared base"));
     }
-    if directory.kind != StreamKind::Incremental {
+    if backup.kind != StreamKind::Incremental {
         return Err(Error::invalid(place, "is no increment")
             .hint("the base comes after --merge or --apply, increments after --incremental-dir"));
     }
-    directory.check()?;
-    Ok(directory)
+    backup.check()?;
+    Ok(backup)
 }
 
 /// The parts of a directory that every backup of ours has.
-pub(super) fn ours(directory: &Directory) -> Result<&Ours> {
-    directory.ours.as_deref().ok_or_else(|| {
+pub(super) fn ours(backup: &Backup) -> Result<&Ours> {
+    backup.ours.as_deref().ok_or_else(|| {
         Error::invalid(
-            directory.path.display(),
+            backup.path.display(),
             "was made by mariadb-backup; without a manifest nothing can be merged into it",
         )
         .hint("mariadb-backup --prepare it, then again with --incremental-dir")
@@ -44,27 +45,27 @@ pub(super) fn ours(directory: &Directory) -> Result<&Ours> {
 }
 
 /// Checks that a base can take increments at all.
-pub(super) fn base(directory: &Directory) -> Result<()> {
-    let place = directory.path.display();
-    ours(directory)?;
-    if directory.kind == StreamKind::Incremental {
+pub(super) fn base(backup: &Backup) -> Result<()> {
+    let place = backup.path.display();
+    ours(backup)?;
+    if backup.kind == StreamKind::Incremental {
         return Err(Error::invalid(place, "is an increment itself").hint("the base is a full backup"));
     }
-    unapplied(directory)?;
-    directory.check()
+    unapplied(backup)?;
+    backup.check()
 }
 
 /// Checks that no log has been applied to what increments are to patch.
-pub(super) fn unapplied(directory: &Directory) -> Result<()> {
-    if directory.progress == Progress::Unpacked {
+pub(super) fn unapplied(backup: &Backup) -> Result<()> {
+    if backup.progress == Progress::Unpacked {
         return Ok(());
     }
-    Err(Error::invalid(directory.path.display(), "is applied: increments fit a backup only as it was unpacked")
+    Err(Error::invalid(backup.path.display(), "is applied: increments fit a backup only as it was unpacked")
         .hint("unpack the backup again; keep one that is to take increments unapplied (--to)"))
 }
 
 /// Checks that `next` builds on `before`.
-pub(super) fn follows(before: &Directory, next: &Directory) -> Result<()> {
+pub(super) fn follows(before: &Backup, next: &Backup) -> Result<()> {
     let (old, new) = (ours(before)?, ours(next)?);
     let refuse = |what: String| Err(Error::invalid(next.path.display(), what));
     let place = before.path.display();

@@ -22,7 +22,7 @@ use self::journal::{Journal, Phase};
 use self::patch::Shape;
 use self::plan::{Origin, Plan};
 use self::work::Work;
-use super::backup::{self, Directory};
+use super::backup::{self, Backup};
 use super::check::Thorough;
 use super::state::State;
 use super::{check, clone, lock};
@@ -63,7 +63,7 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<Merged> {
     let increments = chain::increments(&options.increments)?;
     let target = options.to.as_ref().unwrap_or(&options.dir);
     let merged = |proved| Ok(Merged { dir: target.clone(), proved });
-    let ids: Vec<String> = increments.iter().filter_map(Directory::id).map(str::to_owned).collect();
+    let ids: Vec<String> = increments.iter().filter_map(Backup::id).map(str::to_owned).collect();
     if let Some(journal) = Journal::read(target)? {
         let Some(done) = ids.len().checked_sub(journal.increments.len()).filter(|_| ids.ends_with(&journal.increments))
         else {
@@ -81,7 +81,7 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<Merged> {
         nothing();
         return merged(false);
     }
-    let base = Directory::read(&options.dir)?;
+    let base = Backup::read(&options.dir)?;
     // What is in the base already, by an earlier run, is passed over.
     let done = base.id().and_then(|id| ids.iter().position(|one| one == id)).map_or(0, |at| at + 1);
     let increments = increments.get(done..).unwrap_or_default();
@@ -94,7 +94,7 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<Merged> {
         && !clone::run(&options.dir, to, options.threads, report)?
     {
         // What has been done to it since, nobody has seen.
-        let copy = Directory::read(to)?;
+        let copy = Backup::read(to)?;
         chain::base(&copy)?;
         digests(std::slice::from_ref(&copy), options.thorough, options.threads, report)?;
     }
@@ -107,13 +107,13 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<Merged> {
 
 /// True if the directory is the result already, applied or not.
 fn is_merged(target: &Path, ids: &[String]) -> bool {
-    Directory::read(target).is_ok_and(|found| {
+    Backup::read(target).is_ok_and(|found| {
         found.kind != StreamKind::Incremental && found.id().is_some_and(|id| ids.last().is_some_and(|last| last == id))
     })
 }
 
 /// Checks all that can be checked, and changes nothing.
-fn prove(base: &Directory, increments: &[Directory], options: &Options, report: &dyn Report) -> Result<()> {
+fn prove(base: &Backup, increments: &[Backup], options: &Options, report: &dyn Report) -> Result<()> {
     chain::base(base)?;
     let mut before = base;
     for next in increments {
@@ -141,15 +141,15 @@ fn prove(base: &Directory, increments: &[Directory], options: &Options, report: 
     Ok(())
 }
 
-fn digests(directories: &[Directory], thorough: Thorough, threads: usize, report: &dyn Report) -> Result<()> {
-    directories.iter().try_for_each(|directory| check::digests(directory, thorough, threads, report))
+fn digests(directories: &[Backup], thorough: Thorough, threads: usize, report: &dyn Report) -> Result<()> {
+    directories.iter().try_for_each(|backup| check::digests(backup, thorough, threads, report))
 }
 
-fn entries(directory: &Directory) -> Result<&[Entry]> {
-    Ok(&chain::ours(directory)?.entries)
+fn entries(backup: &Backup) -> Result<&[Entry]> {
+    Ok(&chain::ours(backup)?.entries)
 }
 
-fn plan<'a>(base: &'a Directory, increments: &'a [Directory]) -> Result<Plan<'a>> {
+fn plan<'a>(base: &'a Backup, increments: &'a [Backup]) -> Result<Plan<'a>> {
     let lists: Vec<&[Entry]> = increments.iter().map(entries).collect::<Result<_>>()?;
     Plan::new(entries(base)?, &lists).map_err(|clash| {
         let backup = clash.backup.checked_sub(1).and_then(|number| increments.get(number)).unwrap_or(base);
@@ -163,7 +163,7 @@ fn plan<'a>(base: &'a Directory, increments: &'a [Directory]) -> Result<Plan<'a>
 /// Changes the base in `dir`; `journal` is there if that was begun before.
 fn merge(
     dir: &Path,
-    increments: &[Directory],
+    increments: &[Backup],
     journal: Option<Journal>,
     threads: usize,
     report: &dyn Report,
@@ -178,13 +178,13 @@ fn merge(
         );
     }
     if journal.as_ref().is_none_or(|journal| journal.phase < Phase::Finishing) {
-        let base = Directory::ours(dir, State::read(dir)?)?;
+        let base = Backup::ours(dir, State::read(dir)?)?;
         chain::unapplied(&base)?;
         let id = base.id().ok_or_else(lost)?;
         if journal.as_ref().is_some_and(|journal| journal.base != id) {
             return Err(backup::of_another(&dir.join(MERGING)));
         }
-        let ids = increments.iter().filter_map(Directory::id).map(str::to_owned).collect();
+        let ids = increments.iter().filter_map(Backup::id).map(str::to_owned).collect();
         let mut journal = journal.unwrap_or_else(|| Journal::new(id.to_owned(), ids));
         increments.first().map_or(Ok(()), |first| chain::follows(&base, first))?;
         let plan = plan(&base, increments)?;

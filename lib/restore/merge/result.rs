@@ -10,13 +10,13 @@ use super::lost;
 use crate::error::Result;
 use crate::io;
 use crate::metadata;
-use crate::restore::backup::Directory;
+use crate::restore::backup::Backup;
 use crate::restore::files::fail;
 use crate::stream::native::names::MERGED;
 use crate::stream::native::{self, BEGIN, Entry, MANIFEST, StreamKind, Tally, Trailer};
 
 /// Writes begin and manifest beside those of the base.
-pub(super) fn write(dir: &Path, last: &Directory, lines: Vec<Entry>) -> Result<()> {
+pub(super) fn write(dir: &Path, last: &Backup, lines: Vec<Entry>) -> Result<()> {
     let Some(ours) = &last.ours else { return Err(lost()) };
     let mut begin = ours.begin.clone();
     (begin.kind, begin.base) = (StreamKind::Full, None);

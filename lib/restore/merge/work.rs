@@ -17,7 +17,7 @@ use super::{lost, result};
 use crate::error::{Error, Result};
 use crate::io::copy;
 use crate::report::Report;
-use crate::restore::backup::Directory;
+use crate::restore::backup::Backup;
 use crate::restore::files::{self, fail};
 use crate::restore::{check, clone};
 use crate::stream::name;
@@ -27,8 +27,8 @@ use crate::stream::native::{Entry, EntryKind};
 /// A merge under way.
 pub(super) struct Work<'a> {
     pub(super) dir: &'a Path,
-    pub(super) base: &'a Directory,
-    pub(super) increments: &'a [Directory],
+    pub(super) base: &'a Backup,
+    pub(super) increments: &'a [Backup],
     pub(super) plan: &'a Plan<'a>,
     pub(super) threads: usize,
     /// True if nothing has been changed yet by an earlier run.
@@ -197,9 +197,9 @@ impl Work<'_> {
             .filter_map(Entry::path)
             .map(|name| Ok(self.path(&name)?.parent().map(Path::to_owned).unwrap_or_default()))
             .collect::<Result<_>>()?;
-        for directory in names.iter().rev().filter(|directory| *directory != self.dir) {
+        for backup in names.iter().rev().filter(|backup| *backup != self.dir) {
             // One that is not empty stays; so does one that is not there.
-            let _ = fs::remove_dir(directory);
+            let _ = fs::remove_dir(backup);
         }
         Ok(())
     }

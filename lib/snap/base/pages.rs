@@ -63,7 +63,7 @@ struct Course {
 
 /// The digests of one file.
 #[derive(Debug)]
-pub(in crate::snap) struct Known<'a> {
+pub(in crate::snap) struct BaseDigests<'a> {
     base: &'a BasePages,
     runs: &'a [Record],
     fixes: &'a [Record],
@@ -139,7 +139,7 @@ impl BasePages {
 
     /// What is known of a tablespace, or of a file of the system tablespace: by its number, whatever it is called, as
     /// increments are merged. `None`: nothing, or of two files with this number, of which only one can be meant.
-    pub(in crate::snap) fn of(&self, name: &[u8], space: &Space) -> Option<Known<'_>> {
+    pub(in crate::snap) fn of(&self, name: &[u8], space: &Space) -> Option<BaseDigests<'_>> {
         let begin = self.files.partition_point(|file| file.space_id < space.id);
         let same = self.files.get(begin..).unwrap_or_default().iter().take_while(|file| file.space_id == space.id);
         let mut found = same.filter(|file| space.id != 0 || file.name == key(name));
@@ -151,7 +151,7 @@ impl BasePages {
         let end = self.records.partition_point(|record| record.file <= file.number);
         let records = self.records.get(begin..end).unwrap_or_default();
         let (runs, fixes) = records.split_at(records.partition_point(|record| !record.fix));
-        Some(Known { base: self, runs, fixes, first: 0, digests: Vec::new() })
+        Some(BaseDigests { base: self, runs, fixes, first: 0, digests: Vec::new() })
     }
 
     /// Bytes of a page of the system tablespace, which a server has everywhere but in compressed tables.
@@ -180,7 +180,7 @@ impl BasePages {
     }
 }
 
-impl Known<'_> {
+impl BaseDigests<'_> {
     /// The digest of the page at this place; 0 if nothing is known of it.
     pub(in crate::snap) fn digest(&mut self, place: u32) -> Result<Digest> {
         let index = |first: u32| usize::try_from(place.checked_sub(first)?).ok();

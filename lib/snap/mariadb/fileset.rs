@@ -8,7 +8,7 @@ use super::MariaDb;
 use crate::error::{Error, Result};
 use crate::report::{Level, Report};
 use crate::server::dictionary::{Dictionary, Ledger};
-use crate::snap::catalog::Known;
+use crate::snap::catalog::Catalog;
 use crate::snap::fileset;
 
 /// How often and how far apart it is asked again for a tablespace without a file, which DDL may have taken away.
@@ -22,9 +22,9 @@ impl MariaDb<'_> {
     }
 
     /// Fails if a tablespace has no file where the server has it, again and again: before anything is copied.
-    pub(super) fn none_unseen(&mut self, known: &Known) -> Result<()> {
-        let Some(dictionary) = &known.dictionary else { return Ok(()) };
-        let mut unseen = fileset::unseen(dictionary, |name| known.has(name), &self.job.filter)?;
+    pub(super) fn none_unseen(&mut self, catalog: &Catalog) -> Result<()> {
+        let Some(dictionary) = &catalog.dictionary else { return Ok(()) };
+        let mut unseen = fileset::unseen(dictionary, |name| catalog.has(name), &self.job.filter)?;
         for _ in 0..LOOKS {
             if unseen.is_empty() {
                 return Ok(());

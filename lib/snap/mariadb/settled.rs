@@ -18,7 +18,7 @@ use crate::server::Session;
 use crate::server::dictionary::Dictionary;
 use crate::server::files::{Identity, Layout};
 use crate::server::session::Refusal;
-use crate::snap::catalog::{Known, Table};
+use crate::snap::catalog::{Catalog, Table};
 use crate::snap::copy::Listed;
 use crate::snap::filter::Filter;
 use crate::stream::native::Redo;
@@ -28,20 +28,20 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is looked for.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Reads c0, then lists the tables. If one was imported since c0, the server is asked for a newer checkpoint, which needs a
-/// privilege that a backup does without otherwise; if it refuses, it may make one itself. With an encrypted log the files
-/// are noted, too: of what is done to them later it tells too little.
-pub(super) fn look(session: &mut Session, layout: &Layout, filter: &Filter) -> Result<(Redo, Known, Option<Listed>)> {
+/// Reads the checkpoint LSN, then lists the tables. If one was imported since the checkpoint LSN, the server is asked
+/// for a newer checkpoint, which needs a privilege that a backup does without otherwise; if it refuses, it may make one
+/// itself. With an encrypted log the files are noted, too: of what is done to them later it tells too little.
+pub(super) fn look(session: &mut Session, layout: &Layout, filter: &Filter) -> Result<(Redo, Catalog, Option<Listed>)> {
     let begun = Instant::now();
     loop {
         let start = Start::read(&layout.redo)?;
         let dictionary = Dictionary::of_mariadb(session, &layout.datadir)?;
-        let known = Known::list(&layout.datadir, filter, Some(dictionary))?;
-        let listed = start.header().encrypted().then(|| list(session, layout, &known)).transpose()?;
-        match unimported(session, layout, &start, &known) {
+        let catalog = Catalog::list(&layout.datadir, filter, Some(dictionary))?;
+        let listed = start.header().encrypted().then(|| list(session, layout, &catalog)).transpose()?;
+        match unimported(session, layout, &start, &catalog) {
             // Imported, or the log was overwritten while it was read.
             Err(error) if error.kind() == Kind::Invalid && begun.elapsed() < PATIENCE => {}
-            done => return done.map(|()| (start.redo(), known, listed)),
+            done => return done.map(|()| (start.redo(), catalog, listed)),
         }
         match session.run("SET GLOBAL innodb_log_checkpoint_now=ON") {
             Err(refusal) if refusal.is_lost() => return Err(refusal.into()),
@@ -52,9 +52,9 @@ pub(super) fn look(session: &mut Session, layout: &Layout, filter: &Filter) -> R
 }
 
 /// Which files there are, and an LSN that the log had not reached before.
-fn list(session: &mut Session, layout: &Layout, known: &Known) -> Result<Listed> {
+fn list(session: &mut Session, layout: &Layout, catalog: &Catalog) -> Result<Listed> {
     let mut files = HashSet::new();
-    for table in known.tables() {
+    for table in catalog.tables() {
         let path = table.path(&layout.datadir);
         match std::fs::metadata(&path) {
             Ok(meta) => files.extend(Some(Identity::of(&meta)).filter(Identity::is_unique)),
@@ -66,13 +66,13 @@ fn list(session: &mut Session, layout: &Layout, known: &Known) -> Result<Listed>
 }
 
 /// Fails if one of the tables was imported.
-fn unimported(session: &mut Session, layout: &Layout, start: &Start, known: &Known) -> Result<()> {
+fn unimported(session: &mut Session, layout: &Layout, start: &Start, catalog: &Catalog) -> Result<()> {
     let now = session.status("Innodb_lsn_flushed")?.max(start.checkpoint.end_lsn);
     let deletions = mariadb::between(&layout.redo, start.checkpoint, now)?;
     if deletions.is_empty() {
         return Ok(());
     }
-    for table in known.tables() {
+    for table in catalog.tables() {
         let Some(space) = number(&table.path(&layout.datadir))? else { continue };
         if let Some(lsn) = deletions.of(space, opened(table, &layout.datadir), now) {
             return Err(mariadb::imported(table.name.as_bstr(), space, lsn, &deletions));

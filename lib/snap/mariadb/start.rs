@@ -1,5 +1,5 @@
-//! Where the copy begins: c0, read from the redo log before the first page; and where a stopped server's log ends.
-//! Source: `facts/mariadb-hot-backup#redo-log`.
+//! Where the copy begins: the checkpoint LSN, read from the redo log before the first page; and where a stopped
+//! server's log ends. Source: `facts/mariadb-hot-backup#redo-log`.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ const WINDOW: usize = 4 << 20;
 /// The log as it is before the first page is read.
 pub(super) struct Start {
     log: Live,
-    /// c0.
+    /// The checkpoint LSN.
     pub(super) checkpoint: Checkpoint,
 }
 

@@ -15,7 +15,7 @@ use crate::server::Variables;
 use crate::server::files::{Layout, Tablespace};
 use crate::server::mariadb::binlogs::Binlogs;
 use crate::snap::Job;
-use crate::snap::catalog::Known;
+use crate::snap::catalog::Catalog;
 use crate::snap::filter::Filter;
 use crate::snap::finish::Snapshot;
 use crate::snap::meta::Members;
@@ -79,8 +79,8 @@ impl offline::Stopped for Stopped<'_> {
         found(&self.layout, &self.job.filter)
     }
 
-    fn copy(&self, steps: &Steps<'_>, undo: &[Tablespace], known: &Known) -> Result<()> {
-        innodb(steps, &self.aria, undo, known, true)?;
+    fn copy(&self, steps: &Steps<'_>, undo: &[Tablespace], catalog: &Catalog) -> Result<()> {
+        innodb(steps, &self.aria, undo, catalog, true)?;
         others(steps, steps.out, false)?;
         late_files(steps, steps.out, &self.aria)
     }
@@ -130,11 +130,17 @@ pub(super) fn log(dir: &Path) -> Result<Log> {
 /// InnoDB's files, which nobody writes.
 pub(super) fn found(layout: &Layout, filter: &Filter) -> Result<Found> {
     if layout.system.is_empty() {
-        return Ok(Found { redo: None, server_uuid: None, undo: Vec::new(), known: Known::default(), listed: None });
+        return Ok(Found {
+            redo: None,
+            server_uuid: None,
+            undo: Vec::new(),
+            catalog: Catalog::default(),
+            listed: None,
+        });
     }
     let redo = Some(Start::read(&layout.redo)?.redo());
-    let known = Known::list(&layout.datadir, filter, None)?;
-    Ok(Found { redo, server_uuid: None, undo: undo(layout)?, known, listed: None })
+    let catalog = Catalog::list(&layout.datadir, filter, None)?;
+    Ok(Found { redo, server_uuid: None, undo: undo(layout)?, catalog, listed: None })
 }
 
 /// The version of a server whose log was written by a backup program, and by no server since: what is beside it was copied

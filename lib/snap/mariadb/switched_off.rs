@@ -12,7 +12,7 @@ use crate::io::cache::Policy;
 use crate::report::{Level, Report};
 use crate::server::Variables;
 use crate::server::files::{self, Layout, SYSTEM_DATABASE};
-use crate::snap::catalog::Known;
+use crate::snap::catalog::Catalog;
 use crate::snap::fileset;
 use crate::snap::filter::Filter;
 use crate::snap::offline::Log;
@@ -70,15 +70,15 @@ impl SwitchedOff {
         Ok(found)
     }
 
-    /// E.
+    /// The end LSN.
     pub(super) fn end_lsn(&self) -> u64 {
         self.log.as_ref().map_or(0, |log| log.end_lsn)
     }
 
     /// Fails if something was done to its files while they were copied.
-    pub(super) fn unchanged(&self, known: &Known) -> Result<()> {
+    pub(super) fn unchanged(&self, catalog: &Catalog) -> Result<()> {
         let log = self.log.as_ref().map(|_| stopped::log(&self.layout.redo)).transpose()?;
-        if log == self.log && known.missed().is_none() && is_same(&self.layout)? {
+        if log == self.log && catalog.missed().is_none() && is_same(&self.layout)? {
             return Ok(());
         }
         let what = "the files of InnoDB, which is switched off, were changed while they were copied";

@@ -73,7 +73,7 @@ fn my_cnf(variables: &Variables) -> String {
 /// `xtrabackup_tablespaces`: where tablespaces were that are not below the data directory.
 fn tablespaces(external: &[Tablespace]) -> String {
     let entry = |space: &Tablespace| {
-        let file = space.elsewhere.as_ref().map(|path| path.display().to_string());
+        let file = space.external.as_ref().map(|path| path.display().to_string());
         let name = String::from_utf8_lossy(&space.name);
         let is_undo = !name.ends_with(".ibd");
         let name = name.strip_suffix(".ibd").unwrap_or(&name);

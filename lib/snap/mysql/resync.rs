@@ -1,12 +1,12 @@
 //! `--lock-ddl=end`: DDL may run while InnoDB's files are copied. At the end it is blocked, and what it did to the files
 //! is done to the copy.
 //!
-//! A server that recovers a backup does what it does after a crash. So the copy must have the files of that moment, with
-//! their last names, each with pages of c0 or newer: all else is in the log. Not in the log is what a server writes into
-//! an index while it builds it, which it does without redo; it is on disk before the statement ends. For tablespaces that
-//! have come since they were listed that does not matter: they are copied as a whole under the lock. Of the others those
-//! are copied again in which an index was begun, or that got a key, which the log tells. When they are listed no DDL runs,
-//! so no index is half built.
+//! A server that recovers a backup does what it does after a crash. So the copy must have the files of that moment,
+//! with their last names, each with pages of the checkpoint LSN or newer: all else is in the log. Not in the log is
+//! what a server writes into an index while it builds it, which it does without redo; it is on disk before the
+//! statement ends. For tablespaces that have come since they were listed that does not matter: they are copied as a
+//! whole under the lock. Of the others those are copied again in which an index was begun, or that got a key, which the
+//! log tells. When they are listed no DDL runs, so no index is half built.
 //!
 //! What cannot be made good: IMPORT TABLESPACE, which brings a tablespace back under the number of one whose file was
 //! deleted; redo logging that was off for a while. Both end the backup.
@@ -24,7 +24,7 @@ use crate::server::dictionary::Ledger;
 use crate::server::files::Tablespace;
 use crate::server::mysql::{LogStatus, files};
 use crate::server::{Session, applier};
-use crate::snap::catalog::{Known, Review};
+use crate::snap::catalog::{Catalog, Review};
 use crate::snap::fileset;
 use crate::snap::finish::Snapshot;
 use crate::snap::running::Hot;
@@ -37,7 +37,7 @@ const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(10);
 
 impl MySql<'_> {
-    /// c0. Lets DDL go, now that everything is listed; what its log tells is watched from here on.
+    /// The checkpoint LSN. Lets DDL go, now that everything is listed; what its log tells is watched from here on.
     pub(super) fn let_go(&mut self) -> Result<Redo> {
         self.lock.ask(none_discarded)?;
         self.lock.ask(logging)?;
@@ -66,7 +66,7 @@ impl MySql<'_> {
         &mut self,
         hot: &Hot<'_>,
         watch: Watch,
-        known: &Known,
+        catalog: &Catalog,
         held: &Writer<Spool>,
     ) -> Result<Snapshot> {
         let (until, abort) = (Until::default(), hot.steps.abort);
@@ -74,15 +74,15 @@ impl MySql<'_> {
             let watching = scope.spawn(|| watch.run(&until).inspect_err(|error| abort.fail(error.clone())));
             let copy = || {
                 hot.steps.system(&[])?;
-                hot.steps.tables(known, false)?;
-                hot.quietly(&applier::MYSQL, || {
+                hot.steps.tables(catalog, false)?;
+                hot.with_replication_stopped(&applier::MYSQL, || {
                     hot.report.stage("waiting for locks");
                     self.lock.instance()?;
                     hot.report.stage("copying under lock");
                     until.end(self.blocked()?);
-                    let traces = watching.join().map_err(|_| panicked())??;
-                    self.lock.ask(|session| none_imported(session, traces.deleted()))?;
-                    self.resync(hot, known, traces.touched(), held)?;
+                    let events = watching.join().map_err(|_| panicked())??;
+                    self.lock.ask(|session| none_imported(session, events.deleted()))?;
+                    self.resync(hot, catalog, events.touched(), held)?;
                     let others = files::others(&self.layout.datadir)?;
                     let buffer_pool = files::buffer_pool(&self.layout.datadir);
                     hot.steps.files(held, others.free.into_iter().chain(buffer_pool).map(Ok))?;
@@ -109,12 +109,18 @@ impl MySql<'_> {
     }
 
     /// Copies again what is not as the log leads to it; names what has gone.
-    fn resync(&mut self, hot: &Hot<'_>, known: &Known, touched: &BTreeSet<u32>, held: &Writer<Spool>) -> Result<()> {
+    fn resync(
+        &mut self,
+        hot: &Hot<'_>,
+        catalog: &Catalog,
+        touched: &BTreeSet<u32>,
+        held: &Writer<Spool>,
+    ) -> Result<()> {
         let (spaces, dictionary) = self.list()?;
         let mut ledger = Ledger::new(&dictionary);
         let mut review = Review { ledger: &mut ledger, heads: &|files| hot.steps.heads(files) };
         let undo = std::mem::take(&mut self.undo);
-        let changes = known.changes_of(wanted(self.job, spaces.tables)?, undo, touched, &mut review)?;
+        let changes = catalog.changes_of(wanted(self.job, spaces.tables)?, undo, touched, &mut review)?;
         fileset::none_missing(&ledger, &self.job.filter)?;
         fileset::tell(&ledger, hot.report);
         hot.steps.dropped(held, &changes.gone)?;

@@ -19,7 +19,7 @@ use crate::server::Variables;
 use crate::server::files::{Layout, Tablespace};
 use crate::server::mysql::files::{self, Spaces};
 use crate::snap::Job;
-use crate::snap::catalog::Known;
+use crate::snap::catalog::Catalog;
 use crate::snap::finish::Snapshot;
 use crate::snap::meta::Members;
 use crate::snap::offline::{self, Log};
@@ -110,12 +110,12 @@ impl offline::Stopped for Stopped<'_> {
             spaces.look_through(dir, &self.layout.datadir)?;
         }
         spaces.enough(&self.layout)?;
-        self.external = spaces.elsewhere();
+        self.external = spaces.external();
         found(self.job, redo, server_uuid(&self.layout.datadir)?, spaces)
     }
 
-    fn copy(&self, steps: &Steps<'_>, undo: &[Tablespace], known: &Known) -> Result<()> {
-        let others = innodb(steps, undo, known)?;
+    fn copy(&self, steps: &Steps<'_>, undo: &[Tablespace], catalog: &Catalog) -> Result<()> {
+        let others = innodb(steps, undo, catalog)?;
         steps.files(steps.out, others.locked.into_iter().map(Ok))
     }
 

@@ -27,7 +27,7 @@ pub struct Redo {
     /// The directory that holds the log file or, of MySQL, the log files: `#innodb_redo`, below the data directory or
     /// absolute.
     pub dir: String,
-    /// c0: the checkpoint that was newest before the first page was read.
+    /// The checkpoint LSN: the checkpoint that was newest before the first page was read.
     pub checkpoint_lsn: u64,
     /// MariaDB: where the checkpoint's own mini-transaction begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,7 +43,7 @@ pub struct Base {
     /// Its backup id, when it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Its c0: pages newer than this are in the increment.
+    /// Its checkpoint LSN: pages newer than this are in the increment.
     pub lsn: u64,
     /// True if all other pages were held against the digests of the base: so it is right on exactly that one, whatever
     /// the server's history.
@@ -102,12 +102,24 @@ impl Begin {
 /// Reads `xb_begin`.
 pub fn parse_begin(place: &str, bytes: &[u8]) -> Result<Begin> {
     let fault = |what: String| Error::damaged(place, format_args!("xb_begin: {what}"));
-    let begin: Begin = serde_json::from_slice(bytes).map_err(|cause| fault(format!("cannot be read: {cause}")))?;
+    let begin: Begin = serde_json::from_slice(bytes).map_err(|cause| match unknown_family(bytes) {
+        Some(other) => {
+            Error::damaged(place, format_args!("is of a server of the kind {other}, which this program does not know"))
+                .hint("use newer xb-tools")
+        }
+        None => fault(format!("cannot be read: {cause}")),
+    })?;
     if begin.format > FORMAT {
         let what = format!("format {} is newer than this program, which knows {FORMAT}", begin.format);
         return Err(fault(what).hint("use the xb-tools that made the stream, or newer ones"));
     }
     Ok(begin)
+}
+
+/// The family that `xb_begin` names, if it is none of ours.
+fn unknown_family(bytes: &[u8]) -> Option<String> {
+    let text = serde_json::from_slice::<serde_json::Value>(bytes).ok()?.get("flavour")?.as_str()?.to_owned();
+    serde_json::from_value::<Family>(text.clone().into()).is_err().then_some(text)
 }
 
 /// `xb_begin` while its bytes come.

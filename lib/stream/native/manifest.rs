@@ -24,7 +24,7 @@ pub enum EntryKind {
     File,
     /// Made by the backup itself.
     Meta,
-    /// The redo log, from c0 to the end LSN.
+    /// The redo log, from the checkpoint LSN to the end LSN.
     Redo,
     /// The pages of a tablespace that an increment brings.
     Delta,
@@ -135,7 +135,7 @@ pub struct Trailer {
     pub members: u64,
     /// Sum of their sizes.
     pub bytes: u64,
-    /// E: the LSN at which the redo log is cut (MySQL: stop).
+    /// The end LSN: the LSN at which the redo log is cut (MySQL: stop).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_lsn: Option<u64>,
     /// Where the snapshot is in the binary log.

@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn real_blocks_are_here_up_to_the_end_of_the_log_and_stale_behind_it() {
         let header = Header::parse(REAL).unwrap();
-        let c0 = checkpoint(REAL, &header, REAL.len() as u64).unwrap();
+        let checkpoint_lsn = checkpoint(REAL, &header, REAL.len() as u64).unwrap();
         let mut lsn = header.start_lsn;
         let blocks: Vec<Block> = REAL[HEAD..]
             .chunks(BLOCK)
@@ -179,7 +179,7 @@ mod tests {
             })
             .collect();
         let full = blocks.iter().take_while(|block| **block == here(BLOCK)).count();
-        assert!(full > 3 && header.start_lsn + (full * BLOCK) as u64 > c0);
+        assert!(full > 3 && header.start_lsn + (full * BLOCK) as u64 > checkpoint_lsn);
         assert!(matches!(blocks[full], Block::Here { used: 12..512 }), "{:?}", blocks[full]);
         assert!(blocks[full + 1..].iter().all(|block| *block == Block::Missing));
         assert!(blocks.len() > full + 1);

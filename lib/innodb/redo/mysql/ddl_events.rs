@@ -64,14 +64,14 @@ const LONGEST: usize = 1 + 5 + 1 + 2 + NAME;
 
 /// Looks through a log that comes block by block.
 #[derive(Debug, Default)]
-pub struct Traces {
+pub struct DdlEvents {
     /// The end of the log so far, in which a record may have begun, and what is looked through.
     bytes: Vec<u8>,
     touched: BTreeSet<u32>,
     deleted: BTreeSet<u32>,
 }
 
-impl Traces {
+impl DdlEvents {
     /// Takes whole blocks; each begins where the last one ended.
     pub fn feed(&mut self, blocks: &[u8]) {
         let (blocks, _) = blocks.as_chunks::<BLOCK>();
@@ -153,10 +153,10 @@ mod tests {
             .collect()
     }
 
-    fn traces(parts: &[&[u8]]) -> (Vec<u32>, Vec<u32>) {
-        let mut traces = Traces::default();
-        parts.iter().for_each(|part| traces.feed(part));
-        (traces.touched().iter().copied().collect(), traces.deleted().iter().copied().collect())
+    fn events(parts: &[&[u8]]) -> (Vec<u32>, Vec<u32>) {
+        let mut events = DdlEvents::default();
+        parts.iter().for_each(|part| events.feed(part));
+        (events.touched().iter().copied().collect(), events.deleted().iter().copied().collect())
     }
 
     #[test]
@@ -193,8 +193,8 @@ mod tests {
         log[820..830].copy_from_slice(b"\x1e\x0d\x01\x28\x96\0\x6flCC");
         let expect = (vec![5, 12, 258, 0xffff_fffe], vec![7]);
         let all = blocks(&log);
-        assert_eq!(traces(&[&all]), expect);
+        assert_eq!(events(&[&all]), expect);
         let pieces: Vec<&[u8]> = all.chunks(BLOCK).collect();
-        assert_eq!(traces(&pieces), expect);
+        assert_eq!(events(&pieces), expect);
     }
 }

@@ -74,7 +74,7 @@ fn short(number: usize) -> [u8; 2] {
 #[cfg(test)]
 mod tests {
     use super::super::block::{Block, check, until};
-    use super::super::ddl_events::Traces;
+    use super::super::ddl_events::DdlEvents;
     use super::*;
 
     #[test]
@@ -90,7 +90,7 @@ mod tests {
                 let spaces: Vec<u32> = (7..7 + count).collect();
                 let (blocks, end) = forget(&full, lsn + used as u64, &spaces);
                 assert_eq!(until(end), lsn + blocks.len() as u64, "{used} {count}");
-                let (mut traces, mut data) = (Traces::default(), 0);
+                let (mut traces, mut data) = (DdlEvents::default(), 0);
                 for (block, at) in blocks.chunks(BLOCK).zip((lsn..).step_by(BLOCK)) {
                     let Block::Here { used } = check(block, at, None) else { panic!("block of {at}") };
                     assert!(used == BLOCK || at == begin(end));

@@ -300,7 +300,7 @@ fn a_torn_tail_is_read_again_and_is_no_overrun() {
     assert_eq!(reader.got, server.since(50_000));
 }
 
-/// E is waited for, for what the server has written it may not have written out yet; but not for ever.
+/// The end LSN is waited for, for what the server has written it may not have written out yet; but not for ever.
 #[test]
 fn the_log_must_reach_the_end_of_the_backup() {
     let mut server = Server::new(30_011);

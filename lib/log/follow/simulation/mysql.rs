@@ -328,8 +328,8 @@ fn blocks_without_a_checksum_are_refused_unless_they_get_one() {
 fn the_log_of_another_server_is_refused() {
     let mut server = Server::new();
     server.write(3, 4);
-    for (c0, uuid) in [(FIRST + 100, UUID + 1), (FIRST + 5000, UUID)] {
-        let error = Follower::begin(server.dir.path(), c0, uuid, None).unwrap_err();
+    for (checkpoint_lsn, uuid) in [(FIRST + 100, UUID + 1), (FIRST + 5000, UUID)] {
+        let error = Follower::begin(server.dir.path(), checkpoint_lsn, uuid, None).unwrap_err();
         assert!(error.to_string().contains("is not the log of the backup"), "{error}");
     }
     let mut reader = server.follow();
