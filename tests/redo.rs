@@ -214,7 +214,7 @@ fn members_that_make_no_sense_are_refused() {
         assert_refused(&filter(stream.bytes()), 3, about);
     }
     let run = filter(begun().manifest().member("late", b"x").bytes());
-    assert_refused(&run, 3, "late stands behind xb_manifest");
+    assert_refused(&run, 3, "late: comes after the end of the manifest");
 }
 
 #[test]
