@@ -50,9 +50,6 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     report.stage("waiting for other backups");
     claim.prove(server.as_mut(), &login, job.trust_datadir, report)?;
     let marker = login.connect()?;
-    if !job.safe_replica {
-        login.password.forget();
-    }
     tell_specials(server.layout(), report)?;
     let datadir = &server.layout().datadir;
     let view = View::of(claim.peer, &claim.datadir, datadir, job.trust_datadir);
@@ -102,7 +99,10 @@ fn copy(
     let abort = hot.steps.abort;
     hot.report.stage("waiting for other backups and running DDL");
     server.lock()?;
-    let mut found = server.look()?;
+    let mut found = server.look(hot)?;
+    if !hot.steps.job.safe_replica {
+        hot.login.password.forget();
+    }
     if let Some(listed) = found.listed.take() {
         let _ = hot.steps.copier.listed.set(listed);
     }

@@ -149,7 +149,7 @@ impl Running for MariaDb<'_> {
         (!self.job.no_lock).then(|| self.stages.session().id())
     }
 
-    fn look(&mut self) -> Result<Found> {
+    fn look(&mut self, hot: &Hot<'_>) -> Result<Found> {
         self.aria.read_control()?;
         if self.aria.control.is_none() {
             let place = self.aria.dir.join(ARIA_CONTROL);
@@ -162,7 +162,7 @@ impl Running for MariaDb<'_> {
         let names = self.fulltext()?;
         let names = names.iter().map(Vec::as_slice);
         self.job.filter.ask(self.stages.session(), partial::MARIADB, names)?;
-        let (redo, catalog, listed) = settled::look(self.stages.session(), &self.layout, &self.job.filter)?;
+        let (redo, catalog, listed) = settled::look(self.stages.session(), &self.layout, &self.job.filter, hot)?;
         let undo = match &catalog.dictionary {
             Some(dictionary) => super::fileset::undo(&undo(&self.layout)?, dictionary, &self.layout)?,
             None => undo(&self.layout)?,

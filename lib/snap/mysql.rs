@@ -141,7 +141,7 @@ impl Running for MySql<'_> {
         Some(self.lock.session().id())
     }
 
-    fn look(&mut self) -> Result<Found> {
+    fn look(&mut self, _: &Hot<'_>) -> Result<Found> {
         let server_uuid = self.variables.get("server_uuid").map(str::to_owned);
         let (spaces, dictionary) = self.list()?;
         // While no DDL can run.

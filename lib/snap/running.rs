@@ -41,7 +41,7 @@ pub(super) trait Running {
     /// The session with the locks, if there are some.
     fn holder(&mut self) -> Option<u32>;
     /// Reads the checkpoint LSN, then lists what there is.
-    fn look(&mut self) -> Result<Found>;
+    fn look(&mut self, hot: &Hot<'_>) -> Result<Found>;
     /// Copies everything and releases the locks: where that is, and what was copied under a short lock.
     fn copy(&mut self, hot: &Hot<'_>, undo: &[Tablespace], catalog: Catalog) -> Result<(Snapshot, Spool)>;
     /// After the locks: the log durable up to the end LSN.

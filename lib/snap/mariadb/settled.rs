@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bstr::ByteSlice;
@@ -14,40 +15,68 @@ use super::start::Start;
 use crate::error::{Error, Kind, Result};
 use crate::innodb::space;
 use crate::log::ddl_watch::mariadb;
-use crate::server::Session;
 use crate::server::dictionary::Dictionary;
 use crate::server::files::{Identity, Layout};
 use crate::server::session::Refusal;
+use crate::server::{Login, Session};
 use crate::snap::catalog::{Catalog, Table};
 use crate::snap::copy::Listed;
 use crate::snap::filter::Filter;
+use crate::snap::running::Hot;
 use crate::stream::native::Redo;
 
-/// How long a newer checkpoint is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a newer checkpoint is waited for, if the server has been asked for one.
+const ASKED: Duration = Duration::from_secs(60);
+/// The same if the server refused: it may make one of itself.
+const REFUSED: Duration = Duration::from_secs(5);
 /// How often it is looked for.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Reads the checkpoint LSN, then lists the tables. If one was imported since the checkpoint LSN, the server is asked
-/// for a newer checkpoint, which needs a privilege that a backup does without otherwise; if it refuses, it may make one
-/// itself. With an encrypted log the files are noted, too: of what is done to them later it tells too little.
-pub(super) fn look(session: &mut Session, layout: &Layout, filter: &Filter) -> Result<(Redo, Catalog, Option<Listed>)> {
+/// Reads the checkpoint LSN, then lists the tables. If one was imported since the checkpoint LSN, a newer checkpoint is
+/// waited for. With an encrypted log the files are noted, too: of what is done to them later it tells too little.
+pub(super) fn look(
+    session: &mut Session,
+    layout: &Layout,
+    filter: &Filter,
+    hot: &Hot<'_>,
+) -> Result<(Redo, Catalog, Option<Listed>)> {
     let begun = Instant::now();
+    let mut asked = None;
     loop {
         let start = Start::read(&layout.redo)?;
         let dictionary = Dictionary::of_mariadb(session, &layout.datadir)?;
         let catalog = Catalog::list(&layout.datadir, filter, Some(dictionary))?;
         let listed = start.header().encrypted().then(|| list(session, layout, &catalog)).transpose()?;
+        let patience = asked.as_ref().map_or(ASKED, Checkpoint::patience);
         match unimported(session, layout, &start, &catalog) {
             // Imported, or the log was overwritten while it was read.
-            Err(error) if error.kind() == Kind::Invalid && begun.elapsed() < PATIENCE => {}
+            Err(error) if error.kind() == Kind::Invalid && begun.elapsed() < patience => {}
             done => return done.map(|()| (start.redo(), catalog, listed)),
         }
-        match session.run("SET GLOBAL innodb_log_checkpoint_now=ON") {
-            Err(refusal) if refusal.is_lost() => return Err(refusal.into()),
-            Err(Refusal { .. }) => std::thread::sleep(PAUSE),
-            Ok(()) => {}
+        if asked.is_none() {
+            hot.report.stage("waiting for a checkpoint");
+            asked = Some(Checkpoint::ask(hot.login)?);
         }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// A checkpoint that the server has been asked for. The statement needs a privilege that a backup does without
+/// otherwise. Nobody waits for its end: the server goes on until it has written all pages at one moment, under load
+/// for hours, and KILL does not end it (`facts/mariadb-hot-backup#deleted-files`). So it has a session that holds no lock.
+struct Checkpoint(JoinHandle<Result<(), Refusal>>);
+
+impl Checkpoint {
+    fn ask(login: &Login) -> Result<Self> {
+        let mut session = login.connect()?;
+        let ask = move || session.run("SET GLOBAL innodb_log_checkpoint_now=ON");
+        let thread = std::thread::Builder::new().name("checkpoint".to_owned()).spawn(ask);
+        Ok(Checkpoint(thread.map_err(|cause| Error::io("checkpoint", "cannot start a thread", &cause))?))
+    }
+
+    /// How long it is waited for. A server that has done what it was asked for, or refused to, has ended the thread.
+    fn patience(&self) -> Duration {
+        if self.0.is_finished() { REFUSED } else { ASKED }
     }
 }
 
