@@ -56,12 +56,7 @@ pub struct Options {
 /// Applies a backup, in its place or in a copy, with what increments bring.
 pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
     let Options { dir, increments, to, threads, thorough, .. } = options;
-    if let Some(last) = increments.last() {
-        // A server that is not here is missed before anything is merged.
-        let last = Backup::read(last)?;
-        if last.ours.is_some() && !last.without_innodb() {
-            of_version(&last, options)?;
-        }
+    if !increments.is_empty() {
         let merge = merge::Options {
             dir: dir.clone(),
             increments: increments.clone(),
@@ -70,7 +65,12 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
             thorough: *thorough,
             holes: options.holes,
         };
-        let merged = merge::run(&merge, report)?;
+        // A server that is not here is missed before anything is merged.
+        let ready = |last: &Backup| match last.without_innodb() {
+            true => Ok(()),
+            false => of_version(last, options).map(drop),
+        };
+        let merged = merge::run_if(&merge, &ready, report)?;
         return apply(&merged.dir, options, merged.proved, report);
     }
     match to {

@@ -60,7 +60,14 @@ pub struct Merged {
 
 /// Merges, or goes on with a merge that was interrupted.
 pub fn run(options: &Options, report: &dyn Report) -> Result<Merged> {
+    run_if(options, &|_| Ok(()), report)
+}
+
+/// The same unless `ready` fails. It is asked about the last increment, once it is known that the increments belong to
+/// the base, and before files are read as a whole.
+pub(super) fn run_if(options: &Options, ready: &dyn Fn(&Backup) -> Result<()>, report: &dyn Report) -> Result<Merged> {
     let increments = chain::increments(&options.increments)?;
+    let ready = || increments.last().map_or(Ok(()), ready);
     let target = options.to.as_ref().unwrap_or(&options.dir);
     let merged = |proved| Ok(Merged { dir: target.clone(), proved });
     let ids: Vec<String> = increments.iter().filter_map(Backup::id).map(str::to_owned).collect();
@@ -71,6 +78,7 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<Merged> {
                 .hint(format_args!("give those with the backup ids {}", journal.increments.join(", "))));
         };
         report.note(Level::Info, format_args!("{}: going on where an earlier run was interrupted", target.display()));
+        ready()?;
         let increments = increments.get(done..).unwrap_or_default();
         digests(increments, options.thorough, options.threads, report)?;
         merge(target, increments, Some(journal), options.threads, report)?;
@@ -89,6 +97,8 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<Merged> {
         nothing();
         return merged(false);
     }
+    in_order(&base, increments)?;
+    ready()?;
     prove(&base, increments, options, report)?;
     if let Some(to) = &options.to
         && !clone::run(&options.dir, to, options.threads, report)?
@@ -112,14 +122,19 @@ fn is_merged(target: &Path, ids: &[String]) -> bool {
     })
 }
 
-/// Checks all that can be checked, and changes nothing.
-fn prove(base: &Backup, increments: &[Backup], options: &Options, report: &dyn Report) -> Result<()> {
+/// Checks that each follows the one before it.
+fn in_order(base: &Backup, increments: &[Backup]) -> Result<()> {
     chain::base(base)?;
     let mut before = base;
     for next in increments {
         chain::follows(before, next)?;
         before = next;
     }
+    Ok(())
+}
+
+/// Checks everything else that can be checked, and changes nothing.
+fn prove(base: &Backup, increments: &[Backup], options: &Options, report: &dyn Report) -> Result<()> {
     digests(std::slice::from_ref(base), options.thorough, options.threads, report)?;
     digests(increments, options.thorough, options.threads, report)?;
     let plan = plan(base, increments)?;
