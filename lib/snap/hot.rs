@@ -39,6 +39,8 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     if switched_off {
         offline::places(&mut variables, &options);
     }
+    // The password may be in them.
+    drop(options);
     if let Some(dir) = &job.datadir {
         variables.set_datadir(dir);
     }
