@@ -311,8 +311,11 @@ fn a_chain_over_versions_of_a_key() {
     let merged = chain.dir.path().join("merged");
     let increments = chain.increments();
     let mut merge = redo("--merge", &chain.base(), &[&increments[0]]);
-    merge.arg("--to").arg(&merged);
-    good(merge);
+    merge.arg("--to").arg(&merged).arg("--log=json");
+    let run = good(merge);
+    let last: serde_json::Value = serde_json::from_str(run.stderr(0).lines().last().unwrap()).unwrap();
+    assert!(last["increments"] == 1 && last["directory"] == merged.display().to_string(), "{last}");
+    assert!(last["start_lsn"].as_u64() > Some(0) && last["end_lsn"].as_u64() > last["start_lsn"].as_u64(), "{last}");
     let (before, after) = (key_versions(&chain.base().join("test/t.ibd")), key_versions(&merged.join("test/t.ibd")));
     assert!(before.get(&1) > Some(&500) && !before.contains_key(&3), "{before:?}");
     assert!(after.get(&3) > Some(&500) && !after.contains_key(&1), "{after:?}");

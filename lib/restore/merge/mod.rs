@@ -208,6 +208,13 @@ fn merge(
     }
     result::place(dir)?;
     Journal::remove(dir)?;
+    report.facts(serde_json::json!({
+        "directory": dir.display().to_string(),
+        "backup_id": last.id(),
+        "increments": increments.len(),
+        "start_lsn": last.start_lsn,
+        "end_lsn": last.end_lsn,
+    }));
     let lsn = |lsn: Option<u64>| lsn.unwrap_or(0);
     report.note(
         Level::Info,
