@@ -10,6 +10,7 @@
 pub mod base;
 mod catalog;
 mod copy;
+mod ddl;
 mod delta;
 mod durable_lsn;
 mod fileset;
