@@ -19,15 +19,15 @@ use crate::snap::catalog::Catalog;
 use crate::snap::filter::Filter;
 use crate::snap::finish::Snapshot;
 use crate::snap::meta::Members;
-use crate::snap::offline::{self, Log};
 use crate::snap::steps::{Found, Steps};
+use crate::snap::stopped::{self, Log};
 use crate::snap::workers::Buffers;
 use crate::stream::native::EntryKind;
 
 /// Bytes of log after a clean shutdown: FILE_CHECKPOINT, with the nonce of an encrypted log.
 const CLEAN: u64 = 16 + 8;
 
-/// See [`offline::Stopped`].
+/// See [`stopped::Stopped`].
 pub(in crate::snap) struct Stopped<'a> {
     job: &'a Job,
     layout: Layout,
@@ -44,7 +44,7 @@ impl<'a> Stopped<'a> {
     }
 }
 
-impl offline::Stopped for Stopped<'_> {
+impl stopped::Stopped for Stopped<'_> {
     fn layout(&self) -> &Layout {
         &self.layout
     }

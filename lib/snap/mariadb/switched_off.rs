@@ -15,9 +15,9 @@ use crate::server::files::{self, Layout, SYSTEM_DATABASE};
 use crate::snap::catalog::Catalog;
 use crate::snap::fileset;
 use crate::snap::filter::Filter;
-use crate::snap::offline::Log;
 use crate::snap::open::system_space;
 use crate::snap::steps::{Found, readable};
+use crate::snap::stopped::Log;
 
 /// Bytes of a `.frm` that are looked at.
 const FRM: usize = 64;

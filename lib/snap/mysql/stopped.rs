@@ -22,13 +22,13 @@ use crate::snap::Job;
 use crate::snap::catalog::Catalog;
 use crate::snap::finish::Snapshot;
 use crate::snap::meta::Members;
-use crate::snap::offline::{self, Log};
 use crate::snap::steps::{Found, Steps};
+use crate::snap::stopped::{self, Log};
 
 /// How much of the log is looked at in one go, in bytes.
 const WINDOW: usize = 1 << 20;
 
-/// See [`offline::Stopped`].
+/// See [`stopped::Stopped`].
 pub(in crate::snap) struct Stopped<'a> {
     job: &'a Job,
     layout: Layout,
@@ -79,7 +79,7 @@ impl<'a> Stopped<'a> {
     }
 }
 
-impl offline::Stopped for Stopped<'_> {
+impl stopped::Stopped for Stopped<'_> {
     fn layout(&self) -> &Layout {
         &self.layout
     }
