@@ -309,9 +309,9 @@ fn without_redo(whole: &Path, dir: &Path) {
     let (mut tally, mut lines) = (Tally::default(), String::new());
     for line in text.lines().filter(|line| !line.contains("\"redo\"")) {
         if let Ok(entry) = serde_json::from_str::<Entry>(line) {
-            lines += &tally.line(&entry);
+            lines += &tally.line(&entry).unwrap();
         } else {
-            lines += &tally.finish(serde_json::from_str(line).unwrap());
+            lines += &tally.finish(serde_json::from_str(line).unwrap()).unwrap();
         }
     }
     fs::write(dir.join("xb_manifest"), lines).unwrap();

@@ -325,13 +325,13 @@ fn a_server_takes_pages_with_the_sums_of_old_servers() {
                 continue;
             }
             if name == "plain" {
-                let (first, _) = checksum::innodb(page);
+                let (first, _) = checksum::innodb(page::Page::of(page).unwrap());
                 page[..4].copy_from_slice(&first.to_be_bytes());
                 // The second sum covers the first.
-                let (_, second) = checksum::innodb(page);
+                let (_, second) = checksum::innodb(page::Page::of(page).unwrap());
                 page[size - 8..size - 4].copy_from_slice(&second.to_be_bytes());
             } else {
-                let sum = checksum::zip_adler32(page);
+                let sum = checksum::zip_adler32(page::Page::of(page).unwrap());
                 page[..4].copy_from_slice(&sum.to_be_bytes());
             }
             assert_eq!(space.check(number, page), Ok(Content::Verified), "{name} {number}");

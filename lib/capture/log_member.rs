@@ -1,5 +1,6 @@
 //! The captured log on its way out: head, log from the checkpoint LSN to the end LSN, padding.
 
+use crate::bytes::Part as _;
 use crate::error::{Error, Result};
 use crate::innodb::redo::mariadb::mtr;
 use crate::log::captured::format::LogFormat;
@@ -71,7 +72,7 @@ impl LogMember {
         while self.lsn < until {
             fill(&mut bytes, WINDOW, queue)?;
             let taken = self.format.take(&mut bytes, self.lsn, end)?;
-            self.log(bytes.get(..taken).unwrap_or_default(), writer)?;
+            self.log(bytes.part(..taken)?, writer)?;
             bytes.drain(..taken);
         }
         self.log(&[], writer)?;
@@ -105,7 +106,7 @@ impl LogMember {
 fn fill(bytes: &mut Vec<u8>, size: usize, queue: &Queue) -> Result<()> {
     let have = bytes.len();
     bytes.resize(size.max(have), 0);
-    let got = queue.pull(bytes.get_mut(have..).unwrap_or_default())?;
+    let got = queue.pull(bytes.part_mut(have..)?)?;
     bytes.truncate(have + got);
     Ok(())
 }

@@ -156,7 +156,7 @@ pub fn decrypt(key: &Key, head: &Head, encrypted: &[u8], out: &mut Vec<u8>) -> R
     }
     let start = out.len();
     out.extend_from_slice(encrypted);
-    let text = out.get_mut(start..).unwrap_or_default();
+    let text = out.split_at_mut(start).1;
     apply(key, &head.counter, text);
     let right = head.version != Version::V3
         || text.split_at_checked(head.plain()).is_some_and(|(plain, hash)| sha256(plain).as_ref().ct_eq(hash).into());

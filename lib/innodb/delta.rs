@@ -19,7 +19,7 @@ use std::fmt;
 use bstr::ByteSlice;
 
 use super::page::{MAX, MIN};
-use super::u32_at;
+use crate::error::Internal;
 
 pub use scan::Scan;
 
@@ -84,7 +84,7 @@ impl fmt::Display for Fault {
 
 /// Most pages of a cluster.
 pub fn capacity(page_size: u32) -> usize {
-    usize::try_from(page_size / 4).unwrap_or(0).saturating_sub(1)
+    (page_size as usize / 4).saturating_sub(1)
 }
 
 impl Cluster {
@@ -99,7 +99,7 @@ impl Cluster {
             _ => return Err(Fault::Magic),
         };
         let pages: Vec<u32> =
-            list.chunks_exact(4).map(|four| u32_at(four, 0)).take_while(|page| *page != END).collect();
+            list.as_chunks().0.iter().copied().map(u32::from_be_bytes).take_while(|page| *page != END).collect();
         if let Some(at) = pages.iter().zip(pages.iter().skip(1)).position(|(page, next)| page >= next) {
             return Err(Fault::Order(at + 1));
         }
@@ -110,14 +110,20 @@ impl Cluster {
     }
 
     /// The first page of a cluster; `pages` are at most [`capacity`] of them.
-    pub fn head(page_size: u32, pages: &[u32], last: bool) -> Vec<u8> {
-        let size = usize::try_from(page_size).unwrap_or(0);
+    ///
+    /// # Errors
+    /// More pages than that.
+    pub fn head(page_size: u32, pages: &[u32], last: bool) -> Result<Vec<u8>, Internal> {
+        let size = page_size as usize;
+        if pages.len() > capacity(page_size) {
+            return Err(Internal("a cluster of a delta has more pages than it can"));
+        }
         let mut head = Vec::with_capacity(size);
         head.extend_from_slice(if last { &LAST } else { &MORE });
         let list = pages.iter().copied().chain([END]);
         head.extend(list.take(capacity(page_size)).flat_map(u32::to_be_bytes));
         head.resize(size, 0);
-        head
+        Ok(head)
     }
 }
 
@@ -194,7 +200,7 @@ mod tests {
             assert_eq!(found, counts, "{name}");
             let mut written = Vec::new();
             for (cluster, pages) in &clusters {
-                written.extend(Cluster::head(meta.page_size, &cluster.pages, cluster.last));
+                written.extend(Cluster::head(meta.page_size, &cluster.pages, cluster.last).unwrap());
                 written.extend(pages);
                 // Each page is the one that the list says.
                 for (number, page) in cluster.pages.iter().zip(pages.chunks(meta.page_size as usize)) {
@@ -207,13 +213,13 @@ mod tests {
 
     #[test]
     fn what_is_no_delta_is_refused() {
-        let good = Cluster::head(4096, &[1, 2, 9], true);
+        let good = Cluster::head(4096, &[1, 2, 9], true).unwrap();
         assert_eq!(Cluster::parse(&good).unwrap().pages, [1, 2, 9]);
         assert_eq!(Cluster::parse(&good[..4095]), Err(Fault::PageSize(4095)));
         assert_eq!(Cluster::parse(&[]), Err(Fault::PageSize(0)));
         assert_eq!(Cluster::parse(&[&[0; 512][..], &good].concat()[..4096]), Err(Fault::Magic));
-        assert_eq!(Cluster::parse(&Cluster::head(4096, &[1, 2, 2], true)), Err(Fault::Order(2)));
-        assert_eq!(Cluster::parse(&Cluster::head(4096, &[1, 2, 9], false)), Err(Fault::Short(3)));
+        assert_eq!(Cluster::parse(&Cluster::head(4096, &[1, 2, 2], true).unwrap()), Err(Fault::Order(2)));
+        assert_eq!(Cluster::parse(&Cluster::head(4096, &[1, 2, 9], false).unwrap()), Err(Fault::Short(3)));
         for (text, key) in [
             ("zip_size = 0\nspace_id = 4\n", "page_size"),
             ("page_size = 1000\nzip_size = 0\nspace_id = 4\n", "page_size"),
@@ -238,7 +244,7 @@ mod tests {
             let size = 1 << shift;
             let count = if last { count.min(capacity(size)) } else { capacity(size) };
             let pages: Vec<u32> = (0u32..).map(|n| n * step).take(count).collect();
-            let head = Cluster::head(size, &pages, last);
+            let head = Cluster::head(size, &pages, last).unwrap();
             prop_assert_eq!(head.len(), size as usize);
             prop_assert_eq!(Cluster::parse(&head), Ok(Cluster { last, pages }));
         }

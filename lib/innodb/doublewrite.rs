@@ -4,7 +4,8 @@
 
 use std::ops::Range;
 
-use super::{page, u32_at};
+use super::page;
+use crate::bytes::Fields as _;
 
 /// The page of the system tablespace that says where the area is.
 pub const PAGE: u32 = 5;
@@ -25,13 +26,14 @@ impl Doublewrite {
     /// From page 5 of the system tablespace, verified by the caller. `None`: there is no area (a server that has
     /// always run with `innodb_doublewrite=OFF`).
     pub fn parse(page5: &[u8], page_size: u32) -> Option<Self> {
-        let size = usize::try_from(page_size).ok().filter(|size| *size == page5.len())?;
-        let at = size.checked_sub(FROM_END)? + SEGMENT;
-        if u32_at(page5, at) != MAGIC {
+        usize::try_from(page_size).ok().filter(|size| *size == page5.len())?;
+        let header = page5.last_chunk::<FROM_END>()?;
+        if header.be_u32::<SEGMENT>() != MAGIC {
             return None;
         }
         let extent = extent(page_size);
-        let blocks = [at + 4, at + 8].map(|at| u32_at(page5, at)).map(|first| first..first.saturating_add(extent));
+        let blocks = [header.be_u32::<{ SEGMENT + 4 }>(), header.be_u32::<{ SEGMENT + 8 }>()];
+        let blocks = blocks.map(|first| first..first.saturating_add(extent));
         Some(Doublewrite { blocks })
     }
 

@@ -21,25 +21,6 @@ pub use page::{Content, Fault};
 pub use scan::Scan;
 pub use space::Space;
 
-/// Two bytes at `at`; 0 beyond the end, so callers check the length of what they read from first.
-pub(crate) fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_be_bytes(array_at(bytes, at))
-}
-
-/// Four bytes at `at`; 0 beyond the end.
-pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_be_bytes(array_at(bytes, at))
-}
-
-/// Eight bytes at `at`; 0 beyond the end.
-pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_be_bytes(array_at(bytes, at))
-}
-
-fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
-}
-
 /// True if there is no bit set; as fast as memory.
 pub fn is_zero(bytes: &[u8]) -> bool {
     // Whole words or-ed together in blocks: the compiler makes vectors of it, and a page that is not zero ends early.

@@ -104,9 +104,10 @@ impl Scan {
                 len %= unit;
                 continue;
             }
-            let piece = len.min(ZEROS.len() as u64).min(unit.saturating_sub(self.rest.len() as u64));
-            self.bytes(ZEROS.get(..usize::try_from(piece).unwrap_or(0)).unwrap_or_default())?;
-            len -= piece;
+            let piece = usize::try_from(len.min(unit.saturating_sub(self.rest.len() as u64)));
+            let (piece, _) = ZEROS.split_at(piece.map_or(ZEROS.len(), |piece| piece.min(ZEROS.len())));
+            self.bytes(piece)?;
+            len -= piece.len() as u64;
         }
         Ok(())
     }
@@ -180,7 +181,7 @@ impl Scan {
     }
 
     fn pages(&mut self, pages: &[u8]) -> Result<(), BadPage> {
-        let State::Known { space, first, area } = &self.state else { return Ok(()) };
+        let State::Known { space, first, area } = &self.state else { return Err((0, Fault::Format)) };
         let number = first + self.at / u64::from(space.page_size);
         self.at = self.at.saturating_add(pages.len() as u64);
         // A hole may reach beyond the last page there can be.

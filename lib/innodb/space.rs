@@ -2,8 +2,9 @@
 //! `facts/mariadb-hot-backup#page-size` and `facts/mariadb-hot-backup#page-checks`, `facts/mysql-hot-backup#pages`,
 //! `fsp0types.h`, `buf_page_is_corrupted`.
 
-use super::page::{Content, Fault, LSN, MAX, MIN, NUMBER, TYPE};
-use super::{Doublewrite, checksum, is_zero, mysql, u16_at, u32_at};
+use super::page::{Content, Fault, LSN, MAX, MIN, NUMBER, Page};
+use super::{Doublewrite, checksum, is_zero, mysql};
+use crate::bytes::Fields as _;
 
 /// How much of the start of a file decides what it is: the largest page, or all of a shorter file.
 pub const HEAD: usize = 64 << 10;
@@ -50,12 +51,16 @@ enum Format {
 
 /// The tablespace's number in the first bytes of its file, right or wrong; 0 if they are fewer.
 pub fn id(head: &[u8]) -> u32 {
-    u32_at(head, ID)
+    field(head, ID)
 }
 
 /// Its flags, likewise.
 pub fn flags(head: &[u8]) -> u32 {
-    u32_at(head, FLAGS)
+    field(head, FLAGS)
+}
+
+fn field(head: &[u8], at: usize) -> u32 {
+    head.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |four| u32::from_be_bytes(*four))
 }
 
 /// How many pages of each kind there were.
@@ -97,13 +102,10 @@ impl Space {
         if !head.is_empty() && is_zero(head.get(..4 << 10).unwrap_or(head)) {
             return Ok(None);
         }
-        let short = Fault::Size { want: MIN, found: head.len() };
-        if head.len() < 1 << 10 {
-            return Err(short);
-        }
-        let (flags, id) = (u32_at(head, FLAGS), id(head));
+        let start = Page::of(head)?.head;
+        let (flags, id) = (start.be_u32::<FLAGS>(), start.be_u32::<ID>());
         let (page_size, format) = decode(flags, id).ok_or(Fault::Flags(flags))?;
-        let space = Space { id, flags, page_size, pages: u32_at(head, PAGES), format };
+        let space = Space { id, flags, page_size, pages: start.be_u32::<PAGES>(), format };
         let size = usize::try_from(page_size).unwrap_or(usize::MAX);
         space.check(0, head.get(..size).ok_or(Fault::Size { want: page_size, found: head.len() })?)?;
         Ok(Some(space))
@@ -125,11 +127,10 @@ impl Space {
             let space = Space { id: 0, flags, page_size, pages: 0, format };
             let size = usize::try_from(page_size).ok()?;
             let mut pages = (0u64..).step_by(size).zip(piece.chunks_exact(size));
-            let (at, page) = pages.find(|(_, page)| {
-                let number = u32_at(page, NUMBER);
-                space.check(number, page) == Ok(Content::Verified)
-            })?;
-            Some((space, u32_at(page, NUMBER), at))
+            pages.find_map(|(at, page)| {
+                let number = super::page::number(page)?;
+                (space.check(number, page) == Ok(Content::Verified)).then(|| (space.clone(), number, at))
+            })
         })
     }
 
@@ -142,7 +143,8 @@ impl Space {
         if u32::try_from(page.len()) != Ok(self.page_size) {
             return Err(Fault::Size { want: self.page_size, found: page.len() });
         }
-        let found = u32_at(page, NUMBER);
+        let Page { head, .. } = Page::of(page)?;
+        let found = head.be_u32::<NUMBER>();
         if (found == 0 || found != number) && is_zero(page) {
             return Ok(Content::Zero);
         }
@@ -153,7 +155,8 @@ impl Space {
         if found != number {
             return Err(Fault::Number { want: number, found });
         }
-        let kind = u16_at(page, TYPE);
+        let page = Page::of(page)?;
+        let kind = page.kind();
         match self.format {
             Format::Full => full(page),
             Format::Old { mysql: true, .. } | Format::Zip { mysql: true } if mysql::is_encrypted(page) => {
@@ -161,7 +164,7 @@ impl Space {
             }
             Format::Old { page_compressed: true, .. } if PAGE_COMPRESSED.contains(&kind) => Ok(Content::Unverified),
             // No flag tells of this one.
-            Format::Old { .. } if kind == mysql::SQUEEZED => old(&mysql::unsqueezed(page)?),
+            Format::Old { .. } if kind == mysql::SQUEEZED => old(Page::of(&mysql::unsqueezed(page)?)?),
             Format::Old { .. } => encrypted_or(page, checksum::crc32, old),
             Format::Zip { .. } => encrypted_or(page, checksum::zip_crc32, zip),
         }
@@ -199,8 +202,7 @@ impl Space {
 
 /// True if nothing is written on a page but `FIL_PAGE_FILE_FLUSH_LSN`.
 pub(super) fn has_flush_lsn_only(page: &[u8]) -> bool {
-    let (before, rest) = page.split_at_checked(26).unwrap_or_default();
-    !before.is_empty() && is_zero(before) && rest.get(8..).is_some_and(is_zero)
+    page.split_first_chunk::<26>().is_some_and(|(before, rest)| is_zero(before) && rest.get(8..).is_some_and(is_zero))
 }
 
 /// Page size and format from flags and number of a tablespace; `None` for what every server would refuse, too.
@@ -225,20 +227,20 @@ fn decode(flags: u32, id: u32) -> Option<(u32, Format)> {
     (MIN..=MAX).contains(&physical).then_some((physical, format))
 }
 
-fn full(page: &[u8]) -> Result<Content, Fault> {
-    let kind = u16_at(page, TYPE);
+fn full(page: Page<'_>) -> Result<Content, Fault> {
+    let kind = page.kind();
     let compressed = kind & LENGTH_MARK != 0;
     let units = kind & !LENGTH_MARK;
-    let len = if compressed { usize::from(units) * 256 } else { page.len() };
+    let len = if compressed { usize::from(units) * 256 } else { page.bytes.len() };
     // What follows a compressed page is a hole or what was there before.
-    let stored = page.get(..len).filter(|stored| !compressed || stored.len() < page.len());
+    let stored = page.bytes.get(..len).filter(|stored| !compressed || stored.len() < page.bytes.len());
     let Some((covered, sum)) = stored.and_then(|stored| stored.split_last_chunk::<4>()) else {
         return Err(Fault::Length { len: u32::from(units) * 256 });
     };
     equal(u32::from_be_bytes(*sum), checksum::full_crc32(covered))?;
-    let key_version = u32_at(page, 0);
+    let key_version = page.head.be_u32::<0>();
     if !compressed && key_version == 0 {
-        lsn_halves(page, len.saturating_sub(8))?;
+        lsn_halves(page, page.trailer.be_u32::<0>())?;
     }
     Ok(Content::Verified)
 }
@@ -246,23 +248,22 @@ fn full(page: &[u8]) -> Result<Content, Fault> {
 /// Before full_crc32 an encrypted page carries a second sum, over what is stored. A key version may be something else
 /// (R-tree pages, and the first page of system files of old servers), so a page that fails this is tried as a plain one.
 fn encrypted_or(
-    page: &[u8],
-    sum: fn(&[u8]) -> u32,
-    plain: fn(&[u8]) -> Result<Content, Fault>,
+    page: Page<'_>,
+    sum: fn(Page<'_>) -> u32,
+    plain: fn(Page<'_>) -> Result<Content, Fault>,
 ) -> Result<Content, Fault> {
-    if u32_at(page, KEY_VERSION) == 0 || u32_at(page, NUMBER) == 0 {
+    if page.head.be_u32::<KEY_VERSION>() == 0 || page.head.be_u32::<NUMBER>() == 0 {
         return plain(page);
     }
-    match equal(u32_at(page, ENCRYPTED_SUM), sum(page)) {
+    match equal(page.head.be_u32::<ENCRYPTED_SUM>(), sum(page)) {
         Ok(()) => Ok(Content::Verified),
         Err(fault) => plain(page).map_err(|_| fault),
     }
 }
 
-fn old(page: &[u8]) -> Result<Content, Fault> {
-    let tail = page.len().saturating_sub(8);
-    lsn_halves(page, tail + 4)?;
-    let stored = (u32_at(page, 0), u32_at(page, tail));
+fn old(page: Page<'_>) -> Result<Content, Fault> {
+    lsn_halves(page, page.trailer.be_u32::<4>())?;
+    let stored = (page.head.be_u32::<0>(), page.trailer.be_u32::<0>());
     let computed = checksum::crc32(page);
     if stored == (computed, computed) || stored == checksum::innodb(page) {
         return Ok(Content::Verified);
@@ -274,8 +275,8 @@ fn old(page: &[u8]) -> Result<Content, Fault> {
     Err(Fault::Checksum { stored: if stored.0 == computed { stored.1 } else { stored.0 }, computed })
 }
 
-fn zip(page: &[u8]) -> Result<Content, Fault> {
-    let stored = u32_at(page, 0);
+fn zip(page: Page<'_>) -> Result<Content, Fault> {
+    let stored = page.head.be_u32::<0>();
     if stored == checksum::NONE {
         return Ok(Content::Unverified);
     }
@@ -288,9 +289,9 @@ fn equal(stored: u32, computed: u32) -> Result<(), Fault> {
     if stored == computed { Ok(()) } else { Err(Fault::Checksum { stored, computed }) }
 }
 
-/// The low half of the LSN stands in the header and, at `tail`, in the trailer.
-fn lsn_halves(page: &[u8], tail: usize) -> Result<(), Fault> {
-    let (head, tail) = (u32_at(page, LSN + 4), u32_at(page, tail));
+/// The low half of the LSN stands in the header and in the trailer.
+fn lsn_halves(page: Page<'_>, tail: u32) -> Result<(), Fault> {
+    let head = page.head.be_u32::<{ LSN + 4 }>();
     if head == tail { Ok(()) } else { Err(Fault::LsnHalves { head, tail }) }
 }
 
@@ -336,7 +337,7 @@ mod tests {
     fn a_bad_page_is_named_with_both_sums() {
         let mut bytes = golden("full-plain");
         let space = Space::parse(&bytes).unwrap().unwrap();
-        let sum = u32_at(&bytes, 4 * 4096 - 4);
+        let sum = field(&bytes, 4 * 4096 - 4);
         bytes[3 * 4096 + 1000] ^= 0x10;
         let (number, fault) = space.check_run(0, &bytes, None, &mut Tally::default()).unwrap_err();
         assert_eq!(number, 3);

@@ -15,7 +15,7 @@ pub use super::check::Thorough;
 use super::files::{self, fail};
 use super::state::{State, Step};
 use super::{check, clone, layout, lock, merge, recover};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, OrInternal as _, Result};
 use crate::innodb::redo::{mariadb, mysql};
 use crate::io;
 use crate::log::captured;
@@ -141,7 +141,7 @@ fn begin(
         _ if backup.without_innodb() => (0, 0),
         Family::MariaDb => mariadb_log(backup, &locations)?,
         // It has been checked from end to end.
-        Family::MySql => backup.start_lsn.zip(backup.end_lsn).unwrap_or_default(),
+        Family::MySql => backup.start_lsn.zip(backup.end_lsn).or_internal("a checked backup has no lsn")?,
     };
     let server = program.map(|program| program.release.version.to_string());
     let without_log = backup.without_innodb();
@@ -243,7 +243,7 @@ fn recover(
         log_size,
         end_lsn: match backup.family {
             Family::MariaDb => state.end_lsn,
-            Family::MySql => captured::mysql::end(state.end_lsn, backup.left_out()),
+            Family::MySql => captured::mysql::end(state.end_lsn, backup.left_out())?,
         },
         first: state.runs == 0,
         partial: backup.partial,

@@ -13,6 +13,7 @@ use bstr::ByteSlice;
 use super::files::{self, fail};
 use super::foreign_tables;
 use super::state::{State, Step};
+use crate::bytes::Part as _;
 use crate::error::{Error, Kind, Result};
 use crate::innodb::redo::{mariadb, mysql};
 use crate::io;
@@ -389,7 +390,7 @@ fn manifest(path: &Path) -> Result<(Vec<Entry>, Trailer)> {
             Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => continue,
             Err(cause) => return Err(fail(path, "cannot read", &cause)),
         };
-        reader.feed(buffer.get(..got).unwrap_or_default(), |line, _| {
+        reader.feed(buffer.part(..got)?, |line, _| {
             match line {
                 Line::Entry(entry) => entries.push(*entry),
                 Line::Trailer(last) => trailer = Some(*last),

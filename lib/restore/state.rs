@@ -114,7 +114,8 @@ impl State {
     /// Makes this the state of a directory, on disk.
     pub(super) fn write(&self, dir: &Path) -> Result<()> {
         // Strings, numbers and maps of strings always serialise.
-        let text = serde_json::to_string_pretty(self).unwrap_or_default() + "\n";
+        let text =
+            serde_json::to_string_pretty(self).map_err(|_| Error::internal("a note cannot be written as JSON"))? + "\n";
         files::replace(dir, APPLIED, text.as_bytes())
     }
 }

@@ -189,9 +189,8 @@ impl Dictionary {
 
     /// What a row's file is called in a stream.
     pub fn name(&self, row: &Row) -> &[u8] {
-        let number = |place: u32| usize::try_from(place).unwrap_or(usize::MAX);
-        let (start, length) = (number(row.name.0), number(row.name.1));
-        self.names.get(start..start.saturating_add(length)).unwrap_or_default()
+        let (start, length) = row.name;
+        self.names.split_at(start as usize).1.split_at(length as usize).0
     }
 
     /// Where a row's file is.

@@ -21,7 +21,7 @@ use super::base::pages::BasePages;
 use super::base::stream::Found;
 use super::copy::Since;
 use super::filter::Filter;
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal as _, Result};
 use crate::innodb::redo::mysql;
 use crate::io::small;
 use crate::metadata::{self, CHECKPOINTS};
@@ -360,9 +360,7 @@ fn of_stream(path: &Path) -> Result<(File, Vec<u8>)> {
         match head.body {
             _ if head.path != BEGIN => break,
             Body::Payload { len, .. } if content.len() as u64 + len <= LINE_MAX as u64 => {
-                let mut payload = vec![0; usize::try_from(len).unwrap_or(0)];
-                reader.fill(&mut payload)?;
-                content.extend_from_slice(&payload);
+                reader.append(&mut content, usize::try_from(len).or_internal("a line larger than memory")?)?;
             }
             Body::End if complete => return Ok((again, content)),
             Body::End => return Err(Error::damaged(place, "truncated: it does not end with xb_manifest")),

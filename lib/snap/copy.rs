@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io::Write;
 use std::path::Path;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bstr::ByteSlice;
 
@@ -15,8 +15,9 @@ use super::page_digests::Noted;
 use super::unique_names::is_free;
 use super::view::View;
 use super::workers::{BATCH, Buffers};
+use crate::bytes::Part as _;
 use crate::codec::pool::FirstError;
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal as _, Result};
 use crate::innodb::space::Tally;
 use crate::io::cache::Policy;
 use crate::report::{Level, Report};
@@ -186,18 +187,22 @@ impl Copier<'_> {
         if let Some(since) = self.since {
             return self.delta(out, buffers, file, open, part, since).map(|()| Outcome::Copied(seen));
         }
-        let page = usize::try_from(part.space.page_size).unwrap_or(BATCH);
+        let page = part.space.page_size as usize;
         let (mut digest, mut tally, mut offset) = (blake3::Hasher::new(), Tally::default(), 0u64);
         let mut notes = self.noted.file(file.name, part.space);
         loop {
             self.abort.check()?;
             // A piece of a page at the end is a page that is being added; the log has it.
             let whole = read - read % page;
-            let Some(pages) = buffers.batch.as_mut().get_mut(..whole).filter(|pages| !pages.is_empty()) else { break };
-            let first = u32::try_from(offset / u64::from(part.space.page_size)).unwrap_or(u32::MAX);
-            let first = part.first.saturating_add(first);
+            if whole == 0 {
+                break;
+            }
+            let pages = buffers.batch.as_mut().part_mut(..whole)?;
+            let first = u32::try_from(offset / u64::from(part.space.page_size)).ok();
+            let first = first.and_then(|first| part.first.checked_add(first));
+            let first = first.or_internal("a page beyond the last that there can be")?;
             let good = open.verify(pages, first, offset, part, &mut tally, &mut buffers.again)?;
-            let pages = pages.get(..good).unwrap_or_default();
+            let pages = pages.part(..good)?;
             digest.update(pages);
             notes.pages(pages)?;
             if !pages.is_empty() {
@@ -234,9 +239,7 @@ impl Copier<'_> {
 
     /// Adds the pages of a tablespace to those of all.
     pub(super) fn count(&self, tally: Tally) {
-        if let Ok(mut all) = self.pages.lock() {
-            *all += tally;
-        }
+        *self.pages.lock().unwrap_or_else(PoisonError::into_inner) += tally;
     }
 
     /// A tablespace whose page 0 is not written: the log has all of it (`facts/mariadb-hot-backup#ddl`).
@@ -309,10 +312,10 @@ impl Copier<'_> {
         let (mut digest, mut offset) = (blake3::Hasher::new(), 0u64);
         while let Some(count) = open.batch(&mut buffers.batch, offset)? {
             self.abort.check()?;
-            if let (Some(aria), Some(bytes)) = (aria, buffers.batch.as_mut().get_mut(..count)) {
-                open.verify_aria(bytes, offset, aria, &mut buffers.again)?;
+            if let Some(aria) = aria {
+                open.verify_aria(buffers.batch.as_mut().part_mut(..count)?, offset, aria, &mut buffers.again)?;
             }
-            let bytes = buffers.batch.as_ref().get(..count).unwrap_or_default();
+            let bytes = buffers.batch.as_ref().part(..count)?;
             digest.update(bytes);
             if offset == 0 && count < BATCH {
                 out.member(name, bytes)?;

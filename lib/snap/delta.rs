@@ -18,8 +18,9 @@ use super::copy::{Copier, Pages, Since};
 use super::open::{Open, Part};
 use super::unique_names::fits;
 use super::workers::{BATCH, Buffers};
+use crate::bytes::Part as _;
 use crate::codec::pool::FirstError;
-use crate::error::Result;
+use crate::error::{OrInternal as _, Result};
 use crate::innodb::delta::{Cluster, DELTA, META, Meta, capacity};
 use crate::innodb::space::Tally;
 use crate::innodb::{is_undo, is_zero, page};
@@ -74,7 +75,7 @@ impl Copier<'_> {
         let meta = Meta { page_size, zip_size, space_id: part.space.id, space_flags };
         self.made(out, &[file.name, META].concat(), EntryKind::Meta, meta.text().as_bytes())?;
         let mut member = Member::new(out, &[file.name, DELTA].concat());
-        let size = usize::try_from(page_size).unwrap_or(BATCH);
+        let size = page_size as usize;
         let (mut changes, mut tally, mut place) = (Changes::default(), Tally::default(), 0u32);
         let mut notes = self.noted.file(file.name, part.space);
         // MySQL makes undo anew when it truncates it, and does not log its first pages.
@@ -85,13 +86,13 @@ impl Copier<'_> {
             let offset = u64::from(place) * u64::from(page_size);
             let Some(read) = open.batch(&mut buffers.batch, offset)? else { break };
             let whole = read - read % size;
-            let pages = buffers.batch.as_mut().get_mut(..whole).unwrap_or_default();
+            let pages = buffers.batch.as_mut().part_mut(..whole)?;
             let first = part.first.saturating_add(place);
             let good = match &mut before {
                 Some(before) => before.verify(&mut open, pages, place, part, &mut tally, &mut buffers.again)?,
                 None => open.verify(pages, first, offset, part, &mut tally, &mut buffers.again)?,
             };
-            for (index, page) in pages.get(..good).unwrap_or_default().chunks_exact(size).enumerate() {
+            for (index, page) in pages.part(..good)?.chunks_exact(size).enumerate() {
                 let compared = before.as_ref().and_then(|before| before.pages.get(index)).copied();
                 let number = part.first.saturating_add(place);
                 let anyway = undo || part.doublewrite.is_some_and(|area| area.covers(number));
@@ -137,6 +138,8 @@ impl Copier<'_> {
     }
 }
 
+const BEYOND: &str = "a page beyond the last that there can be";
+
 /// A page's digest now, and in the base, where 0 is not known.
 #[derive(Clone, Copy, Debug)]
 struct Compared {
@@ -170,7 +173,7 @@ impl Before<'_> {
         tally: &mut Tally,
         again: &mut Aligned,
     ) -> Result<usize> {
-        let size = usize::try_from(part.space.page_size).unwrap_or(BATCH);
+        let size = part.space.page_size as usize;
         self.pages.clear();
         for (place, page) in (place..).zip(pages.chunks_exact(size)) {
             let before = self.known.as_mut().map_or(Ok(0), |known| known.digest(place))?;
@@ -182,9 +185,9 @@ impl Before<'_> {
             if run.first().is_some_and(|page| page.same()) {
                 tally.skipped += run.len() as u64;
             } else {
-                let at = place.saturating_add(u32::try_from(done).unwrap_or(u32::MAX));
+                let at = u32::try_from(done).ok().and_then(|done| place.checked_add(done)).or_internal(BEYOND)?;
                 let offset = u64::from(at) * u64::from(part.space.page_size);
-                let pages = pages.get_mut(bytes.clone()).unwrap_or_default();
+                let pages = pages.part_mut(bytes.clone())?;
                 let good = open.verify(pages, part.first.saturating_add(at), offset, part, tally, again)?;
                 // Torn ones were read again.
                 run.iter_mut().zip(pages.chunks_exact(size)).for_each(|(run, page)| run.now = pages::digest(page));
@@ -255,27 +258,26 @@ impl<'a, W: Write> Member<'a, W> {
         part: Part<'_>,
         abort: &FirstError,
     ) -> Result<()> {
-        self.put(&Cluster::head(part.space.page_size, places, last))?;
-        let size = usize::try_from(part.space.page_size).unwrap_or(BATCH);
+        self.put(&Cluster::head(part.space.page_size, places, last)?)?;
+        let size = part.space.page_size as usize;
         let most = ((BATCH - ALIGN) / size).max(1);
         let (mut rest, mut digests) = (places, digests.iter());
         while let Some(&first) = rest.first() {
             abort.check()?;
             let neighbours = (first..).zip(rest).take(most).take_while(|(expected, place)| expected == *place).count();
-            let (_, behind) = rest.split_at_checked(neighbours).unwrap_or((rest, &[]));
-            rest = behind;
+            rest = rest.part(neighbours..)?;
             let offset = u64::from(first) * u64::from(part.space.page_size);
             let want = neighbours * size;
             let range = open.range(&mut buffers.batch, offset, want)?;
-            let pages = buffers.batch.as_mut().get_mut(range).unwrap_or_default();
+            let pages = buffers.batch.as_mut().part_mut(range)?;
             let whole = pages.len() - pages.len() % size;
-            let pages = pages.get_mut(..whole).unwrap_or_default();
+            let pages = pages.part_mut(..whole)?;
             let number = part.first.saturating_add(first);
             let good = open.verify(pages, number, offset, part, &mut Tally::default(), &mut buffers.again)?;
-            let pages = pages.get(..good).unwrap_or_default();
+            let pages = pages.part(..good)?;
             // What is known of a page must be true of what is sent; nothing is of one that is gone.
             for (place, before) in (first..).zip(digests.by_ref().take(neighbours)) {
-                let at = usize::try_from(place - first).unwrap_or(usize::MAX).saturating_mul(size);
+                let at = (place - first) as usize * size;
                 let now = pages.get(at..at.saturating_add(size)).map_or(0, pages::digest);
                 if *before != 0 && now != *before {
                     self.changed.push((place, now));

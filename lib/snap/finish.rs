@@ -10,6 +10,7 @@ use super::Job;
 use super::copy::Copier;
 use super::lsndir::LsnDir;
 use super::meta::Members;
+use crate::bytes::Part as _;
 use crate::error::{Error, Result};
 use crate::io::spool::Spool;
 use crate::metadata::Facts;
@@ -67,12 +68,12 @@ impl Finish<'_> {
             None => Ok(()),
         })?;
         noted.map_or(Ok(()), |entry| self.copier.done(&entry, PAGES, entry.size))?;
-        self.copier.manifest.send(self.trailer(snapshot), out)?;
+        self.copier.manifest.send(self.trailer(snapshot)?, out)?;
         if let Some(dir) = lsndir {
             self.report.stage("waiting for the next program");
             out.taken()?;
             let named = members.iter().filter(|(name, _)| CHECKPOINTS.contains(name) || INFO.contains(name));
-            dir.write(named.map(|(name, text)| (*name, text.as_bytes())), &begin_bytes(self.begin))?;
+            dir.write(named.map(|(name, text)| (*name, text.as_bytes())), &begin_bytes(self.begin)?)?;
         }
         self.print(snapshot, out.written());
         Ok(())
@@ -100,11 +101,11 @@ impl Finish<'_> {
     }
 
     /// The manifest's last line but its sums.
-    fn trailer(&self, snapshot: &Snapshot) -> Trailer {
-        Trailer {
+    fn trailer(&self, snapshot: &Snapshot) -> Result<Trailer> {
+        Ok(Trailer {
             manifest: FORMAT,
             backup_id: self.begin.backup_id.clone(),
-            begin_blake3: Some(begin_digest(&begin_bytes(self.begin))),
+            begin_blake3: Some(begin_digest(&begin_bytes(self.begin)?)),
             members: 0,
             bytes: 0,
             end_lsn: self.begin.redo.as_ref().map(|_| snapshot.end_lsn),
@@ -115,13 +116,13 @@ impl Finish<'_> {
             left_out: snapshot.left_out.clone(),
             end_time: jiff::Timestamp::now().to_string(),
             blake3: String::new(),
-        }
+        })
     }
 
     /// The last two lines.
     fn print(&self, snapshot: &Snapshot, sent: u64) {
         let (report, time) = (self.report, self.began.elapsed());
-        let pages = self.copier.pages.lock().map(|tally| *tally).unwrap_or_default();
+        let pages = *self.copier.pages.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let bytes = self.copier.manifest.bytes();
         match &snapshot.binlog {
             Some(Binlog { file, position, gtid }) => report.note(
@@ -197,7 +198,7 @@ pub(super) fn drain(mut spool: Spool, out: &Writer<File>) -> Result<()> {
     loop {
         match spool.pull(&mut buffer)? {
             0 => return Ok(()),
-            count => out.put(buffer.get(..count).unwrap_or_default(), &[])?,
+            count => out.put(buffer.part(..count)?, &[])?,
         }
     }
 }

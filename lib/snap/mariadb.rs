@@ -272,7 +272,8 @@ impl MariaDb<'_> {
     /// Copies again what DDL changed; names what has gone.
     fn resync(&mut self, hot: &Hot<'_>, catalog: &Catalog, held: &Writer<Spool>, logged: usize) -> Result<()> {
         let log = self.ddl_log()?;
-        let (all, late) = (Named::parse(&log), Named::parse(log.get(logged..).unwrap_or_default()));
+        let late = log.get(logged..).ok_or_else(|| Error::failed(DDL_LOG, "became shorter while files were copied"))?;
+        let (all, late) = (Named::parse(&log), Named::parse(late));
         let changes = self.changes(hot, catalog, &all, &late)?;
         hot.steps.dropped(held, &changes.gone)?;
         // What goes in spite of the lock is a table that an ALTER was building.

@@ -263,7 +263,7 @@ impl MySql<'_> {
             }
             _ => (None, status.executed),
         };
-        let statements = Some(replica::statements(&channels, &executed)).filter(|statements| !statements.is_empty());
+        let statements = Some(replica::statements(&channels, &executed)?).filter(|statements| !statements.is_empty());
         let replica = hot.replica(statements);
         Ok(Snapshot { end_lsn: status.lsn, left_out, binlog, replica, galera, times })
     }

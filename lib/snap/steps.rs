@@ -146,7 +146,11 @@ impl Steps<'_> {
         haste: Haste,
         undo: &[Tablespace],
     ) -> Result<()> {
-        let Some(first) = self.layout.system.first() else { return Ok(()) };
+        let first = match self.layout.system.first() {
+            Some(first) => first,
+            None if undo.is_empty() => return Ok(()),
+            None => return Err(Error::internal("undo tablespaces without a system tablespace")),
+        };
         let (space, doublewrite) = system_space(first, self.job.policy)?;
         let mut number = 0u32;
         let mut jobs = Vec::new();
@@ -155,7 +159,10 @@ impl Steps<'_> {
             let external = path.parent() != Some(&self.layout.datadir);
             jobs.push((marker(&name, ending), path.clone(), external, Some(part)));
             let size = path.metadata().map_err(|cause| Error::io(path.display(), "cannot look at", &cause))?.len();
-            number = number.saturating_add(u32::try_from(size / u64::from(space.page_size)).unwrap_or(u32::MAX));
+            let pages = u32::try_from(size / u64::from(space.page_size)).ok();
+            number = pages
+                .and_then(|pages| number.checked_add(pages))
+                .ok_or_else(|| Error::failed(path.display(), "has more pages than a system tablespace can have"))?;
         }
         for space in undo {
             jobs.push((space.name.clone(), self.path(space), space.external.is_some(), None));

@@ -48,7 +48,7 @@ impl Buffer {
     /// Room for up to `want` bytes.
     pub(super) fn room(&mut self, want: usize) -> &mut [u8] {
         let want = want.min(self.bytes.len());
-        self.bytes.get_mut(..want).unwrap_or_default()
+        self.bytes.split_at_mut(want).0
     }
 
     pub(super) fn set_len(&mut self, len: usize) {
@@ -56,7 +56,7 @@ impl Buffer {
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
+        self.bytes.split_at(self.len).0
     }
 }
 

@@ -48,7 +48,7 @@ fn chain(log: &Log, dir: &Path) -> (PathBuf, PathBuf) {
     next.begin.kind = StreamKind::Incremental;
     (next.begin.backup_id, next.trailer.backup_id) = (id.clone(), id);
     let meta = Meta { page_size: PAGE as u32, zip_size: 0, space_id: 5, space_flags: None };
-    let delta = [Cluster::head(PAGE as u32, &PLACES, true), dice.bytes(PLACES.len() * PAGE)].concat();
+    let delta = [Cluster::head(PAGE as u32, &PLACES, true).unwrap(), dice.bytes(PLACES.len() * PAGE)].concat();
     lay(
         next.begin()
             .listed("db/t.ibd.delta", EntryKind::Delta, &delta, |line| {

@@ -64,7 +64,7 @@ fn trailer() -> Trailer {
 
 /// The first member.
 pub fn begun(kind: StreamKind) -> Vec<u8> {
-    member("xb_begin", &begin_bytes(&begin(kind)))
+    member("xb_begin", &begin_bytes(&begin(kind)).unwrap())
 }
 
 /// A manifest that is being made.
@@ -80,17 +80,17 @@ impl Manifest {
     }
 
     pub fn entry(&mut self, entry: &Entry) {
-        self.lines += &self.tally.line(entry);
+        self.lines += &self.tally.line(entry).unwrap();
     }
 
     /// With its last line, for a stream of this kind.
     pub fn end(self, kind: StreamKind) -> Vec<u8> {
-        self.close(Trailer { begin_blake3: Some(begin_digest(&begin_bytes(&begin(kind)))), ..trailer() })
+        self.close(Trailer { begin_blake3: Some(begin_digest(&begin_bytes(&begin(kind)).unwrap())), ..trailer() })
     }
 
     /// With this last line; counts and digest are filled in.
     pub fn close(mut self, trailer: Trailer) -> Vec<u8> {
-        self.lines += &self.tally.finish(trailer);
+        self.lines += &self.tally.finish(trailer).unwrap();
         self.lines.into_bytes()
     }
 }
@@ -206,7 +206,7 @@ impl Stream {
     }
 
     pub fn begin(mut self) -> Self {
-        let bytes = begin_bytes(&self.begin);
+        let bytes = begin_bytes(&self.begin).unwrap();
         // Made apart, for a writer refuses a second one.
         let apart = Writer::new(Vec::new());
         apart.member(BEGIN, &bytes).unwrap();

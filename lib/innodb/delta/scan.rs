@@ -73,7 +73,7 @@ impl Scan {
     fn pages(&mut self) -> Result<(), BadPage> {
         let State::Known { space, size, area, places } = &mut self.state else { return Ok(()) };
         let whole = self.rest.len() - self.rest.len() % *size;
-        for page in self.rest.get(..whole).unwrap_or_default().chunks_exact(*size) {
+        for page in self.rest.split_at(whole).0.chunks_exact(*size) {
             match places.pop() {
                 Some(place) => {
                     let skip = area.as_ref();
@@ -100,7 +100,7 @@ mod tests {
         let path = format!("{}/tests/vectors/pages/full-plain.zst", env!("CARGO_MANIFEST_DIR"));
         let file = zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap();
         let list: Vec<u32> = places.iter().map(|place| u32::try_from(*place).unwrap()).collect();
-        let mut bytes = Cluster::head(4096, &list, true);
+        let mut bytes = Cluster::head(4096, &list, true).unwrap();
         places.iter().for_each(|place| bytes.extend(&file[place * 4096..(place + 1) * 4096]));
         bytes
     }

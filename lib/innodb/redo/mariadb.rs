@@ -12,8 +12,9 @@
 mod deletions;
 pub mod mtr;
 
-use super::{Fault, put, seal, sums};
-use crate::innodb::{is_zero, u32_at, u64_at};
+use super::{Fault, creator, seal, sums};
+use crate::bytes::Fields as _;
+use crate::innodb::is_zero;
 pub use deletions::Deletions;
 pub use mtr::{Mtr, MtrFault, mtr};
 
@@ -74,9 +75,9 @@ impl Header {
     /// Reads the first [`HEADER`] bytes of the file.
     pub fn parse(block: &[u8]) -> Result<Header, Fault> {
         let Some(block) = block.first_chunk::<HEADER>() else {
-            return Err(Fault::Size(u64::try_from(block.len()).unwrap_or(u64::MAX)));
+            return Err(Fault::Size(block.len() as u64));
         };
-        let format = match u32_at(block, 0) {
+        let format = match block.be_u32::<0>() {
             Format::PHYS => Format::Phys,
             Format::ENCRYPTED => Format::Encrypted,
             other => return Err(Fault::Format(other, SERVER)),
@@ -85,27 +86,27 @@ impl Header {
         if stored != computed {
             return Err(Fault::Checksum { stored, computed });
         }
-        let first_lsn = u64_at(block, FIRST_LSN);
+        let first_lsn = block.be_u64::<FIRST_LSN>();
         if first_lsn < START as u64 {
             return Err(Fault::Lsn(first_lsn));
         }
-        let creator = block.get(CREATOR..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
-        let encryption = block.get(ENCRYPTION..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
+        let creator = block.field::<CREATOR, 32>();
+        let encryption = block.field::<ENCRYPTION, { ENCRYPTION_END - ENCRYPTION }>();
         Ok(Header { format, first_lsn, creator, encryption })
     }
 
     /// True if every mini-transaction carries a nonce and its content cannot be read without the server's key.
     pub fn encrypted(&self) -> bool {
-        self.format == Format::Encrypted || u32_at(&self.encryption, 0) != 0
+        self.format == Format::Encrypted || self.encryption.be_u32::<0>() != 0
     }
 
     /// The header block as the server writes it.
     pub fn block(&self) -> [u8; HEADER] {
         let mut block = [0; HEADER];
-        put(&mut block, 0, &self.format.word().to_be_bytes());
-        put(&mut block, FIRST_LSN, &self.first_lsn.to_be_bytes());
-        put(&mut block, CREATOR, &self.creator);
-        put(&mut block, ENCRYPTION, &self.encryption);
+        block.set::<0, 4>(&self.format.word().to_be_bytes());
+        block.set::<FIRST_LSN, 8>(&self.first_lsn.to_be_bytes());
+        block.set::<CREATOR, 32>(&self.creator);
+        block.set::<ENCRYPTION, { ENCRYPTION_END - ENCRYPTION }>(&self.encryption);
         seal(&mut block);
         block
     }
@@ -114,13 +115,13 @@ impl Header {
     /// into the creator after `Backup `: the server takes a directory whose log begins so for one just restored, drops
     /// orphaned `#sql-` tables and does not complain about missing ones.
     pub fn captured(&self, checkpoint: Checkpoint, tool: &str) -> Vec<u8> {
-        let mut creator = [0; 32];
-        // The last byte stays NUL.
-        put(&mut creator, 0, format!("Backup {tool}").bytes().take(31).collect::<Vec<_>>().as_slice());
+        let creator = creator(&format!("Backup {tool}"));
         let header = Header { first_lsn: checkpoint.lsn, creator, ..self.clone() };
-        let mut head = vec![0; START];
-        put(&mut head, 0, &header.block());
-        put(&mut head, CHECKPOINTS[0], &checkpoint.block());
+        let mut head = Vec::with_capacity(START);
+        head.extend(header.block());
+        head.resize(CHECKPOINTS[0], 0);
+        head.extend(checkpoint.block());
+        head.resize(START, 0);
         head
     }
 }
@@ -140,7 +141,7 @@ impl Checkpoint {
     pub fn parse(block: &[u8], first_lsn: u64) -> Option<Checkpoint> {
         let block = block.first_chunk::<CHECKPOINT>()?;
         let (stored, computed) = sums(block);
-        let (lsn, end_lsn) = (u64_at(block, 0), u64_at(block, 8));
+        let (lsn, end_lsn) = (block.be_u64::<0>(), block.be_u64::<8>());
         let valid = stored == computed && is_zero(block.get(16..60)?) && first_lsn <= lsn && lsn <= end_lsn;
         valid.then_some(Checkpoint { lsn, end_lsn })
     }
@@ -154,8 +155,8 @@ impl Checkpoint {
     /// The block as the server writes it.
     pub fn block(&self) -> [u8; CHECKPOINT] {
         let mut block = [0; CHECKPOINT];
-        put(&mut block, 0, &self.lsn.to_be_bytes());
-        put(&mut block, 8, &self.end_lsn.to_be_bytes());
+        block.set::<0, 8>(&self.lsn.to_be_bytes());
+        block.set::<8, 8>(&self.end_lsn.to_be_bytes());
         seal(&mut block);
         block
     }
@@ -202,6 +203,7 @@ impl Ring {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::put;
     use super::*;
 
     fn header() -> Header {

@@ -14,8 +14,9 @@ pub mod ddl_events;
 pub mod forget;
 mod secret;
 
-use super::{Fault, put, seal, sums};
-use crate::innodb::{u32_at, u64_at};
+pub use super::creator;
+use super::{Fault, seal, sums};
+use crate::bytes::Fields as _;
 pub use block::{BLOCK, Block};
 pub use secret::{Locked, LogKey};
 
@@ -62,9 +63,9 @@ impl Header {
     /// Reads the head of a file, at least its first 512 bytes.
     pub fn parse(head: &[u8]) -> Result<Header, Fault> {
         let Some(block) = head.first_chunk::<BLOCK>() else {
-            return Err(Fault::Size(u64::try_from(head.len()).unwrap_or(u64::MAX)));
+            return Err(Fault::Size(head.len() as u64));
         };
-        let format = u32_at(block, 0);
+        let format = block.be_u32::<0>();
         if format != FORMAT {
             return Err(Fault::Format(format, SERVER));
         }
@@ -72,39 +73,39 @@ impl Header {
         if stored != computed {
             return Err(Fault::Checksum { stored, computed });
         }
-        let start_lsn = u64_at(block, 8);
+        let start_lsn = block.be_u64::<8>();
         if !start_lsn.is_multiple_of(BLOCK as u64) {
             return Err(Fault::Lsn(start_lsn));
         }
-        let creator = block.get(16..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
-        Ok(Header { uuid: u32_at(block, 4), start_lsn, creator, flags: u32_at(block, 48) })
+        Ok(Header {
+            uuid: block.be_u32::<4>(),
+            start_lsn,
+            creator: block.field::<16, 32>(),
+            flags: block.be_u32::<48>(),
+        })
     }
 
     /// The first [`HEAD`] bytes of a file. `checkpoint` is for the file that holds it and for no other: a server reports
     /// a checkpoint elsewhere as an error. `encryption` comes from another head of the same log, see [`encryption`].
-    pub fn head(&self, checkpoint: Option<u64>, encryption: &[u8]) -> Vec<u8> {
-        let mut head = vec![0; HEAD];
-        put(&mut head, 0, &FORMAT.to_be_bytes());
-        put(&mut head, 4, &self.uuid.to_be_bytes());
-        put(&mut head, 8, &self.start_lsn.to_be_bytes());
-        put(&mut head, 16, &self.creator);
-        put(&mut head, 48, &self.flags.to_be_bytes());
-        put(&mut head, ENCRYPTION, encryption.get(..BLOCK).unwrap_or_default());
-        for at in CHECKPOINTS {
-            put(&mut head, at + 8, &checkpoint.unwrap_or_default().to_be_bytes());
+    pub fn head(&self, checkpoint: Option<u64>, encryption: &[u8; BLOCK]) -> Vec<u8> {
+        let mut header = [0; BLOCK];
+        header.set::<0, 4>(&FORMAT.to_be_bytes());
+        header.set::<4, 4>(&self.uuid.to_be_bytes());
+        header.set::<8, 8>(&self.start_lsn.to_be_bytes());
+        header.set::<16, 32>(&self.creator);
+        header.set::<48, 4>(&self.flags.to_be_bytes());
+        seal(&mut header);
+        let mut block = [0; BLOCK];
+        if let Some(checkpoint) = checkpoint {
+            block.set::<8, 8>(&checkpoint.to_be_bytes());
+            seal(&mut block);
         }
-        for (at, wanted) in [(0, true), (CHECKPOINTS[0], checkpoint.is_some()), (CHECKPOINTS[1], checkpoint.is_some())]
-        {
-            if let Some(block) = head.get_mut(at..at + BLOCK).filter(|_| wanted) {
-                seal(block);
-            }
-        }
-        head
+        [header, block, *encryption, block].concat()
     }
 
     /// The first [`HEAD`] bytes of a captured log that begins with the block of `checkpoint_lsn`. xtrabackup knows a
     /// log of its kind by the creator's first word. No flag is taken over: a server throws away a log with one of them.
-    pub fn captured(&self, checkpoint_lsn: u64, encryption: &[u8], tool: &str) -> Vec<u8> {
+    pub fn captured(&self, checkpoint_lsn: u64, encryption: &[u8; BLOCK], tool: &str) -> Vec<u8> {
         let header = Header {
             start_lsn: block::begin(checkpoint_lsn),
             creator: creator(&format!("xtrabkup {tool}")),
@@ -125,24 +126,20 @@ impl Header {
     }
 }
 
-/// A creator as a header has it; the last byte stays NUL.
-pub fn creator(text: &str) -> [u8; 32] {
-    let mut creator = [0; 32];
-    put(&mut creator, 0, text.as_bytes().get(..31).unwrap_or(text.as_bytes()));
-    creator
-}
-
 /// The newest checkpoint that the head of a file of `size` bytes holds. `None` is usual: only some files hold one, and it
 /// may be in the course of being written.
 pub fn checkpoint(head: &[u8], header: &Header, size: u64) -> Option<u64> {
-    let blocks = CHECKPOINTS.into_iter().filter_map(|at| head.get(at..at + BLOCK));
-    let lsns = blocks.filter(|block| sums(block).0 == sums(block).1).map(|block| u64_at(block, 8));
+    let blocks = CHECKPOINTS.into_iter().filter_map(|at| head.get(at..)?.first_chunk::<BLOCK>());
+    let lsns = blocks.filter(|block| sums(block).0 == sums(block).1).map(|block| block.be_u64::<8>());
     lsns.filter(|lsn| *lsn > 0 && (header.start_lsn..header.end_lsn(size)).contains(lsn)).max()
 }
 
+/// The encryption block of a log that has no key.
+pub const CLEAR: &[u8; BLOCK] = &[0; BLOCK];
+
 /// The encryption block of a head, for [`Locked::parse`].
-pub fn encryption(head: &[u8]) -> &[u8] {
-    head.get(ENCRYPTION..ENCRYPTION + BLOCK).unwrap_or_default()
+pub fn encryption(head: &[u8]) -> Option<&[u8; BLOCK]> {
+    head.get(ENCRYPTION..)?.first_chunk()
 }
 
 /// N of a file `#ib_redoN` that is in use. Spare files, `#ib_redoN_tmp`, hold old headers and old blocks.
@@ -174,8 +171,8 @@ mod tests {
         assert_eq!((header.flags, header.start_lsn % 512), (0, 0));
         let checkpoint_lsn = checkpoint(REAL, &header, REAL.len() as u64).unwrap();
         assert!(checkpoint_lsn > header.start_lsn);
-        assert_eq!(Locked::parse(encryption(REAL)), None);
-        let made = header.head(Some(checkpoint_lsn), encryption(REAL));
+        assert_eq!(Locked::parse(encryption(REAL).unwrap()), None);
+        let made = header.head(Some(checkpoint_lsn), encryption(REAL).unwrap());
         assert_eq!(made[..512], REAL[..512]);
         // One of its two checkpoint blocks is the newer one.
         assert!(CHECKPOINTS.iter().any(|at| made[*at..*at + 512] == REAL[*at..*at + 512]));
@@ -189,7 +186,7 @@ mod tests {
         let header = Header::parse(&head).unwrap();
         assert_eq!((header.uuid, header.flags, header.start_lsn), (live.uuid, 0, 123_456_512));
         assert!(header.creator.starts_with(b"xtrabkup xb-redo 1.0\0"));
-        assert_eq!(encryption(&head), [7; 512]);
+        assert_eq!(encryption(&head), Some(&[7; 512]));
         assert_eq!(checkpoint(&head, &header, 2048 + 512), Some(123_456_789));
         assert_eq!(checkpoint(&head, &header, 2048), None);
         assert_eq!(header.offset(123_456_789), 2048);
@@ -200,7 +197,7 @@ mod tests {
     #[test]
     fn a_file_without_a_checkpoint_says_so() {
         let header = Header { start_lsn: 1024, uuid: 1, creator: creator("x"), flags: FULL };
-        let head = header.head(None, &[]);
+        let head = header.head(None, CLEAR);
         assert!(is_zero(&head[512..]));
         assert_eq!(checkpoint(&head, &header, 65536), None);
         assert_eq!(Header::parse(&head), Ok(header));
@@ -250,7 +247,7 @@ mod tests {
             let _ = number(&bytes);
             let header = Header { uuid: 0, start_lsn: size, creator: [0; 32], flags: 0 };
             let _ = checkpoint(&bytes, &header, size);
-            let _ = header.head(Some(size), &bytes);
+            let _ = header.head(Some(size), CLEAR);
             let _ = header.offset(size ^ 0xffff);
         }
     }

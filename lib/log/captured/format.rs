@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::bytes::{Part as _, within};
 use crate::error::{Error, Result};
 use crate::innodb::redo::mariadb::{self, Checkpoint, Mtr, Ring, mtr};
 use crate::innodb::redo::mysql::{self, Block, LogKey, block};
@@ -9,7 +10,7 @@ use crate::innodb::redo::mysql::{self, Block, LogKey, block};
 /// Who makes it, for its head.
 const TOOL: &str = concat!("xb-redo ", env!("CARGO_PKG_VERSION"));
 /// MariaDB: the file's size is a multiple of this, so that a server can read it unbuffered.
-const SECTOR: u64 = 4096;
+const SECTOR: usize = 4096;
 
 /// A captured log on its way into a backup.
 #[derive(Clone, Debug)]
@@ -36,7 +37,7 @@ impl LogFormat {
     /// Likewise. `encryption` locks what `key` is.
     pub(crate) fn mysql(
         header: &mysql::Header,
-        encryption: &[u8],
+        encryption: &[u8; mysql::BLOCK],
         key: Option<Arc<LogKey>>,
         checkpoint_lsn: u64,
     ) -> Self {
@@ -102,7 +103,7 @@ impl LogFormat {
     /// Zeros behind a log of `size` bytes. MariaDB's has one at least: there the server sees that the log ends.
     pub(crate) fn padding(&self, size: u64) -> usize {
         match self.kind {
-            Kind::Mariadb { .. } => usize::try_from(SECTOR - size % SECTOR).unwrap_or(0),
+            Kind::Mariadb { .. } => SECTOR - within(size, SECTOR),
             Kind::Mysql { .. } => 0,
         }
     }
@@ -113,8 +114,8 @@ fn whole(bytes: &[u8], lsn: u64, end: u64, first: u64, encrypted: bool) -> Resul
     // More may have been captured, up to a checkpoint that the server made later.
     let ring = Ring::new(first, u64::MAX).map_err(|fault| Error::failed(mariadb::FILE, fault))?;
     let (mut whole, mut at) = (0, lsn);
-    while let (true, Some(rest)) = (at < end, bytes.get(whole..)) {
-        let Mtr::Complete { len } = mtr(rest, at, &ring, encrypted) else { break };
+    while at < end {
+        let Mtr::Complete { len } = mtr(bytes.part(whole..)?, at, &ring, encrypted) else { break };
         whole += len;
         at = at.saturating_add(len as u64);
     }
@@ -130,9 +131,12 @@ fn cut(bytes: &mut [u8], lsn: u64, end: u64, key: Option<&LogKey>) -> Result<usi
     let wanted = usize::try_from(block::until(end).saturating_sub(lsn)).unwrap_or(usize::MAX);
     let whole = wanted.min(bytes.len() - bytes.len() % mysql::BLOCK);
     let last = block::begin(end);
+    if block::used(end) > block::TRAILER {
+        return Err(Error::damaged("xb_manifest", format_args!("no log can end at lsn {end}")));
+    }
     if let Some(bytes) = last.checked_sub(lsn).and_then(|at| bytes.get_mut(usize::try_from(at).ok()?..whole)) {
         match block::check(bytes, last, key) {
-            Block::Here { used } if used >= block::used(end) => block::cut(bytes, block::used(end), key),
+            Block::Here { used } if used >= block::used(end) => block::cut(bytes, block::used(end), key)?,
             _ if bytes.is_empty() => {}
             _ => return Err(Error::failed("spool", "captured log is damaged")),
         }

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal as _, Result};
 use crate::innodb::redo::mysql::forget::forget;
 use crate::innodb::redo::mysql::{self, BLOCK, Block, FULL, HEAD, Header, Locked, block};
 use crate::io::files::{self, fail};
@@ -27,7 +27,7 @@ const PIECE: usize = 1 << 20;
 pub(crate) struct Captured {
     path: PathBuf,
     header: Header,
-    encryption: Vec<u8>,
+    encryption: [u8; BLOCK],
     checkpoint_lsn: u64,
 }
 
@@ -51,7 +51,8 @@ impl Captured {
         // A log that ends at the beginning of the checkpoint's block holds no block.
         let checkpoint_lsn = mysql::checkpoint(&head, &header, size.max((HEAD + BLOCK) as u64))
             .ok_or_else(|| Error::damaged(path.display(), "damaged: no valid checkpoint in its head"))?;
-        Ok(Captured { path, header, encryption: mysql::encryption(&head).to_vec(), checkpoint_lsn })
+        let encryption = *mysql::encryption(&head).or_internal("the head of a log file is too short")?;
+        Ok(Captured { path, header, encryption, checkpoint_lsn })
     }
 
     /// True if a server has encrypted it, now or once.
@@ -102,7 +103,7 @@ impl Captured {
         for (bytes, number) in piece.chunks(BLOCK).zip(0u64..) {
             if self.goes_beyond(bytes, lsn.saturating_add(number.saturating_mul(BLOCK as u64)), end)? {
                 let mut copy = piece.to_vec();
-                copy.rchunks_mut(BLOCK).take(1).for_each(|last| block::cut(last, block::used(end), None));
+                copy.rchunks_mut(BLOCK).take(1).try_for_each(|last| block::cut(last, block::used(end), None))?;
                 cut = Some(copy);
             }
         }
@@ -139,7 +140,7 @@ impl Captured {
         let owner = rustix::process::geteuid().is_root().then_some((owner.uid(), owner.gid()));
         files::give(&new, owner)?;
         let mut made = Vec::new();
-        let until = block::until(self::end(end, left_out));
+        let until = block::until(self::end(end, left_out)?);
         for (part, number) in parts(self.header.start_lsn, until).into_iter().zip(0..) {
             let path = new.join(mysql::name(number));
             made.push((self.part(&path, &part, version)?, part));
@@ -155,7 +156,7 @@ impl Captured {
         };
         let mut last = Vec::new();
         self.blocks(end, |lsn, bytes| {
-            last = bytes.rchunks(BLOCK).next().unwrap_or_default().to_vec();
+            last = bytes.last_chunk::<BLOCK>().or_internal("a piece of the log without a block")?.to_vec();
             write(lsn, bytes)
         })?;
         if !left_out.is_empty() {
@@ -164,7 +165,7 @@ impl Captured {
                     "its log is encrypted: without the key nothing can be said there of the tables that it left out";
                 return Err(Error::failed(dir.display(), what).hint("a full backup can be applied"));
             }
-            write(block::begin(end), &forget(&last, end, left_out).0)?;
+            write(block::begin(end), &forget(&last, end, left_out)?.0)?;
         }
         files::sync(dir)?;
         remove(&place)?;
@@ -192,8 +193,8 @@ impl Captured {
 }
 
 /// Where the log of a backup that ends at `end` ends once it says what was left out.
-pub(crate) fn end(end: u64, left_out: &[u32]) -> u64 {
-    if left_out.is_empty() { end } else { forget(&[], end, left_out).1 }
+pub(crate) fn end(end: u64, left_out: &[u32]) -> Result<u64> {
+    if left_out.is_empty() { Ok(end) } else { Ok(forget(&[], end, left_out)?.1) }
 }
 
 fn remove(dir: &Path) -> Result<()> {

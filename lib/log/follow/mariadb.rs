@@ -12,7 +12,8 @@ use bstr::ByteSlice;
 use super::super::live::mariadb::{Live, PATIENCE};
 use super::super::queue::{Goal, Trail};
 use super::{END_PATIENCE, Follow, OVERRUN_PATIENCE, POLL, WINDOW};
-use crate::error::{Error, Result};
+use crate::bytes::Part as _;
+use crate::error::{Error, OrInternal as _, Result};
 use crate::innodb::redo::mariadb::mtr::{self, FileOp, Mtr, mtr};
 use crate::innodb::redo::mariadb::{Checkpoint, Deletions, Header, Ring, START};
 
@@ -51,7 +52,7 @@ impl Follow for Follower {
         while self.lsn < bound && goal.end.is_none_or(|end| self.lsn < end) {
             self.change_over();
             let wanted = (bound - self.lsn).min(WINDOW);
-            self.window.resize(usize::try_from(wanted).unwrap_or(0), 0);
+            self.window.resize(usize::try_from(wanted).or_internal("a window larger than memory")?, 0);
             self.live.read(self.lsn, &mut self.window)?;
             self.check_lap(bound)?;
             let whole = self.whole()?;
@@ -60,7 +61,7 @@ impl Follow for Follower {
             }
             self.stuck = None;
             self.lsn += whole as u64;
-            take(self.window.get(..whole).unwrap_or_default(), self.lsn)?;
+            take(self.window.part(..whole)?, self.lsn)?;
         }
         Ok(())
     }
@@ -280,8 +281,11 @@ pub(crate) fn take(
     let mut done = 0;
     while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
         let at = lsn.saturating_add(done as u64);
+        if at >= until {
+            break;
+        }
         let Mtr::Complete { len } = mtr(rest, at, ring, encrypted) else { break };
-        let Some(whole) = rest.get_mut(..len).filter(|_| at < until) else { break };
+        let whole = rest.part_mut(..len)?;
         each(at, whole)?;
         mtr::set_first_lap(whole, encrypted);
         if !encrypted {

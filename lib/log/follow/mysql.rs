@@ -12,9 +12,10 @@ use super::super::live::mariadb::PATIENCE;
 use super::super::live::mysql::{self as live, LogFile};
 use super::super::queue::{Goal, Trail};
 use super::{END_PATIENCE, Follow, OVERRUN_PATIENCE, WINDOW};
+use crate::bytes::Part as _;
 use crate::crypt::keyring::{self, Keyring};
-use crate::error::{Error, Kind, Result};
-use crate::innodb::redo::mysql::{BLOCK, Block, Header, Locked, LogKey, block};
+use crate::error::{Error, Kind, OrInternal as _, Result};
+use crate::innodb::redo::mysql::{BLOCK, Block, CLEAR, Header, Locked, LogKey, block};
 use crate::log::captured::format::LogFormat;
 
 /// Where the follower is.
@@ -29,7 +30,7 @@ pub(crate) struct Follower {
     lsn: u64,
     uuid: u32,
     /// The encryption block of the log.
-    encryption: Vec<u8>,
+    encryption: [u8; BLOCK],
     /// What it locks; otherwise why no encrypted block can be taken. The log keeps its key when it is encrypted no more, and
     /// does not need it then.
     key: Result<Arc<LogKey>>,
@@ -73,7 +74,7 @@ impl Follower {
             current: 0,
             lsn: block::begin(checkpoint_lsn),
             uuid,
-            encryption: Vec::new(),
+            encryption: *CLEAR,
             key: Err(no_keyring(dir)),
             capacity: 0,
             stuck: None,
@@ -87,7 +88,7 @@ impl Follower {
         let (Some(first), Some(newest)) = (holding(follower.lsn), holding(start.checkpoint_lsn)) else {
             return Err(follower.overrun());
         };
-        (follower.current, follower.encryption) = (first.number, newest.encryption().to_vec());
+        (follower.current, follower.encryption) = (first.number, *newest.encryption()?);
         follower.files = follower.files.split_off(&follower.current);
         if let Some(keyring) = keyring {
             follower.key = follower.unlock(keyring).map(Arc::new);
@@ -166,7 +167,7 @@ impl Follower {
         }
         let until = end.map_or(u64::MAX, block::until).min(file.end_lsn());
         let wanted = until.saturating_sub(self.lsn).min(WINDOW);
-        self.window.resize(usize::try_from(wanted).unwrap_or(0), 0);
+        self.window.resize(usize::try_from(wanted).or_internal("a window larger than memory")?, 0);
         let got = file.read(self.lsn, &mut self.window)?;
         let cut = got < self.window.len();
         self.window.truncate(got);
@@ -238,7 +239,7 @@ impl Follow for Follower {
             }
             self.stuck = None;
             self.lsn = self.lsn.saturating_add(whole as u64);
-            take(self.window.get(..whole).unwrap_or_default(), self.lsn)?;
+            take(self.window.part(..whole)?, self.lsn)?;
         }
         Ok(())
     }

@@ -11,9 +11,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::mariadb::PATIENCE;
-use crate::error::{Error, Result};
+use crate::error::{Error, Internal, OrInternal as _, Result};
 use crate::innodb::redo::Fault;
-use crate::innodb::redo::mysql::{self, HEAD, Header};
+use crate::innodb::redo::mysql::{self, BLOCK, HEAD, Header};
 
 /// A file of the log.
 #[derive(Debug)]
@@ -74,8 +74,8 @@ impl LogFile {
     }
 
     /// The encryption block.
-    pub(crate) fn encryption(&self) -> &[u8] {
-        mysql::encryption(&self.head)
+    pub(crate) fn encryption(&self) -> Result<&[u8; BLOCK], Internal> {
+        mysql::encryption(&self.head).or_internal("the head of a log file is too short")
     }
 
     /// Reads from the block of `lsn` on; how many bytes, which is less than asked for at the end of the file.

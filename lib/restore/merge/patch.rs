@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rustix::fs::{FallocateFlags, fallocate};
 
+use crate::bytes::Part as _;
 use crate::error::{Error, Result};
 use crate::innodb::delta::Cluster;
 use crate::innodb::is_zero;
@@ -15,7 +16,7 @@ use crate::stream::native::Entry;
 /// Most bytes that are read and written at once.
 const PIECE: usize = 1 << 20;
 /// Holes are made of blocks of this size.
-const BLOCK: u64 = 4096;
+const BLOCK: usize = 4096;
 
 /// What the manifest says of a delta.
 #[derive(Clone, Copy, Debug)]
@@ -82,14 +83,14 @@ impl<'a> Shape<'a> {
             let (at, len) = (at * u64::from(self.page_size), len * u64::from(self.page_size));
             changed |= clear(target, at, len).map_err(write)?;
         }
-        let size = usize::try_from(self.page_size).unwrap_or(PIECE);
+        let size = self.page_size as usize;
         let (mut new, mut old) = (vec![0; PIECE], vec![0; PIECE]);
         clusters(delta, self.page_size, |file, from, places| {
             let (mut rest, mut from) = (places, from);
             while let Some(&first) = rest.first() {
                 let run = (first..).zip(rest).take(PIECE / size).take_while(|(expected, at)| expected == *at).count();
-                rest = rest.get(run..).unwrap_or_default();
-                let (Some(new), Some(old)) = (new.get_mut(..run * size), old.get_mut(..run * size)) else { break };
+                rest = rest.part(run..)?;
+                let (new, old) = (new.part_mut(..run * size)?, old.part_mut(..run * size)?);
                 file.read_exact_at(new, from).map_err(|cause| fail(delta, "cannot read", &cause))?;
                 from += new.len() as u64;
                 let at = u64::from(first) * u64::from(self.page_size);
@@ -112,7 +113,7 @@ fn clusters(path: &Path, page_size: u32, mut each: impl FnMut(&File, u64, &[u32]
     let len = file.metadata().map_err(|cause| fail(path, "cannot read", &cause))?.len();
     let fault =
         |at: u64, what: &dyn std::fmt::Display| Error::damaged(path.display(), format_args!("byte {at}: {what}"));
-    let mut head = vec![0; usize::try_from(page_size).unwrap_or(0)];
+    let mut head = vec![0; page_size as usize];
     let (mut at, mut before) = (0u64, None);
     loop {
         let first = at + u64::from(page_size);
@@ -142,7 +143,7 @@ fn clear(file: &File, at: u64, len: u64) -> std::io::Result<bool> {
     let (mut buffer, mut changed, mut at) = (vec![0; PIECE], false, at);
     while at < end {
         let want = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
-        let Some(piece) = buffer.get_mut(..want) else { break };
+        let piece = buffer.part_mut(..want)?;
         file.read_exact_at(piece, at)?;
         if !is_zero(piece) {
             changed = true;
@@ -159,10 +160,10 @@ fn clear(file: &File, at: u64, len: u64) -> std::io::Result<bool> {
 /// Gives back the blocks at the end of a page_compressed page, which are zero: the server had made a hole there. Only a
 /// matter of space, so a file system that cannot is left alone.
 fn punch(file: &File, at: u64, page: &[u8]) {
-    let mut blocks = page.rchunks_exact(usize::try_from(BLOCK).unwrap_or(1));
-    let free = blocks.by_ref().take_while(|block| is_zero(block)).count() as u64 * BLOCK;
+    let mut blocks = page.rchunks_exact(BLOCK);
+    let free = blocks.by_ref().take_while(|block| is_zero(block)).count() as u64 * BLOCK as u64;
     let end = at + page.len() as u64;
-    if free > 0 && end.is_multiple_of(BLOCK) {
+    if free > 0 && end.is_multiple_of(BLOCK as u64) {
         let _ = hole(file, end - free, free);
     }
 }
@@ -186,7 +187,7 @@ mod tests {
     fn delta(dir: &Path, clusters: &[(&[u32], bool)]) -> std::path::PathBuf {
         let mut bytes = Vec::new();
         for (places, last) in clusters {
-            bytes.extend(Cluster::head(4096, places, *last));
+            bytes.extend(Cluster::head(4096, places, *last).unwrap());
             places.iter().for_each(|place| bytes.extend([u8::try_from(place % 200).unwrap() + 1; 4096]));
         }
         std::fs::write(dir.join("delta"), bytes).unwrap();

@@ -10,6 +10,7 @@ use std::io::{BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::bytes::Part as _;
 use crate::error::{Error, Result};
 use crate::innodb::Space;
 use crate::stream::members::{Key, key};
@@ -107,7 +108,7 @@ impl BasePages {
             input.fill(&mut buffer, fixed.size())?;
             fixed.check(&buffer).map_err(fault)?;
             sum.write(&buffer);
-            let name = key(fixed.name(&buffer));
+            let name = key(fixed.name(&buffer).map_err(fault)?);
             let number = *names.entry(name).or_insert(courses.len());
             if number == courses.len() {
                 courses.push(Course::new(&fixed, name, number));
@@ -141,7 +142,7 @@ impl BasePages {
     /// increments are merged. `None`: nothing, or of two files with this number, of which only one can be meant.
     pub(in crate::snap) fn of(&self, name: &[u8], space: &Space) -> Option<BaseDigests<'_>> {
         let begin = self.files.partition_point(|file| file.space_id < space.id);
-        let same = self.files.get(begin..).unwrap_or_default().iter().take_while(|file| file.space_id == space.id);
+        let same = self.files.split_at(begin).1.iter().take_while(|file| file.space_id == space.id);
         let mut found = same.filter(|file| space.id != 0 || file.name == key(name));
         let file = found.next().filter(|_| found.next().is_none())?;
         if (file.flags, file.page_size) != (space.flags, space.page_size) {
@@ -149,7 +150,7 @@ impl BasePages {
         }
         let begin = self.records.partition_point(|record| record.file < file.number);
         let end = self.records.partition_point(|record| record.file <= file.number);
-        let records = self.records.get(begin..end).unwrap_or_default();
+        let records = self.records.split_at(end).0.split_at(begin).1;
         let (runs, fixes) = records.split_at(records.partition_point(|record| !record.fix));
         Some(BaseDigests { base: self, runs, fixes, first: 0, digests: Vec::new() })
     }
@@ -171,7 +172,7 @@ impl BasePages {
     }
 
     fn read(&self, record: &Record) -> Result<(Fixed, Vec<u8>)> {
-        let mut bytes = vec![0; usize::try_from(record.len).unwrap_or(0)];
+        let mut bytes = vec![0; record.len as usize];
         self.file
             .read_exact_at(&mut bytes, record.at)
             .map_err(|cause| Error::io(&self.place, "cannot read", &cause))?;
@@ -260,7 +261,7 @@ impl<R: Read> Input<'_, R> {
     fn fill(&mut self, buffer: &mut Vec<u8>, len: usize) -> Result<()> {
         let have = buffer.len();
         buffer.resize(len.max(have), 0);
-        self.read(buffer.get_mut(have..).unwrap_or_default())
+        self.read(buffer.part_mut(have..)?)
     }
 
     fn read(&mut self, bytes: &mut [u8]) -> Result<()> {

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::bytes::Part as _;
 use crate::error::{Error, Result};
 use crate::innodb::redo::mariadb::{Checkpoint, FILE, Format, Header, Mtr, mtr};
 use crate::log::live::mariadb::Live;
@@ -70,7 +71,7 @@ impl Start {
             let (mut rest, from) = (bytes.as_slice(), lsn);
             while let Mtr::Complete { len } = mtr(rest, lsn, &self.log.ring, encrypted) {
                 lsn += len as u64;
-                rest = rest.get(len..).unwrap_or_default();
+                rest = rest.part(len..)?;
             }
             if lsn == from {
                 break;

@@ -23,6 +23,7 @@ use crate::log::ddl_watch::mysql::{Until, Watch};
 use crate::server::dictionary::Ledger;
 use crate::server::files::Tablespace;
 use crate::server::mysql::{LogStatus, files};
+use crate::server::session::told;
 use crate::server::{Session, applier};
 use crate::snap::catalog::{Catalog, Review};
 use crate::snap::fileset;
@@ -153,7 +154,7 @@ fn none_discarded(session: &mut Session) -> Result<()> {
 fn none_imported(session: &mut Session, deleted: &BTreeSet<u32>) -> Result<()> {
     for row in session.records("SELECT SPACE AS id, NAME AS name FROM information_schema.INNODB_TABLESPACES")? {
         let text = |key: &str| row.get(key).map(String::as_str).unwrap_or_default();
-        if text("id").parse().is_ok_and(|id| deleted.contains(&id)) {
+        if deleted.contains(&told(&row, "INNODB_TABLESPACES", "id")?) {
             let what = "its tablespace was discarded or imported while files were copied, which no log can tell";
             return Err(Error::invalid(text("name"), what).hint("run it again, or with --lock-ddl=early"));
         }
@@ -167,5 +168,5 @@ pub(super) fn alterations(session: &mut Session) -> Result<u64> {
 }
 
 fn panicked() -> Error {
-    Error::failed("xb-snap", "a thread ended early; this is a fault of the program")
+    Error::internal("a thread ended before its work")
 }

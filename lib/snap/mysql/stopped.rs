@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use bstr::ByteSlice;
 
 use super::{found, innodb, meta, redo, server_uuid};
+use crate::bytes::Part as _;
 use crate::error::{Error, Result};
 use crate::innodb::redo::mysql::block::{self, BLOCK, Block};
 use crate::innodb::redo::version;
@@ -63,7 +64,7 @@ impl<'a> Stopped<'a> {
         let mut bytes = vec![0; WINDOW];
         while let Some(file) = log.iter().find(|file| file.holds(lsn)) {
             let read = file.read(lsn, &mut bytes)?;
-            for piece in bytes.get(..read).unwrap_or_default().chunks_exact(BLOCK) {
+            for piece in bytes.part(..read)?.chunks_exact(BLOCK) {
                 match block::check(piece, lsn, None) {
                     Block::Here { used: BLOCK } | Block::Encrypted { used: BLOCK } => lsn += BLOCK as u64,
                     Block::Here { used } | Block::Encrypted { used } => return Ok(lsn + used as u64),

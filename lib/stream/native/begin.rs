@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{FORMAT, LINE_MAX, hex, to_line};
-use crate::error::{Error, Result};
+use crate::error::{Error, Internal, Result};
 use crate::io::random;
 use crate::server::Family;
 
@@ -158,8 +158,8 @@ impl BeginReader {
 }
 
 /// The bytes of `xb_begin`.
-pub fn begin_bytes(begin: &Begin) -> Vec<u8> {
-    to_line(begin).into_bytes()
+pub fn begin_bytes(begin: &Begin) -> Result<Vec<u8>, Internal> {
+    to_line(begin).map(String::into_bytes)
 }
 
 /// Digest of the bytes of `xb_begin`, for the last line of the manifest.

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{FORMAT, LINE_MAX, SUFFIXES, begin_digest, hex, parse_begin, to_line};
 use crate::budget::Budget;
-use crate::error::{Error, Result};
+use crate::bytes::Fields as _;
+use crate::error::{Error, Internal, Result};
 use crate::stream::members::key;
 use crate::stream::table::Table;
 
@@ -169,10 +170,10 @@ pub struct Tally {
 
 impl Tally {
     /// The line of an entry, newline included.
-    pub fn line(&mut self, entry: &Entry) -> String {
-        let line = to_line(entry);
+    pub fn line(&mut self, entry: &Entry) -> Result<String, Internal> {
+        let line = to_line(entry)?;
         self.add(entry, line.as_bytes());
-        line
+        Ok(line)
     }
 
     /// Counts a line that exists already.
@@ -183,7 +184,7 @@ impl Tally {
     }
 
     /// The last line; counts and digest of `trailer` are filled in.
-    pub fn finish(&self, trailer: Trailer) -> String {
+    pub fn finish(&self, trailer: Trailer) -> Result<String, Internal> {
         let digest = self.digest.finalize().to_hex().to_string();
         to_line(&Trailer { manifest: FORMAT, members: self.members, bytes: self.bytes, blake3: digest, ..trailer })
     }
@@ -322,7 +323,7 @@ impl Seen {
 
     /// Notes a member by the name it has in the stream.
     pub fn add(&mut self, path: &[u8], size: u64, digest: &blake3::Hash) -> Result<()> {
-        let digest = digest.as_bytes().first_chunk().copied().unwrap_or_default();
+        let digest = digest.as_bytes().field::<0, 16>();
         self.members.insert(key(path), Content { size, digest })?;
         Ok(())
     }

@@ -11,7 +11,6 @@ use std::fmt;
 
 use super::Ring;
 use crate::innodb::checksum::crc32c_of;
-use crate::innodb::{u32_at, u64_at};
 
 /// Most bytes of records; the server writes no larger mini-transaction and reads none.
 pub const MAX: usize = 1 << 20;
@@ -79,25 +78,31 @@ pub fn mtr(bytes: &[u8], start_lsn: u64, ring: &Ring, encrypted: bool) -> Mtr {
 
 fn whole(bytes: &[u8], start_lsn: u64, ring: &Ring, encrypted: bool) -> Result<Option<usize>, MtrFault> {
     let Some(records) = records_len(bytes)? else { return Ok(None) };
-    let end_lsn = start_lsn.saturating_add(u64::try_from(records).unwrap_or(u64::MAX));
-    if bytes.get(records) != Some(&ring.sequence(end_lsn)) {
+    let end_lsn = start_lsn.saturating_add(records as u64);
+    let Some((covered, [end_byte, rest @ ..])) = bytes.split_at_checked(records) else { return Ok(None) };
+    if *end_byte != ring.sequence(end_lsn) {
         return Err(MtrFault::Sequence);
     }
-    let sum = records + 1 + if encrypted { NONCE } else { 0 };
-    let Some(nonce) = bytes.get(records + 1..sum).filter(|_| bytes.len() >= sum + SUM) else { return Ok(None) };
-    let (stored, computed) = (u32_at(bytes, sum), crc32c_of(bytes.get(..records).unwrap_or_default(), nonce));
-    if stored == computed { Ok(Some(sum + SUM)) } else { Err(MtrFault::Checksum { stored, computed }) }
+    let nonce_len = if encrypted { NONCE } else { 0 };
+    let Some((nonce, rest)) = rest.split_at_checked(nonce_len) else { return Ok(None) };
+    let Some(stored) = rest.first_chunk::<SUM>() else { return Ok(None) };
+    let (stored, computed) = (u32::from_be_bytes(*stored), crc32c_of(covered, nonce));
+    if stored == computed {
+        Ok(Some(records + 1 + nonce_len + SUM))
+    } else {
+        Err(MtrFault::Checksum { stored, computed })
+    }
 }
 
 /// Bytes up to the end-byte; `None` if it is not there yet.
 fn records_len(bytes: &[u8]) -> Result<Option<usize>, MtrFault> {
     let mut at = 0;
     loop {
-        match bytes.get(at) {
-            None => return Ok(None),
-            Some(0 | 1) if at == 0 => return Err(MtrFault::Empty),
-            Some(0 | 1) => return Ok(Some(at)),
-            Some(_) => match record_len(bytes.get(at..).unwrap_or_default())? {
+        match bytes.get(at..) {
+            None | Some([]) => return Ok(None),
+            Some([0 | 1, ..]) if at == 0 => return Err(MtrFault::Empty),
+            Some([0 | 1, ..]) => return Ok(Some(at)),
+            Some(record) => match record_len(record)? {
                 Some(len) => at += len,
                 None => return Ok(None),
             },
@@ -110,10 +115,9 @@ fn records_len(bytes: &[u8]) -> Result<Option<usize>, MtrFault> {
 
 /// Bytes of the record that begins here, its first byte included; the bytes themselves may be missing yet.
 fn record_len(bytes: &[u8]) -> Result<Option<usize>, MtrFault> {
-    match bytes.first().map(|first| usize::from(first & 15)) {
-        None => Ok(None),
-        Some(0) => {
-            let rest = bytes.get(1..).unwrap_or_default();
+    let Some((first, rest)) = bytes.split_first() else { return Ok(None) };
+    match usize::from(first & 15) {
+        0 => {
             // Lengths use at most three bytes.
             if rest.first().is_some_and(|first| *first >= 0xe0) {
                 return Err(MtrFault::Length);
@@ -121,7 +125,7 @@ fn record_len(bytes: &[u8]) -> Result<Option<usize>, MtrFault> {
             let value = varint(rest).and_then(|(value, _)| usize::try_from(value).ok());
             Ok(value.map(|value| 1 + 15 + value))
         }
-        Some(len) => Ok(Some(1 + len)),
+        len => Ok(Some(1 + len)),
     }
 }
 
@@ -263,7 +267,7 @@ fn file(kind: u8, space: u32, body: &[u8]) -> Option<FileRecord<'_>> {
         }
         0xb0 => FileOp::Modify(body),
         // Any other length is padding.
-        0xf0 if body.len() == 8 => FileOp::Checkpoint(u64_at(body, 0)),
+        0xf0 => FileOp::Checkpoint(u64::from_be_bytes(body.try_into().ok()?)),
         _ => return None,
     };
     Some(FileRecord { space, op })
@@ -301,6 +305,10 @@ pub fn forget(mtr: &mut [u8], spaces: &BTreeSet<u32>) -> bool {
 /// Has each record of a file changed, its first byte and its names; true if one was.
 fn rewrite(mtr: &mut [u8], mut change: impl FnMut(&mut u8, u32, &mut [u8]) -> bool) -> bool {
     let Ok(Some(records)) = records_len(mtr) else { return false };
+    // Nothing is changed without its sum.
+    if mtr.len() < records + 1 + SUM {
+        return false;
+    }
     let (mut changed, mut at) = (false, 0);
     while let Some((record, body)) = file_record(mtr, at) {
         if matches!(record.kind, 0x80..=0xb0)
@@ -312,8 +320,9 @@ fn rewrite(mtr: &mut [u8], mut change: impl FnMut(&mut u8, u32, &mut [u8]) -> bo
         at = record.end;
     }
     if changed {
-        let sum = crc32c_of(mtr.get(..records).unwrap_or_default(), &[]);
-        super::put(mtr, records + 1, &sum.to_be_bytes());
+        let (covered, rest) = mtr.split_at_mut(records);
+        let sum = crc32c_of(covered, &[]).to_be_bytes();
+        rest.split_at_mut(1).1.split_at_mut(SUM).0.copy_from_slice(&sum);
     }
     changed
 }
@@ -327,10 +336,12 @@ fn make_local(name: &mut [u8]) -> bool {
     let (Some(table), Some(database)) = (slashes.next(), slashes.next()) else { return false };
     if database == 0 {
         // `/db/t.ibd` has no room for a dot: `db//t.ibd`.
-        name.get_mut(..=table).unwrap_or_default().rotate_left(1);
+        name.split_at_mut(table + 1).0.rotate_left(1);
     } else {
-        name.get_mut(..=database).unwrap_or_default().fill(b'/');
-        super::put(name, 0, b".");
+        name.split_at_mut(database + 1).0.fill(b'/');
+        if let Some(first) = name.first_mut() {
+            *first = b'.';
+        }
     }
     true
 }

@@ -41,7 +41,6 @@
 use std::collections::BTreeSet;
 
 use super::block::{BLOCK, HEADER, TRAILER};
-use crate::innodb::u16_at;
 
 /// `MLOG_8BYTES`.
 const BYTES: u8 = 8;
@@ -76,7 +75,7 @@ impl DdlEvents {
     pub fn feed(&mut self, blocks: &[u8]) {
         let (blocks, _) = blocks.as_chunks::<BLOCK>();
         for block in blocks {
-            self.bytes.extend_from_slice(block.get(HEADER..TRAILER).unwrap_or_default());
+            self.bytes.extend_from_slice(block.split_at(TRAILER).0.split_at(HEADER).1);
         }
         for (at, byte) in self.bytes.iter().enumerate() {
             let rest = || self.bytes.get(at + 1..);
@@ -117,7 +116,8 @@ fn key(bytes: &[u8]) -> Option<u32> {
 fn file(bytes: &[u8]) -> Option<u32> {
     let (space, rest) = compressed(bytes)?;
     let rest = rest.strip_prefix(&[0])?;
-    let name = rest.get(2..)?.get(..usize::from(u16_at(rest, 0)))?;
+    let (len, rest) = rest.split_first_chunk()?;
+    let name = rest.get(..usize::from(u16::from_be_bytes(*len)))?;
     let whole = name.len() <= NAME && name.ends_with(IBD) && name.iter().filter(|byte| **byte == 0).count() == 1;
     whole.then_some(space)
 }

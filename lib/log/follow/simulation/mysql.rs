@@ -13,7 +13,7 @@ use super::super::Follow;
 use super::super::mysql::Follower;
 use crate::crypt::keyring::Keyring;
 use crate::error::{Error, Kind, Result};
-use crate::innodb::redo::mysql::{BLOCK, HEAD, Header, Locked, LogKey, creator, encryption, name};
+use crate::innodb::redo::mysql::{BLOCK, CLEAR, HEAD, Header, Locked, LogKey, creator, encryption, name};
 use crate::log::queue::Goal;
 
 /// LSN of the first file.
@@ -44,7 +44,7 @@ fn keyring() -> Keyring {
 }
 
 fn key() -> LogKey {
-    let locked = Locked::parse(encryption(LOCKED)).unwrap();
+    let locked = Locked::parse(encryption(LOCKED).unwrap()).unwrap();
     locked.open(keyring().key(locked.master()).unwrap()).unwrap()
 }
 
@@ -61,7 +61,7 @@ impl Server {
         let mut server = Server::new();
         server.key = Some(key());
         let head = File::options().write(true).open(server.path(7)).unwrap();
-        head.write_all_at(encryption(LOCKED), 1024).unwrap();
+        head.write_all_at(encryption(LOCKED).unwrap(), 1024).unwrap();
         server
     }
 
@@ -78,7 +78,7 @@ impl Server {
             None => File::create(&spare).unwrap().set_len(SIZE).unwrap(),
         }
         let header = Header { uuid: UUID, start_lsn: self.lsn, creator: creator("MySQL 9.9.9"), flags: 0 };
-        let head = header.head(self.files.is_empty().then_some(FIRST + 100), &[]);
+        let head = header.head(self.files.is_empty().then_some(FIRST + 100), CLEAR);
         File::options().write(true).open(&spare).unwrap().write_all_at(&head, 0).unwrap();
         fs::rename(&spare, self.path(number)).unwrap();
         self.files.push_back((number, self.lsn));
@@ -335,6 +335,6 @@ fn the_log_of_another_server_is_refused() {
     let mut reader = server.follow();
     // Made anew under the same names.
     let header = Header { uuid: 1, start_lsn: server.lsn, creator: [0; 32], flags: 0 };
-    fs::write(server.path(8), header.head(None, &[])).unwrap();
+    fs::write(server.path(8), header.head(None, CLEAR)).unwrap();
     assert!(reader.poll().unwrap_err().to_string().contains("made anew"));
 }
