@@ -8,6 +8,7 @@ use bstr::ByteSlice;
 
 use crate::budget::{Budget, Exceeded, Share};
 use crate::innodb::delta::DELTA;
+use crate::innodb::ids::SpaceId;
 use crate::innodb::redo::mariadb::Deletions;
 use crate::stream::native::Entry;
 use crate::stream::native::names::{AGAIN, DROPPED, marked};
@@ -31,7 +32,7 @@ struct Space {
     name: u64,
     /// Zero if that is not known.
     there_since: u64,
-    id: u32,
+    id: SpaceId,
     /// Bytes of the name by which the server opens it, which has at most 4000 (`OS_FILE_MAX_PATH`).
     opened: u16,
     again: bool,
@@ -40,7 +41,7 @@ struct Space {
 /// A tablespace that is here although its file was deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Conflict {
-    pub(super) id: u32,
+    pub(super) id: SpaceId,
     /// Where the log deletes it.
     pub(super) lsn: u64,
     name: u64,
@@ -116,7 +117,7 @@ mod tests {
 
     fn entry(name: &str, id: Option<u32>) -> Entry {
         let mut entry = Entry::new(name.as_bytes(), EntryKind::Innodb, 0, &blake3::hash(b""));
-        entry.space_id = id;
+        entry.space_id = id.map(SpaceId::new);
         entry
     }
 
@@ -129,7 +130,7 @@ mod tests {
         lines.iter().for_each(|line| present.add(line).unwrap());
         assert_eq!(present.conflict(&deletions, 500), None);
         let conflict = present.conflict(&deletions, 501)?;
-        assert_eq!((conflict.id, conflict.lsn), (7, 500));
+        assert_eq!((conflict.id.get(), conflict.lsn), (7, 500));
         let named: Vec<&Entry> = lines.iter().filter(|line| present.is(conflict, line)).collect();
         Some(String::from_utf8(file(&named.last()?.path()?).0).unwrap())
     }

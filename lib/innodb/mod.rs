@@ -8,6 +8,7 @@ pub mod aria;
 pub mod checksum;
 pub mod delta;
 pub mod doublewrite;
+pub mod ids;
 mod mysql;
 pub mod page;
 pub mod redo;
@@ -16,6 +17,7 @@ pub mod space;
 
 pub use aria::Aria;
 pub use doublewrite::Doublewrite;
+pub use ids::{LogicalPageSize, Lsn, PageNo, PageSize, SpaceId};
 pub use mysql::{is_undo, lasting_id};
 pub use page::{Content, Fault};
 pub use scan::Scan;

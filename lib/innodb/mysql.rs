@@ -13,6 +13,7 @@
 
 use std::ops::Range;
 
+use super::SpaceId;
 use super::page::{Fault, HEADER, Page, TYPE};
 use crate::bytes::Fields as _;
 
@@ -22,14 +23,14 @@ pub(super) const UNDO: Range<u32> = 0xffff_fff0 - UNDO_SPACES * 400_000..0xffff_
 const UNDO_SPACES: u32 = 127;
 
 /// A number that stays with a tablespace: the first one that it had, if it is one of undo.
-pub fn lasting_id(id: u32) -> u32 {
-    let first = |end: u32| end - 1 - (end - 1 - id) % UNDO_SPACES;
+pub fn lasting_id(id: SpaceId) -> SpaceId {
+    let first = |end: u32| SpaceId::new(end - 1 - (end - 1 - id.get()) % UNDO_SPACES);
     if is_undo(id) { first(UNDO.end) } else { id }
 }
 
 /// True for the number of an undo tablespace.
-pub fn is_undo(id: u32) -> bool {
-    UNDO.contains(&id)
+pub fn is_undo(id: SpaceId) -> bool {
+    UNDO.contains(&id.get())
 }
 
 /// The type of a page whose body is squeezed.

@@ -9,12 +9,13 @@
 
 use std::fmt;
 
+use super::{Lsn, PageNo, PageSize};
 use crate::bytes::Fields as _;
 
 /// Smallest page on disk (ROW_FORMAT=COMPRESSED KEY_BLOCK_SIZE=1).
-pub const MIN: u32 = 1 << 10;
+pub const MIN: u32 = PageSize::MIN.get();
 /// Largest page on disk.
-pub const MAX: u32 = 64 << 10;
+pub const MAX: u32 = PageSize::MAX.get();
 /// Bytes of header.
 pub const HEADER: usize = 38;
 
@@ -54,9 +55,9 @@ pub enum Fault {
     /// The page belongs to another place of the file.
     Number {
         /// Its place.
-        want: u32,
+        want: PageNo,
         /// What it says itself.
-        found: u32,
+        found: PageNo,
     },
     /// The sum over the page is another than the one it carries.
     Checksum {
@@ -109,13 +110,13 @@ impl fmt::Display for Fault {
 }
 
 /// The number of the page in its tablespace, as it says itself.
-pub fn number(page: &[u8]) -> Option<u32> {
-    page.first_chunk::<HEADER>().map(|header| header.be_u32::<NUMBER>())
+pub fn number(page: &[u8]) -> Option<PageNo> {
+    page.first_chunk::<HEADER>().map(|header| PageNo::new(header.be_u32::<NUMBER>()))
 }
 
 /// LSN of the end of the last mini-transaction that changed the page; in the clear in every format.
-pub fn lsn(page: &[u8]) -> Option<u64> {
-    page.first_chunk::<HEADER>().map(|header| header.be_u64::<LSN>())
+pub fn lsn(page: &[u8]) -> Option<Lsn> {
+    page.first_chunk::<HEADER>().map(|header| Lsn::new(header.be_u64::<LSN>()))
 }
 
 /// The page's type; full_crc32 with page_compressed stores a length here, with the highest bit set.

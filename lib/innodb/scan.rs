@@ -4,7 +4,7 @@
 use super::page::{self, Fault, MAX};
 use super::space::has_flush_lsn_only;
 use super::space::{HEAD, Tally};
-use super::{Doublewrite, Space, doublewrite, is_zero};
+use super::{Doublewrite, PageNo, Space, SpaceId, doublewrite, is_zero};
 
 /// Bytes of the system tablespace that hold the page which says where the doublewrite area is.
 const SYSTEM_HEAD: usize = (doublewrite::PAGE as usize + 1) * MAX as usize;
@@ -123,7 +123,7 @@ impl Scan {
         };
         let pages = self.at / u64::from(space.page_size);
         if !is_zero(&self.rest) {
-            return Err((first + pages, Fault::Size { want: space.page_size, found: self.rest.len() }));
+            return Err((first + pages, Fault::Size { want: space.page_size.get(), found: self.rest.len() }));
         }
         Ok(Found { tally: self.tally, range: Some((*first, pages)), unread: false })
     }
@@ -162,7 +162,9 @@ impl Scan {
         if let Ok(Some(space)) = parsed {
             let size = page_size(&space);
             let page5 = head.chunks_exact(size).nth(doublewrite::PAGE as usize);
-            let area = page5.filter(|_| space.id == 0).and_then(|page| Doublewrite::parse(page, space.page_size));
+            let area = page5
+                .filter(|_| space.id == SpaceId::SYSTEM)
+                .and_then(|page| Doublewrite::parse(page, space.page_size));
             self.state = State::Known { space, first: 0, area };
             return Ok(());
         }
@@ -174,7 +176,7 @@ impl Scan {
             return Err((0, parsed.err().unwrap_or(Fault::Format)));
         };
         let before = (self.at + offset) / u64::from(space.page_size);
-        let first = u64::from(number).checked_sub(before).ok_or((0, Fault::Format))?;
+        let first = u64::from(number.get()).checked_sub(before).ok_or((0, Fault::Format))?;
         let area = Some(Doublewrite::usual(space.page_size));
         self.state = State::Known { space, first, area };
         Ok(())
@@ -187,15 +189,18 @@ impl Scan {
         // A hole may reach beyond the last page there can be.
         let end = first + self.at / u64::from(space.page_size);
         let (Ok(number), Ok(_)) = (u32::try_from(number), u32::try_from(end)) else {
-            return Err((number, Fault::Number { want: u32::MAX, found: page::number(pages).unwrap_or_default() }));
+            return Err((
+                number,
+                Fault::Number { want: PageNo::new(u32::MAX), found: page::number(pages).unwrap_or_default() },
+            ));
         };
-        let checked = space.check_run(number, pages, area.as_ref(), &mut self.tally);
-        checked.map_err(|(number, fault)| (number.into(), fault))
+        let checked = space.check_run(PageNo::new(number), pages, area.as_ref(), &mut self.tally);
+        checked.map_err(|(number, fault)| (number.get().into(), fault))
     }
 }
 
 fn page_size(space: &Space) -> usize {
-    usize::try_from(space.page_size).unwrap_or(usize::MAX)
+    space.page_size.bytes()
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::foreign_tables;
 use super::state::{State, Step};
 use crate::bytes::Part as _;
 use crate::error::{Error, Kind, Result};
+use crate::innodb::ids::SpaceId;
 use crate::innodb::redo::{mariadb, mysql};
 use crate::io;
 use crate::log::captured;
@@ -193,7 +194,7 @@ impl Backup {
     }
 
     /// Tablespaces of MySQL that were left out, by number.
-    pub(super) fn left_out(&self) -> &[u32] {
+    pub(super) fn left_out(&self) -> &[SpaceId] {
         self.ours.as_ref().map_or(&[], |ours| &ours.trailer.left_out)
     }
 

@@ -18,6 +18,7 @@ use super::workers::{BATCH, Buffers};
 use crate::bytes::Part as _;
 use crate::codec::pool::FirstError;
 use crate::error::{Error, OrInternal as _, Result};
+use crate::innodb::ids::{PageNo, SpaceId};
 use crate::innodb::space::Tally;
 use crate::io::cache::Policy;
 use crate::report::{Level, Report};
@@ -125,7 +126,7 @@ pub(super) struct Pages<'a> {
 
 impl Pages<'_> {
     /// True if the server has this tablespace, in this file; without a number: if it has one here.
-    fn is_of_server(&self, id: Option<u32>) -> bool {
+    fn is_of_server(&self, id: Option<SpaceId>) -> bool {
         let external = self.external.then_some(self.path);
         let file = dictionary::File { id, name: self.name, external };
         self.dictionary.is_none_or(|dictionary| dictionary.has(file))
@@ -174,7 +175,7 @@ impl Copier<'_> {
             None => match open.space(&mut buffers.batch, read)? {
                 Some(space) => {
                     own = space;
-                    Part { space: &own, first: 0, doublewrite: None }
+                    Part { space: &own, first: PageNo::new(0), doublewrite: None }
                 }
                 None if file.unwritten => return self.raw(out, buffers, file, open),
                 None => return Ok(Outcome::Deferred(open.identity)),
@@ -187,7 +188,7 @@ impl Copier<'_> {
         if let Some(since) = self.since {
             return self.delta(out, buffers, file, open, part, since).map(|()| Outcome::Copied(seen));
         }
-        let page = part.space.page_size as usize;
+        let page = part.space.page_size.bytes();
         let (mut digest, mut tally, mut offset) = (blake3::Hasher::new(), Tally::default(), 0u64);
         let mut notes = self.noted.file(file.name, part.space);
         loop {
@@ -198,7 +199,7 @@ impl Copier<'_> {
                 break;
             }
             let pages = buffers.batch.as_mut().part_mut(..whole)?;
-            let first = u32::try_from(offset / u64::from(part.space.page_size)).ok();
+            let first = u32::try_from(part.space.page_size.pages_in(offset)).ok();
             let first = first.and_then(|first| part.first.checked_add(first));
             let first = first.or_internal("a page beyond the last that there can be")?;
             let good = open.verify(pages, first, offset, part, &mut tally, &mut buffers.again)?;
@@ -223,7 +224,7 @@ impl Copier<'_> {
         let mut entry = Entry::new(file.name, EntryKind::Innodb, offset, &digest.finalize());
         entry.space_id = Some(part.space.id);
         entry.flags = Some(part.space.flags);
-        entry.page_size = Some(part.space.page_size);
+        entry.page_size = Some(part.space.page_size.get());
         entry.there_since = self.there_since(open.identity);
         entry.location = file.external.then(|| file.path.display().to_string());
         self.done(&entry, file.name, offset)?;

@@ -12,6 +12,7 @@ use super::lsndir::LsnDir;
 use super::meta::Members;
 use crate::bytes::Part as _;
 use crate::error::{Error, Result};
+use crate::innodb::ids::SpaceId;
 use crate::io::spool::Spool;
 use crate::metadata::Facts;
 use crate::metadata::{CHECKPOINTS, INFO};
@@ -30,7 +31,7 @@ pub(super) struct Snapshot {
     /// The end LSN.
     pub(super) end_lsn: u64,
     /// MySQL: tablespaces that a partial backup leaves out, by number.
-    pub(super) left_out: Vec<u32>,
+    pub(super) left_out: Vec<SpaceId>,
     pub(super) binlog: Option<Binlog>,
     pub(super) replica: Option<String>,
     pub(super) galera: Option<String>,

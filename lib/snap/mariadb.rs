@@ -27,6 +27,7 @@ use super::steps::{Found, Steps, optional, readable};
 use super::workers::Buffers;
 use super::{Job, LockDdl};
 use crate::error::{Error, Result};
+use crate::innodb::ids::SpaceId;
 use crate::io::small;
 use crate::io::spool::Spool;
 use crate::metadata::Facts;
@@ -62,7 +63,7 @@ pub(super) struct MariaDb<'a> {
     options: BTreeMap<String, String>,
     stages: Stages,
     /// Tablespaces of which the server itself has no file, by number.
-    lost: BTreeSet<u32>,
+    lost: BTreeSet<SpaceId>,
     /// The account has RELOAD, which `--no-lock` can do without.
     reload: bool,
     /// InnoDB, if it is switched off.

@@ -15,6 +15,7 @@ use super::workers::BATCH;
 use crate::bytes::{Part as _, within};
 use crate::error::{Error, OrInternal as _, Result};
 use crate::innodb::aria::{self, Aria};
+use crate::innodb::ids::{Lsn, PageNo, SpaceId};
 use crate::innodb::page::{self, Content};
 use crate::innodb::space::{self, HEAD, Space, Tally};
 use crate::innodb::{Doublewrite, Fault};
@@ -34,7 +35,7 @@ const SMALL: u64 = 64 << 10;
 pub(super) struct Part<'a> {
     pub(super) space: &'a Space,
     /// Number of the file's first page.
-    pub(super) first: u32,
+    pub(super) first: PageNo,
     pub(super) doublewrite: Option<&'a Doublewrite>,
 }
 
@@ -54,22 +55,22 @@ pub(super) struct Open<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
     /// The tablespace's number; 0 if page 0 is not written yet.
-    pub(super) space: u32,
+    pub(super) space: SpaceId,
     /// Its flags, one of which says that it is encrypted.
     flags: u32,
     /// That of page 0.
-    pub(super) lsn: u64,
+    pub(super) lsn: Lsn,
 }
 
 impl Head {
     /// Needs no more than the file's first block, of which the system never shows a part.
     pub(super) fn of(bytes: &[u8]) -> Self {
-        Head { space: space::id(bytes), flags: space::flags(bytes), lsn: page::lsn(bytes).unwrap_or(0) }
+        Head { space: space::id(bytes), flags: space::flags(bytes), lsn: page::lsn(bytes).unwrap_or_default() }
     }
 
     /// The tablespace's number, if page 0 is written.
-    pub(super) fn id(self) -> Option<u32> {
-        (self.space != 0).then_some(self.space)
+    pub(super) fn id(self) -> Option<SpaceId> {
+        (self.space != SpaceId::SYSTEM).then_some(self.space)
     }
 
     /// True if nothing but redo can have led from `self` to `later`. A tablespace that is encrypted or decrypted in its
@@ -210,13 +211,13 @@ impl Open<'_> {
     pub(super) fn verify(
         &mut self,
         pages: &mut [u8],
-        first: u32,
+        first: PageNo,
         offset: u64,
         part: Part<'_>,
         tally: &mut Tally,
         again: &mut Aligned,
     ) -> Result<usize> {
-        let size = part.space.page_size as usize;
+        let size = part.space.page_size.bytes();
         let mut done = 0;
         loop {
             let from = u32::try_from(done / size).ok().and_then(|done| first.checked_add(done));
@@ -225,10 +226,10 @@ impl Open<'_> {
             let Err((bad, _)) = part.space.check_run(from, rest, part.doublewrite, tally) else {
                 return self.still(pages, first, offset, part.space, again);
             };
-            let at = bad.checked_sub(first).or_internal("a page before the first")? as usize * size;
+            let at = bad.checked_since(first).or_internal("a page before the first")? as usize * size;
             let page = pages.part_mut(at..at.saturating_add(size))?;
             let check = |page: &[u8]| part.space.check(bad, page);
-            if !self.settle(page, u64::from(bad), offset + at as u64, &check, again)? {
+            if !self.settle(page, u64::from(bad.get()), offset + at as u64, &check, again)? {
                 let pages = pages.part_mut(..at)?;
                 return self.still(pages, first, offset, part.space, again);
             }
@@ -242,19 +243,20 @@ impl Open<'_> {
     fn still(
         &mut self,
         pages: &mut [u8],
-        first: u32,
+        first: PageNo,
         offset: u64,
         space: &Space,
         again: &mut Aligned,
     ) -> Result<usize> {
-        let size = space.page_size as usize;
-        let hidden = |number: u32, page: &[u8]| space.check(number, page) == Ok(Content::Encrypted);
-        if !space.may_hide_sums() || !(first..).zip(pages.chunks(size)).any(|(number, page)| hidden(number, page)) {
+        let size = space.page_size.bytes();
+        let hidden = |number: PageNo, page: &[u8]| space.check(number, page) == Ok(Content::Encrypted);
+        if !space.may_hide_sums() || !first.onward().zip(pages.chunks(size)).any(|(number, page)| hidden(number, page))
+        {
             return Ok(pages.len());
         }
         sleep(INTERVAL);
         let good = pages.len();
-        for (index, (number, page)) in (first..).zip(pages.chunks_mut(size)).enumerate() {
+        for (index, (number, page)) in first.onward().zip(pages.chunks_mut(size)).enumerate() {
             if !hidden(number, page) {
                 continue;
             }
@@ -265,7 +267,7 @@ impl Open<'_> {
                 last.replace(page.to_vec());
                 if same { Ok(content) } else { Err(Fault::Changing) }
             };
-            if !self.settle(page, u64::from(number), offset + (index * size) as u64, &check, again)? {
+            if !self.settle(page, u64::from(number.get()), offset + (index * size) as u64, &check, again)? {
                 return Ok(index * size);
             }
         }
@@ -363,7 +365,7 @@ pub(super) fn system_space(path: &Path, policy: Policy) -> Result<(Space, Option
     let mut batch = Aligned::new(BATCH);
     let read = open.batch(&mut batch, 0)?.ok_or_else(missing)?;
     let space = open.space(&mut batch, read)?.ok_or_else(missing)?;
-    let size = space.page_size as usize;
+    let size = space.page_size.bytes();
     let at = size * crate::innodb::doublewrite::PAGE as usize;
     let page = batch.as_ref().part(at..at + size)?;
     let doublewrite = Doublewrite::parse(page, space.page_size);

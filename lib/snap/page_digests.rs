@@ -178,7 +178,7 @@ impl Notes<'_> {
             // Not even computed.
             return Ok(());
         }
-        let size = self.file.page_size as usize;
+        let size = self.file.page_size.bytes();
         pages.chunks_exact(size).try_for_each(|page| self.add(pages::digest(page)))
     }
 
@@ -205,6 +205,7 @@ impl Notes<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::innodb::ids::{PageSize, SpaceId};
     use crate::snap::base::pages::BasePages;
     use crate::stream::{Body, Reader};
     use std::io::{Seek, SeekFrom};
@@ -212,6 +213,7 @@ mod tests {
     const ID: &str = "00112233445566778899aabbccddeeff";
 
     fn space(id: u32, flags: u32) -> Space {
+        let id = SpaceId::new(id);
         let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/pages/full-plain.zst");
         let page = zstd::decode_all(std::fs::File::open(golden).unwrap()).unwrap();
         let mut space = Space::parse(&page).unwrap().unwrap();
@@ -287,7 +289,7 @@ mod tests {
         assert_eq!(ask("d/one.ibd", 11, &[0]), None, "there are two");
         assert!(base.of(b"d/t.ibd", &space(5, 0x16)).is_none(), "other flags");
         let mut zip = space(5, 0x15);
-        zip.page_size *= 2;
+        zip.page_size = PageSize::new(2 * zip.page_size.get()).unwrap();
         assert!(base.of(b"d/t.ibd", &zip).is_none(), "pages of another size");
     }
 
@@ -314,7 +316,12 @@ mod tests {
 
     #[test]
     fn runs_that_do_not_follow_one_another_are_refused() {
-        let file = |name: &str| File { name: name.into(), space_id: 5, flags: 0x15, page_size: 4096 };
+        let file = |name: &str| File {
+            name: name.into(),
+            space_id: SpaceId::new(5),
+            flags: 0x15,
+            page_size: PageSize::new(4096).unwrap(),
+        };
         let made = |records: &[Vec<u8>]| {
             let mut bytes = [pages::head(ID), records.concat()].concat();
             let mut sum = twox_hash::XxHash3_64::new();

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use tempfile::TempDir;
+use xb::innodb::SpaceId;
 use xb::innodb::redo::mariadb::{Checkpoint, FILE, Format, Header, START};
 use xb::stream::Writer;
 use xb::stream::native::{
@@ -234,7 +235,7 @@ impl Stream {
 
     /// A tablespace with this number.
     pub fn tablespace(self, path: &str, id: u32, data: &[u8]) -> Self {
-        self.listed(path, EntryKind::Innodb, data, |line| line.space_id = Some(id))
+        self.listed(path, EntryKind::Innodb, data, |line| line.space_id = Some(SpaceId::new(id)))
     }
 
     fn send(&mut self, path: &str, data: &[u8]) {

@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, OrInternal as _, Result};
+use crate::innodb::ids::SpaceId;
 use crate::innodb::redo::mysql::forget::forget;
 use crate::innodb::redo::mysql::{self, BLOCK, Block, FULL, HEAD, Header, Locked, block};
 use crate::io::files::{self, fail};
@@ -132,7 +133,7 @@ impl Captured {
     /// Makes the directory that the server reads, in place of one that is there. `version` goes into the headers: a server
     /// warns of a log whose maker it does not know.
     /// The log says at its end that `left_out` were deleted; see [`end`].
-    pub(crate) fn lay_out(&self, dir: &Path, end: u64, left_out: &[u32], version: &str) -> Result<()> {
+    pub(crate) fn lay_out(&self, dir: &Path, end: u64, left_out: &[SpaceId], version: &str) -> Result<()> {
         let (new, place) = (dir.join(NEW_REDO), dir.join(mysql::DIR));
         remove(&new)?;
         fs::DirBuilder::new().mode(0o750).create(&new).map_err(|cause| fail(&new, "cannot create", &cause))?;
@@ -193,7 +194,7 @@ impl Captured {
 }
 
 /// Where the log of a backup that ends at `end` ends once it says what was left out.
-pub(crate) fn end(end: u64, left_out: &[u32]) -> Result<u64> {
+pub(crate) fn end(end: u64, left_out: &[SpaceId]) -> Result<u64> {
     if left_out.is_empty() { Ok(end) } else { Ok(forget(&[], end, left_out)?.1) }
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::innodb::ids::SpaceId;
 use crate::innodb::redo::mariadb::{Checkpoint, Deletions, FILE};
 use crate::log::follow::mariadb::Follower;
 use crate::log::follow::{Follow, POLL};
@@ -24,7 +25,7 @@ pub(crate) fn between(dir: &Path, start: Checkpoint, until: u64) -> Result<Delet
 }
 
 /// Why a backup cannot have this tablespace.
-pub(crate) fn imported(name: impl Display, space: u32, lsn: u64, deletions: &Deletions) -> Error {
+pub(crate) fn imported(name: impl Display, space: SpaceId, lsn: u64, deletions: &Deletions) -> Error {
     let since = "since the checkpoint that the backup begins with";
     let what = match deletions.is_sealed() {
         false => format!("tablespace {space} was discarded or imported {since}, at lsn {lsn}"),

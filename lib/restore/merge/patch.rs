@@ -9,6 +9,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use crate::bytes::Part as _;
 use crate::error::{Error, Result};
 use crate::innodb::delta::Cluster;
+use crate::innodb::ids::PageSize;
 use crate::innodb::is_zero;
 use crate::restore::files::fail;
 use crate::stream::native::Entry;
@@ -21,7 +22,7 @@ const BLOCK: usize = 4096;
 /// What the manifest says of a delta.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape<'a> {
-    page_size: u32,
+    page_size: PageSize,
     /// Pages of the file.
     pages: u32,
     zero_runs: &'a [(u32, u32)],
@@ -31,7 +32,7 @@ impl<'a> Shape<'a> {
     /// From its line, if that has what a delta's must have.
     pub(super) fn of(path: &Path, entry: &'a Entry) -> Result<Self> {
         let fault = |what: &str| Error::damaged("xb_manifest", format_args!("{}: {what}", path.display()));
-        let page_size = entry.page_size.filter(|size| (1 << 10..=64 << 10).contains(size) && size.is_power_of_two());
+        let page_size = entry.page_size.and_then(PageSize::new);
         let page_size = page_size.ok_or_else(|| fault("no page size, or one that cannot be"))?;
         let pages = entry.pages.ok_or_else(|| fault("it does not say how long the file was"))?;
         let zero_runs = entry.zero_runs.as_slice();
@@ -83,7 +84,7 @@ impl<'a> Shape<'a> {
             let (at, len) = (at * u64::from(self.page_size), len * u64::from(self.page_size));
             changed |= clear(target, at, len).map_err(write)?;
         }
-        let size = self.page_size as usize;
+        let size = self.page_size.bytes();
         let (mut new, mut old) = (vec![0; PIECE], vec![0; PIECE]);
         clusters(delta, self.page_size, |file, from, places| {
             let (mut rest, mut from) = (places, from);
@@ -108,12 +109,12 @@ impl<'a> Shape<'a> {
 }
 
 /// Visits the clusters of a delta: where their first page is, and where in the tablespace's file their pages belong.
-fn clusters(path: &Path, page_size: u32, mut each: impl FnMut(&File, u64, &[u32]) -> Result<()>) -> Result<()> {
+fn clusters(path: &Path, page_size: PageSize, mut each: impl FnMut(&File, u64, &[u32]) -> Result<()>) -> Result<()> {
     let file = File::open(path).map_err(|cause| fail(path, "cannot open", &cause))?;
     let len = file.metadata().map_err(|cause| fail(path, "cannot read", &cause))?.len();
     let fault =
         |at: u64, what: &dyn std::fmt::Display| Error::damaged(path.display(), format_args!("byte {at}: {what}"));
-    let mut head = vec![0; page_size as usize];
+    let mut head = vec![0; page_size.bytes()];
     let (mut at, mut before) = (0u64, None);
     loop {
         let first = at + u64::from(page_size);
@@ -187,7 +188,7 @@ mod tests {
     fn delta(dir: &Path, clusters: &[(&[u32], bool)]) -> std::path::PathBuf {
         let mut bytes = Vec::new();
         for (places, last) in clusters {
-            bytes.extend(Cluster::head(4096, places, *last).unwrap());
+            bytes.extend(Cluster::head(PageSize::new(4096).unwrap(), places, *last).unwrap());
             places.iter().for_each(|place| bytes.extend([u8::try_from(place % 200).unwrap() + 1; 4096]));
         }
         std::fs::write(dir.join("delta"), bytes).unwrap();

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::bytes::Part as _;
 use crate::error::{Error, Result};
 use crate::innodb::Space;
+use crate::innodb::ids::{LogicalPageSize, PageSize, SpaceId};
 use crate::stream::members::{Key, key};
 use crate::stream::native::pages::{self, Digest, END, FIXED, Fault, Fixed, HEAD, Kind};
 
@@ -33,9 +34,9 @@ pub(in crate::snap) struct BasePages {
 /// A file that the base has.
 #[derive(Clone, Copy, Debug)]
 struct Noted {
-    space_id: u32,
+    space_id: SpaceId,
     flags: u32,
-    page_size: u32,
+    page_size: PageSize,
     name: Key,
     /// As [`Record::file`].
     number: u32,
@@ -143,7 +144,7 @@ impl BasePages {
     pub(in crate::snap) fn of(&self, name: &[u8], space: &Space) -> Option<BaseDigests<'_>> {
         let begin = self.files.partition_point(|file| file.space_id < space.id);
         let same = self.files.split_at(begin).1.iter().take_while(|file| file.space_id == space.id);
-        let mut found = same.filter(|file| space.id != 0 || file.name == key(name));
+        let mut found = same.filter(|file| space.id != SpaceId::SYSTEM || file.name == key(name));
         let file = found.next().filter(|_| found.next().is_none())?;
         if (file.flags, file.page_size) != (space.flags, space.page_size) {
             return None;
@@ -156,8 +157,9 @@ impl BasePages {
     }
 
     /// Bytes of a page of the system tablespace, which a server has everywhere but in compressed tables.
-    pub(in crate::snap) fn page_size(&self) -> Option<u32> {
-        self.files.iter().find(|file| file.space_id == 0).map(|file| file.page_size)
+    pub(in crate::snap) fn page_size(&self) -> Option<LogicalPageSize> {
+        let system = self.files.iter().find(|file| file.space_id == SpaceId::SYSTEM);
+        system.and_then(|file| LogicalPageSize::new(file.page_size.get()))
     }
 
     /// Counts pages of a file, and those of them that are not newer and yet not the same.

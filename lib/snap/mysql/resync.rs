@@ -18,6 +18,7 @@ use bstr::ByteSlice;
 
 use super::{MySql, is_log_encrypted, logging, redo, wanted};
 use crate::error::{Error, Kind, Result};
+use crate::innodb::ids::SpaceId;
 use crate::io::spool::Spool;
 use crate::log::ddl_watch::mysql::{Until, Watch};
 use crate::server::dictionary::Ledger;
@@ -114,7 +115,7 @@ impl MySql<'_> {
         &mut self,
         hot: &Hot<'_>,
         catalog: &Catalog,
-        touched: &BTreeSet<u32>,
+        touched: &BTreeSet<SpaceId>,
         held: &Writer<Spool>,
     ) -> Result<()> {
         let (spaces, dictionary) = self.list()?;
@@ -127,7 +128,7 @@ impl MySql<'_> {
         hot.steps.dropped(held, &changes.gone)?;
         let gone = |found: &Tablespace| Err(Error::invalid(found.name.as_bstr(), super::GONE).hint(super::NOBODY));
         hot.steps.again(held, changes.again.iter().chain(&changes.unwritten), gone)?;
-        if touched.contains(&0) { hot.steps.system_again(held) } else { Ok(()) }
+        if touched.contains(&SpaceId::SYSTEM) { hot.steps.system_again(held) } else { Ok(()) }
     }
 }
 
@@ -151,7 +152,7 @@ fn none_discarded(session: &mut Session) -> Result<()> {
 }
 
 /// Fails if a tablespace is there whose file was deleted meanwhile.
-fn none_imported(session: &mut Session, deleted: &BTreeSet<u32>) -> Result<()> {
+fn none_imported(session: &mut Session, deleted: &BTreeSet<SpaceId>) -> Result<()> {
     for row in session.records("SELECT SPACE AS id, NAME AS name FROM information_schema.INNODB_TABLESPACES")? {
         let text = |key: &str| row.get(key).map(String::as_str).unwrap_or_default();
         if deleted.contains(&told(&row, "INNODB_TABLESPACES", "id")?) {

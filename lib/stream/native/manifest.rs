@@ -12,6 +12,7 @@ use super::{FORMAT, LINE_MAX, SUFFIXES, begin_digest, hex, parse_begin, to_line}
 use crate::budget::Budget;
 use crate::bytes::Fields as _;
 use crate::error::{Error, Internal, Result};
+use crate::innodb::ids::SpaceId;
 use crate::stream::members::key;
 use crate::stream::table::Table;
 
@@ -48,7 +49,7 @@ pub struct Entry {
     pub blake3: String,
     /// InnoDB: tablespace id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub space_id: Option<u32>,
+    pub space_id: Option<SpaceId>,
     /// InnoDB: tablespace flags of page 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flags: Option<u32>,
@@ -153,7 +154,7 @@ pub struct Trailer {
     pub partial: bool,
     /// MySQL: tablespaces that were left out, by number; the log may have something of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub left_out: Vec<u32>,
+    pub left_out: Vec<SpaceId>,
     /// RFC 3339, UTC.
     pub end_time: String,
     /// BLAKE3 of the lines before this one, newlines included, in hex.

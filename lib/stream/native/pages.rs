@@ -22,7 +22,7 @@ use twox_hash::XxHash3_64;
 
 use crate::bytes::Fields as _;
 use crate::error::{Internal, OrInternal as _};
-use crate::innodb::page;
+use crate::innodb::{PageSize, SpaceId};
 
 /// Version in the head; a greater one is refused.
 pub const VERSION: u32 = 1;
@@ -65,11 +65,11 @@ pub struct File {
     /// Its name in the end, as a restored server has it.
     pub name: Vec<u8>,
     /// The tablespace.
-    pub space_id: u32,
+    pub space_id: SpaceId,
     /// Flags of page 0.
     pub flags: u32,
     /// Bytes of a page.
-    pub page_size: u32,
+    pub page_size: PageSize,
 }
 
 /// What stands before a record's name.
@@ -78,11 +78,11 @@ pub struct Fixed {
     /// What it is.
     pub kind: Kind,
     /// The tablespace.
-    pub space_id: u32,
+    pub space_id: SpaceId,
     /// Flags of page 0.
     pub flags: u32,
     /// Bytes of a page.
-    pub page_size: u32,
+    pub page_size: PageSize,
     /// Place of the first page.
     pub first: u32,
     /// How many pages.
@@ -183,7 +183,7 @@ fn record(
     // Callers keep to the limits, which readers check.
     let count = u32::try_from(count).or_internal(LIMITS)?;
     let name_len = u16::try_from(file.name.len()).or_internal(LIMITS)?;
-    for field in [file.space_id, file.flags, file.page_size, first, count] {
+    for field in [file.space_id.get(), file.flags, file.page_size.get(), first, count] {
         bytes.extend_from_slice(&field.to_be_bytes());
     }
     bytes.extend_from_slice(&name_len.to_be_bytes());
@@ -220,14 +220,21 @@ pub fn parse_fixed(bytes: &[u8; FIXED]) -> Result<Fixed, Fault> {
     };
     let count = bytes.be_u32::<20>() as usize;
     let name_len = usize::from(bytes.be_u16::<24>());
-    let page_size = bytes.be_u32::<12>();
+    let page_size = PageSize::new(bytes.be_u32::<12>()).ok_or(Fault::Record)?;
     let first = bytes.be_u32::<16>();
     let fits = bytes.be_u32::<20>().checked_add(first).is_some();
-    let page = page_size.is_power_of_two() && (page::MIN..=page::MAX).contains(&page_size);
-    if count > MOST || count == 0 && kind != Kind::Last || !(1..=NAME_MAX).contains(&name_len) || !fits || !page {
+    if count > MOST || count == 0 && kind != Kind::Last || !(1..=NAME_MAX).contains(&name_len) || !fits {
         return Err(Fault::Record);
     }
-    Ok(Fixed { kind, space_id: bytes.be_u32::<4>(), flags: bytes.be_u32::<8>(), page_size, first, count, name_len })
+    Ok(Fixed {
+        kind,
+        space_id: SpaceId::new(bytes.be_u32::<4>()),
+        flags: bytes.be_u32::<8>(),
+        page_size,
+        first,
+        count,
+        name_len,
+    })
 }
 
 impl Fixed {
@@ -311,7 +318,8 @@ mod tests {
     use super::*;
 
     fn file(name: &[u8], space_id: u32) -> File {
-        File { name: name.to_vec(), space_id, flags: 21, page_size: 16384 }
+        let page_size = PageSize::new(16384).unwrap();
+        File { name: name.to_vec(), space_id: SpaceId::new(space_id), flags: 21, page_size }
     }
 
     fn read(record: &[u8]) -> Result<(Fixed, Vec<(u32, Digest)>), Fault> {
@@ -379,7 +387,8 @@ mod tests {
             ] {
                 let (fixed, found) = read(&record).unwrap();
                 prop_assert_eq!(fixed.name(&record).unwrap(), &name[..]);
-                prop_assert_eq!((fixed.space_id, fixed.flags, fixed.page_size, fixed.first), (space_id, 21, 16384, first));
+                let of = (fixed.space_id.get(), fixed.flags, fixed.page_size.get(), fixed.first);
+                prop_assert_eq!(of, (space_id, 21, 16384, first));
                 prop_assert_eq!(Some(fixed.last(&record)), found.last().map(|(place, _)| *place));
                 prop_assert_eq!(found, wanted);
                 for cut in 0..record.len() {

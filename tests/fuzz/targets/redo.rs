@@ -2,6 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use xb::innodb::SpaceId;
 use xb::innodb::checksum::crc32c_of;
 use xb::innodb::redo::mariadb::mtr::{self, Mtr, MtrFault};
 use xb::innodb::redo::mariadb::{Checkpoint, Header, Ring};
@@ -65,10 +66,10 @@ fn one(bytes: &[u8], encrypted: bool) {
     if encrypted {
         return;
     }
-    let spaces: Vec<u32> = mtr::files(bytes).map(|record| record.space).collect();
+    let spaces: Vec<SpaceId> = mtr::files(bytes).map(|record| record.space).collect();
     let mut local = bytes.to_vec();
     mtr::rewrite_names(&mut local);
-    mtr::forget(&mut local, &spaces.iter().copied().filter(|space| space % 2 == 0).collect());
+    mtr::forget(&mut local, &spaces.iter().copied().filter(|space| space.get() % 2 == 0).collect());
     assert_eq!(mtr::files(&local).map(|record| record.space).collect::<Vec<_>>(), spaces);
     mtr::set_first_lap(&mut local, encrypted);
 }

@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 
 use super::mtr::{self, FileOp};
+use crate::innodb::ids::SpaceId;
 
 /// Which were deleted, and where the log first says so.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Deletions {
     /// By number.
-    spaces: BTreeMap<u32, u64>,
+    spaces: BTreeMap<SpaceId, u64>,
     /// Of an encrypted log all that can be seen: by the bytes that number, page number and name have together.
     lengths: BTreeMap<usize, u64>,
 }
@@ -59,8 +60,8 @@ impl Deletions {
 
     /// The LSN before `end` at which the file of this tablespace was deleted; in an encrypted log, at which a file was
     /// that may have been its. `name` is the file's as the server opens it, `./db/t.ibd`.
-    pub fn of(&self, space: u32, name_len: usize, end: u64) -> Option<u64> {
-        let length = mtr::varint_len(space) + 1 + name_len;
+    pub fn of(&self, space: SpaceId, name_len: usize, end: u64) -> Option<u64> {
+        let length = mtr::varint_len(space.get()) + 1 + name_len;
         let found = self.spaces.get(&space).or_else(|| self.lengths.get(&length));
         found.copied().filter(|lsn| *lsn < end)
     }
@@ -80,10 +81,10 @@ mod tests {
         deletions.see(MTR, 500, false);
         deletions.see(MTR, 900, false);
         assert!(!deletions.is_empty());
-        assert_eq!(deletions.of(7, 10, 501), Some(500));
-        assert_eq!(deletions.of(7, 99, 501), Some(500));
-        assert_eq!(deletions.of(7, 10, 500), None);
-        assert_eq!(deletions.of(8, 10, 501), None);
+        assert_eq!(deletions.of(SpaceId::new(7), 10, 501), Some(500));
+        assert_eq!(deletions.of(SpaceId::new(7), 99, 501), Some(500));
+        assert_eq!(deletions.of(SpaceId::new(7), 10, 500), None);
+        assert_eq!(deletions.of(SpaceId::new(8), 10, 501), None);
     }
 
     #[test]
@@ -92,12 +93,12 @@ mod tests {
         // Of ./db/t.ibd: before it is deleted, a rename tells nothing.
         deletions.see(b"\xaf2 names, 15 byt\x01....", 400, true);
         deletions.see(b"\x9cabcdefghijkl\x01....", 500, true);
-        assert_eq!(deletions.of(7, 3, 501), None);
+        assert_eq!(deletions.of(SpaceId::new(7), 3, 501), None);
         deletions.see(b"\xaf2 names, 15 byt\x01....", 600, true);
         // 12 of number, page number and the old name, a zero, the new one.
-        assert_eq!(deletions.of(7, 2, 501), Some(500));
-        assert_eq!(deletions.of(300, 2, 501), Some(500));
-        assert_eq!(deletions.of(7, 20, 501), None);
+        assert_eq!(deletions.of(SpaceId::new(7), 2, 501), Some(500));
+        assert_eq!(deletions.of(SpaceId::new(300), 2, 501), Some(500));
+        assert_eq!(deletions.of(SpaceId::new(7), 20, 501), None);
     }
 
     #[test]
@@ -105,11 +106,11 @@ mod tests {
         let mut deletions = Deletions::default();
         // All but types and lengths is as good as random.
         deletions.see(b"\x9cabcdefghijkl\x12ab\x91a\x01....", 500, true);
-        assert_eq!(deletions.of(7, 10, 501), Some(500));
-        assert_eq!(deletions.of(127, 10, 501), Some(500));
-        assert_eq!(deletions.of(128, 10, 501), None);
-        assert_eq!(deletions.of(128, 9, 501), Some(500));
-        assert_eq!(deletions.of(7, 10, 500), None);
-        assert_eq!(deletions.of(7, 1, 501), None);
+        assert_eq!(deletions.of(SpaceId::new(7), 10, 501), Some(500));
+        assert_eq!(deletions.of(SpaceId::new(127), 10, 501), Some(500));
+        assert_eq!(deletions.of(SpaceId::new(128), 10, 501), None);
+        assert_eq!(deletions.of(SpaceId::new(128), 9, 501), Some(500));
+        assert_eq!(deletions.of(SpaceId::new(7), 10, 500), None);
+        assert_eq!(deletions.of(SpaceId::new(7), 1, 501), None);
     }
 }

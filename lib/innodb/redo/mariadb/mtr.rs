@@ -11,6 +11,7 @@ use std::fmt;
 
 use super::Ring;
 use crate::innodb::checksum::crc32c_of;
+use crate::innodb::ids::SpaceId;
 
 /// Most bytes of records; the server writes no larger mini-transaction and reads none.
 pub const MAX: usize = 1 << 20;
@@ -184,7 +185,7 @@ pub enum FileOp<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileRecord<'a> {
     /// The tablespace; 0 for a checkpoint.
-    pub space: u32,
+    pub space: SpaceId,
     /// What happened; names as the server opens them, `./db/t.ibd`.
     pub op: FileOp<'a>,
 }
@@ -230,7 +231,7 @@ pub fn files(mtr: &[u8]) -> impl Iterator<Item = FileRecord<'_>> {
 /// Where a file record lies in its mini-transaction, before its name is looked at.
 struct Place {
     kind: u8,
-    space: u32,
+    space: SpaceId,
     end: usize,
 }
 
@@ -248,7 +249,8 @@ fn file_record(mtr: &[u8], at: usize) -> Option<(Place, usize)> {
     body += used;
     // The page number, always 0.
     body += varint(bytes.get(body..)?)?.1;
-    (body <= len && len <= bytes.len()).then_some((Place { kind: first & 0xf0, space, end: at + len }, at + body))
+    (body <= len && len <= bytes.len())
+        .then_some((Place { kind: first & 0xf0, space: SpaceId::new(space), end: at + len }, at + body))
 }
 
 /// Bytes of a record's type and length.
@@ -257,7 +259,7 @@ fn head_len(record: &[u8]) -> Option<usize> {
     Some(if alone { 1 } else { 1 + varint(record.get(1..)?)?.1 })
 }
 
-fn file(kind: u8, space: u32, body: &[u8]) -> Option<FileRecord<'_>> {
+fn file(kind: u8, space: SpaceId, body: &[u8]) -> Option<FileRecord<'_>> {
     let op = match kind {
         0x80 => FileOp::Create(body),
         DELETE => FileOp::Delete(body),
@@ -289,7 +291,7 @@ pub fn rewrite_names(mtr: &mut [u8]) -> bool {
 ///
 /// A server that recovers a backup without them would end at the first one that it does not find; of a deleted one it
 /// passes over all there is, with the same LSNs. Source: `log0recv.cc` (`fil_name_process`).
-pub fn forget(mtr: &mut [u8], spaces: &BTreeSet<u32>) -> bool {
+pub fn forget(mtr: &mut [u8], spaces: &BTreeSet<SpaceId>) -> bool {
     rewrite(mtr, |first, space, names| {
         let kind = *first & 0xf0;
         let forget = kind != DELETE && spaces.contains(&space) && file(kind, space, names).is_some();
@@ -303,7 +305,7 @@ pub fn forget(mtr: &mut [u8], spaces: &BTreeSet<u32>) -> bool {
 }
 
 /// Has each record of a file changed, its first byte and its names; true if one was.
-fn rewrite(mtr: &mut [u8], mut change: impl FnMut(&mut u8, u32, &mut [u8]) -> bool) -> bool {
+fn rewrite(mtr: &mut [u8], mut change: impl FnMut(&mut u8, SpaceId, &mut [u8]) -> bool) -> bool {
     let Ok(Some(records)) = records_len(mtr) else { return false };
     // Nothing is changed without its sum.
     if mtr.len() < records + 1 + SUM {
@@ -423,7 +425,7 @@ mod tests {
         let ring = Ring::new(START as u64, 4 << 20).unwrap();
         assert_eq!(super::mtr(&mtr, 0xc2a5, &ring, false), Mtr::Complete { len: 16 });
         let found: Vec<FileRecord> = files(&mtr).collect();
-        assert_eq!(found, [FileRecord { space: 0, op: FileOp::Checkpoint(0xc2a5) }]);
+        assert_eq!(found, [FileRecord { space: SpaceId::new(0), op: FileOp::Checkpoint(0xc2a5) }]);
     }
 
     #[test]
@@ -437,12 +439,12 @@ mod tests {
             (0xa0, b"./db/t.ibd\0./db/u.ibd", b"./db/t.ibd/./db/u.ibd"),
         ] {
             let mut mtr = of(kind, &[b"\x07\x00", before].concat());
-            assert!(!forget(&mut mtr, &BTreeSet::from([6, 8])));
-            assert!(forget(&mut mtr, &BTreeSet::from([6, 7])));
-            assert!(!forget(&mut mtr, &BTreeSet::from([6, 7])));
+            assert!(!forget(&mut mtr, &BTreeSet::from([6, 8].map(SpaceId::new))));
+            assert!(forget(&mut mtr, &BTreeSet::from([6, 7].map(SpaceId::new))));
+            assert!(!forget(&mut mtr, &BTreeSet::from([6, 7].map(SpaceId::new))));
             assert_eq!(super::mtr(&mtr, LSN, &ring, false), Mtr::Complete { len: mtr.len() });
             let found: Vec<FileRecord> = files(&mtr).collect();
-            assert_eq!(found, [FileRecord { space: 7, op: FileOp::Delete(after) }]);
+            assert_eq!(found, [FileRecord { space: SpaceId::new(7), op: FileOp::Delete(after) }]);
         }
     }
 
@@ -466,7 +468,10 @@ mod tests {
         assert!(rewrite_names(&mut mtr));
         assert!(matches!(super::mtr(&mtr, LSN, &ring, false), Mtr::Complete { .. }));
         let found: Vec<FileRecord> = files(&mtr).collect();
-        assert_eq!(found, [FileRecord { space: 7, op: FileOp::Rename(b".////db/a.ibd", b".////db/b.ibd") }]);
+        assert_eq!(
+            found,
+            [FileRecord { space: SpaceId::new(7), op: FileOp::Rename(b".////db/a.ibd", b".////db/b.ibd") }]
+        );
     }
 
     proptest! {

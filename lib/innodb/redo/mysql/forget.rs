@@ -6,6 +6,7 @@ use super::block::{BLOCK, HEADER, TRAILER, begin, header, used};
 use super::ddl_events::{DELETE, SINGLE};
 use crate::bytes::{Fields as _, Part as _};
 use crate::error::{Internal, OrInternal as _};
+use crate::innodb::ids::SpaceId;
 use crate::innodb::redo::seal;
 
 /// Where a block says at which byte its first mini-transaction begins; 0 if none does.
@@ -14,7 +15,7 @@ const FIRST: usize = 6;
 const NAME: &[u8] = b"\0\x08./x.ibd\0";
 
 /// The blocks from that of `end` on, where the log ended, and where it ends now. `last` is the block in which it ended.
-pub fn forget(last: &[u8], end: u64, spaces: &[u32]) -> Result<(Vec<u8>, u64), Internal> {
+pub fn forget(last: &[u8], end: u64, spaces: &[SpaceId]) -> Result<(Vec<u8>, u64), Internal> {
     let mut block = [0; BLOCK];
     let (mut lsn, mut at) = (begin(end), used(end).max(HEADER));
     match last.first_chunk() {
@@ -59,11 +60,11 @@ fn close(block: &mut [u8; BLOCK], used: usize, blocks: &mut Vec<u8>) -> Result<(
     Ok(())
 }
 
-fn record(space: u32) -> Vec<u8> {
+fn record(space: SpaceId) -> Vec<u8> {
     let mut record = vec![SINGLE | DELETE];
     // The longest form of a number is good for all.
     record.push(0xf0);
-    record.extend(space.to_be_bytes());
+    record.extend(space.get().to_be_bytes());
     record.push(0);
     record.extend(NAME);
     record
@@ -89,7 +90,7 @@ mod tests {
                 last[HEADER..used].fill(0x5a);
                 let mut full = Vec::new();
                 close(&mut last.clone(), used, &mut full).unwrap();
-                let spaces: Vec<u32> = (7..7 + count).collect();
+                let spaces: Vec<SpaceId> = (7..7 + count).map(SpaceId::new).collect();
                 let (blocks, end) = forget(&full, lsn + used as u64, &spaces).unwrap();
                 assert_eq!(until(end), lsn + blocks.len() as u64, "{used} {count}");
                 let (mut traces, mut data) = (DdlEvents::default(), 0);
@@ -100,7 +101,7 @@ mod tests {
                     assert!(first == 0 || block[first] == SINGLE | DELETE);
                     data += used.min(TRAILER) - HEADER;
                 }
-                assert_eq!(data, used - HEADER + spaces.len() * record(0).len());
+                assert_eq!(data, used - HEADER + spaces.len() * record(SpaceId::SYSTEM).len());
                 traces.feed(&blocks);
                 assert!(traces.deleted().iter().eq(&spaces));
                 assert!(blocks[HEADER..used].iter().all(|byte| *byte == 0x5a));
