@@ -263,7 +263,7 @@ fn damage_is_found_before_a_server_sees_it() {
     });
     // The log goes on in the file from its first LSN to the end of the backup.
     let head = Header::parse(&fs::read(backup(&whole).join("ib_logfile0")).unwrap()[..HEADER]).unwrap();
-    let end = START as u64 + manifest(&backup(&whole)).1["end_lsn"].as_u64().unwrap() - head.first_lsn;
+    let end = START as u64 + manifest(&backup(&whole)).1["end_lsn"].as_u64().unwrap() - head.first_lsn.get();
     fault("bit in the log", "truncated: ends at lsn", true, &|dir| flip(dir.join("ib_logfile0"), end - 1000));
     fault("bit in the log's last bytes", "truncated: ends at lsn", true, &|dir| flip(dir.join("ib_logfile0"), end - 1));
     fault("bit in the log's head", "ib_logfile0: redo log header checksum", true, &|dir| {

@@ -8,6 +8,7 @@ use super::tablespaces::{self, Present};
 use crate::budget::Budget;
 use crate::bytes::Part as _;
 use crate::error::{Error, Result};
+use crate::innodb::ids::Lsn;
 use crate::innodb::redo::mariadb::Deletions;
 use crate::io::spool::Spool;
 use crate::log::ddl_watch::mariadb;
@@ -64,7 +65,7 @@ impl ManifestBuffer {
 
     /// Fails if the log deletes a tablespace before `end` that is here: a server that recovers would pass over all that the
     /// log has of it. Nothing of the manifest can be sent then.
-    pub(super) fn check(&mut self, deletions: &Deletions, end: u64) -> Result<()> {
+    pub(super) fn check(&mut self, deletions: &Deletions, end: Lsn) -> Result<()> {
         let Some(conflict) = self.present.conflict(deletions, end) else { return Ok(()) };
         let (mut reader, mut name) = (ManifestReader::default(), Vec::new());
         loop {

@@ -9,6 +9,7 @@ use super::log_member::LogMember;
 use super::manifest_buffer::ManifestBuffer;
 use crate::bytes::Part as _;
 use crate::error::{Error, Result};
+use crate::innodb::ids::Lsn;
 use crate::log::queue::{Queue, Trail};
 use crate::stream::native::{self, BEGIN, Begin, MANIFEST, MARK, Trailer, Verdict, Verifier};
 use crate::stream::{Body, Head, Members, Pass, SENDER, Writer};
@@ -16,7 +17,7 @@ use crate::stream::{Body, Head, Members, Pass, SENDER, Writer};
 /// What went through.
 pub(super) struct Summary {
     /// The end LSN.
-    pub(super) end: u64,
+    pub(super) end: Lsn,
     /// What following the log was like.
     pub(super) trail: Trail,
 }

@@ -4,7 +4,6 @@
 //! not come into being.
 
 use std::fmt;
-use std::ops::Mul;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -64,6 +63,8 @@ number! {
 impl Lsn {
     /// Before any other; what was never logged has it.
     pub const ZERO: Lsn = Lsn(0);
+    /// Behind any other.
+    pub const MAX: Lsn = Lsn(u64::MAX);
 
     /// So many bytes further on; `None` beyond the last that there can be.
     pub const fn checked_add(self, bytes: u64) -> Option<Lsn> {
@@ -151,6 +152,11 @@ impl PageSize {
         self.0 as usize
     }
 
+    /// Bytes of so many pages, which is where the page with this place in a file begins.
+    pub const fn offset(self, pages: u32) -> u64 {
+        pages as u64 * self.0 as u64
+    }
+
     /// How many whole pages there are in so many bytes.
     pub const fn pages_in(self, bytes: u64) -> u64 {
         bytes / self.0 as u64
@@ -169,20 +175,6 @@ impl LogicalPageSize {
     /// As formats have it.
     pub const fn get(self) -> u32 {
         self.0
-    }
-
-    /// That of the files of tablespaces without ROW_FORMAT=COMPRESSED.
-    pub const fn physical(self) -> PageSize {
-        PageSize(self.0)
-    }
-}
-
-/// Where the page begins in a file whose first page is number 0.
-impl Mul<PageSize> for PageNo {
-    type Output = u64;
-
-    fn mul(self, size: PageSize) -> u64 {
-        u64::from(self.0) * u64::from(size.0)
     }
 }
 
@@ -236,8 +228,8 @@ mod tests {
             assert_eq!(PageSize::new(wrong), None);
         }
         assert_eq!(LogicalPageSize::new(2048), None);
-        let size = LogicalPageSize::new(16 << 10).unwrap().physical();
-        assert_eq!(PageNo::new(u32::MAX) * size, u64::from(u32::MAX) << 14);
+        let size = PageSize::new(16 << 10).unwrap();
+        assert_eq!(size.offset(u32::MAX), u64::from(u32::MAX) << 14);
         assert_eq!(size.pages_in((3 << 14) + 5), 3);
         assert_eq!(PageNo::new(u32::MAX - 1).onward().count(), 2);
     }

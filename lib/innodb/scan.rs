@@ -121,7 +121,7 @@ impl Scan {
             let unread = matches!(self.state, State::Deferred { written: true });
             return Ok(Found { tally: self.tally, range: None, unread });
         };
-        let pages = self.at / u64::from(space.page_size);
+        let pages = space.page_size.pages_in(self.at);
         if !is_zero(&self.rest) {
             return Err((first + pages, Fault::Size { want: space.page_size.get(), found: self.rest.len() }));
         }
@@ -175,7 +175,7 @@ impl Scan {
         let Some((space, number, offset)) = Space::of_system_page(head) else {
             return Err((0, parsed.err().unwrap_or(Fault::Format)));
         };
-        let before = (self.at + offset) / u64::from(space.page_size);
+        let before = space.page_size.pages_in(self.at + offset);
         let first = u64::from(number.get()).checked_sub(before).ok_or((0, Fault::Format))?;
         let area = Some(Doublewrite::usual(space.page_size));
         self.state = State::Known { space, first, area };
@@ -184,10 +184,10 @@ impl Scan {
 
     fn pages(&mut self, pages: &[u8]) -> Result<(), BadPage> {
         let State::Known { space, first, area } = &self.state else { return Err((0, Fault::Format)) };
-        let number = first + self.at / u64::from(space.page_size);
+        let number = first + space.page_size.pages_in(self.at);
         self.at = self.at.saturating_add(pages.len() as u64);
         // A hole may reach beyond the last page there can be.
-        let end = first + self.at / u64::from(space.page_size);
+        let end = first + space.page_size.pages_in(self.at);
         let (Ok(number), Ok(_)) = (u32::try_from(number), u32::try_from(end)) else {
             return Err((
                 number,

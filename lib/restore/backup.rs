@@ -15,7 +15,7 @@ use super::foreign_tables;
 use super::state::{State, Step};
 use crate::bytes::Part as _;
 use crate::error::{Error, Kind, Result};
-use crate::innodb::ids::SpaceId;
+use crate::innodb::ids::{Lsn, SpaceId};
 use crate::innodb::redo::{mariadb, mysql};
 use crate::io;
 use crate::log::captured;
@@ -57,9 +57,9 @@ pub(super) struct Backup {
     /// What `--apply` has noted.
     pub(super) state: Option<State>,
     /// Where its log begins: the checkpoint LSN. Not told by other programs' files.
-    pub(super) start_lsn: Option<u64>,
+    pub(super) start_lsn: Option<Lsn>,
     /// Where its log ends: the end LSN. Other programs say a number that the log may exceed.
-    pub(super) end_lsn: Option<u64>,
+    pub(super) end_lsn: Option<Lsn>,
     /// The server that was copied, as it told: `10.11.19-MariaDB`.
     pub(super) server_version: Option<String>,
     /// True if tables were left out on purpose.

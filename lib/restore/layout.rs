@@ -15,7 +15,7 @@ use bstr::ByteSlice;
 use super::backup::Backup;
 use super::files::{self, Item, fail};
 use crate::error::{Error, Result};
-use crate::innodb::ids::SpaceId;
+use crate::innodb::ids::{Lsn, SpaceId};
 use crate::io;
 use crate::log::captured::mariadb::{self as log, Captured};
 use crate::report::{Level, Report};
@@ -108,7 +108,7 @@ pub(super) fn refuse_unseen(captured: &Captured, backup: &Backup, elsewhere: &BT
 }
 
 /// Gives the log, which ends at `end`, local names and room.
-pub(super) fn redo(backup: &Backup, end: u64, report: &dyn Report) -> Result<()> {
+pub(super) fn redo(backup: &Backup, end: Lsn, report: &dyn Report) -> Result<()> {
     let dir = &backup.path;
     let captured = Captured::open(dir)?;
     let left_out = if backup.partial { captured.left_out(dir)? } else { BTreeSet::new() };

@@ -22,7 +22,7 @@ use super::base::stream::Found;
 use super::copy::Since;
 use super::filter::Filter;
 use crate::error::{Error, OrInternal as _, Result};
-use crate::innodb::ids::LogicalPageSize;
+use crate::innodb::ids::{LogicalPageSize, Lsn};
 use crate::innodb::redo::mysql;
 use crate::io::small;
 use crate::metadata::{self, CHECKPOINTS};
@@ -54,7 +54,7 @@ pub struct Asked {
     /// `--incremental-basedir`
     pub basedir: Option<PathBuf>,
     /// `--incremental-lsn`
-    pub lsn: Option<u64>,
+    pub lsn: Option<Lsn>,
     /// `--incremental-history`
     pub history: Option<String>,
 }
@@ -67,7 +67,7 @@ pub struct Base {
     /// Its id; unknown if another program made it, or only an LSN was given.
     id: Option<String>,
     /// Pages newer than this are copied.
-    lsn: u64,
+    lsn: Lsn,
     /// Family of the server that was copied.
     family: Option<Family>,
     /// That server's identity.
@@ -107,7 +107,7 @@ impl Asked {
 
 impl Base {
     /// One of which nothing but its LSN is known.
-    fn foreign(place: String, lsn: u64) -> Base {
+    fn foreign(place: String, lsn: Lsn) -> Base {
         let pages = Err(FOREIGN.to_owned());
         Base { place, id: None, lsn, family: None, server: None, log_uuid: None, filter: None, page_size: None, pages }
     }
@@ -401,7 +401,7 @@ mod tests {
 
     #[test]
     fn a_base_with_pages_of_another_size_is_refused() {
-        let base = |page_size| Base { page_size, ..Base::foreign("/full".into(), 1) };
+        let base = |page_size| Base { page_size, ..Base::foreign("/full".into(), Lsn::new(1)) };
         let size = LogicalPageSize::new(16384);
         base(size).check_pages(16384).unwrap();
         base(None).check_pages(16384).unwrap();

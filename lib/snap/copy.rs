@@ -18,7 +18,7 @@ use super::workers::{BATCH, Buffers};
 use crate::bytes::Part as _;
 use crate::codec::pool::FirstError;
 use crate::error::{Error, OrInternal as _, Result};
-use crate::innodb::ids::{PageNo, SpaceId};
+use crate::innodb::ids::{Lsn, PageNo, SpaceId};
 use crate::innodb::space::Tally;
 use crate::io::cache::Policy;
 use crate::report::{Level, Report};
@@ -92,7 +92,7 @@ impl Records {
 /// Files that were there at an LSN, by what tells them from all others.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Listed {
-    pub(super) lsn: u64,
+    pub(super) lsn: Lsn,
     pub(super) files: HashSet<Identity>,
 }
 
@@ -100,7 +100,7 @@ pub(super) struct Listed {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Since<'a> {
     /// Pages newer than this.
-    pub(super) lsn: u64,
+    pub(super) lsn: Lsn,
     /// In `.meta` the tablespace's flags, too, as MySQL's programs want it.
     pub(super) flags: bool,
     /// And pages that the base has otherwise, if it says what it has.
@@ -233,7 +233,7 @@ impl Copier<'_> {
     }
 
     /// The LSN at which this file was there already.
-    pub(super) fn there_since(&self, file: Identity) -> Option<u64> {
+    pub(super) fn there_since(&self, file: Identity) -> Option<Lsn> {
         let listed = self.listed.get().filter(|listed| file.is_unique() && listed.files.contains(&file))?;
         Some(listed.lsn)
     }

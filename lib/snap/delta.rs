@@ -84,7 +84,7 @@ impl Copier<'_> {
         let mut before = since.pages.map(|base| Before { known: base.of(file.name, part.space), pages: Vec::new() });
         loop {
             self.abort.check()?;
-            let offset = u64::from(place) * u64::from(page_size);
+            let offset = page_size.offset(place);
             let Some(read) = open.batch(&mut buffers.batch, offset)? else { break };
             let whole = read - read % size;
             let pages = buffers.batch.as_mut().part_mut(..whole)?;
@@ -97,7 +97,7 @@ impl Copier<'_> {
                 let compared = before.as_ref().and_then(|before| before.pages.get(index)).copied();
                 let number = part.first.checked_add(place).or_internal(BEYOND)?;
                 let anyway = undo || part.doublewrite.is_some_and(|area| area.covers(number));
-                changes.look(place, page, Lsn::new(since.lsn), compared, anyway);
+                changes.look(place, page, since.lsn, compared, anyway);
                 notes.add(compared.map_or(0, |compared| compared.now))?;
                 place = place.saturating_add(1);
             }
@@ -187,7 +187,7 @@ impl Before<'_> {
                 tally.skipped += run.len() as u64;
             } else {
                 let at = u32::try_from(done).ok().and_then(|done| place.checked_add(done)).or_internal(BEYOND)?;
-                let offset = u64::from(at) * u64::from(part.space.page_size);
+                let offset = part.space.page_size.offset(at);
                 let pages = pages.part_mut(bytes.clone())?;
                 let first = part.first.checked_add(at).or_internal(BEYOND)?;
                 let good = open.verify(pages, first, offset, part, tally, again)?;
@@ -268,7 +268,7 @@ impl<'a, W: Write> Member<'a, W> {
             abort.check()?;
             let neighbours = (first..).zip(rest).take(most).take_while(|(expected, place)| expected == *place).count();
             rest = rest.part(neighbours..)?;
-            let offset = u64::from(first) * u64::from(part.space.page_size);
+            let offset = part.space.page_size.offset(first);
             let want = neighbours * size;
             let range = open.range(&mut buffers.batch, offset, want)?;
             let pages = buffers.batch.as_mut().part_mut(range)?;

@@ -12,7 +12,7 @@ use super::lsndir::LsnDir;
 use super::meta::Members;
 use crate::bytes::Part as _;
 use crate::error::{Error, Result};
-use crate::innodb::ids::SpaceId;
+use crate::innodb::ids::{Lsn, SpaceId};
 use crate::io::spool::Spool;
 use crate::metadata::Facts;
 use crate::metadata::{CHECKPOINTS, INFO};
@@ -29,7 +29,7 @@ const DURABLE: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(super) struct Snapshot {
     /// The end LSN.
-    pub(super) end_lsn: u64,
+    pub(super) end_lsn: Lsn,
     /// MySQL: tablespaces that a partial backup leaves out, by number.
     pub(super) left_out: Vec<SpaceId>,
     pub(super) binlog: Option<Binlog>,
@@ -81,8 +81,8 @@ impl Finish<'_> {
     }
 
     /// The checkpoint LSN.
-    fn checkpoint(&self) -> u64 {
-        self.begin.redo.as_ref().map_or(0, |redo| redo.checkpoint_lsn)
+    fn checkpoint(&self) -> Lsn {
+        self.begin.redo.as_ref().map_or(Lsn::ZERO, |redo| redo.checkpoint_lsn)
     }
 
     fn facts(&self, snapshot: &Snapshot) -> Facts {
@@ -178,12 +178,12 @@ impl Finish<'_> {
 /// Waits until the log is in its file up to the end LSN. No lock is needed for that: what the log holds there is
 /// settled, and with `innodb_flush_log_at_trx_commit` 0 or 2 the server may take a second
 /// (`facts/mariadb-hot-backup#end-lsn`). An account that `may_flush` has it do so at once.
-pub(super) fn durable(session: &mut Session, end_lsn: u64, may_flush: bool) -> Result<()> {
+pub(super) fn durable(session: &mut Session, end_lsn: Lsn, may_flush: bool) -> Result<()> {
     if may_flush {
         session.run("FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS")?;
     }
     let begun = Instant::now();
-    while session.status("Innodb_lsn_flushed")? < end_lsn {
+    while Lsn::new(session.status("Innodb_lsn_flushed")?) < end_lsn {
         if begun.elapsed() > DURABLE {
             let what = format!("the log is not durable up to lsn {end_lsn} after {} s", DURABLE.as_secs());
             return Err(Error::failed("server", what).hint("look at innodb_flush_log_at_timeout"));

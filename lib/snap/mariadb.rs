@@ -27,7 +27,7 @@ use super::steps::{Found, Steps, optional, readable};
 use super::workers::Buffers;
 use super::{Job, LockDdl};
 use crate::error::{Error, Result};
-use crate::innodb::ids::SpaceId;
+use crate::innodb::ids::{Lsn, SpaceId};
 use crate::io::small;
 use crate::io::spool::Spool;
 use crate::metadata::Facts;
@@ -335,7 +335,7 @@ impl MariaDb<'_> {
         let session = self.stages.session();
         let end_lsn = match &self.switched_off {
             Some(innodb) => innodb.end_lsn(),
-            None => session.status("Innodb_lsn_current")?,
+            None => Lsn::new(session.status("Innodb_lsn_current")?),
         };
         let binlog = if has_binlog { positions::binlog(session)? } else { None };
         let replica = if self.job.replica_info { positions::replica(session)? } else { None };

@@ -19,6 +19,7 @@ use super::steps::{Found, Steps, begin, readable, tell_specials};
 use super::view::View;
 use super::{Job, mariadb, mysql};
 use crate::error::{Error, Result};
+use crate::innodb::ids::Lsn;
 use crate::innodb::redo::mysql::DIR;
 use crate::metadata::Facts;
 use crate::report::{Level, Report};
@@ -90,9 +91,9 @@ pub(super) struct Log {
     /// Which log this is.
     pub(super) identity: Vec<u8>,
     /// The newest checkpoint.
-    pub(super) checkpoint_lsn: u64,
+    pub(super) checkpoint_lsn: Lsn,
     /// Where it ends.
-    pub(super) end_lsn: u64,
+    pub(super) end_lsn: Lsn,
     /// Nothing but the checkpoint itself is to be recovered.
     pub(super) clean: bool,
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use xb::innodb::delta::{Cluster, Meta};
 use xb::innodb::redo::mariadb::START;
 use xb::innodb::redo::mariadb::mtr::varint;
-use xb::innodb::{PageSize, SpaceId};
+use xb::innodb::{Lsn, PageSize, SpaceId};
 use xb::stream::native::{Base, Entry, EntryKind, StreamKind, Trailer};
 
 use super::{HANGS, Tree, assert_decent, is_as_listed, limited};
@@ -45,7 +45,7 @@ fn chain(log: &Log, dir: &Path) -> (PathBuf, PathBuf) {
     );
     let mut next = Stream::of(log);
     let id = next.begin.backup_id.replace('0', "9");
-    next.begin.base = Some(Base { id: Some(next.begin.backup_id.clone()), lsn: C0, proved: true });
+    next.begin.base = Some(Base { id: Some(next.begin.backup_id.clone()), lsn: Lsn::new(C0), proved: true });
     next.begin.kind = StreamKind::Incremental;
     (next.begin.backup_id, next.trailer.backup_id) = (id.clone(), id);
     let page_size = PageSize::new(PAGE as u32).unwrap();

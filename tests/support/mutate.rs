@@ -3,7 +3,7 @@
 use std::hash::Hasher;
 
 use twox_hash::{XxHash32, XxHash64};
-use xb::innodb::SpaceId;
+use xb::innodb::{Lsn, SpaceId};
 use xb::stream::native::{Entry, Trailer, begin_digest};
 
 use super::made::Manifest;
@@ -348,7 +348,7 @@ fn forge_line(lines: &mut Vec<Entry>, dice: &mut Dice) -> &'static str {
 fn forge_end(trailer: &mut Trailer, dice: &mut Dice) -> &'static str {
     let number = dice.next() >> dice.below(64);
     match dice.below(5) {
-        0 => trailer.end_lsn = [None, Some(number), Some(0), Some(u64::MAX)][dice.below(4)],
+        0 => trailer.end_lsn = [None, Some(Lsn::new(number)), Some(Lsn::ZERO), Some(Lsn::MAX)][dice.below(4)],
         1 => trailer.backup_id = ["", "x", "../../x"][dice.below(3)].to_owned(),
         2 => trailer.partial = !trailer.partial,
         3 => trailer.left_out = vec![SpaceId::new(number as u32); dice.below(4)],

@@ -6,7 +6,7 @@ pub mod mysql;
 
 use std::fmt;
 
-use super::checksum;
+use super::{Lsn, checksum};
 use crate::bytes::Fields as _;
 
 /// Why bytes are not the head of a log that we can read.
@@ -24,7 +24,7 @@ pub enum Fault {
         computed: u32,
     },
     /// An LSN at which no log begins.
-    Lsn(u64),
+    Lsn(Lsn),
 }
 
 impl fmt::Display for Fault {

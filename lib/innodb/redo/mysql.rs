@@ -17,6 +17,7 @@ mod secret;
 pub use super::creator;
 use super::{Fault, seal, sums};
 use crate::bytes::Fields as _;
+use crate::innodb::ids::Lsn;
 pub use block::{BLOCK, Block};
 pub use secret::{Locked, LogKey};
 
@@ -52,7 +53,7 @@ pub struct Header {
     /// The same in all files of a log.
     pub uuid: u32,
     /// LSN of the file's first block, a multiple of [`BLOCK`].
-    pub start_lsn: u64,
+    pub start_lsn: Lsn,
     /// Who made the log, padded with NULs: `MySQL 9.7.4`.
     pub creator: [u8; 32],
     /// [`FULL`] and its sisters.
@@ -73,8 +74,8 @@ impl Header {
         if stored != computed {
             return Err(Fault::Checksum { stored, computed });
         }
-        let start_lsn = block.be_u64::<8>();
-        if !start_lsn.is_multiple_of(BLOCK as u64) {
+        let start_lsn = Lsn::new(block.be_u64::<8>());
+        if !start_lsn.get().is_multiple_of(BLOCK as u64) {
             return Err(Fault::Lsn(start_lsn));
         }
         Ok(Header {
@@ -87,17 +88,17 @@ impl Header {
 
     /// The first [`HEAD`] bytes of a file. `checkpoint` is for the file that holds it and for no other: a server reports
     /// a checkpoint elsewhere as an error. `encryption` comes from another head of the same log, see [`encryption`].
-    pub fn head(&self, checkpoint: Option<u64>, encryption: &[u8; BLOCK]) -> Vec<u8> {
+    pub fn head(&self, checkpoint: Option<Lsn>, encryption: &[u8; BLOCK]) -> Vec<u8> {
         let mut header = [0; BLOCK];
         header.set::<0, 4>(&FORMAT.to_be_bytes());
         header.set::<4, 4>(&self.uuid.to_be_bytes());
-        header.set::<8, 8>(&self.start_lsn.to_be_bytes());
+        header.set::<8, 8>(&self.start_lsn.get().to_be_bytes());
         header.set::<16, 32>(&self.creator);
         header.set::<48, 4>(&self.flags.to_be_bytes());
         seal(&mut header);
         let mut block = [0; BLOCK];
         if let Some(checkpoint) = checkpoint {
-            block.set::<8, 8>(&checkpoint.to_be_bytes());
+            block.set::<8, 8>(&checkpoint.get().to_be_bytes());
             seal(&mut block);
         }
         [header, block, *encryption, block].concat()
@@ -105,7 +106,7 @@ impl Header {
 
     /// The first [`HEAD`] bytes of a captured log that begins with the block of `checkpoint_lsn`. xtrabackup knows a
     /// log of its kind by the creator's first word. No flag is taken over: a server throws away a log with one of them.
-    pub fn captured(&self, checkpoint_lsn: u64, encryption: &[u8; BLOCK], tool: &str) -> Vec<u8> {
+    pub fn captured(&self, checkpoint_lsn: Lsn, encryption: &[u8; BLOCK], tool: &str) -> Vec<u8> {
         let header = Header {
             start_lsn: block::begin(checkpoint_lsn),
             creator: creator(&format!("xtrabkup {tool}")),
@@ -115,12 +116,12 @@ impl Header {
     }
 
     /// Where the block of this LSN stands in the file.
-    pub fn offset(&self, lsn: u64) -> u64 {
-        (HEAD as u64).saturating_add(block::begin(lsn).saturating_sub(self.start_lsn))
+    pub fn offset(&self, lsn: Lsn) -> u64 {
+        (HEAD as u64).saturating_add(block::begin(lsn).since(self.start_lsn))
     }
 
     /// LSN behind the last block of a file of `size` bytes.
-    pub fn end_lsn(&self, size: u64) -> u64 {
+    pub fn end_lsn(&self, size: u64) -> Lsn {
         let blocks = size.saturating_sub(HEAD as u64) / BLOCK as u64;
         self.start_lsn.saturating_add(blocks * BLOCK as u64)
     }
@@ -128,10 +129,10 @@ impl Header {
 
 /// The newest checkpoint that the head of a file of `size` bytes holds. `None` is usual: only some files hold one, and it
 /// may be in the course of being written.
-pub fn checkpoint(head: &[u8], header: &Header, size: u64) -> Option<u64> {
+pub fn checkpoint(head: &[u8], header: &Header, size: u64) -> Option<Lsn> {
     let blocks = CHECKPOINTS.into_iter().filter_map(|at| head.get(at..)?.first_chunk::<BLOCK>());
-    let lsns = blocks.filter(|block| sums(block).0 == sums(block).1).map(|block| block.be_u64::<8>());
-    lsns.filter(|lsn| *lsn > 0 && (header.start_lsn..header.end_lsn(size)).contains(lsn)).max()
+    let lsns = blocks.filter(|block| sums(block).0 == sums(block).1).map(|block| Lsn::new(block.be_u64::<8>()));
+    lsns.filter(|lsn| *lsn > Lsn::ZERO && (header.start_lsn..header.end_lsn(size)).contains(lsn)).max()
 }
 
 /// The encryption block of a log that has no key.
@@ -168,7 +169,7 @@ mod tests {
     fn the_head_of_a_real_file_is_read_and_made_again() {
         let header = Header::parse(REAL).unwrap();
         assert!(header.creator.starts_with(b"MySQL 9.7.4\0"));
-        assert_eq!((header.flags, header.start_lsn % 512), (0, 0));
+        assert_eq!((header.flags, header.start_lsn.get() % 512), (0, 0));
         let checkpoint_lsn = checkpoint(REAL, &header, REAL.len() as u64).unwrap();
         assert!(checkpoint_lsn > header.start_lsn);
         assert_eq!(Locked::parse(encryption(REAL).unwrap()), None);
@@ -182,21 +183,21 @@ mod tests {
     fn a_captured_log_begins_with_the_block_of_c0() {
         let mut live = Header::parse(REAL).unwrap();
         live.flags = FULL | NOT_INITIALIZED;
-        let head = live.captured(123_456_789, &[7; 512], "xb-redo 1.0");
+        let head = live.captured(Lsn::new(123_456_789), &[7; 512], "xb-redo 1.0");
         let header = Header::parse(&head).unwrap();
-        assert_eq!((header.uuid, header.flags, header.start_lsn), (live.uuid, 0, 123_456_512));
+        assert_eq!((header.uuid, header.flags, header.start_lsn.get()), (live.uuid, 0, 123_456_512));
         assert!(header.creator.starts_with(b"xtrabkup xb-redo 1.0\0"));
         assert_eq!(encryption(&head), Some(&[7; 512]));
-        assert_eq!(checkpoint(&head, &header, 2048 + 512), Some(123_456_789));
+        assert_eq!(checkpoint(&head, &header, 2048 + 512), Some(Lsn::new(123_456_789)));
         assert_eq!(checkpoint(&head, &header, 2048), None);
-        assert_eq!(header.offset(123_456_789), 2048);
-        assert_eq!(header.offset(123_457_024), 2560);
-        assert_eq!(header.end_lsn(2048 + 1023), 123_457_024);
+        assert_eq!(header.offset(Lsn::new(123_456_789)), 2048);
+        assert_eq!(header.offset(Lsn::new(123_457_024)), 2560);
+        assert_eq!(header.end_lsn(2048 + 1023), Lsn::new(123_457_024));
     }
 
     #[test]
     fn a_file_without_a_checkpoint_says_so() {
-        let header = Header { start_lsn: 1024, uuid: 1, creator: creator("x"), flags: FULL };
+        let header = Header { start_lsn: Lsn::new(1024), uuid: 1, creator: creator("x"), flags: FULL };
         let head = header.head(None, CLEAR);
         assert!(is_zero(&head[512..]));
         assert_eq!(checkpoint(&head, &header, 65536), None);
@@ -245,10 +246,10 @@ mod tests {
             let _ = Header::parse(&bytes);
             let _ = Locked::parse(&bytes).map(|locked| locked.open(&[7; 32]));
             let _ = number(&bytes);
-            let header = Header { uuid: 0, start_lsn: size, creator: [0; 32], flags: 0 };
+            let header = Header { uuid: 0, start_lsn: Lsn::new(size), creator: [0; 32], flags: 0 };
             let _ = checkpoint(&bytes, &header, size);
-            let _ = header.head(Some(size), CLEAR);
-            let _ = header.offset(size ^ 0xffff);
+            let _ = header.head(Some(Lsn::new(size)), CLEAR);
+            let _ = header.offset(Lsn::new(size ^ 0xffff));
         }
     }
 }

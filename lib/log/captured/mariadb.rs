@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::space_of;
 use crate::error::{Error, Result};
-use crate::innodb::ids::SpaceId;
+use crate::innodb::ids::{Lsn, SpaceId};
 use crate::innodb::redo::mariadb::mtr::{FileOp, files, forget, rewrite_names};
 use crate::innodb::redo::mariadb::{self, Checkpoint, Header, Mtr, Ring, START, mtr};
 use crate::io::copy;
@@ -58,7 +58,7 @@ impl Captured {
     }
 
     /// Where recovery begins.
-    pub(crate) fn start_lsn(&self) -> u64 {
+    pub(crate) fn start_lsn(&self) -> Lsn {
         self.checkpoint.lsn
     }
 
@@ -74,7 +74,7 @@ impl Captured {
 
     /// Reads the log from its start to its last mini-transaction, checking each, and returns where that ends. `each` gets
     /// them with their place in the file.
-    pub(crate) fn walk(&self, mut each: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<u64> {
+    pub(crate) fn walk(&self, mut each: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<Lsn> {
         let encrypted = self.encrypted();
         let mut lsn = self.checkpoint.lsn;
         loop {
@@ -114,7 +114,7 @@ impl Captured {
 
     /// Checks that the log begins at `start` and that its last whole mini-transaction ends at `end`; `None`: anywhere at
     /// or after the checkpoint. Returns where it ends.
-    pub(crate) fn verify(&self, start: Option<u64>, end: Option<u64>) -> Result<u64> {
+    pub(crate) fn verify(&self, start: Option<Lsn>, end: Option<Lsn>) -> Result<Lsn> {
         let fault = |what: String| Err(Error::damaged(self.path.display(), what));
         if let Some(start) = start.filter(|start| *start != self.start_lsn()) {
             return fault(format!("begins at lsn {}, the backup at {start}", self.start_lsn()));
@@ -197,8 +197,8 @@ impl Captured {
     }
 
     /// The length that the file should have for recovery when it is used up to `end`.
-    pub(crate) fn roomy(&self, end: u64) -> u64 {
-        let used = end.saturating_sub(self.header.first_lsn);
+    pub(crate) fn roomy(&self, end: Lsn) -> u64 {
+        let used = end.since(self.header.first_lsn);
         (START as u64).saturating_add(used).saturating_add(used / 4).saturating_add(SPARE).next_multiple_of(1 << 20)
     }
 }

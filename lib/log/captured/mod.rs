@@ -10,12 +10,12 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::error::Result;
-use crate::innodb::ids::SpaceId;
+use crate::innodb::ids::{Lsn, SpaceId};
 use crate::io::files::fail;
 use crate::server::Family;
 
 /// Checks that the log in a directory begins at `start`, is whole, and reaches exactly `end`, or can be cut there.
-pub(crate) fn verify(dir: &Path, family: Family, start: u64, end: u64) -> Result<()> {
+pub(crate) fn verify(dir: &Path, family: Family, start: Lsn, end: Lsn) -> Result<()> {
     match family {
         Family::MariaDb => mariadb::Captured::open(dir)?.verify(Some(start), Some(end)).map(drop),
         Family::MySql => mysql::Captured::open(dir)?.verify(start, end),

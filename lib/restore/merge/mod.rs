@@ -28,6 +28,7 @@ use super::state::State;
 use super::{check, clone, lock};
 use crate::bytes::Part as _;
 use crate::error::{Error, OrInternal as _, Result};
+use crate::innodb::ids::Lsn;
 use crate::report::{Level, Report};
 use crate::stream::native::names::MERGING;
 use crate::stream::native::{Entry, StreamKind};
@@ -209,7 +210,7 @@ fn merge(
     }
     result::place(dir)?;
     Journal::remove(dir)?;
-    let lsn = |lsn: Option<u64>| lsn.unwrap_or(0);
+    let lsn = |lsn: Option<Lsn>| lsn.unwrap_or_default();
     report.note(
         Level::Info,
         format_args!(

@@ -46,7 +46,7 @@ impl<'a> Shape<'a> {
 
     /// Bytes of the file.
     pub(super) fn size(&self) -> u64 {
-        u64::from(self.pages) * u64::from(self.page_size)
+        self.page_size.offset(self.pages)
     }
 
     /// Bytes of its runs of zero pages.
@@ -80,8 +80,7 @@ impl<'a> Shape<'a> {
             target.set_len(self.size()).map_err(write)?;
         }
         for (first, count) in self.zero_runs {
-            let (at, len) = (u64::from(*first), u64::from(*count));
-            let (at, len) = (at * u64::from(self.page_size), len * u64::from(self.page_size));
+            let (at, len) = (self.page_size.offset(*first), self.page_size.offset(*count));
             changed |= clear(target, at, len).map_err(write)?;
         }
         let size = self.page_size.bytes();
@@ -94,7 +93,7 @@ impl<'a> Shape<'a> {
                 let (new, old) = (new.part_mut(..run * size)?, old.part_mut(..run * size)?);
                 file.read_exact_at(new, from).map_err(|cause| fail(delta, "cannot read", &cause))?;
                 from += new.len() as u64;
-                let at = u64::from(first) * u64::from(self.page_size);
+                let at = self.page_size.offset(first);
                 target.read_exact_at(old, at).map_err(|cause| fail(place, "cannot read", &cause))?;
                 if new != old {
                     target.write_all_at(new, at).map_err(write)?;

@@ -13,7 +13,7 @@ use bstr::ByteSlice;
 
 use super::start::Start;
 use crate::error::{Error, Kind, Result};
-use crate::innodb::ids::SpaceId;
+use crate::innodb::ids::{Lsn, SpaceId};
 use crate::innodb::space;
 use crate::log::ddl_watch::mariadb;
 use crate::server::dictionary::Dictionary;
@@ -92,12 +92,12 @@ fn list(session: &mut Session, layout: &Layout, catalog: &Catalog) -> Result<Lis
             Err(cause) => return Err(Error::io(path.display(), "cannot look at", &cause)),
         }
     }
-    Ok(Listed { lsn: session.status("Innodb_lsn_current")?, files })
+    Ok(Listed { lsn: Lsn::new(session.status("Innodb_lsn_current")?), files })
 }
 
 /// Fails if one of the tables was imported.
 fn unimported(session: &mut Session, layout: &Layout, start: &Start, catalog: &Catalog) -> Result<()> {
-    let now = session.status("Innodb_lsn_flushed")?.max(start.checkpoint.end_lsn);
+    let now = Lsn::new(session.status("Innodb_lsn_flushed")?).max(start.checkpoint.end_lsn);
     let deletions = mariadb::between(&layout.redo, start.checkpoint, now)?;
     if deletions.is_empty() {
         return Ok(());

@@ -18,7 +18,7 @@ use bstr::ByteSlice;
 
 use super::{MySql, is_log_encrypted, logging, redo, wanted};
 use crate::error::{Error, Kind, Result};
-use crate::innodb::ids::SpaceId;
+use crate::innodb::ids::{Lsn, SpaceId};
 use crate::io::spool::Spool;
 use crate::log::ddl_watch::mysql::{Until, Watch};
 use crate::server::dictionary::Ledger;
@@ -98,7 +98,7 @@ impl MySql<'_> {
     }
 
     /// How far the log goes now that DDL is blocked; it is on disk up to there.
-    fn blocked(&mut self) -> Result<u64> {
+    fn blocked(&mut self) -> Result<Lsn> {
         self.lock.ask(logging)?;
         self.lock.ask(readable_log)?;
         if self.lock.ask(alterations)? != self.alterations {

@@ -12,7 +12,7 @@ use super::{FORMAT, LINE_MAX, SUFFIXES, begin_digest, hex, parse_begin, to_line}
 use crate::budget::Budget;
 use crate::bytes::Fields as _;
 use crate::error::{Error, Internal, Result};
-use crate::innodb::ids::SpaceId;
+use crate::innodb::ids::{Lsn, SpaceId};
 use crate::stream::members::key;
 use crate::stream::table::Table;
 
@@ -59,7 +59,7 @@ pub struct Entry {
     /// InnoDB, with an encrypted redo log: at this LSN this very file was there already. Nothing of what happened later can
     /// have put it there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub there_since: Option<u64>,
+    pub there_since: Option<Lsn>,
     /// Deltas: pages of the whole file when it was copied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pages: Option<u32>,
@@ -139,7 +139,7 @@ pub struct Trailer {
     pub bytes: u64,
     /// The end LSN: the LSN at which the redo log is cut (MySQL: stop).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end_lsn: Option<u64>,
+    pub end_lsn: Option<Lsn>,
     /// Where the snapshot is in the binary log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binlog: Option<Binlog>,

@@ -22,7 +22,7 @@ use twox_hash::XxHash3_64;
 
 use crate::bytes::Fields as _;
 use crate::error::{Internal, OrInternal as _};
-use crate::innodb::{PageSize, SpaceId};
+use crate::innodb::{LogicalPageSize, PageSize, SpaceId};
 
 /// Version in the head; a greater one is refused.
 pub const VERSION: u32 = 1;
@@ -221,20 +221,15 @@ pub fn parse_fixed(bytes: &[u8; FIXED]) -> Result<Fixed, Fault> {
     let count = bytes.be_u32::<20>() as usize;
     let name_len = usize::from(bytes.be_u16::<24>());
     let page_size = PageSize::new(bytes.be_u32::<12>()).ok_or(Fault::Record)?;
+    let space_id = SpaceId::new(bytes.be_u32::<4>());
+    // The system tablespace has no ROW_FORMAT=COMPRESSED.
+    let legal = space_id != SpaceId::SYSTEM || LogicalPageSize::new(page_size.get()).is_some();
     let first = bytes.be_u32::<16>();
     let fits = bytes.be_u32::<20>().checked_add(first).is_some();
-    if count > MOST || count == 0 && kind != Kind::Last || !(1..=NAME_MAX).contains(&name_len) || !fits {
+    if count > MOST || count == 0 && kind != Kind::Last || !(1..=NAME_MAX).contains(&name_len) || !fits || !legal {
         return Err(Fault::Record);
     }
-    Ok(Fixed {
-        kind,
-        space_id: SpaceId::new(bytes.be_u32::<4>()),
-        flags: bytes.be_u32::<8>(),
-        page_size,
-        first,
-        count,
-        name_len,
-    })
+    Ok(Fixed { kind, space_id, flags: bytes.be_u32::<8>(), page_size, first, count, name_len })
 }
 
 impl Fixed {

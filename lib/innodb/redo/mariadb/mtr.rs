@@ -11,7 +11,7 @@ use std::fmt;
 
 use super::Ring;
 use crate::innodb::checksum::crc32c_of;
-use crate::innodb::ids::SpaceId;
+use crate::innodb::ids::{Lsn, SpaceId};
 
 /// Most bytes of records; the server writes no larger mini-transaction and reads none.
 pub const MAX: usize = 1 << 20;
@@ -69,7 +69,7 @@ impl fmt::Display for MtrFault {
 }
 
 /// Looks at the bytes of the log from `start_lsn` on (already joined where the ring wraps).
-pub fn mtr(bytes: &[u8], start_lsn: u64, ring: &Ring, encrypted: bool) -> Mtr {
+pub fn mtr(bytes: &[u8], start_lsn: Lsn, ring: &Ring, encrypted: bool) -> Mtr {
     match whole(bytes, start_lsn, ring, encrypted) {
         Ok(Some(len)) => Mtr::Complete { len },
         Ok(None) => Mtr::Incomplete,
@@ -77,7 +77,7 @@ pub fn mtr(bytes: &[u8], start_lsn: u64, ring: &Ring, encrypted: bool) -> Mtr {
     }
 }
 
-fn whole(bytes: &[u8], start_lsn: u64, ring: &Ring, encrypted: bool) -> Result<Option<usize>, MtrFault> {
+fn whole(bytes: &[u8], start_lsn: Lsn, ring: &Ring, encrypted: bool) -> Result<Option<usize>, MtrFault> {
     let Some(records) = records_len(bytes)? else { return Ok(None) };
     let end_lsn = start_lsn.saturating_add(records as u64);
     let Some((covered, [end_byte, rest @ ..])) = bytes.split_at_checked(records) else { return Ok(None) };
@@ -178,7 +178,7 @@ pub enum FileOp<'a> {
     /// A tablespace with changes since the checkpoint has this name.
     Modify(&'a [u8]),
     /// A checkpoint at this LSN.
-    Checkpoint(u64),
+    Checkpoint(Lsn),
 }
 
 /// A record of a file instead of a page.
@@ -269,7 +269,7 @@ fn file(kind: u8, space: SpaceId, body: &[u8]) -> Option<FileRecord<'_>> {
         }
         0xb0 => FileOp::Modify(body),
         // Any other length is padding.
-        0xf0 => FileOp::Checkpoint(u64::from_be_bytes(body.try_into().ok()?)),
+        0xf0 => FileOp::Checkpoint(Lsn::new(u64::from_be_bytes(body.try_into().ok()?))),
         _ => return None,
     };
     Some(FileRecord { space, op })
@@ -361,7 +361,7 @@ mod tests {
     fn framed(records: &[u8], lsn: u64, ring: &Ring, nonce: Option<[u8; NONCE]>) -> Vec<u8> {
         let mut mtr = records.to_vec();
         let nonce = nonce.as_ref().map_or(&[][..], |nonce| nonce);
-        mtr.push(ring.sequence(lsn + records.len() as u64));
+        mtr.push(ring.sequence(Lsn::new(lsn + records.len() as u64)));
         mtr.extend_from_slice(nonce);
         mtr.extend_from_slice(&crc32c_of(records, nonce).to_be_bytes());
         mtr
@@ -422,15 +422,15 @@ mod tests {
     fn a_checkpoint_is_read() {
         // The sum was computed apart from this code.
         let mtr = *b"\xfa\0\0\0\0\0\0\0\0\xc2\xa5\x01\xeb\x89\xa5\xaa";
-        let ring = Ring::new(START as u64, 4 << 20).unwrap();
-        assert_eq!(super::mtr(&mtr, 0xc2a5, &ring, false), Mtr::Complete { len: 16 });
+        let ring = Ring::new(Lsn::new(START as u64), 4 << 20).unwrap();
+        assert_eq!(super::mtr(&mtr, Lsn::new(0xc2a5), &ring, false), Mtr::Complete { len: 16 });
         let found: Vec<FileRecord> = files(&mtr).collect();
-        assert_eq!(found, [FileRecord { space: SpaceId::new(0), op: FileOp::Checkpoint(0xc2a5) }]);
+        assert_eq!(found, [FileRecord { space: SpaceId::new(0), op: FileOp::Checkpoint(Lsn::new(0xc2a5)) }]);
     }
 
     #[test]
     fn what_was_left_out_is_deleted_in_the_same_length() {
-        let ring = Ring::new(START as u64, 4 << 20).unwrap();
+        let ring = Ring::new(Lsn::new(START as u64), 4 << 20).unwrap();
         let page = record(0x30, b"\x07\x03\x05abc");
         let of = |kind: u8, body: &[u8]| framed(&[record(kind, body), page.clone()].concat(), LSN, &ring, None);
         for (kind, before, after) in [
@@ -442,7 +442,7 @@ mod tests {
             assert!(!forget(&mut mtr, &BTreeSet::from([6, 8].map(SpaceId::new))));
             assert!(forget(&mut mtr, &BTreeSet::from([6, 7].map(SpaceId::new))));
             assert!(!forget(&mut mtr, &BTreeSet::from([6, 7].map(SpaceId::new))));
-            assert_eq!(super::mtr(&mtr, LSN, &ring, false), Mtr::Complete { len: mtr.len() });
+            assert_eq!(super::mtr(&mtr, Lsn::new(LSN), &ring, false), Mtr::Complete { len: mtr.len() });
             let found: Vec<FileRecord> = files(&mtr).collect();
             assert_eq!(found, [FileRecord { space: SpaceId::new(7), op: FileOp::Delete(after) }]);
         }
@@ -462,11 +462,11 @@ mod tests {
             make_local(&mut text);
             assert_eq!(text, local, "{}", String::from_utf8_lossy(&text));
         }
-        let ring = Ring::new(START as u64, 4 << 20).unwrap();
+        let ring = Ring::new(Lsn::new(START as u64), 4 << 20).unwrap();
         let rename = [record(0xa0, b"\x07\x00/x/y/db/a.ibd\0/x/y/db/b.ibd"), record(0x30, b"\x07\x03\x05abc")].concat();
         let mut mtr = framed(&rename, LSN, &ring, None);
         assert!(rewrite_names(&mut mtr));
-        assert!(matches!(super::mtr(&mtr, LSN, &ring, false), Mtr::Complete { .. }));
+        assert!(matches!(super::mtr(&mtr, Lsn::new(LSN), &ring, false), Mtr::Complete { .. }));
         let found: Vec<FileRecord> = files(&mtr).collect();
         assert_eq!(
             found,
@@ -481,34 +481,34 @@ mod tests {
             capacity in 4096u64..100_000, more in prop::collection::vec(any::<u8>(), 0..20),
         ) {
             // Where the ring wraps depends on the capacity: inside records, before the end-byte, or not at all.
-            let ring = Ring::new(START as u64, START as u64 + capacity).unwrap();
+            let ring = Ring::new(Lsn::new(START as u64), START as u64 + capacity).unwrap();
             let whole = framed(&records, LSN, &ring, nonce);
             let followed = [&whole[..], &more].concat();
-            prop_assert_eq!(mtr(&followed, LSN, &ring, nonce.is_some()), Mtr::Complete { len: whole.len() });
-            prop_assert_eq!(mtr(&whole[..cut.index(whole.len())], LSN, &ring, nonce.is_some()), Mtr::Incomplete);
+            prop_assert_eq!(mtr(&followed, Lsn::new(LSN), &ring, nonce.is_some()), Mtr::Complete { len: whole.len() });
+            prop_assert_eq!(mtr(&whole[..cut.index(whole.len())], Lsn::new(LSN), &ring, nonce.is_some()), Mtr::Incomplete);
         }
 
         #[test]
         fn a_flipped_bit_of_the_content_is_noticed(
             records in records(), at in any::<prop::sample::Index>(), bit in 0u8..8, nonce in prop::option::of(any::<[u8; NONCE]>()),
         ) {
-            let ring = Ring::new(START as u64, 4 << 20).unwrap();
+            let ring = Ring::new(Lsn::new(START as u64), 4 << 20).unwrap();
             let mut mtr = framed(&records, LSN, &ring, nonce);
             let at = at.index(mtr.len());
             mtr[at] ^= 1 << bit;
-            let complete = matches!(super::mtr(&mtr, LSN, &ring, nonce.is_some()), Mtr::Complete { .. });
+            let complete = matches!(super::mtr(&mtr, Lsn::new(LSN), &ring, nonce.is_some()), Mtr::Complete { .. });
             prop_assert!(!complete);
         }
 
         #[test]
         fn one_of_another_lap_is_not_taken(records in records(), capacity in 4096u64..100_000) {
-            let ring = Ring::new(START as u64, START as u64 + capacity).unwrap();
+            let ring = Ring::new(Lsn::new(START as u64), START as u64 + capacity).unwrap();
             let old = framed(&records, LSN, &ring, None);
-            prop_assert_eq!(mtr(&old, LSN + capacity, &ring, false), Mtr::Bad(MtrFault::Sequence));
+            prop_assert_eq!(mtr(&old, Lsn::new(LSN + capacity), &ring, false), Mtr::Bad(MtrFault::Sequence));
             let mut first = old.clone();
             set_first_lap(&mut first, false);
-            let unwrapped = Ring::new(LSN, u64::MAX).unwrap();
-            prop_assert_eq!(mtr(&first, LSN, &unwrapped, false), Mtr::Complete { len: old.len() });
+            let unwrapped = Ring::new(Lsn::new(LSN), u64::MAX).unwrap();
+            prop_assert_eq!(mtr(&first, Lsn::new(LSN), &unwrapped, false), Mtr::Complete { len: old.len() });
         }
 
         #[test]
@@ -516,9 +516,9 @@ mod tests {
             let _ = files(&bytes).count();
             let _ = rewrite_names(&mut bytes.clone());
             set_first_lap(&mut bytes.clone(), encrypted);
-            if let Ok(ring) = Ring::new(first, size) {
-                let _ = mtr(&bytes, lsn, &ring, encrypted);
-                let _ = ring.offset(lsn);
+            if let Ok(ring) = Ring::new(Lsn::new(first), size) {
+                let _ = mtr(&bytes, Lsn::new(lsn), &ring, encrypted);
+                let _ = ring.offset(Lsn::new(lsn));
             }
         }
     }

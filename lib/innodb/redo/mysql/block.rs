@@ -7,6 +7,7 @@ use super::LogKey;
 use crate::bytes::{Fields as _, within};
 use crate::error::{Internal, OrInternal as _};
 use crate::innodb::checksum;
+use crate::innodb::ids::Lsn;
 use crate::innodb::redo::{seal, sums};
 
 /// Bytes of a block.
@@ -42,41 +43,41 @@ pub enum Block {
 }
 
 /// LSN at which the block of this LSN begins.
-pub fn begin(lsn: u64) -> u64 {
-    lsn - lsn % BLOCK as u64
+pub fn begin(lsn: Lsn) -> Lsn {
+    Lsn::new(lsn.get() - lsn.get() % BLOCK as u64)
 }
 
 /// Bytes of the block of `lsn` that are used when the log ends there. [`HEADER`] or less: none.
-pub fn used(lsn: u64) -> usize {
-    within(lsn, BLOCK)
+pub fn used(lsn: Lsn) -> usize {
+    within(lsn.get(), BLOCK)
 }
 
 /// LSN behind the last block of a log that ends at `lsn`.
-pub fn until(lsn: u64) -> u64 {
+pub fn until(lsn: Lsn) -> Lsn {
     begin(lsn).saturating_add(if used(lsn) > HEADER { BLOCK as u64 } else { 0 })
 }
 
 /// True if the log can end there: the end of a mini-transaction is never counted in a header or in a sum.
-pub fn is_end(lsn: u64) -> bool {
+pub fn is_end(lsn: Lsn) -> bool {
     (HEADER..=TRAILER).contains(&used(lsn))
 }
 
 /// The epoch and number of the block of `lsn`; both begin with 1.
-fn identity(lsn: u64) -> (u32, u32) {
-    let index = lsn / BLOCK as u64;
+fn identity(lsn: Lsn) -> (u32, u32) {
+    let index = lsn.get() / BLOCK as u64;
     let part = |value: u64| u32::try_from(value).unwrap_or(u32::MAX).saturating_add(1);
     (part(index / EPOCH), part(index % EPOCH))
 }
 
 /// Makes it the block of this LSN, still without data.
-pub(super) fn header(block: &mut [u8; BLOCK], lsn: u64) {
+pub(super) fn header(block: &mut [u8; BLOCK], lsn: Lsn) {
     let (epoch, number) = identity(lsn);
     block.set::<0, 4>(&number.to_be_bytes());
     block.set::<8, 4>(&epoch.to_be_bytes());
 }
 
 /// Holds a block against the LSN at which it should begin. With the log's key an encrypted one is checked like any.
-pub fn check(bytes: &[u8], lsn: u64, key: Option<&LogKey>) -> Block {
+pub fn check(bytes: &[u8], lsn: Lsn, key: Option<&LogKey>) -> Block {
     let Some(bytes) = bytes.first_chunk::<BLOCK>() else { return Block::Missing };
     match key {
         Some(key) if is_encrypted(bytes) => plain(&key.decrypt(bytes), lsn),
@@ -84,7 +85,7 @@ pub fn check(bytes: &[u8], lsn: u64, key: Option<&LogKey>) -> Block {
     }
 }
 
-fn plain(bytes: &[u8; BLOCK], lsn: u64) -> Block {
+fn plain(bytes: &[u8; BLOCK], lsn: Lsn) -> Block {
     let used = usize::from(bytes.be_u16::<4>() & !ENCRYPTED);
     let encrypted = is_encrypted(bytes);
     let (stored, computed) = sums(bytes);
@@ -158,7 +159,7 @@ mod tests {
 
     /// A block of data for this LSN.
     fn block(lsn: u64, used: u16) -> Vec<u8> {
-        let (epoch, number) = identity(lsn);
+        let (epoch, number) = identity(Lsn::new(lsn));
         let mut block = vec![0x5a; BLOCK];
         put(&mut block, 0, &number.to_be_bytes());
         put(&mut block, 4, &used.to_be_bytes());
@@ -173,7 +174,7 @@ mod tests {
     }
 
     fn check(bytes: &[u8], lsn: u64) -> Block {
-        super::check(bytes, lsn, None)
+        super::check(bytes, Lsn::new(lsn), None)
     }
 
     #[test]
@@ -184,13 +185,13 @@ mod tests {
         let blocks: Vec<Block> = REAL[HEAD..]
             .chunks(BLOCK)
             .map(|bytes| {
-                let found = check(bytes, lsn);
-                lsn += BLOCK as u64;
+                let found = check(bytes, lsn.get());
+                lsn = lsn.saturating_add(BLOCK as u64);
                 found
             })
             .collect();
         let full = blocks.iter().take_while(|block| **block == here(BLOCK)).count();
-        assert!(full > 3 && header.start_lsn + (full * BLOCK) as u64 > checkpoint_lsn);
+        assert!(full > 3 && header.start_lsn.saturating_add((full * BLOCK) as u64) > checkpoint_lsn);
         assert!(matches!(blocks[full], Block::Here { used: 12..512 }), "{:?}", blocks[full]);
         assert!(blocks[full + 1..].iter().all(|block| *block == Block::Missing));
         assert!(blocks.len() > full + 1);
@@ -205,8 +206,8 @@ mod tests {
         assert_eq!(check(&block(lsn, 512), lsn - 512), Block::Overwritten);
         // The number of the first block of an epoch is lower than that of the last one before it.
         let epoch = EPOCH * 512;
-        assert_eq!(identity(epoch - 512), (1, 1 << 30));
-        assert_eq!(identity(epoch), (2, 1));
+        assert_eq!(identity(Lsn::new(epoch - 512)), (1, 1 << 30));
+        assert_eq!(identity(Lsn::new(epoch)), (2, 1));
         assert_eq!(check(&block(epoch, 512), epoch - 512), Block::Overwritten);
         assert_eq!(check(&block(epoch - 512, 512), epoch), Block::Missing);
     }
@@ -248,10 +249,10 @@ mod tests {
     #[test]
     fn a_log_ends_inside_the_data_of_a_block() {
         for (lsn, end) in [(1024, false), (1035, false), (1036, true), (1532, true), (1533, false)] {
-            assert_eq!(is_end(lsn), end, "{lsn}");
+            assert_eq!(is_end(Lsn::new(lsn)), end, "{lsn}");
         }
-        assert_eq!((begin(1036), used(1036)), (1024, 12));
-        assert_eq!([until(1036), until(1037), until(1532)], [1024, 1536, 1536]);
+        assert_eq!((begin(Lsn::new(1036)), used(Lsn::new(1036))), (Lsn::new(1024), 12));
+        assert_eq!([1036, 1037, 1532].map(|lsn| until(Lsn::new(lsn)).get()), [1024, 1536, 1536]);
     }
 
     proptest! {

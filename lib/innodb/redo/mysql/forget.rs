@@ -6,7 +6,7 @@ use super::block::{BLOCK, HEADER, TRAILER, begin, header, used};
 use super::ddl_events::{DELETE, SINGLE};
 use crate::bytes::{Fields as _, Part as _};
 use crate::error::{Internal, OrInternal as _};
-use crate::innodb::ids::SpaceId;
+use crate::innodb::ids::{Lsn, SpaceId};
 use crate::innodb::redo::seal;
 
 /// Where a block says at which byte its first mini-transaction begins; 0 if none does.
@@ -15,7 +15,7 @@ const FIRST: usize = 6;
 const NAME: &[u8] = b"\0\x08./x.ibd\0";
 
 /// The blocks from that of `end` on, where the log ended, and where it ends now. `last` is the block in which it ended.
-pub fn forget(last: &[u8], end: u64, spaces: &[SpaceId]) -> Result<(Vec<u8>, u64), Internal> {
+pub fn forget(last: &[u8], end: Lsn, spaces: &[SpaceId]) -> Result<(Vec<u8>, Lsn), Internal> {
     let mut block = [0; BLOCK];
     let (mut lsn, mut at) = (begin(end), used(end).max(HEADER));
     match last.first_chunk() {
@@ -86,17 +86,17 @@ mod tests {
         for used in [HEADER, HEADER + 1, 300, 492, 493, 500, TRAILER] {
             for count in [1, 2, 33, 34, 1000] {
                 let mut last = [0; BLOCK];
-                header(&mut last, lsn);
+                header(&mut last, Lsn::new(lsn));
                 last[HEADER..used].fill(0x5a);
                 let mut full = Vec::new();
                 close(&mut last.clone(), used, &mut full).unwrap();
                 let spaces: Vec<SpaceId> = (7..7 + count).map(SpaceId::new).collect();
-                let (blocks, end) = forget(&full, lsn + used as u64, &spaces).unwrap();
-                assert_eq!(until(end), lsn + blocks.len() as u64, "{used} {count}");
+                let (blocks, end) = forget(&full, Lsn::new(lsn + used as u64), &spaces).unwrap();
+                assert_eq!(until(end), Lsn::new(lsn + blocks.len() as u64), "{used} {count}");
                 let (mut traces, mut data) = (DdlEvents::default(), 0);
                 for (block, at) in blocks.chunks(BLOCK).zip((lsn..).step_by(BLOCK)) {
-                    let Block::Here { used } = check(block, at, None) else { panic!("block of {at}") };
-                    assert!(used == BLOCK || at == begin(end));
+                    let Block::Here { used } = check(block, Lsn::new(at), None) else { panic!("block of {at}") };
+                    assert!(used == BLOCK || Lsn::new(at) == begin(end));
                     let first = usize::from(block.first_chunk::<BLOCK>().unwrap().be_u16::<FIRST>());
                     assert!(first == 0 || block[first] == SINGLE | DELETE);
                     data += used.min(TRAILER) - HEADER;
@@ -107,6 +107,6 @@ mod tests {
                 assert!(blocks[HEADER..used].iter().all(|byte| *byte == 0x5a));
             }
         }
-        assert_eq!(forget(&[], lsn + 12, &[]).unwrap(), (Vec::new(), lsn + 12));
+        assert_eq!(forget(&[], Lsn::new(lsn + 12), &[]).unwrap(), (Vec::new(), Lsn::new(lsn + 12)));
     }
 }

@@ -127,6 +127,7 @@ impl fmt::Debug for LogKey {
 
 #[cfg(test)]
 mod tests {
+    use crate::innodb::ids::Lsn;
     use proptest::prelude::*;
 
     use super::super::block::{Block, check, cut, used};
@@ -145,7 +146,7 @@ mod tests {
 
     /// The real blocks and their LSNs.
     fn blocks() -> impl Iterator<Item = (u64, [u8; BLOCK])> {
-        let first = Header::parse(REAL).unwrap().start_lsn;
+        let first = Header::parse(REAL).unwrap().start_lsn.get();
         (first..).step_by(BLOCK).zip(REAL[HEAD..].as_chunks().0.iter().copied())
     }
 
@@ -153,12 +154,12 @@ mod tests {
     fn real_blocks_are_whole_under_their_key_alone() {
         let key = key();
         for (lsn, block) in blocks() {
-            assert_eq!(check(&block, lsn, None), Block::Encrypted { used: BLOCK });
-            assert_eq!(check(&block, lsn, Some(&key)), Block::Here { used: BLOCK });
-            assert_eq!(check(&block, lsn + 512, Some(&key)), Block::Missing);
-            assert_eq!(check(&block, lsn - 512, Some(&key)), Block::Overwritten);
+            assert_eq!(check(&block, Lsn::new(lsn), None), Block::Encrypted { used: BLOCK });
+            assert_eq!(check(&block, Lsn::new(lsn), Some(&key)), Block::Here { used: BLOCK });
+            assert_eq!(check(&block, Lsn::new(lsn + 512), Some(&key)), Block::Missing);
+            assert_eq!(check(&block, Lsn::new(lsn - 512), Some(&key)), Block::Overwritten);
             let clear = key.decrypt(&block);
-            assert_eq!(check(&clear, lsn, None), Block::Here { used: BLOCK });
+            assert_eq!(check(&clear, Lsn::new(lsn), None), Block::Here { used: BLOCK });
             assert_eq!(key.encrypt(&clear), block);
         }
         assert!(blocks().count() > 8);
@@ -186,9 +187,9 @@ mod tests {
         let mut block = whole;
         cut(&mut block, 100, None).unwrap();
         assert_eq!(block, whole, "without the key nothing can be cut");
-        cut(&mut block, used(lsn + 100), Some(&key)).unwrap();
-        assert_eq!(check(&block, lsn, None), Block::Encrypted { used: 100 });
-        assert_eq!(check(&block, lsn, Some(&key)), Block::Here { used: 100 });
+        cut(&mut block, used(Lsn::new(lsn + 100)), Some(&key)).unwrap();
+        assert_eq!(check(&block, Lsn::new(lsn), None), Block::Encrypted { used: 100 });
+        assert_eq!(check(&block, Lsn::new(lsn), Some(&key)), Block::Here { used: 100 });
         let (clear, before) = (key.decrypt(&block), key.decrypt(&whole));
         assert!(clear[12..100] == before[12..100] && clear[100..508].iter().all(|byte| *byte == 0));
     }
@@ -198,7 +199,7 @@ mod tests {
         let (lsn, block) = blocks().next().unwrap();
         let mut clear = key().decrypt(&block);
         clear[508..].copy_from_slice(&[0xde, 0xad, 0xbe, 0xef]);
-        assert_eq!(check(&key().encrypt(&clear), lsn, Some(&key())), Block::Unsealed);
+        assert_eq!(check(&key().encrypt(&clear), Lsn::new(lsn), Some(&key())), Block::Unsealed);
     }
 
     proptest! {
@@ -206,7 +207,7 @@ mod tests {
         fn a_flipped_bit_is_never_taken(at in 0usize..512, bit in 0u8..8) {
             let (lsn, mut block) = blocks().next().unwrap();
             block[at] ^= 1 << bit;
-            prop_assert_eq!(check(&block, lsn, Some(&key())), Block::Missing);
+            prop_assert_eq!(check(&block, Lsn::new(lsn), Some(&key())), Block::Missing);
         }
 
         #[test]
@@ -214,7 +215,7 @@ mod tests {
             let _ = Locked::parse(&bytes).map(|locked| locked.open(&[7; 32]));
             let mut block = [0x80; BLOCK];
             block.iter_mut().zip(&bytes).for_each(|(to, from)| *to = *from);
-            let _ = check(&block, lsn, Some(&key()));
+            let _ = check(&block, Lsn::new(lsn), Some(&key()));
             let _ = cut(&mut block, bytes.len(), Some(&key()));
         }
     }
