@@ -97,7 +97,7 @@ fn captured(log: &Log, mtrs: &[(Lsn, Vec<u8>)]) -> Vec<u8> {
     for (_, bytes) in mtrs {
         let start = file.len();
         file.extend_from_slice(bytes);
-        mtr::set_first_lap(&mut file[start..], log.header.encrypted());
+        mtr::set_first_lap(&mut file[start..], log.header.encrypted()).unwrap();
     }
     file.resize(file.len().next_multiple_of(4096) + 4096, 0);
     file

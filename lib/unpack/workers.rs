@@ -12,7 +12,7 @@ use super::proof::is_unlisted;
 use super::target::Target;
 use super::{BUFFER_MAX, BUFFER_MIN, Listing, Options, lock};
 use crate::codec::pool::FirstError;
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal as _, Result};
 use crate::report::{Level, Report};
 use crate::stream::native::Seen;
 
@@ -176,9 +176,7 @@ impl<'scope> Workers<'scope> {
         if self.owners.len() <= slot {
             self.owners.resize(slot + 1, 0);
         }
-        if let Some(owner) = self.owners.get_mut(slot) {
-            *owner = idlest;
-        }
+        *self.owners.get_mut(slot).or_internal("a member that is open has no slot")? = idlest;
         self.send(slot, task)
     }
 

@@ -288,7 +288,7 @@ pub(crate) fn take(
         let Mtr::Complete { len } = mtr(rest, at, ring, encrypted) else { break };
         let whole = rest.part_mut(..len)?;
         each(at, whole)?;
-        mtr::set_first_lap(whole, encrypted);
+        mtr::set_first_lap(whole, encrypted)?;
         if !encrypted {
             mtr::rewrite_names(whole);
         }

@@ -71,7 +71,7 @@ fn one(bytes: &[u8], encrypted: bool) {
     mtr::rewrite_names(&mut local);
     mtr::forget(&mut local, &spaces.iter().copied().filter(|space| space.get() % 2 == 0).collect());
     assert_eq!(mtr::files(&local).map(|record| record.space).collect::<Vec<_>>(), spaces);
-    mtr::set_first_lap(&mut local, encrypted);
+    let _ = mtr::set_first_lap(&mut local, encrypted);
 }
 
 /// Makes the checksum of each mini-transaction right, as far as there are records.

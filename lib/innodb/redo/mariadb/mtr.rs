@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::Ring;
+use crate::error::{Internal, OrInternal as _};
 use crate::innodb::checksum::crc32c_of;
 use crate::innodb::ids::{Lsn, SpaceId};
 
@@ -159,11 +160,14 @@ pub fn varint_len(value: u32) -> usize {
 }
 
 /// Makes a complete mini-transaction one of the first lap, as a captured log wants it. The end-byte is not in the sum.
-pub fn set_first_lap(mtr: &mut [u8], encrypted: bool) {
+///
+/// # Errors
+/// What is shorter than a mini-transaction's end.
+pub fn set_first_lap(mtr: &mut [u8], encrypted: bool) -> Result<(), Internal> {
     let tail = 1 + SUM + if encrypted { NONCE } else { 0 };
-    if let Some(end) = mtr.len().checked_sub(tail).and_then(|at| mtr.get_mut(at)) {
-        *end = 1;
-    }
+    let end = mtr.len().checked_sub(tail).and_then(|at| mtr.get_mut(at));
+    *end.or_internal("a mini-transaction has no end")? = 1;
+    Ok(())
 }
 
 /// What happened to a file.
@@ -506,7 +510,7 @@ mod tests {
             let old = framed(&records, LSN, &ring, None);
             prop_assert_eq!(mtr(&old, Lsn::new(LSN + capacity), &ring, false), Mtr::Bad(MtrFault::Sequence));
             let mut first = old.clone();
-            set_first_lap(&mut first, false);
+            set_first_lap(&mut first, false).unwrap();
             let unwrapped = Ring::new(Lsn::new(LSN), u64::MAX).unwrap();
             prop_assert_eq!(mtr(&first, Lsn::new(LSN), &unwrapped, false), Mtr::Complete { len: old.len() });
         }
@@ -515,7 +519,7 @@ mod tests {
         fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), lsn in any::<u64>(), first in any::<u64>(), size in any::<u64>(), encrypted in any::<bool>()) {
             let _ = files(&bytes).count();
             let _ = rewrite_names(&mut bytes.clone());
-            set_first_lap(&mut bytes.clone(), encrypted);
+            let _ = set_first_lap(&mut bytes.clone(), encrypted);
             if let Ok(ring) = Ring::new(Lsn::new(first), size) {
                 let _ = mtr(&bytes, Lsn::new(lsn), &ring, encrypted);
                 let _ = ring.offset(Lsn::new(lsn));

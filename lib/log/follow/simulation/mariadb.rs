@@ -93,7 +93,7 @@ impl Server {
         self.put(self.lsn, bytes);
         self.lsn += bytes.len() as u64;
         let mut kept = bytes.to_vec();
-        mtr::set_first_lap(&mut kept, self.header.encrypted());
+        mtr::set_first_lap(&mut kept, self.header.encrypted()).unwrap();
         self.history.extend(kept);
     }
 
