@@ -269,7 +269,7 @@ fn damage_is_found_before_a_server_sees_it() {
     });
     // The log goes on in the file from its first LSN to the end of the backup.
     let head = Header::parse(&fs::read(backup(&whole).join("ib_logfile0")).unwrap()[..HEADER]).unwrap();
-    let end = START as u64 + manifest(&backup(&whole)).1["end_lsn"].as_u64().unwrap() - head.first_lsn;
+    let end = START as u64 + manifest(&backup(&whole)).1["end_lsn"].as_u64().unwrap() - head.first_lsn.get();
     fault("bit in the log", "truncated: ends at lsn", true, &|dir| flip(dir.join("ib_logfile0"), end - 1000));
     fault("bit in the log's last bytes", "truncated: ends at lsn", true, &|dir| flip(dir.join("ib_logfile0"), end - 1));
     fault("bit in the log's head", "ib_logfile0: redo log header checksum", true, &|dir| {
@@ -315,9 +315,9 @@ fn without_redo(whole: &Path, dir: &Path) {
     let (mut tally, mut lines) = (Tally::default(), String::new());
     for line in text.lines().filter(|line| !line.contains("\"redo\"")) {
         if let Ok(entry) = serde_json::from_str::<Entry>(line) {
-            lines += &tally.line(&entry);
+            lines += &tally.line(&entry).unwrap();
         } else {
-            lines += &tally.finish(serde_json::from_str(line).unwrap());
+            lines += &tally.finish(serde_json::from_str(line).unwrap()).unwrap();
         }
     }
     fs::write(dir.join("xb_manifest"), lines).unwrap();

@@ -234,18 +234,18 @@ fn forge(directory: &Path, option: Option<(&str, &str)>, file: Option<(&str, &st
     let (mut tally, mut lines) = (Tally::default(), String::new());
     for line in text.lines() {
         let Ok(mut trailer) = serde_json::from_str::<Trailer>(line) else {
-            lines += &tally.line(&serde_json::from_str(line).unwrap());
+            lines += &tally.line(&serde_json::from_str(line).unwrap()).unwrap();
             continue;
         };
         if let Some((name, content)) = file {
             fs::write(directory.join(name), content).unwrap();
             let digest = blake3::hash(content.as_bytes());
-            lines += &tally.line(&Entry::new(name.as_bytes(), EntryKind::File, content.len() as u64, &digest));
+            lines += &tally.line(&Entry::new(name.as_bytes(), EntryKind::File, content.len() as u64, &digest)).unwrap();
         }
         if let Some((name, value)) = option {
             trailer.server_options.insert(name.into(), value.into());
         }
-        lines += &tally.finish(trailer);
+        lines += &tally.finish(trailer).unwrap();
     }
     fs::write(path, lines).unwrap();
 }
@@ -350,8 +350,8 @@ fn an_index_that_leads_out_of_the_directory_is_refused(flavour: Flavour) {
 fn relisted(text: &str) -> String {
     let mut tally = Tally::default();
     let line = |line: &str| match serde_json::from_str::<Trailer>(line) {
-        Ok(trailer) => tally.finish(trailer),
-        Err(_) => tally.line(&serde_json::from_str(line).unwrap()),
+        Ok(trailer) => tally.finish(trailer).unwrap(),
+        Err(_) => tally.line(&serde_json::from_str(line).unwrap()).unwrap(),
     };
     text.lines().map(line).collect()
 }

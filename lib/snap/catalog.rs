@@ -13,6 +13,7 @@ use super::ddl::{Decision, Evidence, Now, decide};
 use super::filter::Filter;
 use super::open::{self, Head};
 use crate::error::{Error, Result};
+use crate::innodb::ids::SpaceId;
 use crate::io::cache::{ALIGN, Aligned, Policy};
 use crate::server::dictionary::{Dictionary, File, Ledger};
 use crate::server::files::{self, Tablespace};
@@ -208,7 +209,7 @@ impl Catalog {
         &self,
         tables: Vec<Tablespace>,
         undo: Vec<Tablespace>,
-        touched: &BTreeSet<u32>,
+        touched: &BTreeSet<SpaceId>,
         review: &mut Review<'_, '_>,
     ) -> Result<Changes> {
         let mut changes = Changes::default();

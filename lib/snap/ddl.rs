@@ -115,7 +115,8 @@ mod tests {
         let touched = Evidence { is_touched: true, ..servers };
         let nobodys = Evidence { is_servers: false, ..servers };
         let temporary = Evidence { is_temporary: true, ..nobodys };
-        let table: [(Option<Outcome>, Option<(&Tablespace, Option<Head>)>, Evidence, Decision); 26] = [
+        type Row<'f> = (Option<Outcome>, Option<(&'f Tablespace, Option<Head>)>, Evidence, Decision);
+        let table: [Row<'_>; 26] = [
             // The file has gone.
             (copied, None, nobodys, Drop),
             (strange, None, nobodys, Keep),

@@ -125,7 +125,7 @@ fn copy(
     hot.steps.job.filter.check(&hot.steps.layout.datadir, hot.report)?;
     let begin = begin(&found)?;
     hot.report.expect(begin.estimated_bytes);
-    hot.steps.out.member(BEGIN, &begin_bytes(&begin))?;
+    hot.steps.out.member(BEGIN, &begin_bytes(&begin)?)?;
     let holder = server.holder();
     let done = std::thread::scope(|scope| {
         scope.spawn(|| hot.durable_lsn.run(marker, holder, abort));

@@ -77,7 +77,7 @@ pub(super) fn run(
     report.expect(begin.estimated_bytes);
 
     let out = Writer::new(output);
-    out.member(BEGIN, &begin_bytes(&begin))?;
+    out.member(BEGIN, &begin_bytes(&begin)?)?;
     let since = job.base.as_ref().map(|base| base.since(family));
     let records = Records::new(job, since);
     let (copier, abort) = (records.copier(job, &View::Trusted, report, since), &records.abort);

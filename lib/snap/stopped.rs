@@ -8,6 +8,7 @@ use super::finish::Snapshot;
 use super::meta::Members;
 use super::steps::{Found, Steps};
 use crate::error::Result;
+use crate::innodb::ids::Lsn;
 use crate::metadata::Facts;
 use crate::server::Variables;
 use crate::server::files::{Layout, Tablespace};
@@ -59,9 +60,9 @@ pub(super) struct Log {
     /// Which log this is.
     pub(super) identity: Vec<u8>,
     /// The newest checkpoint.
-    pub(super) checkpoint_lsn: u64,
+    pub(super) checkpoint_lsn: Lsn,
     /// Where it ends.
-    pub(super) end_lsn: u64,
+    pub(super) end_lsn: Lsn,
     /// Nothing but the checkpoint itself is to be recovered.
     pub(super) clean: bool,
 }

@@ -8,6 +8,7 @@ use bstr::ByteSlice;
 
 use super::{ARIA_CONTROL, AriaLog, Start, engines, guarded, innodb, late_files, meta, others, switched_off, undo};
 use crate::error::{Error, Result};
+use crate::innodb::ids::Lsn;
 use crate::innodb::redo;
 use crate::io;
 use crate::metadata::Facts;
@@ -57,7 +58,7 @@ impl stopped::Stopped for Stopped<'_> {
         if self.layout.system.is_empty() {
             // Aria's control file tells whether a server ran. What Aria has to recover is in its own log.
             let identity = io::small(&self.aria.dir.join(ARIA_CONTROL))?.unwrap_or_default();
-            return Ok(Log { identity, checkpoint_lsn: 0, end_lsn: 0, clean: true });
+            return Ok(Log { identity, checkpoint_lsn: Lsn::ZERO, end_lsn: Lsn::ZERO, clean: true });
         }
         log(&self.layout.redo)
     }
@@ -123,7 +124,7 @@ pub(super) fn log(dir: &Path) -> Result<Log> {
         identity: start.header().block().to_vec(),
         checkpoint_lsn: start.checkpoint.lsn,
         end_lsn,
-        clean: end_lsn <= start.checkpoint.end_lsn + CLEAN,
+        clean: end_lsn <= start.checkpoint.end_lsn.saturating_add(CLEAN),
     })
 }
 
