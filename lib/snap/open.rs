@@ -189,20 +189,15 @@ impl Open<'_> {
             .map_err(|cause| Error::io(self.place.display(), format_args!("cannot read at byte {offset}"), &cause))
     }
 
-    /// What page 0 says, read again until it is complete.
+    /// What page 0 says, read again until it is complete; `None` if it is not written yet or the file is
+    /// shorter than a page.
     pub(super) fn space(&mut self, batch: &mut Aligned, read: usize) -> Result<Option<Space>> {
-        let mut patience = Patience::new();
-        loop {
-            let head = batch.as_ref().part(..read.min(HEAD))?;
-            match Space::parse(head) {
-                Ok(space) => return Ok(space),
-                // All of the file, and less than a page.
-                Err(Fault::Size { .. }) if read as u64 >= self.size => return Ok(None),
-                Err(fault) if !patience.wait() => return Err(self.bad(0, 0, fault)),
-                Err(_) => {}
-            }
-            let head = batch.as_mut().part_mut(..read.min(HEAD).next_multiple_of(ALIGN))?;
-            self.read(head, 0)?;
+        let head = batch.as_mut().part_mut(..read.min(HEAD))?;
+        match Space::parse(head) {
+            Ok(space) => Ok(space),
+            // All of the file, and less than a page.
+            Err(Fault::Size { .. }) if read as u64 >= self.size => Ok(None),
+            Err(_) => self.read_until_complete(head, 0, 0, &Space::parse, &mut Aligned::new(HEAD)).map(Option::flatten),
         }
     }
 
@@ -229,7 +224,8 @@ impl Open<'_> {
             let at = bad.checked_since(first).or_internal("a page before the first")? as usize * size;
             let page = pages.part_mut(at..at.saturating_add(size))?;
             let check = |page: &[u8]| part.space.check(bad, page);
-            if !self.settle(page, u64::from(bad.get()), offset + at as u64, &check, again)? {
+            let number = u64::from(bad.get());
+            if self.read_until_complete(page, number, offset + at as u64, &check, again)?.is_none() {
                 let pages = pages.part_mut(..at)?;
                 return self.still(pages, first, offset, part.space, again);
             }
@@ -267,22 +263,24 @@ impl Open<'_> {
                 last.replace(page.to_vec());
                 if same { Ok(content) } else { Err(Fault::Changing) }
             };
-            if !self.settle(page, u64::from(number.get()), offset + (index * size) as u64, &check, again)? {
+            let at = offset + (index * size) as u64;
+            if self.read_until_complete(page, u64::from(number.get()), at, &check, again)?.is_none() {
                 return Ok(index * size);
             }
         }
         Ok(good)
     }
 
-    /// Reads a page until `check` finds it complete; false if it is beyond the end by now.
-    fn settle(
+    /// Reads a page again and again until `check` finds it complete, and returns what `check` does; `None` if the file
+    /// no longer has the page.
+    fn read_until_complete<T>(
         &mut self,
         page: &mut [u8],
         number: u64,
         offset: u64,
-        check: &dyn Fn(&[u8]) -> Result<Content, Fault>,
+        check: &dyn Fn(&[u8]) -> Result<T, Fault>,
         again: &mut Aligned,
-    ) -> Result<bool> {
+    ) -> Result<Option<T>> {
         // Pages of 1 and 2 KiB share a block with others.
         let within = within(offset, ALIGN);
         let want = (within + page.len()).next_multiple_of(ALIGN);
@@ -291,13 +289,13 @@ impl Open<'_> {
             let block = again.as_mut().part_mut(..want)?;
             let read = self.read(block, offset - within as u64)?;
             if read < within + page.len() {
-                return Ok(false);
+                return Ok(None);
             }
             let found = block.part(within..within + page.len())?;
             match check(found) {
-                Ok(_) => {
+                Ok(checked) => {
                     page.copy_from_slice(found);
-                    return Ok(true);
+                    return Ok(Some(checked));
                 }
                 Err(fault) if !patience.wait() => return Err(self.bad(number, offset, fault)),
                 Err(Fault::Changing) => sleep(INTERVAL),
@@ -323,7 +321,7 @@ impl Open<'_> {
                 false => aria.table.check_index(number, block),
             };
             if check(block).is_err() {
-                self.settle(block, number, at, &check, again)?;
+                self.read_until_complete(block, number, at, &check, again)?;
             }
         }
         Ok(())
