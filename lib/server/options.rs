@@ -108,15 +108,16 @@ impl Sources {
 impl Options {
     /// A connection option (`socket`, `user`), from the groups of clients.
     pub fn client(&self, key: &str) -> Option<&str> {
-        self.last(&CLIENT, key)
+        self.of(&CLIENT, key)
     }
 
     /// An option of the server (`datadir`, `socket`).
     pub fn server(&self, key: &str) -> Option<&str> {
-        self.last(&SERVER, key)
+        self.of(&SERVER, key)
     }
 
-    fn last(&self, groups: &[&str], key: &str) -> Option<&str> {
+    /// An option of whatever reads these groups; each stands for those with its name and the suffix, or a version, too.
+    pub fn of(&self, groups: &[&str], key: &str) -> Option<&str> {
         let wanted = |group: &str| {
             groups.iter().any(|name| {
                 let rest = group.strip_prefix(name);
