@@ -57,7 +57,7 @@ struct Record {
 #[derive(Clone, Copy, Debug)]
 struct Course {
     noted: Noted,
-    /// Place of the page that comes next.
+    /// The number of the next page.
     next: u32,
     ended: bool,
     /// The number of the last page that was fixed.
