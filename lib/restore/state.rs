@@ -53,9 +53,9 @@ pub(super) struct State {
     pub(super) backup_id: Option<String>,
     /// Where the captured log begins.
     pub(super) start_lsn: Lsn,
-    /// Where it ends: the LSN that recovery must reach.
+    /// Where the log ends: the LSN that recovery must reach.
     pub(super) end_lsn: Lsn,
-    /// There is no log: the server has no InnoDB.
+    /// There is no log, because the server has no InnoDB.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) without_log: bool,
     /// How often a server was started on the directory.
@@ -66,10 +66,10 @@ pub(super) struct State {
     /// The server that recovered it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) server: Option<String>,
-    /// Once applied: what files there are.
+    /// After recovery: the files that exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) files: Option<Fingerprint>,
-    /// Where the files are being moved, or were.
+    /// Where the files are being moved, or have been moved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) datadir: Option<String>,
     /// Name and version of the program that wrote this.

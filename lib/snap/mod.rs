@@ -105,7 +105,19 @@ pub struct Job {
     pub command: String,
 }
 
-/// Copies a server to `output`. The family is chosen here.
+/// Copies a server to `output`, as a stream.
+///
+/// # Errors
+///
+/// - Usage: an option that this server family cannot honour.
+/// - Invalid: DDL, an import or a lost lock makes the backup inconsistent; the base of an increment does not fit;
+///   nothing proves that the data directory is the server's.
+/// - Damaged: a page, or the base of an increment, is damaged.
+/// - Pipe: the reader of `output` ended.
+/// - Failed: all else, such as errors of the server, of files and of privileges.
+///
+/// After an error `output` may have a part of the stream. It has no manifest, so every reader reports it as truncated.
+/// The directory `extra_lsndir` still has an older base, or is marked as incomplete.
 pub fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     Spool::check(&job.spool_dir)?;
     if job.offline {

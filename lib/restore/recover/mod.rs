@@ -171,7 +171,7 @@ fn once(run: &Run<'_>, report: &dyn Report) -> Result<()> {
     })
 }
 
-/// What root's server needs beside being root: to reach files that are another's. Most backups are root's from end to end.
+/// The capabilities that a server of root needs to access files of other owners. Most backups belong to root entirely.
 fn needed(dir: &Path) -> Result<CapabilitySet> {
     let reaches = |path: &Path| {
         let data = std::fs::symlink_metadata(path).map_err(|cause| fail(path, "cannot read", &cause))?;
