@@ -72,8 +72,8 @@ impl Captured {
         self.header.creator.starts_with(b"Backup ")
     }
 
-    /// Reads the log from its start to its last mini-transaction, checking each, and returns where that ends. `each` gets
-    /// them with their place in the file.
+    /// Reads the log from its start to its last mini-transaction, checks each, and returns where that ends. `each` gets
+    /// them with their offset in the file.
     pub(crate) fn walk(&self, mut each: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<Lsn> {
         let encrypted = self.encrypted();
         let mut lsn = self.checkpoint.lsn;
