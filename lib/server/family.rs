@@ -45,7 +45,7 @@ pub struct Release {
     pub version: Version,
 }
 
-/// The oldest with the redo log in one file and in today's format.
+/// The oldest version with the redo log in one file and in the current format.
 const OLDEST_MARIADB: Version = Version(10, 8, 0);
 /// The oldest version with the redo log in `#innodb_redo`, in the current format. The log's header decides; this check
 /// only comes before anything is locked.

@@ -11,7 +11,7 @@ use crate::server::session::Session;
 /// The positions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogStatus {
-    /// The server's own.
+    /// The server's UUID.
     pub uuid: String,
     /// File name without directory, and offset; `None` if the server writes no binary log.
     pub binlog: Option<(String, u64)>,
