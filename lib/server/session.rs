@@ -203,9 +203,6 @@ impl Login {
         };
         let config = if when == When::Never { None } else { Some(Arc::new(self.tls.config()?)) };
         let (password, to) = (self.password.clone(), address.clone());
-        // A server that has stopped accepts all the same, and then says nothing.
-        let opts = mysql::Opts::from(opts);
-        let (password, copy) = (self.password.clone(), Password::place(opts.get_pass()));
         // A stopped (SIGSTOP) server still accepts connections, and then is silent.
         let (sender, receiver) = mpsc::channel();
         let connect = move || {
@@ -262,10 +259,8 @@ fn system_user() -> String {
 #[derive(Debug)]
 pub struct Session {
     conn: mysql::Conn,
-    /// The end of the server's socket, if it goes through one.
+    /// Connected to the server's socket; `None` over TCP.
     socket: Option<OwnedFd>,
-    /// It uses a socket.
-    local: bool,
 }
 
 /// A row by column names, in lower case, without NULL values.
@@ -300,7 +295,7 @@ impl Session {
         let opts = mysql::Opts::from(opts);
         let copy = Password::place(opts.get_pass());
         let conn = mysql::Conn::new(opts).map_err(|error| match (Refusal::from(error), &channel) {
-            // The library has only seen that nobody answers any more.
+            // The library only saw the end of the connection.
             (Refusal { code: None, message }, Some(channel)) => {
                 Refusal { code: None, message: channel.failure().unwrap_or(message) }
             }
@@ -317,8 +312,6 @@ impl Session {
         Ok(session)
     }
 
-    /// The process that listens at the socket through which we came; `None` if that cannot be told: by TCP, or where
-    /// processes may be hidden from us, which the kernel tells by a number that is none.
     /// The process that listens at our socket; `None` if it is unknown: over TCP, or if processes may be hidden from
     /// us, which the kernel shows by an invalid number.
     pub fn peer(&self) -> Option<Pid> {
@@ -327,13 +320,6 @@ impl Session {
             return None;
         }
         Some(socket_peercred(self.socket.as_ref()?).ok()?.pid)
-        Some(socket_peercred(self.descriptor()?).ok()?.pid)
-    }
-
-    /// A duplicate of the connection's descriptor.
-    fn descriptor(&self) -> Option<OwnedFd> {
-        let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).ok()?;
-        rustix::process::pidfd_getfd(own, self.conn.as_raw_fd(), PidfdGetfdFlags::empty()).ok()
     }
 
     /// Applies [`NEUTRAL`] to the session.
@@ -386,7 +372,7 @@ impl Session {
     }
 }
 
-/// A connection's descriptor once more.
+/// A duplicate of the connection's descriptor.
 fn descriptor(conn: &mysql::Conn) -> Option<OwnedFd> {
     let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).ok()?;
     rustix::process::pidfd_getfd(own, conn.as_raw_fd(), PidfdGetfdFlags::empty()).ok()
