@@ -264,3 +264,37 @@ fn every_way_to_log_in_is_known(flavour: Flavour) {
         good(&mut encrypted.by_socket("root"), &[]);
     }
 }
+
+/// What answers at a port and is no server, or ends in the middle of the login.
+#[test]
+fn a_login_that_comes_to_nothing_ends_at_once_and_says_why() {
+    use std::io::{Read, Write};
+    let mut greeting = b"\x0a10.11.19-MariaDB\0".to_vec();
+    greeting.extend([1, 0, 0, 0]);
+    greeting.extend(b"abcdefgh\0\xff\xff\x08\x02\0\xff\x81\x15");
+    greeting.extend([0; 10]);
+    greeting.extend(b"abcdefghijkl\0mysql_native_password\0");
+    let packet = |body: &[u8]| [&[u8::try_from(body.len()).unwrap(), 0, 0, 0][..], body].concat();
+    for (answer, says) in [
+        (Vec::new(), "closed before the login"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "no MySQL or MariaDB server"),
+        (b"\xff\xff\xff\0".to_vec(), "no MySQL or MariaDB server"),
+        (packet(b"\xff\x10\x04#08004Too many connections"), "Too many connections (error 1040)"),
+        (packet(b"\x0a"), "does not offer TLS"),
+        (packet(&greeting), ""),
+        ([packet(&greeting), b"no TLS at all, but bytes".to_vec()].concat(), "TLS"),
+    ] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(&answer).unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            let _ = stream.read_to_end(&mut Vec::new());
+        });
+        let mut snap = xb("xb-snap");
+        snap.args(["--no-defaults", "-q", "--user=nobody", "--host=127.0.0.1", &format!("--port={port}")]);
+        refused(&mut snap, &args("--ssl"), says);
+        server.join().unwrap();
+    }
+}

@@ -214,8 +214,12 @@ fn reason(cause: &io::Error) -> String {
 
 /// Reads a packet of a login, with its header.
 fn packet(from: &mut impl Read) -> io::Result<Vec<u8>> {
+    let closed = |cause: io::Error| match cause.kind() {
+        ErrorKind::UnexpectedEof => io::Error::new(cause.kind(), "the connection was closed before the login"),
+        _ => cause,
+    };
     let mut header = [0; HEADER];
-    from.read_exact(&mut header)?;
+    from.read_exact(&mut header).map_err(closed)?;
     let [a, b, c, _] = header;
     let len = u32::from_le_bytes([a, b, c, 0]) as usize;
     if len > LOGIN_MAX {
@@ -223,7 +227,7 @@ fn packet(from: &mut impl Read) -> io::Result<Vec<u8>> {
     }
     let mut packet = header.to_vec();
     packet.resize(HEADER + len, 0);
-    from.read_exact(packet.split_at_mut(HEADER).1)?;
+    from.read_exact(packet.split_at_mut(HEADER).1).map_err(closed)?;
     Ok(packet)
 }
 
