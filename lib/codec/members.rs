@@ -1,16 +1,16 @@
-//! Rewrites members inside a stream: compression, encryption, and both ways back.
+//! Rewrites the members of a stream: compression, encryption, and the reverse.
 //!
-//! One thread takes the stream apart, gathers the bytes of each member and cuts them into pieces; others rewrite the
+//! One thread parses the stream, collects the bytes of each member and cuts them into pieces; others rewrite the
 //! pieces; one writes the results, in the order of the pieces, under the members' new names ([`crate::codec::pool`]).
-//! What a stream becomes depends on its bytes alone, never on time or threads.
+//! The output depends on the input alone, not on time or threads.
 //!
 //! However many members are interleaved, at most [`Options::memory`] bytes wait to be cut, if the codec can cut
-//! anywhere: when there is no room, the members that have waited longest give up what they hold. A codec that reads
-//! frames of others must hold what it needs.
+//! anywhere: without room, the members that have waited longest are cut. A codec that reads foreign frames must keep as
+//! much as it needs.
 //!
-//! `xb_begin` stays as it is and goes out at once; the end of `xb_manifest` goes out when the input has ended well, so
-//! that a run that fails leaves a stream that says so. MariaDB's chunks go on under the new names. Holes and seeks of
-//! a member that is rewritten become zeros; a seek back cannot be done.
+//! `xb_begin` is passed on unchanged and at once. The end of `xb_manifest` is written only after the input has ended
+//! without error, so that a failed run leaves a truncated stream. MariaDB's chunks are passed on with the new names.
+//! Holes and seeks of a rewritten member become zeros; a backward seek is refused.
 
 mod source;
 

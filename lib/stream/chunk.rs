@@ -155,7 +155,7 @@ pub fn is_seek(after_path: &[u8]) -> bool {
 /// One entry of a sparse map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Bytes of hole before the data.
+    /// Length of the hole before the data in bytes.
     pub skip: u32,
     /// Bytes of payload.
     pub len: u32,
