@@ -68,7 +68,7 @@ pub struct Options {
 ///
 /// Damaged, if a stream of ours is damaged or truncated, the input is empty, or a sum differs from that in `check`;
 /// Pipe, if the reader of `output` ended; Failed for other errors of input and output. All input read has been passed
-/// on; there is no file of sums.
+/// on; no new file of sums is written.
 pub fn run(options: &Options, input: File, output: &File, report: &dyn Report) -> Result<Vec<u8>> {
     let expected = options.check.as_deref().map(List::read).transpose()?;
     let target = options.output.as_deref().map(Target::prepare).transpose()?;
