@@ -7,6 +7,7 @@
 
 pub mod address;
 pub mod applier;
+mod channel;
 pub mod dictionary;
 mod family;
 pub mod files;
@@ -21,6 +22,7 @@ pub mod positions;
 pub mod privileges;
 pub mod program;
 pub mod session;
+pub mod tls;
 pub mod variables;
 
 pub use family::{Family, Release, Version};

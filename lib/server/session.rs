@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use mysql::prelude::Queryable;
@@ -15,8 +15,10 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
 use zeroize::Zeroizing;
 
 use super::address::{Address, Asked};
+use super::channel::Channel;
 use super::options::Options;
 use super::password::Password;
+use super::tls::{self, Tls, When};
 use crate::error::{Error, Kind, Result, reason};
 use crate::io::accounts;
 
@@ -59,6 +61,10 @@ pub struct Login {
     pub lock_timeout: Duration,
     /// The address by all sources, including option files and the environment; set by [`Login::or_from`].
     pub address: Option<Address>,
+    /// How connections are encrypted, as far as the command line says.
+    pub encryption: tls::Asked,
+    /// How they are, by option files, too; found out by [`Login::or_from`].
+    pub tls: Tls,
 }
 
 impl fmt::Debug for Login {
@@ -86,6 +92,11 @@ impl Refusal {
     /// (MySQL): the last errors of a connection that the server ends.
     const FAREWELL: [u16; 4] = [1053, 1317, 1927, 4031];
 
+    /// A connection that broke, or did not come about.
+    pub(super) fn broken(cause: &std::io::Error) -> Self {
+        Refusal { code: None, message: broken(cause) }
+    }
+
     /// True if the connection is lost, and with it the locks of the session.
     pub fn is_lost(&self) -> bool {
         self.code.is_none_or(|code| Self::FAREWELL.contains(&code))
@@ -105,7 +116,7 @@ impl From<mysql::Error> for Refusal {
     fn from(error: mysql::Error) -> Self {
         match error {
             mysql::Error::MySqlError(error) => Refusal { code: Some(error.code), message: error.message },
-            mysql::Error::IoError(cause) => Refusal { code: None, message: broken(&cause) },
+            mysql::Error::IoError(cause) => Refusal::broken(&cause),
             mysql::Error::DriverError(error) => {
                 let words = match error {
                     mysql::DriverError::CouldNotConnect(Some((_, cause, _))) => cause,
@@ -144,6 +155,7 @@ impl Login {
     pub fn or_from(mut self, options: &Options) -> Result<Self> {
         let variable = |name: &str| std::env::var(name).ok();
         self.address = Some(Address::of(&self.asked, options, &variable)?);
+        self.tls = self.encryption.or_from(options)?;
         self.user = self.user.or_else(|| options.client("user").map(str::to_owned));
         self.password.or(|| options.client("password").map(|text| Zeroizing::new(text.to_owned())));
         if self.patience.is_none() {
@@ -185,22 +197,17 @@ impl Login {
             .max_allowed_packet(Some(PACKET_MAX))
             .read_timeout(Some(ANSWER.saturating_add(self.lock_timeout)))
             .tcp_connect_timeout(Some(patience));
-        let opts = match &address {
-            Address::Tcp(host, port) => opts.ip_or_hostname(Some(host)).tcp_port(*port).prefer_socket(false),
-            Address::Socket(path) => opts.socket(Some(path.to_string_lossy())),
+        let when = match &address {
+            Address::Tcp(..) => self.tls.tcp(),
+            Address::Socket(_) => self.tls.socket(),
         };
-        let opts = mysql::Opts::from(opts);
-        let (password, copy) = (self.password.clone(), Password::place(opts.get_pass()));
+        let config = if when == When::Never { None } else { Some(Arc::new(self.tls.config()?)) };
+        let (password, to) = (self.password.clone(), address.clone());
         // A stopped (SIGSTOP) server still accepts connections, and then is silent.
         let (sender, receiver) = mpsc::channel();
-        let local = matches!(address, Address::Socket(_));
         let connect = move || {
-            let session = mysql::Conn::new(opts).map_err(Refusal::from).and_then(|conn| {
-                password.wipe(copy);
-                let mut session = Session { conn, local };
-                session.neutral()?;
-                Ok(session)
-            });
+            let channel = config.map(|config| Channel::open(&to, when, config, patience)).transpose();
+            let session = channel.and_then(|channel| Session::open(opts, &to, channel.flatten(), &password));
             let _ = sender.send(session);
         };
         std::thread::Builder::new()
@@ -252,8 +259,8 @@ fn system_user() -> String {
 #[derive(Debug)]
 pub struct Session {
     conn: mysql::Conn,
-    /// It uses a socket.
-    local: bool,
+    /// Connected to the server's socket; `None` over TCP.
+    socket: Option<OwnedFd>,
 }
 
 /// A row by column names, in lower case, without NULL values.
@@ -273,20 +280,46 @@ impl Session {
         self.conn.connection_id()
     }
 
+    /// Logs in.
+    fn open(
+        opts: mysql::OptsBuilder,
+        address: &Address,
+        channel: Option<Channel>,
+        password: &Password,
+    ) -> Result<Session, Refusal> {
+        let opts = match (&channel, address) {
+            (Some(channel), _) => opts.socket(Some(channel.path().to_string_lossy())),
+            (None, Address::Tcp(host, port)) => opts.ip_or_hostname(Some(host)).tcp_port(*port).prefer_socket(false),
+            (None, Address::Socket(path)) => opts.socket(Some(path.to_string_lossy())),
+        };
+        let opts = mysql::Opts::from(opts);
+        let copy = Password::place(opts.get_pass());
+        let conn = mysql::Conn::new(opts).map_err(|error| match (Refusal::from(error), &channel) {
+            // The library only saw the end of the connection.
+            (Refusal { code: None, message }, Some(channel)) => {
+                Refusal { code: None, message: channel.failure().unwrap_or(message) }
+            }
+            (refusal, _) => refusal,
+        })?;
+        password.wipe(copy);
+        let socket = match (address, channel) {
+            (Address::Tcp(..), _) => None,
+            (Address::Socket(_), Some(channel)) => channel.server,
+            (Address::Socket(_), None) => descriptor(&conn),
+        };
+        let mut session = Session { conn, socket };
+        session.neutral()?;
+        Ok(session)
+    }
+
     /// The process that listens at our socket; `None` if it is unknown: over TCP, or if processes may be hidden from
     /// us, which the kernel shows by an invalid number.
     pub fn peer(&self) -> Option<Pid> {
         let host = std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == HOST_PROCESSES);
-        if !host || !self.local {
+        if !host {
             return None;
         }
-        Some(socket_peercred(self.descriptor()?).ok()?.pid)
-    }
-
-    /// A duplicate of the connection's descriptor.
-    fn descriptor(&self) -> Option<OwnedFd> {
-        let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).ok()?;
-        rustix::process::pidfd_getfd(own, self.conn.as_raw_fd(), PidfdGetfdFlags::empty()).ok()
+        Some(socket_peercred(self.socket.as_ref()?).ok()?.pid)
     }
 
     /// Applies [`NEUTRAL`] to the session.
@@ -337,6 +370,12 @@ impl Session {
         let value = found.and_then(|record| record.get("value").and_then(|value| value.parse().ok()));
         value.ok_or_else(|| Error::failed("server", format_args!("status {name} is not there")))
     }
+}
+
+/// A duplicate of the connection's descriptor.
+fn descriptor(conn: &mysql::Conn) -> Option<OwnedFd> {
+    let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).ok()?;
+    rustix::process::pidfd_getfd(own, conn.as_raw_fd(), PidfdGetfdFlags::empty()).ok()
 }
 
 fn record(row: mysql::Row) -> Record {
