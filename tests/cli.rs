@@ -261,7 +261,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("xb-snap", "--prepare", "xb-redo --apply DIR"),
     ("xb-snap", "-psecret", "--password-file FILE"),
     ("xb-snap", "--incremental-basdir=/srv", "did you mean --incremental-basedir?"),
-    ("xb-snap", "somewhere", "somewhere: is no option, and no file is named here"),
+    ("xb-snap", "somewhere", "somewhere: is not an option, and this program takes no files"),
     ("xb-redo", "--prepare", "--apply DIR"),
     ("xb-redo", "--target-dir=/srv/x", "--apply DIR, --copy-back DIR"),
     ("xb-redo", "--aply", "did you mean --apply?"),

@@ -115,7 +115,7 @@ fn a_hole_of_petabytes_ends_at_once_in_every_tool() {
             for (tool, args) in filters(&key) {
                 let args: Vec<&str> = args.iter().map(String::as_str).collect();
                 let (code, said) = small(&format!("{name}, {what}"), tool, &args, &stream);
-                assert!(code != 1 || said.contains("--hole-limit SIZE allows for more"), "{tool} {args:?}: {said}");
+                assert!(code != 1 || said.contains("--hole-limit SIZE raises the limit"), "{tool} {args:?}: {said}");
             }
             let dir = scratch();
             let into = dir.path().to_str().unwrap();
@@ -148,7 +148,7 @@ fn crowd(count: usize) -> [Vec<u8>; 2] {
     [ours, foreign]
 }
 
-/// Each tool takes them, or says which option allows for more.
+/// Each tool takes them, or says which option raises the limit.
 #[track_caller]
 fn frugal(what: &str, stream: &[u8], sums: bool) {
     let (_dir, key) = key();
@@ -157,7 +157,7 @@ fn frugal(what: &str, stream: &[u8], sums: bool) {
         let start = std::time::Instant::now();
         let (code, said) = small(what, tool, &args, stream);
         eprintln!("{what}: {tool} {args:?}: {code}, {:?}", start.elapsed());
-        let refused = sums && code == 1 && said.contains("--memory SIZE allows for more");
+        let refused = sums && code == 1 && said.contains("--memory SIZE raises the limit");
         assert!(code == 0 || refused, "{what}: {tool} {args:?}: {said}");
     }
 }
@@ -183,7 +183,7 @@ fn xb_redo_takes_many_tablespaces_or_names_the_option() {
     let (_log, stream) = tablespaces(100_000);
     assert_eq!(small("100,000 tablespaces", "xb-redo", &[], &stream).0, 0);
     let (code, said) = small("100,000 tablespaces", "xb-redo", &["--memory=2m"], &stream);
-    assert!(code == 1 && said.contains("--memory SIZE allows for more"), "{code}, {said}");
+    assert!(code == 1 && said.contains("--memory SIZE raises the limit"), "{code}, {said}");
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn a_million_files_need_little_memory() {
         let start = std::time::Instant::now();
         let (code, said) = small("1,000,000 files", name, args, stream);
         eprintln!("{name} {args:?}: {code}, {:?}", start.elapsed());
-        assert!(code == 0 || code == 1 && said.contains("--memory SIZE allows for more"), "{name}: {said}");
+        assert!(code == 0 || code == 1 && said.contains("--memory SIZE raises the limit"), "{name}: {said}");
     }
 }
 
@@ -252,7 +252,7 @@ fn thousands_of_half_open_members_need_little_memory() {
         for (tool, args) in filters(&key) {
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
             let (code, said) = small(&what, tool, &args, &stream);
-            let refused = code == 1 && said.contains("--memory SIZE allows for more");
+            let refused = code == 1 && said.contains("--memory SIZE raises the limit");
             let truncated = code == 3 && said.contains("no end mark");
             // xb-throttle looks at nothing; without --members xb-sum does not look at streams of others.
             assert!(refused || truncated || code == 0, "{what}: {tool} {args:?}: {code}, {said}");
@@ -269,7 +269,7 @@ fn more_members_than_can_be_open_are_refused() {
         let (code, said) = small("open", tool, &args, &stream);
         let passes = tool == "xb-throttle" || args == ["-q", "-o/dev/null"];
         assert!(
-            passes || code == 3 || said.contains("--memory SIZE allows for more"),
+            passes || code == 3 || said.contains("--memory SIZE raises the limit"),
             "{tool} {args:?}: {code}, {said}"
         );
     }
@@ -280,9 +280,9 @@ fn a_large_window_is_refused_unless_it_is_allowed() {
     let content = vec![7; 3 << 20];
     let frame = good(feed(std::process::Command::new("zstd").args(["--long=27", "-c"]), &content));
     let (code, said) = small("window", "xb-zip", &["-d"], &member("t.zst", &frame));
-    assert!(code == 1 && said.contains("--memory SIZE allows for more"), "{said}");
+    assert!(code == 1 && said.contains("--memory SIZE raises the limit"), "{said}");
     let (code, said) = small("window", "xb-zip", &["-d", "--raw"], &frame);
-    assert!(code == 1 && said.contains("--memory SIZE allows for more"), "{said}");
+    assert!(code == 1 && said.contains("--memory SIZE raises the limit"), "{said}");
     assert!(good(feed(tool("xb-zip").args(["-d", "--raw", "--memory=200m"]), &frame)) == content);
 }
 

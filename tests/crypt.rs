@@ -598,7 +598,7 @@ fn what_its_name_promises_it_must_be() {
     }
     bad(&keys.run(&["-d"], &member("t.xbseal", b"")), 3, "truncated");
     let plain = keys.run(&["-d", "--allow-plain"], &[member("plain", b"text"), member("more", b"")].concat());
-    assert!(said(&plain).contains("not encrypted, passed as it came: plain and 1 more"), "{}", said(&plain));
+    assert!(said(&plain).contains("not encrypted, passed on unchanged: plain and 1 more"), "{}", said(&plain));
     assert_eq!(parse(&good(plain))[&b"plain"[..]], b"text");
 }
 

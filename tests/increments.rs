@@ -558,7 +558,7 @@ fn what_does_not_fit_is_refused_before_a_byte_is_changed(flavour: Flavour) {
     };
     merge(&[&second], 5, "the order is wrong, or one is missing");
     merge(&[&second, &first], 5, "the order is wrong, or one is missing");
-    merge(&[&base], 5, "is no increment");
+    merge(&[&base], 5, "is not an increment");
     let damage = |name: &str, harm: &dyn Fn(&Path)| -> TempDir {
         let dir = copy(&second);
         harm(&dir.path().join("copy").join(name));
@@ -614,7 +614,7 @@ fn what_does_not_fit_is_refused_before_a_byte_is_changed(flavour: Flavour) {
     // A server that has gone back.
     let mut late = xb("xb-snap");
     late.args(server.options()).arg(format!("--incremental-lsn={}", u64::MAX / 4));
-    refused(late, 5, "has only come to lsn");
+    refused(late, 5, "the server is only at lsn");
     // A base that has been applied.
     good(redo("--apply", &base, &[]).arg("--server").arg(server.flavour().server()).args(server.plugins()));
     refused(redo("--merge", &base, &[&first]), 5, "is applied");
@@ -645,7 +645,7 @@ fn a_merge_goes_on_only_with_the_base_that_it_began_with() {
     });
     fs::write(chain.base().join("xb_merging"), journal.to_string()).unwrap();
     let before = tree(&chain.base(), |_| true);
-    refused(redo("--merge", &chain.base(), &[&chain.path(1)]), 3, "is of another backup");
+    refused(redo("--merge", &chain.base(), &[&chain.path(1)]), 3, "belongs to another backup");
     assert!(tree(&chain.base(), |name| name != "xb_lock") == before, "something was changed");
 }
 
@@ -843,7 +843,7 @@ fn a_base_is_found_in_the_table_of_mariadb_backups_backups(flavour: Flavour) {
     assert_eq!(checkpoints(&ours, "from_lsn"), to_lsn(&second));
     let mut unknown = xb("xb-snap");
     unknown.args(server.options()).arg("--incremental-history-name=weekly");
-    refused(unknown, 1, "show none of this name");
+    refused(unknown, 1, "have no backup of this name");
 }
 
 test_on!(an_increment_has_only_what_changed: mariadb, mysql97);

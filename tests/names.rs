@@ -83,7 +83,7 @@ fn a_database_called_as_a_file_of_the_backup_is_refused_at_once(flavour: Flavour
         let run = Pipeline::new().stage(snap(&server)).run();
         run.assert_codes(&[1]);
         assert!(run.stdout.is_empty(), "{name}: {}", run.story());
-        assert!(run.stderr(0).contains(&format!("{name}: the database is called as a file of a backup")));
+        assert!(run.stderr(0).contains(&format!("{name}: the database has the name of a file of the backup")));
         assert!(run.stderr(0).contains("--databases-exclude"), "{}", run.story());
         if name == "xb_lock" {
             let mut without = snap(&server);
@@ -124,7 +124,7 @@ fn such_a_database_created_meanwhile_ends_the_backup() {
         let (_, code, story) = held.finish();
         let expected = if name == "ib_logfile1" { Some(0) } else { Some(1) };
         assert_eq!(code, expected, "{story}");
-        assert!(code == Some(0) || story.contains("the database is called as a file of a backup"), "{story}");
+        assert!(code == Some(0) || story.contains("the database has the name of a file of the backup"), "{story}");
     }
 }
 
@@ -275,7 +275,7 @@ fn xb_redo_refuses_what_cannot_be_unpacked() {
     for (more, words) in [
         ([member("d/a"), member("d/a")].concat(), "d/a: comes a second time"),
         ([member("d/a"), member("d/a/b")].concat(), "d/a/b: is both a file and a directory"),
-        (member("ib_logfile0/t.ibd"), "ib_logfile0/t.ibd is below a directory that is called as the log"),
+        (member("ib_logfile0/t.ibd"), "ib_logfile0/t.ibd is below a directory with the name of the log"),
     ] {
         let stream = [&stream[..end], &more, &stream[end..]].concat();
         let run = Pipeline::new().stage(xb("xb-redo")).stdin_bytes(stream).run();

@@ -152,7 +152,7 @@ fn what_a_stream_cannot_hold_is_said() {
     }
     assert_eq!(names(&good(run)), [".my.cnf", "a"]);
     plant(dir.path(), &[("xb_manifest/t.ibd", b"1")]);
-    bad(&pack(dir.path(), &[]), 1, "xb_manifest/t.ibd: is in a directory that is called as a member of our own");
+    bad(&pack(dir.path(), &[]), 1, "xb_manifest/t.ibd: is in a directory with the name of a member of our own");
     good(pack(dir.path(), &["--no-manifest"]));
 }
 
@@ -170,7 +170,7 @@ fn an_unpacked_directory_becomes_the_stream_that_it_came_from() {
     good(feed(tool("xb-unpack").arg("--verify"), &good(pack(&out, &["--exclude=xb_*"]))));
     bad(&pack(&out, &["--exclude=xb_manifest"]), 1, "packed without xb_manifest");
     plant(&out, &[("xb_incomplete", b"")]);
-    bad(&pack(&out, &[]), 1, "not unpacked to its end");
+    bad(&pack(&out, &[]), 1, "whose unpacking did not finish");
 }
 
 /// Its digests of pages are a member that the manifest lists, not a mark of the directory.

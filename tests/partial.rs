@@ -76,7 +76,7 @@ fn they_have_what_mariadb_backup_has() {
     assert_ne!(Pipeline::new().stage(backup).run().codes(), [0]);
     let run = Pipeline::new().stage(snap(&server).arg(&half)).run();
     run.assert_codes(&[2]);
-    assert!(run.stderr(0).contains("\"t\" is no db.table"), "{}", run.story());
+    assert!(run.stderr(0).contains("\"t\" is not db.table"), "{}", run.story());
 }
 
 test_on!(what_was_wanted_is_served_and_the_rest_is_not_there: mariadb, mariadb118);
@@ -314,11 +314,11 @@ fn a_name_that_nothing_has_is_told(flavour: Flavour) {
     fs::write(&list, "d.t\nd.x-y\n").unwrap();
     let list = format!("--tables-file={}", list.display());
     for (options, told) in [
-        (&["--databases=d nothere"][..], "nothere: no database and no table is so called"),
-        (&["--tables=^d[.],^e[.]"], "^e[.]: no database and no table is so called"),
-        (&["--databases-exclude=nothere"], "nothere: no database and no table is so called"),
-        (&["--databases=d.t d.u"], "d.u: no database and no table is so called"),
-        (&[&list], "d.x-y: no database and no table is so called (its files would be called d.x@002dy)"),
+        (&["--databases=d nothere"][..], "nothere: no database or table has this name"),
+        (&["--tables=^d[.],^e[.]"], "^e[.]: no database or table has this name"),
+        (&["--databases-exclude=nothere"], "nothere: no database or table has this name"),
+        (&["--databases=d.t d.u"], "d.u: no database or table has this name"),
+        (&[&list], "d.x-y: no database or table has this name (its files would be named d.x@002dy)"),
     ] {
         let run = Pipeline::new().stage(snap(&server).args(options)).run();
         run.assert_ok();

@@ -320,7 +320,8 @@ fn what_a_backup_may_not_set_is_refused_by_name(flavour: Flavour) {
             }
         }
     }
-    for (option, about) in [("init-file=x", "no option that recovery needs"), ("innodb-page-size=x", "no value")] {
+    for (option, about) in [("init-file=x", "not an option that recovery needs"), ("innodb-page-size=x", "not a value")]
+    {
         let mut apply = apply_with(&server, backup.path());
         bad(&feed(apply.arg("--server-option").arg(option), b""), 2, about);
     }
@@ -342,7 +343,7 @@ fn an_index_that_leads_out_of_the_directory_is_refused(flavour: Flavour) {
         text.lines().filter(|line| !line.contains("binlog.index")).map(|line| format!("{line}\n")).collect();
     fs::write(backup.path().join("xb_manifest"), relisted(&kept)).unwrap();
     forge(backup.path(), None, Some(("binlog.index", &index)));
-    bad(&feed(&mut apply_with(&server, backup.path()), b""), 3, "which is no binary log in this directory");
+    bad(&feed(&mut apply_with(&server, backup.path()), b""), 3, "which is not a binary log in this directory");
     assert_eq!(fs::read(&outside).unwrap(), b"kept");
 }
 

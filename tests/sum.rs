@@ -207,11 +207,11 @@ fn no_input_at_all_is_an_error_and_leaves_no_sums() {
     let dir = scratch();
     let sums = dir.path().join("sums");
     let file = sums.to_str().unwrap();
-    bad(&sum(&["-o", file], b""), 3, "empty: not one byte came");
+    bad(&sum(&["-o", file], b""), 3, "empty: no bytes arrived");
     assert!(!sums.exists());
-    bad(&sum(&["--members=only"], b""), 3, "empty: not one byte came");
+    bad(&sum(&["--members=only"], b""), 3, "empty: no bytes arrived");
     good(sum(&["-o", file, "--allow-empty"], b""));
-    bad(&sum(&["-c", file], b""), 3, "empty: not one byte came");
+    bad(&sum(&["-c", file], b""), 3, "empty: no bytes arrived");
 }
 
 /// What `tee >(sha1sum > FILE)` does not give: after the last byte, the file is there.

@@ -237,7 +237,7 @@ fn mysql_trusted_data_directory_is_taken_unless_another_s() {
     let start = |builder: crate::support::server::Builder| builder.flavour(Flavour::Mysql97).networked().start();
     let server = start(Server::new().option("innodb-temp-tablespaces-dir", "@HOME@/outside"));
     let run = refuses(by_tcp(&server), server.data());
-    assert!(run.stderr(0).contains("temporary tables are elsewhere"), "{}", run.story());
+    assert!(run.stderr(0).contains("temporary tables are outside the data directory"), "{}", run.story());
     assert!(run.stderr(0).contains("--trust-datadir"), "{}", run.story());
     let run = Pipeline::new().stage(by_tcp(&server).arg("--trust-datadir")).run();
     run.assert_ok();

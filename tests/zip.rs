@@ -456,7 +456,7 @@ fn a_fault_names_member_and_byte() {
         bad(&run, 3, &format!("xb-zip: stdin: {name}: truncated: "));
         assert!((from..=from + 400).contains(&place(&run)), "{name}: {}", place(&run));
     }
-    bad(&feed(tool("xb-zip").arg("-d"), b""), 3, "empty: not one byte came");
+    bad(&feed(tool("xb-zip").arg("-d"), b""), 3, "empty: no bytes arrived");
     bad(&feed(tool("xb-zip").args(["-d", "--raw"]), &member("x", b"x")), 3, "leave --raw out");
     bad(&feed(tool("xb-zip").args(["-a", "lz4", "-7"]), b""), 2, "lz4 has no levels");
     bad(&feed(tool("xb-zip").args(["--chunk-size", "2m"]), b""), 2, "4k to 1m");

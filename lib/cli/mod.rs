@@ -199,7 +199,7 @@ fn refusal(tool: &str, error: &clap::Error) -> Refusal {
     };
     if let Some(word) = word.filter(|word| !word.starts_with('-')) {
         let hint = if tool == "xb-snap" { usual() } else { format!("{tool} reads stdin: {tool} … < {word}") };
-        return Refusal { what: format!("{word}: is no option, and no file is named here"), hint };
+        return Refusal { what: format!("{word}: is not an option, and this program takes no files"), hint };
     }
     if let (ErrorKind::UnknownArgument, Some(option)) = (error.kind(), &argument) {
         let similar = context(ContextKind::SuggestedArg).map(|option| format!("did you mean {option}?"));

@@ -92,7 +92,7 @@ const UNPACK: Table = &[
 
 /// Of zstd, lz4, qpress and gzip.
 const ZIP: Table = &[
-    (&["-z", "--compress"], "nothing: xb-zip compresses unless it is told -d"),
+    (&["-z", "--compress"], "nothing: xb-zip compresses unless -d is given"),
     (&["--uncompress"], "-d"),
     (&["-T", "-p"], "-j N"),
     (&["-o", "--output"], "xb-zip … > FILE"),
@@ -109,7 +109,7 @@ const ZIP: Table = &[
 const CRYPT: Table = &[
     (&["-i", "--input", "-in"], "xb-crypt … < FILE"),
     (&["-o", "--output", "-out"], "xb-crypt … > FILE"),
-    (&["-e", "--encrypt"], "nothing: xb-crypt encrypts unless it is told -d"),
+    (&["-e", "--encrypt"], "nothing: xb-crypt encrypts unless -d is given"),
     (&["--encrypt-key-file", "-f"], "-k KEYFILE"),
     (&["--encrypt-key", "--key", "--pass", "--password"], "-k KEYFILE: others can see a command line"),
     (&["--encrypt-threads", "--read-buffer-size"], "-j N"),

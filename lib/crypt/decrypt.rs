@@ -105,7 +105,7 @@ impl<'a> Decrypt<'a> {
     fn check(&self, head: &Head) -> Result<(), Fault> {
         if head.size > self.limit {
             let what = format_args!("xbcrypt chunk of {} bytes, more than may be held in memory", head.size);
-            let hint = Some("if it is real, --buffer-size allows for more");
+            let hint = Some("if it is real, --buffer-size raises the limit");
             return Err(Fault { hint, ..Fault::damaged(0, what) });
         }
         let mut seen = self.lock();
@@ -210,7 +210,7 @@ impl Codec for Decrypt<'_> {
                 Err(Fault { kind: Kind::Key, what, at: 0, hint })
             }
             _ if start.len() < 8 => Err(truncated(start.len())),
-            _ => Err(Fault::damaged(0, format_args!("named {}, and something else", suffix.as_bstr()))),
+            _ => Err(Fault::damaged(0, format_args!("named {}, but is something else", suffix.as_bstr()))),
         }
     }
 

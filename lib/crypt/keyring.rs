@@ -113,7 +113,7 @@ fn content(path: &Path) -> Result<(Zeroizing<Vec<u8>>, Metadata)> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(most).unwrap_or(0).saturating_add(1)));
     let read = file.take(most).read_to_end(&mut bytes).map_err(|cause| Error::io(&place, "cannot read", &cause))?;
     if read as u64 > LARGEST {
-        return Err(Error::new(Kind::Key, place, "is no keyring: it is too long").hint(WHERE));
+        return Err(Error::new(Kind::Key, place, "is not a keyring: it is too long").hint(WHERE));
     }
     Ok((bytes, meta))
 }

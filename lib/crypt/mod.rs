@@ -132,13 +132,13 @@ fn warn(seen: &Seen, report: &dyn Report) {
     if seen.empty {
         report.note(
             Level::Warning,
-            format_args!("stdin: empty, as xbcrypt data of nothing is; an input that was lost looks the same"),
+            format_args!("stdin: empty, as xbcrypt data without content is; a lost input looks the same"),
         );
     }
     if seen.plain > 0 {
         let more = if seen.plain > 1 { format!(" and {} more", seen.plain - 1) } else { String::new() };
         let first = seen.first_plain.as_bstr();
-        report.note(Level::Warning, format_args!("stdin: not encrypted, passed as it came: {first}{more}"));
+        report.note(Level::Warning, format_args!("stdin: not encrypted, passed on unchanged: {first}{more}"));
     }
 }
 

@@ -172,7 +172,7 @@ impl Gather<'_> {
             BEGIN => self.begin = true,
             _ if plain_name(&name) == MANIFEST => self.manifest = Some(name.clone()),
             INCOMPLETE => {
-                return Err(Error::failed(name.as_bstr(), "marks a directory that was not unpacked to its end")
+                return Err(Error::failed(name.as_bstr(), "marks a directory whose unpacking did not finish")
                     .hint("unpack it again; --exclude 'xb_*' packs what is there as plain files"));
             }
             // The manifest lists it.
@@ -182,14 +182,14 @@ impl Gather<'_> {
                 return Ok(());
             }
             _ if name.starts_with(MARK) && self.options.manifest => {
-                return Err(Error::failed(name.as_bstr(), "name is kept for what xb-snap tells xb-redo")
+                return Err(Error::failed(name.as_bstr(), "this name is reserved for xb-snap and xb-redo")
                     .hint("leave it out: --exclude 'xb_mark.*'"));
             }
             _ => {}
         }
         let root = name.split(|byte| *byte == b'/').next().filter(|root| root.len() < name.len());
         if self.options.manifest && root.is_some_and(|root| root == BEGIN || root == MANIFEST) {
-            return Err(Error::failed(name.as_bstr(), "is in a directory that is called as a member of our own")
+            return Err(Error::failed(name.as_bstr(), "is in a directory with the name of a member of our own")
                 .hint("rename the directory, or pack without those members: --no-manifest"));
         }
         if !self.known.insert(key(&name), ())? {

@@ -64,7 +64,7 @@ impl Source {
             if read < want {
                 let what = format!("became shorter while it was read: it had {} bytes", self.size);
                 return Err(Error::failed(self.path.display(), what)
-                    .hint("pack files that nobody changes; a running server's are copied by xb-snap"));
+                    .hint("pack files that do not change; xb-snap copies those of a running server"));
             }
         }
         self.at = end;

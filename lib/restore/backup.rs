@@ -94,7 +94,7 @@ impl Backup {
         }
         if io::small(&path.join(MERGING))?.is_some() {
             return Err(Error::damaged(path.display(), "half merged: xb-redo --merge did not finish")
-                .hint("run it again with the same increments; it goes on"));
+                .hint("run it again with the same increments; it continues"));
         }
         let has =
             |name: &str| path.join(name).try_exists().map_err(|cause| fail(&path.join(name), "cannot read", &cause));
@@ -147,7 +147,7 @@ impl Backup {
         let Some(text) = first_of(path, &CHECKPOINTS)? else {
             return Err(Error::damaged(
                 path.display(),
-                "is no complete backup: neither xb_manifest nor xtrabackup_checkpoints is there",
+                "is not a complete backup: it has neither xb_manifest nor xtrabackup_checkpoints",
             ));
         };
         if path.join(mysql::FILE).exists() || path.join(mysql::DIR).exists() {
@@ -375,7 +375,7 @@ impl Backup {
 
 /// The error for a state file of ours that belongs to another backup than the one in the directory.
 pub(super) fn of_another(note: &Path) -> Error {
-    Error::damaged(note.display(), "is of another backup than what is here now")
+    Error::damaged(note.display(), "belongs to another backup than the one in this directory")
         .hint("unpack the backup again, into a new directory")
 }
 

@@ -132,7 +132,7 @@ impl Protocol {
 /// Port 0 means the default port.
 fn port(asked: &Asked, options: &Options, variable: Option<String>) -> Result<u16> {
     let number = |place: &str, text: String| {
-        text.trim().parse::<u16>().map_err(|_| Error::usage(place, format_args!("{text:?} is no port")))
+        text.trim().parse::<u16>().map_err(|_| Error::usage(place, format_args!("{text:?} is not a port")))
     };
     let file = options.client("port").map(|text| number("port", text.to_owned())).transpose()?;
     let variable = variable.map(|text| number("MYSQL_TCP_PORT", text)).transpose()?;

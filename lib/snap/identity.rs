@@ -188,7 +188,7 @@ pub(super) fn stages(stages: &mut Stages, log: &Path) -> Result<Evidence> {
 /// size the server reports. These files are in `dir`; `session` has none yet.
 pub(super) fn temporary_tables(mut session: Session, dir: &Path, datadir: &Path) -> Result<Evidence> {
     if !dir.starts_with(datadir) {
-        return Ok(Evidence::Untried(format!("temporary tables are elsewhere, in {}", dir.display())));
+        return Ok(Evidence::Untried(format!("temporary tables are outside the data directory, in {}", dir.display())));
     }
     // The default limit for recursion is lower than the number of rows.
     session.run("SET SESSION cte_max_recursion_depth=1000000")?;

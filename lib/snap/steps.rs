@@ -82,7 +82,7 @@ pub(super) fn tell_specials(layout: &Layout, report: &dyn Report) -> Result<()> 
         report.note(Level::Warning, format_args!("{}: left out: it is a backup, not a database", path.display()));
     }
     for path in files::specials(&layout.datadir)? {
-        let what = "left out: it is no file, but a pipe, a socket or a device";
+        let what = "left out: it is a pipe, a socket or a device, and not a file";
         report.note(Level::Warning, format_args!("{}: {what}", path.display()));
     }
     Ok(())
@@ -101,8 +101,7 @@ pub(super) fn begin(
     unique_names::check(job, layout, found, report)?;
     if let Some(base) = &job.base {
         let Some(redo) = &found.redo else {
-            return Err(Error::failed("server", "has no InnoDB, of which alone there are increments")
-                .hint("take a full backup"));
+            return Err(Error::failed("server", "has no InnoDB, which increments need").hint("take a full backup"));
         };
         base.check_pages(variables.number("innodb_page_size")?)?;
         base.check(family, found.server_uuid.as_deref(), redo, &job.filter)?;
@@ -172,7 +171,7 @@ impl Steps<'_> {
         each(self.job.threads, haste, self.abort, jobs, |buffers, (name, path, external, part)| {
             let file = Pages { name: &name, path: &path, external, part, unwritten: true, dictionary: None };
             match copier.tablespace(out, buffers, file)? {
-                Outcome::Gone => Err(Error::failed(path.display(), "has gone while it was to be copied")),
+                Outcome::Gone => Err(Error::failed(path.display(), "was removed before it could be copied")),
                 _ => Ok(()),
             }
         })

@@ -119,7 +119,7 @@ fn is_wanted(filter: &Filter, database: &[u8]) -> bool {
 }
 
 fn clash(database: &[u8]) -> Error {
-    let what = "the database is called as a file of a backup, which has both in one directory";
+    let what = "the database has the name of a file of the backup, which has both in one directory";
     Error::failed(database.as_bstr(), what).hint(RENAME)
 }
 

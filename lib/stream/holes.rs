@@ -42,6 +42,6 @@ impl Holes {
             path.as_bstr(),
             self.zeros
         );
-        Err(Error::failed("stdin", what).hint("if the input is real, --hole-limit SIZE allows for more"))
+        Err(Error::failed("stdin", what).hint("if the input is real, --hole-limit SIZE raises the limit"))
     }
 }

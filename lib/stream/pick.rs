@@ -29,7 +29,7 @@ impl Patterns {
     pub fn new(texts: &[String]) -> Result<Self> {
         let pattern = |text: &String| {
             let built = GlobBuilder::new(text).literal_separator(false).backslash_escape(true).build();
-            let glob = built.map_err(|cause| Error::usage(text, format_args!("no pattern: {}", cause.kind())))?;
+            let glob = built.map_err(|cause| Error::usage(text, format_args!("not a pattern: {}", cause.kind())))?;
             Ok(Pattern {
                 text: text.clone(),
                 matcher: glob.compile_matcher(),

@@ -395,7 +395,7 @@ impl<R: Read> Reader<R> {
             return match foreign::recognise(&start) {
                 Some(("text", how)) => error(&format!("it begins with text: {:?}", first_line(&start))).hint(how),
                 Some((what, how)) => error(&format!("this is {what}")).hint(how),
-                None => error("its first bytes are no chunk")
+                None => error("its first bytes are not a chunk")
                     .hint("is this the whole file, in binary mode, and the right one?"),
             };
         }

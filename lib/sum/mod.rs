@@ -86,7 +86,7 @@ pub fn run(options: &Options, input: File, output: &File, report: &dyn Report) -
     }
     let empty = list.members.is_empty() && list.stream.iter().all(|sum| list::is_of_nothing(sum));
     if empty && !options.allow_empty {
-        return Err(Error::damaged("stdin", "empty: not one byte came")
+        return Err(Error::damaged("stdin", "empty: no bytes arrived")
             .hint("the sender failed before it began; see its message and exit status (--allow-empty takes this)"));
     }
     let lines = list.write(&algorithms);

@@ -108,7 +108,7 @@ impl Proof {
         }
         match verdict {
             Verdict::Foreign if at > 0 => {
-                note(Level::Info, "every member is whole; that none is missing cannot be proved: no xb_begin");
+                note(Level::Info, "every member is complete; without xb_begin nothing proves that none is missing");
             }
             Verdict::Coded(_) => {
                 self.verifier.check_log()?;

@@ -176,7 +176,7 @@ impl<'a> Target<'a> {
     fn check_idle(&self, directory: &Directory) -> Result<()> {
         match directory.append(LOCK.as_bytes()) {
             Ok(lock) if flock(&lock, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK) => {
-                Err(Error::failed(self.destination.dir.display(), "xb-redo is at work in it"))
+                Err(Error::failed(self.destination.dir.display(), "xb-redo is running in it"))
             }
             Ok(_) => Ok(()),
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -205,8 +205,8 @@ fn name_on_disk(path: &[u8]) -> &[u8] {
 fn fail_member(path: &[u8], what: impl std::fmt::Display, cause: &io::Error) -> Error {
     let error = Error::io(path.as_bstr(), what, cause);
     match Errno::from_io_error(cause) {
-        Some(Errno::EXIST) => error.hint("it stood there before the stream came; --overwrite replaces it"),
-        Some(Errno::LOOP | Errno::NOTDIR) => error.hint("a file or a symlink stands in the way; none is followed"),
+        Some(Errno::EXIST) => error.hint("it existed before; --overwrite replaces it"),
+        Some(Errno::LOOP | Errno::NOTDIR) => error.hint("a file or a symlink is in the way; symlinks are not followed"),
         _ => error,
     }
 }

@@ -121,7 +121,7 @@ impl<'a> Shared<'a> {
 
 /// The reader's error after an error of a thread, which is reported instead.
 fn stopped() -> Error {
-    Error::failed("stdin", "a writing thread broke off")
+    Error::failed("stdin", "a writing thread has stopped")
 }
 
 /// The reader's side of the threads.

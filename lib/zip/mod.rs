@@ -208,7 +208,7 @@ impl Codec for Unzip {
         match self.recognise(start) {
             Some(packed) => Ok(packed),
             None if zstd::is_skippable(start) => Ok(self.zstd()),
-            None if start.is_empty() => Err(Fault::truncated(0, "not one byte came")),
+            None if start.is_empty() => Err(Fault::truncated(0, "no bytes arrived")),
             None if start.starts_with(b"XBSTCK01") => Err(Fault {
                 hint: Some("this is an xbstream: leave --raw out"),
                 ..Fault::damaged(0, format_args!("not compressed as a whole: {what}"))

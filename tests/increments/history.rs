@@ -13,7 +13,7 @@ use crate::support::pipeline::Run;
 use crate::support::{Family, Flavour, Pipeline, Server, check, output, program, scratch, test_on, xb};
 
 /// What a base of another history is called.
-const WARNING: &str = "is of another history of the server";
+const WARNING: &str = "has another history than the server";
 /// Said of increments that cannot be proved.
 const UNPROVED: &str = "cannot prove that pages which are not newer are the same";
 

@@ -209,7 +209,7 @@ fn an_increment_of_terabytes_of_zeros_is_refused_at_once() {
     merge.arg("--merge").arg(&base).arg("--incremental-dir").arg(&increment);
     let run = Pipeline::new().stage(limited(&merge)).limit(HANGS).run();
     run.assert_codes(&[1]);
-    assert!(run.stderr(0).contains("--hole-limit SIZE allows for more"), "{}", run.story());
+    assert!(run.stderr(0).contains("--hole-limit SIZE raises the limit"), "{}", run.story());
 }
 
 /// A program that says what the server says of itself, and does nothing: what reaches it has passed all our checks.

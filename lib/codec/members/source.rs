@@ -123,7 +123,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
         }
         let at = self.reader.position();
         if at == 0 && !self.options.allow_empty {
-            return Err(Error::damaged("stdin", "empty: not one byte came").hint(
+            return Err(Error::damaged("stdin", "empty: no bytes arrived").hint(
                 "the sender failed before it began; see its message and exit status (--allow-empty takes this)",
             ));
         }

@@ -53,7 +53,7 @@ impl Order {
         let origin = *self.origin.get_or_insert(first);
         let renamed = if let Body::Rename(new) = &head.body { new.as_slice() } else { b"" };
         if head.path == INCOMPLETE || renamed == INCOMPLETE {
-            return fault("this name marks a directory that was not unpacked to its end; no stream may carry it");
+            return fault("this name marks a directory whose unpacking did not finish; no stream may have it");
         }
         if origin == Origin::Foreign {
             if [head.path.as_slice(), renamed].iter().any(|path| matches!(plain_name(path), BEGIN | MANIFEST)) {
