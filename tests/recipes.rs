@@ -23,7 +23,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// The recipe that ends all others.
 const LAST: &str = "Before use";
 /// The one for what happened after the backup.
-const LATER: &str = "Up to the present";
+const LATER: &str = "Point-in-time recovery";
 
 #[derive(Default)]
 struct Recipe {

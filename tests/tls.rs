@@ -199,7 +199,7 @@ fn a_certificate_for_another_host_passes_only_as_far_as_asked() {
     let ca = encrypted.certificates.option("ssl-ca", "ca.pem");
     good(&mut encrypted.by_tcp("127.0.0.1", "safe"), &[ca.clone()]);
     let mut snap = encrypted.by_tcp("127.0.0.1", "safe");
-    refused(&mut snap, &[ca, "--ssl-verify-server-cert".into()], "made for another host");
+    refused(&mut snap, &[ca, "--ssl-verify-server-cert".into()], "is for another host");
 }
 
 #[test]
