@@ -1,4 +1,4 @@
-//! What is not complete is never called so, by any tool.
+//! No tool accepts an incomplete stream as complete.
 
 use std::path::Path;
 use std::process::Output;
@@ -54,12 +54,13 @@ fn a_snapshot_without_redo_log_is_no_backup() {
     }
 }
 
-/// Beyond this a run hangs, however busy the machine is.
+/// A run that takes longer hangs, however busy the machine is.
 const HANGS: Duration = Duration::from_secs(60);
 /// Memory that a tool may write to.
 const MEMORY: u64 = 64 << 20;
 
-/// Runs a tool on a stream with little memory: its exit code and message. A panic, a signal, a hang are failures.
+/// Runs a tool on a stream with little memory; returns its exit code and message. A panic, a signal or a hang is a
+/// failure.
 #[track_caller]
 fn small(what: &str, name: &str, args: &[&str], stream: &[u8]) -> (i32, String) {
     let limited = memory_limit(tool(name).args(args), MEMORY);
@@ -69,7 +70,7 @@ fn small(what: &str, name: &str, args: &[&str], stream: &[u8]) -> (i32, String) 
     (code, run.stderr(0).to_owned())
 }
 
-/// All tools that take streams of others.
+/// All tools that read foreign streams.
 fn filters(key: &str) -> Vec<(&'static str, Vec<String>)> {
     let all = [
         ("xb-unpack", "--verify"),
@@ -132,7 +133,8 @@ fn a_hole_that_is_allowed_is_filled() {
     assert_eq!(small("3 GiB", "xb-zip", &["-alz4", "--hole-limit=3g"], &stream).0, 0);
 }
 
-/// Names of so many members in some directories, each with a little content; of ours, and of another program.
+/// Names of this many members in several directories, each with a little content; in our format and in that of another
+/// program.
 fn crowd(count: usize) -> [Vec<u8>; 2] {
     let names = (0..count).map(|n| format!("db{}/table{n}.frm", n / 1000));
     let mut foreign = Vec::new();
@@ -148,7 +150,7 @@ fn crowd(count: usize) -> [Vec<u8>; 2] {
     [ours, foreign]
 }
 
-/// Each tool takes them, or says which option raises the limit.
+/// Each tool accepts them, or names the option that raises the limit.
 #[track_caller]
 fn frugal(what: &str, stream: &[u8], sums: bool) {
     let (_dir, key) = key();
@@ -169,7 +171,7 @@ fn many_members_need_little_memory() {
     }
 }
 
-/// A snapshot with so many tablespaces, and the log that xb-redo is to add.
+/// A snapshot with this many tablespaces, and the log for xb-redo.
 fn tablespaces(count: u32) -> (made::Log, Vec<u8>) {
     let log = made::Log::new(1000);
     let stream = (0..count).fold(made::Stream::of(&log).begin(), |stream, n| {
@@ -222,7 +224,7 @@ fn a_million_files_need_little_memory() {
     }
 }
 
-/// So many members of which none has ended; what is in them is large for whoever must hold it.
+/// This many members without an end mark, whose content needs much memory in the reader.
 fn half_open(count: usize) -> Vec<(String, Vec<u8>)> {
     let random = Dice(20).bytes(40_000);
     let each = |name: &str, start: &[u8]| {
@@ -254,7 +256,7 @@ fn thousands_of_half_open_members_need_little_memory() {
             let (code, said) = small(&what, tool, &args, &stream);
             let refused = code == 1 && said.contains("--memory SIZE raises the limit");
             let truncated = code == 3 && said.contains("no end mark");
-            // xb-throttle looks at nothing; without --members xb-sum does not look at streams of others.
+            // xb-throttle checks nothing; without --members xb-sum does not parse foreign streams.
             assert!(refused || truncated || code == 0, "{what}: {tool} {args:?}: {code}, {said}");
         }
     }
@@ -299,7 +301,7 @@ fn a_manifest_without_end_is_not_read_for_ever() {
         for (tool, args) in filters(&key).into_iter().filter(|(tool, _)| *tool != "xb-throttle") {
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
             let (code, said) = small(word, tool, &args, &stream);
-            // xb-unpack misses a member; what is encrypted cannot be read; a compressed manifest is none.
+            // xb-unpack misses a member; encrypted content cannot be read; a compressed manifest does not count.
             let other = said.contains("the manifest says")
                 || said.contains("the stream does not have it")
                 || said.contains("xb_manifest has");

@@ -1,4 +1,4 @@
-//! One name is that of one file: in streams, in backups, in data directories.
+//! A name belongs to one file: in streams, in backups, in data directories.
 
 use std::fs;
 use std::path::Path;
@@ -63,7 +63,7 @@ fn general_and_undo_tablespaces_of_one_name_are_restored(flavour: Flavour) {
     ));
     let more = "INSERT INTO d.one VALUES (4); INSERT INTO d.two VALUES (5); INSERT INTO d.three VALUES (6)";
     full_and_increment(&server, more, |to| server.twin(to));
-    // With DDL meanwhile, after which names fall to others.
+    // With DDL during the copy, after which names belong to other tables.
     let dir = scratch();
     take(&server, &["--lock-ddl=end"], dir.path());
     apply_by(&server, dir.path()).assert_ok();
@@ -72,7 +72,7 @@ fn general_and_undo_tablespaces_of_one_name_are_restored(flavour: Flavour) {
 
 test_on!(a_database_called_as_a_file_of_the_backup_is_refused_at_once: mariadb, mysql97);
 
-/// Whoever may create databases shall not make a backup that nobody can read.
+/// A user who may create databases must not be able to make backups unreadable.
 fn a_database_called_as_a_file_of_the_backup_is_refused_at_once(flavour: Flavour) {
     let server = Server::new().flavour(flavour).start();
     let mut known = vec!["xb_begin", "xb_manifest", "xb_incomplete", "xb_applied", "xb_merging", "xb_lock"];
@@ -96,7 +96,7 @@ fn a_database_called_as_a_file_of_the_backup_is_refused_at_once(flavour: Flavour
 
 test_on!(databases_called_as_files_of_other_servers_are_restored: mariadb, mysql97);
 
-/// What is a database of a server is one after a restore, whatever other servers have there.
+/// A database of a server is one after a restore, whatever other servers have under that name.
 fn databases_called_as_files_of_other_servers_are_restored(flavour: Flavour) {
     let names = match flavour.family() {
         Family::Mariadb => "undo001 undo_001 ibdata2",
@@ -225,7 +225,7 @@ fn mysql_longest_paths_are_restored_or_refused_at_once() {
     longest_paths(Flavour::Mysql97);
 }
 
-/// MariaDB's recovery ends at such a name; a statement that failed for it leaves it in the log.
+/// MariaDB's recovery ends at such a name; a failed statement leaves it in the log.
 #[test]
 fn a_log_with_a_name_that_is_too_long_makes_no_backup() {
     let server = Server::new().start();
@@ -265,7 +265,7 @@ fn a_restored_directory_is_copied_offline(flavour: Flavour) {
     check::same(&server, &server.twin(&again).start()).assert_good();
 }
 
-/// A directory of another program's backup may have what it likes; a data directory gets all of it.
+/// The directory of another program's backup may contain anything; all of it goes into a data directory.
 #[test]
 fn xb_redo_refuses_what_cannot_be_unpacked() {
     let server = Server::new().start();

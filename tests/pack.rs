@@ -1,4 +1,4 @@
-//! What xb-pack promises.
+//! The guarantees of xb-pack.
 
 use std::io::Read;
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
@@ -79,7 +79,7 @@ fn a_file_that_cannot_be_read_fails_before_its_first_byte() {
     let run = feed(tool("xb-pack").arg("-C").arg(dir.path()).args(["a", "missing"]), b"");
     bad(&run, 1, "missing: cannot read");
     assert!(run.stdout.is_empty());
-    // What went out before cannot be taken for a whole stream.
+    // What was sent before must not look like a complete stream.
     plant(dir.path(), &[("b", &[1; 100_000])]);
     let stream = good(pack(dir.path(), &[]));
     assert_eq!(feed(tool("xb-unpack").arg("--verify"), &stream[..stream.len() / 2]).status.code(), Some(3));
