@@ -746,7 +746,7 @@ fn a_base_is_known_by_a_few_files_or_by_its_stream(flavour: Flavour) {
     refused(snap(&stream), 3, "not an xbstream");
     refused(snap(&dir.path().join("nothing")), 1, "cannot open");
     fs::create_dir(dir.path().join("empty")).unwrap();
-    refused(snap(&dir.path().join("empty")), 1, "is no backup");
+    refused(snap(&dir.path().join("empty")), 1, "is not a backup");
 }
 
 fn stock(server: &Server, arguments: &[&str]) -> Run {

@@ -183,7 +183,7 @@ impl Report for Console {
             self.line("error", &error.to_string());
         }
         let advice = error.advice().or((error.kind() == Kind::Pipe)
-            .then_some("the next program in the pipe ended first; look at its message and exit status"));
+            .then_some("the next program in the pipe ended first; check its message and exit status"));
         if let Some(advice) = advice {
             self.line("hint", advice);
         }

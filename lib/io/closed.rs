@@ -30,6 +30,6 @@ pub(super) fn check(bit: u8, name: &str) -> Result<()> {
     match CLOSED.load(Relaxed) & bit {
         0 => Ok(()),
         _ => Err(Error::failed(name, "is closed")
-            .hint(format_args!("whoever started this closed {name}; /dev/null is there for what nobody wants"))),
+            .hint(format_args!("the caller closed {name}; use /dev/null for unwanted data"))),
     }
 }

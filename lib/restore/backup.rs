@@ -90,7 +90,7 @@ impl Backup {
             let who = who.to_str_lossy();
             let who = who.lines().next().unwrap_or_default().trim().trim_end_matches(UNFINISHED);
             return Err(Error::damaged(path.display(), format_args!("incomplete: {who} has not ended well in it"))
-                .hint("look at its message and exit status, remove the directory, and run it again"));
+                .hint("check its message and exit status, remove the directory, and run it again"));
         }
         if io::small(&path.join(MERGING))?.is_some() {
             return Err(Error::damaged(path.display(), "half merged: xb-redo --merge did not finish")
@@ -233,8 +233,9 @@ impl Backup {
             (Progress::Half, Some(State { step: Step::Moving, datadir, .. })) => {
                 let datadir = datadir.as_deref().unwrap_or_default();
                 let what = format!("some of its files were moved into a data directory, {datadir}");
-                Err(Error::damaged(place, what)
-                    .hint(format_args!("--copy-back --move --datadir {datadir} goes on, if nothing was changed there")))
+                Err(Error::damaged(place, what).hint(format_args!(
+                    "--copy-back --move --datadir {datadir} continues, if nothing was changed there"
+                )))
             }
             (Progress::Half, Some(State { step: Step::Moved, datadir, .. })) => {
                 let datadir = datadir.as_deref().unwrap_or_default();

@@ -99,10 +99,8 @@ impl Address {
                 (Some(host), Some(_), _) => {
                     Err(two("--socket", format_args!("the host {host}")).hint("--host=localhost, or --protocol=tcp"))
                 }
-                (None, Some(_), Some(_)) => {
-                    Err(two("--socket", "--port")
-                        .hint("leave one of them out, or say --protocol=socket or --protocol=tcp"))
-                }
+                (None, Some(_), Some(_)) => Err(two("--socket", "--port")
+                    .hint("leave one of them out, or give --protocol=socket or --protocol=tcp")),
                 (Some(_), None, _) | (None, None, Some(_)) => tcp(),
                 (None, _, None) => Ok(Address::Socket(socket(asked, options, first(&UNIX_PORTS)))),
             },

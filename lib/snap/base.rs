@@ -181,7 +181,7 @@ impl Base {
     /// Warns that this increment is right only if the server has the same history as the base.
     pub(super) fn warn(&self, report: &dyn Report) {
         if let Err(reason) = &self.pages {
-            let what = "cannot prove that pages which are not newer are the same as in the base";
+            let what = "cannot prove that pages which are not newer are unchanged since the base";
             let advice = "a server that was restored or cloned since needs a full backup; keep --extra-lsndir as base";
             report.note(Level::Warning, format_args!("{}: {what}: {reason}; {advice}", self.place));
         }

@@ -24,9 +24,9 @@ use crate::server::{Login, Session};
 
 /// Hints for a wrong directory, and for a directory that nothing could be shown of.
 const CHOOSE: &str =
-    "--socket, or --host and --port, choose the server; --datadir says where its data directory is seen from here";
+    "--socket, or --host and --port, choose the server; --datadir is the path of its data directory on this host";
 const SHOW: &str = "let the account do it, or connect through the server's socket, on its host and outside of containers; \
-    --trust-datadir goes on if you know that it is";
+    --trust-datadir accepts it if you know that it is";
 /// How often the server must do it.
 const ROUNDS: u32 = 2;
 /// How many temporary tables, each larger than the last, are made at most.

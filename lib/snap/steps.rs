@@ -62,7 +62,7 @@ pub(super) fn optional(path: &Path) -> Result<Option<Vec<u8>>> {
 pub(super) fn readable(layout: &Layout) -> Result<()> {
     let hint = |cause: &std::io::Error| match cause.kind() {
         std::io::ErrorKind::PermissionDenied => "run xb-snap as the server's user, or as root",
-        _ => "xb-snap must run on the server's host; --datadir says where its data directory is seen from here",
+        _ => "xb-snap must run on the server's host; --datadir is the path of its data directory on this host",
     };
     let fail = |path: &Path, cause: std::io::Error| Error::io(path.display(), "cannot read", &cause).hint(hint(&cause));
     std::fs::read_dir(&layout.datadir).map_err(|cause| fail(&layout.datadir, cause))?;
@@ -215,7 +215,7 @@ impl Steps<'_> {
     /// Writes members that say that tablespaces were dropped.
     pub(super) fn dropped<W: Write>(&self, out: &Writer<W>, names: &[Vec<u8>]) -> Result<()> {
         for name in names {
-            self.copier.report.note(Level::Detail, format_args!("{}: dropped meanwhile", name.as_bstr()));
+            self.copier.report.note(Level::Detail, format_args!("{}: dropped during the copy", name.as_bstr()));
             self.copier.made(out, &marker(name, DROPPED), EntryKind::File, b"")?;
         }
         Ok(())

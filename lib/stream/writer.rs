@@ -137,7 +137,7 @@ impl<W: Write> Writer<W> {
 fn check(path: &[u8], note: impl FnOnce(&[u8]) -> Result<(), Fault>) -> Result<()> {
     let wrong = |what: &dyn std::fmt::Display| {
         let error = Error::failed(path.as_bstr(), format_args!("internal error: {what}"));
-        Err(error.hint("what was written is no backup; please report this"))
+        Err(error.hint("the output is not a backup; please report this"))
     };
     if path.len() > PATH_MAX {
         return wrong(&format_args!("its name has {} bytes, {PATH_MAX} are possible", path.len()));

@@ -58,7 +58,7 @@ pub fn change(process: i32, rate: u64) -> Result<()> {
     let none = |cause: &io::Error| match cause.kind() {
         io::ErrorKind::ConnectionRefused => Error::failed(&place, "no xb-throttle runs with this process id")
             .hint("pgrep -a xb-throttle lists those that run"),
-        _ => Error::io(&place, "cannot be asked", cause),
+        _ => Error::io(&place, "cannot be reached", cause),
     };
     let mut stream =
         address(pid).and_then(|address| UnixStream::connect_addr(&address)).map_err(|cause| none(&cause))?;

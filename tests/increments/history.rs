@@ -15,7 +15,7 @@ use crate::support::{Family, Flavour, Pipeline, Server, check, output, program, 
 /// The message for a base with another history.
 const WARNING: &str = "has another history than the server";
 /// The message for increments that cannot be proved.
-const UNPROVED: &str = "cannot prove that pages which are not newer are the same";
+const UNPROVED: &str = "cannot prove that pages which are not newer are unchanged";
 
 /// Three tables: one for each of the histories to write to alone, one for both.
 fn fill(server: &Server) {

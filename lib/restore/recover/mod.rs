@@ -370,7 +370,7 @@ fn verdict(run: &Run<'_>, status: ExitStatus, heard: Heard) -> Result<()> {
         }
         (None, signal) => {
             let what = format!("the server was ended by signal {}", signal.unwrap_or_default());
-            return Err(Error::failed(place, what).hint("run xb-redo --apply on the directory again; it goes on"));
+            return Err(Error::failed(place, what).hint("run xb-redo --apply on the directory again; it continues"));
         }
     }
     if run.program.release.family == Family::MySql {
@@ -390,7 +390,7 @@ fn verdict(run: &Run<'_>, status: ExitStatus, heard: Heard) -> Result<()> {
 fn stopped(signal: usize) -> Error {
     let signal = i32::try_from(signal).unwrap_or(SIGTERM);
     Error::new(Kind::Signal(signal), "server", "stopped; the directory is half applied")
-        .hint("run xb-redo --apply on the directory again; it goes on")
+        .hint("run xb-redo --apply on the directory again; it continues")
 }
 
 /// Ends the server: asks first, then kills it; a repeated run recovers from that.

@@ -146,7 +146,7 @@ pub(super) fn readable_log(session: &mut Session) -> Result<()> {
 fn none_discarded(session: &mut Session) -> Result<()> {
     let sql = "SELECT NAME AS name FROM information_schema.INNODB_TABLESPACES WHERE STATE='discarded' LIMIT 1";
     match session.value(sql)? {
-        Some(name) => Err(Error::failed(name, "its tablespace is discarded, and may be imported meanwhile")
+        Some(name) => Err(Error::failed(name, "its tablespace is discarded, and may be imported during the backup")
             .hint("run it with --lock-ddl=early")),
         None => Ok(()),
     }
