@@ -10,7 +10,7 @@ use crate::error::Error;
 /// million members fit.
 pub const MEMORY: u64 = 44 << 20;
 /// What the operator can do.
-const MORE: &str = "if the input is real, --memory SIZE allows for more";
+const MORE: &str = "if the input is real, --memory SIZE raises the limit";
 
 /// Memory that all clones share.
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-//! `xb-redo --apply`, `--status`, `--copy-back`: what an unpacked backup becomes, and what is refused.
+//! `xb-redo --apply`, `--status`, `--copy-back`: the results for an unpacked backup, and what is refused.
 
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
@@ -18,7 +18,7 @@ use crate::support::{
     Flavour, Load, Pipeline, Random, Server, accounts, check, output, program, root, scratch, test_on, wait_until, xb,
 };
 
-/// A backup of mariadb-backup, unpacked by us.
+/// A backup of mariadb-backup, unpacked by xb-unpack.
 fn foreign(server: &Server) -> TempDir {
     let dir = scratch();
     Pipeline::new()
@@ -66,14 +66,14 @@ fn copy(from: &Path) -> TempDir {
     to
 }
 
-/// Runs to the end; exit code as a shell shows it, and stderr.
+/// Runs to the end; returns the exit code as a shell shows it, and stderr.
 fn run(command: &mut Command) -> (i32, String) {
     use std::os::unix::process::ExitStatusExt;
     let Output { status, stderr, .. } = command.output().unwrap();
     (status.code().unwrap_or_else(|| 128 + status.signal().unwrap()), String::from_utf8_lossy(&stderr).into_owned())
 }
 
-/// The server of this flavour, where it cannot be found by itself.
+/// The server of this flavour, if it cannot be found by default.
 fn apply_by(flavour: Flavour, dir: &Path) -> Command {
     let mut command = apply(dir);
     command.arg("--server").arg(flavour.path("mariadbd"));
@@ -102,7 +102,7 @@ fn refused(command: &mut Command, code: i32, words: &str) {
     assert!(got == code && said.contains(words), "exit {got}, not {code} with {words:?}:\n{said}");
 }
 
-/// A server with work behind it and more going on.
+/// A server after a load, with more load running.
 fn small() -> Server {
     let server = Server::new().log_size("16M").start();
     Load::on(&server).bank(1).engines(1).prepare();
@@ -120,7 +120,7 @@ fn a_backup_of_mariadb_backup_is_applied_and_agrees_with_its_source(flavour: Fla
     status(&backup(&dir), 0, "not applied: ready for xb-redo --apply");
     let (code, said) = run(&mut apply_by(flavour, &backup(&dir)));
     assert_eq!(code, 0, "{said}");
-    assert!(said.contains("cannot be proved"), "{said}");
+    assert!(said.contains("nothing proves that"), "{said}");
     status(&backup(&dir), 0, "applied: ready for xb-redo --copy-back");
     let (code, said) = run(&mut apply_by(flavour, &backup(&dir)));
     assert!(code == 0 && said.contains("applied already"), "{said}");
@@ -143,7 +143,7 @@ fn killed_anywhere_and_run_again_it_goes_on() {
     let whole = ours(&server);
     load.stop();
     let mut random = Random::new(7);
-    // How long an undisturbed run takes decides where the kills fall.
+    // The duration of an undisturbed run decides when to kill.
     let dir = copy(&backup(&whole));
     let started = std::time::Instant::now();
     assert_eq!(run(&mut apply(&backup(&dir))).0, 0);
@@ -151,7 +151,7 @@ fn killed_anywhere_and_run_again_it_goes_on() {
     let dir = copy(&backup(&whole));
     for round in 0..12u64 {
         let running = Pipeline::new().stage(apply(&backup(&dir))).start();
-        // The later half of the kills comes late, where the server works.
+        // The later half of the kills comes late, while the server works.
         let least = if round % 2 == 0 { 0 } else { time / 3 };
         std::thread::sleep(Duration::from_micros(least + random.below(time - least)));
         if round % 3 == 2 {
@@ -192,7 +192,7 @@ fn a_signal_stops_the_server_and_ends_by_the_signal() {
         let servers = children(running.pid(0));
         running.signal(0, signal);
         let run = running.wait();
-        // It may have been done already.
+        // It may have finished already.
         assert!([128 + signal.as_raw(), 0].contains(&run.codes()[0]), "{signal:?}: {}", run.story());
         assert!(servers.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()), "a server was left behind");
         if run.codes() == [0] {
@@ -216,14 +216,14 @@ fn tables_with_data_directory_are_restored_and_the_originals_are_left_alone() {
     use mysql::prelude::Queryable;
     writer.query_drop("USE test").unwrap();
     writer.query_drop("INSERT INTO far SELECT seq, REPEAT('x', 100) FROM seq_1_to_5000").unwrap();
-    // Open when the backup is made, so that recovery rolls it back, which writes.
+    // Open when the backup is made, so that recovery rolls it back and writes.
     writer.query_drop("BEGIN").unwrap();
     writer.query_drop("UPDATE far SET v = 'never'").unwrap();
     server.sql("CREATE TABLE test.tick (id INT) ENGINE=InnoDB; INSERT INTO test.tick VALUES (1)");
     let dir = foreign(&server);
     writer.query_drop("ROLLBACK").unwrap();
     drop(writer);
-    // As after a crash: nobody holds the files, and they are not like the backup's.
+    // As after a crash: no process uses the files, and they differ from the backup's.
     server.kill();
     let original = place.path().join("test/far.ibd");
     let before = (fs::read(&original).unwrap(), fs::metadata(&original).unwrap().modified().unwrap());
@@ -267,7 +267,7 @@ fn damage_is_found_before_a_server_sees_it() {
         let middle = fs::metadata(dir.join("xb_manifest")).unwrap().len() / 2;
         flip(dir.join("xb_manifest"), middle);
     });
-    // The log goes on in the file from its first LSN to the end of the backup.
+    // The log continues in the file, from its first LSN to the end of the backup.
     let head = Header::parse(&fs::read(backup(&whole).join("ib_logfile0")).unwrap()[..HEADER]).unwrap();
     let end = START as u64 + manifest(&backup(&whole)).1["end_lsn"].as_u64().unwrap() - head.first_lsn.get();
     fault("bit in the log", "truncated: ends at lsn", true, &|dir| flip(dir.join("ib_logfile0"), end - 1000));
@@ -332,7 +332,7 @@ fn damage_of_a_foreign_backup_is_found_as_far_as_it_can_be() {
         ("ib_logfile0", "ib_logfile0: missing"),
         ("ibdata1", "ibdata1: missing"),
         ("backup-my.cnf", "backup-my.cnf is missing"),
-        ("xtrabackup_checkpoints", "no complete backup"),
+        ("xtrabackup_checkpoints", "not a complete backup"),
     ] {
         let dir = copy(&backup(&whole));
         fs::remove_file(backup(&dir).join(missing)).unwrap();
@@ -344,11 +344,11 @@ fn damage_of_a_foreign_backup_is_found_as_far_as_it_can_be() {
     log.set_len(log.metadata().unwrap().len() - 5000).unwrap();
     status(&backup(&dir), 3, "truncated: ends at lsn");
     refused(&mut apply(&backup(&dir)), 3, "truncated: ends at lsn");
-    // A server's own directory is none.
+    // A server's own data directory is not a backup.
     let mut server = server;
     server.stop();
-    status(server.data(), 3, "no complete backup");
-    refused(&mut apply(server.data()), 3, "no complete backup");
+    status(server.data(), 3, "not a complete backup");
+    refused(&mut apply(server.data()), 3, "not a complete backup");
 }
 
 #[test]
@@ -427,7 +427,7 @@ fn a_full_disk_is_an_error_and_what_is_there_is_not_called_good() {
     let to = disk.path().join("copy");
     refused(apply(&backup(&dir)).arg("--to").arg(&to), 1, "no space left on device");
     status(&to, 3, "incomplete: xb-redo --to has not ended well");
-    // Room for the copy, not for the server.
+    // Space for the copy, but not for the server.
     let used = output({
         let mut du = program("du");
         du.args(["-s", "-B1"]).arg(backup(&dir));
@@ -485,7 +485,7 @@ fn copy_back_wants_an_applied_backup_and_an_empty_directory() {
     check::sound(&server, &moved).assert_good();
 }
 
-/// The standard procedure after a disaster: root, a new data directory or what root has made anew, a server's account.
+/// The usual procedure after a disaster: root, a new data directory or one that root has created, a server's account.
 #[test]
 fn the_data_directory_is_the_owners_and_nobody_elses() {
     if !root() {
@@ -494,7 +494,7 @@ fn the_data_directory_is_the_owners_and_nobody_elses() {
     let server = small();
     let dir = ours(&server);
     assert_eq!(run(&mut apply(&backup(&dir))).0, 0);
-    // Accounts that are in no file.
+    // Accounts that are not in /etc/passwd.
     let library = accounts::resolver(dir.path());
     let back = |name: &str, owner: &str| {
         let mut back = xb("xb-redo");
@@ -528,7 +528,7 @@ fn the_data_directory_is_the_owners_and_nobody_elses() {
         let facts = fs::metadata(&data).unwrap();
         assert_eq!((facts.uid(), facts.mode() & 0o7777), expected, "{name}");
     }
-    // Nobody is told: then it is root's, which is no server.
+    // No owner is given: the files belong to root, and servers do not run as root.
     let again = ours(&server);
     assert_eq!(run(&mut apply(&backup(&again))).0, 0);
     let data = again.path().join("data");
@@ -569,7 +569,7 @@ fn files_go_to_the_places_of_the_option_file(flavour: Flavour) {
         if way == "--move" {
             back.arg(way);
         } else {
-            // A place that is taken is left alone.
+            // An existing file is not changed.
             fs::create_dir_all(at("system/disk")).unwrap();
             fs::write(at("system/disk/data1"), "precious").unwrap();
             refused(&mut back, 1, "system/disk/data1: is there already");
@@ -739,7 +739,7 @@ fn an_encrypted_log_is_not_let_loose_on_the_original_of_a_table_elsewhere() {
     let dir = ours(&server);
     refused(&mut apply(&backup(&dir)), 1, "where a server would look for it");
     status(&backup(&dir), 0, "not applied");
-    // What the hint says. The keys are still there.
+    // The hint says this. The keys are still there.
     server.stop();
     let stopped = fs::read(place.path().join("test/far.ibd")).unwrap();
     output({
@@ -801,8 +801,8 @@ fn a_note_of_another_backup_is_not_taken_for_ones_own() {
     let server = small();
     let dir = ours(&server);
     note(&backup(&dir), "laid_out", Some(&"00".repeat(16)), 1);
-    status(&backup(&dir), 3, "is of another backup");
-    refused(&mut apply(&backup(&dir)), 3, "is of another backup");
+    status(&backup(&dir), 3, "belongs to another backup");
+    refused(&mut apply(&backup(&dir)), 3, "belongs to another backup");
 }
 
 /// What an earlier `--apply` has noted.
@@ -838,7 +838,7 @@ fn an_interrupted_move_goes_on_only_to_where_it_began() {
     refused(&mut take(&data), 1, "no space left on device");
     refused(&mut take(&other), 3, &data.display().to_string());
     assert!(!other.exists());
-    // Where it began, and yet not: part of the files would be called a data directory.
+    // A directory below itself: a part of the files would be a data directory.
     fs::rename(&data, disk.path().join("aside")).unwrap();
     refused(&mut take(&data), 3, "were moved into a data directory");
     fs::remove_dir_all(&data).unwrap_or_default();
@@ -927,7 +927,7 @@ fn a_mariadb_table_goes_back_into_its_data_directory() {
             run(back.arg("--copy-back").arg(backup(&dir)).arg("--datadir").arg(data).args(options))
         };
         let (plain, data, theirs) = (dir.path().join("plain"), dir.path().join("data"), dir.path().join("theirs"));
-        // What a backup says alone is not followed.
+        // A path in the backup alone is not followed.
         let (code, said) = back(&plain, &[]);
         assert!(code == 0 && said.contains("where --innodb-directories puts it back"), "{said}");
         assert!(!place.exists() && of_far(&plain).contains(&"test/far.ibd".to_owned()));
@@ -940,7 +940,7 @@ fn a_mariadb_table_goes_back_into_its_data_directory() {
         {
             let copy = server.twin(&data).start();
             assert_eq!(copy.value("SELECT v FROM test.far"), "2");
-            // A server that looks for it elsewhere would end with a signal.
+            // A server that searches for it elsewhere would end with a signal.
             copy.sql("ALTER TABLE test.far ADD COLUMN w INT DEFAULT 3; INSERT INTO test.far VALUES (4, 5, 6)");
             assert_eq!(copy.value("SELECT SUM(w) FROM test.far"), "9");
         }
@@ -989,7 +989,7 @@ fn a_mysql_table_goes_back_into_its_data_directory() {
     assert!(place.exists() && of_far(&data).is_empty(), "the new file is elsewhere: {:?}", of_far(&data));
 }
 
-/// Whether the kernel can keep a server from writing elsewhere.
+/// Whether the kernel can restrict where a server writes.
 fn confines() -> bool {
     let (mut child, confined) =
         xb::io::confine::spawn(&mut Command::new("true"), &[], rustix::thread::CapabilitySet::all()).unwrap();

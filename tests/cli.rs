@@ -1,4 +1,4 @@
-//! What all tools have in common: what they do without a descriptor or with a full one, and how they speak.
+//! What all tools have in common: runs with a closed or full descriptor, and the form of messages.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use crate::support::pipeline::Run;
 use crate::support::tool::{member, plant, proved, tree};
 use crate::support::{Pipeline, Server, fault, output, scratch, tools, xb};
 
-/// A tool at work on files, what it reads, and whether it needs stdin and stdout. Run twice, it writes as much.
+/// A run of a tool: files, input, and whether it needs stdin and stdout. Two runs write the same amount.
 struct Case {
     tool: &'static str,
     arguments: Vec<String>,
@@ -29,7 +29,7 @@ impl Case {
     }
 }
 
-/// Each tool but xb-snap in each of its ways with stdin and stdout.
+/// Each tool except xb-snap, in each of its modes with stdin and stdout.
 fn cases(here: &Path) -> Vec<Case> {
     plant(here, &[("files/t.ibd", &[7; 100_000]), ("files/u.frm", b"definition")]);
     let mut generate = xb("xb-crypt");
@@ -85,7 +85,7 @@ fn a_closed_or_full_descriptor_is_no_file_and_no_success() {
     }
 }
 
-/// What was there is as it was; what is new is what a tool was to write, and right. It is taken away again.
+/// Existing files are unchanged; new files are the expected output, and correct. Removes them.
 fn only_what_was_asked_for(before: &BTreeMap<PathBuf, Vec<u8>>, here: &Path) {
     let mut after = tree(here);
     for (path, content) in before {
@@ -113,13 +113,13 @@ fn a_backup_without_a_descriptor_is_right_or_fails() {
     for descriptor in [0, 2] {
         let run = Pipeline::new().stage(fault::closed(&snap, descriptor)).run();
         run.assert_ok();
-        // It is whole, and no backup until its log is there.
+        // It is complete, but not a backup until it has its log.
         let alone = proved(&run.stdout).unwrap_err();
         assert!(format!("{alone:?}").contains("not piped through xb-redo"), "{alone:?}");
         for descriptor in [0, 1, 2] {
             let redo =
                 Pipeline::new().stage(fault::closed(&xb("xb-redo"), descriptor)).stdin_bytes(run.stdout.clone()).run();
-            // What the server has written since is not asked for; the log is still there.
+            // What the server has written since is not needed; the log is still there.
             assert_eq!(redo.codes(), [i32::from(descriptor != 2)], "{}", redo.story());
         }
     }
@@ -138,12 +138,12 @@ fn a_backup_without_a_descriptor_is_right_or_fails() {
     server.sql("CHECK TABLE a.t EXTENDED; INSERT INTO a.t VALUES (2)");
 }
 
-/// Lines as `--log=text` has them: all that is said, without times and numbers of progress.
+/// Lines as printed by `--log=text`, without times and progress numbers.
 fn told(run: &Run) -> Vec<String> {
     run.stderr(0).lines().map(str::to_owned).collect()
 }
 
-/// The same, of objects.
+/// The same, as objects.
 fn objects(tool: &str, run: &Run) -> Vec<String> {
     let lines =
         run.stderr(0).lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}")));
@@ -251,7 +251,7 @@ fn the_help_of_every_tool_fits_a_terminal_and_names_levels_as_zstd_does() {
     }
 }
 
-/// A tool, arguments, and words of the answer.
+/// A tool, arguments, and a part of the hint.
 const WRONG: &[(&str, &str, &str)] = &[
     ("xb-snap", "--backup", "--backup: is not an option of xb-snap\nhint: here: xb-snap always makes a backup"),
     ("xb-snap", "--target-dir=/srv/x", "hint: here: xb-snap … | xb-redo | xb-unpack -C DIR"),
@@ -261,7 +261,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("xb-snap", "--prepare", "xb-redo --apply DIR"),
     ("xb-snap", "-psecret", "--password-file FILE"),
     ("xb-snap", "--incremental-basdir=/srv", "did you mean --incremental-basedir?"),
-    ("xb-snap", "somewhere", "somewhere: is no option, and no file is named here"),
+    ("xb-snap", "somewhere", "somewhere: is not an option, and this program takes no files"),
     ("xb-redo", "--prepare", "--apply DIR"),
     ("xb-redo", "--target-dir=/srv/x", "--apply DIR, --copy-back DIR"),
     ("xb-redo", "--aply", "did you mean --apply?"),
@@ -376,7 +376,7 @@ fn what_users_of_mbstream_type_is_understood() {
     let mut zip = xb("xb-zip");
     zip.args(["--parallel", "2"]);
     Pipeline::new().stage(zip).stdin_bytes(stream).run().assert_ok();
-    // A file where members are named, and nothing to read.
+    // A file is given where members are expected, and there is nothing to read.
     let mut named = xb("xb-unpack");
     named.args(["--verify", "d/t.ibd"]).current_dir(dir.path()).stdin(std::process::Stdio::null());
     let said = named.output().unwrap();

@@ -1,4 +1,4 @@
-//! What is not complete is never called so, by any tool.
+//! No tool accepts an incomplete stream as complete.
 
 use std::path::Path;
 use std::process::Output;
@@ -54,12 +54,13 @@ fn a_snapshot_without_redo_log_is_no_backup() {
     }
 }
 
-/// Beyond this a run hangs, however busy the machine is.
+/// A run that takes longer hangs, however busy the machine is.
 const HANGS: Duration = Duration::from_secs(60);
 /// Memory that a tool may write to.
 const MEMORY: u64 = 64 << 20;
 
-/// Runs a tool on a stream with little memory: its exit code and message. A panic, a signal, a hang are failures.
+/// Runs a tool on a stream with little memory; returns its exit code and message. A panic, a signal or a hang is a
+/// failure.
 #[track_caller]
 fn small(what: &str, name: &str, args: &[&str], stream: &[u8]) -> (i32, String) {
     let limited = memory_limit(tool(name).args(args), MEMORY);
@@ -69,7 +70,7 @@ fn small(what: &str, name: &str, args: &[&str], stream: &[u8]) -> (i32, String) 
     (code, run.stderr(0).to_owned())
 }
 
-/// All tools that take streams of others.
+/// All tools that read foreign streams.
 fn filters(key: &str) -> Vec<(&'static str, Vec<String>)> {
     let all = [
         ("xb-unpack", "--verify"),
@@ -115,7 +116,7 @@ fn a_hole_of_petabytes_ends_at_once_in_every_tool() {
             for (tool, args) in filters(&key) {
                 let args: Vec<&str> = args.iter().map(String::as_str).collect();
                 let (code, said) = small(&format!("{name}, {what}"), tool, &args, &stream);
-                assert!(code != 1 || said.contains("--hole-limit SIZE allows for more"), "{tool} {args:?}: {said}");
+                assert!(code != 1 || said.contains("--hole-limit SIZE raises the limit"), "{tool} {args:?}: {said}");
             }
             let dir = scratch();
             let into = dir.path().to_str().unwrap();
@@ -132,7 +133,8 @@ fn a_hole_that_is_allowed_is_filled() {
     assert_eq!(small("3 GiB", "xb-zip", &["-alz4", "--hole-limit=3g"], &stream).0, 0);
 }
 
-/// Names of so many members in some directories, each with a little content; of ours, and of another program.
+/// Names of this many members in several directories, each with a little content; in our format and in that of another
+/// program.
 fn crowd(count: usize) -> [Vec<u8>; 2] {
     let names = (0..count).map(|n| format!("db{}/table{n}.frm", n / 1000));
     let mut foreign = Vec::new();
@@ -148,7 +150,7 @@ fn crowd(count: usize) -> [Vec<u8>; 2] {
     [ours, foreign]
 }
 
-/// Each tool takes them, or says which option allows for more.
+/// Each tool accepts them, or names the option that raises the limit.
 #[track_caller]
 fn frugal(what: &str, stream: &[u8], sums: bool) {
     let (_dir, key) = key();
@@ -157,7 +159,7 @@ fn frugal(what: &str, stream: &[u8], sums: bool) {
         let start = std::time::Instant::now();
         let (code, said) = small(what, tool, &args, stream);
         eprintln!("{what}: {tool} {args:?}: {code}, {:?}", start.elapsed());
-        let refused = sums && code == 1 && said.contains("--memory SIZE allows for more");
+        let refused = sums && code == 1 && said.contains("--memory SIZE raises the limit");
         assert!(code == 0 || refused, "{what}: {tool} {args:?}: {said}");
     }
 }
@@ -169,7 +171,7 @@ fn many_members_need_little_memory() {
     }
 }
 
-/// A snapshot with so many tablespaces, and the log that xb-redo is to add.
+/// A snapshot with this many tablespaces, and the log for xb-redo.
 fn tablespaces(count: u32) -> (made::Log, Vec<u8>) {
     let log = made::Log::new(1000);
     let stream = (0..count).fold(made::Stream::of(&log).begin(), |stream, n| {
@@ -183,7 +185,7 @@ fn xb_redo_takes_many_tablespaces_or_names_the_option() {
     let (_log, stream) = tablespaces(100_000);
     assert_eq!(small("100,000 tablespaces", "xb-redo", &[], &stream).0, 0);
     let (code, said) = small("100,000 tablespaces", "xb-redo", &["--memory=2m"], &stream);
-    assert!(code == 1 && said.contains("--memory SIZE allows for more"), "{code}, {said}");
+    assert!(code == 1 && said.contains("--memory SIZE raises the limit"), "{code}, {said}");
 }
 
 #[test]
@@ -218,11 +220,11 @@ fn a_million_files_need_little_memory() {
         let start = std::time::Instant::now();
         let (code, said) = small("1,000,000 files", name, args, stream);
         eprintln!("{name} {args:?}: {code}, {:?}", start.elapsed());
-        assert!(code == 0 || code == 1 && said.contains("--memory SIZE allows for more"), "{name}: {said}");
+        assert!(code == 0 || code == 1 && said.contains("--memory SIZE raises the limit"), "{name}: {said}");
     }
 }
 
-/// So many members of which none has ended; what is in them is large for whoever must hold it.
+/// This many members without an end mark, whose content needs much memory in the reader.
 fn half_open(count: usize) -> Vec<(String, Vec<u8>)> {
     let random = Dice(20).bytes(40_000);
     let each = |name: &str, start: &[u8]| {
@@ -252,9 +254,9 @@ fn thousands_of_half_open_members_need_little_memory() {
         for (tool, args) in filters(&key) {
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
             let (code, said) = small(&what, tool, &args, &stream);
-            let refused = code == 1 && said.contains("--memory SIZE allows for more");
+            let refused = code == 1 && said.contains("--memory SIZE raises the limit");
             let truncated = code == 3 && said.contains("no end mark");
-            // xb-throttle looks at nothing; without --members xb-sum does not look at streams of others.
+            // xb-throttle checks nothing; without --members xb-sum does not parse foreign streams.
             assert!(refused || truncated || code == 0, "{what}: {tool} {args:?}: {code}, {said}");
         }
     }
@@ -269,7 +271,7 @@ fn more_members_than_can_be_open_are_refused() {
         let (code, said) = small("open", tool, &args, &stream);
         let passes = tool == "xb-throttle" || args == ["-q", "-o/dev/null"];
         assert!(
-            passes || code == 3 || said.contains("--memory SIZE allows for more"),
+            passes || code == 3 || said.contains("--memory SIZE raises the limit"),
             "{tool} {args:?}: {code}, {said}"
         );
     }
@@ -280,9 +282,9 @@ fn a_large_window_is_refused_unless_it_is_allowed() {
     let content = vec![7; 3 << 20];
     let frame = good(feed(std::process::Command::new("zstd").args(["--long=27", "-c"]), &content));
     let (code, said) = small("window", "xb-zip", &["-d"], &member("t.zst", &frame));
-    assert!(code == 1 && said.contains("--memory SIZE allows for more"), "{said}");
+    assert!(code == 1 && said.contains("--memory SIZE raises the limit"), "{said}");
     let (code, said) = small("window", "xb-zip", &["-d", "--raw"], &frame);
-    assert!(code == 1 && said.contains("--memory SIZE allows for more"), "{said}");
+    assert!(code == 1 && said.contains("--memory SIZE raises the limit"), "{said}");
     assert!(good(feed(tool("xb-zip").args(["-d", "--raw", "--memory=200m"]), &frame)) == content);
 }
 
@@ -299,7 +301,7 @@ fn a_manifest_without_end_is_not_read_for_ever() {
         for (tool, args) in filters(&key).into_iter().filter(|(tool, _)| *tool != "xb-throttle") {
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
             let (code, said) = small(word, tool, &args, &stream);
-            // xb-unpack misses a member; what is encrypted cannot be read; a compressed manifest is none.
+            // xb-unpack misses a member; encrypted content cannot be read; a compressed manifest does not count.
             let other = said.contains("the manifest says")
                 || said.contains("the stream does not have it")
                 || said.contains("xb_manifest has");

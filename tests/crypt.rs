@@ -1,4 +1,5 @@
-//! xb-crypt as it is run: streams and whole inputs in both formats, keys from everywhere, and every mistake noticed.
+//! xb-crypt as a program: streams and whole inputs in both formats, keys from all sources, and detection of every
+//! mistake.
 
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};
@@ -54,8 +55,8 @@ impl Keys {
     }
 }
 
-/// A stream of ours of a few files, small enough to be cut everywhere.
-/// Its members do not interleave, so that a rewritten copy can be the same byte for byte.
+/// A stream of ours with a few files, small enough to be cut at every byte. Its members do not interleave, so that a
+/// rewritten copy can be identical.
 fn small_stream() -> Vec<u8> {
     let dir = scratch();
     plant(dir.path(), &[("a", b"first"), ("db/t.ibd", &Dice(3).bytes(300)), ("empty", b"")]);
@@ -145,7 +146,7 @@ fn every_bad_file_of_xbcrypt_gets_what_its_manifest_wants() {
     }
 }
 
-/// A file of xbcrypt through the codec: what was released, and how it ended.
+/// A file of xbcrypt through the codec: the output, and the result.
 fn opened(bytes: &[u8]) -> (Vec<u8>, Result<(), Kind>) {
     let keys = crypt::Keys::new(crypt::key::parse(PERCONA.as_bytes()).unwrap());
     let (released, outcome) = drive(&Decrypt::new(&keys, b"", 1 << 20), b"t.xbcrypt", &[bytes]);
@@ -172,7 +173,7 @@ fn a_flipped_bit_of_xbcrypt_data_is_noticed_but_where_the_format_cannot() {
     for bit in 0..bytes.len() * 8 {
         bytes[bit / 8] ^= 1 << (bit % 8);
         let (released, outcome) = opened(&bytes);
-        // The reserved field means nothing, and another version is another chunk without a hash.
+        // The reserved field has no meaning, and another version is another chunk without a hash.
         if !(7..16).contains(&(bit / 8)) {
             assert!(released.is_empty() && outcome.is_err(), "bit {bit}");
         }
@@ -261,7 +262,7 @@ fn a_stream_is_compressed_then_encrypted_and_back() {
     let stream = small_stream();
     let zipped = good(feed(&mut tool("xb-zip"), &stream));
     let sealed = good(keys.run(&[], &zipped));
-    // What is encrypted is left alone by xb-zip, and the manifest stays last; the way back has an order.
+    // xb-zip does not change encrypted members, and the manifest stays last; the order of the reverse steps matters.
     assert!(good(feed(&mut tool("xb-zip"), &sealed)) == sealed);
     bad(&feed(tool("xb-zip").arg("-d"), &sealed), 3, "put xb-crypt -d before xb-zip -d");
     good(feed(tool("xb-unpack").arg("--verify"), &sealed));
@@ -287,11 +288,11 @@ fn all_members_but_xb_begin_are_encrypted_and_come_back_under_their_names() {
         assert!(names[1..].iter().all(|name| name.ends_with(suffix)), "{names:?}");
         assert_eq!(*names.last().unwrap(), format!("xb_manifest{suffix}"));
         assert!(!encrypted.windows(5).any(|bytes| bytes == b"first"), "plain text is left");
-        // Proved by its manifest again.
+        // The manifest proves it again.
         let plain = good(keys.run(&["-d"], &encrypted));
         good(feed(tool("xb-unpack").arg("--verify"), &plain));
         assert_eq!(content(&plain), content(&stream));
-        // Other programs put the chunks together anew.
+        // Other programs split the stream into chunks anew.
         let dir = scratch();
         good(unpack(dir.path(), &[], &encrypted));
         let again = good(pack(dir.path(), &["--no-manifest", "--exclude", "xb_begin", "--exclude", "xb_manifest*"]));
@@ -397,7 +398,7 @@ proptest! {
     }
 }
 
-/// What came out of a damaged stream is the beginning of what is true, member by member.
+/// The output for a damaged stream is the start of the correct content, member by member.
 #[track_caller]
 fn nothing_false(out: &[u8], truth: &std::collections::BTreeMap<Vec<u8>, Vec<u8>>, fault: impl std::fmt::Display) {
     for (name, content) in parse(out) {
@@ -434,7 +435,7 @@ fn chunks(stream: &[u8]) -> Vec<&[u8]> {
     starts.windows(2).map(|pair| &stream[pair[0]..pair[1]]).collect()
 }
 
-/// Through the codec, in this process: what came out, and how it ended.
+/// Through the codec, in this process: the output, and the result.
 fn decrypted(key: &str, stream: &[u8], threads: usize) -> (Vec<u8>, xb::Result<()>) {
     let keys = crypt::Keys::new(crypt::key::parse(key.as_bytes()).unwrap());
     let (mut out, options) = (Vec::new(), members::Options::new(threads));
@@ -442,7 +443,7 @@ fn decrypted(key: &str, stream: &[u8], threads: usize) -> (Vec<u8>, xb::Result<(
     (out, outcome)
 }
 
-/// Decrypted, and held against its manifest.
+/// Decrypts, and compares with the manifest.
 fn verified(key: &str, stream: &[u8]) -> xb::Result<()> {
     let (plain, outcome) = decrypted(key, stream, 1);
     outcome?;
@@ -477,7 +478,7 @@ fn an_encrypted_stream_with_any_bit_flipped_is_refused() {
             let fault = format!("{format}: bit {bit}");
             let (out, outcome) = decrypted(KEY, &encrypted, 1);
             nothing_false(&out, &truth, &fault);
-            // Only a name may have changed without decryption noticing, and the manifest does.
+            // Decryption cannot detect a changed name, but the manifest can.
             let error = outcome.and_then(|()| verified(KEY, &encrypted)).expect_err(&fault);
             assert!(matches!(error.kind(), Kind::Damaged | Kind::Key | Kind::Failed), "{fault}: {error}");
             encrypted[bit / 8] ^= 1 << (bit % 8);
@@ -523,8 +524,8 @@ fn file_of(version: u8, key: &[u8; 32], text: &[u8], chunk: usize) -> Vec<u8> {
     file
 }
 
-/// What is wrong inside a member whose stream is sound: each version of xbcrypt, each bit and each length of its file.
-/// What decryption cannot notice the manifest does, unless it means nothing.
+/// Faults inside a member whose stream is sound: each version of xbcrypt, each bit and each length of its file. What
+/// decryption cannot detect, the manifest does, unless it has no meaning.
 #[test]
 fn damage_inside_xbcrypt_is_noticed_by_its_sums_or_by_the_manifest() {
     let key: &[u8; 32] = KEY.as_bytes().try_into().unwrap();
@@ -550,7 +551,7 @@ fn damage_inside_xbcrypt_is_noticed_by_its_sums_or_by_the_manifest() {
         }
         // Three chunks; in each the reserved field, and the IV that version 2 does not use.
         assert_eq!(harmless, 3 * 8 * if version == 2 { 8 + 16 } else { 8 }, "version {version}");
-        // A whole file in the place of another, of the same length and under the same key.
+        // One file in place of another, with the same length and key.
         assert!(check(&file_of(version, key, &Dice(13).bytes(90), 40)).is_err());
     }
 }
@@ -582,7 +583,7 @@ fn members_that_are_renamed_or_exchanged_are_refused() {
     assert!(renamed.stdout.is_empty());
     bad(&keys.run(&["-d"], &[member("db/a.xbseal", b), member("db/b.xbseal", a)].concat()), 4, "another name");
     bad(&keys.run(&["-d"], &member("a.xbseal", a)), 4, "another name");
-    // Without its suffix it is still seen for what it is.
+    // Without its suffix it is still recognized.
     assert_eq!(parse(&good(keys.run(&["-d"], &member("db/a", a))))[&b"db/a"[..]], b"text of a");
     // A whole input has no name, unless one is given.
     bad(&keys.run(&["-d", "--raw"], a), 4, "--name NAME");
@@ -598,11 +599,11 @@ fn what_its_name_promises_it_must_be() {
     }
     bad(&keys.run(&["-d"], &member("t.xbseal", b"")), 3, "truncated");
     let plain = keys.run(&["-d", "--allow-plain"], &[member("plain", b"text"), member("more", b"")].concat());
-    assert!(said(&plain).contains("not encrypted, passed as it came: plain and 1 more"), "{}", said(&plain));
+    assert!(said(&plain).contains("not encrypted, passed on unchanged: plain and 1 more"), "{}", said(&plain));
     assert_eq!(parse(&good(plain))[&b"plain"[..]], b"text");
 }
 
-/// Without the key nobody can put something else in the place of what was encrypted.
+/// Without the key an attacker cannot replace encrypted content.
 #[test]
 fn members_that_are_not_encrypted_are_refused_unless_asked_for() {
     let keys = Keys::new();
@@ -633,7 +634,7 @@ fn first_end(stream: &[u8]) -> usize {
     stream.find(&mark).unwrap() + mark.len()
 }
 
-/// It is plain beside what is encrypted, and says what kind of backup this is, and on which base.
+/// It is not encrypted, and says what kind of backup this is, and on which base.
 #[test]
 fn xb_begin_is_bound_into_the_manifest() {
     let keys = Keys::new();
@@ -739,7 +740,7 @@ fn keys_come_from_files_descriptors_and_credentials() {
     fs::write(credentials.path().join("xb-key"), KEY).unwrap();
     fs::set_permissions(credentials.path().join("xb-key"), Permissions::from_mode(0o440)).unwrap();
     plain(tool("xb-crypt").env("CREDENTIALS_DIRECTORY", credentials.path()));
-    // An option is stronger than the environment.
+    // An option has priority over the environment.
     plain(keys.crypt("key", &[]).env("XB_KEY_FILE", path("other")));
     let none = |command: &mut Command, word: &str| bad(&feed(command.args(["-d", "--raw"]), &sealed), 2, word);
     none(&mut tool("xb-crypt"), "--generate-key FILE");
@@ -803,7 +804,7 @@ fn a_generated_key_is_private_works_and_is_never_overwritten() {
     assert_eq!(fs::read(&path).unwrap(), text);
     let sealed = good(feed(&mut keys.crypt("new", &[]), &small_stream()));
     good(feed(&mut keys.crypt("new", &["-d"]), &sealed));
-    // Nor what a link leads to, nor a link that leads nowhere, nor a file of nothing.
+    // Neither the target of a link, nor a link to nothing, nor an empty file.
     let link = |name: &str, to: &Path| {
         let link = keys.dir.path().join(name);
         std::os::unix::fs::symlink(to, &link).unwrap();
@@ -835,7 +836,7 @@ fn running(command: &mut Command, input: &[u8], look: impl FnOnce(&std::process:
 #[test]
 fn while_a_key_is_held_there_is_no_core_and_no_word_of_it() {
     let keys = Keys::new();
-    // More than a pipe holds, so that the program is at work.
+    // More than a pipe can contain, so that the program is running.
     running(&mut keys.crypt("key", &["--raw"]), &vec![1; 4 << 20], |child| {
         let proc = |name: &str| {
             let mut bytes = Vec::new();
@@ -845,7 +846,7 @@ fn while_a_key_is_held_there_is_no_core_and_no_word_of_it() {
         let limits = String::from_utf8(proc("limits")).unwrap();
         let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
         assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"], "{core}");
-        // Not dumpable: all of it belongs to root.
+        // It is not dumpable: its files in /proc belong to root.
         if !crate::support::root() {
             use std::os::unix::fs::MetadataExt;
             assert_eq!(fs::metadata(format!("/proc/{}/mem", child.id())).unwrap().uid(), 0);

@@ -1,4 +1,4 @@
-//! What `make demo` runs says what it promises, and leaves nothing.
+//! The output of `make demo` is as promised, and it leaves no files.
 
 use std::fs;
 

@@ -1,10 +1,10 @@
-//! What is written down is true: pages and completions are those of the programs, and every example runs.
+//! The documentation is correct: pages and completions are those of the programs, and every example runs.
 //!
 //! Examples are the ```` ```sh ```` blocks of README.md and the `.EX` … `.EE` blocks in the EXAMPLES section of a page.
-//! Those of one document run in order, as one script of bash with `set -euo pipefail`, in a sandbox of their own
-//! (`support::sandbox`). The current directory holds `backup.xbs`, a full backup of the sandbox's server, and `files/`, a
-//! small tree. An example that is not to be run is a ```` ```text ```` block, or stands in another section. The recipes
-//! of xb-tools.7 are run by `recipes.rs`.
+//! Those of one document run in order, as one bash script with `set -euo pipefail`, in their own sandbox
+//! (`support::sandbox`). The current directory contains `backup.xbs`, a full backup of the sandbox's server, and
+//! `files/`, a small tree. To show an example without running it, use a ```` ```text ```` block, or another section.
+//! `recipes.rs` runs the recipes of xb-tools.7.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,11 +15,11 @@ use crate::support::documents::{self, Example};
 use crate::support::sandbox::{Bench, Fault, Sandbox};
 use crate::support::{Pipeline, check, output, program, root_of_package, scratch, tools, xb};
 
-/// Completions: what to ask for, and where it is kept.
+/// Completions: the argument, and the path.
 const SHELLS: [(&str, &str, &str); 3] =
     [("bash", "completions/", ".bash"), ("zsh", "completions/_", ""), ("fish", "completions/", ".fish")];
 
-/// Sections that a page has, so that an operator finds the same things in each.
+/// Sections that every page has.
 const SECTIONS: [&str; 6] = ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "EXAMPLES"];
 
 #[test]
@@ -109,7 +109,7 @@ fn generated(tool: &str, what: &str) -> String {
     text
 }
 
-/// The file holds this text; with `XB_BLESS=1`, from now on.
+/// The file has this content; with `XB_BLESS=1`, writes it.
 fn agree(name: &str, text: &str) {
     let path = root_of_package().join(name);
     if std::env::var_os("XB_BLESS").is_some() {
@@ -120,7 +120,7 @@ fn agree(name: &str, text: &str) {
     assert!(there == text, "{name} is not what the program prints; run: make man completions");
 }
 
-/// What the examples of a document find: a full backup of the server, and a small tree.
+/// The files for the examples of a document: a full backup of the server, and a small tree.
 struct Found {
     bench: Bench,
     backup: Vec<u8>,
@@ -135,7 +135,7 @@ impl Found {
         Some(Found { bench, backup: run.stdout })
     }
 
-    /// Runs the examples of a document, and shows how far they came when one fails.
+    /// Runs the examples of a document, and shows how far they came if one fails.
     fn run(&self, document: &Path, examples: &[Example]) -> Sandbox {
         let sandbox = Sandbox::new(&self.bench, Fault::None);
         let here = sandbox.path();
@@ -154,7 +154,7 @@ impl Found {
 fn install_puts_everything_where_it_is_looked_for() {
     let into = scratch();
     let mut make = program("make");
-    // What cargo has built for the tests stands for the release build.
+    // The binaries that cargo has built for the tests replace the release build.
     make.args(["--old-file=build", "install", "PREFIX=/usr", "CARGO=false"]).current_dir(root_of_package());
     make.arg(format!("bin={}", xb("xb-unpack").get_program().to_string_lossy().trim_end_matches("/xb-unpack")));
     make.arg(format!("DESTDIR={}", into.path().display()));

@@ -1,4 +1,4 @@
-//! What a backup and its restoration meet in the world: full disks, torn pages, keys that are not there.
+//! Faults during backup and restore: full disks, torn pages, missing keys.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -39,7 +39,7 @@ fn no_room_for_what_was_copied_under_lock_ends_the_backup_and_frees_the_server(f
 
 test_on!(no_room_for_log_that_waits_ends_the_backup: mariadb, mysql97);
 
-/// Nobody reads what xb-redo sends, so all that the server logs has to wait.
+/// Nobody reads the output of xb-redo, so the whole log has to wait.
 fn no_room_for_log_that_waits_ends_the_backup(flavour: Flavour) {
     let server = filled_of(flavour);
     let load = Load::on(&server).rows(2).start();
@@ -121,8 +121,8 @@ fn apply_without_room_fails_and_goes_on_when_there_is_some(flavour: Flavour) {
     check::restored(&server, more.path()).assert_good();
 }
 
-/// No key is needed to copy and to verify, and a page that is damaged is seen through its encryption. A server without
-/// the keys recovers nothing, and the backup is as good as before when they are found.
+/// No key is needed to copy and verify, and a damaged page is detected in spite of encryption. A server without the
+/// keys recovers nothing, and the backup is still usable when they are found.
 #[test]
 fn without_its_keys_an_encrypted_backup_is_copied_and_verified_but_not_applied() {
     let mut server = Server::new().encrypted().log_size("16M").start();
@@ -183,7 +183,7 @@ fn a_torn_page_is_read_again_until_it_is_whole() {
     assert!(fs::read(files(&stream).path().join("sb/zbig.ibd")).unwrap() == fs::read(&path).unwrap());
 }
 
-/// The server keeps what it had in the page cache, and gets nothing there that it does not need.
+/// The server's data stays in the page cache, and nothing else is added.
 #[test]
 fn the_page_cache_is_left_as_it_was() {
     let server = filled();

@@ -1,5 +1,5 @@
-//! A backup has the tablespaces that the server has, each once: told by the number in the file and the server's
-//! dictionary, whatever files are called and whatever else lies there.
+//! A backup has each of the server's tablespaces once: identified by the id in the file and the server's dictionary,
+//! whatever the names of files and whatever other files exist.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -44,7 +44,7 @@ fn run(command: Command) -> Run {
     Pipeline::new().stage(command).run()
 }
 
-/// A run that ends with 5 and says all of `words` on its first line.
+/// A run that exits with 5, with all of `words` on its first line.
 #[track_caller]
 fn invalid(command: Command, words: &[&str]) {
     let run = run(command);
@@ -104,7 +104,7 @@ test_on!(a_tablespace_that_is_not_seen_ends_the_backup: mariadb, mariadb118, mys
 
 fn a_tablespace_that_is_not_seen_ends_the_backup(flavour: Flavour) {
     let server = server(flavour, "CREATE TABLE d.gone (a INT); CREATE TABLE d.swapped (a INT)");
-    // A server that has pages to write ends when it misses a file, or writes into another one.
+    // A server that has pages to write ends if a file is missing, or writes into another one.
     let mut conn = server.connect();
     conn.query_drop("FLUSH TABLES d.gone, d.swapped FOR EXPORT").unwrap();
     conn.query_drop("UNLOCK TABLES").unwrap();
@@ -113,18 +113,18 @@ fn a_tablespace_that_is_not_seen_ends_the_backup(flavour: Flavour) {
         Family::Mariadb => &[&[], &["--lock-ddl=early"], &["--no-lock"]],
         Family::Mysql => &[&[], &["--lock-ddl=end"]],
     };
-    // The server has it open. It goes on, and so does its buffer pool.
+    // The server has it open. It continues, and its buffer pool remains.
     fs::rename(data.join("d/gone.ibd"), server.home().join("gone.ibd")).unwrap();
     for mode in modes {
         let mut command = snap(&server);
         command.args(*mode);
         invalid(command, &["d/gone.ibd", "the server has tablespace "]);
     }
-    // What is not wanted need not be there.
+    // An unwanted tablespace need not exist.
     let mut partial = snap(&server);
     partial.arg("--tables=^d[.]t$");
     run(partial).assert_ok();
-    // A file of another tablespace is in its place.
+    // The file of another tablespace is in its place.
     fs::rename(server.home().join("gone.ibd"), data.join("d/gone.ibd")).unwrap();
     fs::rename(data.join("d/swapped.ibd"), server.home().join("swapped.ibd")).unwrap();
     fs::copy(data.join("d/t.ibd"), data.join("d/swapped.ibd")).unwrap();
@@ -151,13 +151,13 @@ fn directories_that_the_server_ignores_are_left_out(flavour: Flavour) {
     assert!(names(files(&done.stdout).path()).iter().all(|name| !name.starts_with("junk/")));
 }
 
-/// A file of a tablespace that the server has open is not where it should be, or is a link that leads nowhere.
+/// The file of an open tablespace is missing, or is a link to nothing.
 fn hidden(flavour: Flavour, sql: &str, query: &str, is_it: impl Fn(&str) -> bool) {
     if !flavour.or_skip() {
         return;
     }
     let mut server = server(flavour, sql);
-    // A server of MySQL that has pages to write ends when it misses a file; one of MariaDB opens files when it needs them.
+    // A MySQL server that has pages to write ends if a file is missing; MariaDB opens files when it needs them.
     if flavour.family() == Family::Mysql {
         server.restart();
     }
@@ -234,7 +234,7 @@ fn mysql_general_tablespace_that_is_hidden_ends_the_backup() {
     hidden(Flavour::Mysql97, sql, "SELECT * FROM d.g", |name| name == "general.ibd");
 }
 
-/// A directory that servers take for a database.
+/// A directory that servers use as a database.
 fn backup_below(flavour: Flavour) {
     if !flavour.or_skip() {
         return;
@@ -320,7 +320,8 @@ fn mysql_links_that_lead_nowhere_end_a_running_backup() {
 
 test_on!(undo_of_mysql_is_found_where_the_server_made_it: mysql97);
 
-/// One that was made without a directory is in that of undo, which the server does not say.
+/// An undo tablespace that was created without a directory is in that of undo tablespaces, which the server does not
+/// report.
 fn undo_of_mysql_is_found_where_the_server_made_it(flavour: Flavour) {
     let server = Server::new().flavour(flavour).undo_apart().start();
     let (data, undo) = (server.data(), server.home().join("undo"));
@@ -341,7 +342,7 @@ fn undo_of_mysql_is_found_where_the_server_made_it(flavour: Flavour) {
         let there = names(files(&run.stdout).path());
         assert!(["plain.ibu", "inside.ibu"].iter().all(|name| there.iter().any(|one| one == name)), "{there:?}");
     }
-    // A truncation gives it another number; where the server says that it is, there is another file.
+    // A truncation changes its id; at the path that the server reports is another file.
     crate::mysql_ddl::empty(&server, "plain");
     fs::copy(undo.join("plain.ibu"), data.join("plain.ibu")).unwrap();
     for mode in modes {
@@ -425,7 +426,7 @@ fn files_for_an_import_to_come_are_left_out(flavour: Flavour) {
 
 test_on!(tablespaces_that_the_server_has_not_opened_yet_are_its_own: mariadb, mariadb118, mysql97);
 
-/// InnoDB of MariaDB opens files when they are needed.
+/// MariaDB's InnoDB opens files when they are needed.
 fn tablespaces_that_the_server_has_not_opened_yet_are_its_own(flavour: Flavour) {
     let mut server = server(
         flavour,
@@ -443,7 +444,7 @@ fn tablespaces_that_the_server_has_not_opened_yet_are_its_own(flavour: Flavour) 
     server.stop();
     let _ = fs::remove_file(server.data().join("ib_buffer_pool"));
     server.start_again();
-    // Not opened, and not seen: the server sees it by another way.
+    // Not opened, and not visible: the server sees it by another path.
     let (file, kept) = (server.data().join("d/lost.ibd"), server.home().join("lost.ibd"));
     server.value("SELECT COUNT(*) FROM d.lost");
     fs::rename(&file, &kept).unwrap();
@@ -500,7 +501,7 @@ fn pipes_sockets_and_devices_are_skipped_and_named(flavour: Flavour) {
         let done = run(command);
         done.assert_ok();
         for name in special.iter().chain(&["d/link.ibd", "d/s.MYI"]) {
-            assert!(done.stderr(0).contains(&format!("{name}: left out: it is no file")), "{}", done.story());
+            assert!(done.stderr(0).contains(&format!("{name}: left out: it is a pipe")), "{}", done.story());
         }
         let found = names(files(&done.stdout).path());
         assert!(found.contains(&"d/m.MYD".into()) && !found.iter().any(|name| name.contains("pipe")), "{found:?}");

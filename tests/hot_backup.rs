@@ -1,4 +1,5 @@
-//! The main job: a busy server copied while it runs, restored, and proved equal to the source at the recorded position.
+//! The main function: copies a server under load, restores it, and proves it equal to the source at the recorded
+//! position.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use crate::support::pipeline::{Relay, Run};
 use crate::support::server::Builder;
 use crate::support::{Flavour, Load, Pipeline, Random, Server, check, fault, keyring, rounds, scratch, test_on, xb};
 
-/// A backup as a pipeline, into `target`; what the bytes meet before they are unpacked is up to `relay`.
+/// A backup as a pipeline into `target`; `relay` is between the backup and xb-unpack.
 pub(crate) fn pipeline(server: &Server, snap: &[&str], relay: Relay, target: &Path) -> Pipeline {
     Pipeline::new()
         .stage(xb("xb-snap").args(server.options()).args(snap))
@@ -18,7 +19,7 @@ pub(crate) fn pipeline(server: &Server, snap: &[&str], relay: Relay, target: &Pa
         .limit(Duration::from_secs(300))
 }
 
-/// Backs the server up while a load writes to it, restores, and checks. Returns the backup's run.
+/// Backs the server up under load, restores, and checks. Returns the run of the backup.
 pub(crate) fn prove(builder: Builder, seed: u64, load: impl FnOnce(Load) -> Load, snap: &[&str], relay: Relay) -> Run {
     let server = builder.start();
     let load = load(Load::on(&server).seed(seed)).start();
@@ -51,7 +52,7 @@ fn a_busy_server_is_restored_as_it_was_at_the_recorded_position(flavour: Flavour
     assert!(lines[lines.len() - 2].contains("binlog position"), "{said}");
 }
 
-/// The log wraps while the reader takes less than the server writes, and for a while nothing at all.
+/// The log wraps while the reader is slower than the server, and stops for a while.
 #[test]
 fn a_small_log_and_a_slow_reader_lose_nothing() {
     let relay = Relay::rate(8 << 20).stall(20 << 20, Duration::from_secs(4));
@@ -111,7 +112,7 @@ fn the_stock_prepare_takes_our_backup(flavour: Flavour) {
     check::restored(&server, restored.path()).assert_good();
 }
 
-/// What is left when a run failed: nothing that anyone would take for a backup.
+/// What a failed run leaves is never accepted as a backup.
 #[track_caller]
 fn assert_no_backup(server: &Server, directory: &Path, story: &str) {
     let told = status(directory);
@@ -135,7 +136,7 @@ fn a_killed_stage_never_leaves_a_backup(flavour: Flavour) {
         let (stage, after) = (round % 3, 4096 + random.below(30 << 20));
         let target = scratch();
         let run = pipeline(&server, &[], Relay::default().kill(stage, after), target.path()).run();
-        // Who comes before has lost its reader, who comes after misses the end.
+        // The stages before it lose their reader; those after it miss the end.
         run.assert_codes(&[[137, 3, 3], [141, 137, 3], [141, 141, 137]][stage]);
         assert_no_backup(&server, target.path(), &run.story());
     }

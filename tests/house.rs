@@ -1,4 +1,4 @@
-//! The support library keeps its own promises: its check passes what is right and notices what is wrong.
+//! Tests of the support library: its check accepts what is right and detects what is wrong.
 
 use std::fs;
 use std::path::Path;
@@ -24,7 +24,7 @@ fn stock_backup(server: &Server, meanwhile: impl FnOnce()) -> TempDir {
     restored
 }
 
-/// A server with something of everything, backed up while it is written to.
+/// A server with all kinds of tables, backed up under load.
 fn bank_and_backup() -> (Server, TempDir) {
     let server = Server::new().start();
     let load = Load::on(&server).bank(2).rows(1).start();
@@ -61,7 +61,7 @@ fn the_check_notices_a_lost_row() {
 fn the_check_notices_a_copy_that_is_ahead_of_its_position() {
     let (server, restored) = bank_and_backup();
     let mut early = check::position(restored.path()).unwrap();
-    // The position of a transaction that the copy has already.
+    // The position of a transaction that the copy already has.
     let events = server.rows(&format!("SHOW BINLOG EVENTS IN '{}' LIMIT 300, 1000", early.file));
     early.offset = events.iter().find(|row| row[2] == "Gtid").unwrap()[1].parse().unwrap();
     let verdict = check::restored_at(&server, restored.path(), &early);

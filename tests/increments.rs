@@ -1,4 +1,4 @@
-//! Increments: a chain is restored at each of its steps as a full backup is, and nothing that does not fit is merged.
+//! Increments: each step of a chain restores like a full backup, and increments that do not fit are refused.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -78,7 +78,7 @@ fn status(dir: &Path, code: i32, words: &str) {
     assert!(run.codes() == [code] && line.contains(words), "{words:?} is not in {line:?}: {}", run.story());
 }
 
-/// Applies base and increments in a copy, by the server's own flavour, and proves the copy.
+/// Applies base and increments in a copy, with a server of the same flavour, and checks the copy.
 #[track_caller]
 fn prove(server: &Server, base: &Path, increments: &[&Path]) {
     let copy = scratch();
@@ -145,7 +145,7 @@ impl Chain {
         (1..self.length).map(|number| self.path(number)).collect()
     }
 
-    /// Proves each step.
+    /// Checks each step.
     #[track_caller]
     fn prove(&self, server: &Server) {
         let increments = self.increments();
@@ -156,7 +156,7 @@ impl Chain {
     }
 }
 
-/// Names and digests of all files of a directory that `keep` lets through.
+/// Names and digests of the files in a directory that `keep` selects.
 fn tree(dir: &Path, keep: impl Fn(&str) -> bool) -> BTreeMap<String, String> {
     let names = output({
         let mut find = program("find");
@@ -178,12 +178,12 @@ fn copy(from: &Path) -> TempDir {
     to
 }
 
-/// A busy server's full backup and increments, each after more work, proved at each step.
+/// A full backup and increments of a busy server, each after more work, checked at each step.
 fn chain(builder: Builder, seed: u64, increments: usize, load: impl FnOnce(Load) -> Load) {
     chain_with(builder, seed, increments, load, |_| ());
 }
 
-/// The same; something more happens before each increment.
+/// The same; `before` runs before each increment.
 fn chain_with(
     builder: Builder,
     seed: u64,
@@ -215,7 +215,7 @@ fn truncating(builder: Builder) -> Builder {
         .undo_apart()
 }
 
-/// Writes more undo than [`truncating`] lets a tablespace have, and waits until `truncations` has become another.
+/// Writes more undo than [`truncating`] allows, and waits until `truncations` has changed.
 fn truncate_undo(server: &Server, truncations: impl Fn(&Server) -> String) {
     let before = truncations(server);
     // The same before and after, so that it needs not be replayed.
@@ -257,8 +257,8 @@ fn a_chain_of_encrypted_tables_and_log() {
     chain(Server::new().encrypted(), 4, 2, |load| load.bank(2).formats(1).ddl(1));
 }
 
-/// Of the encrypted pages of a table, how many are under each version of their key. In full_crc32 it is what a page
-/// begins with.
+/// How many encrypted pages of a table use each version of their key. In full_crc32 the version is at the start of a
+/// page.
 fn key_versions(table: &Path) -> BTreeMap<u32, usize> {
     let bytes = fs::read(table).unwrap();
     let versions = bytes.as_chunks::<16384>().0.iter().map(|page| u32::from_be_bytes(*page.first_chunk().unwrap()));
@@ -321,7 +321,7 @@ fn a_chain_over_versions_of_a_key() {
     assert!(after.get(&3) > Some(&500) && !after.contains_key(&1), "{after:?}");
 }
 
-/// What happens to a server between two backups, all of it.
+/// All operations on a server between two backups.
 #[test]
 fn restart_import_key_rotation_and_ddl_between_the_backups() {
     let mut server = Server::new().encrypted().layout("innodb-undo-tablespaces", "3").start();
@@ -403,7 +403,7 @@ fn import(server: &Server) {
     conn.query_drop("ALTER TABLE a.imported IMPORT TABLESPACE").unwrap();
 }
 
-/// A merge is, byte by byte, what a full copy would have been, holes of scrubbed pages included.
+/// A merge equals a full copy byte by byte, including holes of scrubbed pages.
 #[test]
 fn a_merge_is_equal_to_a_full_copy() {
     for builder in [
@@ -414,7 +414,7 @@ fn a_merge_is_equal_to_a_full_copy() {
             .layout("innodb-data-file-path", "ibdata1:12M;ibdata2:12M:autoextend"),
     ] {
         let (base, full) = merged_and_copied(builder);
-        // What was not in use in the doublewrite area is not the same in both.
+        // Unused parts of the doublewrite area differ.
         let system = |dir: &Path| {
             let mut bytes = fs::read(dir.join("ibdata1")).unwrap();
             bytes[1 << 20..3 << 20].fill(0);
@@ -447,7 +447,7 @@ fn merged_and_copied(builder: Builder) -> (Chain, TempDir) {
     (chain, full)
 }
 
-/// Both directories hold the same but what names the backup itself.
+/// Both directories are equal, except for names of the backup itself.
 #[track_caller]
 fn assert_same_files(merged: &Path, full: &Path, keep: impl Fn(&str) -> bool) {
     let content = |name: &str| {
@@ -502,7 +502,7 @@ fn killed_anywhere_and_run_again_a_merge_goes_on(flavour: Flavour) {
         for _ in 0..8 {
             let mut running = Pipeline::new().stage(merge(&base)).start();
             let limit = std::time::Instant::now() + Duration::from_micros(random.below(time + time / 4));
-            // Half of the kills come when there is something half done.
+            // Half of the kills come while the work is in progress.
             let marker = if round % 3 == 2 { &to } else { &base }.join("xb_merging");
             while std::time::Instant::now() < limit && !(round % 2 == 1 && marker.exists()) && !running.ended(0) {
                 std::thread::sleep(Duration::from_micros(200));
@@ -558,7 +558,7 @@ fn what_does_not_fit_is_refused_before_a_byte_is_changed(flavour: Flavour) {
     };
     merge(&[&second], 5, "the order is wrong, or one is missing");
     merge(&[&second, &first], 5, "the order is wrong, or one is missing");
-    merge(&[&base], 5, "is no increment");
+    merge(&[&base], 5, "is not an increment");
     let damage = |name: &str, harm: &dyn Fn(&Path)| -> TempDir {
         let dir = copy(&second);
         harm(&dir.path().join("copy").join(name));
@@ -578,7 +578,7 @@ fn what_does_not_fit_is_refused_before_a_byte_is_changed(flavour: Flavour) {
     merge(&[&first, &dir.path().join("copy")], 3, log);
     let dir = damage("xb_manifest", &|path| fs::remove_file(path).unwrap());
     merge(&[&first, &dir.path().join("copy")], 3, "truncated");
-    // A damaged base is not patched: the new digests would hide it.
+    // A damaged base is not patched: the new digests would hide the damage.
     let dir = copy(&base);
     flip(&dir.path().join("copy/ibdata1"));
     refused(redo("--merge", &dir.path().join("copy"), &[&first]), 3, "ibdata1: its content differs");
@@ -603,7 +603,7 @@ fn what_does_not_fit_is_refused_before_a_byte_is_changed(flavour: Flavour) {
         wrong.args(server.options()).arg(since(&other));
         refused(wrong, 5, words);
     }
-    // An increment that begins too late, or only knows an LSN that fits. The restart makes a checkpoint.
+    // An increment that begins too late, or knows only an LSN that fits. The restart makes a checkpoint.
     server.restart();
     let gap = scratch();
     back_up(&server, &[&format!("--incremental-lsn={}", checkpoints(&base, "last_lsn"))], gap.path());
@@ -614,7 +614,7 @@ fn what_does_not_fit_is_refused_before_a_byte_is_changed(flavour: Flavour) {
     // A server that has gone back.
     let mut late = xb("xb-snap");
     late.args(server.options()).arg(format!("--incremental-lsn={}", u64::MAX / 4));
-    refused(late, 5, "has only come to lsn");
+    refused(late, 5, "the server is only at lsn");
     // A base that has been applied.
     good(redo("--apply", &base, &[]).arg("--server").arg(server.flavour().server()).args(server.plugins()));
     refused(redo("--merge", &base, &[&first]), 5, "is applied");
@@ -645,7 +645,7 @@ fn a_merge_goes_on_only_with_the_base_that_it_began_with() {
     });
     fs::write(chain.base().join("xb_merging"), journal.to_string()).unwrap();
     let before = tree(&chain.base(), |_| true);
-    refused(redo("--merge", &chain.base(), &[&chain.path(1)]), 3, "is of another backup");
+    refused(redo("--merge", &chain.base(), &[&chain.path(1)]), 3, "belongs to another backup");
     assert!(tree(&chain.base(), |name| name != "xb_lock") == before, "something was changed");
 }
 
@@ -702,7 +702,8 @@ fn to_lsn(dir: &Path) -> u64 {
 
 test_on!(a_base_is_known_by_a_few_files_or_by_its_stream: mariadb, mysql97);
 
-/// The base need not be unpacked where the increment is made: `--extra-lsndir`, or the file with its stream, is enough.
+/// The base need not be unpacked on the host of the increment: `--extra-lsndir`, or the file with its stream, is
+/// enough.
 fn a_base_is_known_by_a_few_files_or_by_its_stream(flavour: Flavour) {
     let server = Server::new().flavour(flavour).start();
     let load = Load::on(&server).bank(1).seed(10).start();
@@ -732,7 +733,7 @@ fn a_base_is_known_by_a_few_files_or_by_its_stream(flavour: Flavour) {
     let said = Pipeline::new().stage(xb("xb-unpack").args(["--verify", "--pages"])).stdin_from(&increment).run();
     said.assert_ok();
     assert!(!said.stderr(0).contains("not checked"), "{}", said.story());
-    // One that ends early is none, whatever its head says.
+    // A truncated stream is not a base, whatever its start says.
     let bytes = fs::read(&stream).unwrap();
     fs::write(&stream, &bytes[..bytes.len() - 3]).unwrap();
     let snap = |base: &Path| {
@@ -745,7 +746,7 @@ fn a_base_is_known_by_a_few_files_or_by_its_stream(flavour: Flavour) {
     refused(snap(&stream), 3, "not an xbstream");
     refused(snap(&dir.path().join("nothing")), 1, "cannot open");
     fs::create_dir(dir.path().join("empty")).unwrap();
-    refused(snap(&dir.path().join("empty")), 1, "is no backup");
+    refused(snap(&dir.path().join("empty")), 1, "is not a backup");
 }
 
 fn stock(server: &Server, arguments: &[&str]) -> Run {
@@ -766,8 +767,8 @@ const EXCHANGES: &str = "RENAME TABLE a.one TO a.aside, a.two TO a.one, a.aside 
          DROP TABLE a.again; CREATE TABLE a.again (id INT PRIMARY KEY, other INT); INSERT INTO a.again VALUES (1, 1);
          TRUNCATE a.cut; INSERT INTO a.cut VALUES (7, 'seven'); RENAME TABLE a.moves TO b.moved; DROP DATABASE gone;";
 
-/// Waits until the server has made a checkpoint, so that the next backup begins at another LSN. A server that has nothing
-/// to write makes none: there is a change for it.
+/// Waits until the server has made a checkpoint, so that the next backup begins at another LSN. An idle server makes
+/// none, so this makes a change.
 fn another_checkpoint(server: &Server) {
     let lsn = || server.status("Innodb_lsn_last_checkpoint");
     server.sql("CREATE TABLE IF NOT EXISTS test.changes (at TIMESTAMP(6))");
@@ -843,7 +844,7 @@ fn a_base_is_found_in_the_table_of_mariadb_backups_backups(flavour: Flavour) {
     assert_eq!(checkpoints(&ours, "from_lsn"), to_lsn(&second));
     let mut unknown = xb("xb-snap");
     unknown.args(server.options()).arg("--incremental-history-name=weekly");
-    refused(unknown, 1, "show none of this name");
+    refused(unknown, 1, "have no backup of this name");
 }
 
 test_on!(an_increment_has_only_what_changed: mariadb, mysql97);

@@ -1,5 +1,5 @@
-//! A tablespace's life between the checkpoint and the end of a backup: what was done to it, and when, against the rows that
-//! the copy has.
+//! Operations on a tablespace between the checkpoint and the end of a backup, at different moments; the copy must have
+//! the right rows.
 
 use std::fs;
 use std::path::Path;
@@ -20,20 +20,20 @@ use crate::support::{Family, Flavour, Load, Pipeline, Server, check, import, rou
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// When something is done to the tables.
+/// When the operation happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum When {
-    /// It is over before the backup begins, but not behind the checkpoint.
+    /// Before the backup begins, but after the checkpoint.
     Before,
-    /// They have been listed, and are not copied yet.
+    /// After the listing, and before the copy.
     Listed,
-    /// They are in the stream.
+    /// After the copy.
     Copied,
     /// While the backup waits for its last lock.
     Locking,
 }
 
-/// A server whose checkpoint stays where it is, as far as that can be had.
+/// A server whose checkpoint stays where it is, as far as possible.
 fn server(flavour: Flavour) -> Server {
     server_of(Server::new().flavour(flavour))
 }
@@ -74,7 +74,7 @@ fn tables(server: &mut Server, db: &str) {
     server.restart();
 }
 
-/// What is done, one statement a table, and what is written to it afterwards. `@` stands for the database.
+/// The operation, one statement per table, and what is written to it afterwards. `@` is the database.
 const DONE: &[(&str, &str)] = &[
     ("TRUNCATE TABLE @.cut", "INSERT INTO @.cut VALUES (7, 7, 'seven')"),
     ("RENAME TABLE @.old TO @.renamed", "UPDATE @.renamed SET k=k+1 WHERE id % 2 = 0"),
@@ -151,7 +151,7 @@ fn spaces(server: &Server) -> u64 {
     bytes
 }
 
-/// A backup that stands still at that moment, until all is done.
+/// A backup that is halted at that moment, until the operations are done.
 fn backup(server: &Server, options: &[&str], when: When, done: impl FnOnce()) -> (Run, TempDir) {
     let restored = scratch();
     if when == When::Before {
@@ -168,7 +168,7 @@ fn backup(server: &Server, options: &[&str], when: When, done: impl FnOnce()) ->
     (running.wait(), restored)
 }
 
-/// Statements that wait for a reader, who goes when the backup waits for them.
+/// Statements that wait for a reader, which ends when the backup waits for them.
 fn waiting(server: &Server, db: &str) -> JoinHandle<()> {
     let mut reader = server.connect();
     reader.query_drop("SET autocommit=0").unwrap();
@@ -210,7 +210,7 @@ fn checkpoint(restored: &Path) -> u64 {
     begin["redo"]["checkpoint_lsn"].as_u64().unwrap()
 }
 
-/// How often a backup is taken until it begins before what was done.
+/// How often a backup is repeated until it begins before the operations.
 const TRIES: u32 = 5;
 /// A checkpoint's own record has fewer bytes.
 const CHECKPOINT: u64 = 64;
@@ -228,7 +228,7 @@ fn prove(flavour: Flavour, cases: &[(&[&str], When)]) {
     }
 }
 
-/// False if the backup begins behind some of what was done: an idle server writes its pages.
+/// False if the backup begins after some of the operations: an idle server writes its pages.
 fn prove_one(server: &mut Server, db: &str, options: &[&str], when: When) -> bool {
     tables(server, db);
     let before = lsn(server);
@@ -368,7 +368,7 @@ fn mariadb_lsndir_of_a_failed_backup_fits_no_other() {
     cannot_be_merged(&run, &beside, &full, &increment);
 }
 
-/// All that an encrypted log tells of a deleted file is how long its name was.
+/// An encrypted log shows only the length of a deleted file's name.
 fn with_an_encrypted_log_an_import_ends_the_backup_and_a_drop_does_not(flavour: Flavour) {
     let mut server = server_of(Server::new().flavour(flavour).encrypted());
     tables(&mut server, "d0");
@@ -399,11 +399,11 @@ fn with_an_encrypted_log_an_import_ends_the_backup_and_a_drop_does_not(flavour: 
     check::restored(&server, restored.path()).assert_good();
 }
 
-/// What became of a backup in a storm.
+/// The result of a backup under load.
 enum Outcome {
-    /// To be held against the source.
+    /// To be compared with the source.
     Taken(TempDir),
-    /// It ended with 5, or did not begin, because of an import.
+    /// It exited with 5, or did not begin, because of an import.
     Refused,
     /// A table waited for its file just then, so that the binary log, which has no imports, cannot be replayed.
     Discarded,

@@ -1,4 +1,4 @@
-//! Members are rewritten inside a stream: in order, whatever the threads, in bounded memory, for every dialect.
+//! Members are rewritten inside a stream: in order, with any number of threads, in bounded memory, in every dialect.
 
 use std::collections::BTreeMap;
 
@@ -133,7 +133,7 @@ fn unboxed(stream: &[u8]) -> Vec<u8> {
     out
 }
 
-/// What a reader makes of a stream, holes filled.
+/// The content that a reader gets from a stream, with holes filled.
 pub fn contents(stream: &[u8]) -> BTreeMap<String, Vec<u8>> {
     let mut reader = Reader::new(stream, "x");
     let (mut members, mut files) = (Members::default(), BTreeMap::<String, Vec<u8>>::new());
@@ -170,7 +170,7 @@ pub fn contents(stream: &[u8]) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-/// Members of these contents, cut into chunks and mixed by dice.
+/// Members with this content, cut into chunks and mixed at random.
 pub fn interleaved(files: &[(String, Vec<u8>)], dice: &mut Dice) -> Vec<u8> {
     let mut open: Vec<(&str, &[u8], usize)> = files.iter().map(|(name, content)| (&**name, &**content, 0)).collect();
     let mut stream = Vec::new();

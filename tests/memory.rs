@@ -1,7 +1,8 @@
-//! Filters need little memory, however many members are open; what reading needs depends on what others have written.
+//! Filters need little memory, however many members are open; what decryption and decompression need depends on the
+//! writer.
 //!
-//! The input stays open while memory is looked at: all that can be held is held. `--nocapture` shows the figures, which
-//! the man pages quote.
+//! The input stays open while memory is measured, so everything that can be kept is in memory. `--nocapture` prints the
+//! numbers, which the man pages quote.
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
@@ -11,11 +12,11 @@ use crate::map::contents;
 use crate::support::tool::{Dice, chunk, feed, good, payload, peak_so_far, scratch, tool};
 use crate::zip::pages;
 
-/// The bound with up to 64 open members, and that with 10,000 when xb-zip and xb-crypt write, in KiB.
+/// The limit with up to 64 open members, and that with 10,000 when xb-zip and xb-crypt write, in KiB.
 const FEW: u64 = 32 << 10;
 const MANY: u64 = 64 << 10;
 
-/// Runs a command on bytes: the most memory that it had, in KiB, and whether it succeeded.
+/// Runs a command on bytes; returns its peak memory in KiB, and whether it succeeded.
 pub fn peak_of(command: &mut Command, input: &[u8]) -> (u64, bool) {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
@@ -99,7 +100,7 @@ fn filters_that_write_stay_within_their_bound() {
     }
 }
 
-/// Streams as the filters themselves have written them have whole frames and chunks, and nothing waits.
+/// Streams that the filters themselves have written consist of whole frames and chunks, and nothing has to wait.
 #[test]
 fn filters_that_read_what_they_wrote_need_no_more() {
     let (_dir, key) = key();
@@ -121,7 +122,7 @@ fn filters_that_read_what_they_wrote_need_no_more() {
     }
 }
 
-/// When others cut the stream, each open member holds the frame or chunk that it is in.
+/// If other programs cut the stream, each open member keeps its current frame or chunk.
 #[test]
 fn reading_what_others_cut_takes_a_frame_or_a_chunk_for_each_open_member() {
     let (_dir, key) = key();

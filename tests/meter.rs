@@ -1,4 +1,4 @@
-//! How far a pipeline is, on a terminal: one line, not wider than that.
+//! The progress of a pipeline on a terminal: one line, not wider than the terminal.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ fn drawn(shown: &Shown) -> Vec<(&str, &str)> {
     lines.filter_map(|line| Some((line.split_once(':')?.0, line.as_str()))).collect()
 }
 
-/// One line at most, by one tool at a time; what stays on the screen has none.
+/// At most one line, by one tool at a time; no line remains on the screen.
 #[track_caller]
 fn one_line(shown: &Shown, width: u16, stages: usize) {
     let all = format!("{:#?}\n{:#?}", shown.rows, shown.erased);
@@ -19,7 +19,7 @@ fn one_line(shown: &Shown, width: u16, stages: usize) {
     assert!(shown.erased.iter().all(|line| line.chars().count() < usize::from(width)), "{all}");
     assert!(!shown.rows.iter().any(|row| row.contains("B/s")), "{all}");
     assert!(shown.erased.iter().all(|line| line.matches("xb-").count() == 1), "{all}");
-    // A tool that has ended does not come back, and no two take turns.
+    // A tool that has ended does not draw again, and no two tools alternate.
     let mut turns: Vec<&str> = drawn(shown).iter().map(|(tool, _)| *tool).collect();
     turns.dedup();
     assert!(!turns.is_empty() && turns.len() <= stages, "{all}");

@@ -1,13 +1,13 @@
-//! Backups that somebody changed on purpose: nothing wrong is taken for good, no tool panics, hangs, or needs much memory.
+//! Backups that were modified on purpose: no wrong data is accepted, no tool panics, hangs, or needs much memory.
 //!
-//! What is changed: chunks of a stream (lost, doubled, reordered, spliced, cut, with other names, kinds, lengths and
-//! offsets), bytes inside of members, frames and encrypted chunks with their own sums made anew, and what the manifest and
-//! `xb_begin` say, with all digests made anew. What can be made without the key is made at every layer of a stream that was
-//! compressed and encrypted; the layers around it are made by our own tools. In [`directories`], the same of what
+//! Modified are chunks of a stream (lost, doubled, reordered, spliced, cut, with other names, kinds, lengths and
+//! offsets); bytes inside of members, frames and encrypted chunks, with valid checksums; and the content of the
+//! manifest and `xb_begin`, with valid digests. Modifications that need no key are made at every layer of a stream that
+//! was compressed and encrypted; our own tools make the layers around it. [`directories`] does the same for what
 //! `--merge` and `--apply` read.
 //!
-//! Whoever makes the whole manifest anew makes a backup of his own, which is as good as any other: only encryption tells
-//! from whom it is (xb-crypt(1)). So what is restored from a forged manifest must be what that manifest says.
+//! An attacker who writes a new manifest makes a new backup, which is as valid as any other: only encryption
+//! authenticates the sender (xb-crypt(1)). So the result of a forged manifest must be what that manifest says.
 
 mod directories;
 
@@ -24,7 +24,7 @@ use crate::support::mutate::{self, Chunk, chunks, stream};
 use crate::support::tool::{Dice, feed, good, scratch, tool, tree};
 use crate::support::{Pipeline, pipeline::Run};
 
-/// Beyond this a run waits for something that never comes.
+/// A run that takes longer waits forever.
 const HANGS: Duration = Duration::from_secs(60);
 /// What each program may take, in bytes and in seconds of the processor.
 const MEMORY: u64 = 64 << 20;
@@ -37,14 +37,14 @@ fn limited(command: &Command) -> Command {
     limits(command, MEMORY, SECONDS)
 }
 
-/// No panic (101), no abort (134), nothing killed by the limits or because it hung.
+/// No panic (101), no abort (134), no kill by the limits or because of a hang.
 #[track_caller]
 fn assert_decent(what: &str, run: &Run) {
     let decent = |code: &i32| *code <= 5 || *code == 141;
     assert!(!run.late && run.codes().iter().all(decent), "{what}: {}", run.story());
 }
 
-/// What the tools are tried on: a stream in every form that it has on its way.
+/// The streams for the tools, in every form.
 struct Sample {
     what: &'static str,
     /// As it begins, and behind each of the tools.
@@ -122,7 +122,7 @@ fn samples(key: &str, log: &Log) -> Vec<Sample> {
     ]
 }
 
-/// A stream as it is restored; nothing if any stage refuses it.
+/// A stream after a restore; nothing if any stage refuses it.
 fn restored(what: &str, sample: &Sample, stream: &[u8]) -> Option<Tree> {
     let dir = scratch();
     let into = dir.path().join("new");
@@ -142,7 +142,7 @@ fn restored(what: &str, sample: &Sample, stream: &[u8]) -> Option<Tree> {
     })
 }
 
-/// Whether all files are what the manifest among them says, and no others are there. Read by the test itself.
+/// True if all files are as the manifest says, and there are no others. Parsed by the test itself.
 fn is_as_listed(files: &Tree) -> Result<(), String> {
     let mut left = files.clone();
     let manifest = left.remove(Path::new("xb_manifest")).ok_or("no manifest")?;
@@ -159,7 +159,7 @@ fn is_as_listed(files: &Tree) -> Result<(), String> {
     left.keys().next().map_or(Ok(()), |name| Err(format!("{} is not listed", name.display())))
 }
 
-/// What else may be done with any stream.
+/// Other commands for a stream.
 fn look(what: &str, dice: &mut Dice, key: &str, stream: &[u8]) {
     let all = [
         "xb-unpack --verify --pages",
@@ -177,7 +177,7 @@ fn look(what: &str, dice: &mut Dice, key: &str, stream: &[u8]) {
     assert_decent(&format!("{what}: {words:?}"), &run);
 }
 
-/// The tools behind a layer, on a stream that was changed there.
+/// The tools after a layer, on a stream that was modified there.
 fn forward(what: &str, words: &[Vec<String>], stream: Vec<u8>) -> Option<Vec<u8>> {
     if words.is_empty() {
         return Some(stream);

@@ -1,5 +1,5 @@
-//! MySQL, from the running server to the restored one: hot backups under load, each proved equal to its source at the
-//! recorded position, with the GTID set that was recorded.
+//! MySQL from the running server to the restored one: hot backups under load, each proved equal to its source at the
+//! recorded position, with the recorded GTID set.
 
 use std::fs;
 use std::path::Path;
@@ -84,7 +84,7 @@ fn log_without_checksums_is_refused() {
     assert_eq!(run.codes()[0], 1, "{}", run.story());
     let cure = "SET GLOBAL innodb_log_checksums=ON; SELECT innodb_redo_log_sharp_checkpoint()";
     assert!(run.stderr(0).contains(cure), "{}", run.story());
-    // The blocks that were written without are not needed then.
+    // The blocks that were written without checksums are not needed then.
     server.sql(cure);
     let directory = scratch();
     pipeline(&server, &[], Relay::default(), directory.path()).run().assert_ok();
@@ -109,7 +109,7 @@ fn an_overrun_ends_the_backup_with_5_and_says_what_size_would_do() {
     let directory = scratch();
     let running = pipeline(&server, &[], Relay::rate(4 << 20), directory.path()).start();
     running.signal(1, Signal::STOP);
-    // Twice through all files: none of those that were there is left as it was.
+    // Twice through all files: none of the old ones is unchanged.
     wait_for_files(&server, 70);
     running.signal(1, Signal::CONT);
     let run = running.wait();
@@ -141,7 +141,7 @@ fn an_apply_that_is_killed_goes_on() {
         let mut running = Pipeline::new().stage(apply_with(&server, restored.path())).start();
         wait_until("a server recovers", Duration::from_secs(60), || running.ended(0) || log.exists());
         std::thread::sleep(Duration::from_millis(random.below(1000)));
-        // The server alone; then us alone, so that the next run has to wait for it; then both.
+        // Kills the server alone; then us alone, so that the next run has to wait for it; then both.
         let servers = children(running.pid(0));
         if round % 3 > 0 {
             running.signal(0, Signal::KILL);
@@ -223,7 +223,7 @@ fn an_applied_backup_is_copied_or_moved_back_without_what_was_only_the_backups()
     assert!(String::from_utf8_lossy(&told.stdout).contains("were moved into a data directory"), "{}", told.story());
 }
 
-/// The same again and again, with other loads, sizes and readers: what is wrong once in ten times shows here.
+/// Repeated with other loads, sizes and readers, to find faults that occur once in ten times.
 #[test]
 #[ignore = "ten minutes"]
 fn twenty_backups_in_a_row_are_right() {

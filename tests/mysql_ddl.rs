@@ -1,4 +1,4 @@
-//! `--lock-ddl=end` on MySQL: DDL goes on while files are copied, and the copy is right.
+//! `--lock-ddl=end` on MySQL: DDL runs while files are copied, and the copy is right.
 
 use std::fs;
 use std::time::Duration;
@@ -60,7 +60,7 @@ fn tables(server: &Server) {
     }
 }
 
-/// What must not be lost, or come back.
+/// What must not be lost, and what must not come back.
 const DDL: &str = "ALTER TABLE d.one ADD INDEX k (k), ADD INDEX v (v(30)); UPDATE d.one SET k=k+1;
     ALTER TABLE d.far ADD INDEX k (k); UPDATE d.far SET k=k+2; ALTER TABLE d.zip ADD INDEX k (k); UPDATE d.zip SET k=k+3;
     ALTER TABLE d.in_system ADD INDEX k (k); UPDATE d.in_system SET k=k+4;
@@ -111,11 +111,11 @@ fn import(server: &Server) {
     conn.query_drop("ALTER TABLE d.imported IMPORT TABLESPACE").unwrap();
 }
 
-/// A backup that stands still, with all but the last table copied, until all is done.
+/// A backup that is halted after all but the last table, until the DDL is done.
 fn backup_during(server: &Server, done: impl FnOnce()) -> (Run, TempDir) {
     let restored = scratch();
     let running = pipeline(server, &[END, "-j1"], Relay::rate(100 << 20), restored.path()).start();
-    // The last table is larger than what waits on the way.
+    // The last table is larger than all buffers on the way.
     let size = |name: &str| fs::metadata(server.data().join(name)).map_or(0, |data| data.len());
     let spaces: u64 = [
         "ibdata1",
@@ -184,7 +184,7 @@ fn what_ddl_does_while_files_are_copied_is_in_the_copy() {
     check::restored(&server, restored.path()).assert_good();
 }
 
-/// Recovery passes over all that the log has of a tablespace whose file was once deleted.
+/// Recovery skips all log records of a tablespace whose file was once deleted.
 #[test]
 fn a_tablespace_that_is_imported_while_files_are_copied_ends_the_backup() {
     let Some(builder) = mysql() else { return };
@@ -293,7 +293,7 @@ fn a_storm_of_ddl_with_large_pages_and_several_system_files() {
     storm(truncating(builder), 2, Relay::rate(60 << 20));
 }
 
-/// What is wrong once in a hundred times shows here.
+/// Finds faults that occur once in a hundred times.
 #[test]
 #[ignore = "long: a hundred backups under a storm of DDL"]
 fn a_hundred_backups_in_a_storm_are_right() {

@@ -1,4 +1,4 @@
-//! MySQL with an encrypted redo log: what is captured is right under the server's key, and nobody else can read it.
+//! MySQL with an encrypted redo log: what is captured is right with the server's key, and unreadable without it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -88,7 +88,7 @@ fn encryption_may_be_switched_off_and_on_meanwhile() {
     }
 }
 
-/// The filter does not wait for the end of the copy to say so.
+/// The filter reports this before the end of the copy.
 #[test]
 fn without_the_right_keyring_the_backup_ends_at_once() {
     let Some(builder) = mysql() else { return };
@@ -133,7 +133,7 @@ fn a_keyring_that_everybody_can_read_is_used_with_a_warning() {
     }
 }
 
-/// Once in the life of a log: until then its head, which goes first, has no key.
+/// Happens once in the life of a log: until then its head, which is sent first, has no key.
 #[test]
 fn encryption_that_begins_during_a_backup_ends_it_with_5() {
     let Some(builder) = mysql() else { return };

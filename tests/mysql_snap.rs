@@ -1,4 +1,4 @@
-//! What xb-snap promises about its streams of MySQL, against real servers.
+//! The guarantees of xb-snap's streams of MySQL, with real servers.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -143,7 +143,7 @@ fn damage(path: &Path, page_size: usize, kind: u16) -> usize {
     page
 }
 
-/// In the server it ends the backup; in a stream that somebody else made of it, it is found.
+/// On the server it ends the backup; in a stream that was modified, it is detected.
 #[test]
 fn bad_pages_are_never_taken_for_good_ones() {
     let Some(builder) = mysql() else { return };
@@ -151,7 +151,7 @@ fn bad_pages_are_never_taken_for_good_ones() {
     tables(&server);
     server.sql("CREATE TABLE sb.zip ROW_FORMAT=COMPRESSED KEY_BLOCK_SIZE=4 AS SELECT * FROM sb.plain");
     settle(&mut server);
-    // A squeezed page is verified by what it was before.
+    // A compressed page is verified in its uncompressed form.
     let kinds = [("plain", 16 << 10, 17855), ("zlib", 16 << 10, 14), ("zip", 4 << 10, 17855)];
     let damaged = kinds.map(|(table, page_size, kind)| {
         let file = format!("sb/{table}.ibd");
@@ -308,10 +308,10 @@ fn tables_without_transactions_are_locked_by_name() {
     let mut held = Held::start(snap(&server));
     while !said().contains(" READ LOCK") {
         held.read(256 << 10);
-        // Nothing is locked while InnoDB is copied.
+        // No lock is held while InnoDB is copied.
         server.sql("INSERT INTO sb.i SELECT COUNT(*) FROM sb.i");
     }
-    // From here on nobody reads the stream; the locks end all the same.
+    // From here on nobody reads the stream; the locks are still released.
     wait_until("the locks are released", PATIENCE, || said().contains("UNLOCK INSTANCE"));
     server.sql("INSERT INTO sb.`m-1` VALUES (0, 'late')");
     let (stream, code, story) = held.finish();
@@ -364,7 +364,7 @@ fn a_lock_that_is_not_granted_is_given_up() {
         "FLUSH TABLES `sb`.`m`, ... WITH READ LOCK not granted within 1 s",
         " of root holds it, and has been idle",
     ]);
-    // Nothing is locked any more, and nothing in the way.
+    // No lock is held any more, and nothing blocks.
     busy.query_drop("UNLOCK TABLES").unwrap();
     server.sql("DROP TABLE sb.slow; INSERT INTO sb.m VALUES (1)");
     copied(snap(&server));
@@ -550,7 +550,7 @@ fn a_stopped_server_is_copied_without_a_connection() {
     let begin: serde_json::Value = serde_json::from_slice(&fs::read(dir.path().join("xb_begin")).unwrap()).unwrap();
     let (_, last) = manifest(dir.path());
     assert!(last["end_lsn"].as_u64() > begin["redo"]["checkpoint_lsn"].as_u64());
-    // Nobody holds the originals of what is elsewhere; they are left alone all the same.
+    // The originals of external files are not in use; they must still not be changed.
     let outside = || tree(&server.home().join("outside"));
     let originals = outside();
     assert!(originals.len() == 2, "{:?}", originals.keys());
@@ -565,7 +565,7 @@ fn a_stopped_server_is_copied_without_a_connection() {
     check::same(&server, &copy).assert_good();
 }
 
-/// A file that cannot be seen from here may be at its place for the server: in a container, or a private mount.
+/// The server may see a file that is not visible here: in a container, or a private mount.
 #[test]
 fn files_of_the_server_that_are_not_seen_end_the_backup() {
     let Some(builder) = mysql() else { return };

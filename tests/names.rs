@@ -1,4 +1,4 @@
-//! One name is that of one file: in streams, in backups, in data directories.
+//! A name belongs to one file: in streams, in backups, in data directories.
 
 use std::fs;
 use std::path::Path;
@@ -63,7 +63,7 @@ fn general_and_undo_tablespaces_of_one_name_are_restored(flavour: Flavour) {
     ));
     let more = "INSERT INTO d.one VALUES (4); INSERT INTO d.two VALUES (5); INSERT INTO d.three VALUES (6)";
     full_and_increment(&server, more, |to| server.twin(to));
-    // With DDL meanwhile, after which names fall to others.
+    // With DDL during the copy, after which names belong to other tables.
     let dir = scratch();
     take(&server, &["--lock-ddl=end"], dir.path());
     apply_by(&server, dir.path()).assert_ok();
@@ -72,7 +72,7 @@ fn general_and_undo_tablespaces_of_one_name_are_restored(flavour: Flavour) {
 
 test_on!(a_database_called_as_a_file_of_the_backup_is_refused_at_once: mariadb, mysql97);
 
-/// Whoever may create databases shall not make a backup that nobody can read.
+/// A user who may create databases must not be able to make backups unreadable.
 fn a_database_called_as_a_file_of_the_backup_is_refused_at_once(flavour: Flavour) {
     let server = Server::new().flavour(flavour).start();
     let mut known = vec!["xb_begin", "xb_manifest", "xb_incomplete", "xb_applied", "xb_merging", "xb_lock"];
@@ -83,7 +83,7 @@ fn a_database_called_as_a_file_of_the_backup_is_refused_at_once(flavour: Flavour
         let run = Pipeline::new().stage(snap(&server)).run();
         run.assert_codes(&[1]);
         assert!(run.stdout.is_empty(), "{name}: {}", run.story());
-        assert!(run.stderr(0).contains(&format!("{name}: the database is called as a file of a backup")));
+        assert!(run.stderr(0).contains(&format!("{name}: the database has the name of a file of the backup")));
         assert!(run.stderr(0).contains("--databases-exclude"), "{}", run.story());
         if name == "xb_lock" {
             let mut without = snap(&server);
@@ -96,7 +96,7 @@ fn a_database_called_as_a_file_of_the_backup_is_refused_at_once(flavour: Flavour
 
 test_on!(databases_called_as_files_of_other_servers_are_restored: mariadb, mysql97);
 
-/// What is a database of a server is one after a restore, whatever other servers have there.
+/// A database of a server is one after a restore, whatever other servers have under that name.
 fn databases_called_as_files_of_other_servers_are_restored(flavour: Flavour) {
     let names = match flavour.family() {
         Family::Mariadb => "undo001 undo_001 ibdata2",
@@ -124,7 +124,7 @@ fn such_a_database_created_meanwhile_ends_the_backup() {
         let (_, code, story) = held.finish();
         let expected = if name == "ib_logfile1" { Some(0) } else { Some(1) };
         assert_eq!(code, expected, "{story}");
-        assert!(code == Some(0) || story.contains("the database is called as a file of a backup"), "{story}");
+        assert!(code == Some(0) || story.contains("the database has the name of a file of the backup"), "{story}");
     }
 }
 
@@ -225,7 +225,7 @@ fn mysql_longest_paths_are_restored_or_refused_at_once() {
     longest_paths(Flavour::Mysql97);
 }
 
-/// MariaDB's recovery ends at such a name; a statement that failed for it leaves it in the log.
+/// MariaDB's recovery ends at such a name; a failed statement leaves it in the log.
 #[test]
 fn a_log_with_a_name_that_is_too_long_makes_no_backup() {
     let server = Server::new().start();
@@ -265,7 +265,7 @@ fn a_restored_directory_is_copied_offline(flavour: Flavour) {
     check::same(&server, &server.twin(&again).start()).assert_good();
 }
 
-/// A directory of another program's backup may have what it likes; a data directory gets all of it.
+/// The directory of another program's backup may contain anything; all of it goes into a data directory.
 #[test]
 fn xb_redo_refuses_what_cannot_be_unpacked() {
     let server = Server::new().start();
@@ -275,7 +275,7 @@ fn xb_redo_refuses_what_cannot_be_unpacked() {
     for (more, words) in [
         ([member("d/a"), member("d/a")].concat(), "d/a: comes a second time"),
         ([member("d/a"), member("d/a/b")].concat(), "d/a/b: is both a file and a directory"),
-        (member("ib_logfile0/t.ibd"), "ib_logfile0/t.ibd is below a directory that is called as the log"),
+        (member("ib_logfile0/t.ibd"), "ib_logfile0/t.ibd is below a directory with the name of the log"),
     ] {
         let stream = [&stream[..end], &more, &stream[end..]].concat();
         let run = Pipeline::new().stage(xb("xb-redo")).stdin_bytes(stream).run();

@@ -1,4 +1,4 @@
-//! Option files mean to xb-snap what they mean to the server's own programs.
+//! xb-snap interprets option files as the server's own programs do.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

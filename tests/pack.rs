@@ -1,4 +1,4 @@
-//! What xb-pack promises.
+//! The guarantees of xb-pack.
 
 use std::io::Read;
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
@@ -79,7 +79,7 @@ fn a_file_that_cannot_be_read_fails_before_its_first_byte() {
     let run = feed(tool("xb-pack").arg("-C").arg(dir.path()).args(["a", "missing"]), b"");
     bad(&run, 1, "missing: cannot read");
     assert!(run.stdout.is_empty());
-    // What went out before cannot be taken for a whole stream.
+    // What was sent before must not look like a complete stream.
     plant(dir.path(), &[("b", &[1; 100_000])]);
     let stream = good(pack(dir.path(), &[]));
     assert_eq!(feed(tool("xb-unpack").arg("--verify"), &stream[..stream.len() / 2]).status.code(), Some(3));
@@ -152,7 +152,7 @@ fn what_a_stream_cannot_hold_is_said() {
     }
     assert_eq!(names(&good(run)), [".my.cnf", "a"]);
     plant(dir.path(), &[("xb_manifest/t.ibd", b"1")]);
-    bad(&pack(dir.path(), &[]), 1, "xb_manifest/t.ibd: is in a directory that is called as a member of our own");
+    bad(&pack(dir.path(), &[]), 1, "xb_manifest/t.ibd: is in a directory with the name of a member of our own");
     good(pack(dir.path(), &["--no-manifest"]));
 }
 
@@ -170,7 +170,7 @@ fn an_unpacked_directory_becomes_the_stream_that_it_came_from() {
     good(feed(tool("xb-unpack").arg("--verify"), &good(pack(&out, &["--exclude=xb_*"]))));
     bad(&pack(&out, &["--exclude=xb_manifest"]), 1, "packed without xb_manifest");
     plant(&out, &[("xb_incomplete", b"")]);
-    bad(&pack(&out, &[]), 1, "not unpacked to its end");
+    bad(&pack(&out, &[]), 1, "whose unpacking did not finish");
 }
 
 /// Its digests of pages are a member that the manifest lists, not a mark of the directory.

@@ -1,5 +1,4 @@
-//! What the package says of itself: licences and versions of what it is linked with, and the documents for those who
-//! work on it.
+//! The metadata of the package: licences and versions of its dependencies, and the documents for developers.
 
 use std::fs;
 use std::process::Command;
@@ -95,8 +94,8 @@ fn crates_are_of_the_registry_and_none_is_banned() {
     assert!(!manifest.contains("= \"*\""), "a dependency of any version");
 }
 
-/// CI has one toolchain. clippy (`incompatible_msrv`) knows what of the standard library is newer than `rust-version`;
-/// this, what a crate demands.
+/// CI has one toolchain. clippy (`incompatible_msrv`) knows which features of the standard library are newer than
+/// `rust-version`; this test knows what each crate requires.
 #[test]
 fn no_crate_needs_a_newer_rust_than_ours() {
     let number = |version: &str| -> Vec<u32> { version.split('.').map(|part| part.parse().unwrap()).collect() };
@@ -128,7 +127,7 @@ fn documents_name_only_targets_that_the_makefile_has() {
     for (document, line) in
         DOCUMENTS.iter().flat_map(|document| said(document).into_iter().map(move |line| (document, line)))
     {
-        // What stands behind two spaces is an explanation.
+        // Text after two spaces is an explanation.
         let Some(targets) = line.split("  ").next().and_then(|command| command.strip_prefix("make ")) else { continue };
         for target in targets.split(' ') {
             let named =

@@ -1,4 +1,4 @@
-//! Pages of real servers: every page of every kind of tablespace is found good, and a flipped bit is noticed.
+//! Pages of real servers: every page of every kind of tablespace is good, and a flipped bit is detected.
 
 use std::fs;
 use std::io::Write;
@@ -151,7 +151,7 @@ fn uncovered(space: &Space, page: &[u8], at: usize) -> bool {
     (secret && outside) || ((26..38).contains(&at) && !(secret && sum_of_secret))
 }
 
-/// Every page is good; of a sample of pages, every flipped bit that the format covers is noticed.
+/// Every page is good; for a sample of pages, every flipped bit that the format covers is detected.
 fn prove(checksum: &str, page_size: u32) {
     let size = format!("--innodb-page-size={page_size}");
     let algorithm = format!("--innodb-checksum-algorithm={checksum}");
@@ -249,7 +249,7 @@ fn the_doublewrite_area_is_where_the_server_puts_it() {
     assert_eq!(covered, (64..192).collect::<Vec<u32>>());
 }
 
-/// Both files of an Aria table: how many blocks were verified, and no flip unnoticed.
+/// Both files of an Aria table: the number of verified blocks, and every flipped bit is detected.
 fn prove_aria(data: &Path, table: &str) -> (usize, usize) {
     let index = fs::read(data.join(format!("{table}.MAI"))).unwrap();
     let rows = fs::read(data.join(format!("{table}.MAD"))).unwrap();

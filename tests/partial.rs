@@ -1,4 +1,4 @@
-//! Partial backups: what goes into them, and what comes out.
+//! Partial backups: their content, and their restore.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::snap::{files, manifest, names, snap};
 use crate::support::backup::{apply_by, status, take};
 use crate::support::{Flavour, Pipeline, Server, keyring, scratch, test_on, xb};
 
-/// What servers say of a table that a backup has left out.
+/// The servers' messages for a table that a backup has left out.
 const NOT_THERE: [&str; 4] = ["exist", "missing", "No such file", "Unknown database"];
 
 /// Two databases with something of everything.
@@ -76,7 +76,7 @@ fn they_have_what_mariadb_backup_has() {
     assert_ne!(Pipeline::new().stage(backup).run().codes(), [0]);
     let run = Pipeline::new().stage(snap(&server).arg(&half)).run();
     run.assert_codes(&[2]);
-    assert!(run.stderr(0).contains("\"t\" is no db.table"), "{}", run.story());
+    assert!(run.stderr(0).contains("\"t\" is not db.table"), "{}", run.story());
 }
 
 test_on!(what_was_wanted_is_served_and_the_rest_is_not_there: mariadb, mariadb118);
@@ -102,7 +102,7 @@ fn what_was_wanted_of_mysql_is_served_and_the_rest_is_not_there() {
     served(server, "MyISAM");
 }
 
-/// What a server must know of the tables that are left out is said in the log, if it can be written.
+/// The log says what a server must know of left-out tables, if it can be written.
 #[test]
 fn with_an_encrypted_log_of_mariadb_they_are_refused() {
     let server = Server::new().encrypted().start();
@@ -198,7 +198,7 @@ fn served(mut server: Server, other: &str) {
     }
 }
 
-/// Tables with hidden parts, and others of the same kind that nobody wants.
+/// Tables with hidden files, and others of the same kind that are not wanted.
 fn parts(server: &Server, vectors: bool) {
     server.sql(
         "CREATE DATABASE d; CREATE TABLE d.other (a INT PRIMARY KEY); \
@@ -228,7 +228,7 @@ fn parts(server: &Server, vectors: bool) {
 
 const SOME: &str = r"--tables=^mysql[.],^d[.]f@002dx$,^d[.]child$,^d[.]p$,^d[.]v$,^d[.]h$,^d[.]s$";
 
-/// What is left of them in a backup of [`SOME`]: everything of what was wanted, nothing of the rest.
+/// What a backup of [`SOME`] has of them: everything of the wanted tables, nothing of the rest.
 fn assert_parts(server: &Server, dir: &Path, vectors: bool) {
     let names = names(dir);
     assert!(!names.iter().any(|name| name.starts_with("d/left_") || name.starts_with("d/less")), "{names:?}");
@@ -314,11 +314,11 @@ fn a_name_that_nothing_has_is_told(flavour: Flavour) {
     fs::write(&list, "d.t\nd.x-y\n").unwrap();
     let list = format!("--tables-file={}", list.display());
     for (options, told) in [
-        (&["--databases=d nothere"][..], "nothere: no database and no table is so called"),
-        (&["--tables=^d[.],^e[.]"], "^e[.]: no database and no table is so called"),
-        (&["--databases-exclude=nothere"], "nothere: no database and no table is so called"),
-        (&["--databases=d.t d.u"], "d.u: no database and no table is so called"),
-        (&[&list], "d.x-y: no database and no table is so called (its files would be called d.x@002dy)"),
+        (&["--databases=d nothere"][..], "nothere: no database or table has this name"),
+        (&["--tables=^d[.],^e[.]"], "^e[.]: no database or table has this name"),
+        (&["--databases-exclude=nothere"], "nothere: no database or table has this name"),
+        (&["--databases=d.t d.u"], "d.u: no database or table has this name"),
+        (&[&list], "d.x-y: no database or table has this name (its files would be named d.x@002dy)"),
     ] {
         let run = Pipeline::new().stage(snap(&server).args(options)).run();
         run.assert_ok();

@@ -1,4 +1,4 @@
-//! A stream that is handed on comes out as it went in, whatever dialect it is of.
+//! A stream that is passed on does not change, in any dialect.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -68,7 +68,7 @@ fn good_streams_of_all_programs_pass_bit_for_bit() {
     }
 }
 
-/// What is wrong in a head is refused with the words of the reader; payloads are not looked at.
+/// A fault in a header is refused with the reader's message; payloads are not checked.
 #[test]
 fn bad_heads_and_early_ends_are_refused_as_by_the_reader() {
     let mut refused = 0;

@@ -1,4 +1,4 @@
-//! Transactions that are prepared when a backup ends: what becomes of them is what the server itself makes of them.
+//! Transactions that are prepared when a backup ends: the result is that of the server itself.
 
 use std::fs;
 use std::path::Path;
@@ -72,7 +72,7 @@ fn a_crashed_servers_copy_has_what_its_binary_log_decides(flavour: Flavour) {
     let options = scratch();
     let file = options.path().join("my.cnf");
     fs::write(&file, "[mysqld]\nlog_bin=mb\n").unwrap();
-    // Of MySQL's, only option files tell.
+    // For MySQL's, only option files tell.
     let options = (flavour.family() == Family::Mysql).then_some(file.as_path());
     offline(options, server.data(), dir.path());
     let run = apply_by(&server, dir.path());

@@ -1,4 +1,4 @@
-//! `xb_prints`: what is as xb-unpack left it is not read again, and nothing else is taken for that.
+//! `xb_prints`: unchanged files are not read again, and all others are.
 
 use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::FileExt;
@@ -29,7 +29,7 @@ fn applied(dir: &Path, options: &[&str]) -> Run {
     Pipeline::new().stage(command).run()
 }
 
-/// How many files were not read again, of how many; `None` if nothing was said of that.
+/// How many files were not read again, and of how many; `None` without the message.
 fn unread(run: &Run) -> Option<(u64, u64)> {
     let line = run.stderr(0).lines().find(|line| line.contains("files are as xb-unpack left them"))?;
     let numbers: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
@@ -106,7 +106,7 @@ fn a_backup_is_packed_with_its_pages_and_without_prints() {
     assert!(old != new);
 }
 
-/// And the position in the binary log that InnoDB knows is noted, as by mariadb-backup.
+/// The position in the binary log that InnoDB has stored is recorded as well, as by mariadb-backup.
 #[test]
 fn everything_is_read_on_request() {
     let server = Server::new().start();

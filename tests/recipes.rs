@@ -1,11 +1,11 @@
-//! Documented recipes are good for what they promise: each, as it is written, brings the server back; and when something
-//! goes wrong in it, the sender's status and the receiving side both show it.
+//! The documented recipes work: each, as it is written, restores the server; and after any fault, the sender's status
+//! and the receiver both show it.
 //!
 //! Recipes are the blocks in the section RECIPES of xb-tools.7, and those of README.md that have a check. Their lines
-//! stand for the server's host, unless a comment says otherwise: `# on vault` for what runs on the other host meanwhile,
-//! `# here` for the server's host again, `# check` for what finds out whether the backup is whole, `# restore` for what
-//! leads to a directory of files. The page's recipe "Before use", which takes this directory into service, follows each of
-//! the others; the one behind it, which is for a server that runs again, has a test of its own.
+//! are for the server's host, unless a comment says otherwise: `# on vault` is followed by commands for the other host,
+//! `# here` for the server's host again, `# check` by those that verify the backup, `# restore` by those that fill a
+//! directory. The page's recipe "Before use", which puts this directory into service, follows each of the others. The
+//! recipe after it is for a running server, and has its own test.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,10 +20,10 @@ use crate::support::{Pipeline, check, root_of_package, tools, vault, wait_until}
 /// A recipe that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The recipe that ends all others.
+/// The recipe that follows all others.
 const LAST: &str = "Before use";
-/// The one for what happened after the backup.
-const LATER: &str = "Up to the present";
+/// The recipe for point-in-time recovery.
+const LATER: &str = "Point-in-time recovery";
 
 #[derive(Default)]
 struct Recipe {
@@ -118,7 +118,7 @@ impl Recipe {
         Ok(programs)
     }
 
-    /// When something goes wrong, a status says so, and the check; and nothing is left that could be restored.
+    /// After a fault, an exit status and the check show it, and nothing is left that could be restored.
     fn shows(&self, bench: &Bench, fault: &Fault) -> Result<(), String> {
         let sandbox = Sandbox::new(bench, fault.clone());
         let runs = self.take(&sandbox);
@@ -165,7 +165,7 @@ fn commands(title: &str) -> String {
     page.into_iter().find(|example| example.title == title).expect(title).text
 }
 
-/// All that failed, not only the first.
+/// All failures, not only the first.
 fn report(failures: &[String]) {
     assert!(failures.is_empty(), "{} do not hold:\n\n{}", failures.len(), failures.join("\n"));
 }
@@ -217,7 +217,7 @@ fn every_recipe_shows_on_both_sides_that_a_program_was_killed_or_the_disk_was_fu
     report(&failures);
 }
 
-/// What people do otherwise, and why the recipes do not.
+/// What people do instead, and why the recipes do not.
 #[test]
 fn recipes_that_would_hide_a_fault_are_found() {
     let Some(bench) = Bench::start() else { return };

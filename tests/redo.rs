@@ -1,4 +1,4 @@
-//! xb-redo as a filter: what it promises about the stream, with logs made by hand and with real servers.
+//! xb-redo as a filter: the guarantees of its output, with logs made by hand and with real servers.
 
 mod live;
 
@@ -44,7 +44,7 @@ fn members(stream: &[u8]) -> Vec<(String, Vec<u8>)> {
     done
 }
 
-/// It failed with this code, said this, and what it sent cannot be taken for a backup.
+/// It failed with this code and message, and its output cannot be mistaken for a backup.
 #[track_caller]
 fn assert_refused(run: &Run, code: i32, about: &str) {
     run.assert_codes(&[code]);
@@ -107,7 +107,7 @@ fn what_comes_out_verifies_and_unpacks() {
     assert!(fs::read_to_string(directory.path().join("xb_manifest")).unwrap().contains(FILE));
 }
 
-/// The snapshot comes to its end, with its locks, however fast the log grows.
+/// The snapshot ends and releases its locks, however fast the log grows.
 #[test]
 fn data_gets_half_of_the_stream_however_much_log_waits() {
     let log = Log::new(24 << 20);
@@ -116,7 +116,7 @@ fn data_gets_half_of_the_stream_however_much_log_waits() {
     let input = dir.path().join("stream");
     let stream = Stream::of(&log).begin().mark(log.end()).member("ibdata1", &vec![7; 16 << 20]).manifest();
     fs::write(&input, stream.bytes()).unwrap();
-    // While the reader stands still, all of the log is captured.
+    // While the reader stops, the whole log is captured.
     let still = Relay::default().stall(1 << 20, Duration::from_secs(3));
     let run = Pipeline::new().stage(xb("xb-redo")).relay(still).stage(Command::new("cat")).stdin_from(&input).run();
     run.assert_ok();
@@ -135,7 +135,8 @@ fn data_gets_half_of_the_stream_however_much_log_waits() {
     assert!(captured > 24 << 20 && ahead < 5 << 20, "{captured} bytes of log, {ahead} more than data at one time");
 }
 
-/// The log goes out between the members, but never beyond a mark: it may be captured beyond the end of the backup.
+/// The log is sent between the members, but never beyond a durable LSN mark: it may be captured beyond the end of the
+/// backup.
 #[test]
 fn the_log_is_sent_as_it_is_captured_and_not_beyond_the_newest_mark() {
     let log = Log::new(2_000_000);
@@ -295,7 +296,7 @@ fn the_spool_has_a_limit_and_a_place() {
     run(&["--spool-memory=1M", "--spool-dir=/tmp", "--spool-limit=4M"]).assert_ok();
 }
 
-/// A backup that cannot become good ends at once, also while the filter is blocked in its output.
+/// A backup that cannot become valid ends at once, even while the filter is blocked in its output.
 #[test]
 fn a_failure_of_the_log_ends_a_blocked_filter() {
     let log = Log::new(1000);

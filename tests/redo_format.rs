@@ -1,5 +1,5 @@
-//! The redo log that real servers leave when they are killed: framed, followed around the ring, cut and rewritten, and
-//! read by the server itself, whose `End of log at LSN` is what we must have found.
+//! The redo log of real servers that were killed: parsed, followed around the ring, cut and rewritten, and read by the
+//! server itself, whose `End of log at LSN` must be the LSN that we found.
 
 use std::fs;
 use std::path::Path;

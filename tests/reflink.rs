@@ -1,4 +1,4 @@
-//! Where the file system can, a copy of a backup is made of the same blocks.
+//! On a file system that can, a copy of a backup shares its blocks.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use crate::support::disk::{SharingDisk, shared};
 use crate::support::tool::tree;
 use crate::support::{Load, Pipeline, Server, check, xb};
 
-/// Of the files that are in a copy as they are in the original: how many have all, or not all, of their blocks in common.
+/// Of the files that a copy and its original have in common: how many share all of their blocks, and how many do not.
 fn sharing(original: &Path, copy: &Path) -> (usize, usize) {
     let (original, copied) = (tree(original), tree(copy));
     let same = copied.iter().filter(|(name, content)| original.get(*name) == Some(content));

@@ -1,4 +1,4 @@
-//! Backups of replicas and of cluster nodes: what they say of the source is what a restored server needs to go on.
+//! Backups of replicas and of cluster nodes: what they record of the source lets a restored server continue.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -124,7 +124,7 @@ fn a_restored_replica_catches_up_by_file_and_position(flavour: Flavour) {
     catches_up(flavour, false);
 }
 
-/// A replica that is restored from another goes on where `--replica-info` says.
+/// A replica that is restored from another continues where `--replica-info` says.
 fn catches_up(flavour: Flavour, by_gtid: bool) {
     let pair = Pair::start(flavour, by_gtid);
     let load = pair.load();
@@ -194,12 +194,12 @@ fn a_server_that_replicates_from_nobody_has_no_replica_info(flavour: Flavour) {
     let run = Pipeline::new().stage(snap).stage(xb("xb-unpack").arg("-C").arg(dir.path())).run();
     assert_eq!(run.codes()[0], 0, "{}", run.story());
     assert!(!dir.path().join("xtrabackup_slave_info").exists());
-    assert!(run.stderr(0).contains("replicates from nobody; --replica-info adds nothing"), "{}", run.story());
+    assert!(run.stderr(0).contains("is not a replica; --replica-info adds nothing"), "{}", run.story());
 }
 
 test_on!(safe_replica_waits_for_a_moment_without_temporary_tables: mariadb, mysql97);
 
-/// A temporary table that a statement of the source will need again must not be open when the copy is made.
+/// A temporary table that a later statement of the source needs must not be open when the copy is made.
 fn safe_replica_waits_for_a_moment_without_temporary_tables(flavour: Flavour) {
     let pair = Pair::start(flavour, true);
     let mut session = pair.source.connect();
@@ -213,7 +213,7 @@ fn safe_replica_waits_for_a_moment_without_temporary_tables(flavour: Flavour) {
     };
     wait_until("the replica has it", PATIENCE, || pair.replica.status(open) == 1);
 
-    // Stopped while it waits, it lets replication go on first.
+    // If it is stopped while it waits, it starts replication again first.
     let mut snap = pair.snap();
     snap.arg("--safe-replica").arg("-v");
     let before = pair.stops();
@@ -288,7 +288,7 @@ fn replication_goes_on_after_a_backup_that_failed_and_stays_as_the_operator_left
     pair.replica.sql("STOP REPLICA SQL_THREAD");
     Pipeline::new().stage(pair.snap().arg("--safe-replica")).run().assert_ok();
     assert!(!pair.applies_events(), "replication was started that somebody had stopped");
-    // A server that replicates from nobody has nothing to wait for; by TCP, this time.
+    // A server that is not a replica has nothing to wait for; by TCP, this time.
     pair.source.sql("CREATE USER tcp@127.0.0.1 IDENTIFIED BY 'secret'; GRANT ALL ON *.* TO tcp@127.0.0.1");
     let mut by_tcp = xb("xb-snap");
     by_tcp.env("MYSQL_PWD", "secret").args(["--no-defaults", "--host=127.0.0.1", "--user=tcp", "--safe-replica"]);

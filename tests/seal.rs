@@ -1,4 +1,4 @@
-//! The seal container: what is damaged, cut, moved or renamed is noticed before one wrong byte is released.
+//! The seal container: damage, truncation, moves and renames are detected before one wrong byte is output.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -69,7 +69,7 @@ fn parts(sealed: &[u8]) -> Vec<Vec<u8>> {
     parts
 }
 
-/// What is released of a member of this plain name, fed in these portions, and how it ended.
+/// The output for a member with this plain name, fed in these portions, and the result.
 fn open(keys: &Keys, name: &[u8], portions: &[&[u8]]) -> (Vec<u8>, Result<(), Fault>) {
     drive(&Decrypt::new(keys, b"", 1 << 20), &[name, seal::SUFFIX].concat(), portions)
 }
@@ -79,7 +79,7 @@ fn opens(keys: &Keys, name: &[u8], sealed: &[u8]) -> (Vec<u8>, Result<(), (Kind,
     (released, outcome.map_err(|fault| (fault.kind, fault.what)))
 }
 
-/// Fails, with 3 or 4, and has released nothing but the beginning of the true text.
+/// Fails, with 3 or 4, and has output only the start of the true text.
 #[track_caller]
 fn refused(keys: &Keys, sealed: &[u8], plain: &[u8], fault: &str) {
     let (released, outcome) = opens(keys, NAME, sealed);

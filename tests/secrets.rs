@@ -1,4 +1,4 @@
-//! What a server keeps encrypted stays so: in a backup, while it is applied, and in what the restored server leaves.
+//! What a server encrypts stays encrypted: in a backup, while it is applied, and in what the restored server writes.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -16,8 +16,8 @@ use crate::support::{Family, Flavour, Pipeline, Server, keyring, scratch, test_o
 /// Stands in every row, and in no file of ours.
 const SECRET: &str = "the quick brown secret ";
 
-/// Files below a directory that have the secret in clear, but for those that the source has in clear, too. What goes away
-/// meanwhile is passed over.
+/// Files below a directory that contain the secret in clear, except those that the source has in clear, too. Files that
+/// disappear meanwhile are skipped.
 fn leaks(directory: &Path, clear: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut todo = vec![directory.to_owned()];
@@ -165,7 +165,7 @@ fn an_encrypted_binary_log_of_mysql_leaves_no_plain_text() {
     keeps(server, open, &[], "binary log");
 }
 
-/// Runs a command and looks all the while, and at the end, for the secret in what it makes.
+/// Runs a command and searches its files for the secret, during the run and at the end.
 #[track_caller]
 fn quiet(command: Command, made: &Path, what: &str) {
     let mut running = Pipeline::new().stage(command).start();
@@ -320,7 +320,8 @@ fn what_a_backup_may_not_set_is_refused_by_name(flavour: Flavour) {
             }
         }
     }
-    for (option, about) in [("init-file=x", "no option that recovery needs"), ("innodb-page-size=x", "no value")] {
+    for (option, about) in [("init-file=x", "not an option that recovery needs"), ("innodb-page-size=x", "not a value")]
+    {
         let mut apply = apply_with(&server, backup.path());
         bad(&feed(apply.arg("--server-option").arg(option), b""), 2, about);
     }
@@ -329,7 +330,7 @@ fn what_a_backup_may_not_set_is_refused_by_name(flavour: Flavour) {
 
 test_on!(an_index_that_leads_out_of_the_directory_is_refused: mysql97);
 
-/// A server opens, and may cut, what the index of its binary logs names.
+/// A server opens, and may truncate, what the index of its binary logs names.
 fn an_index_that_leads_out_of_the_directory_is_refused(flavour: Flavour) {
     let server = Server::new().flavour(flavour).start();
     let backup = scratch();
@@ -342,7 +343,7 @@ fn an_index_that_leads_out_of_the_directory_is_refused(flavour: Flavour) {
         text.lines().filter(|line| !line.contains("binlog.index")).map(|line| format!("{line}\n")).collect();
     fs::write(backup.path().join("xb_manifest"), relisted(&kept)).unwrap();
     forge(backup.path(), None, Some(("binlog.index", &index)));
-    bad(&feed(&mut apply_with(&server, backup.path()), b""), 3, "which is no binary log in this directory");
+    bad(&feed(&mut apply_with(&server, backup.path()), b""), 3, "which is not a binary log in this directory");
     assert_eq!(fs::read(&outside).unwrap(), b"kept");
 }
 
@@ -383,7 +384,7 @@ fn what_tables_of_a_backup_name_is_not_loaded(flavour: Flavour) {
                  CREATE DATABASE sb; CREATE TABLE sb.t (id INT); \
                  CREATE EVENT sb.e ON SCHEDULE EVERY 1 SECOND DO INSERT INTO sb.t VALUES (1)",
             );
-            // Our own directory of plugins has the last word, as it has where the server was installed.
+            // Our own plugin directory comes last, as on the server's own host.
             let program = flavour.server();
             let root = program.parent().unwrap().parent().unwrap().join("root").canonicalize().unwrap();
             let root = root.display();
@@ -409,7 +410,7 @@ fn what_tables_of_a_backup_name_is_not_loaded(flavour: Flavour) {
     assert!(!backup.join("xb_server.sock").exists());
 }
 
-/// Whatever the umask lets, and whatever modes the files have that are copied.
+/// Whatever the umask, and whatever modes the copied files have.
 #[test]
 fn nothing_that_is_made_can_be_read_by_others() {
     let server = Server::new().start();

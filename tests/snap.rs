@@ -1,4 +1,4 @@
-//! What xb-snap promises about its streams, against real servers. Whole restores are in `hot_backup.rs`.
+//! The guarantees of xb-snap's streams, with real servers. Whole restores are in `hot_backup.rs`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,7 +26,7 @@ pub fn snap(server: &Server) -> Command {
     command
 }
 
-/// The plain files of a stream; a snapshot by itself is no backup, but its files are there.
+/// The plain files of a stream; a snapshot alone is not a backup, but contains its files.
 pub fn files(stream: &[u8]) -> TempDir {
     let dir = scratch();
     let mut unpack = xb("xb-unpack");
@@ -79,7 +79,7 @@ pub(crate) fn manifest(dir: &Path) -> (BTreeMap<String, serde_json::Value>, serd
     (lines.into_iter().map(|line| (line["path"].as_str().unwrap().to_owned(), line)).collect(), last)
 }
 
-/// xb-snap with its stdout in our hands: while we do not read, it cannot go on.
+/// xb-snap, whose stdout the test reads: while it does not, xb-snap cannot continue.
 pub struct Held {
     child: Child,
     stream: Vec<u8>,
@@ -271,7 +271,7 @@ fn ddl_during_the_copy_is_made_good_at_its_end() {
     }
 }
 
-/// IMPORT is in no log, and what it writes has no redo: only the files tell. ext4 gives the new file the old one's inode.
+/// IMPORT is in no log, and writes without redo: only the files show it. ext4 gives the new file the old one's inode.
 #[test]
 fn an_import_during_the_copy_is_noticed() {
     let server = filled();
@@ -345,7 +345,7 @@ fn early_blocks_ddl_for_as_long_as_it_takes() {
     server.sql("DROP TABLE sb.dropped");
 }
 
-/// Nobody reads, and yet the server is free again: what was copied under the locks waits in the spool.
+/// Nobody reads, and still the locks are released: what was copied under them waits in the spool.
 #[test]
 fn locks_do_not_wait_for_the_reader() {
     let server = Server::new().start();
@@ -408,7 +408,7 @@ fn a_lock_that_is_not_granted_is_given_up() {
     run.assert_codes(&[1]);
     assert!(run.stderr(0).contains("not granted within 1 s"), "{}", run.story());
     busy.query_drop("UNLOCK TABLES").unwrap();
-    // A statement that writes such a table is in the way and is named.
+    // A statement that writes such a table blocks the lock, and is named.
     let writer = std::thread::spawn(move || busy.query_drop("INSERT INTO sb.m SELECT SLEEP(4)"));
     let running = "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'INSERT INTO sb.m%'";
     wait_until("the statement runs", PATIENCE, || server.value(running) == "1");
@@ -447,7 +447,7 @@ fn a_stopped_server_is_copied_and_a_running_one_refused() {
     let run = Pipeline::new().stage(offline(server.data())).run();
     run.assert_codes(&[1]);
     assert!(run.stdout.is_empty() && run.stderr(0).contains("a server runs on it"), "{}", run.story());
-    // Killed, it leaves work for recovery: the copy's log must have it all.
+    // Killed, it needs recovery: the copy's log must have everything.
     server.kill();
     let dir = scratch();
     let mut unpack = xb("xb-unpack");
@@ -569,7 +569,7 @@ fn tables_elsewhere_are_stored_as_if_they_were_here() {
     assert!(dir.path().join("sb/m.MYD").symlink_metadata().unwrap().is_file());
 }
 
-/// A file that cannot be seen from here may be at its place for the server: in a container, or a private mount.
+/// The server may see a file that is not visible here: in a container, or a private mount.
 #[test]
 fn files_of_the_server_that_are_not_seen_end_the_backup() {
     let mut server = Server::new().layout("innodb-undo-tablespaces", "3").undo_apart().start();

@@ -1,4 +1,4 @@
-//! A stream of ours that lost a byte or has a bit wrong is never taken for good.
+//! A stream of ours with a missing byte or a flipped bit is never accepted.
 
 use std::sync::OnceLock;
 

@@ -1,4 +1,4 @@
-//! Sums are those of the usual programs, there in time, and never given for half a stream.
+//! Sums are those of the usual programs, available in time, and never printed for a truncated stream.
 
 use std::fs;
 use std::io::Read;
@@ -180,7 +180,7 @@ fn half_a_stream_of_ours_passes_and_has_no_sum() {
     let file = dir.path().join("sums");
     good(sum(&["-o", file.to_str().unwrap()], &stream));
     for end in (22..stream.len()).step_by(7).chain([stream.len() - 1]) {
-        // The file of the run before must not pass for that of this one.
+        // The file of an earlier run must not look like that of this run.
         bad(&sum(&["-o", file.to_str().unwrap()], &stream[..end]), 3, "trunc");
         assert!(!file.exists(), "{end}");
         fs::write(&file, "stale\n").unwrap();
@@ -201,17 +201,17 @@ fn any_other_input_is_just_summed() {
     bad(&sum(&["--members"], b"hello, world, hello\n"), 3, "not an xbstream");
 }
 
-/// The sums of nothing on both ends are equal: what a sender that failed at once leaves must not look good.
+/// The sums of empty input are equal on both ends: the result of a sender that failed at once must not look good.
 #[test]
 fn no_input_at_all_is_an_error_and_leaves_no_sums() {
     let dir = scratch();
     let sums = dir.path().join("sums");
     let file = sums.to_str().unwrap();
-    bad(&sum(&["-o", file], b""), 3, "empty: not one byte came");
+    bad(&sum(&["-o", file], b""), 3, "empty: no bytes arrived");
     assert!(!sums.exists());
-    bad(&sum(&["--members=only"], b""), 3, "empty: not one byte came");
+    bad(&sum(&["--members=only"], b""), 3, "empty: no bytes arrived");
     good(sum(&["-o", file, "--allow-empty"], b""));
-    bad(&sum(&["-c", file], b""), 3, "empty: not one byte came");
+    bad(&sum(&["-c", file], b""), 3, "empty: no bytes arrived");
 }
 
 /// What `tee >(sha1sum > FILE)` does not give: after the last byte, the file is there.

@@ -1,7 +1,7 @@
-//! A rate is kept however the reader stalls, and whatever passes is passed as it came.
+//! The rate is kept however the reader stalls, and the input is passed on unchanged.
 //!
-//! How exactly a rate is kept is tested on the schedule itself, with a clock that is made up: a busy machine must not
-//! fail a test.
+//! The accuracy of the rate is tested on the schedule itself, with a simulated clock: a busy machine must not fail a
+//! test.
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ fn any_second_is_within_one_per_cent_and_ten_within_a_fifth() {
     }
 }
 
-/// Whether the machine is so busy that every sleep ends late: nothing is lost for good.
+/// On a busy machine every sleep ends late: nothing is lost permanently.
 #[test]
 fn a_sleeper_who_wakes_late_makes_up_for_it_at_once_up_to_the_burst() {
     let mut random = Random::new(2);

@@ -1,4 +1,4 @@
-//! Connections that are encrypted, and accounts that demand it: by TCP and through sockets, with every way to log in.
+//! Encrypted connections, and accounts that require them: by TCP and through sockets, with every authentication plugin.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,12 +8,12 @@ use tempfile::TempDir;
 use crate::support::pipeline::Run;
 use crate::support::{Family, Flavour, Pipeline, Server, output, program, scratch, test_on, xb};
 
-/// Certificates that openssl made, as the manuals of both families say.
+/// Certificates made by openssl, as in the manuals of both families.
 struct Certificates(TempDir);
 
 impl Certificates {
-    /// An authority, a server's certificate for `localhost` and 127.0.0.1, a client's, and an authority that has nothing to do
-    /// with them.
+    /// A certificate authority, a server's certificate for `localhost` and 127.0.0.1, a client's, and an unrelated
+    /// authority.
     fn new() -> Self {
         let made = Certificates(scratch());
         for name in ["ca", "stranger"] {
@@ -79,7 +79,7 @@ impl Encrypted {
         Encrypted { server, port, certificates }
     }
 
-    /// An account for all hosts that may do everything.
+    /// An account for all hosts with all privileges.
     fn account(&self, name: &str, identified: &str, demands: &str) {
         self.server
             .sql(&format!("CREATE USER {name}@'%' IDENTIFIED {identified} {demands}; GRANT ALL ON *.* TO {name}@'%'"));
@@ -140,18 +140,18 @@ fn accounts_that_require_tls_are_let_in_by_tcp_and_socket(flavour: Flavour) {
     encrypted.account("known", "BY 'secret word'", "REQUIRE X509");
     let certificates = &encrypted.certificates;
     let identity = certificates.client();
-    // By TCP without being asked to.
+    // By TCP by default.
     good(&mut encrypted.by_tcp("127.0.0.1", "safe"), &[]);
     refused(&mut encrypted.by_tcp("127.0.0.1", "safe"), &args("--skip-ssl"), "(error 1045)");
     refused(&mut encrypted.by_tcp("127.0.0.1", "safe"), &args("--ssl-mode=disabled"), "(error 1045)");
     refused(&mut encrypted.by_tcp("127.0.0.1", "known"), &[], "(error 1045)");
     good(&mut encrypted.by_tcp("127.0.0.1", "known"), &identity);
-    // Through the socket when it is asked for, or when there is a certificate to show.
+    // Through the socket on request, or if there is a client certificate.
     refused(&mut encrypted.by_socket("safe"), &[], "(error 1045)");
     good(&mut encrypted.by_socket("safe"), &args("--ssl"));
     good(&mut encrypted.by_socket("safe"), &args("--ssl-mode=REQUIRED"));
     good(&mut encrypted.by_socket("known"), &identity);
-    // The same out of an option file.
+    // The same from an option file.
     let file = certificates.path("my.cnf");
     let path = |name: &str| certificates.path(name).display().to_string();
     let text = format!(
@@ -199,7 +199,7 @@ fn a_certificate_for_another_host_passes_only_as_far_as_asked() {
     let ca = encrypted.certificates.option("ssl-ca", "ca.pem");
     good(&mut encrypted.by_tcp("127.0.0.1", "safe"), &[ca.clone()]);
     let mut snap = encrypted.by_tcp("127.0.0.1", "safe");
-    refused(&mut snap, &[ca, "--ssl-verify-server-cert".into()], "made for another host");
+    refused(&mut snap, &[ca, "--ssl-verify-server-cert".into()], "is for another host");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What xb-unpack promises, above all where the original programs break it.
+//! The guarantees of xb-unpack, above all where the original programs break them.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -17,7 +17,7 @@ fn ours(files: &[(&str, &[u8])]) -> Vec<u8> {
     good(pack(dir.path(), &["-j1"]))
 }
 
-// --- What the originals take for success (`facts/xbstream#extraction`) ---
+// --- What the originals accept (`facts/xbstream#extraction`) ---
 
 #[test]
 fn a_member_without_end_mark_is_truncated_and_goes_away() {
@@ -96,10 +96,10 @@ fn notes_about_what_was_there_before_go_with_it() {
         plant(dir.path(), &[(name, b"of before")]);
     }
     std::fs::write(dir.path().join("xb_lock"), "").unwrap();
-    // xb-redo is at work.
+    // xb-redo is running.
     let mut locked = Command::new("flock");
     locked.arg(dir.path().join("xb_lock")).arg(tool("xb-unpack").get_program()).arg("--overwrite");
-    bad(&feed(locked.arg("-C").arg(dir.path()), &member("a", b"new")), 1, "is at work in it");
+    bad(&feed(locked.arg("-C").arg(dir.path()), &member("a", b"new")), 1, "is running in it");
     assert!(!dir.path().join("a").exists() && !dir.path().join("xb_incomplete").exists());
     good(unpack(dir.path(), &["--overwrite"], &member("a", b"new")));
     assert_eq!(
@@ -173,7 +173,7 @@ fn directories_of_any_depth_are_made_with_tight_modes() {
     assert_eq!((mode("d/e/f/g"), mode("d/e"), mode("")), (0o640, 0o750, 0o750));
 }
 
-// --- Targets that are never taken for good ---
+// --- Targets that are never accepted ---
 
 #[test]
 fn a_target_is_marked_until_its_manifest_is_in_place() {
@@ -186,7 +186,7 @@ fn a_target_is_marked_until_its_manifest_is_in_place() {
     let files: Vec<_> = tree(dir.path()).into_keys().collect();
     assert_eq!(files, ["a", "d/b", "xb_begin", "xb_manifest"].map(Path::new));
 
-    // A good directory does not look good any longer once a bad stream has gone over it.
+    // A complete directory must not look complete after a bad stream has been unpacked into it.
     bad(&unpack(dir.path(), &["--overwrite"], &stream[..300]), 3, "truncated");
     assert!(dir.path().join("xb_incomplete").exists() && !dir.path().join("xb_manifest").exists());
 }
@@ -239,7 +239,7 @@ fn a_manifest_of_other_content_is_damage() {
     let one = ours(&[("a", b"1111"), ("b", b"2")]);
     let other = one.windows(4).position(|bytes| bytes == b"1111").unwrap();
     let head = payload("a", 0, b"1111").len() - 4;
-    // The payload differs and has the CRC that fits it: only the manifest can tell.
+    // The payload differs and has a valid CRC: only the manifest can tell.
     let forged = [&one[..other - head], &payload("a", 0, b"1112"), &one[other + 4..]].concat();
     bad(&unpack(scratch().path(), &[], &forged), 3, "a: its content differs");
 
@@ -268,7 +268,7 @@ fn marks_for_xb_redo_are_no_files() {
 #[test]
 fn completeness_of_a_foreign_stream_is_not_claimed() {
     let run = feed(tool("xb-unpack").arg("--verify"), &member("a", b"1"));
-    assert!(said(&run).contains("cannot be proved"), "{}", said(&run));
+    assert!(said(&run).contains("nothing proves that"), "{}", said(&run));
     assert!(said(&run).contains("whole: 1 members"), "{}", said(&run));
     good(run);
 }
@@ -287,7 +287,7 @@ fn other_formats_are_named() {
     }
 }
 
-// --- Listing and picking ---
+// --- Listing and selecting ---
 
 #[test]
 fn members_are_listed_in_the_order_in_which_they_end() {

@@ -1,4 +1,4 @@
-//! Streams of the original programs are read right, or refused with the right exit code.
+//! Streams of the original programs are read correctly, or refused with the right exit code.
 
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};

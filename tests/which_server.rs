@@ -1,4 +1,4 @@
-//! Which server is copied: the one that the family's client programs would reach, and only from its own data directory.
+//! The copied server is the one that the family's client programs would reach, and its own data directory is read.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -24,7 +24,7 @@ struct Way {
     arguments: &'static str,
     environment: &'static str,
     file: &'static str,
-    /// Two servers are named, and which one the stock client takes depends on the order, or on the family.
+    /// Two servers are named; which one the stock client uses depends on the order, or on the family.
     refused: bool,
 }
 
@@ -83,7 +83,7 @@ fn ways() -> Vec<Way> {
 }
 
 impl Way {
-    /// What the command line says of the port counts before the protocol of the file.
+    /// A port on the command line has priority over the protocol in the file.
     fn unless_given(self) -> Way {
         Way { refused: false, ..self }
     }
@@ -192,7 +192,8 @@ fn the_data_directory_of_a_clone_is_refused(flavour: Flavour) {
     Pipeline::new().stage(snap(&twin)).run().assert_ok();
 }
 
-/// Who cannot show whose the data directory is may vouch for it, but not against what the server shows.
+/// If it cannot be proved whose data directory it is, the operator may vouch for it, but not against what the server
+/// shows.
 #[test]
 fn mariadb_trusted_data_directory_is_taken_unless_another_s() {
     let mut server = Server::new().networked().flag("skip-log-bin").start();
@@ -221,7 +222,7 @@ fn mariadb_trusted_data_directory_is_taken_unless_another_s() {
         refuses(command, other);
     }
     if sees_all_processes() {
-        // The account can show nothing, and the kernel knows that another server has the files.
+        // The account can show nothing, and the kernel says that another server has the files open.
         server.sql("CREATE USER idle@localhost; GRANT PROCESS ON *.* TO idle@localhost");
         let mut command = snap(&server);
         command.args(["--user=idle", "--no-lock", "--trust-datadir"]);
@@ -237,7 +238,7 @@ fn mysql_trusted_data_directory_is_taken_unless_another_s() {
     let start = |builder: crate::support::server::Builder| builder.flavour(Flavour::Mysql97).networked().start();
     let server = start(Server::new().option("innodb-temp-tablespaces-dir", "@HOME@/outside"));
     let run = refuses(by_tcp(&server), server.data());
-    assert!(run.stderr(0).contains("temporary tables are elsewhere"), "{}", run.story());
+    assert!(run.stderr(0).contains("temporary tables are outside the data directory"), "{}", run.story());
     assert!(run.stderr(0).contains("--trust-datadir"), "{}", run.story());
     let run = Pipeline::new().stage(by_tcp(&server).arg("--trust-datadir")).run();
     run.assert_ok();
@@ -304,7 +305,7 @@ fn ordinary_account(server: &Server) -> &'static str {
     "--user=keeper"
 }
 
-/// Globals that make a session of its own kind fail, idle too long, wait too short, or answer with less.
+/// Global variables with which a session has too short timeouts, or incomplete answers.
 fn hurt(server: &Server) {
     let own = match server.flavour().family() {
         Family::Mariadb => "SET GLOBAL max_statement_time=1",
@@ -338,7 +339,7 @@ fn a_server_s_defaults_do_not_hurt_our_sessions(flavour: Flavour) {
     let mut session = mysql::Conn::new(options.max_allowed_packet(Some(1 << 20))).unwrap();
     let limit: Option<u64> = session.query_first("SELECT @@session.sql_select_limit").unwrap();
     assert_eq!(limit, Some(1), "init_connect is not for this account");
-    // The reader stands still for longer than a session may idle.
+    // The reader stops for longer than a session may be idle.
     let run = Pipeline::new()
         .stage(snap(&server).arg(account))
         .stage(xb("xb-redo"))

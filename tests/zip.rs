@@ -1,4 +1,4 @@
-//! xb-zip: others read what it writes, it reads what others write, nothing damaged gets through, memory is bounded.
+//! xb-zip: others read what it writes, it reads what others write, no damage passes, memory is bounded.
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
@@ -255,7 +255,7 @@ fn some_members_stay_plain_and_what_is_compressed_is_not_compressed_again() {
     for (codec, what) in [(ZSTD, "zstd"), (LZ4, "lz4")] {
         assert!(contents(&through(&codec, 2, &once).unwrap()) == files, "{what}");
     }
-    // A name alone does not make compressed data.
+    // A name alone does not make data compressed.
     let odd = [member("a.lz4", b"not lz4, whatever it is called"), member("b.zst", b"")].concat();
     assert_eq!(through(&Unzip::default(), 1, &odd).unwrap_err().kind(), Kind::Damaged);
     let back = through(&Unzip::default(), 1, &through(&ZSTD, 1, &odd).unwrap()).unwrap();
@@ -403,7 +403,7 @@ fn all_that_an_archive_of_qpress_says_is_checked() {
     }
 }
 
-/// The format cannot tell that the last blocks are missing, or all of a member of 0 bytes.
+/// The format cannot show that the last blocks are missing, or all of an empty member.
 #[test]
 fn what_the_formats_cannot_tell_the_manifest_does() {
     let archive = std::fs::read(folder_path("qpress").join("chunk-size-4k-xtrabackup.qp")).unwrap();
@@ -456,7 +456,7 @@ fn a_fault_names_member_and_byte() {
         bad(&run, 3, &format!("xb-zip: stdin: {name}: truncated: "));
         assert!((from..=from + 400).contains(&place(&run)), "{name}: {}", place(&run));
     }
-    bad(&feed(tool("xb-zip").arg("-d"), b""), 3, "empty: not one byte came");
+    bad(&feed(tool("xb-zip").arg("-d"), b""), 3, "empty: no bytes arrived");
     bad(&feed(tool("xb-zip").args(["-d", "--raw"]), &member("x", b"x")), 3, "leave --raw out");
     bad(&feed(tool("xb-zip").args(["-a", "lz4", "-7"]), b""), 2, "lz4 has no levels");
     bad(&feed(tool("xb-zip").args(["--chunk-size", "2m"]), b""), 2, "4k to 1m");
@@ -486,7 +486,7 @@ fn sizes_that_lie_cost_nothing() {
     }
 }
 
-/// However many members a stream opens, their decoders have so much and no more.
+/// However many members a stream opens, their decoders have a fixed memory limit.
 #[test]
 fn windows_of_open_members_have_a_limit() {
     let frame = good(feed(Command::new("zstd").args(["--long=27", "-c"]), &vec![7; 3 << 20]));
@@ -495,7 +495,7 @@ fn windows_of_open_members_have_a_limit() {
     let begun = |name: &&str| payload(name, 0, begin);
     let ended = |name: &&str| [payload(name, begin.len() as u64, end), chunk(b'E', 0, name.as_bytes(), &[])].concat();
     let four: Vec<u8> = names[..4].iter().flat_map(begun).chain(names[..4].iter().flat_map(ended)).collect();
-    // What members give back is there for the next.
+    // Memory that members release is available for the next.
     let later = ["f.zst", "g.zst", "h.zst", "i.zst", "j.zst"];
     let later: Vec<u8> = later.iter().flat_map(|name| [begun(name), ended(name)].concat()).collect();
     let unzip = || Unzip::within(&Budget::new(520 << 20));

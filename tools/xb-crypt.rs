@@ -19,40 +19,40 @@ const TOOL: Tool = Tool {
 
 #[derive(Args)]
 struct Crypt {
-    /// Decrypt the members, in whatever format each is
+    /// Decrypt the members, whatever the format of each
     #[arg(short, long)]
     decrypt: bool,
-    /// The key is in FILE, which only its owner can read
+    /// Read the key from FILE, which only its owner may read
     #[arg(short, long, value_name = "FILE", conflicts_with = "key_fd")]
     key_file: Option<PathBuf>,
-    /// The key is read from the open descriptor N
+    /// Read the key from the open descriptor N
     #[arg(long, value_name = "N")]
     key_fd: Option<i32>,
-    /// How to encrypt: authenticated, or as Percona's programs do
+    /// Encrypt in this format: authenticated, or as Percona's programs do
     #[arg(long, value_enum, default_value = "seal", conflicts_with = "decrypt")]
     format: Container,
-    /// The cipher of seal
+    /// Cipher of the seal format
     #[arg(short, long, value_enum, value_name = "NAME", default_value = "aes-256-gcm", conflicts_with = "decrypt")]
     algorithm: Cipher,
-    /// Standard input is one piece of data, not a stream with members
+    /// Encrypt or decrypt the whole input, which need not be a stream
     #[arg(long)]
     raw: bool,
-    /// The data was taken out of a stream, where NAME was its plain name
+    /// Plain name that the data had in the stream from which it was taken
     #[arg(long, requires = "raw", requires = "decrypt", default_value = "", hide_default_value = true)]
     name: String,
-    /// Let members pass that are not encrypted; anybody could have put them into the stream
+    /// Pass on members that are not encrypted; an attacker could have put them into the stream
     #[arg(long, requires = "decrypt", conflicts_with = "raw")]
     allow_plain: bool,
-    /// Take an input without a single byte for a stream without members
+    /// Accept an empty input as a stream without members
     #[arg(long, conflicts_with = "raw")]
     allow_empty: bool,
-    /// Work in N threads [default: number of processors, at most 4]
+    /// Use N threads [default: number of processors, at most 4]
     #[arg(short = 'j', long, visible_alias = "parallel", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
-    /// Largest chunk of xbcrypt data that is taken, at most 2g
+    /// Accept xbcrypt chunks of up to SIZE, at most 2g
     #[arg(long, value_name = "SIZE", default_value = "16m", requires = "decrypt")]
     buffer_size: Size,
-    /// Make a new key in FILE, which must not exist
+    /// Create a new key in FILE, which must not exist
     #[arg(long, value_name = "FILE", exclusive = true)]
     generate_key: Option<PathBuf>,
     #[command(flatten)]

@@ -20,13 +20,13 @@ struct Pack {
     /// Change to DIR first: names are relative to it
     #[arg(short = 'C', long, value_name = "DIR", default_value = ".")]
     directory: PathBuf,
-    /// Also pack what the lines of FILE name; - is stdin
+    /// Also pack the files named in FILE, one per line; - is stdin
     #[arg(short = 'T', long, value_name = "FILE")]
     files_from: Option<PathBuf>,
-    /// Names in FILE end with a NUL byte, not with a newline
+    /// Names in FILE end with a NUL byte, not a newline
     #[arg(short = '0', long, requires = "files_from")]
     null: bool,
-    /// Leave out what matches; a pattern without a slash also matches a last component
+    /// Leave out files that match; a pattern without a slash also matches a last component
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
     /// Write neither xb_begin nor xb_manifest
@@ -35,13 +35,13 @@ struct Pack {
     /// Read N files at the same time [default: number of processors, at most 4]
     #[arg(short = 'j', long, visible_alias = "parallel", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
-    /// Bytes read at once, and in a chunk, 4k to 1m
+    /// Size of reads and of chunks, 4k to 1m
     #[arg(long, value_name = "SIZE", default_value = "512k")]
     buffer_size: Size,
-    /// What mbstream is told to pack
+    /// As mbstream -c; has no effect
     #[arg(short = 'c', long, hide = true)]
     create: bool,
-    /// Files, and directories with all below them
+    /// Files, and directories with everything below them
     #[arg(value_name = "PATH", required_unless_present = "files_from")]
     paths: Vec<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! Catches the redo log that a backup needs while the backup streams by; restores with it.
+//! Captures the redo log for a backup while the backup passes; restores backups.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,10 +21,10 @@ const TOOL: Tool = Tool {
 #[command(group = ArgGroup::new("place").args(["datadir", "defaults_file"]).multiple(true))]
 #[command(group = ArgGroup::new("mode").args(["apply", "merge", "status", "copy_back"]))]
 struct Redo {
-    /// Where the redo log is looked for, if not where the stream says; with --copy-back, the directory to fill
+    /// Directory of the redo log, if it is not where the stream says; with --copy-back, the data directory to fill
     #[arg(long, value_name = "DIR", conflicts_with_all = ["apply", "merge", "status"])]
     datadir: Option<PathBuf>,
-    /// Keys of an encrypted redo log of MySQL: the data file of component_keyring_file
+    /// Keys for an encrypted redo log of MySQL: the data file of component_keyring_file
     #[arg(long, value_name = "FILE", conflicts_with = "mode")]
     keyring: Option<PathBuf>,
     /// Keep log that cannot be sent yet in an unlinked file in DIR [default: $TMPDIR or /var/tmp]
@@ -33,10 +33,10 @@ struct Redo {
     /// Keep up to SIZE of it in memory
     #[arg(long, value_name = "SIZE", default_value = "8M", conflicts_with = "mode")]
     spool_memory: Size,
-    /// Fail when more than SIZE has to be kept [default: no limit]
+    /// Fail if more than SIZE has to be kept [default: no limit]
     #[arg(long, value_name = "SIZE", conflicts_with = "mode")]
     spool_limit: Option<Size>,
-    /// Most memory for names, open members and tablespaces; more is needed in all
+    /// Use at most SIZE of memory for names, open members and tablespaces; the program needs more in total
     #[arg(long, value_name = "SIZE", default_value = "44m", conflicts_with = "mode")]
     memory: Size,
     #[command(flatten)]
@@ -46,56 +46,57 @@ struct Redo {
 #[derive(Args)]
 #[command(next_help_heading = "Restoring")]
 struct Restore {
-    /// Make the backup in DIR a data directory: a server recovers it, offline
+    /// Turn the backup in DIR into a data directory: a server recovers it, offline
     #[arg(long, value_name = "DIR")]
     apply: Option<PathBuf>,
-    /// Make increments part of the backup in DIR, without applying it
+    /// Merge increments into the backup in DIR, without applying it
     #[arg(long, value_name = "DIR", requires = "incremental_dir")]
     merge: Option<PathBuf>,
-    /// The increments, unpacked, in the order in which they were made
+    /// Unpacked increments, in the order in which they were made
     #[arg(long, value_name = "DIR", num_args = 1.., conflicts_with_all = ["status", "copy_back"], requires = "mode")]
     incremental_dir: Vec<PathBuf>,
-    /// Say in one line what DIR is; exit status 0 if it can be used
+    /// Describe DIR in one line; exit status 0 if it can be used
     #[arg(long, value_name = "DIR")]
     status: Option<PathBuf>,
     /// Copy the applied backup in DIR into an empty data directory
     #[arg(long, value_name = "DIR", requires = "place")]
     copy_back: Option<PathBuf>,
-    /// With --copy-back: the option file of the server, which says where its files are to be
+    /// With --copy-back: the server's option file, which says where its files go
     #[arg(long, value_name = "FILE", requires = "copy_back")]
     defaults_file: Option<PathBuf>,
-    /// With --copy-back: tables that had a DATA DIRECTORY in one of these go back there; separated by semicolons [default:
-    /// innodb_directories of the option file]
+    /// With --copy-back: return tables with a DATA DIRECTORY below one of these to it; separated by semicolons
+    /// [default: innodb_directories of the option file]
     #[arg(long, value_name = "DIRS", value_delimiter = ';', requires = "copy_back")]
     innodb_directories: Vec<PathBuf>,
-    /// Leave the backup as it is and apply, or merge, to a copy in NEWDIR
+    /// Leave the backup unchanged, and apply or merge in a copy in NEWDIR
     #[arg(long, value_name = "NEWDIR", requires = "mode", conflicts_with_all = ["status", "copy_back"])]
     to: Option<PathBuf>,
-    /// Read every file and hold it against the manifest, also those that are as xb-unpack left them
+    /// Read and verify every file, including those that have not changed since xb-unpack wrote them
     #[arg(long, requires = "mode", conflicts_with_all = ["status", "copy_back"])]
     verify: bool,
-    /// Most zeros by which increments let tablespaces grow, beside 128 for each byte that was copied [default: 1g]
+    /// Let increments add at most SIZE of zeros to tablespaces, in addition to 128 for each byte that was copied
+    /// [default: 1g]
     #[arg(long, value_name = "SIZE", requires = "incremental_dir")]
     hole_limit: Option<Size>,
-    /// Memory for the server's buffer pool [default: by the log and what is free]
+    /// Size of the server's buffer pool [default: depends on the log and the free memory]
     #[arg(long, value_name = "SIZE", requires = "apply")]
     use_memory: Option<Size>,
-    /// The server program [default: the newest that fits]
+    /// Server program [default: the newest one of the right version]
     #[arg(long, value_name = "PATH", requires = "apply")]
     server: Option<PathBuf>,
-    /// An option for it that the backup lacks, or has another value of: where keys or plugins are on this host
+    /// Set a server option that the backup lacks or that is different on this host, such as the path of keys or plugins
     #[arg(long, value_name = "NAME=VALUE", requires = "apply", value_parser = server_option)]
     server_option: Vec<(String, String)>,
     /// With --status: print a JSON object instead of the line
     #[arg(long, requires = "status")]
     json: bool,
-    /// With --copy-back: move the files; the backup is gone then
+    /// With --copy-back: move the files; the backup no longer exists afterwards
     #[arg(long, requires = "copy_back")]
     r#move: bool,
     /// Give the files to USER [default: the data directory's owner]
     #[arg(long, value_name = "USER[:GROUP]", requires = "copy_back")]
     owner: Option<String>,
-    /// Read and copy in N threads [default: number of processors, at most 4]
+    /// Use N threads [default: number of processors, at most 4]
     #[arg(short = 'j', long, visible_alias = "parallel", value_name = "N", requires = "mode", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
 }

@@ -11,7 +11,7 @@ use xb::io::cache::Policy;
 use xb::snap::{self, Job, LockDdl};
 use zeroizing_alloc::ZeroAlloc;
 
-/// What is freed is overwritten: option files, and what the client library sends, have the password in them.
+/// Freed memory is overwritten: option files, and what the client library sends, contain the password.
 #[global_allocator]
 static MEMORY: ZeroAlloc<System> = ZeroAlloc(System);
 
@@ -23,46 +23,47 @@ const TOOL: Tool = Tool {
 
 #[derive(Args)]
 struct Snap {
-    /// The server's data directory as it is seen from here
+    /// The server's data directory, as seen from here
     #[arg(long, value_name = "DIR")]
     datadir: Option<PathBuf>,
-    /// Go on if nothing shows whether the data directory is that of the server that answers; one that is shown to be another
-    /// server's is refused all the same
+    /// Continue if nothing proves that the data directory belongs to the server that answers; if it is shown to be
+    /// another server's, it is still refused
     #[arg(long, conflicts_with = "offline")]
     trust_datadir: bool,
     /// Copy with N threads [default: number of processors, at most 4]
     #[arg(short = 'j', long, visible_alias = "parallel", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     threads: Option<u16>,
-    /// How files are read; auto leaves the page cache as it was
+    /// How to read files; auto leaves the page cache unchanged
     #[arg(long, value_enum, value_name = "HOW", default_value = "auto")]
     cache: Policy,
-    /// When DDL is blocked: early, from the start; end, shortly at the end, where what it changed is copied again; off
-    /// (MariaDB only), shortly at the end, and the run fails if a table changed [default: end for MariaDB, early for MySQL]
+    /// When to block DDL: early, from the start; end, for a short time at the end, when changed tables are copied
+    /// again; off (MariaDB only), for a short time at the end, and the run fails if a table has changed [default: end
+    /// for MariaDB, early for MySQL]
     #[arg(long, value_enum, value_name = "WHEN")]
     lock_ddl: Option<LockDdl>,
-    /// Give up when a lock is not granted within S seconds
+    /// Fail if a lock is not granted within S seconds
     #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     lock_timeout: u64,
-    /// Take no locks: right only while nobody runs DDL or writes to tables that are not InnoDB
+    /// Take no locks; safe only while no DDL runs and nothing writes to tables that are not InnoDB
     #[arg(long, conflicts_with = "lock_ddl")]
     no_lock: bool,
-    /// Stop applying replicated events at a moment when no temporary table is open
+    /// Stop replication at a moment when it has no temporary table open
     #[arg(long, visible_alias = "safe-slave-backup")]
     safe_replica: bool,
-    /// Add xtrabackup_slave_info: how to replicate from where this server does
+    /// Add xtrabackup_slave_info: the statements to replicate from this server's sources
     #[arg(long, visible_alias = "slave-info")]
     replica_info: bool,
     /// Add xtrabackup_galera_info: the state of this Galera node
     #[arg(long)]
     galera_info: bool,
-    /// Write xb_begin, xb_pages, xtrabackup_checkpoints and xtrabackup_info to DIR, too, once the next program has taken the
-    /// whole stream: enough for --incremental-basedir
+    /// Also write xb_begin, xb_pages, xtrabackup_checkpoints and xtrabackup_info to DIR, once the next program has read
+    /// the whole stream: all that --incremental-basedir needs
     #[arg(long, value_name = "DIR")]
     extra_lsndir: Option<PathBuf>,
-    /// Keep what was copied under a lock and cannot be sent yet in an unlinked file in DIR [default: $TMPDIR or /var/tmp]
+    /// Keep files copied under a lock that cannot be sent yet in an unlinked file in DIR [default: $TMPDIR or /var/tmp]
     #[arg(long, value_name = "DIR")]
     spool_dir: Option<PathBuf>,
-    /// Copy a stopped server: no connection; option files and --datadir say where it is
+    /// Copy a stopped server, without a connection; option files and --datadir say where it is
     #[arg(long, conflicts_with_all = ["no_lock", "safe_replica", "replica_info", "galera_info"])]
     offline: bool,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! Passes a stream on, and sums it meanwhile.
+//! Passes a stream on, and computes its sums.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,22 +16,22 @@ const TOOL: Tool = Tool {
 
 #[derive(Args)]
 struct Sum {
-    /// Sum by this algorithm; may be given several times [default: sha1, with -c those of its file]
+    /// Use this algorithm; may be repeated [default: sha1; with -c, that of its file]
     #[arg(short, long = "algorithm", value_name = "NAME", value_enum, value_delimiter = ',')]
     algorithms: Vec<Algorithm>,
-    /// Write the sums to FILE, which is complete and on disk before stdout is closed [default: to stderr]
+    /// Write the sums to FILE, which is complete and synced to disk before stdout is closed [default: to stderr]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Sum each member: lines of sum, size and name; also: beside the stream, only: in its place
+    /// Sum each member: lines with sum, size and name; also: in addition to the stream, only: instead of it
     #[arg(long, value_name = "WHICH", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "also")]
     members: Option<Which>,
-    /// Fail with 3 unless the sums are those in FILE
+    /// Exit with status 3 unless the sums are those in FILE
     #[arg(short, long, value_name = "FILE")]
     check: Option<PathBuf>,
-    /// Take an empty input as good
+    /// Accept an empty input
     #[arg(long)]
     allow_empty: bool,
-    /// Compare two files of sums, read nothing else
+    /// Compare two files of sums, and read nothing else
     #[arg(long, value_names = ["A", "B"], num_args = 2, conflicts_with_all = ["algorithms", "output", "members", "check", "allow_empty"])]
     compare: Vec<PathBuf>,
     #[command(flatten)]

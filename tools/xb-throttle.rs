@@ -1,4 +1,4 @@
-//! Passes a stream on at a limited rate, and tells how far it is.
+//! Passes a stream on at a limited rate, and shows progress.
 
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -16,25 +16,25 @@ const TOOL: Tool = Tool {
 
 #[derive(Args)]
 struct Throttle {
-    /// Let RATE bytes a second pass; 0 for no limit
+    /// Limit the rate to RATE bytes per second; 0 for no limit
     #[arg(short = 'L', long, value_name = "RATE", default_value = "0")]
     rate_limit: Size,
-    /// Expect SIZE bytes; auto: what the first member of the stream says
+    /// Expect SIZE bytes; auto: the estimate in the first member of the stream
     #[arg(short, long, value_name = "SIZE", default_value = "auto")]
     size: Expected,
     /// Print numbers only: per cent, or bytes if the size is not known
     #[arg(short, long)]
     numeric: bool,
-    /// Tell how far it is every SEC seconds [default: 1, in a log 5]
+    /// Show progress every SEC seconds [default: 1; in a log 5]
     #[arg(short, long, value_name = "SEC")]
     interval: Option<Seconds>,
-    /// Show NAME with it
+    /// Show NAME before the progress
     #[arg(short = 'N', long, value_name = "NAME")]
     name: Option<String>,
-    /// After a stall, send at most what the rate allows in MS milliseconds at once
+    /// After a stall, send at most the amount for MS milliseconds at once
     #[arg(long, value_name = "MS", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     burst: u64,
-    /// Give the running xb-throttle with this process id the rate of -L
+    /// Set the rate of the running xb-throttle with this process id to that of -L
     #[arg(short = 'R', long, value_name = "PID", requires = "rate_limit")]
     remote: Option<i32>,
 }

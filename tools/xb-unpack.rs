@@ -21,43 +21,43 @@ struct Unpack {
     /// Write into DIR; it is created if missing, and must be empty
     #[arg(short = 'C', long, value_name = "DIR", default_value = ".")]
     directory: PathBuf,
-    /// DIR need not be empty; files in it are replaced
+    /// Allow a DIR that is not empty, and replace files in it
     #[arg(long)]
     overwrite: bool,
-    /// Do not wait until everything is on disk
+    /// Do not wait until everything is synced to disk
     #[arg(long)]
     no_sync: bool,
-    /// Whether blocks of zeros become holes
+    /// Turn blocks of zeros into holes
     #[arg(long, value_name = "WHEN", value_enum, default_value = "auto")]
     sparse: Holes,
-    /// List the members, write nothing
+    /// List the members; write nothing
     #[arg(short = 't', long, conflicts_with = "verify")]
     list: bool,
-    /// List as JSON, one object a line
+    /// List as JSON, one object per line
     #[arg(long, requires = "list")]
     json: bool,
-    /// Check structure, sums and manifest, write nothing
+    /// Verify structure, checksums and manifest; write nothing
     #[arg(long)]
     verify: bool,
-    /// Check every page of InnoDB's tablespaces, too
+    /// Also verify every page of InnoDB tablespaces
     #[arg(long, requires = "verify")]
     pages: bool,
-    /// Take an input without a single byte for a stream without members
+    /// Accept an empty input as a stream without members
     #[arg(long)]
     allow_empty: bool,
-    /// Sum and write in N threads [default: number of processors, at most 4]
+    /// Use N threads [default: number of processors, at most 4]
     #[arg(short = 'j', long, visible_alias = "parallel", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
-    /// Bytes written at once, 64k to 4m
+    /// Size of writes, 64k to 4m
     #[arg(long, value_name = "SIZE", default_value = "256k")]
     buffer_size: Size,
-    /// Most memory for names and open members; more is needed in all
+    /// Use at most SIZE of memory for names and open members; the program needs more in total
     #[arg(long, value_name = "SIZE", default_value = "44m")]
     memory: Size,
-    /// What mbstream is told to unpack
+    /// As mbstream -x; has no effect
     #[arg(short = 'x', long, hide = true)]
     extract: bool,
-    /// Write or list only members that match, or whose directory does; all are verified
+    /// Write or list only members that match, or whose directory matches; all are verified
     #[arg(value_name = "PATTERN")]
     patterns: Vec<String>,
 }
@@ -107,7 +107,8 @@ fn run(args: Unpack, console: &Console) -> Result<()> {
     Ok(())
 }
 
-/// A stream comes from stdin; whoever names a file there waits for ever, or is told that the input is empty.
+/// Refuses a file as an operand: the stream comes from stdin, and the user would wait forever or see an error for an
+/// empty input.
 fn no_file(patterns: &[String]) -> Result<()> {
     use std::os::unix::fs::FileTypeExt;
     let device = std::fs::metadata("/dev/stdin").is_ok_and(|input| input.file_type().is_char_device());

@@ -19,25 +19,25 @@ const TOOL: Tool = Tool {
 
 #[derive(Args)]
 struct Options {
-    /// Decompress zstd, lz4 and qpress, each member as its first bytes say
+    /// Decompress zstd, lz4 and qpress; the first bytes of each member tell its format
     #[arg(short = 'd', long)]
     decompress: bool,
     /// Compress to this format
     #[arg(short = 'a', long, value_name = "FORMAT", default_value = "zstd", conflicts_with = "decompress")]
     algorithm: Format,
-    /// Most bytes of content in a frame, 4k to 1m
+    /// Put at most SIZE of content into a frame, 4k to 1m
     #[arg(long, value_name = "SIZE", default_value = "1m", conflicts_with = "decompress")]
     chunk_size: Size,
-    /// Compress or decompress the whole input as one piece; it need not be a stream
+    /// Compress or decompress the whole input, which need not be a stream
     #[arg(long)]
     raw: bool,
-    /// Take an input without a single byte for a stream without members
+    /// Accept an empty input as a stream without members
     #[arg(long, conflicts_with = "raw")]
     allow_empty: bool,
-    /// Work in N threads [default: number of processors]
+    /// Use N threads [default: number of processors]
     #[arg(short = 'j', long, visible_alias = "parallel", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
-    /// Level of zstd [default: -1]
+    /// zstd level [default: -1]
     #[arg(value_name = "-1..-19", allow_negative_numbers = true, conflicts_with = "decompress",
           value_parser = clap::value_parser!(i32).range(-19..=-1))]
     level: Option<i32>,

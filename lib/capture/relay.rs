@@ -114,11 +114,11 @@ impl Relay {
                 (BEGIN, _) => return Err(self.refuse(&head, "comes a second time; are these two streams?")),
                 (path, _) if path.starts_with(MARK) => self.mark(&head)?,
                 (path, _) if path.strip_prefix(log.as_bytes()).is_some_and(|rest| rest.starts_with(b"/")) => {
-                    return Err(self.refuse(&head, "is below a directory that is called as the log"));
+                    return Err(self.refuse(&head, "is below a directory with the name of the log"));
                 }
                 (path, body) if path == log.as_bytes() || *body == Body::Rename(log.into()) => {
                     let error = self.refuse(&head, "is in the stream already");
-                    return Err(error.hint("one xb-redo is enough; it stands behind xb-snap"));
+                    return Err(error.hint("one xb-redo is enough; it follows xb-snap directly"));
                 }
                 _ => {
                     let mut sent = 0;
@@ -137,7 +137,7 @@ impl Relay {
             Verdict::Complete(_, trailer) => self.finish(verifier.begin_bytes(), trailer),
             Verdict::Coded(_) | Verdict::Foreign => {
                 Err(Error::damaged(place, "xb_manifest is compressed or encrypted")
-                    .hint("xb-redo stands right behind xb-snap"))
+                    .hint("xb-redo must follow xb-snap directly"))
             }
         }
     }

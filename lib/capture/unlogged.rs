@@ -42,7 +42,7 @@ pub(super) fn run(
         Verdict::Complete(..) => writer.end(MANIFEST),
         Verdict::Coded(_) | Verdict::Foreign => {
             Err(Error::damaged(pass.place(), "xb_manifest is compressed or encrypted")
-                .hint("xb-redo stands right behind xb-snap"))
+                .hint("xb-redo must follow xb-snap directly"))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Options that say how to reach a server. None takes a password.
+//! Options for the connection to a server. None takes a password.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::server::password::Password;
 use crate::server::session::{Login, password_file};
 use crate::server::tls::{self, Mode};
 
-/// How to reach the server.
+/// Options for the connection.
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Connection")]
 pub struct Connection {
@@ -25,42 +25,42 @@ pub struct Connection {
     /// Read this option file after the system's
     #[arg(long, value_name = "FILE")]
     defaults_extra_file: Option<PathBuf>,
-    /// Read groups with this suffix, too
+    /// Also read groups with this suffix
     #[arg(long, value_name = "SUFFIX")]
     defaults_group_suffix: Option<String>,
     /// Read no option file
     #[arg(long)]
     no_defaults: bool,
-    /// Connect as this account [default: the system's user]
+    /// Connect as this account [default: the system user]
     #[arg(short, long)]
     user: Option<String>,
     /// Connect through this socket
     #[arg(short = 'S', long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Connect by TCP, unless it is localhost; the server's files must be here all the same
+    /// Connect by TCP, except to localhost; the server's files must still be on this host
     #[arg(long)]
     host: Option<String>,
     /// Connect by TCP to this port
     #[arg(short = 'P', long)]
     port: Option<u16>,
-    /// Connect by tcp or through the socket
+    /// Connect by TCP or through the socket
     #[arg(long, value_enum, value_name = "P", ignore_case = true)]
     protocol: Option<Protocol>,
-    /// Give up when the server has not let us in within S seconds [default: 10]
+    /// Fail if connecting takes more than S seconds [default: 10]
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     connect_timeout: Option<u64>,
-    /// Read the password from the first line of FILE, which nobody else may read
+    /// Read the password from the first line of FILE, which only its owner may read
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
     #[command(flatten)]
     encryption: Encryption,
 }
 
-/// How the connection is encrypted.
+/// Options for the encryption of the connection.
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Encryption of the connection")]
 struct Encryption {
-    /// Encrypt the connection, or do not connect [default: by TCP, if the server offers it]
+    /// Encrypt the connection, and fail if that is impossible [default: by TCP, if the server offers it]
     #[arg(long, overrides_with = "skip_ssl")]
     ssl: bool,
     /// Do not encrypt the connection
@@ -69,22 +69,22 @@ struct Encryption {
     /// When to encrypt, and what to verify of the server's certificate
     #[arg(long, value_enum, value_name = "MODE", ignore_case = true)]
     ssl_mode: Option<Mode>,
-    /// Trust the authorities whose certificates are in this PEM file, and verify the server's certificate
+    /// Trust the certificate authorities in this PEM file, and verify the server's certificate
     #[arg(long, value_name = "FILE")]
     ssl_ca: Option<PathBuf>,
-    /// Trust the authorities whose certificates are in the files of this directory
+    /// Trust the certificate authorities in the files of this directory
     #[arg(long, value_name = "DIR")]
     ssl_capath: Option<PathBuf>,
-    /// Show this certificate (PEM) to the server, for accounts that REQUIRE X509
+    /// Present this certificate (PEM) to the server, for accounts with REQUIRE X509
     #[arg(long, value_name = "FILE")]
     ssl_cert: Option<PathBuf>,
-    /// The private key of that certificate (PEM, without a passphrase)
+    /// Private key of that certificate (PEM, without a passphrase)
     #[arg(long, value_name = "FILE")]
     ssl_key: Option<PathBuf>,
-    /// Verify that the server's certificate is made for the host of --host, too
+    /// Also verify that the server's certificate is for the host in --host
     #[arg(long, overrides_with = "skip_ssl_verify_server_cert")]
     ssl_verify_server_cert: bool,
-    /// Do not, even if an option file says so
+    /// Do not verify the host name, even if an option file says so
     #[arg(long, alias = "disable-ssl-verify-server-cert", overrides_with = "ssl_verify_server_cert")]
     skip_ssl_verify_server_cert: bool,
 }
@@ -115,7 +115,7 @@ impl Connection {
         }
     }
 
-    /// What the command line and the environment say; option files come after.
+    /// The login by command line and environment; option files come after.
     pub fn login(&self, lock_timeout: Duration, report: &dyn Report) -> Result<Login> {
         let password = Password::none();
         // From here on there is a password in memory.

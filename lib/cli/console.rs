@@ -1,4 +1,4 @@
-//! Messages and progress on stderr. A closed or full stderr never harms a run.
+//! Messages and progress on stderr. A closed or full stderr never ends a run.
 
 use std::fmt::Arguments;
 use std::io::Write;
@@ -13,13 +13,13 @@ use super::{Common, Log};
 use crate::error::{Error, Kind, Result};
 use crate::report::{Level, Report};
 
-/// Prints what a job reports, as the common options ask for it.
+/// Prints what a job reports, according to the common options.
 pub struct Console {
     tool: &'static str,
     least: Level,
     log: Log,
     meter: Meter,
-    /// What jobs have told for the summary.
+    /// Facts that jobs have reported for the summary.
     facts: Mutex<serde_json::Map<String, serde_json::Value>>,
 }
 
@@ -38,8 +38,8 @@ impl Console {
         self.least == Level::Detail
     }
 
-    /// Does `work` for a tool whose purpose is to show progress: it is shown in logs, too, unless `--quiet`, at equal
-    /// intervals even when nothing moves, and once more at the end.
+    /// Does `work` for a tool whose purpose is to show progress: it is also printed in logs, unless `--quiet`, at
+    /// regular intervals even if nothing moves, and once more at the end.
     pub fn metered<T>(&self, pace: Pace, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let Some(interval) = self.meter.pace(pace) else { return work() };
         let (over, ended) = crossbeam_channel::bounded::<()>(0);
@@ -51,7 +51,7 @@ impl Console {
                     next += interval;
                 }
             };
-            // Without a thread only the end is told.
+            // Without a thread, progress is only printed at the end.
             let clock = std::thread::Builder::new().name("meter".to_owned()).spawn_scoped(scope, clock);
             let done = work();
             drop(over);
@@ -62,7 +62,7 @@ impl Console {
         })
     }
 
-    /// What a job has found, in lines on stderr, where it is meant to be read as it is.
+    /// Prints the result of a job on stderr, unchanged.
     pub fn result(&self, bytes: &[u8]) {
         match self.log {
             Log::Text => {
@@ -73,7 +73,7 @@ impl Console {
         }
     }
 
-    /// The answer to a question, on stdout. A reader that went away has no use for it.
+    /// Prints the answer to a query on stdout. A broken pipe is ignored: the reader does not need the rest.
     pub fn answer(&self, text: &dyn std::fmt::Display) -> Result<()> {
         match crate::io::stdout()?.write_all(format!("{text}\n").as_bytes()) {
             Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -83,12 +83,12 @@ impl Console {
         }
     }
 
-    /// Takes the progress line away.
+    /// Erases the progress line.
     pub(super) fn finish(&self) {
         self.meter.clear();
     }
 
-    /// The last line of a log of objects: how the run ended, and its facts.
+    /// Prints the last line of a JSON log: how the run ended, and its facts.
     pub(super) fn summary(&self, exit_code: u8) {
         if self.log == Log::Text {
             return;
@@ -106,7 +106,7 @@ impl Console {
         self.raw(&self.object(&line));
     }
 
-    /// What `--verify` says when all is well.
+    /// Prints the result of `--verify`, if all is well.
     pub fn verified(&self, summary: &crate::unpack::Summary) {
         let words = if summary.proved { "complete" } else { "whole" };
         let (members, bytes) = (summary.members, super::human(summary.bytes));
@@ -130,7 +130,7 @@ impl Console {
     }
 }
 
-/// Text in which `\xff` stands for a byte that is no UTF-8. (What has a backslash in its name, `xb-sum` escapes.)
+/// The text, with `\xff` for a byte that is not UTF-8. (`xb-sum` escapes a backslash in a name.)
 fn escaped(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -140,7 +140,7 @@ fn escaped(bytes: &[u8]) -> String {
     text
 }
 
-/// A line in the log.
+/// A log line.
 pub(super) fn message(tool: &str, log: Log, level: &str, text: &str) -> String {
     match (log, level) {
         (Log::Json, _) => object(tool, &json!({ "level": level, "message": text })),
@@ -170,7 +170,7 @@ impl Report for Console {
         }
     }
 
-    /// Its line and hint.
+    /// Prints the error and its hint.
     fn error(&self, error: &Error) {
         if error.is_unsaid() {
             return;
@@ -183,7 +183,7 @@ impl Report for Console {
             self.line("error", &error.to_string());
         }
         let advice = error.advice().or((error.kind() == Kind::Pipe)
-            .then_some("the next program in the pipe ended first; look at its message and exit status"));
+            .then_some("the next program in the pipe ended first; check its message and exit status"));
         if let Some(advice) = advice {
             self.line("hint", advice);
         }

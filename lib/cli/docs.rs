@@ -1,4 +1,4 @@
-//! Man pages and completions from the one definition of the arguments (`--generate man|bash|zsh|fish`).
+//! Man pages and completions, generated from the definitions of the arguments (`--generate man|bash|zsh|fish`).
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -38,7 +38,7 @@ pub(super) fn print(tool: &Tool, command: &mut Command, what: What) {
     let _ = std::io::stdout().write_all(&out);
 }
 
-/// The prose of `man/NAME.1.in` with the options in their place.
+/// The text of `man/NAME.1.in`, with the options inserted.
 fn man(tool: &Tool, command: &Command) -> String {
     let mut command = command.clone().mut_args(with_aliases);
     command.build();
@@ -48,7 +48,7 @@ fn man(tool: &Tool, command: &Command) -> String {
     let _ = page.render_options_section(&mut options);
     let options = String::from_utf8_lossy(&options);
     let body = options.split_once(".SH OPTIONS\n").map_or(options.as_ref(), |(_, body)| body);
-    // mandoc's lint wants no empty paragraph before a heading, no break without text, and no two breaks in a row.
+    // mandoc's lint forbids an empty paragraph before a heading, a break without text, and two consecutive breaks.
     let body = body
         .trim_end_matches(['\n', ' '])
         .trim_end_matches(".br")
@@ -58,7 +58,7 @@ fn man(tool: &Tool, command: &Command) -> String {
     tool.man.replace("@VERSION@", env!("CARGO_PKG_VERSION")).replace("@OPTIONS@", body.trim_end())
 }
 
-/// The help lists an option's other names; the page does not by itself.
+/// Adds an option's other names, which the page would lack otherwise.
 fn with_aliases(option: Arg) -> Arg {
     let names = option.get_visible_aliases().unwrap_or_default();
     if names.is_empty() {

@@ -1,4 +1,4 @@
-//! How far a job is, on stderr: a line that is redrawn on a terminal, lines in a log, JSON, or numbers.
+//! Progress on stderr: a line that is redrawn on a terminal, lines in a log, JSON, or numbers.
 
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -13,29 +13,29 @@ use super::{Common, Log, When, human};
 
 /// How often a log gets a progress line.
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
-/// How often `--progress=json` and `-n` speak.
+/// How often `--progress=json` and `-n` print.
 const NUMBER_INTERVAL: Duration = Duration::from_secs(1);
-/// The least time over which the rate of the moment is measured.
+/// The shortest time over which the current rate is measured.
 const SAMPLE: Duration = Duration::from_millis(500);
 
-/// How a tool whose purpose is to show progress shows it: pv's options.
+/// How a tool whose purpose is progress shows it: pv's options.
 #[derive(Clone, Debug, Default)]
 pub struct Pace {
-    /// Time between two lines; without it a second for a program that reads them, five in a log.
+    /// Time between two lines; by default a second for a program that reads them, and five in a log.
     pub interval: Option<Duration>,
-    /// Numbers only: per cent, or bytes if the total is not known.
+    /// Numbers only: percent, or bytes if the total is unknown.
     pub numeric: bool,
-    /// Shown before each.
+    /// Printed before each.
     pub name: Option<String>,
 }
 
-/// Counts, and shows what it counts.
+/// Counts, and shows the counts.
 pub(super) struct Meter {
     tool: &'static str,
     kind: Kind,
-    /// What goes to a log even if it was not asked for.
+    /// Goes to a log even if progress was not requested.
     log: Option<Kind>,
-    /// How often, without a pace.
+    /// The default interval.
     usual: Duration,
     /// Standard error is a terminal.
     terminal: bool,
@@ -57,19 +57,19 @@ enum Kind {
     Numbers,
 }
 
-/// When something was shown, and how many bytes it was.
+/// When something was printed, and how many bytes had passed.
 struct Last {
     time: Instant,
     done: u64,
     rate: Option<u64>,
 }
 
-/// How far it is at a moment.
+/// The progress at one moment.
 struct State {
     done: u64,
     total: u64,
     elapsed: Duration,
-    /// Bytes a second, of late and in all.
+    /// Bytes per second, currently and on average.
     current: u64,
     average: u64,
     /// If the total is known.
@@ -106,7 +106,7 @@ impl Meter {
         }
     }
 
-    /// From now on at this pace. Returns the time between two calls of [`Meter::beat`], if those are wanted.
+    /// Sets the options. Returns the time between two calls of [`Meter::beat`], if these are needed.
     pub(super) fn pace(&self, pace: Pace) -> Option<Duration> {
         self.screen.ask();
         let _ = self.pace.set(pace);
@@ -118,7 +118,7 @@ impl Meter {
 
     fn kind(&self) -> Kind {
         match self.pace.get() {
-            // -q and --progress=never are stronger.
+            // -q and --progress=never have priority.
             Some(pace) if pace.numeric && (self.kind != Kind::Off || self.log.is_some()) => Kind::Numbers,
             Some(_) => self.log.unwrap_or(self.kind),
             None => self.kind,
@@ -154,12 +154,12 @@ impl Meter {
         self.draw();
     }
 
-    /// Writes something without tearing the redrawn line, which may be another tool's.
+    /// Writes text without damaging the redrawn line, which may be another tool's.
     pub(super) fn raw(&self, text: &str) {
         if self.terminal { self.screen.say(text) } else { say(text) }
     }
 
-    /// Takes the redrawn line away.
+    /// Erases the redrawn line.
     pub(super) fn clear(&self) {
         if self.kind == Kind::Bar {
             self.screen.clear();
@@ -172,7 +172,7 @@ impl Meter {
         }
     }
 
-    /// What a terminal shows; what matters most comes first, for the rest may be cut.
+    /// The line for a terminal. The most important parts come first, because the rest may be cut off.
     fn line(&self, state: &State) -> String {
         let State { done, total, elapsed, current, average, percent, eta, now } = state;
         let name = self.pace.get().and_then(|pace| pace.name.as_ref()).map(|name| format!(" {name}:"));
@@ -183,9 +183,9 @@ impl Meter {
         format!("{tool}:{name} {bytes}{of} {elapsed} {current}/s ({average}/s){eta} {now}")
     }
 
-    /// The line that is due, if one is. `object` makes a log line of fields.
+    /// Prints the line, if it is due. `object` formats a log line from fields.
     pub(super) fn tick(&self, object: impl FnOnce(&Value) -> String) {
-        // At a pace of its own it is called by the clock.
+        // With an interval of its own, it is called by the clock.
         if self.pace.get().is_some() || matches!(self.kind, Kind::Off | Kind::Bar) {
             return;
         }
@@ -196,7 +196,7 @@ impl Meter {
         }
     }
 
-    /// How far it is. The rate of the moment is that of the time since it was last asked for, or of half a second.
+    /// The current state. The current rate is measured since the last call, or over half a second.
     fn measure(&self) -> State {
         let (done, total) = (self.done(), self.total.load(Relaxed));
         let current = match self.last.lock() {
@@ -218,7 +218,7 @@ impl Meter {
         State { done, total, elapsed, current, average, percent, eta, now }
     }
 
-    /// Shows how far it is.
+    /// Prints the progress.
     pub(super) fn beat(&self, object: impl FnOnce(&Value) -> String) {
         if self.kind() == Kind::Bar {
             return self.draw();
@@ -259,7 +259,7 @@ fn rate(bytes: u64, time: Duration) -> u64 {
     (bytes as f64 / time.as_secs_f64().max(0.001)) as u64
 }
 
-/// Writes a line to stderr; one write, so that lines of several tools do not mix. Errors are ignored: a closed
+/// Writes a line to stderr, with one write, so that lines of several tools do not mix. Errors are ignored: a closed
 /// stderr must not end a backup.
 pub(super) fn say(text: &str) {
     let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());

@@ -29,13 +29,13 @@ pub use meter::Pace;
 pub use snapshot::{Increment, Partial};
 pub use units::{Seconds, Size, human};
 
-/// What a tool is, beside its arguments.
+/// The description of a tool, without its arguments.
 pub struct Tool {
     /// The program's name, `env!("CARGO_BIN_NAME")`.
     pub name: &'static str,
     /// One sentence: the NAME line of the man page and the first line of the help.
     pub about: &'static str,
-    /// The man page's source, with `@VERSION@` and `@OPTIONS@` where those go.
+    /// The man page's source, with the placeholders `@VERSION@` and `@OPTIONS@`.
     pub man: &'static str,
 }
 
@@ -43,16 +43,16 @@ pub struct Tool {
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Common options")]
 pub struct Common {
-    /// Say more: each file as it is done
+    /// Print more: each file when it is done
     #[arg(short, long, conflicts_with = "quiet")]
     verbose: bool,
-    /// Say nothing but warnings and errors
+    /// Print only warnings and errors
     #[arg(short, long)]
     quiet: bool,
-    /// Show how far it is on stderr; auto: only on a terminal
+    /// Show progress on stderr; auto: only on a terminal
     #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_value = "auto", default_missing_value = "always")]
     progress: When,
-    /// How messages are written on stderr
+    /// Format of messages on stderr
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log: Log,
     /// Print the man page or a shell's completions
@@ -60,14 +60,14 @@ pub struct Common {
     generate: Option<docs::What>,
 }
 
-/// What limits the memory and the time that an input can cost.
+/// Limits for the memory and time that an input can cost.
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Limits")]
 pub struct Limits {
-    /// Most memory for names and open members; more is needed in all
+    /// Use at most SIZE of memory for names and open members; the program needs more in total
     #[arg(long, value_name = "SIZE", default_value = "44m")]
     memory: Size,
-    /// Most zeros that the holes of a stream become, beside 128 for each byte of its content
+    /// Let holes in a stream become at most SIZE of zeros, in addition to 128 for each byte of content
     #[arg(long, value_name = "SIZE", default_value = "1g")]
     hole_limit: Size,
 }
@@ -78,7 +78,7 @@ impl Limits {
         Budget::new(self.memory.0)
     }
 
-    /// Bytes of zeros that holes may become.
+    /// How many bytes of zeros holes may become.
     pub fn holes(&self) -> u64 {
         self.hole_limit.0
     }
@@ -93,7 +93,7 @@ enum When {
     Json,
 }
 
-/// How messages look.
+/// The format of messages.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
 enum Log {
     Text,
@@ -109,11 +109,11 @@ struct Line<A: Args> {
     common: Common,
 }
 
-/// Runs a tool: parses its arguments, does its work, prints what went wrong, and ends the process as the exit code
-/// table says. Broken pipes and caught signals end by the signal itself, so that shells and systemd see it.
+/// Runs a tool: parses its arguments, does its work, prints errors, and ends the process with the exit codes of the
+/// README. After a broken pipe or a caught signal it dies by the signal itself, so that shells and systemd see it.
 pub fn run<A: Args>(tool: &Tool, work: impl FnOnce(A, &Console) -> Result<()>) -> ExitCode {
     let mut command = Line::<A>::command().name(tool.name).about(tool.about).bin_name(tool.name);
-    // A required operand must not hide `--generate`; it is looked for before anything is demanded.
+    // A missing operand must not hide `--generate`, so it is looked for before the arguments are checked.
     if let Some(what) = docs::wanted(std::env::args_os()) {
         docs::print(tool, &mut command, what);
         return ExitCode::SUCCESS;
@@ -123,7 +123,7 @@ pub fn run<A: Args>(tool: &Tool, work: impl FnOnce(A, &Console) -> Result<()>) -
         Ok(line) => line,
         Err(error) => return refuse(tool, &error),
     };
-    // What we make has the server's rows and password hashes, whatever it is.
+    // All our output contains the server's rows and password hashes.
     umask(umask(Mode::RWXO) | Mode::RWXO | Mode::WGRP);
     let console = Console::new(tool.name, &line.common);
     let outcome = work(line.tool, &console);
@@ -141,7 +141,7 @@ pub fn run<A: Args>(tool: &Tool, work: impl FnOnce(A, &Console) -> Result<()>) -
     }
 }
 
-/// clap's words in our grammar; help and version go to stdout with 0.
+/// Prints clap's error in our grammar; help and version go to stdout, with status 0.
 fn refuse(tool: &Tool, error: &clap::Error) -> ExitCode {
     let Refusal { what, hint } = if error.use_stderr() {
         refusal(tool.name, error)
@@ -149,7 +149,7 @@ fn refuse(tool: &Tool, error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     } else {
-        // `-h localhost > backup` was meant for somebody else.
+        // `-h localhost > backup` was meant for another program.
         misplaced(tool.name, error.kind())
     };
     let log = asked(std::env::args_os());
@@ -158,7 +158,7 @@ fn refuse(tool: &Tool, error: &clap::Error) -> ExitCode {
     ExitCode::from(Kind::Usage.code())
 }
 
-/// What is wrong with a command line, and what to do about it.
+/// What is wrong with a command line, and a hint.
 struct Refusal {
     what: String,
     hint: String,
@@ -188,10 +188,10 @@ fn refusal(tool: &str, error: &clap::Error) -> Refusal {
     let usual = || format!("{tool} --help lists the options");
     let argument = context(ContextKind::InvalidArg);
     let value = context(ContextKind::InvalidValue);
-    // A word where no operand is taken.
+    // A word where no operand is expected.
     let word = match error.kind() {
         ErrorKind::UnknownArgument => argument.clone(),
-        // The level of xb-zip is the only operand that is no word.
+        // The level of xb-zip is the only operand that is a number.
         ErrorKind::ValueValidation | ErrorKind::InvalidValue if tool == "xb-zip" => {
             value.filter(|_| argument.as_deref().is_some_and(|argument| argument.contains("-1..-19")))
         }
@@ -199,7 +199,7 @@ fn refusal(tool: &str, error: &clap::Error) -> Refusal {
     };
     if let Some(word) = word.filter(|word| !word.starts_with('-')) {
         let hint = if tool == "xb-snap" { usual() } else { format!("{tool} reads stdin: {tool} … < {word}") };
-        return Refusal { what: format!("{word}: is no option, and no file is named here"), hint };
+        return Refusal { what: format!("{word}: is not an option, and this program takes no files"), hint };
     }
     if let (ErrorKind::UnknownArgument, Some(option)) = (error.kind(), &argument) {
         let similar = context(ContextKind::SuggestedArg).map(|option| format!("did you mean {option}?"));
@@ -209,7 +209,7 @@ fn refusal(tool: &str, error: &clap::Error) -> Refusal {
     let text = error.render().to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.next().unwrap_or_default().trim_start_matches("error: ");
-    // Missing operands are listed by clap on lines of their own.
+    // clap lists missing operands on separate lines.
     let is_footer = |line: &str| ["Usage:", "tip:", "For more information"].iter().any(|word| line.starts_with(word));
     let rest: Vec<&str> = lines.take_while(|line| !is_footer(line)).collect();
     let detail = if rest.is_empty() { String::new() } else { format!(" {}", rest.join(", ")) };
@@ -217,7 +217,7 @@ fn refusal(tool: &str, error: &clap::Error) -> Refusal {
     Refusal { what: format!("{first}{detail}"), hint: similar.unwrap_or_else(usual) }
 }
 
-/// What `--log` says in arguments that are not understood.
+/// The value of `--log` in arguments that cannot be parsed.
 fn asked(args: impl Iterator<Item = OsString>) -> Log {
     let mut options = args.skip(1).take_while(|option| option != "--");
     let mut log = Log::Text;
@@ -239,18 +239,18 @@ fn end(kind: Kind) -> ExitCode {
         _ => None,
     };
     if let Some(signal) = signal {
-        // Returns only if the signal cannot be raised; then the code says the same.
+        // Returns only if the signal cannot be raised; then the exit code says the same.
         let _ = signal_hook::low_level::emulate_default_handler(signal);
     }
     ExitCode::from(kind.code())
 }
 
-/// How many threads `-j` asks for; without it as many as there are processors, at most 4.
+/// The number of threads for `-j`; by default the number of processors, at most 4.
 pub fn threads(asked: Option<u16>) -> usize {
     asked.map_or_else(|| processors().min(4), usize::from)
 }
 
-/// The same for what needs much of each processor: without it as many as there are.
+/// The same for work that needs much processor time; by default the number of processors.
 pub fn all_threads(asked: Option<u16>) -> usize {
     asked.map_or_else(processors, usize::from)
 }
@@ -259,13 +259,13 @@ fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Where a spool's file is: as asked, in `TMPDIR`, or in `/var/tmp`, for `/tmp` may be memory.
+/// The directory for a spool's file: as requested, `TMPDIR`, or `/var/tmp`, because `/tmp` may be in memory.
 pub fn spool_dir(asked: Option<PathBuf>) -> PathBuf {
     let set = || std::env::var_os("TMPDIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
     asked.or_else(set).unwrap_or_else(|| PathBuf::from("/var/tmp"))
 }
 
-/// Standard input as a stream; a terminal is refused, for nobody types an xbstream.
+/// Standard input as a stream; refuses a terminal.
 pub fn stdin() -> Result<std::fs::File> {
     if std::io::stdin().is_terminal() {
         return Err(Error::usage("stdin", "is a terminal; a stream is expected")
@@ -274,8 +274,8 @@ pub fn stdin() -> Result<std::fs::File> {
     crate::io::stdin()
 }
 
-/// Warns if standard output is a file that every user can read, for a backup that is not encrypted has rows and password
-/// hashes.
+/// Warns if standard output is a file that every user can read: a backup that is not encrypted contains rows and
+/// password hashes.
 pub fn warn_of_readers(report: &dyn Report) {
     let data = rustix::stdio::stdout();
     let Ok(data) = rustix::fs::fstat(data) else { return };
@@ -286,7 +286,7 @@ pub fn warn_of_readers(report: &dyn Report) {
     }
 }
 
-/// Standard output for binary data; a terminal is refused.
+/// Standard output for binary data; refuses a terminal.
 pub fn stdout() -> Result<std::fs::File> {
     if std::io::stdout().is_terminal() {
         return Err(Error::usage("stdout", "is a terminal; refusing to write a stream to it")

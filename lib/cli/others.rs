@@ -1,9 +1,9 @@
-//! What people type who know other programs, and what to type here. A table for each tool.
+//! Hints for options of other programs that users may try. One table for each tool.
 
-/// Options of other programs, and the answer to them.
+/// Options of other programs, and the hint for them.
 pub(super) type Table = &'static [(&'static [&'static str], &'static str)];
 
-/// By the name of the tool that is told such a thing.
+/// By the name of the tool.
 pub(super) const TABLES: &[(&str, Table)] = &[
     ("xb-snap", SNAP),
     ("xb-redo", REDO),
@@ -15,7 +15,7 @@ pub(super) const TABLES: &[(&str, Table)] = &[
     ("xb-sum", SUM),
 ];
 
-/// The answer to an option that a tool does not have.
+/// The hint for an option that a tool does not have.
 pub(super) fn answer(tool: &str, option: &str) -> Option<&'static str> {
     let (_, table) = TABLES.iter().find(|(name, _)| *name == tool)?;
     let option = option.split_once('=').map_or(option, |(name, _)| name);
@@ -75,7 +75,7 @@ const PACK: Table = &[
     (&["-z", "--gzip", "--compress"], "xb-pack … | xb-zip > FILE"),
 ];
 
-/// The same.
+/// The same programs.
 const UNPACK: Table = &[
     (&["-c", "--create"], "xb-pack -C DIR . > FILE"),
     (&["-p"], "-j N"),
@@ -92,7 +92,7 @@ const UNPACK: Table = &[
 
 /// Of zstd, lz4, qpress and gzip.
 const ZIP: Table = &[
-    (&["-z", "--compress"], "nothing: xb-zip compresses unless it is told -d"),
+    (&["-z", "--compress"], "nothing: xb-zip compresses unless -d is given"),
     (&["--uncompress"], "-d"),
     (&["-T", "-p"], "-j N"),
     (&["-o", "--output"], "xb-zip … > FILE"),
@@ -109,7 +109,7 @@ const ZIP: Table = &[
 const CRYPT: Table = &[
     (&["-i", "--input", "-in"], "xb-crypt … < FILE"),
     (&["-o", "--output", "-out"], "xb-crypt … > FILE"),
-    (&["-e", "--encrypt"], "nothing: xb-crypt encrypts unless it is told -d"),
+    (&["-e", "--encrypt"], "nothing: xb-crypt encrypts unless -d is given"),
     (&["--encrypt-key-file", "-f"], "-k KEYFILE"),
     (&["--encrypt-key", "--key", "--pass", "--password"], "-k KEYFILE: others can see a command line"),
     (&["--encrypt-threads", "--read-buffer-size"], "-j N"),
@@ -131,7 +131,7 @@ const THROTTLE: Table = &[
     (&["-o", "--output"], "xb-throttle … > FILE"),
 ];
 
-/// Of sha256sum and its kin.
+/// Of sha256sum and similar programs.
 const SUM: Table = &[
     (&["-b", "--binary", "-t", "--text"], "nothing: bytes are summed as they are"),
     (&["--status"], "-q"),

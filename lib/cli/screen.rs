@@ -1,8 +1,8 @@
-//! The one line of a terminal that the tools of a pipeline share: one of them draws how far it is, cut to the width.
+//! The progress line on a terminal, which the tools of a pipeline share: one of them draws it, cut to the width.
 //!
-//! Which one is decided by a name that only one process can have, an abstract Unix socket address (`unix(7)`) made of
-//! the terminal and the process group. The kernel takes the name back when its bearer ends, however it ends, and the
-//! next tool that wants to draw has it. Nobody waits for it. A pipeline in the background does not draw.
+//! A name that only one process can own decides which one: an abstract Unix socket address (`unix(7)`) made of the
+//! terminal and the process group. The kernel releases the name when its owner ends in any way, and the next tool that
+//! draws gets it. No tool waits for it. A pipeline in the background does not draw.
 
 use std::io::Write;
 use std::os::linux::net::SocketAddrExt;
@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 
 /// How often the line is drawn.
 const INTERVAL: Duration = Duration::from_millis(125);
-/// Columns of a terminal that does not tell.
+/// The width of a terminal that does not report it.
 const WIDTH: u16 = 80;
-/// Goes to the line's beginning and erases it.
+/// Moves to the start of the line and erases it.
 const ERASE: &str = "\r\x1b[K";
 
-/// This tool's part in it.
+/// The state of this tool.
 pub(super) struct Screen {
-    /// The user put this tool there to show progress: it goes before those that only do so beside their work.
+    /// The purpose of this tool is to show progress: it has priority over the others.
     asked: AtomicBool,
     line: Mutex<Line>,
 }
@@ -28,7 +28,7 @@ pub(super) struct Screen {
 struct Line {
     drawn: bool,
     next: Instant,
-    /// Held while this tool is the one that draws.
+    /// Held while this tool draws.
     seat: Option<UnixDatagram>,
 }
 
@@ -38,12 +38,12 @@ impl Screen {
         Screen { asked: AtomicBool::new(false), line: Mutex::new(line) }
     }
 
-    /// This tool's purpose is to show progress.
+    /// Says that this tool's purpose is to show progress.
     pub(super) fn ask(&self) {
         self.asked.store(true, Relaxed);
     }
 
-    /// Draws the line, if it is due and this tool's to draw.
+    /// Draws the line, if it is due and this tool's turn.
     pub(super) fn draw(&self, text: impl FnOnce() -> String) {
         let Ok(mut line) = self.line.try_lock() else { return };
         if Instant::now() < line.next {
@@ -58,18 +58,18 @@ impl Screen {
             put(&format!("{ERASE}{}", cut(&text(), width.saturating_sub(1))));
             line.drawn = true;
         } else {
-            // Whoever draws now draws over it.
+            // The tool that draws now overwrites it.
             line.drawn = false;
         }
     }
 
-    /// Writes a line of text in place of what is drawn, by whichever tool.
+    /// Writes a line of text in place of the drawn line, whichever tool has drawn it.
     pub(super) fn say(&self, text: &str) {
         let _line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         put(&format!("{ERASE}{text}\n"));
     }
 
-    /// Takes the line away, and lets another tool draw.
+    /// Erases the line, and lets another tool draw.
     pub(super) fn clear(&self) {
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         if std::mem::take(&mut line.drawn) {
@@ -80,7 +80,7 @@ impl Screen {
 }
 
 impl Line {
-    /// Takes the seat, if it is free. True if this tool has it and none goes before.
+    /// Takes the name, if it is free. True if this tool has it and no other has priority.
     fn sit(&mut self, asked: bool) -> bool {
         let Some([first, other]) = seats() else { return false };
         let (mine, before) = if asked { (&first, None) } else { (&other, Some(&first)) };
@@ -91,7 +91,7 @@ impl Line {
     }
 }
 
-/// The seats of this process group at this terminal: of the tool that was asked, and of any other.
+/// The names for this process group at this terminal: for a tool with priority, and for any other.
 fn seats() -> Option<[SocketAddr; 2]> {
     let terminal = rustix::fs::fstat(rustix::stdio::stderr()).ok()?.st_rdev;
     let group = rustix::process::getpgrp().as_raw_nonzero();
@@ -103,7 +103,7 @@ fn taken(seat: &SocketAddr) -> bool {
     UnixDatagram::unbound().and_then(|socket| socket.connect_addr(seat)).is_ok()
 }
 
-/// True unless the terminal says that it belongs to another process group now.
+/// False if the terminal reports that another process group is in the foreground.
 fn foreground() -> bool {
     rustix::termios::tcgetpgrp(rustix::stdio::stderr()).map_or(true, |group| group == rustix::process::getpgrp())
 }
@@ -113,8 +113,8 @@ fn width() -> u16 {
     size.map_or(WIDTH, |size| if size.ws_col == 0 { WIDTH } else { size.ws_col })
 }
 
-/// At most so many columns. What is not ASCII may need two; what moves the cursor is not drawn, for a stream may have
-/// it in a name.
+/// Cuts a text to this many columns. A character that is not ASCII counts as two; control characters, which a name in a
+/// stream may contain, become `?`.
 fn cut(text: &str, columns: usize) -> String {
     let mut left = columns;
     let fits = |char: &char| {
@@ -124,7 +124,7 @@ fn cut(text: &str, columns: usize) -> String {
     text.chars().map(|char| if char.is_control() { '?' } else { char }).take_while(fits).collect()
 }
 
-/// One write. Errors are ignored: a closed stderr must not end a backup.
+/// Writes at once. Errors are ignored: a closed stderr must not end a backup.
 fn put(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }

@@ -1,4 +1,4 @@
-//! Sizes as operators write them, and as we print them.
+//! Sizes: parsing and printing.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 pub struct Size(pub u64);
 
 impl Size {
-    /// The size in bytes, if it lies between both; otherwise `option` is wrong.
+    /// The size in bytes, if it is between both; otherwise `option` has a wrong value.
     pub fn within(self, option: &str, least: usize, most: usize) -> Result<usize> {
         let bytes = usize::try_from(self.0).unwrap_or(usize::MAX);
         if (least..=most).contains(&bytes) {
@@ -52,7 +52,7 @@ impl FromStr for Size {
         let whole: u64 = whole.parse().map_err(|_| fault())?;
         let mut bytes = whole.checked_mul(unit).ok_or_else(|| format!("{text:?} is too large"))?;
         if !fraction.is_empty() {
-            // Nine digits are exact enough for a terabyte and cannot overflow 128 bits.
+            // Nine digits are exact enough for a terabyte, and cannot overflow 128 bits.
             let digits = fraction.get(..fraction.len().min(9)).ok_or_else(fault)?;
             let value: u128 = digits.parse().map_err(|_| fault())?;
             let scale = 10u128.pow(u32::try_from(digits.len()).map_err(|_| fault())?);
@@ -63,7 +63,7 @@ impl FromStr for Size {
     }
 }
 
-/// A time span: `2`, `0.5`; a hundredth of a second to a day.
+/// A time span: `2`, `0.5`; from a hundredth of a second to a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seconds(pub Duration);
 
@@ -77,7 +77,7 @@ impl FromStr for Seconds {
     }
 }
 
-/// Bytes for people: binary units, always with their `i`.
+/// Bytes for people: binary units, always with `i`.
 pub fn human(bytes: u64) -> String {
     indicatif::HumanBytes(bytes).to_string()
 }

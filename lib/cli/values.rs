@@ -1,4 +1,4 @@
-//! The values that options choose from, in the words of the command line.
+//! The values of options on the command line.
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
@@ -9,7 +9,7 @@ use crate::server::tls::Mode;
 use crate::snap::LockDdl;
 use crate::sum::Algorithm;
 
-/// One row for each value: its name, and what `--help` says of it.
+/// One row for each value: its name, and its help text.
 macro_rules! values {
     ($type:ident { $($variant:ident = $name:literal, $help:literal;)* }) => {
         impl ValueEnum for $type {
@@ -27,15 +27,15 @@ macro_rules! values {
 }
 
 values!(Policy {
-    Auto = "auto", "From the cache what is in it, past the cache what is not";
-    Direct = "direct", "Past the cache";
-    Drop = "drop", "Through the cache; from the first miss on, the rest of a file is dropped again, also what was in the cache before";
-    Keep = "keep", "Through the cache, which keeps it";
+    Auto = "auto", "Cached data from the cache, other data directly";
+    Direct = "direct", "Directly, without the cache";
+    Drop = "drop", "Through the cache; from the first miss on, the rest of a file is dropped again, including what was cached before";
+    Keep = "keep", "Through the cache, where it stays";
 });
 
 values!(Protocol {
     Tcp = "tcp", "A port of a host";
-    Socket = "socket", "A socket of this host";
+    Socket = "socket", "A socket on this host";
 });
 
 values!(Mode {
@@ -48,8 +48,8 @@ values!(Mode {
 
 values!(LockDdl {
     Early = "early", "Blocked from the start";
-    End = "end", "Free until a short lock at the end, under which what changed is copied again";
-    Off = "off", "Free; a backup during which tables changed is not valid";
+    End = "end", "Allowed until a short lock at the end, under which changed tables are copied again";
+    Off = "off", "Allowed; the backup is invalid if a table changed";
 });
 
 values!(Algorithm {

@@ -1,16 +1,16 @@
-//! Rewrites members inside a stream: compression, encryption, and both ways back.
+//! Rewrites the members of a stream: compression, encryption, and the reverse.
 //!
-//! One thread takes the stream apart, gathers the bytes of each member and cuts them into pieces; others rewrite the
+//! One thread parses the stream, collects the bytes of each member and cuts them into pieces; others rewrite the
 //! pieces; one writes the results, in the order of the pieces, under the members' new names ([`crate::codec::pool`]).
-//! What a stream becomes depends on its bytes alone, never on time or threads.
+//! The output depends on the input alone, not on time or threads.
 //!
 //! However many members are interleaved, at most [`Options::memory`] bytes wait to be cut, if the codec can cut
-//! anywhere: when there is no room, the members that have waited longest give up what they hold. A codec that reads
-//! frames of others must hold what it needs.
+//! anywhere: without room, the members that have waited longest are cut. A codec that reads foreign frames must keep as
+//! much as it needs.
 //!
-//! `xb_begin` stays as it is and goes out at once; the end of `xb_manifest` goes out when the input has ended well, so
-//! that a run that fails leaves a stream that says so. MariaDB's chunks go on under the new names. Holes and seeks of
-//! a member that is rewritten become zeros; a seek back cannot be done.
+//! `xb_begin` is passed on unchanged and at once. The end of `xb_manifest` is written only after the input has ended
+//! without error, so that a failed run leaves a truncated stream. MariaDB's chunks are passed on with the new names.
+//! Holes and seeks of a rewritten member become zeros; a backward seek is refused.
 
 mod source;
 
@@ -30,29 +30,34 @@ use crate::stream::holes::Holes;
 use crate::stream::{Writer, chunk};
 use source::Source;
 
-/// How to rewrite a stream.
+/// Options for rewriting a stream.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Threads that rewrite, at least 1; with 1 there is no other.
+    /// Number of threads that rewrite, at least 1; with 1 everything runs in the calling thread.
     pub threads: usize,
-    /// Most bytes that wait in open members, where that can be chosen; at least two pieces.
+    /// How many bytes may wait in open members, if the codec can cut anywhere; at least two pieces.
     pub memory: usize,
-    /// Whether an input without a single byte is a stream without members.
+    /// Whether an empty input counts as a stream without members.
     pub allow_empty: bool,
-    /// Memory for names and open members, but for what `memory` bounds.
+    /// Memory for names and open members, except what `memory` limits.
     pub budget: Budget,
-    /// Most bytes of zeros that holes become, beside [`Holes::RATIO`] times the content.
+    /// How many bytes of zeros holes may become, in addition to [`Holes::RATIO`] times the content.
     pub holes: u64,
 }
 
 impl Options {
-    /// As little memory as is of use.
+    /// The smallest useful memory.
     pub fn new(threads: usize) -> Self {
         Options { threads, memory: 8 * PIECE, allow_empty: false, budget: Budget::default(), holes: Holes::LIMIT }
     }
 }
 
 /// Reads a stream to its end, and writes it with its members rewritten.
+///
+/// # Errors
+///
+/// Damaged, if the stream is; Pipe, if the reader of the output ended; Failed for other errors of input and output; and
+/// the kinds of the codec's faults. After an error, a stream of ours lacks the end of its manifest.
 pub fn rewrite<C: Codec>(
     codec: &C,
     input: impl Read,
@@ -74,21 +79,21 @@ pub fn rewrite<C: Codec>(
     )
 }
 
-/// A member as the workers and the sink know it.
+/// A member, for the workers and the sink.
 struct Target {
     path: Vec<u8>,
     /// Its new name.
     name: Vec<u8>,
-    /// MariaDB's rewrite flag, if it begins anew.
+    /// MariaDB's rewrite flag, if the member begins again.
     flags: u8,
-    /// Where the sink puts the next bytes.
+    /// The offset at which the sink writes the next bytes.
     next: AtomicU64,
 }
 
-/// What is fed.
+/// What is fed to the pool.
 enum Task<J> {
     Part(Arc<Target>, Part<J>),
-    /// Goes out as it is: head and payload of a chunk.
+    /// Is passed on unchanged: header and payload of a chunk.
     Chunk(Vec<u8>, Vec<u8>),
     End(Arc<Target>),
 }
@@ -113,7 +118,7 @@ fn work<C: Codec>(codec: &C, worker: &mut C::Worker, buffers: &Buffers, task: Ta
     })
 }
 
-/// `stdin: sb/t.ibd.zst: damaged: ... (byte 1048576 of the member)`, of a fault in bytes that begin at `at`.
+/// The error for a fault in bytes that begin at `at`: `stdin: sb/t.ibd.zst: damaged: ... (byte 1048576 of the member)`.
 fn wrong(path: &[u8], fault: &Fault, at: u64) -> Error {
     let what = format_args!("{}: {} (byte {} of the member)", path.as_bstr(), fault.what, at + fault.at as u64);
     let error = Error::new(fault.kind, "stdin", what);
@@ -123,7 +128,7 @@ fn wrong(path: &[u8], fault: &Fault, at: u64) -> Error {
     }
 }
 
-/// Writes what comes out of the pipeline.
+/// Writes the results of the pool.
 fn put<W: Write>(writer: &Writer<W>, buffers: &Buffers, done: Done) -> Result<()> {
     let mut head = Vec::with_capacity(chunk::PREFIX + chunk::PATH_MAX + chunk::PAYLOAD_HEAD);
     match done {

@@ -1,11 +1,13 @@
 //! Work in parallel: [`run`] with results in order and bounded memory, [`for_each`] without results.
 //!
-//! Of [`run`]: the caller's thread feeds pieces. For each it puts a ticket on the ordered queue and the piece on the work queue;
-//! workers fill the tickets in any order, and the sink's thread redeems them in the order in which they were issued.
-//! Both queues are bounded, so at most `2·n` pieces and results are under way, and a slow sink slows the feeder.
+//! In [`run`], the calling thread feeds pieces. For each it puts a ticket into the ordered queue and the piece into the
+//! work queue. Workers fill the tickets in any order, and the sink's thread redeems them in the order in which they
+//! were issued. Both queues are bounded, so at most `2·n` pieces and results exist at once, and a slow sink slows the
+//! feeder down.
 //!
-//! The first failure wins: the sink stops at the first result that is one, or at its own; what was fed before has
-//! gone out by then, nothing after it does, and everything drains. A worker that panics is such a failure.
+//! The first error in order wins: the sink stops at the first result that is an error, or at its own. What was fed
+//! before has been written by then, nothing after it is written, and everything ends. A panic of a worker is an error,
+//! too.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -15,15 +17,19 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::error::{Error, Kind, Result};
 
-/// Takes the next piece; fails when there is no use in more.
+/// Feeds the next piece; fails when more pieces are useless.
 pub type Feed<'a, P> = &'a mut dyn FnMut(P) -> Result<()>;
 
 type Job<P, R> = (P, Sender<Result<R>>);
 
-/// Runs `feed` in this thread, `work` in `threads` others, and `sink` in one more, which sees the results in the
-/// order in which the pieces were fed. With one thread all of it runs right here, piece by piece.
+/// Runs `feed` in this thread, `work` in `threads` others, and `sink` in one more, which gets the results in the order
+/// of the pieces. With one thread everything runs in this thread, piece by piece.
 ///
-/// `worker` is called in each thread and returns what works there, with its own scratch memory.
+/// `worker` is called in each thread and returns the function that works there, with its own scratch memory.
+///
+/// # Errors
+///
+/// The first error in the order of the pieces, of `work` or `sink`; otherwise that of `feed`.
 pub fn run<P, R, T, W>(
     threads: usize,
     feed: impl FnOnce(Feed<'_, P>) -> Result<T>,
@@ -50,7 +56,7 @@ where
             .collect();
         drop(jobs);
         let redeemer = scope.spawn(move || {
-            // Ends at the first failure; the feeder then finds its queue closed.
+            // Ends at the first error; the feeder then finds its queue closed.
             tickets.iter().try_for_each(|ticket| sink(ticket.recv().map_err(|_| lost())??))
         });
         let fed = feed(&mut |piece| {
@@ -64,14 +70,14 @@ where
             let ended = worker.join().map_err(|_| lost());
             outcome = outcome.and(ended);
         }
-        // What stopped the sink lies before what stopped the feeder, which may only have found its queue closed.
+        // The sink's error comes first in order; the feeder may only have found its queue closed.
         outcome.and(fed)
     })
 }
 
 fn labour<P, R>(jobs: &Receiver<Job<P, R>>, mut work: impl FnMut(P) -> Result<R>) {
     for (piece, slot) in jobs {
-        // Nobody waits for the result once the sink has failed.
+        // After an error of the sink nobody waits for the result.
         let _ = slot.send(work(piece));
     }
 }
@@ -84,7 +90,7 @@ fn closed() -> Error {
     Error::internal("the output is closed")
 }
 
-/// The first failure of any thread, for all threads.
+/// The first error of any thread, shared by all threads.
 #[derive(Debug, Default)]
 pub struct FirstError {
     first: Mutex<Option<Error>>,
@@ -92,8 +98,8 @@ pub struct FirstError {
 }
 
 impl FirstError {
-    /// Notes a failure. The first counts, but for a broken pipe: when a write fails, other threads see that, and may be
-    /// faster.
+    /// Records an error. The first one is kept, unless it is a broken pipe: when a write fails, other threads notice
+    /// it, and may be faster.
     pub fn fail(&self, error: Error) {
         let mut first = self.first();
         if first.as_ref().is_none_or(|first| first.kind() == Kind::Pipe) {
@@ -103,16 +109,16 @@ impl FirstError {
         self.set.store(true, Ordering::Release);
     }
 
-    /// True once there is a failure.
+    /// True once there is an error.
     pub fn is_set(&self) -> bool {
         self.set.load(Ordering::Acquire)
     }
 
-    /// The first failure, if there was one.
+    /// Returns the first error, if there was one.
     ///
     /// # Errors
     ///
-    /// That failure.
+    /// That error.
     pub fn check(&self) -> Result<()> {
         if !self.is_set() {
             return Ok(());
@@ -121,17 +127,17 @@ impl FirstError {
     }
 
     fn first(&self) -> std::sync::MutexGuard<'_, Option<Error>> {
-        // An error is whole at any moment.
+        // The state is consistent at any moment.
         self.first.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Does `work` for each item, with `threads` threads that take items from one list until it is empty or something has
-/// failed. `scratch` makes what a thread works with.
+/// Does `work` for each item, with `threads` threads that take items from one list until it is empty or there is an
+/// error. `scratch` creates the working memory of a thread.
 ///
 /// # Errors
 ///
-/// The first failure, also one that another holder of `failure` has noted.
+/// The first error, including one that another holder of `failure` has recorded.
 pub fn for_each<I: Send, S>(
     threads: usize,
     failure: &FirstError,
@@ -162,7 +168,7 @@ pub fn for_each<I: Send, S>(
     failure.check()
 }
 
-/// Buffers that go round: of one capacity, kept up to a number.
+/// Reusable buffers of one capacity, up to a number.
 #[derive(Debug)]
 pub struct Buffers {
     capacity: usize,
@@ -171,17 +177,17 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    /// Keeps at most `keep` idle buffers of `capacity` bytes.
+    /// Keeps at most `keep` unused buffers of `capacity` bytes.
     pub fn new(capacity: usize, keep: usize) -> Self {
         Buffers { capacity, keep, idle: Mutex::default() }
     }
 
-    /// An empty buffer with room for at least `capacity` bytes.
+    /// An empty buffer with a capacity of at least `capacity` bytes.
     pub fn take(&self) -> Vec<u8> {
         self.idle().pop().unwrap_or_else(|| Vec::with_capacity(self.capacity))
     }
 
-    /// Gives a buffer back. One of another size is let go, and so is one more than are kept.
+    /// Returns a buffer. One of another size is freed, and so is one too many.
     pub fn give(&self, mut buffer: Vec<u8>) {
         let mut idle = self.idle();
         if idle.len() < self.keep && (self.capacity..=2 * self.capacity).contains(&buffer.capacity()) {
@@ -191,7 +197,7 @@ impl Buffers {
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
-        // A list of buffers is whole at any moment.
+        // The list is consistent at any moment.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -306,7 +312,7 @@ mod tests {
             Ok(())
         };
         run(3, feed, || Ok, sink).unwrap();
-        // The queue's six, one with the feeder and one with the sink.
+        // Six in the queues, one with the feeder and one with the sink.
         assert!(most.load(Relaxed) <= 8, "{} under way", most.load(Relaxed));
     }
 

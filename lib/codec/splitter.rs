@@ -1,27 +1,27 @@
-//! Bytes that wait to be cut into pieces, and pieces on their way through the workers.
+//! Bytes that wait to be cut into pieces, and the buffers of pieces.
 
 use crate::bytes::Part as _;
 use crate::codec::pool::Buffers;
 use crate::codec::{Codec, Cut, Fault, Flow, PIECE, Serial};
 use crate::error::{Error, Result};
 
-/// What a piece and its result need, whatever the codec: a frame around [`PIECE`] bytes is little larger.
+/// Size of a buffer for a piece and for its result, with any codec: a frame around [`PIECE`] bytes is little larger.
 const BUFFER: usize = PIECE + (16 << 10);
 
-/// Buffers for so many threads.
+/// Buffers for this many threads.
 pub(crate) fn buffers(threads: usize) -> Buffers {
     Buffers::new(BUFFER, 2 * threads + 2)
 }
 
-/// Part of a member that left [`Splitter`].
+/// A part of a member that has left [`Splitter`].
 pub(crate) enum Part<J> {
-    /// For a worker. `at` is where in the member it begins.
+    /// For a worker; `at` is its offset in the member.
     Piece { job: J, bytes: Vec<u8>, at: u64 },
-    /// Rewritten already.
+    /// Already rewritten.
     Ready(Vec<u8>),
 }
 
-/// Works on a piece; its buffer goes round.
+/// Rewrites a piece; reuses its buffer.
 pub(crate) fn work<C: Codec>(
     codec: &C,
     worker: &mut C::Worker,
@@ -34,33 +34,33 @@ pub(crate) fn work<C: Codec>(
     Ok(out)
 }
 
-/// The bytes of a member that have come and have not been cut yet.
+/// The bytes of a member that have arrived and have not been cut yet.
 pub(crate) struct Splitter<M> {
     member: M,
     bytes: Vec<u8>,
-    /// How many it is of use to hold.
+    /// How many bytes it makes sense to keep.
     want: usize,
-    /// Where in the member they begin.
+    /// Their offset in the member.
     at: u64,
 }
 
 impl<M> Splitter<M> {
-    /// A member that begins with `start`.
+    /// For a member that begins with `start`.
     pub(crate) fn new(member: M, start: Vec<u8>) -> Self {
         Splitter { member, bytes: start, want: PIECE, at: 0 }
     }
 
-    /// Memory that is in use.
+    /// Memory in use.
     pub(crate) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
 
-    /// True if nothing waits.
+    /// True if no bytes wait.
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// Memory that will be in use when `left` more bytes of a chunk are taken, as far as it is of use.
+    /// Memory that will be in use after `left` more bytes of a chunk, as far as they are needed.
     pub(crate) fn needs(&self, left: u64) -> usize {
         let (len, capacity) = (self.bytes.len(), self.bytes.capacity());
         if len < capacity {
@@ -69,14 +69,16 @@ impl<M> Splitter<M> {
         let want = self.want.max(len + 1);
         let left = usize::try_from(left).unwrap_or(usize::MAX);
         let need = len.saturating_add(left).min(want);
-        // Many small chunks: twice as much each time. Nearly a whole piece: one of the buffers that go round.
+        // For many small chunks, double the memory each time. For nearly a whole piece, use one of the reusable
+        // buffers.
         match need.max(len.saturating_mul(2)).min(want) {
             most if (PIECE / 2..=BUFFER).contains(&most) => BUFFER,
             some => some,
         }
     }
 
-    /// Takes up to `left` more bytes from `read`, which appends as many as it is told or has no more; how many came.
+    /// Takes up to `left` more bytes from `read`, which appends as many as requested unless there are no more; returns
+    /// the number.
     pub(crate) fn fill(
         &mut self,
         left: u64,
@@ -96,8 +98,8 @@ impl<M> Splitter<M> {
         read(&mut self.bytes, room)
     }
 
-    /// Cuts what can be cut. `part` gets the parts in order; `wrong` makes an error of a fault in bytes that begin at
-    /// a place of the member.
+    /// Cuts what can be cut. `part` gets the parts in order; `wrong` makes an error of a fault in bytes at an offset of
+    /// the member.
     pub(crate) fn cut<C: Codec<Member = M>>(
         &mut self,
         codec: &C,

@@ -1,4 +1,4 @@
-//! Rewrites the whole input as one (`--raw`): a stream that was compressed or encrypted from outside.
+//! Rewrites the whole input as one (`--raw`): for streams that are compressed or encrypted as a whole.
 
 use std::io::{Read, Write};
 
@@ -8,7 +8,12 @@ use crate::codec::{Codec, Fault, Flow, PIECE};
 use crate::error::{Error, Result};
 use crate::report::Report;
 
-/// Reads the input to its end, and writes it rewritten. With one thread there is no other.
+/// Reads the input to its end, and writes it rewritten. With one thread everything runs in this thread.
+///
+/// # Errors
+///
+/// The kind of the codec's fault; Pipe, if the reader of the output ended; Failed for other errors of input and output.
+/// After an error the output may be incomplete.
 pub fn rewrite<C: Codec>(
     codec: &C,
     mut input: impl Read,

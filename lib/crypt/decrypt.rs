@@ -13,19 +13,20 @@ use crate::codec::{Choice, Codec, Cut, Fault, Flow, PIECE, Serial};
 use crate::error::Kind;
 use crate::stream::foreign;
 
-/// What xtrabackup leaves plain beside encrypted members.
+/// The member that xtrabackup leaves unencrypted beside encrypted members.
 const CLEAR: &[u8] = b"xtrabackup_checkpoints";
 
-/// Decrypts what is sealed or of xbcrypt, whatever version, by its first bytes. Another member is refused, for anybody
-/// could have put it there; unless it is asked for, or is what xtrabackup leaves plain in a stream of its own.
+/// Decrypts what is sealed or encrypted by xbcrypt, in any version, which the first bytes show. Any other member is
+/// refused, because an attacker could have put it there; unless the operator allows it, or xtrabackup leaves it
+/// unencrypted in its own streams.
 #[derive(Debug)]
 pub struct Decrypt<'a> {
     keys: &'a Keys,
-    /// The name that the whole input was sealed under.
+    /// The name with which the whole input was sealed.
     name: &'a [u8],
-    /// Most bytes of an xbcrypt chunk.
+    /// The largest size of an xbcrypt chunk in bytes.
     limit: usize,
-    /// Members that are not encrypted pass.
+    /// Members that are not encrypted are passed on.
     allow_plain: bool,
     /// The stream begins with `xb_begin`.
     ours: AtomicBool,
@@ -33,39 +34,39 @@ pub struct Decrypt<'a> {
     seen: Mutex<Seen>,
 }
 
-/// What came by.
+/// What the input contained.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
     /// The oldest version of xbcrypt.
     pub oldest: Option<Version>,
-    /// Members that were not encrypted and passed, without `xb_begin`.
+    /// Number of members that were passed on because they were not encrypted, without `xb_begin`.
     pub plain: u64,
     /// The first of them.
     pub first_plain: Vec<u8>,
-    /// The whole input was nothing.
+    /// The whole input was empty.
     pub empty: bool,
 }
 
 impl<'a> Decrypt<'a> {
-    /// With this key. `name` is bound to a whole input that is sealed; `limit` is the size up to which a chunk of
-    /// xbcrypt is held in memory.
+    /// Decrypts with this key. `name` is bound to a whole input that is sealed; `limit` is the size up to which a chunk
+    /// of xbcrypt is kept in memory.
     pub fn new(keys: &'a Keys, name: &'a [u8], limit: usize) -> Self {
         let (ours, proved) = (AtomicBool::new(false), AtomicBool::new(false));
         Decrypt { keys, name, limit, allow_plain: false, ours, proved, seen: Mutex::default() }
     }
 
-    /// The same, and members that are not encrypted pass.
+    /// Also passes on members that are not encrypted.
     #[must_use]
     pub fn allow_plain(self, allow_plain: bool) -> Self {
         Decrypt { allow_plain, ..self }
     }
 
-    /// True as soon as something that was encrypted has proved authentic: the key is the right one.
+    /// True once encrypted data has been authenticated, which proves that the key is right.
     pub fn is_proved(&self) -> bool {
         self.proved.load(Relaxed)
     }
 
-    /// What came by so far.
+    /// What the input contained so far.
     pub fn seen(&self) -> Seen {
         self.lock().clone()
     }
@@ -74,13 +75,13 @@ impl<'a> Decrypt<'a> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As many whole chunks as are there.
+    /// Cuts as many whole chunks as there are.
     fn xbcrypt(&self, held: &[u8], flow: Flow) -> Result<Cut<Job>, Fault> {
         let mut len = 0;
         loop {
             let rest = held.part(len..)?;
             let want = match Chunk::read(rest) {
-                // What is whole goes out before the fault behind it is told.
+                // Complete chunks are written before the fault after them is reported.
                 Err(_) if len > 0 => 0,
                 Err(fault) => return Err(fault.into()),
                 Ok(Chunk::Start) => XBCRYPT_MORE,
@@ -104,7 +105,7 @@ impl<'a> Decrypt<'a> {
     fn check(&self, head: &Head) -> Result<(), Fault> {
         if head.size > self.limit {
             let what = format_args!("xbcrypt chunk of {} bytes, more than may be held in memory", head.size);
-            let hint = Some("if it is real, --buffer-size allows for more");
+            let hint = Some("if it is real, --buffer-size raises the limit");
             return Err(Fault { hint, ..Fault::damaged(0, what) });
         }
         let mut seen = self.lock();
@@ -112,8 +113,8 @@ impl<'a> Decrypt<'a> {
         Ok(())
     }
 
-    /// The same of a seal, and whether its end is there. `next` is the number of the first chunk, and then of the one
-    /// behind the last.
+    /// The same for a seal; also returns whether its end is there. `next` is the number of the first chunk, and then of
+    /// the one after the last.
     fn seal(held: &[u8], flow: Flow, seal: &Arc<Seal>, next: &mut u64) -> Result<(Cut<Job>, bool), Fault> {
         let (first, mut len) = (*next, 0);
         loop {
@@ -144,25 +145,25 @@ impl<'a> Decrypt<'a> {
     }
 }
 
-/// How much of a sealed member is gathered before the next chunk's length is known: the largest.
+/// How many bytes of a sealed member are collected before the next chunk's length is known: those of the largest one.
 const SEAL_MORE: usize = seal::LENGTH + seal::CHUNK_MAX + seal::TAG;
-/// The same of xbcrypt: four chunks, as most are.
+/// The same for xbcrypt: four chunks of the usual size.
 const XBCRYPT_MORE: usize = 4 * (xbcrypt::HEAD_MAX + xbcrypt::CHUNK + xbcrypt::HASH);
 
 /// A member that is being decrypted.
 #[derive(Debug)]
 pub enum Member {
-    /// Its head is to come; the plain name.
+    /// Its head is expected; the plain name.
     SealHead(Vec<u8>),
     /// Its key, and the number of the next chunk.
     Seal(Arc<Seal>, u64),
-    /// Its end mark has come.
+    /// Its end mark has been read.
     SealEnd,
-    /// Every chunk stands alone.
+    /// Every chunk is independent.
     Xbcrypt,
 }
 
-/// Whole chunks.
+/// A piece of whole chunks.
 #[derive(Debug)]
 pub enum Job {
     /// Of a seal, from this number on.
@@ -192,7 +193,7 @@ impl Codec for Decrypt<'_> {
             (seal::SUFFIX, member @ Some(Member::SealHead(_))) | (xbcrypt::SUFFIX, member @ Some(Member::Xbcrypt)) => {
                 Ok(member.map_or(Choice::Pass, Choice::Code))
             }
-            // xbcrypt writes nothing for nothing.
+            // xbcrypt writes no bytes for an empty input.
             (xbcrypt::SUFFIX, None) if start.is_empty() => Ok(Choice::Code(Member::Xbcrypt)),
             (b"", Some(member)) => Ok(Choice::Code(member)),
             (b"", None) if self.allow_plain || (path == CLEAR && !self.ours.load(Relaxed)) => {
@@ -209,7 +210,7 @@ impl Codec for Decrypt<'_> {
                 Err(Fault { kind: Kind::Key, what, at: 0, hint })
             }
             _ if start.len() < 8 => Err(truncated(start.len())),
-            _ => Err(Fault::damaged(0, format_args!("named {}, and something else", suffix.as_bstr()))),
+            _ => Err(Fault::damaged(0, format_args!("named {}, but is something else", suffix.as_bstr()))),
         }
     }
 
@@ -255,7 +256,7 @@ impl Codec for Decrypt<'_> {
     }
 
     fn serial(&self, _: &mut Member, bytes: &[u8], _: &mut Vec<u8>) -> Result<Serial, Fault> {
-        // The head of a seal: it has been looked at.
+        // The head of a seal, which has been parsed.
         Ok(Serial { taken: bytes.len(), again: false })
     }
 
@@ -295,11 +296,11 @@ impl Codec for Decrypt<'_> {
     }
 }
 
-/// The start of bytes as an xbcrypt chunk.
+/// The start of some bytes, parsed as an xbcrypt chunk.
 enum Chunk {
-    /// Not all of its head is there.
+    /// Its head is incomplete.
     Start,
-    /// Its head, and how many bytes the whole chunk has.
+    /// Its head, and the length of the whole chunk.
     Head(Head, usize),
 }
 
@@ -317,7 +318,7 @@ fn plain(path: &[u8]) -> &[u8] {
     path.strip_suffix(seal::SUFFIX).or_else(|| path.strip_suffix(xbcrypt::SUFFIX)).unwrap_or(path)
 }
 
-/// What begins with these bytes.
+/// The container that begins with these bytes.
 fn container(name: &[u8], start: &[u8]) -> Option<Member> {
     match start {
         [b'X', b'B', b'S', b'E', b'A', b'L', ..] => Some(Member::SealHead(name.to_vec())),

@@ -1,12 +1,13 @@
-//! Output that waits until the key has proved right.
+//! Deferred output: it waits until the key has proved right.
 
 use std::io::{self, IoSlice, Write};
 
-/// Most bytes that wait: far more than `xb_begin` and the small members that may come before the first encrypted one.
+/// How many bytes are deferred at most: far more than `xb_begin` and the small members that may come before the first
+/// encrypted one.
 const MOST: usize = 1 << 20;
 
-/// Holds what is written until `open` says that it may go, so that a run with a wrong key leaves no output at all. More
-/// than [`MOST`] bytes are not held.
+/// Defers what is written until `open` is true, so that a run with a wrong key writes nothing. After [`MOST`] bytes,
+/// output is not deferred any longer.
 pub(super) struct Deferred<W, F> {
     sink: W,
     open: F,
@@ -18,7 +19,7 @@ impl<W: Write, F: Fn() -> bool> Deferred<W, F> {
         Deferred { sink, open, held: Some(Vec::new()) }
     }
 
-    /// Lets go what is still held. A run that failed does not come here.
+    /// Writes what is still deferred. Only called after success.
     pub(super) fn finish(mut self) -> io::Result<()> {
         self.release()?;
         self.sink.flush()

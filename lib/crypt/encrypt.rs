@@ -8,7 +8,7 @@ use crate::codec::{Choice, Codec, Cut, Fault, Flow, PIECE, Serial};
 use crate::error::{Error, Result};
 use crate::stream::native::BEGIN;
 
-/// How members are encrypted.
+/// The container format for encrypted members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Our own container.
@@ -18,7 +18,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// What the names of encrypted members end with.
+    /// The suffix of encrypted members.
     pub fn suffix(self) -> &'static [u8] {
         match self {
             Format::Seal(_) => seal::SUFFIX,
@@ -27,7 +27,7 @@ impl Format {
     }
 }
 
-/// Encrypts every member but `xb_begin`.
+/// Encrypts every member except `xb_begin`.
 #[derive(Debug)]
 pub struct Encrypt<'a> {
     keys: &'a Keys,
@@ -35,7 +35,7 @@ pub struct Encrypt<'a> {
 }
 
 impl<'a> Encrypt<'a> {
-    /// With this key, if it is one for this format.
+    /// Encrypts with this key, if this format can use it.
     pub fn new(keys: &'a Keys, format: Format) -> Result<Self> {
         if let Format::Seal(_) = format {
             keys.seal().map_err(|fault| Error::new(fault.kind, "key", fault.what).hint(MAKE_KEY))?;
@@ -55,18 +55,18 @@ impl<'a> Encrypt<'a> {
 /// A member that is being encrypted.
 #[derive(Debug)]
 pub enum Member {
-    /// Its key, the next chunk's number, its head until that is out, and whether the end mark is out.
+    /// Its key, the number of the next chunk, its head until that is written, and whether the end mark is written.
     Seal {
         /// The member's own key.
         seal: Arc<Seal>,
         /// Number of the next chunk.
         next: u64,
-        /// Goes before the first chunk.
+        /// Written before the first chunk.
         head: Option<Box<[u8; seal::HEAD]>>,
-        /// The end mark is out.
+        /// The end mark is written.
         ended: bool,
     },
-    /// Nothing to remember.
+    /// No state.
     Xbcrypt,
 }
 
@@ -79,9 +79,9 @@ pub enum Job {
         seal: Arc<Seal>,
         /// Number of the first chunk.
         first: u64,
-        /// Goes before it.
+        /// Written before it.
         head: Option<Box<[u8; seal::HEAD]>>,
-        /// The end mark comes behind it.
+        /// The end mark follows.
         end: bool,
     },
     /// Chunks of xbcrypt.
@@ -106,7 +106,7 @@ impl Codec for Encrypt<'_> {
         self.begin(b"")
     }
 
-    /// Cuts whatever is there: chunks may have any length, and what waits costs memory and time.
+    /// Cuts all that is there: chunks may have any length, and waiting costs memory and time.
     fn cut(&self, member: &mut Member, held: &[u8], flow: Flow) -> Result<Cut<Job>, Fault> {
         let len = held.len().min(PIECE);
         match member {

@@ -1,4 +1,4 @@
-//! Keys as bytes and as text; where they are kept is in `keyfile`.
+//! Keys as bytes and as text; `keyfile` reads and creates them.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::{DecodePaddingMode, general_purpose::STANDARD};
 use zeroize::Zeroizing;
 
-/// A secret of fixed size. It stays at one place on the heap, so moving it leaves no copy, and is overwritten when it
-/// is dropped.
+/// A secret of fixed size. It stays at one address on the heap, so moving it leaves no copy, and is overwritten on
+/// drop.
 type Secret<const N: usize> = Box<Zeroizing<[u8; N]>>;
 
 /// A key, by its length. Never printed.
@@ -21,7 +21,7 @@ pub enum Key {
     Bits256(Secret<32>),
 }
 
-/// A key of 32 bytes, which seal demands.
+/// A key of 32 bytes, which seal requires.
 pub struct SealKey(Secret<32>);
 
 impl SealKey {
@@ -30,10 +30,10 @@ impl SealKey {
     }
 }
 
-/// Why bytes are no key.
+/// Why bytes are not a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// How many bytes were seen, a newline at the end not counted.
+    /// The number of bytes, without a newline at the end.
     pub seen: usize,
 }
 
@@ -43,12 +43,12 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Longest text of a key: 32 bytes in hex, and a newline.
+/// The longest text of a key: 32 bytes in hexadecimal, and a newline.
 pub const TEXT_MAX: usize = 66;
 
-/// Reads a key: 16, 24 or 32 bytes are the key itself, as Percona's programs take them (theirs are mostly the 32
-/// characters that `openssl rand -base64 24` prints). Anything longer is hex or base64 of so many bytes. A newline at
-/// the end does not count.
+/// Parses a key: 16, 24 or 32 bytes are the key itself, as in Percona's programs (mostly the 32 characters that
+/// `openssl rand -base64 24` prints). A longer text is hexadecimal or base64 of so many bytes. A newline at the end is
+/// ignored.
 pub fn parse(bytes: &[u8]) -> Result<Key, Fault> {
     if let Some(key) = raw(bytes) {
         return Ok(key);
@@ -69,7 +69,7 @@ pub fn text(bytes: &[u8; 32]) -> Zeroizing<String> {
 }
 
 impl Key {
-    /// Bytes of the key.
+    /// Length of the key in bytes.
     pub fn length(&self) -> usize {
         match self {
             Key::Bits128(_) => 16,
@@ -78,7 +78,7 @@ impl Key {
         }
     }
 
-    /// The key as seal wants it, if it has 32 bytes.
+    /// The key for seal, if it has 32 bytes.
     pub fn for_seal(&self) -> Option<SealKey> {
         match self {
             Key::Bits256(key) => Some(SealKey(key.clone())),
@@ -150,7 +150,7 @@ mod tests {
             let secret = &secret[..length];
             let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
             let mut forms = vec![secret.to_vec()];
-            // The hex of 16 bytes has the length of a raw key, and is taken for one.
+            // The hexadecimal form of 16 bytes has the length of a raw key, and is parsed as one.
             if length > 16 {
                 forms.extend([hex.clone().into_bytes(), hex.to_uppercase().into_bytes()]);
             }
@@ -174,7 +174,7 @@ mod tests {
         for text in ["0123456789abcdef", "MDEyMzQ1Njc4OWFiY2RlZg==", "0123456789abcdef0123456789abcdef"] {
             assert_eq!(bytes(&parse(text.as_bytes()).unwrap()), text.as_bytes());
         }
-        // Ends with a newline, and is whole: 32 random bytes may.
+        // Ends with a newline, which belongs to the key: 32 random bytes may.
         assert_eq!(bytes(&parse(&[b'\n'; 32]).unwrap()), [b'\n'; 32]);
     }
 

@@ -1,4 +1,4 @@
-//! Where keys are kept: files, descriptors, systemd's credentials. And how they are made.
+//! Reads keys from files, descriptors and systemd's credentials, and creates them.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -13,24 +13,30 @@ use super::key::{self, Key};
 use crate::error::{Error, Kind, Result};
 use crate::io::random;
 
-/// Names a key file when no option does.
+/// The environment variable with the path of the key file, if no option names one.
 pub const VARIABLE: &str = "XB_KEY_FILE";
-/// The systemd credential that is used when nothing else names a key: `LoadCredential=xb-key:/etc/xb/key`.
+/// The systemd credential that is used if no option and no variable names a key: `LoadCredential=xb-key:/etc/xb/key`.
 pub const CREDENTIAL: &str = "xb-key";
 
-/// Where to find the key.
+/// Where the key is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A file that nobody else can read.
+    /// A file that no other user can read.
     File(PathBuf),
     /// A descriptor that the parent left open.
     Fd(RawFd),
-    /// What the environment names: [`VARIABLE`], then the credential [`CREDENTIAL`].
+    /// From the environment: [`VARIABLE`], then the credential [`CREDENTIAL`].
     Environment,
 }
 
 impl Source {
-    /// Reads the key. From before that on, the process leaves no core file and cannot be traced by others.
+    /// Reads the key. Before that, it disables core files and tracing of the process by others.
+    ///
+    /// # Errors
+    ///
+    /// - Usage: the descriptor is not open or not allowed.
+    /// - Key: the content is not a key.
+    /// - Failed: there is no key, it cannot be read, or other users could read or change it.
     pub fn read(&self) -> Result<Key> {
         harden()?;
         match self {
@@ -41,14 +47,18 @@ impl Source {
                     return read_file(Path::new(&path), true);
                 }
                 let path = std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join(CREDENTIAL));
-                // systemd has its own rules for mode and owner of credentials; no other user can reach them.
+                // systemd sets mode and owner of credentials by its own rules; no other user can reach them.
                 path.filter(|path| path.exists()).map_or_else(|| Err(missing()), |path| read_file(&path, false))
             }
         }
     }
 }
 
-/// Makes a key of 32 random bytes, in base64, in a new file that only its owner can read.
+/// Creates a key of 32 random bytes, in base64, in a new file that only its owner can read.
+///
+/// # Errors
+///
+/// Failed, if the file exists or cannot be written. An incomplete file is removed.
 pub fn generate(path: &Path) -> Result<()> {
     harden()?;
     let place = path.display();
@@ -64,13 +74,13 @@ pub fn generate(path: &Path) -> Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let kept = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
     kept.and_then(|()| File::open(directory)?.sync_all()).map_err(|cause| {
-        // Half a key must not be taken for one.
+        // An incomplete key must not be used.
         let _ = fs::remove_file(path);
         Error::io(&place, "cannot write", &cause)
     })
 }
 
-/// No core file, no tracing, no reading of our memory by others of the same user.
+/// Disables core files, tracing, and access to our memory by other processes of the same user.
 pub(crate) fn harden() -> Result<()> {
     let fault = |cause: rustix::io::Errno| Error::io("core dumps", "cannot be turned off", &cause.into());
     rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).map_err(fault)?;
@@ -94,7 +104,8 @@ fn read_file(path: &Path, strict: bool) -> Result<Key> {
     read(&place, file)
 }
 
-/// A file whose key others could read or replace is refused. A pipe (`<(pass show backup)`) passes: its mode is 0600.
+/// Refuses a file whose key other users could read or replace. A pipe (`<(pass show backup)`) is accepted: its mode is
+/// 0600.
 fn check(place: &str, file: &File) -> Result<()> {
     let meta = file.metadata().map_err(|cause| Error::io(place, "cannot look at", &cause))?;
     if !meta.is_file() && !meta.file_type().is_fifo() {
@@ -121,7 +132,7 @@ fn read_fd(fd: RawFd) -> Result<Key> {
     if (0..3).contains(&fd) {
         return Err(Error::usage(&place, "0, 1 and 2 carry data and messages").hint("xb-crypt --key-fd 3 3< FILE"));
     }
-    // Both ways give a descriptor of our own without unsafe code. The second serves kernels before 5.6 and sandboxes
+    // Both ways return a descriptor of our own without unsafe code. The second is for kernels before 5.6 and sandboxes
     // that forbid the first; it opens files anew and cannot open sockets.
     let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
         .and_then(|process| rustix::process::pidfd_getfd(process, fd, PidfdGetfdFlags::empty()))
@@ -133,7 +144,7 @@ fn read_fd(fd: RawFd) -> Result<Key> {
 }
 
 fn read(place: &str, mut file: File) -> Result<Key> {
-    // As large as it will get: growing would leave copies behind.
+    // Has its final size, because growing would leave copies in memory.
     let mut bytes = Zeroizing::new([0; 4096]);
     let mut seen = 0;
     while let Some(rest) = bytes.get_mut(seen..).filter(|rest| !rest.is_empty()) {

@@ -1,4 +1,4 @@
-//! MySQL's keyring: the data file of `component_keyring_file`, in which the server has its master keys in clear. Source:
+//! MySQL's keyring: the data file of `component_keyring_file`, which has the server's master keys in clear. Source:
 //! `facts/mysql-hot-backup#encryption`.
 //!
 //! ```text
@@ -21,18 +21,18 @@ use super::keyfile::harden;
 use crate::error::{Error, Kind, Result};
 use crate::report::{Level, Report};
 
-/// Bytes of a master key.
+/// Length of a master key in bytes.
 const LENGTH: usize = 32;
-/// A file of more bytes is none: a key takes 200.
+/// The largest accepted file in bytes: a key takes 200.
 const LARGEST: u64 = 4 << 20;
-/// The server writes the file anew, in its place, when a key is added; that is looked at again so often.
+/// How often to read again: the server rewrites the file in place when a key is added.
 const ATTEMPTS: usize = 20;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Keys of 32 bytes, by name. Overwritten when it is dropped, never printed.
+/// Keys of 32 bytes, by name. Overwritten on drop, and never printed.
 pub struct Keyring(Vec<(String, Box<Zeroizing<[u8; LENGTH]>>)>);
 
-/// Bytes that are no keyring. Why is not told: it could quote a key.
+/// Bytes that are not a keyring. The reason is not reported, because it could quote a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault;
 
@@ -46,13 +46,17 @@ struct Content<'a> {
 struct Element<'a> {
     #[serde(borrow)]
     data_id: Cow<'a, str>,
-    /// Hex; as it has nothing that JSON would escape, it is read where it stands.
+    /// Hexadecimal, which needs no escapes in JSON, so it is used in place.
     data: &'a str,
 }
 
 impl Keyring {
-    /// Reads the file. It is the server's: whoever else may read it is the server's matter, so it is used all the same, but
-    /// told if that is everybody. From before that on, the process leaves no core file.
+    /// Reads the file. The server decides about its owner and mode, so any are accepted, with a warning if every user
+    /// can read or change it. Before that, it disables core files of the process.
+    ///
+    /// # Errors
+    ///
+    /// Failed, if the file cannot be read; Key, if it is not a keyring.
     pub fn read(path: &Path, report: &dyn Report) -> Result<Keyring> {
         harden()?;
         for attempt in 1.. {
@@ -63,7 +67,7 @@ impl Keyring {
                     format_args!("{}: its mode {mode:04o} lets every user read or change the keys", path.display());
                 report.note(Level::Warning, what);
             }
-            // A pipe gives its bytes once. An empty file may be one that is being written.
+            // A pipe can be read only once. An empty file may be in the middle of a rewrite.
             let last = attempt >= ATTEMPTS || !meta.is_file();
             match Self::parse(&bytes) {
                 Ok(keyring) if last || !bytes.is_empty() => return Ok(keyring),
@@ -75,7 +79,7 @@ impl Keyring {
         Err(Error::new(Kind::Key, path.display(), what).hint(WHERE))
     }
 
-    /// Reads its content. A server that has no key yet leaves the file empty.
+    /// Parses the content. A server that has no key yet leaves the file empty.
     pub fn parse(bytes: &[u8]) -> Result<Keyring, Fault> {
         if bytes.is_empty() {
             return Ok(Keyring(Vec::new()));
@@ -84,32 +88,32 @@ impl Keyring {
         let keys = content.elements.iter().filter_map(|element| {
             let mut key = Box::new(Zeroizing::new([0; LENGTH]));
             let length = key::hex(element.data.as_bytes(), &mut **key)?.len();
-            // Other components have other secrets there.
+            // Other components store other secrets there.
             (length == LENGTH).then(|| (element.data_id.clone().into_owned(), key))
         });
         Ok(Keyring(keys.collect()))
     }
 
-    /// The key of this name.
+    /// The key with this name.
     pub fn key(&self, name: &str) -> Option<&[u8; LENGTH]> {
         self.0.iter().find(|(data_id, _)| data_id == name).map(|(_, key)| &***key)
     }
 }
 
-/// Where an operator finds it.
+/// The hint where the path can be found.
 pub const WHERE: &str = "component_keyring_file.cnf, beside the plugins or in the data directory, has its path";
 
-/// All of a file, or of what a pipe gives, and what it is.
+/// The content of a file or a pipe, and its metadata.
 fn content(path: &Path) -> Result<(Zeroizing<Vec<u8>>, Metadata)> {
     let place = path.display();
     let file = File::open(path).map_err(|cause| Error::io(&place, "cannot open", &cause).hint(WHERE))?;
     let meta = file.metadata().map_err(|cause| Error::io(&place, "cannot look at", &cause))?;
     let most = if meta.is_file() { meta.len().min(LARGEST + 1) } else { LARGEST + 1 };
-    // As large as it will get: growing would leave copies behind.
+    // Has its final size, because growing would leave copies in memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(most).unwrap_or(0).saturating_add(1)));
     let read = file.take(most).read_to_end(&mut bytes).map_err(|cause| Error::io(&place, "cannot read", &cause))?;
     if read as u64 > LARGEST {
-        return Err(Error::new(Kind::Key, place, "is no keyring: it is too long").hint(WHERE));
+        return Err(Error::new(Kind::Key, place, "is not a keyring: it is too long").hint(WHERE));
     }
     Ok((bytes, meta))
 }
@@ -170,7 +174,7 @@ mod tests {
         assert!(error.to_string().contains("too long"), "{error}");
     }
 
-    /// A server that writes its keyring while its mode is told.
+    /// A server that writes its keyring while the warning is printed.
     struct Filling(PathBuf);
 
     impl Report for Filling {

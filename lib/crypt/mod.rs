@@ -34,7 +34,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// A key of any length.
+    /// From a key of any length.
     pub fn new(key: Key) -> Self {
         let seal = key.for_seal();
         Keys { key, seal }
@@ -46,19 +46,24 @@ impl Keys {
     }
 }
 
-/// Advice for want of a key.
+/// The hint if a key is missing.
 const MAKE_KEY: &str = "xb-crypt --generate-key FILE makes a key of 32 bytes";
 
 /// What is encrypted or decrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Each member of a stream by itself.
+    /// Each member of a stream separately.
     Members,
-    /// The whole input, whatever it is.
+    /// The whole input, of any format.
     Whole,
 }
 
 /// Encrypts stdin to stdout.
+///
+/// # Errors
+///
+/// Damaged, if the stream is; Key, if the key does not fit the format; Pipe, if the reader of stdout ended; Failed
+/// otherwise. After an error, a stream of ours lacks the end of its manifest.
 pub fn encrypt(
     encrypt: &Encrypt<'_>,
     scope: Scope,
@@ -70,8 +75,13 @@ pub fn encrypt(
     run(encrypt, scope, input, output, options, report)
 }
 
-/// Decrypts stdin to stdout. Nothing is written before the key has proved right, unless more comes before that than
-/// can be held.
+/// Decrypts stdin to stdout. Nothing is written before the key has proved right, unless more bytes precede that than
+/// can be deferred.
+///
+/// # Errors
+///
+/// Key, if the key is wrong or authentication fails; Damaged, if the input is; Pipe, if the reader of stdout ended;
+/// Failed otherwise. After an error, a stream of ours lacks the end of its manifest.
 pub fn decrypt(
     decrypt: &Decrypt<'_>,
     scope: Scope,
@@ -101,7 +111,7 @@ fn run<C: Codec>(
     }
 }
 
-/// Says what could not be authenticated.
+/// Warns of what could not be authenticated.
 fn warn(seen: &Seen, report: &dyn Report) {
     match seen.oldest {
         Some(Version::V3) => report.note(
@@ -122,17 +132,17 @@ fn warn(seen: &Seen, report: &dyn Report) {
     if seen.empty {
         report.note(
             Level::Warning,
-            format_args!("stdin: empty, as xbcrypt data of nothing is; an input that was lost looks the same"),
+            format_args!("stdin: empty, as xbcrypt data without content is; a lost input looks the same"),
         );
     }
     if seen.plain > 0 {
         let more = if seen.plain > 1 { format!(" and {} more", seen.plain - 1) } else { String::new() };
         let first = seen.first_plain.as_bstr();
-        report.note(Level::Warning, format_args!("stdin: not encrypted, passed as it came: {first}{more}"));
+        report.note(Level::Warning, format_args!("stdin: not encrypted, passed on unchanged: {first}{more}"));
     }
 }
 
-/// Fresh random bytes.
+/// Fills `bytes` with random bytes.
 fn random(bytes: &mut [u8]) -> Result<(), Fault> {
     crate::io::random::fill(bytes).map_err(|error| Fault {
         kind: error.kind(),

@@ -1,5 +1,5 @@
-//! The seal container: authenticated encryption of one member, chunk by chunk. `man/xb-seal.5` says the same to
-//! other programs. Integers are little-endian, but for the counter in the nonce.
+//! The seal container: authenticated encryption of one member, chunk by chunk. `man/xb-seal.5` documents it for other
+//! programs. Integers are little-endian, except the counter in the nonce.
 //!
 //! ```text
 //! head                                           chunk, any number of them
@@ -12,8 +12,8 @@
 //!  80 16  name check
 //! ```
 //!
-//! Keys come by HKDF-SHA-256 (RFC 5869) from the 32 bytes of the operator's key, with the salt as HKDF's salt. With
-//! *fixed* for the first 48 bytes of the head and *name* for the member's name without `.xbseal` (empty for `--raw`):
+//! Keys are derived by HKDF-SHA-256 (RFC 5869) from the 32 bytes of the operator's key, with the salt as HKDF's salt.
+//! *fixed* are the first 48 bytes of the head; *name* is the member's name without `.xbseal` (empty for `--raw`):
 //!
 //! ```text
 //! key check  = expand("xb-seal key check\0"  | fixed,        32)
@@ -21,16 +21,16 @@
 //! chunk key  = expand("xb-seal chunk key\0"  | fixed | name, 32)
 //! ```
 //!
-//! Chunks follow the STREAM construction (Hoang, Reyhanitabar, Rogaway, Vizár 2015): the nonce of chunk *i* is *i* as
-//! 11 bytes, big-endian, then one byte, 1 for the end mark and 0 otherwise; the associated data are the 4 bytes of the
-//! length. So every bit is authenticated: those of the head by the checks and because all keys depend on them, a
-//! chunk's by its tag, its place and the end by the nonce. A chunk that was moved, dropped, repeated, brought from
-//! another member or left out at the end fails.
+//! Chunks use the STREAM construction (Hoang, Reyhanitabar, Rogaway, Vizár 2015): the nonce of chunk *i* is *i* as 11
+//! bytes, big-endian, then one byte, which is 1 for the end mark and 0 otherwise. The associated data are the 4 bytes
+//! of the length. So every bit is authenticated: those of the head by the checks and because all keys depend on them;
+//! those of a chunk by its tag, its position and the end by the nonce. A chunk that was moved, dropped, repeated,
+//! copied from another member or left out at the end is detected.
 //!
-//! Why no nonce repeats under a key: a chunk key belongs to one member, for its salt has 256 random bits (two equal
-//! ones among 2^64 members: less than 2^-128); within the member the counter only grows, a `u64` within 88 bits, and
-//! sealing ends with an error before it could wrap. The longest possible file has 2^59 blocks; with keys that are
-//! never shared between members GCM's bounds are far away.
+//! Why no nonce is used twice with a key: a chunk key belongs to one member, because its salt has 256 random bits (the
+//! probability of two equal ones among 2^64 members is below 2^-128). Within the member the counter only grows, a `u64`
+//! within 88 bits, and sealing ends with an error before it could wrap. The longest possible file has 2^59 blocks; with
+//! keys that members never share, GCM's bounds are far away.
 
 use std::fmt;
 
@@ -40,19 +40,19 @@ use subtle::ConstantTimeEq;
 
 use super::key::SealKey;
 
-/// What the name of a sealed member ends with.
+/// Suffix of the name of a sealed member.
 pub const SUFFIX: &[u8] = b".xbseal";
-/// What a sealed member begins with.
+/// The first bytes of a sealed member.
 pub const MAGIC: [u8; 8] = *b"XBSEAL01";
-/// Bytes of the head.
+/// Length of the head in bytes.
 pub const HEAD: usize = 96;
-/// Bytes of a chunk's length.
+/// Length of a chunk's length field in bytes.
 pub const LENGTH: usize = 4;
-/// Bytes of a tag.
+/// Length of a tag in bytes.
 pub const TAG: usize = 16;
-/// Most bytes of plain text in a chunk. A reader holds no more than one chunk of each open member.
+/// The largest plain text of a chunk in bytes. A reader keeps at most one chunk of each open member.
 pub const CHUNK_MAX: usize = 256 << 10;
-/// Bytes of a salt.
+/// Length of a salt in bytes.
 pub const SALT: usize = 32;
 
 /// The part of the head that the keys depend on.
@@ -61,9 +61,9 @@ const FIXED: usize = 48;
 /// The cipher of the chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
-    /// AES-256 in Galois/counter mode: fastest where the processor has AES.
+    /// AES-256 in Galois/counter mode: the fastest on processors with AES instructions.
     Aes256Gcm,
-    /// ChaCha20-Poly1305 (RFC 8439): fastest where it has not.
+    /// ChaCha20-Poly1305 (RFC 8439): the fastest on other processors.
     Chacha20Poly1305,
 }
 
@@ -83,28 +83,28 @@ impl Algorithm {
     }
 }
 
-/// Why bytes are not what was sealed.
+/// Why bytes cannot be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The magic is missing.
     Magic,
-    /// Sealed by a later version, this one.
+    /// Sealed by this newer version.
     Version([u8; 2]),
-    /// An algorithm that version 1 does not have.
+    /// Version 1 does not have this algorithm.
     Algorithm(u8),
-    /// Bytes that must be zero are not.
+    /// Reserved bytes are not zero.
     Reserved,
     /// The key check differs.
     Key,
     /// The name check differs.
     Name,
-    /// Longer than [`CHUNK_MAX`].
+    /// The length exceeds [`CHUNK_MAX`].
     Length(u32),
     /// The tag differs.
     Tag,
-    /// More chunks than a counter can number.
+    /// More chunks than the counter can number.
     Counter,
-    /// The cipher refused; nothing that input could cause.
+    /// The cipher failed, which no input can cause.
     Cipher,
 }
 
@@ -134,7 +134,7 @@ pub struct Seal {
 }
 
 impl Seal {
-    /// A new member's head and key. `salt` must be fresh random bytes: all security hangs on it.
+    /// A new member's head and key. `salt` must be new random bytes: the security depends on it.
     pub fn new(
         key: &SealKey,
         name: &[u8],
@@ -166,7 +166,7 @@ impl Seal {
         Ok(derived.seal)
     }
 
-    /// Appends a chunk with this text; without text, the end mark.
+    /// Appends a chunk with this text; if it is empty, the end mark.
     pub fn put(&self, number: u64, text: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
         let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
         if text.len() > CHUNK_MAX {
@@ -181,8 +181,8 @@ impl Seal {
         Ok(())
     }
 
-    /// Appends the plain text of a chunk, of which `sealed` is what follows the length: ciphertext and tag. Nothing on a
-    /// fault.
+    /// Appends the plain text of a chunk. `sealed` is what follows the length: ciphertext and tag. Appends nothing
+    /// after a fault.
     pub fn take(&self, number: u64, sealed: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
         let plain = sealed.len().checked_sub(TAG).ok_or(Fault::Tag)?;
         let length = u32::try_from(plain).map_err(|_| Fault::Tag)?;
@@ -196,7 +196,7 @@ impl Seal {
     }
 }
 
-/// The nonce of a chunk with this number and length. The end mark is the chunk without text.
+/// The nonce of a chunk with this number and length. The end mark is the chunk with an empty text.
 fn nonce(number: u64, length: u32) -> Nonce {
     let mut nonce = [0; aead::NONCE_LEN];
     let [_, _, _, counter @ .., end] = &mut nonce;
@@ -205,7 +205,7 @@ fn nonce(number: u64, length: u32) -> Nonce {
     Nonce::assume_unique_for_key(nonce)
 }
 
-/// Bytes of plain text in a chunk, from its length field; 0 is the end mark.
+/// Length of the plain text of a chunk, from its length field; 0 for the end mark.
 pub fn chunk_length(bytes: [u8; LENGTH]) -> Result<usize, Fault> {
     let length = u32::from_le_bytes(bytes);
     usize::try_from(length).ok().filter(|length| *length <= CHUNK_MAX).ok_or(Fault::Length(length))

@@ -1,4 +1,4 @@
-//! The chunks of Percona's xbcrypt, from bytes and to bytes. Integers are little-endian and unsigned.
+//! The chunks of Percona's xbcrypt: parsing and writing. Integers are little-endian and unsigned.
 //!
 //! ```text
 //!   0   8  "XBCRYP01", "XBCRYP02" or "XBCRYP03"
@@ -11,10 +11,10 @@
 //!       n  encrypted bytes
 //! ```
 //!
-//! The cipher is AES in counter mode, its variant decided by the key's length, its counter one 128-bit big-endian
-//! number. Version 3 begins to count at the IV and encrypts the plain text with its SHA-256 behind it. Versions 1 and
-//! 2 begin at zero in every chunk (the IV of version 2 is not used), so one keystream covers all chunks of all files
-//! under a key, and they have no hash. No version ties a chunk to its place, its file or a count. Source: `xbcrypt_common.cc`,
+//! The cipher is AES in counter mode. The key's length decides the variant; the counter is a 128-bit big-endian number.
+//! Version 3 starts the counter at the IV, and encrypts the plain text followed by its SHA-256. Versions 1 and 2 start
+//! it at zero in every chunk (the IV of version 2 is not used), so that all chunks of all files share one keystream,
+//! and they have no hash. No version binds a chunk to its position, its file or a count. Source: `xbcrypt_common.cc`,
 //! `xbcrypt_read.cc` and `xbcrypt_write.cc` of XtraBackup.
 
 use std::fmt;
@@ -26,21 +26,21 @@ use subtle::ConstantTimeEq;
 
 use super::key::Key;
 
-/// What the name of a member in this format ends with.
+/// Suffix of the name of a member in this format.
 pub const SUFFIX: &[u8] = b".xbcrypt";
-/// What a chunk of any version begins with, but for two digits.
+/// The first bytes of a chunk of any version, without the two digits of the version.
 pub const MAGIC: &[u8; 6] = b"XBCRYP";
-/// Bytes of the head of versions 2 and 3, the longest.
+/// Length of the head in versions 2 and 3, the longest one.
 pub const HEAD_MAX: usize = 60;
-/// Bytes of the head of version 1, the shortest.
+/// Length of the head in version 1, the shortest one.
 pub const HEAD_MIN: usize = 36;
-/// Bytes of the hash behind the plain text of version 3.
+/// Length of the hash after the plain text in version 3.
 pub const HASH: usize = 32;
-/// Bytes of an IV.
+/// Length of an IV.
 pub const IV: usize = 16;
-/// Plain bytes in the chunks that we write, as many as Percona's own xbcrypt writes by default.
+/// Length of the plain text in the chunks that we write, which is the default of Percona's xbcrypt.
 pub const CHUNK: usize = 64 << 10;
-/// Readers of the originals refuse greater sizes.
+/// Original readers refuse larger sizes.
 const SIZE_MAX: u64 = (1 << 31) - 1;
 
 /// The version of a chunk; each chunk has its own.
@@ -50,7 +50,7 @@ pub enum Version {
     V1,
     /// Up to the 2.3 line: an IV that is not used, no hash.
     V2,
-    /// Since then.
+    /// The current version.
     V3,
 }
 
@@ -59,33 +59,33 @@ pub enum Version {
 pub struct Head {
     /// Its version.
     pub version: Version,
-    /// Encrypted bytes that follow, at most 2^31-1; version 3 has at least [`HASH`].
+    /// Number of encrypted bytes that follow, at most 2^31-1; in version 3 at least [`HASH`].
     pub size: usize,
-    /// CRC-32 of them.
+    /// Their CRC-32.
     pub crc: u32,
     /// The first counter block.
     pub counter: [u8; IV],
 }
 
 impl Head {
-    /// Bytes of plain text.
+    /// Length of the plain text in bytes.
     pub fn plain(&self) -> usize {
         self.size.saturating_sub(if self.version == Version::V3 { HASH } else { 0 })
     }
 }
 
-/// Why bytes are not an xbcrypt chunk, or not one of this key.
+/// Why bytes are not an xbcrypt chunk, or cannot be decrypted with this key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The magic is missing.
     Magic,
-    /// A version that nobody has written yet.
+    /// An unknown version.
     Version([u8; 2]),
     /// A size beyond 2^31-1, or less than a hash.
     Size(u64),
     /// Original and encrypted size differ; all writers make them equal.
     Sizes(u64, u64),
-    /// The IV has another size than 16.
+    /// The size of the IV is not 16.
     IvSize(u64),
     /// The CRC-32 of the encrypted bytes is wrong.
     Crc,
@@ -104,7 +104,7 @@ impl fmt::Display for Fault {
             Fault::Sizes(original, encrypted) => {
                 write!(f, "damaged: xbcrypt chunk says both {original} and {encrypted} bytes")
             }
-            // What Percona's program writes when its -a is forgotten.
+            // Percona's program writes this if its option -a is missing.
             Fault::IvSize(0) => f.write_str("refused: xbcrypt chunk that is not encrypted (algorithm NONE)"),
             Fault::IvSize(size) => write!(f, "damaged: xbcrypt chunk with an IV of {size} bytes instead of {IV}"),
             Fault::Crc => f.write_str("damaged: the CRC-32 of an xbcrypt chunk is wrong"),
@@ -113,12 +113,12 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Bytes of the head that begins with these.
+/// Length of the head that begins with these bytes.
 pub fn head_length(magic: &[u8; 8]) -> Result<usize, Fault> {
     version(magic).map(|version| if version == Version::V1 { HEAD_MIN } else { HEAD_MAX })
 }
 
-/// Reads a head of [`head_length`] bytes.
+/// Parses a head of [`head_length`] bytes.
 pub fn head(bytes: &[u8]) -> Result<Head, Fault> {
     let (magic, rest) = bytes.split_first_chunk::<8>().ok_or(Fault::Magic)?;
     let version = version(magic)?;
@@ -149,7 +149,7 @@ pub fn head(bytes: &[u8]) -> Result<Head, Fault> {
     Ok(Head { version, size, crc: u32::from_le_bytes(*crc), counter })
 }
 
-/// Appends the plain text of a chunk with these encrypted bytes, if its CRC and its hash are right; else nothing.
+/// Appends the plain text of a chunk with these encrypted bytes, if its CRC and hash are right; otherwise nothing.
 pub fn decrypt(key: &Key, head: &Head, encrypted: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
     if crc32fast::hash(encrypted) != head.crc {
         return Err(Fault::Crc);
@@ -164,8 +164,8 @@ pub fn decrypt(key: &Key, head: &Head, encrypted: &[u8], out: &mut Vec<u8>) -> R
     if right { Ok(()) } else { Err(Fault::Hash) }
 }
 
-/// Appends a chunk of version 3. `iv` must be fresh random bytes. `text` is not empty, for no writer makes empty
-/// chunks, and short enough for readers.
+/// Appends a chunk of version 3. `iv` must be new random bytes. `text` must not be empty, because no writer creates
+/// empty chunks, and must be short enough for readers.
 pub fn encrypt(key: &Key, iv: &[u8; IV], text: &[u8], out: &mut Vec<u8>) {
     let size = ((text.len() + HASH) as u64).to_le_bytes();
     let start = out.len();
@@ -181,8 +181,8 @@ fn sha256(bytes: &[u8]) -> Digest {
     digest(&SHA256, bytes)
 }
 
-/// Encrypts or decrypts: counter mode is its own inverse. The variant of AES follows from the key's length alone
-/// (libgcrypt ignores the algorithm's name once a key of another legal length is set).
+/// Encrypts or decrypts: counter mode is its own inverse. Only the key's length decides the variant of AES (libgcrypt
+/// ignores the algorithm's name once a key of another valid length is set).
 fn apply(key: &Key, counter: &[u8; IV], text: &mut [u8]) {
     match key {
         Key::Bits128(key) => Ctr128BE::<aes::Aes128>::new((&***key).into(), counter.into()).apply_keystream(text),

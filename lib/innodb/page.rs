@@ -100,7 +100,7 @@ impl fmt::Display for Fault {
             Fault::LsnHalves { head, tail } => {
                 write!(f, "low half of the lsn is {head:#010x} in the header, {tail:#010x} in the trailer")
             }
-            Fault::Length { len } => write!(f, "says that {len} bytes of it are used, which cannot be"),
+            Fault::Length { len } => write!(f, "says that {len} bytes of it are used, which is impossible"),
             Fault::Squeezed { algorithm: 1 } => f.write_str("compressed by zlib, and cannot be decompressed"),
             Fault::Squeezed { algorithm: 2 } => f.write_str("compressed by lz4, and cannot be decompressed"),
             Fault::Squeezed { algorithm } => write!(f, "compressed by algorithm {algorithm}, which is not known"),

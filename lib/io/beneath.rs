@@ -1,9 +1,9 @@
-//! Files beneath a directory, whatever their names say.
+//! Access to files beneath a directory, whatever their names.
 //!
-//! A name comes from a stream and may be hostile, or the target may hold a symlink that leads elsewhere. So every
-//! name is resolved by the kernel from the directory's descriptor, without following any symlink and never upwards
-//! (`openat2`). Where that call is missing (Linux before 5.6, some containers) each component is opened in turn, with
-//! the same outcome for names that [`crate::stream::name::clean`] lets through.
+//! A name comes from a stream and may be hostile, or the directory may contain a symbolic link that leads out of it. So
+//! the kernel resolves every name from the directory's descriptor, without following symbolic links and never upwards
+//! (`openat2`). Where that call is missing (Linux before 5.6, some containers), each component is opened in turn, with
+//! the same result for names that [`crate::stream::name::clean`] accepts.
 
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -15,14 +15,14 @@ use bstr::ByteSlice;
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-/// What new files get, before the umask.
+/// Mode of new files, before the umask.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
-/// What new directories get, before the umask.
+/// Mode of new directories, before the umask.
 const DIR_MODE: Mode = Mode::from_raw_mode(0o750);
 const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// A directory that names are resolved in. Names are relative and clean: no empty, `.` or `..` component.
+/// A directory in which names are resolved. Names are relative and normalized: no empty, `.` or `..` component.
 #[derive(Debug)]
 pub struct Directory {
     root: File,
@@ -38,13 +38,13 @@ impl Directory {
         Ok(Directory { root, openat2 })
     }
 
-    /// Opens a directory, and makes it and what leads to it if it is missing.
+    /// Opens a directory; creates it and its parents if they are missing.
     pub fn make(path: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(DIR_MODE.as_raw_mode()).create(path)?;
         Self::open(path)
     }
 
-    /// Creates a file that must not exist, for writing, and the directories on its way.
+    /// Creates a file for writing, and its parent directories. It must not exist.
     pub fn create(&self, name: &[u8]) -> io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match self.resolve(name, flags) {
@@ -56,12 +56,12 @@ impl Directory {
         }
     }
 
-    /// Opens a file that exists, for writing.
+    /// Opens an existing file for writing.
     pub fn append(&self, name: &[u8]) -> io::Result<File> {
         self.resolve(name, OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC)
     }
 
-    /// Removes a file; false if there was none.
+    /// Removes a file; false if it did not exist.
     pub fn remove(&self, name: &[u8]) -> io::Result<bool> {
         let outcome = self
             .parent(name)
@@ -73,7 +73,7 @@ impl Directory {
         }
     }
 
-    /// Gives a file another name, in the place of what has it, and makes the directories on its way.
+    /// Renames a file, replaces an existing one, and creates parent directories.
     pub fn rename(&self, from: &[u8], to: &[u8]) -> io::Result<()> {
         self.make_parents(to)?;
         let (from_parent, from) = self.parent(from)?;
@@ -81,7 +81,7 @@ impl Directory {
         Ok(rustix::fs::renameat(self.at(from_parent.as_ref()), from, self.at(to_parent.as_ref()), to)?)
     }
 
-    /// The names of what is in it, in any order.
+    /// The names in the directory, in any order.
     pub fn names(&self) -> io::Result<Vec<Vec<u8>>> {
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::read_from(&self.root)? {
@@ -94,12 +94,12 @@ impl Directory {
         Ok(names)
     }
 
-    /// Puts everything written to its file system on disk, and tells of writes that failed since it was opened.
+    /// Syncs its file system to disk, and reports writes that failed since it was opened.
     pub fn sync_all(&self) -> io::Result<()> {
         Ok(rustix::fs::syncfs(&self.root)?)
     }
 
-    /// Puts its own entries on disk.
+    /// Syncs its own entries to disk.
     pub fn sync_entries(&self) -> io::Result<()> {
         self.root.sync_all()
     }
@@ -117,18 +117,18 @@ impl Directory {
     }
 
     fn openat2(&self, name: &[u8], flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
-        // The kernel refuses a mode where nothing can be created.
+        // The kernel refuses a mode for a call that creates nothing.
         let mode = if flags.contains(OFlags::CREATE) { mode } else { Mode::empty() };
         loop {
             match rustix::fs::openat2(&self.root, name, flags, mode, RESOLVE) {
-                // AGAIN: something was renamed while the name was looked up.
+                // AGAIN: something was renamed while the name was resolved.
                 Err(Errno::INTR | Errno::AGAIN) => {}
                 other => return Ok(other?),
             }
         }
     }
 
-    /// The directory that holds a name, `None` for the root, and the last component.
+    /// The parent directory of a name, `None` for the root, and the last component.
     fn parent<'a>(&self, name: &'a [u8]) -> io::Result<(Option<OwnedFd>, &'a [u8])> {
         let Some((directory, last)) = name.rsplit_once_str("/") else { return Ok((None, name)) };
         if self.openat2 {
@@ -161,7 +161,7 @@ mod tests {
     use std::io::Write;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    /// Everything must hold with the kernel's help and without.
+    /// Everything must hold with `openat2` and without.
     fn both(check: impl Fn(&Path, Directory)) {
         for openat2 in [true, false] {
             let dir = tempfile::tempdir().unwrap();

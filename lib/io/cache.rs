@@ -1,9 +1,9 @@
-//! Reading big files without throwing out of the page cache what others keep there.
+//! Reads large files without displacing other data from the page cache.
 //!
-//! A database server's file is copied once; its pages must not displace those that queries use. What is in the cache is
-//! taken from there without a trace (`RWF_NOWAIT`). What is not is read past it (`O_DIRECT`), as a server does that
-//! writes the file meanwhile; or, where nobody does, through it, which then reads ahead, and is dropped again behind: from
-//! the first miss on the rest of such a file is never asked for, and none of it stays in the cache.
+//! A database server's file is copied once; its pages must not displace those that queries use. Cached data is read
+//! from the cache without any change (`RWF_NOWAIT`). Other data is read directly (`O_DIRECT`), if a server may write
+//! the file at the same time. If not, it is read through the cache with readahead, and dropped afterwards: from the
+//! first miss on, the rest of such a file is read without asking, and none of it stays in the cache.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
@@ -16,29 +16,30 @@ use crate::bytes::Part as _;
 use rustix::fs::{Advice, OFlags, fadvise, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
-/// Alignment of offsets, lengths and memory that every device and file system takes for direct reads.
+/// Alignment of offsets, lengths and memory that every device and file system accepts for direct reads.
 pub const ALIGN: usize = 4096;
 
-/// What follows a miss is rarely cached, and to ask costs a read of its own: so many bytes are read without asking.
+/// How many bytes are read without asking after a miss: they are rarely cached, and asking costs a read of its own.
 const MISSED: u64 = 8 << 20;
-/// So many bytes are kept before they are dropped: to drop is not cheap.
+/// How many bytes are collected before they are dropped, because dropping is not cheap.
 const WINDOW: u64 = 8 << 20;
 
 /// How files are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
-    /// From the cache what is in it, past the cache what is not.
+    /// Cached data from the cache, other data directly.
     #[default]
     Auto,
-    /// Past the cache.
+    /// Directly, without the cache.
     Direct,
-    /// Through the cache; from the first miss on, the rest of a file is dropped again, also what was in the cache before.
+    /// Through the cache; from the first miss on, the rest of a file is dropped again, including what was cached
+    /// before.
     Drop,
-    /// Through the cache, which keeps it.
+    /// Through the cache, and stays there.
     Keep,
 }
 
-/// Memory that begins at a multiple of [`ALIGN`].
+/// Memory that is aligned to [`ALIGN`].
 #[derive(Debug)]
 pub struct Aligned {
     bytes: Vec<u8>,
@@ -72,11 +73,11 @@ impl AsMut<[u8]> for Aligned {
 pub struct Source {
     file: File,
     policy: Policy,
-    /// The descriptor's state now; `O_DIRECT` is switched on and off as needed.
+    /// The current state of the descriptor; `O_DIRECT` is switched on and off as needed.
     direct: bool,
-    /// Here nobody asks whether it is cached.
+    /// Offsets at which reads do not ask for cached data.
     unasked: Range<u64>,
-    /// What was fetched into the cache and is to be dropped.
+    /// What was read into the cache and must be dropped.
     fetched: Range<u64>,
 }
 
@@ -86,10 +87,10 @@ impl Source {
         Ok(Self::new(File::open(path)?, policy))
     }
 
-    /// Reads an open file. What the file system cannot do is found out by the first read.
+    /// Reads an open file. The first read finds out what the file system supports.
     pub fn new(file: File, policy: Policy) -> Self {
         if matches!(policy, Policy::Auto | Policy::Drop) {
-            // To ask must not start reading ahead.
+            // Asking must not start readahead.
             let _ = fadvise(&file, 0, None, Advice::Random);
         }
         Source { file, policy, direct: false, unasked: 0..0, fetched: u64::MAX..u64::MAX }
@@ -100,15 +101,15 @@ impl Source {
         &self.file
     }
 
-    /// Fills `buffer` from `offset` on; fewer bytes mean the end of the file. Both and the buffer's length must be
-    /// multiples of [`ALIGN`] for the cache to be spared; others work, too.
+    /// Fills `buffer` from `offset` on; fewer bytes mean the end of the file. To spare the cache, both and the buffer's
+    /// length must be multiples of [`ALIGN`]; other values work, too.
     pub fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         match self.policy {
             Policy::Keep => self.plain(buffer, offset),
             Policy::Direct => self.past_cache(buffer, offset),
             Policy::Auto | Policy::Drop => {
                 let read = self.sparing(buffer, offset)?;
-                // To ask for what was allocated and never written fills the cache with zeros, at once.
+                // Asking for blocks that were allocated and never written fills the cache with zeros.
                 if is_zero(buffer.part(..read)?) {
                     self.forget(offset, read as u64);
                 }
@@ -121,7 +122,7 @@ impl Source {
         if self.unasked.contains(&offset) {
             return self.missed(buffer, offset);
         }
-        // One page tells whether there is any: a miss makes the kernel read what was asked for into the cache.
+        // One page shows whether anything is cached: a miss makes the kernel read what was asked for into the cache.
         let mut done = 0;
         for want in [ALIGN.min(buffer.len()), buffer.len()] {
             let part = buffer.part_mut(done..want)?;
@@ -148,7 +149,7 @@ impl Source {
             return Ok(done);
         }
         if !self.unasked.contains(&offset) {
-            // What is read ahead would look like a hit.
+            // Data from readahead would look cached.
             let until = if self.policy == Policy::Drop { u64::MAX } else { end + MISSED };
             self.unasked = offset..until;
         }
@@ -159,12 +160,12 @@ impl Source {
         Ok(done + read)
     }
 
-    /// Reads what is not in the cache.
+    /// Reads data that is not cached.
     fn missed(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         if self.policy == Policy::Drop { self.through(buffer, offset) } else { self.past_cache(buffer, offset) }
     }
 
-    /// Reads through the cache, which reads ahead as it sees fit, and drops what is behind, a window at a time.
+    /// Reads through the cache, with the kernel's readahead, and drops what was read, a window at a time.
     fn through(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         if offset != self.fetched.end {
             let _ = fadvise(&self.file, 0, None, Advice::Sequential);
@@ -185,7 +186,7 @@ impl Source {
         preadv2(&self.file, &mut [IoSliceMut::new(part)], offset, ReadWriteFlags::NOWAIT)
     }
 
-    /// Reads with `O_DIRECT`; what is not aligned (the rest after an odd end of file) goes through the cache.
+    /// Reads with `O_DIRECT`; what is not aligned (the rest after an odd end of file) is read through the cache.
     fn past_cache(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let aligned = offset.is_multiple_of(ALIGN as u64)
             && buffer.len().is_multiple_of(ALIGN)
@@ -206,7 +207,7 @@ impl Source {
                 }
                 Err(cause) => return Err(cause),
             }
-            // A direct read stops short only at the end of the file, and cannot go on from an odd place.
+            // A direct read is short only at the end of the file, and cannot continue from an odd offset.
             if !done.is_multiple_of(ALIGN) {
                 break;
             }
@@ -253,7 +254,7 @@ impl Source {
 
 impl Drop for Source {
     fn drop(&mut self) {
-        // What was read ahead as well.
+        // Includes readahead.
         if self.fetched.start < u64::MAX {
             let _ = fadvise(&self.file, self.fetched.start, None, Advice::DontNeed);
         }
@@ -270,7 +271,7 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    /// The same bytes by every policy, warm and cold, whole batches and an odd end.
+    /// All policies read the same bytes, cached and uncached, whole batches and an odd end.
     #[test]
     fn every_policy_reads_the_same() {
         let data: Vec<u8> = (0..1_000_123u32).map(|n| (n % 251) as u8).collect();

@@ -1,13 +1,14 @@
-//! Which of the descriptors 0 and 1 were closed when the program began.
+//! Records whether the descriptors 0 and 1 were closed when the program started.
 //!
-//! Before `main`, Rust's runtime opens such a descriptor on `/dev/null`, so that no other file takes its place. From then
-//! on it takes every byte, and a stream that nobody will ever see looks sent. Only what runs earlier can tell the two apart.
+//! Before `main`, Rust's runtime opens such a descriptor on `/dev/null`, so that no other file gets its number. From
+//! then on it accepts every byte, and a stream that is lost looks sent. Only code that runs earlier can tell the
+//! difference.
 
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use crate::error::{Error, Result};
 
-/// Bits of [`CLOSED`].
+/// Bits in [`CLOSED`].
 pub(super) const STDIN: u8 = 1;
 pub(super) const STDOUT: u8 = 2;
 
@@ -24,11 +25,11 @@ ctor::declarative::ctor! {
     }
 }
 
-/// Refuses to use a descriptor that was closed.
+/// Fails if the descriptor was closed.
 pub(super) fn check(bit: u8, name: &str) -> Result<()> {
     match CLOSED.load(Relaxed) & bit {
         0 => Ok(()),
         _ => Err(Error::failed(name, "is closed")
-            .hint(format_args!("whoever started this closed {name}; /dev/null is there for what nobody wants"))),
+            .hint(format_args!("the caller closed {name}; use /dev/null for unwanted data"))),
     }
 }

@@ -1,7 +1,7 @@
-//! Programs that the kernel keeps from writing elsewhere than they should (Landlock, since Linux 5.13).
+//! Starts programs that may write only to some directories (Landlock, since Linux 5.13).
 //!
-//! What a server reads from a backup may name any file of the host: tables with a directory of their own, names in redo
-//! and Aria logs, an index of binary logs. Each is looked at where that is possible; this holds for all.
+//! What a server reads from a backup may name any file of the host: tables with DATA DIRECTORY, names in redo and Aria
+//! logs, an index of binary logs. Each of these is checked where possible; this restriction covers all.
 
 use std::io;
 use std::path::Path;
@@ -13,16 +13,16 @@ use landlock::{
 };
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 
-/// What a program may get in the place of standard streams; it is opened after the rules hold.
+/// A program may have this as a standard stream; it is opened after the rules are in effect.
 const NOWHERE: &str = "/dev/null";
-/// The rights that are known here; of a kernel that knows fewer, those.
+/// The access rights that this module knows; an older kernel restricts those that it knows.
 const KNOWN: ABI = ABI::V3;
 
-/// Starts a program that can write only below these files and directories, as far as the kernel can see to that; whether
-/// it can. It also gains no rights by programs that would give it some, and has none of root's capabilities but those in
-/// `keep`.
+/// Starts a program that can write only below these files and directories, if the kernel supports that; also returns
+/// whether it does. The program gains no privileges by executing others, and has only those of root's capabilities that
+/// are in `keep`.
 pub fn spawn(command: &mut Command, writable: &[&Path], keep: CapabilitySet) -> io::Result<(Child, bool)> {
-    // What is set holds for the thread that sets it, and for all that it starts.
+    // The settings apply to the thread that makes them, and to all its children.
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             let confined = restrict(writable)?;
@@ -33,7 +33,7 @@ pub fn spawn(command: &mut Command, writable: &[&Path], keep: CapabilitySet) -> 
     })
 }
 
-/// What root's programs begin with is the bounding set. Without the right to change it there is nothing to lose.
+/// A program of root starts with the bounding set. Without the right to change that set there is nothing to drop.
 fn drop_capabilities(keep: CapabilitySet) {
     for one in (CapabilitySet::all() - keep).iter() {
         let _ = remove_capability_from_bounding_set(one);
@@ -81,7 +81,7 @@ mod tests {
         }
         assert_eq!(std::fs::read(inside.join("moved")).unwrap(), b"x\n");
         assert!(!inside.join("kept").exists());
-        // This thread is not confined.
+        // This thread is not restricted.
         std::fs::write(outside.join("mine"), "").unwrap();
     }
 

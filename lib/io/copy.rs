@@ -1,4 +1,4 @@
-//! Copies of whole files: shared blocks where the file system can, else in the kernel, holes kept.
+//! Copies whole files: with shared blocks if the file system can, otherwise in the kernel; preserves holes.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -12,7 +12,7 @@ use super::BUFFER;
 use crate::bytes::Part as _;
 use crate::error::{Error, Result};
 
-/// Copies a file with its mode and, for root, its owner; what stands in the target's place is overwritten.
+/// Copies a file with its mode and, for root, its owner; overwrites an existing target.
 pub fn file(from: &Path, to: &Path) -> Result<()> {
     let source = File::open(from).map_err(|cause| Error::io(from.display(), "cannot open", &cause))?;
     let write = |cause: io::Error| Error::io(to.display(), "cannot write", &cause);
@@ -30,7 +30,7 @@ pub fn file(from: &Path, to: &Path) -> Result<()> {
         .map_err(|cause| Error::io(to.display(), format_args!("cannot copy {}", from.display()), &cause))
 }
 
-/// Copies the data and leaves the holes.
+/// Copies the data and preserves holes.
 fn content(source: &File, target: &File, len: u64) -> io::Result<()> {
     target.set_len(len)?;
     let mut at = 0;
@@ -38,7 +38,7 @@ fn content(source: &File, target: &File, len: u64) -> io::Result<()> {
         let data = match rustix::fs::seek(source, Look::Data(at)) {
             Ok(data) => data,
             Err(Errno::NXIO) => break,
-            // A file system without holes.
+            // The file system has no holes.
             Err(_) => return range(source, target, at, len),
         };
         let hole = rustix::fs::seek(source, Look::Hole(data)).unwrap_or(len).min(len);
@@ -56,7 +56,7 @@ fn range(mut source: &File, mut target: &File, at: u64, end: u64) -> io::Result<
         match rustix::fs::copy_file_range(source, Some(&mut from), target, Some(&mut to), want) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(_) | Err(Errno::INTR) => {}
-            // Between file systems, and where the kernel cannot: by hand.
+            // Between file systems, and where the kernel cannot copy: read and write.
             Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM | Errno::BADF) => {
                 source.seek(SeekFrom::Start(from))?;
                 target.seek(SeekFrom::Start(to))?;

@@ -1,31 +1,32 @@
-//! Files mapped into memory: only those that belong to us alone.
+//! Maps files into memory: only those that belong to us alone.
 //!
-//! A mapped file that somebody truncates ends the process by SIGBUS, and one that somebody writes changes under a
-//! slice. So nothing of a live server is mapped. A captured log can be: `xb-unpack` writes it once, in a directory that
-//! no server runs on; `xb-redo` replaces it by rename and lengthens it, never shortens it; the server that recovers it
-//! has the directory's lock, which `xb-redo` takes before it changes anything. Whoever else truncates a file inside a
-//! backup destroys the backup; then the process ends, and nothing is changed or reported as good.
+//! If another program truncates a mapped file, the process ends by SIGBUS; if it writes the file, bytes of a slice
+//! change. So no file of a live server is mapped. A captured log can be mapped: `xb-unpack` writes it once, in a
+//! directory on which no server runs; `xb-redo` replaces it by rename and only lengthens it; the server that recovers
+//! it has the directory's lock, which `xb-redo` takes before it changes anything. Any other program that truncates a
+//! file of a backup destroys the backup; then the process ends, and nothing is changed or reported as good.
 
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
 
-/// Bytes that are mapped at a time: what is resident does not grow with the file.
+/// How many bytes are mapped at a time, so that resident memory does not grow with the file.
 pub const WINDOW: u64 = 64 << 20;
 
 /// A part of a file, read-only.
 #[derive(Debug)]
 pub struct Window {
     map: memmap2::Mmap,
-    /// The file goes on behind it.
+    /// True if the file continues after it.
     pub more: bool,
 }
 
 impl Window {
-    /// Maps [`WINDOW`] bytes of a file from `offset` on, fewer if it has no more.
+    /// Maps [`WINDOW`] bytes of a file from `offset` on, fewer at its end.
     ///
     /// # Errors
-    /// What the system says; a file that ends before `offset` is `UnexpectedEof`.
+    ///
+    /// The system's error; `UnexpectedEof` for a file that ends before `offset`.
     pub fn at(file: &File, offset: u64) -> io::Result<Window> {
         let rest = file.metadata()?.len().checked_sub(offset).ok_or(io::ErrorKind::UnexpectedEof)?;
         let len = usize::try_from(rest.min(WINDOW)).map_err(io::Error::other)?;
@@ -45,7 +46,8 @@ impl Deref for Window {
 
 #[expect(unsafe_code, reason = "the file is ours alone, as this module says; the length is within it")]
 fn map(file: &File, offset: u64, len: usize) -> io::Result<memmap2::Mmap> {
-    // SAFETY: nobody truncates or writes these bytes while they are mapped, for the reasons that the module gives.
+    // SAFETY: no program truncates or writes these bytes while they are mapped, for the reasons in the module's
+    // description.
     unsafe { memmap2::MmapOptions::new().offset(offset).len(len).map(file) }
 }
 

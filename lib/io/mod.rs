@@ -20,13 +20,13 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// How many bytes one read or write moves; two of these fit into a core's second-level cache.
+/// How many bytes one read or write moves; two such buffers fit into a core's second-level cache.
 pub const BUFFER: usize = 256 << 10;
 
-/// Longest file that [`small`] reads.
+/// The longest file that [`small`] reads, in bytes.
 const SMALL: u64 = 16 << 20;
 
-/// The content of a small file; `None` if there is none. A large one is not what its name says.
+/// The content of a small file; `None` if it does not exist. A large file is an error.
 pub fn small(path: &Path) -> Result<Option<Vec<u8>>> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -41,8 +41,8 @@ pub fn small(path: &Path) -> Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// Standard input, unbuffered, its pipe enlarged. Taken over: descriptor 0 is /dev/null from then on, so the sender
-/// has its SIGPIPE as soon as the file is dropped.
+/// Standard input, unbuffered, with its pipe enlarged. Takes it over: descriptor 0 becomes /dev/null, so the sender
+/// gets SIGPIPE as soon as the file is dropped.
 pub fn stdin() -> Result<File> {
     closed::check(closed::STDIN, "stdin")?;
     let input = open("stdin", std::io::stdin().as_fd())?;
@@ -52,7 +52,7 @@ pub fn stdin() -> Result<File> {
     Ok(input)
 }
 
-/// Standard output, unbuffered, its pipe enlarged. (std's own would look for newlines.)
+/// Standard output, unbuffered, with its pipe enlarged. (That of std is line-buffered.)
 pub fn stdout() -> Result<File> {
     closed::check(closed::STDOUT, "stdout")?;
     open("stdout", std::io::stdout().as_fd())

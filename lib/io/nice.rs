@@ -1,12 +1,13 @@
-//! Whose work comes first where processors are short.
+//! Background priority for threads.
 
-/// How much nicer than the rest a thread is that works while everybody else goes on. With so much it still gets a
-/// tenth of a busy processor.
+/// By how much the nice value is raised for work for which nobody waits. With this value a thread still gets a tenth of
+/// a busy processor.
 const NICER: i32 = 10;
 
-/// Lets the server's work come before that of the calling thread. For what needs much of the processor and nobody
-/// waits for: if only some stages of a pipeline did this, the others would starve them, and idle then.
+/// Gives the calling thread background priority, so that the server's work comes first. For work that needs much
+/// processor time and for which nobody waits: if only some programs of a pipeline did this, the others would starve
+/// them, and then be idle.
 pub fn step_back() {
-    // Linux takes this for the calling thread alone. Where it is refused, the work is merely less polite.
+    // On Linux this applies to the calling thread only. If it is refused, the work goes on at normal priority.
     let _ = rustix::process::nice(NICER);
 }

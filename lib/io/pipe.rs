@@ -1,4 +1,4 @@
-//! Bigger pipes, and moving bytes from descriptor to descriptor without looking at them.
+//! Enlarges pipes, and moves bytes between descriptors without reading them.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -11,22 +11,21 @@ use super::BUFFER;
 use crate::bytes::Part as _;
 use crate::error::{Error, OrInternal as _};
 
-/// What we ask pipes to hold: the kernel's default ceiling for ordinary users (`fs.pipe-max-size`).
+/// The requested size of pipes in bytes: the kernel's default limit for ordinary users (`fs.pipe-max-size`).
 pub const PIPE_SIZE: usize = 1 << 20;
 
-/// How often a pipe is looked at that is to become empty.
+/// How often a pipe is checked while waiting for it to become empty.
 const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
 
-/// Enlarges a pipe to [`PIPE_SIZE`]. Anything that is not a pipe, and every refusal, is left as it is; a pipe that
-/// somebody made larger is never made smaller.
+/// Enlarges a pipe to [`PIPE_SIZE`]. Ignores refusals, and descriptors that are not pipes; never makes a pipe smaller.
 pub fn enlarge(fd: BorrowedFd<'_>) {
     if rustix::pipe::fcntl_getpipe_size(fd).is_ok_and(|size| size < PIPE_SIZE) {
         let _ = rustix::pipe::fcntl_setpipe_size(fd, PIPE_SIZE);
     }
 }
 
-/// Waits until the reader of a pipe has taken everything; fails if it goes away without. What is no pipe has taken it
-/// already.
+/// Waits until the reader of a pipe has read everything; fails if the reader ends before. Returns at once if this is
+/// not a pipe.
 pub fn taken(fd: BorrowedFd<'_>) -> io::Result<()> {
     if rustix::pipe::fcntl_getpipe_size(fd).is_err() {
         return Ok(());
@@ -46,17 +45,17 @@ pub fn taken(fd: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-/// Moves bytes between two descriptors, in the kernel where it can.
+/// Moves bytes between two descriptors, in the kernel if possible.
 ///
-/// The first refusal of splice (neither side is a pipe, an append-only target, an old file system) selects reading
-/// and writing from then on; later errors are real ones.
+/// The first refusal of splice (neither side is a pipe, an append-only target, an old file system) selects reading and
+/// writing from then on; later errors are real ones.
 #[derive(Debug, Default)]
 pub struct Mover {
     plain: Option<Box<[u8]>>,
 }
 
 impl Mover {
-    /// Moves up to `limit` bytes and returns how many went; 0 means end of input.
+    /// Moves up to `limit` bytes and returns how many; 0 means end of input.
     pub fn some(&mut self, from: &File, to: &File, limit: u64) -> io::Result<usize> {
         let want = usize::try_from(limit).unwrap_or(usize::MAX).min(PIPE_SIZE);
         if want == 0 {
@@ -95,8 +94,8 @@ impl Mover {
     }
 }
 
-/// What a [`Mover`] between stdin and stdout failed at. The kernel does not say on which side, but a pipe breaks on the
-/// far side only.
+/// The error of a [`Mover`] between stdin and stdout. The kernel does not tell which side failed, but only the output
+/// can be a broken pipe.
 pub fn lost(cause: &io::Error) -> Error {
     match cause.kind() {
         io::ErrorKind::BrokenPipe | io::ErrorKind::StorageFull => Error::io("stdout", "cannot write", cause),
@@ -128,7 +127,7 @@ mod tests {
         assert_eq!(taken(write.as_fd()).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 
-    /// File to file cannot be spliced: the fallback must give the same bytes.
+    /// Splice does not work between files: the fallback must give the same bytes.
     #[test]
     fn moves_with_and_without_splice() {
         let data: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();

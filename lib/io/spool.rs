@@ -1,7 +1,7 @@
-//! A queue of bytes that starts in memory and goes on in an unlinked file.
+//! A queue of bytes that starts in memory and continues in an unlinked file.
 //!
-//! What is captured faster than it can be sent waits here: the redo log while the next program stalls, the files
-//! that are copied under a lock. Writing never waits for reading; memory is bounded, the file by an optional limit.
+//! It takes what is produced faster than it can be sent: the redo log while the next program stalls, and files copied
+//! under a lock. Writing never waits for reading; memory is bounded, the file by an optional limit.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -14,20 +14,20 @@ use rustix::fs::FallocateFlags;
 use crate::bytes::Part as _;
 use crate::error::{Error, OrInternal as _, Result};
 
-/// How much is read from the file before its disk room is given back.
+/// How many bytes are read from the file before their disk space is released.
 const RECLAIM: u64 = 16 << 20;
 
-/// Bytes in, the same bytes out, in order.
+/// A queue of bytes, in order.
 #[derive(Debug)]
 pub struct Spool {
     memory: VecDeque<u8>,
     memory_max: usize,
     file: Option<File>,
     dir: PathBuf,
-    /// Bytes written to and read from the file; what lies between is waiting there, after what is in memory.
+    /// How many bytes were written to and read from the file; those between wait, after those in memory.
     written: u64,
     read: u64,
-    /// Bytes at the file's front whose disk room was given back.
+    /// How many bytes at the start of the file have been released.
     freed: u64,
     limit: u64,
     peak: u64,
@@ -49,7 +49,7 @@ impl Spool {
         }
     }
 
-    /// Checks that a file for it can be made in a directory, so that this is known before anything is sent.
+    /// Checks that the file can be created in a directory, before anything is sent.
     pub fn check(dir: &Path) -> Result<()> {
         let made = tempfile::tempfile_in(dir).and_then(|file| file.write_all_at(&[0; 512], 0));
         made.map_err(|cause| {
@@ -58,27 +58,31 @@ impl Spool {
         })
     }
 
-    /// Bytes that wait.
+    /// The number of waiting bytes.
     pub fn len(&self) -> u64 {
         self.memory.len() as u64 + self.on_disk()
     }
 
-    /// True if nothing waits.
+    /// True if no bytes wait.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Bytes that wait in the file.
+    /// The number of bytes that wait in the file.
     pub fn on_disk(&self) -> u64 {
         self.written.saturating_sub(self.read)
     }
 
-    /// The most bytes that ever waited.
+    /// The largest number of bytes that ever waited.
     pub fn peak(&self) -> u64 {
         self.peak
     }
 
-    /// Adds bytes at the end. Fails when the file's disk is full or the limit is reached.
+    /// Appends bytes.
+    ///
+    /// # Errors
+    ///
+    /// Failed, if the disk is full or the limit is reached.
     pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
         let waiting = self.len().saturating_add(bytes.len() as u64);
         if waiting > self.limit {
@@ -86,7 +90,7 @@ impl Spool {
                 .hint("the next program reads too slowly; give more with --spool-limit or a larger --spool-dir"));
         }
         self.peak = self.peak.max(waiting);
-        // Order: memory holds the older bytes, the file the newer, so memory takes more only while the file is empty.
+        // Memory has the older bytes, the file the newer, so memory takes more only while the file is empty.
         let room = if self.on_disk() == 0 { self.memory_max.saturating_sub(self.memory.len()) } else { 0 };
         let (near, far) = bytes.split_at(room.min(bytes.len()));
         self.memory.extend(near);
@@ -106,7 +110,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Takes bytes from the front into `buffer`; returns how many: fewer than fit only when no more wait.
+    /// Takes bytes from the front into `buffer`; returns how many: fewer than requested only if no more wait.
     pub fn pull(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
@@ -139,11 +143,11 @@ impl Spool {
         file.read_exact_at(part, self.read).map_err(|cause| Error::io(&place, "cannot read", &cause))?;
         self.read = self.read.saturating_add(want as u64);
         if self.read == self.written {
-            // Empty again: give the disk its room back and start over at the front.
+            // Empty again: release the disk space and start over.
             file.set_len(0).map_err(|cause| Error::io(&place, "cannot truncate", &cause))?;
             (self.read, self.written, self.freed) = (0, 0, 0);
         } else if self.read - self.freed >= RECLAIM {
-            // A spool that never runs empty must not keep what has left it. A file system without holes keeps it.
+            // A spool that never becomes empty must release what was read. A file system without holes does not.
             let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
             let _ = rustix::fs::fallocate(file, flags, self.freed, self.read - self.freed);
             self.freed = self.read;
@@ -152,7 +156,7 @@ impl Spool {
     }
 }
 
-/// What is written is pushed; a failure carries the [`Error`].
+/// Writing appends bytes; a failure contains the [`Error`].
 impl io::Write for Spool {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.push(bytes).map_err(io::Error::other)?;

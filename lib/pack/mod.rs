@@ -1,8 +1,8 @@
 //! Files into a stream.
 //!
-//! The names are gathered first (`plan`); then threads take one file each, read, sum and send it (`source`).
-//! Unless told otherwise the stream begins with `xb_begin` and ends with `xb_manifest`, so that its reader can prove
-//! it complete. A directory that xb-unpack made brings its own two and becomes the stream that it came from.
+//! The names are listed first (`plan`); then threads take one file each, read, hash and send it (`source`). By default
+//! the stream begins with `xb_begin` and ends with `xb_manifest`, so that its reader can prove that it is complete. A
+//! directory that xb-unpack has filled already contains both, and becomes the stream from which it came.
 
 mod plan;
 mod source;
@@ -31,44 +31,44 @@ pub use plan::List;
 use plan::Plan;
 use source::Source;
 
-/// Least payload of a chunk that is not the last of its member.
+/// The smallest payload of a chunk that is not the last of its member, in bytes.
 pub const CHUNK_MIN: usize = 4 << 10;
-/// Largest payload of a chunk, and what a thread reads at once.
+/// The largest payload of a chunk, which a thread reads at once, in bytes.
 pub const CHUNK_MAX: usize = 1 << 20;
-/// Lines of the manifest that wait in memory; more go to an unlinked temporary file.
+/// How many bytes of manifest lines are kept in memory; the rest goes to an unlinked temporary file.
 const LINES_IN_MEMORY: usize = 2 << 20;
 
-/// What to pack, and how.
+/// Options.
 #[derive(Debug)]
 pub struct Options {
     /// Names are relative to this directory.
     pub dir: PathBuf,
     /// Files and directories.
     pub paths: Vec<PathBuf>,
-    /// A list of more.
+    /// A list of more files.
     pub list: Option<List>,
     /// What to leave out.
     pub exclude: Patterns,
     /// Whether the stream gets `xb_begin` and `xb_manifest`.
     pub manifest: bool,
-    /// Files that are read at the same time, at least 1.
+    /// Number of files that are read at the same time, at least 1.
     pub threads: usize,
-    /// Payload of a chunk, [`CHUNK_MIN`]..=[`CHUNK_MAX`]; each thread has a buffer of this size.
+    /// Size of a chunk's payload in bytes, [`CHUNK_MIN`]..=[`CHUNK_MAX`]; each thread has a buffer of this size.
     pub chunk: usize,
-    /// Where names and manifest lines wait that memory does not hold.
+    /// Directory for names and manifest lines that exceed the limit for memory.
     pub spool_dir: PathBuf,
 }
 
-/// How the stream is framed.
+/// The first and last members of the stream.
 enum Frame {
-    /// By nothing: a plain stream.
+    /// None: a plain stream.
     Plain,
-    /// By members of our own; the manifest's lines wait in the spool.
+    /// New ones; the lines of the manifest wait in the spool.
     Own { backup_id: String, begin_blake3: String, tally: Box<Tally>, lines: Spool },
-    /// By the files `xb_begin` and `xb_manifest` of the directory; the manifest must still be true.
+    /// Those of the directory; the manifest must still be right.
     Kept { begin: Vec<u8>, seen: Seen },
-    /// By its `xb_begin` and a manifest that is encrypted or compressed, which is held against the members when they are
-    /// plain again.
+    /// Those of the directory, whose manifest is encrypted or compressed; it can be verified after decryption and
+    /// decompression.
     Coded { name: Vec<u8> },
 }
 
@@ -82,6 +82,12 @@ struct Pack<'a, W> {
 }
 
 /// Writes the stream to `output`.
+///
+/// # Errors
+///
+/// Usage, for names that a stream cannot have; Failed, if a file cannot be read or changes meanwhile; Damaged, if the
+/// directory's manifest does not fit its files; Pipe, if the reader of `output` ended. After an error, `output` has no
+/// manifest.
 pub fn pack<W: Write + Send>(options: Options, output: W, report: &dyn Report) -> Result<()> {
     Spool::check(&options.spool_dir)?;
     let plan = Plan::gather(&options, report)?;
@@ -144,18 +150,18 @@ fn begin<W: Write>(options: &Options, plan: &Plan, writer: &Writer<W>) -> Result
 }
 
 impl<W: Write + Send> Pack<'_, W> {
-    /// All files, in `threads` threads.
+    /// Packs all files, with `threads` threads.
     fn members(&self, mut plan: Plan, threads: usize) -> Result<()> {
         let names = std::iter::from_fn(|| plan.next().transpose());
         pool::for_each(threads, &self.failure, names, || self.buffer(), |buffer, name| self.member(&name, buffer))
     }
 
-    /// Room for a chunk.
+    /// A buffer for a chunk.
     fn buffer(&self) -> Aligned {
         Aligned::new(self.chunk.next_multiple_of(ALIGN))
     }
 
-    /// One file, from its first byte to its end mark.
+    /// Packs one file, from its first byte to its end mark.
     fn member(&self, name: &[u8], buffer: &mut Aligned) -> Result<()> {
         let framed = !matches!(*lock(&self.frame), Frame::Plain);
         let mut digest = blake3::Hasher::new();
@@ -183,7 +189,7 @@ impl<W: Write + Send> Pack<'_, W> {
         }
     }
 
-    /// The manifest.
+    /// Writes the manifest.
     fn finish(self) -> Result<()> {
         let mut buffer = self.buffer();
         let (writer, chunk) = (self.writer, self.chunk);
@@ -243,12 +249,12 @@ fn trailer(backup_id: String, begin_blake3: String) -> Trailer {
     }
 }
 
-/// The path of a member below the directory that names are relative to.
+/// The path of a member in the directory to which names are relative.
 fn below(dir: &Path, name: &[u8]) -> PathBuf {
     dir.join(std::ffi::OsStr::from_bytes(name))
 }
 
-/// What a thread leaves half-done when it panics is never finished: the panic fails the run.
+/// The state that a panicking thread leaves is never used: the panic fails the run.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Which files go into a stream, under which names.
+//! Lists the files for a stream, and their names.
 
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
@@ -19,27 +19,27 @@ use crate::stream::name;
 use crate::stream::native::names;
 use crate::stream::native::{BEGIN, INCOMPLETE, MANIFEST, MARK, PAGES, plain_name};
 
-/// Names that wait in memory; more go to an unlinked temporary file.
+/// How many bytes of names are kept in memory; the rest goes to an unlinked temporary file.
 const NAMES_IN_MEMORY: usize = 2 << 20;
-/// Longest line of a list: far above every name that a stream can hold.
+/// The longest line of a list in bytes: far more than any valid name.
 const LINE_MAX: u64 = 64 << 10;
 
 /// A list of files and directories.
 #[derive(Debug, Clone)]
 pub struct List {
-    /// The file that holds it; `-` is stdin.
+    /// The path of the list; `-` is stdin.
     pub file: PathBuf,
-    /// Whether names end with a NUL byte, not with a newline.
+    /// True if names end with a NUL byte instead of a newline.
     pub null: bool,
 }
 
-/// The names, each with its length before it, in the order in which they go out.
+/// The names, each preceded by its length, in the order of the stream.
 pub(super) struct Plan {
     names: Spool,
-    /// Bytes of all files, as they were when they were looked at.
+    /// Total size of all files in bytes, when they were listed.
     pub(super) bytes: u64,
-    /// The manifest's name, if the directory brings it and `xb_begin`; neither is among the names. Where the directory was
-    /// unpacked before it was decrypted, it is encrypted.
+    /// The manifest's name, if the directory contains it and `xb_begin`; neither is among the names. It is encrypted if
+    /// the directory was unpacked before decryption.
     pub(super) manifest: Option<Vec<u8>>,
 }
 
@@ -50,12 +50,12 @@ struct Gather<'a> {
     known: Table<()>,
     begin: bool,
     manifest: Option<Vec<u8>>,
-    /// Names that begin with a dot: the first, and how many.
+    /// Names that begin with a dot: the first one, and their number.
     dotted: Option<(Vec<u8>, usize)>,
 }
 
 impl Plan {
-    /// Looks at everything that is to be packed, and opens nothing but directories.
+    /// Lists everything to be packed; opens only directories.
     pub(super) fn gather(options: &Options, report: &dyn Report) -> Result<Plan> {
         let names = Spool::new(NAMES_IN_MEMORY, &options.spool_dir, u64::MAX);
         let plan = Plan { names, bytes: 0, manifest: None };
@@ -70,7 +70,7 @@ impl Plan {
         gather.finish()
     }
 
-    /// The next name; `None` when all have been taken.
+    /// The next name; `None` after the last one.
     pub(super) fn next(&mut self) -> Result<Option<Vec<u8>>> {
         let mut len = [0; 2];
         if self.names.pull(&mut len)? < len.len() {
@@ -104,7 +104,7 @@ impl Gather<'_> {
         }
     }
 
-    /// A name as it was given: a file, or a directory and all below it.
+    /// Adds a file, or a directory with everything below it.
     fn operand(&mut self, given: &[u8]) -> Result<()> {
         let place = given.as_bstr();
         let parts = given.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".");
@@ -127,7 +127,7 @@ impl Gather<'_> {
         self.file(clean, &facts)
     }
 
-    /// What is below a directory, in the order of names. Symlinks are followed, as in the original: a stream has none.
+    /// Lists a directory, sorted by name. Follows symbolic links, as the original does: a stream has none.
     fn directory(&mut self, name: &[u8], facts: &Metadata, above: &mut Vec<(u64, u64)>) -> Result<()> {
         let path = below(&self.options.dir, name);
         let identity = (facts.dev(), facts.ino());
@@ -172,7 +172,7 @@ impl Gather<'_> {
             BEGIN => self.begin = true,
             _ if plain_name(&name) == MANIFEST => self.manifest = Some(name.clone()),
             INCOMPLETE => {
-                return Err(Error::failed(name.as_bstr(), "marks a directory that was not unpacked to its end")
+                return Err(Error::failed(name.as_bstr(), "marks a directory whose unpacking did not finish")
                     .hint("unpack it again; --exclude 'xb_*' packs what is there as plain files"));
             }
             // The manifest lists it.
@@ -182,14 +182,14 @@ impl Gather<'_> {
                 return Ok(());
             }
             _ if name.starts_with(MARK) && self.options.manifest => {
-                return Err(Error::failed(name.as_bstr(), "name is kept for what xb-snap tells xb-redo")
+                return Err(Error::failed(name.as_bstr(), "this name is reserved for xb-snap and xb-redo")
                     .hint("leave it out: --exclude 'xb_mark.*'"));
             }
             _ => {}
         }
         let root = name.split(|byte| *byte == b'/').next().filter(|root| root.len() < name.len());
         if self.options.manifest && root.is_some_and(|root| root == BEGIN || root == MANIFEST) {
-            return Err(Error::failed(name.as_bstr(), "is in a directory that is called as a member of our own")
+            return Err(Error::failed(name.as_bstr(), "is in a directory with the name of a member of our own")
                 .hint("rename the directory, or pack without those members: --no-manifest"));
         }
         if !self.known.insert(key(&name), ())? {

@@ -1,5 +1,5 @@
-//! A file on its way into a stream, read from beginning to end. Its holes are not read, and it does not fill the page
-//! cache: others use the machine too, often the server whose files these are.
+//! Reads a file from start to end for a stream. Does not read holes, and does not fill the page cache, because others
+//! use the machine, too, often the server to which the files belong.
 
 use std::fs::File;
 use std::io;
@@ -13,7 +13,7 @@ use crate::bytes::Part as _;
 use crate::error::{Error, Result};
 use crate::io::cache::{self, ALIGN, Aligned, Policy};
 
-/// An open file and how far it has been read.
+/// An open file, and how far it has been read.
 pub(super) struct Source {
     source: cache::Source,
     path: PathBuf,
@@ -23,11 +23,11 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Opens a member's file. Its size is what it is now.
+    /// Opens a member's file. Its size is the current one.
     pub(super) fn open(dir: &Path, name: &[u8]) -> Result<Self> {
         let path = below(dir, name);
         let fail = |cause: &io::Error| Error::io(path.display(), "cannot read", cause);
-        // NONBLOCK: should a FIFO have taken the file's place, opening it must not wait for a writer.
+        // NONBLOCK: if a FIFO has replaced the file, opening it must not wait for a writer.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = rustix::fs::open(&path, flags, Mode::empty()).map_err(|errno| fail(&errno.into()))?;
         let file = File::from(file);
@@ -45,7 +45,7 @@ impl Source {
         self.size
     }
 
-    /// The next bytes, at most `chunk`, and their offset; `None` at the end.
+    /// Returns the next bytes, at most `chunk`, and their offset; `None` at the end.
     pub(super) fn next<'a>(&mut self, buffer: &'a mut Aligned, chunk: usize) -> Result<Option<(u64, &'a [u8])>> {
         let offset = self.at;
         let want = usize::try_from(self.size - offset).unwrap_or(usize::MAX).min(chunk);
@@ -64,21 +64,21 @@ impl Source {
             if read < want {
                 let what = format!("became shorter while it was read: it had {} bytes", self.size);
                 return Err(Error::failed(self.path.display(), what)
-                    .hint("pack files that nobody changes; a running server's are copied by xb-snap"));
+                    .hint("pack files that do not change; xb-snap copies those of a running server"));
             }
         }
         self.at = end;
         Ok(Some((offset, part.part(..want)?)))
     }
 
-    /// True if nothing but hole is in this part of the file.
+    /// True if this part of the file is a hole.
     fn in_hole(&mut self, from: u64, to: u64) -> bool {
         if !self.holes {
             return false;
         }
         match rustix::fs::seek(self.source.file(), SeekFrom::Data(from)) {
             Ok(data) => data >= to,
-            // No data up to the end of the file, which may have come nearer.
+            // No data up to the end of the file, which may have been truncated.
             Err(rustix::io::Errno::NXIO) => self.source.file().metadata().is_ok_and(|facts| facts.len() >= to),
             Err(_) => {
                 self.holes = false;

@@ -116,7 +116,7 @@ fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Re
             return backup.check();
         }
         Some(state) => {
-            report.note(Level::Info, format_args!("{}: going on where an earlier run was interrupted", dir.display()));
+            report.note(Level::Info, format_args!("{}: continuing an interrupted run", dir.display()));
             state
         }
         None => {
@@ -144,7 +144,7 @@ fn begin(
     report: &dyn Report,
 ) -> Result<State> {
     if backup.ours.is_none() {
-        let what = "was not made by xb-snap; that it is complete cannot be proved";
+        let what = "was not made by xb-snap; nothing proves that it is complete";
         report.note(Level::Warning, format_args!("{}: {what}", backup.path.display()));
     }
     backup.check()?;

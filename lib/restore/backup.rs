@@ -90,11 +90,11 @@ impl Backup {
             let who = who.to_str_lossy();
             let who = who.lines().next().unwrap_or_default().trim().trim_end_matches(UNFINISHED);
             return Err(Error::damaged(path.display(), format_args!("incomplete: {who} has not ended well in it"))
-                .hint("look at its message and exit status, remove the directory, and run it again"));
+                .hint("check its message and exit status, remove the directory, and run it again"));
         }
         if io::small(&path.join(MERGING))?.is_some() {
             return Err(Error::damaged(path.display(), "half merged: xb-redo --merge did not finish")
-                .hint("run it again with the same increments; it goes on"));
+                .hint("run it again with the same increments; it continues"));
         }
         let has =
             |name: &str| path.join(name).try_exists().map_err(|cause| fail(&path.join(name), "cannot read", &cause));
@@ -147,7 +147,7 @@ impl Backup {
         let Some(text) = first_of(path, &CHECKPOINTS)? else {
             return Err(Error::damaged(
                 path.display(),
-                "is no complete backup: neither xb_manifest nor xtrabackup_checkpoints is there",
+                "is not a complete backup: it has neither xb_manifest nor xtrabackup_checkpoints",
             ));
         };
         if path.join(mysql::FILE).exists() || path.join(mysql::DIR).exists() {
@@ -233,8 +233,9 @@ impl Backup {
             (Progress::Half, Some(State { step: Step::Moving, datadir, .. })) => {
                 let datadir = datadir.as_deref().unwrap_or_default();
                 let what = format!("some of its files were moved into a data directory, {datadir}");
-                Err(Error::damaged(place, what)
-                    .hint(format_args!("--copy-back --move --datadir {datadir} goes on, if nothing was changed there")))
+                Err(Error::damaged(place, what).hint(format_args!(
+                    "--copy-back --move --datadir {datadir} continues, if nothing was changed there"
+                )))
             }
             (Progress::Half, Some(State { step: Step::Moved, datadir, .. })) => {
                 let datadir = datadir.as_deref().unwrap_or_default();
@@ -375,7 +376,7 @@ impl Backup {
 
 /// The error for a state file of ours that belongs to another backup than the one in the directory.
 pub(super) fn of_another(note: &Path) -> Error {
-    Error::damaged(note.display(), "is of another backup than what is here now")
+    Error::damaged(note.display(), "belongs to another backup than the one in this directory")
         .hint("unpack the backup again, into a new directory")
 }
 

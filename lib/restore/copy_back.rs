@@ -121,7 +121,7 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
         format_args!("{}: {count} files, {bytes} bytes; a server can be started on it", datadir.display()),
     );
     if owner.is_some_and(|(user, _)| user == 0) {
-        let what = "belongs to root now, as whom servers do not run; --owner gives it to somebody else";
+        let what = "belongs to root now, and servers do not run as root; --owner changes it";
         report.note(Level::Warning, format_args!("{}: {what}", datadir.display()));
     }
     for (table, place) in &stay {
@@ -140,7 +140,7 @@ fn places(options: &Options, backup: &Backup, report: &dyn Report) -> Result<Des
     match (&options.defaults_file, &options.datadir) {
         (Some(file), datadir) => Destinations::read(file, datadir.as_deref(), backup, report),
         (None, Some(datadir)) => Ok(Destinations::plain(datadir, backup.family)),
-        (None, None) => Err(Error::usage("--copy-back", "the data directory is not told")
+        (None, None) => Err(Error::usage("--copy-back", "no data directory is given")
             .hint("--datadir DIR, or --defaults-file FILE of the server")),
     }
 }

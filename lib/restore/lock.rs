@@ -27,7 +27,7 @@ pub(super) fn take(dir: &Path, report: &dyn Report) -> Result<File> {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 if !told {
-                    let what = "another xb-redo, or a server that one left behind, is at work here; waiting for it";
+                    let what = "another xb-redo, or a server that it started, is running here; waiting for it";
                     report.note(Level::Info, format_args!("{}: {what}", dir.display()));
                     told = true;
                 }

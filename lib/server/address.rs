@@ -99,10 +99,8 @@ impl Address {
                 (Some(host), Some(_), _) => {
                     Err(two("--socket", format_args!("the host {host}")).hint("--host=localhost, or --protocol=tcp"))
                 }
-                (None, Some(_), Some(_)) => {
-                    Err(two("--socket", "--port")
-                        .hint("leave one of them out, or say --protocol=socket or --protocol=tcp"))
-                }
+                (None, Some(_), Some(_)) => Err(two("--socket", "--port")
+                    .hint("leave one of them out, or give --protocol=socket or --protocol=tcp")),
                 (Some(_), None, _) | (None, None, Some(_)) => tcp(),
                 (None, _, None) => Ok(Address::Socket(socket(asked, options, first(&UNIX_PORTS)))),
             },
@@ -132,7 +130,7 @@ impl Protocol {
 /// Port 0 means the default port.
 fn port(asked: &Asked, options: &Options, variable: Option<String>) -> Result<u16> {
     let number = |place: &str, text: String| {
-        text.trim().parse::<u16>().map_err(|_| Error::usage(place, format_args!("{text:?} is no port")))
+        text.trim().parse::<u16>().map_err(|_| Error::usage(place, format_args!("{text:?} is not a port")))
     };
     let file = options.client("port").map(|text| number("port", text.to_owned())).transpose()?;
     let variable = variable.map(|text| number("MYSQL_TCP_PORT", text)).transpose()?;

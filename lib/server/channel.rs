@@ -1,9 +1,10 @@
-//! An encrypted connection for a library that has none: the library talks in clear to a socket that only this process can
-//! reach, and a thread encrypts what it says.
+//! TLS for a client library without TLS: the library connects to a socket that only this process can reach, and a
+//! thread encrypts the data.
 //!
-//! TLS begins in the middle of the login. The server greets; the client asks for TLS with the first bytes of its own answer;
-//! the whole answer follows, encrypted. So the server sees one packet more than the library has sent, and the numbers of the
-//! packets of the login are changed on their way ([`Handshake`]). Source: MySQL Internals, "Protocol::SSLRequest".
+//! TLS begins in the middle of the login. The server greets; the client requests TLS with the first bytes of its
+//! answer; then the whole answer follows, encrypted. So the server receives one packet more than the library has sent,
+//! and the sequence numbers of the login's packets must be changed ([`Handshake`]). Source: MySQL Internals,
+//! "Protocol::SSLRequest".
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs as _};
@@ -23,37 +24,39 @@ use super::address::Address;
 use super::session::Refusal;
 use super::tls::{self, When};
 
-/// The longest packet of a login that is taken.
+/// The longest accepted packet of a login in bytes.
 const LOGIN_MAX: usize = 64 << 10;
-/// Bytes of a client's answer with which it asks for TLS: capabilities, the largest packet, character set, filler.
+/// Length of the request for TLS, the first part of a client's answer: capabilities, the largest packet, character set,
+/// filler.
 const REQUEST: usize = 32;
 /// `CLIENT_SSL` in the second byte of the capabilities.
 const SSL: u8 = 0x08;
-/// Bytes before a packet: three of length, one of number.
+/// Length of a packet's header: three bytes of length, one of sequence number.
 const HEADER: usize = 4;
-/// How much is carried at once.
+/// How many bytes are read at a time.
 const PIECE: usize = 64 << 10;
 
-/// A server that waits for the library's answer, at a path.
+/// A listening socket for the library, and the thread behind it.
 pub(super) struct Channel {
     dir: TempDir,
-    /// The connection to the server itself.
+    /// The connection to the server.
     pub(super) server: Option<OwnedFd>,
     failure: Arc<Mutex<Option<String>>>,
 }
 
-/// Either end.
+/// Either side of the connection.
 enum Stream {
     Tcp(TcpStream),
     Socket(UnixStream),
 }
 
 impl Channel {
-    /// Connects, if the connection is to be encrypted; `None` if it is not.
+    /// Connects, if the connection must be encrypted; `None` if not.
     ///
     /// # Errors
     ///
-    /// What the server says instead of a greeting; a server that does not offer TLS where that is demanded.
+    /// The error that the server sends instead of a greeting; or that the server does not offer TLS although it is
+    /// required.
     pub(super) fn open(
         address: &Address,
         when: When,
@@ -69,7 +72,7 @@ impl Channel {
             return Err(refusal);
         }
         match capabilities(body).and_then(|at| greeting.get_mut(HEADER..)?.get_mut(at)) {
-            // The library is not to ask for it.
+            // The library must not request it.
             Some(flags) if *flags & SSL != 0 => *flags &= !SSL,
             _ if when == When::Always => {
                 let message =
@@ -82,10 +85,10 @@ impl Channel {
             Address::Tcp(host, _) => host.as_str(),
             Address::Socket(_) => "localhost",
         };
-        let no_name = |_| Refusal { code: None, message: format!("{name:?} can be in no certificate") };
+        let no_name = |_| Refusal { code: None, message: format!("{name:?} cannot be in a certificate") };
         let name = ServerName::try_from(name.to_owned()).map_err(no_name)?;
         let connection = ClientConnection::new(config, name).map_err(|cause| lost(io::Error::other(cause)))?;
-        // Nobody else can reach what is in it.
+        // No other user can access it.
         let dir = tempfile::Builder::new().prefix("xb-").tempdir().map_err(lost)?;
         let listener = UnixListener::bind(dir.path().join("s")).map_err(lost)?;
         let channel = Channel { dir, server: server.as_fd().try_clone_to_owned().ok(), failure: Arc::default() };
@@ -93,7 +96,7 @@ impl Channel {
         let relay = move || {
             let Ok(client) = accept(&listener, patience) else { return };
             if let Err(cause) = serve(&client, server, connection, &greeting) {
-                // The library sees the end when `client` is dropped, and then looks for the reason.
+                // The library notices the end when `client` is dropped, and then asks for the reason.
                 failure.lock().unwrap_or_else(PoisonError::into_inner).replace(reason(&cause));
             }
         };
@@ -101,18 +104,18 @@ impl Channel {
         Ok(Some(channel))
     }
 
-    /// Where the library connects to.
+    /// The path to which the library connects.
     pub(super) fn path(&self) -> PathBuf {
         self.dir.path().join("s")
     }
 
-    /// Why the library was let down.
+    /// The reason why the connection has ended.
     pub(super) fn failure(&self) -> Option<String> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// The library, when it comes.
+/// Waits for the library.
 fn accept(listener: &UnixListener, patience: Duration) -> io::Result<Stream> {
     let time = Timespec::try_from(patience).map_err(io::Error::other)?;
     let mut ends = [PollFd::new(listener, PollFlags::IN)];
@@ -124,7 +127,7 @@ fn accept(listener: &UnixListener, patience: Duration) -> io::Result<Stream> {
     Ok(client)
 }
 
-/// Carries one connection from its greeting to its end.
+/// Forwards one connection from its greeting to its end.
 fn serve(mut client: &Stream, mut server: Stream, mut tls: ClientConnection, greeting: &[u8]) -> io::Result<()> {
     client.write_all(greeting)?;
     let mut answer = Zeroizing::new(packet(&mut client)?);
@@ -144,7 +147,7 @@ fn serve(mut client: &Stream, mut server: Stream, mut tls: ClientConnection, gre
     carry(client, &server, tls, login)
 }
 
-/// Carries bytes both ways until one side ends.
+/// Forwards data in both directions until one side ends.
 fn carry(client: &Stream, server: &Stream, mut tls: ClientConnection, mut login: Handshake) -> io::Result<()> {
     client.set_nonblocking()?;
     server.set_nonblocking()?;
@@ -154,7 +157,7 @@ fn carry(client: &Stream, server: &Stream, mut tls: ClientConnection, mut login:
         if back.is_empty() && ended {
             return Ok(());
         }
-        // What waits for one side is gone before more of it is read from the other.
+        // Reads from one side only after all data for the other side has been written.
         let mut from_client = PollFlags::empty();
         from_client.set(PollFlags::OUT, !back.is_empty());
         from_client.set(PollFlags::IN, !tls.wants_write());
@@ -191,7 +194,7 @@ fn carry(client: &Stream, server: &Stream, mut tls: ClientConnection, mut login:
             let (read, _) = piece.split_at_mut(read);
             login.from_client(read);
             tls.writer().write_all(read)?;
-            // The password may be in it.
+            // The data may contain the password.
             read.fill(0);
         }
     }
@@ -206,13 +209,13 @@ fn again<T>(done: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// What went wrong, in the words of the options where it is the certificate.
+/// The reason of an error; for a certificate, in terms of the options.
 fn reason(cause: &io::Error) -> String {
     let tls = cause.get_ref().and_then(|cause| cause.downcast_ref());
     tls.map_or_else(|| crate::error::reason(cause), tls::reason)
 }
 
-/// Reads a packet of a login, with its header.
+/// Reads a packet of a login, including its header.
 fn packet(from: &mut impl Read) -> io::Result<Vec<u8>> {
     let closed = |cause: io::Error| match cause.kind() {
         ErrorKind::UnexpectedEof => io::Error::new(cause.kind(), "the connection was closed before the login"),
@@ -223,7 +226,7 @@ fn packet(from: &mut impl Read) -> io::Result<Vec<u8>> {
     let [a, b, c, _] = header;
     let len = u32::from_le_bytes([a, b, c, 0]) as usize;
     if len > LOGIN_MAX {
-        return Err(io::Error::new(ErrorKind::InvalidData, "what answers is no MySQL or MariaDB server"));
+        return Err(io::Error::new(ErrorKind::InvalidData, "this is not a MySQL or MariaDB server"));
     }
     let mut packet = header.to_vec();
     packet.resize(HEADER + len, 0);
@@ -231,7 +234,7 @@ fn packet(from: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(packet)
 }
 
-/// What a server says that does not greet.
+/// The error that a server sends instead of a greeting.
 fn refusal(body: &[u8]) -> Option<Refusal> {
     let [0xff, low, high, message @ ..] = body else { return None };
     let message = message.strip_prefix(b"#").and_then(|rest| rest.get(5..)).unwrap_or(message);
@@ -241,8 +244,8 @@ fn refusal(body: &[u8]) -> Option<Refusal> {
     })
 }
 
-/// Where in a greeting the byte of the capabilities is that has `CLIENT_SSL`: behind the protocol's version, the server's, the
-/// connection's number, the first 8 bytes of the challenge and a zero.
+/// The offset in a greeting of the capability byte with `CLIENT_SSL`: after the protocol version, the server version,
+/// the connection id, 8 bytes of the challenge and a zero.
 fn capabilities(greeting: &[u8]) -> Option<usize> {
     let (10, rest) = greeting.split_first()? else { return None };
     let version = rest.iter().position(|byte| *byte == 0)?;
@@ -250,7 +253,8 @@ fn capabilities(greeting: &[u8]) -> Option<usize> {
     (at < greeting.len()).then_some(at)
 }
 
-/// Changes the numbers of packets until the login is over: the server counts the request for TLS, the library does not.
+/// Changes the sequence numbers of packets until the login is complete: the server counts the request for TLS, the
+/// library does not.
 #[derive(Debug, Default)]
 struct Handshake {
     to_server: Packets,
@@ -258,12 +262,12 @@ struct Handshake {
     over: bool,
 }
 
-/// Where in the packets of one direction we are.
+/// The position in the packets of one direction.
 #[derive(Debug, Default)]
 struct Packets {
-    /// Bytes of a header, as far as they have come.
+    /// The bytes of a header that have arrived.
     header: Vec<u8>,
-    /// Bytes of the packet that are still to come.
+    /// How many bytes of the packet are still to come.
     left: usize,
 }
 
@@ -276,14 +280,14 @@ impl Handshake {
 
     fn from_server(&mut self, bytes: &mut [u8]) {
         if !self.over {
-            // It ends with OK or with an error.
+            // The login ends with OK or with an error.
             self.over = self.to_client.pass(bytes, u8::MAX).iter().any(|first| matches!(first, 0x00 | 0xff));
         }
     }
 }
 
 impl Packets {
-    /// Adds `more` to the number of each packet, and returns the first byte of each.
+    /// Adds `more` to the sequence number of each packet, and returns the first byte of each.
     fn pass(&mut self, mut bytes: &mut [u8], more: u8) -> Vec<u8> {
         let mut firsts = Vec::new();
         while !bytes.is_empty() {

@@ -161,7 +161,7 @@ impl Login {
         if self.patience.is_none() {
             let seconds = options.client("connect-timeout").map(|text| {
                 text.parse()
-                    .map_err(|_| Error::usage("connect-timeout", format_args!("{text:?} is no number of seconds")))
+                    .map_err(|_| Error::usage("connect-timeout", format_args!("{text:?} is not a number of seconds")))
             });
             self.patience = seconds.transpose()?.filter(|seconds| *seconds > 0).map(Duration::from_secs);
         }

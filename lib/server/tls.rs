@@ -1,5 +1,5 @@
-//! Whether a connection is encrypted, and how the server's certificate is verified: options of the same names and meaning as
-//! those of both families' client programs.
+//! Whether a connection is encrypted, and how the server's certificate is verified. The options have the names and the
+//! meaning of those of both families' client programs.
 //!
 //! | options | by TCP | through a socket | certificate |
 //! |---|---|---|---|
@@ -26,25 +26,25 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStor
 use super::options::Options;
 use crate::error::{Error, Result};
 
-/// Settings of option files that would demand more than is verified here. To pass them over would be to verify less.
+/// Options in option files that would require more verification than is supported. To ignore them would be unsafe.
 const UNKNOWN: [&str; 2] = ["ssl-crl", "ssl-crlpath"];
 
 /// `--ssl-mode`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Never.
+    /// Never encrypt.
     Disabled,
-    /// By TCP, if the server offers it.
+    /// Encrypt by TCP, if the server offers it.
     Preferred,
-    /// Always.
+    /// Always encrypt.
     Required,
-    /// Always, and the certificate is issued by a known authority.
+    /// Always encrypt, with a certificate issued by a trusted authority.
     VerifyCa,
-    /// So, and it is made for the host that was asked for.
+    /// Also require that the certificate is for the requested host.
     VerifyIdentity,
 }
 
-/// What the command line says; option files fill what it leaves open.
+/// Options on the command line; option files provide the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
     /// `--ssl-mode`
@@ -53,7 +53,7 @@ pub struct Asked {
     pub ssl: Option<bool>,
     /// `--ssl-verify-server-cert`
     pub verify: Option<bool>,
-    /// `--ssl-ca`: a file with certificates of authorities.
+    /// `--ssl-ca`: a file with certificates of trusted authorities.
     pub ca: Option<PathBuf>,
     /// `--ssl-capath`: a directory of such files.
     pub capath: Option<PathBuf>,
@@ -63,7 +63,7 @@ pub struct Asked {
     pub key: Option<PathBuf>,
 }
 
-/// When a connection is encrypted.
+/// When to encrypt a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum When {
     /// Never.
@@ -71,11 +71,11 @@ pub enum When {
     Never,
     /// If the server offers it.
     Offered,
-    /// Always: a server that does not offer it is refused.
+    /// Always: a server without TLS is refused.
     Always,
 }
 
-/// What is verified of the server's certificate.
+/// What to verify of the server's certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Verify {
     #[default]
@@ -105,17 +105,17 @@ impl Mode {
             ("VERIFY_IDENTITY", Mode::VerifyIdentity),
         ];
         let found = modes.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-        found.map(|(_, mode)| mode).ok_or_else(|| Error::usage("ssl-mode", format_args!("{name:?} is no mode")))
+        found.map(|(_, mode)| mode).ok_or_else(|| Error::usage("ssl-mode", format_args!("{name:?} is not a mode")))
     }
 }
 
 impl Asked {
-    /// From the command line, then option files.
+    /// The settings from the command line, then option files.
     ///
     /// # Errors
     ///
-    /// Usage: a mode or switch that is none, a verification without an authority, a certificate without its key, and options
-    /// that contradict each other.
+    /// Usage: an unknown mode or value, verification without a trusted authority, a certificate without its key, or
+    /// options that contradict each other.
     pub fn or_from(&self, options: &Options) -> Result<Tls> {
         if let Some(name) = UNKNOWN.iter().find(|name| options.client(name).is_some_and(|value| !value.is_empty())) {
             return Err(Error::usage(*name, "lists of revoked certificates are not supported").hint(
@@ -137,7 +137,7 @@ impl Asked {
         let check = self.verify.map_or_else(|| switch(options, "ssl-verify-server-cert"), |on| Ok(Some(on)))?;
         let named = match (self.mode, options.client("ssl-mode")) {
             (Some(mode), _) => Some(mode),
-            // The command line counts before the file.
+            // The command line has priority over the file.
             (None, Some(name)) if self.ssl.is_none() && self.verify.is_none() => Some(Mode::named(name)?),
             _ => None,
         };
@@ -174,8 +174,8 @@ impl Asked {
     }
 }
 
-/// `NAME`, `NAME=1`, `NAME=ON`, `skip-NAME`, `disable-NAME` of an option file; of the switch and its opposite, the opposite
-/// counts.
+/// `NAME`, `NAME=1`, `NAME=ON`, `skip-NAME`, `disable-NAME` in an option file; if both an option and its opposite are
+/// given, the opposite is used.
 fn switch(options: &Options, name: &str) -> Result<Option<bool>> {
     let is = |name: &str| match options.client(name).map(str::to_ascii_lowercase).as_deref() {
         None => Ok(None),
@@ -188,21 +188,21 @@ fn switch(options: &Options, name: &str) -> Result<Option<bool>> {
 }
 
 impl Tls {
-    /// When a connection by TCP is encrypted.
+    /// When to encrypt a connection by TCP.
     pub fn tcp(&self) -> When {
         self.tcp
     }
 
-    /// When a connection through a socket is.
+    /// When to encrypt a connection through a socket.
     pub fn socket(&self) -> When {
         self.socket
     }
 
-    /// What the library needs to encrypt one.
+    /// The configuration of the TLS library.
     ///
     /// # Errors
     ///
-    /// Failed, when a certificate or key cannot be read or is none.
+    /// Failed, if a certificate or key cannot be read or parsed.
     pub fn config(&self) -> Result<ClientConfig> {
         let provider = Arc::new(ring::default_provider());
         let invalid = |place: &Path, cause: &dyn std::fmt::Display| Error::failed(place.display(), cause);
@@ -224,7 +224,7 @@ impl Tls {
             Some((cert, key)) => {
                 let chain = certificates(cert)?;
                 let private = PrivateKeyDer::from_pem_file(key);
-                let private = private.map_err(|cause| invalid(key, &format_args!("is no private key: {cause}")))?;
+                let private = private.map_err(|cause| invalid(key, &format_args!("is not a private key: {cause}")))?;
                 config.with_client_auth_cert(chain, private).map_err(|cause| invalid(key, &cause))
             }
         }
@@ -234,8 +234,9 @@ impl Tls {
         let mut roots = RootCertStore::empty();
         let mut add = |path: &Path, certs: Vec<CertificateDer<'static>>| {
             certs.into_iter().try_for_each(|cert| {
-                let is_none =
-                    |cause: rustls::Error| Error::failed(path.display(), format_args!("no authority: {cause}"));
+                let is_none = |cause: rustls::Error| {
+                    Error::failed(path.display(), format_args!("not a certificate authority: {cause}"))
+                };
                 roots.add(cert).map_err(is_none)
             })
         };
@@ -246,7 +247,7 @@ impl Tls {
             let fail = |cause| Error::io(dir.display(), "cannot read", &cause);
             for entry in std::fs::read_dir(dir).map_err(fail)? {
                 let path = entry.map_err(fail)?.path();
-                // Lists of revoked certificates may be there, too.
+                // The directory may also contain lists of revoked certificates.
                 if path.is_file()
                     && let Ok(certs) = certificates(&path)
                 {
@@ -261,15 +262,15 @@ impl Tls {
     }
 }
 
-/// The certificates of a PEM file: at least one.
+/// The certificates in a PEM file, which must have at least one.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let is_none = |cause| Error::failed(path.display(), format_args!("is no certificate: {cause}"));
+    let is_none = |cause| Error::failed(path.display(), format_args!("is not a certificate: {cause}"));
     let found: Vec<_> =
         CertificateDer::pem_file_iter(path).map_err(is_none)?.collect::<Result<_, _>>().map_err(is_none)?;
     if found.is_empty() { Err(Error::failed(path.display(), "has no certificate in PEM format")) } else { Ok(found) }
 }
 
-/// Why a connection is not encrypted.
+/// The reason why a connection cannot be encrypted.
 pub(super) fn reason(error: &rustls::Error) -> String {
     use rustls::Error::{AlertReceived, InvalidCertificate};
     match error {
@@ -279,7 +280,7 @@ pub(super) fn reason(error: &rustls::Error) -> String {
         InvalidCertificate(
             cause @ (CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }),
         ) => {
-            format!("the server's certificate is made for another host: {cause}")
+            format!("the server's certificate is for another host: {cause}")
         }
         InvalidCertificate(cause) => format!("the server's certificate is not accepted: {cause}"),
         AlertReceived(alert) => format!("the server ended the TLS handshake: {alert:?}"),
@@ -287,7 +288,7 @@ pub(super) fn reason(error: &rustls::Error) -> String {
     }
 }
 
-/// Verifies as much of the server's certificate as was asked for.
+/// Verifies the server's certificate as far as requested.
 #[derive(Debug)]
 struct Verifier {
     provider: Arc<CryptoProvider>,
@@ -306,7 +307,7 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let Some(issuer) = &self.issuer else { return Ok(ServerCertVerified::assertion()) };
         match issuer.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            // The name is looked at last.
+            // The name is checked last.
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if !self.name => Ok(ServerCertVerified::assertion()),
@@ -347,7 +348,7 @@ impl ServerCertVerifier for Verifier {
 mod tests {
     use super::*;
 
-    /// Options of a file, and of the command line after `|`: how TCP and a socket are encrypted, and what is verified.
+    /// Options in a file, and on the command line after `|`: how TCP and a socket are encrypted, and what is verified.
     #[test]
     fn options_mean_what_they_mean_to_client_programs() {
         use Verify::{Issuer, IssuerAndName, Nothing};

@@ -83,7 +83,7 @@ pub struct Base {
 }
 
 /// Why the page digests of a base are unknown: another program made it, or only its LSN was given.
-const FOREIGN: &str = "nothing but an lsn is known of it";
+const FOREIGN: &str = "only its lsn is known";
 /// The same for a base of ours that an older program made, or that is an increment on a base without digests.
 const UNKNOWN: &str = "it has no xb_pages";
 
@@ -125,14 +125,14 @@ impl Base {
             };
         }
         if small(&path.join(file_name(INCOMPLETE)))?.is_some() {
-            return Err(Error::damaged(path.display(), "incomplete: what was writing to it has not ended well"));
+            return Err(Error::damaged(path.display(), "incomplete: the program that wrote it failed, or still runs"));
         }
         if small(&path.join(MERGING))?.is_some() {
             return Err(Error::damaged(path.display(), "half merged: xb-redo --merge did not finish")
-                .hint("run it again with the same increments; it goes on"));
+                .hint("run it again with the same increments; it continues"));
         }
         if small(&path.join(APPLIED))?.is_some() {
-            let what = "is applied: the increment will fit another, unapplied copy of it, and not this one";
+            let what = "is applied: the increment will fit an unapplied copy of it, and not this one";
             report.note(Level::Warning, format_args!("{}: {what}", path.display()));
         }
         let checkpoints = CHECKPOINTS.iter().find_map(|name| small(&path.join(name)).transpose()).transpose()?;
@@ -154,9 +154,10 @@ impl Base {
                 let options = small(&path.join(OPTIONS))?.unwrap_or_default();
                 Ok(Base { page_size: page_size(path, &options)?, ..of_checkpoints(path, &text)? })
             }
-            (None, None) => {
-                Err(Error::failed(path.display(), "is no backup: neither xb_begin nor xtrabackup_checkpoints is there"))
-            }
+            (None, None) => Err(Error::failed(
+                path.display(),
+                "is not a backup: it has neither xb_begin nor xtrabackup_checkpoints",
+            )),
         }
     }
 
@@ -180,7 +181,7 @@ impl Base {
     /// Warns that this increment is right only if the server has the same history as the base.
     pub(super) fn warn(&self, report: &dyn Report) {
         if let Err(reason) = &self.pages {
-            let what = "cannot prove that pages which are not newer are the same as in the base";
+            let what = "cannot prove that pages which are not newer are unchanged since the base";
             let advice = "a server that was restored or cloned since needs a full backup; keep --extra-lsndir as base";
             report.note(Level::Warning, format_args!("{}: {what}: {reason}; {advice}", self.place));
         }
@@ -201,7 +202,7 @@ impl Base {
         );
         report.note(Level::Info, what);
         if different > FEW && different.saturating_mul(100) > compared {
-            let what = "is of another history of the server, which was restored, cloned or made again since";
+            let what = "has another history than the server, which was restored, cloned or created again since";
             report.note(
                 Level::Warning,
                 format_args!(
@@ -238,7 +239,7 @@ impl Base {
                 .hint("take a full backup of this server"));
         }
         if checkpoint_lsn < self.lsn {
-            let what = format!("begins at lsn {}, the server has only come to lsn {}", self.lsn, checkpoint_lsn);
+            let what = format!("begins at lsn {}, the server is only at lsn {}", self.lsn, checkpoint_lsn);
             return Err(Error::invalid(&self.place, what)
                 .hint("is it of another server, or was this one restored since? take a full backup"));
         }
@@ -253,7 +254,7 @@ impl Base {
             let what = match (&self.filter, filter.is_partial()) {
                 (None, _) => "has all tables, and some are to be left out now",
                 (_, false) => "has only some tables, and none is to be left out now",
-                _ => "was made with other options for --tables, --databases and their kin",
+                _ => "was made with other options for tables or databases",
             };
             return Err(Error::invalid(&self.place, what)
                 .hint("an increment has the options of its base; with others take a full backup"));
@@ -273,7 +274,7 @@ fn page_size(path: &Path, options: &[u8]) -> Result<Option<LogicalPageSize>> {
     value
         .map(|value| {
             let number = value.to_str().ok().and_then(|text| text.parse().ok());
-            let number = number.ok_or_else(|| fault(value, "is no number"))?;
+            let number = number.ok_or_else(|| fault(value, "is not a number"))?;
             LogicalPageSize::new(number).ok_or_else(|| fault(value, "no server has"))
         })
         .transpose()
@@ -314,7 +315,7 @@ fn of_begin(path: &Path, begin: &[u8]) -> Result<Base> {
             pages: Err(UNKNOWN.to_owned()),
         }),
         None if begin.without_innodb => {
-            Err(Error::failed(path.display(), "is of a server without InnoDB, of which alone there are increments")
+            Err(Error::failed(path.display(), "is of a server without InnoDB, which increments need")
                 .hint("take a full backup"))
         }
         _ => Err(Error::failed(path.display(), "holds files of xb-pack, not the backup of a server")),
@@ -340,7 +341,7 @@ fn of_history(session: &mut Session, name: &str, report: &dyn Report) -> Result<
             return Ok(Base::foreign(place, lsn));
         }
     }
-    Err(Error::failed(place, "the server's tables of backups show none of this name").hint(
+    Err(Error::failed(place, "the server's history tables have no backup of this name").hint(
         "mariadb-backup --history=NAME notes them, GRANT SELECT ON mysql.mariadb_backup_history lets xb-snap see them",
     ))
 }
@@ -418,6 +419,6 @@ mod tests {
         assert_eq!(of("[mysqld]\ninnodb_page_size=8192\n").unwrap(), LogicalPageSize::new(8192));
         assert_eq!(of("[mysqld]\ninnodb = OFF\n").unwrap(), None);
         let error = of("innodb_page_size = 8k\n").unwrap_err().to_string();
-        assert_eq!(error, r#"/full/backup-my.cnf: innodb_page_size is "8k", which is no number"#);
+        assert_eq!(error, r#"/full/backup-my.cnf: innodb_page_size is "8k", which is not a number"#);
     }
 }

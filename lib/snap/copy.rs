@@ -285,7 +285,7 @@ impl Copier<'_> {
         path: &Path,
         size: u64,
     ) -> Result<()> {
-        let gone = || Error::failed(path.display(), "has gone, or is shorter than the server says");
+        let gone = || Error::failed(path.display(), "was removed, or is shorter than the server reports");
         is_free(name)?;
         let mut open = self.open(path)?.ok_or_else(gone)?;
         open.limit(size);

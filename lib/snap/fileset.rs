@@ -118,7 +118,11 @@ pub(super) fn unopened(ledger: &Ledger<'_>, filter: &Filter) -> Vec<SpaceId> {
 
 fn missing(dictionary: &Dictionary, row: &Row) -> Error {
     let path = dictionary.path(row);
-    let what = format!("the server has tablespace {} in {}, which is no file of it here", row.id, path.display());
+    let what = format!(
+        "the server has tablespace {} in {}, and the file there is missing, or another one",
+        row.id,
+        path.display()
+    );
     Error::invalid(dictionary.name(row).as_bstr(), what).hint(UNSEEN)
 }
 

@@ -104,7 +104,7 @@ impl Wanted {
         if let Some(file) = &self.tables_file {
             for name in lines(file)? {
                 if !name.contains('.') {
-                    return Err(Error::usage(file.display(), format_args!("{name:?} is no db.table")));
+                    return Err(Error::usage(file.display(), format_args!("{name:?} is not db.table")));
                 }
                 filter.include.add(&name);
             }
@@ -266,7 +266,7 @@ impl Filter {
         let foreign = told.iter().flat_map(|told| &told.foreign);
         let broken: Vec<_> = foreign.filter(|(child, parent)| table(child) && !table(parent)).collect();
         if let Some((child, parent)) = broken.first() {
-            let more = if broken.len() > 1 { format!("; {} more likewise", broken.len() - 1) } else { String::new() };
+            let more = if broken.len() > 1 { format!("; {} more such keys", broken.len() - 1) } else { String::new() };
             let (child, parent) = (child.as_bstr(), parent.as_bstr());
             report
                 .note(Level::Warning, format_args!("{child}: has a foreign key to {parent}, which is left out{more}"));
@@ -382,13 +382,13 @@ fn candidates(database: &[u8], stem: &[u8]) -> impl Iterator<Item = Vec<u8>> {
 
 /// The warning for a name or an expression that matches nothing.
 fn nothing(name: &str) -> String {
-    let mut text = "no database and no table is so called".to_owned();
+    let mut text = "no database or table has this name".to_owned();
     let encoded = name.split_once('.').and_then(|(database, table)| {
         Some([parts::file_name(database.as_bytes())?, parts::file_name(table.as_bytes())?].join(&b'.'))
     });
     // A dash in a name that was given as in SQL.
     if let Some(encoded) = encoded.filter(|_| name.contains('-') && !name.contains(['^', '[', '@'])) {
-        text.push_str(&format!(" (its files would be called {})", encoded.as_bstr()));
+        text.push_str(&format!(" (its files would be named {})", encoded.as_bstr()));
     }
     text
 }

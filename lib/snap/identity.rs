@@ -24,9 +24,9 @@ use crate::server::{Login, Session};
 
 /// Hints for a wrong directory, and for a directory that nothing could be shown of.
 const CHOOSE: &str =
-    "--socket, or --host and --port, choose the server; --datadir says where its data directory is seen from here";
+    "--socket, or --host and --port, choose the server; --datadir is the path of its data directory on this host";
 const SHOW: &str = "let the account do it, or connect through the server's socket, on its host and outside of containers; \
-    --trust-datadir goes on if you know that it is";
+    --trust-datadir accepts it if you know that it is";
 /// How often the server must do it.
 const ROUNDS: u32 = 2;
 /// How many temporary tables, each larger than the last, are made at most.
@@ -188,7 +188,7 @@ pub(super) fn stages(stages: &mut Stages, log: &Path) -> Result<Evidence> {
 /// size the server reports. These files are in `dir`; `session` has none yet.
 pub(super) fn temporary_tables(mut session: Session, dir: &Path, datadir: &Path) -> Result<Evidence> {
     if !dir.starts_with(datadir) {
-        return Ok(Evidence::Untried(format!("temporary tables are elsewhere, in {}", dir.display())));
+        return Ok(Evidence::Untried(format!("temporary tables are outside the data directory, in {}", dir.display())));
     }
     // The default limit for recursion is lower than the number of rows.
     session.run("SET SESSION cte_max_recursion_depth=1000000")?;

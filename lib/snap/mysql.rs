@@ -50,8 +50,8 @@ const LEFT_OUT_MAX: usize = 60_000;
 const DICTIONARY: &str = "mysql.ibd";
 
 /// The messages for a file that disappeared although DDL was blocked: no server removes one then.
-const GONE: &str = "has gone while it was to be copied, in spite of the lock on DDL";
-const NOBODY: &str = "nobody may remove files of a server; run it again";
+const GONE: &str = "was removed before it could be copied, although DDL was blocked";
+const NOBODY: &str = "do not remove files of a running server; run the backup again";
 
 /// The server, and the session that holds the locks.
 pub(super) struct MySql<'a> {
@@ -240,7 +240,7 @@ impl MySql<'_> {
     fn snapshot(&mut self, hot: &Hot<'_>, held: &Writer<Spool>, left_out: Vec<SpaceId>) -> Result<Snapshot> {
         let status = self.lock.ask(LogStatus::of)?;
         if self.variables.get("server_uuid").is_some_and(|uuid| uuid != status.uuid) {
-            return Err(Error::invalid("server", format_args!("its uuid has become {} meanwhile", status.uuid)));
+            return Err(Error::invalid("server", format_args!("its uuid has changed to {}", status.uuid)));
         }
         let channels = self.lock.ask(|session| channels(self.job, session))?;
         let galera = match self.job.galera_info {

@@ -76,7 +76,7 @@ impl Hot<'_> {
     /// What `--replica-info` adds, if anything.
     pub(super) fn replica(&self, statements: Option<String>) -> Option<String> {
         if self.steps.job.replica_info && statements.is_none() {
-            self.report.note(Level::Info, format_args!("server: replicates from nobody; --replica-info adds nothing"));
+            self.report.note(Level::Info, format_args!("server: is not a replica; --replica-info adds nothing"));
         }
         statements
     }

@@ -62,7 +62,7 @@ pub(super) fn optional(path: &Path) -> Result<Option<Vec<u8>>> {
 pub(super) fn readable(layout: &Layout) -> Result<()> {
     let hint = |cause: &std::io::Error| match cause.kind() {
         std::io::ErrorKind::PermissionDenied => "run xb-snap as the server's user, or as root",
-        _ => "xb-snap must run on the server's host; --datadir says where its data directory is seen from here",
+        _ => "xb-snap must run on the server's host; --datadir is the path of its data directory on this host",
     };
     let fail = |path: &Path, cause: std::io::Error| Error::io(path.display(), "cannot read", &cause).hint(hint(&cause));
     std::fs::read_dir(&layout.datadir).map_err(|cause| fail(&layout.datadir, cause))?;
@@ -82,7 +82,7 @@ pub(super) fn tell_specials(layout: &Layout, report: &dyn Report) -> Result<()> 
         report.note(Level::Warning, format_args!("{}: left out: it is a backup, not a database", path.display()));
     }
     for path in files::specials(&layout.datadir)? {
-        let what = "left out: it is no file, but a pipe, a socket or a device";
+        let what = "left out: it is a pipe, a socket or a device, and not a file";
         report.note(Level::Warning, format_args!("{}: {what}", path.display()));
     }
     Ok(())
@@ -101,8 +101,7 @@ pub(super) fn begin(
     unique_names::check(job, layout, found, report)?;
     if let Some(base) = &job.base {
         let Some(redo) = &found.redo else {
-            return Err(Error::failed("server", "has no InnoDB, of which alone there are increments")
-                .hint("take a full backup"));
+            return Err(Error::failed("server", "has no InnoDB, which increments need").hint("take a full backup"));
         };
         base.check_pages(variables.number("innodb_page_size")?)?;
         base.check(family, found.server_uuid.as_deref(), redo, &job.filter)?;
@@ -172,7 +171,7 @@ impl Steps<'_> {
         each(self.job.threads, haste, self.abort, jobs, |buffers, (name, path, external, part)| {
             let file = Pages { name: &name, path: &path, external, part, unwritten: true, dictionary: None };
             match copier.tablespace(out, buffers, file)? {
-                Outcome::Gone => Err(Error::failed(path.display(), "has gone while it was to be copied")),
+                Outcome::Gone => Err(Error::failed(path.display(), "was removed before it could be copied")),
                 _ => Ok(()),
             }
         })
@@ -216,7 +215,7 @@ impl Steps<'_> {
     /// Writes members that say that tablespaces were dropped.
     pub(super) fn dropped<W: Write>(&self, out: &Writer<W>, names: &[Vec<u8>]) -> Result<()> {
         for name in names {
-            self.copier.report.note(Level::Detail, format_args!("{}: dropped meanwhile", name.as_bstr()));
+            self.copier.report.note(Level::Detail, format_args!("{}: dropped during the copy", name.as_bstr()));
             self.copier.made(out, &marker(name, DROPPED), EntryKind::File, b"")?;
         }
         Ok(())

@@ -37,7 +37,7 @@ pub(super) fn check(job: &Job, layout: &Layout, found: &Found, report: &dyn Repo
     let mut before: &[u8] = b"";
     for name in system.iter().map(Vec::as_slice).chain(undo).chain(tables.filter(|name| !name.contains(&b'/'))) {
         if is_of_backup(name) {
-            return Err(Error::failed(name.as_bstr(), "a backup has members of its own by this name")
+            return Err(Error::failed(name.as_bstr(), "a backup has its own member with this name")
                 .hint("rename the file on the server"));
         }
         if !root.insert(name) {
@@ -102,7 +102,7 @@ pub(super) fn is_free(name: &[u8]) -> Result<()> {
     match name.split_once_str(b"/") {
         Some((database, _)) if is_of_backup(database) => Err(clash(database)),
         None if is_of_backup(name) && native::is_own(name) => {
-            Err(Error::failed(name.as_bstr(), "a backup has members of its own by this name")
+            Err(Error::failed(name.as_bstr(), "a backup has its own member with this name")
                 .hint("rename the file on the server"))
         }
         _ => Ok(()),
@@ -119,7 +119,7 @@ fn is_wanted(filter: &Filter, database: &[u8]) -> bool {
 }
 
 fn clash(database: &[u8]) -> Error {
-    let what = "the database is called as a file of a backup, which has both in one directory";
+    let what = "the database has the name of a file of the backup, which has both in one directory";
     Error::failed(database.as_bstr(), what).hint(RENAME)
 }
 

@@ -66,7 +66,7 @@ impl View {
                 match agree(path, &root.join(relative(&name)))? {
                     true => Ok(()),
                     false => {
-                        let what = format!("is another file than the server has at {}", name.display());
+                        let what = format!("is not the file that the server has at {}", name.display());
                         Err(Error::invalid(path.display(), what).hint(UNSEEN))
                     }
                 }
@@ -74,7 +74,7 @@ impl View {
             View::Mount { id, datadir } if path.starts_with(datadir) && !is_linked(path, datadir) => {
                 match mount(path) {
                     Some(own) if own != *id => {
-                        let what = "is on another mount than the data directory; that the server sees the same there cannot be shown";
+                        let what = "is on another mount than the data directory; nothing shows that the server sees the same files there";
                         Err(Error::invalid(path.display(), what).hint(
                         "run xb-snap as root on the server's host and connect through its socket, or vouch for it with \
                          --trust-datadir",
@@ -158,7 +158,7 @@ mod tests {
                 view.check(&ours.join(name))
                     .unwrap_err()
                     .to_string()
-                    .contains("is another file than the server has at /data/e")
+                    .contains("is not the file that the server has at /data/e")
             );
         }
     }

@@ -1,4 +1,4 @@
-//! The heads of xbstream chunks, from bytes and to bytes. Integers are little-endian and unsigned.
+//! The headers of xbstream chunks: parsing and writing. Integers are little-endian and unsigned.
 //!
 //! ```text
 //! every chunk                              then, after the path:
@@ -18,23 +18,24 @@ use crate::bytes::Fields as _;
 
 /// What every chunk begins with.
 pub const MAGIC: [u8; 8] = *b"XBSTCK01";
-/// Bytes before the path.
+/// Length of a header before the path in bytes.
 pub const PREFIX: usize = 14;
-/// Bytes between the path and a payload.
+/// Length of the header between the path and a payload in bytes.
 pub const PAYLOAD_HEAD: usize = 20;
-/// Bytes between the path and a sparse chunk's map.
+/// Length of the header between the path and the map of a sparse chunk in bytes.
 pub const SPARSE_HEAD: usize = 24;
-/// Longest path that readers of either family take; a writer of the originals can make 512, which none reads.
+/// The longest path that readers of either family accept. The original writers can write 512 bytes, which no reader
+/// accepts.
 pub const PATH_MAX: usize = 511;
-/// Most entries of a sparse map that we hold in memory, 8 bytes each. Percona's writer flushes after 10 MiB of
-/// payload, which bounds its maps far below this.
+/// The largest number of entries in a sparse map, 8 bytes each, which are kept in memory. Percona's writer flushes
+/// after 10 MiB of payload, so its maps are far smaller.
 pub const MAP_MAX: u32 = 1 << 20;
 /// Flag: a reader that does not know the type may skip the chunk.
 pub const IGNORABLE: u8 = 0x01;
-/// Flag of MariaDB streams: open the path by truncating what stands there.
+/// Flag in streams of MariaDB: truncate an existing file when opening it.
 pub const REWRITE: u8 = 0x02;
 
-/// What a chunk does.
+/// The type of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
     /// `P`: bytes of the file.
@@ -43,33 +44,33 @@ pub enum Type {
     End,
     /// `S`: bytes and holes (Percona), or a new write position (MariaDB).
     SparseOrSeek,
-    /// `R`: the file gets another name (MariaDB).
+    /// `R`: the file is renamed (MariaDB).
     Rename,
-    /// `D`: the file goes away (MariaDB).
+    /// `D`: the file is removed (MariaDB).
     Remove,
-    /// Any other type with the ignorable flag; laid out like a payload, as the originals assume.
+    /// Any other type with the ignorable flag; its format is that of a payload, as the original programs assume.
     Unknown(u8),
 }
 
-/// The fixed part of a chunk.
+/// The fixed part of a chunk's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefix {
-    /// [`IGNORABLE`], [`REWRITE`]; others are reserved and ignored.
+    /// [`IGNORABLE`], [`REWRITE`]; other flags are reserved and ignored.
     pub flags: u8,
-    /// What the chunk does.
+    /// The type of the chunk.
     pub kind: Type,
-    /// Length of the path that follows, 0..=[`PATH_MAX`].
+    /// Length of the path that follows, at most [`PATH_MAX`].
     pub path_len: usize,
 }
 
-/// What stands between the path and the bytes of a payload or sparse chunk.
+/// The header between the path and the bytes of a payload or sparse chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
     /// Number of map entries; 0 in a payload chunk.
     pub entries: u32,
-    /// Bytes of payload.
+    /// Length of the payload in bytes.
     pub len: u64,
-    /// Where in the file the chunk begins.
+    /// Offset of the chunk in the file.
     pub offset: u64,
     /// CRC-32 of the payload (sparse: of the map and the payload).
     pub crc: u32,
@@ -80,13 +81,13 @@ pub struct Extent {
 pub enum Fault {
     /// The magic is missing.
     Magic,
-    /// No reader of the originals takes a path this long.
+    /// The path is longer than any reader accepts.
     PathLength(u32),
-    /// A type that is neither known nor ignorable.
+    /// The type is neither known nor ignorable.
     Type(u8),
-    /// A sparse map without entries, or with more than [`MAP_MAX`].
+    /// The sparse map has no entries, or more than [`MAP_MAX`].
     MapEntries(u32),
-    /// The lengths of the map do not add up to the payload.
+    /// The lengths in the map do not add up to that of the payload.
     MapLength,
     /// The extent ends beyond the largest file offset.
     Extent,
@@ -106,7 +107,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Reads the fixed part.
+/// Parses the fixed part of a header.
 pub fn prefix(bytes: &[u8; PREFIX]) -> Result<Prefix, Fault> {
     let [magic @ .., flags, kind, l0, l1, l2, l3] = bytes;
     if *magic != MAGIC {
@@ -124,18 +125,18 @@ pub fn prefix(bytes: &[u8; PREFIX]) -> Result<Prefix, Fault> {
     Ok(Prefix { flags: *flags, kind, path_len: path_len([*l0, *l1, *l2, *l3])? })
 }
 
-/// Reads the length of a path (also of a rename's new path).
+/// Parses the length of a path (also of the new path of a rename).
 pub fn path_len(bytes: [u8; 4]) -> Result<usize, Fault> {
     let len = u32::from_le_bytes(bytes);
     usize::try_from(len).ok().filter(|len| *len <= PATH_MAX).ok_or(Fault::PathLength(len))
 }
 
-/// Reads what follows the path of a payload.
+/// Parses the header of a payload, after the path.
 pub fn payload(bytes: &[u8; PAYLOAD_HEAD]) -> Result<Extent, Fault> {
     extent(0, bytes.le_u64::<0>(), bytes.le_u64::<8>(), bytes.le_u32::<16>())
 }
 
-/// Reads what follows the path of a Percona sparse chunk.
+/// Parses the header of Percona's sparse chunk, after the path.
 pub fn sparse(bytes: &[u8; SPARSE_HEAD]) -> Result<Extent, Fault> {
     let entries = bytes.le_u32::<0>();
     if !(1..=MAP_MAX).contains(&entries) {
@@ -144,9 +145,9 @@ pub fn sparse(bytes: &[u8; SPARSE_HEAD]) -> Result<Extent, Fault> {
     extent(entries, bytes.le_u64::<4>(), bytes.le_u64::<12>(), bytes.le_u32::<20>())
 }
 
-/// True if the bytes after the path of an `S` chunk make it MariaDB's seek: eight bytes of offset, and then the next
-/// chunk or the end of the stream. In Percona's layout the same place holds the upper half of the payload's length
-/// and the lower half of its offset, equal to the magic only for a payload of more than 6·10^18 bytes.
+/// True if an `S` chunk is MariaDB's seek, by the bytes after its path: an offset of eight bytes, then the next chunk
+/// or the end of the stream. In Percona's format the same place has the upper half of the payload's length and the
+/// lower half of its offset, which equal the magic only for a payload of more than 6·10^18 bytes.
 pub fn is_seek(after_path: &[u8]) -> bool {
     after_path.len() == 8 || after_path.get(8..16) == Some(&MAGIC)
 }
@@ -154,13 +155,13 @@ pub fn is_seek(after_path: &[u8]) -> bool {
 /// One entry of a sparse map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Bytes of hole before the data.
+    /// Length of the hole before the data in bytes.
     pub skip: u32,
     /// Bytes of payload.
     pub len: u32,
 }
 
-/// Reads a sparse map and checks that it fits the payload. Also returns how far the file's offset grows.
+/// Parses a sparse map and checks that it fits the payload. Also returns how far it advances the offset in the file.
 pub fn map(bytes: &[u8], extent: &Extent) -> Result<(Vec<Span>, u64), Fault> {
     let (mut data, mut skipped) = (0u64, 0u64);
     let mut spans = Vec::with_capacity(bytes.len() / 8);
@@ -179,7 +180,7 @@ pub fn map(bytes: &[u8], extent: &Extent) -> Result<(Vec<Span>, u64), Fault> {
     grown.map(|grown| (spans, grown)).ok_or(Fault::Extent)
 }
 
-/// Appends the head of a payload chunk, up to the payload.
+/// Appends the header of a payload chunk.
 pub fn put_payload(out: &mut Vec<u8>, flags: u8, path: &[u8], offset: u64, payload: &[u8]) {
     put_prefix(out, flags, b'P', path);
     out.extend_from_slice(&(payload.len() as u64).to_le_bytes());
@@ -187,7 +188,7 @@ pub fn put_payload(out: &mut Vec<u8>, flags: u8, path: &[u8], offset: u64, paylo
     out.extend_from_slice(&crc32fast::hash(payload).to_le_bytes());
 }
 
-/// Appends the head of a sparse chunk with one hole, of `skip` bytes at `offset`, before its payload.
+/// Appends the header of a sparse chunk with one hole, of `skip` bytes at `offset`, before its payload.
 pub fn put_sparse(out: &mut Vec<u8>, flags: u8, path: &[u8], offset: u64, skip: u32, payload: &[u8]) {
     put_prefix(out, flags, b'S', path);
     let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
@@ -223,7 +224,7 @@ pub fn put_prefix(out: &mut Vec<u8>, flags: u8, kind: u8, path: &[u8]) {
     out.extend_from_slice(path);
 }
 
-/// File offsets are signed 64-bit numbers to the kernel.
+/// The kernel's file offsets are signed 64-bit numbers.
 fn fits(end: u64) -> bool {
     i64::try_from(end).is_ok()
 }

@@ -1,6 +1,6 @@
-//! Names what input is when it is plainly not an xbstream, and the command that handles it.
+//! Recognizes input that is not an xbstream, and names the command that handles it.
 
-/// What the first bytes of an input are, and how to turn them into a stream.
+/// What an input is, by its first bytes, and how to turn it into a stream.
 pub fn recognise(start: &[u8]) -> Option<(&'static str, &'static str)> {
     const KNOWN: &[(&[u8], &str, &str)] = &[
         (b"\x1f\x8b", "gzip data", "put gzip -d before it"),

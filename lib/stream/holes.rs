@@ -1,11 +1,11 @@
-//! Holes of foreign streams that must be written, or summed, as the zeros that they read as. A hole of a petabyte takes a
-//! few bytes in a stream.
+//! Limits the holes of foreign streams that must be written or hashed as zeros: a hole of a petabyte takes a few bytes
+//! in a stream.
 
 use bstr::ByteSlice;
 
 use crate::error::{Error, Result};
 
-/// How many zeros a stream has become so far, and may.
+/// How many bytes of zeros holes have become so far, and the limit.
 #[derive(Clone, Copy, Debug)]
 pub struct Holes {
     limit: u64,
@@ -14,22 +14,23 @@ pub struct Holes {
 }
 
 impl Holes {
-    /// Zeros for each byte of content, beside the limit: a page of 64 KiB may be compressed into one block of 512 bytes.
+    /// How many zeros are allowed for each byte of content, in addition to the limit: a page of 64 KiB may be
+    /// compressed into one block of 512 bytes.
     pub const RATIO: u64 = 128;
-    /// Zeros that a stream may become by default, whatever its content.
+    /// The default limit in bytes.
     pub const LIMIT: u64 = 1 << 30;
 
-    /// Nothing has come yet.
+    /// No bytes yet.
     pub fn new(limit: u64) -> Self {
         Holes { limit, content: 0, zeros: 0 }
     }
 
-    /// So many bytes of content have come.
+    /// Counts bytes of content.
     pub fn content(&mut self, bytes: u64) {
         self.content = self.content.saturating_add(bytes);
     }
 
-    /// A hole of so many bytes is to be filled.
+    /// Counts a hole to be filled with zeros; fails if that exceeds the limit.
     pub fn zeros(&mut self, path: &[u8], count: u64) -> Result<()> {
         self.zeros = self.zeros.saturating_add(count);
         let most = self.limit.saturating_add(self.content.saturating_mul(Self::RATIO));
@@ -41,6 +42,6 @@ impl Holes {
             path.as_bstr(),
             self.zeros
         );
-        Err(Error::failed("stdin", what).hint("if the input is real, --hole-limit SIZE allows for more"))
+        Err(Error::failed("stdin", what).hint("if the input is real, --hole-limit SIZE raises the limit"))
     }
 }

@@ -1,4 +1,4 @@
-//! The rules that span chunks: every member is opened once, grows without gaps, and meets its end.
+//! The rules that span chunks: every member is opened once, grows without gaps, and has an end mark.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::bytes::Fields as _;
 use crate::bytes::Part as _;
 use crate::error::{Error, OrInternal as _, Result};
 
-/// A number that stands for a path, so that a million members need little memory. Two of a million have the same with a
+/// A hash of a path, so that a million members need little memory. Among a million, two have the same hash with a
 /// probability of 10^-8; then a good stream is refused.
 pub type Key = u64;
 
@@ -23,22 +23,22 @@ pub fn key(path: &[u8]) -> Key {
 /// What a chunk means for its member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// The member's number: small, the same while it is open, then free for another.
+    /// The member's number: small, constant while it is open, then free for another.
     pub slot: usize,
     /// True if this chunk opened the member.
     pub opened: bool,
-    /// True if the member stood in the stream before and begins anew (rewrite flag).
+    /// True if the member was complete before and begins again (rewrite flag).
     pub anew: bool,
 }
 
-/// Most members that may be open at once. Real backups open one for each copying thread; each open member costs its
-/// reader a few kilobytes, so that this many are tens of megabytes.
+/// How many members may be open at once, at most. Real backups have one per copying thread. Each costs the reader a few
+/// kilobytes, so this many cost tens of megabytes.
 pub const OPEN_MAX: usize = 16384;
 
-/// What an open member costs whoever reads, beside its name.
+/// Memory that an open member costs any reader, in addition to its name.
 const OPEN: usize = 256;
 
-/// Which members are open, which are complete.
+/// The open and the complete members.
 #[derive(Debug, Default)]
 pub struct Members {
     open: HashMap<Vec<u8>, Open>,
@@ -47,20 +47,20 @@ pub struct Members {
     free: Vec<usize>,
     opened: usize,
     budget: Budget,
-    /// What each open member costs the caller.
+    /// Memory that each open member costs the caller.
     each: u64,
 }
 
 #[derive(Debug)]
 struct Open {
     slot: usize,
-    /// Where the next bytes must go.
+    /// The offset at which the next bytes are expected.
     next: u64,
     _memory: Share,
 }
 
 impl Members {
-    /// Of a stream whose names and open members may take so much; one that is open costs the caller `each` bytes.
+    /// Limits the memory for names and open members; an open one costs the caller `each` bytes.
     pub fn within(budget: &Budget, each: usize) -> Self {
         Members {
             complete: Table::within(budget.share()),
@@ -71,7 +71,7 @@ impl Members {
         }
     }
 
-    /// Checks a chunk against what came before it. `place` is the input's name in messages.
+    /// Checks a chunk against the chunks before it. `place` is the input's name in messages.
     pub fn accept(&mut self, place: &str, head: &Head) -> Result<Step> {
         let path = &head.path;
         let fault = |what: &str| {
@@ -127,7 +127,7 @@ impl Members {
                 let what = format!("out of order: bytes for offset {offset} come where {} is expected", open.next);
                 return fault(&what);
             }
-            // The reader has checked that the sums fit a file offset.
+            // The reader has checked that the sum is a valid file offset.
             Body::Payload { offset, len } => open.next = offset.saturating_add(len),
             Body::Sparse { offset, grown, .. } => open.next = offset.saturating_add(grown),
             Body::Seek(offset) => open.next = offset,
@@ -140,7 +140,7 @@ impl Members {
         Ok(Step { slot, opened, anew })
     }
 
-    /// Checks that nothing is left open at the end of the input, `at` bytes into it.
+    /// Checks that no member is open at the end of the input, whose length is `at`.
     pub fn finish(&self, place: &str, at: u64) -> Result<()> {
         let Some((path, open)) = self.open.iter().min_by_key(|(_, open)| open.slot) else { return Ok(()) };
         let more = match self.open.len() {
@@ -152,17 +152,17 @@ impl Members {
         Err(Error::damaged(place, what).hint(SENDER))
     }
 
-    /// How many members have been opened so far.
+    /// The number of members so far.
     pub fn count(&self) -> usize {
         self.opened
     }
 
-    /// Bytes of an open member so far, holes included.
+    /// The size of an open member so far, including holes.
     pub fn size(&self, path: &[u8]) -> Option<u64> {
         self.open.get(path).map(|open| open.next)
     }
 
-    /// Notes the directories of a path; false if one of them is a file.
+    /// Records the directories of a path; false if one of them is a file.
     fn place_under(&mut self, path: &[u8]) -> Result<bool> {
         for slash in path.find_iter(b"/") {
             let directory = path.part(..slash)?;

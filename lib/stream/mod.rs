@@ -1,9 +1,9 @@
 //! The xbstream format: chunks, members, and what our own streams add to it.
 //!
-//! A stream is a bare run of chunks, each of which names its file (its *member*). It has no head, no end and no count,
-//! so [`native`] adds a first member that announces the stream and a last one that proves it complete. [`chunk`] is
-//! the bytes, [`Reader`] and [`Writer`] put them on descriptors, [`Pass`] hands them on as they came, [`Members`] holds
-//! the rules that span chunks.
+//! A stream is a sequence of chunks, each of which names its file (its *member*). It has no header, no end and no
+//! count, so [`native`] adds a first member that describes the stream and a last one that proves it complete. [`chunk`]
+//! parses and writes headers; [`Reader`] and [`Writer`] read and write whole streams, and [`Pass`] passes them on
+//! unchanged; [`Members`] checks the rules that span chunks.
 
 pub mod chunk;
 pub mod foreign;

@@ -1,8 +1,8 @@
-//! Which names a member may have.
+//! Valid names of members.
 //!
-//! Members are files beneath a directory that the reader chooses. A name that could lead out of it, or that the
-//! system would read differently than we do, is refused, for every chunk type that carries one. The originals check
-//! some types only, and end with success where they refuse (`xbstream.cc`).
+//! Members are files beneath a directory that the reader chooses. A name that leads out of it, or that the kernel would
+//! interpret differently, is refused, for every chunk type with a name. The original programs check only some types,
+//! and exit with success after a refusal (`xbstream.cc`).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,17 +12,17 @@ use super::chunk::PATH_MAX;
 /// Why a name is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// No bytes, or nothing but `.` and slashes.
+    /// It has no bytes, or only `.` and slashes.
     Empty,
-    /// Begins with a slash.
+    /// It begins with a slash.
     Absolute,
-    /// Has a `..` component.
+    /// It has a `..` component.
     Upwards,
-    /// Has a NUL byte: the system would cut the name there.
+    /// It has a NUL byte, where the kernel would cut it.
     Nul,
-    /// Longer than 511 bytes.
+    /// It is longer than 511 bytes.
     Long,
-    /// Ends with a slash: a directory, which the format does not have.
+    /// It ends with a slash; the format has no directories.
     Directory,
 }
 
@@ -39,7 +39,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The clean form of a name: `./d//f` becomes `d/f` (streams of `mbstream -c ./d/f` have such names).
+/// The normalized name: `./d//f` becomes `d/f` (`mbstream -c ./d/f` writes such names).
 pub fn clean(path: &[u8]) -> Result<Cow<'_, [u8]>, Fault> {
     if path.is_empty() {
         return Err(Fault::Empty);

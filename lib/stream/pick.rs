@@ -1,4 +1,4 @@
-//! Choosing members by shell patterns.
+//! Selects members by shell patterns.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -8,8 +8,8 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use crate::error::{Error, Result};
 
-/// Shell patterns, compared with whole names and with the directories that lead to them, so `sb` picks all of `sb/`.
-/// As in tar, `*` and `?` match slashes too.
+/// Shell patterns that are matched with whole names and with the directories that lead to them, so that `sb` selects
+/// all of `sb/`. As in tar, `*` and `?` match slashes, too.
 #[derive(Debug, Default)]
 pub struct Patterns {
     all: Vec<Pattern>,
@@ -19,17 +19,17 @@ pub struct Patterns {
 struct Pattern {
     text: String,
     matcher: GlobMatcher,
-    /// Without a slash a pattern may also match a last component, when [`Patterns::excludes`] asks.
+    /// A pattern without a slash may also match a last component; used by [`Patterns::excludes`].
     bare: bool,
     used: std::sync::atomic::AtomicBool,
 }
 
 impl Patterns {
-    /// Reads patterns; one that is malformed is a usage error.
+    /// Parses patterns; a malformed one is a usage error.
     pub fn new(texts: &[String]) -> Result<Self> {
         let pattern = |text: &String| {
             let built = GlobBuilder::new(text).literal_separator(false).backslash_escape(true).build();
-            let glob = built.map_err(|cause| Error::usage(text, format_args!("no pattern: {}", cause.kind())))?;
+            let glob = built.map_err(|cause| Error::usage(text, format_args!("not a pattern: {}", cause.kind())))?;
             Ok(Pattern {
                 text: text.clone(),
                 matcher: glob.compile_matcher(),
@@ -64,7 +64,7 @@ impl Patterns {
         self.all.iter().any(|pattern| pattern.matches(name) || pattern.bare && pattern.matches(last))
     }
 
-    /// The first pattern that has picked nothing.
+    /// The first pattern that has matched nothing.
     pub fn unused(&self) -> Option<&str> {
         let idle = |pattern: &&Pattern| !pattern.used.load(std::sync::atomic::Ordering::Relaxed);
         self.all.iter().find(idle).map(|pattern| pattern.text.as_str())

@@ -1,4 +1,4 @@
-//! Takes a stream apart, chunk by chunk, with bounded memory whatever a chunk announces.
+//! Parses a stream, chunk by chunk, with bounded memory whatever lengths a chunk claims.
 
 use std::io::{self, Read};
 
@@ -9,24 +9,24 @@ use super::{foreign, name};
 use crate::bytes::Part as _;
 use crate::error::{Error, Internal, Result};
 
-/// Bytes read ahead for the heads; payloads go past it.
+/// How many bytes are read ahead for headers; payloads bypass this buffer.
 const AHEAD: usize = 64 << 10;
 
-/// One chunk's head. The bytes of its payload, if it has one, are taken with [`Reader::payload`].
+/// The header of a chunk. Its payload, if any, is read with [`Reader::payload`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// The member's clean name.
+    /// The member's normalized name.
     pub path: Vec<u8>,
-    /// [`chunk::REWRITE`] and others; 0 in streams of ours.
+    /// [`chunk::REWRITE`] and others; 0 in our streams.
     pub flags: u8,
-    /// Where in the stream the chunk begins.
+    /// Position of the chunk in the stream.
     pub at: u64,
     /// What the chunk does.
     pub body: Body,
 }
 
 impl Head {
-    /// MariaDB's rewrite flag: open by truncating.
+    /// True if MariaDB's rewrite flag is set: truncate an existing file.
     pub fn rewrite(&self) -> bool {
         self.flags & chunk::REWRITE != 0
     }
@@ -37,52 +37,52 @@ impl Head {
 pub enum Body {
     /// `len` bytes of the file from `offset` on.
     Payload {
-        /// Where in the file.
+        /// Offset in the file.
         offset: u64,
-        /// How many bytes.
+        /// Number of bytes.
         len: u64,
     },
-    /// Bytes with holes between them.
+    /// Data with holes.
     Sparse {
-        /// Where in the file the first hole or byte is.
+        /// Offset in the file of the first hole or byte.
         offset: u64,
-        /// Bytes of payload, the sum of the spans' lengths.
+        /// Length of the payload, which is the sum of the spans' lengths.
         len: u64,
-        /// By how much the file grows, holes included.
+        /// By how much the file grows, including holes.
         grown: u64,
-        /// Holes and data in turn.
+        /// Holes and data, alternating.
         map: Vec<Span>,
     },
     /// The file is complete.
     End,
     /// The next payload goes to this offset.
     Seek(u64),
-    /// The file gets this name.
+    /// The file is renamed.
     Rename(Vec<u8>),
-    /// The file goes away.
+    /// The file is removed.
     Remove,
-    /// An ignorable chunk of a type that we do not know; whoever takes the stream apart leaves it to the next call.
+    /// An ignorable chunk of an unknown type; the next call of `next` skips its payload.
     Skipped,
 }
 
 /// Reads chunks from a descriptor.
 ///
-/// Call [`Reader::next`] for a head, then [`Reader::payload`] until it returns 0; what is left of a payload is
-/// skipped, and checked, by the next call of `next`. Every CRC is verified on the way.
+/// Call [`Reader::next`] for a header, then [`Reader::payload`] until it returns 0. The next call of `next` skips and
+/// checks the rest of a payload. Every CRC is verified.
 pub struct Reader<R> {
     input: R,
     place: String,
     buffer: Box<[u8]>,
     start: usize,
     end: usize,
-    /// Stream byte of `buffer[start]`.
+    /// Position of `buffer[start]` in the stream.
     at: u64,
-    /// The current chunk up to its payload, as it came.
+    /// The bytes of the current chunk's header.
     raw: Vec<u8>,
     pending: Option<Pending>,
 }
 
-/// A payload that is being taken.
+/// A payload that is being read.
 struct Pending {
     left: u64,
     crc: crc32fast::Hasher,
@@ -92,14 +92,14 @@ struct Pending {
 }
 
 impl Reader<std::fs::File> {
-    /// True if nothing has been read ahead and nothing can be read at once. What cannot tell is not idle.
+    /// True if nothing has been read ahead and nothing can be read at once. An input that cannot tell is not idle.
     pub(super) fn is_idle(&self) -> bool {
         self.start == self.end && rustix::io::ioctl_fionread(&self.input).is_ok_and(|bytes| bytes == 0)
     }
 }
 
 impl<R: Read> Reader<R> {
-    /// Reads from `input`, which messages call `place` (`stdin`).
+    /// Reads from `input`, which is `place` (`stdin`) in messages.
     pub fn new(input: R, place: &str) -> Self {
         Reader {
             input,
@@ -113,17 +113,17 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// The stream byte up to which everything has been taken.
+    /// The position in the stream up to which everything has been taken.
     pub fn position(&self) -> u64 {
         self.at
     }
 
-    /// What messages call the input.
+    /// The name of the input in messages.
     pub fn place(&self) -> &str {
         &self.place
     }
 
-    /// The next chunk's head; `None` at the end of the input, which is legal between chunks only.
+    /// The next chunk's header; `None` at the end of the input, which is valid only between chunks.
     #[expect(
         clippy::should_implement_trait,
         reason = "a payload must be taken between two heads, which no iterator tells"
@@ -159,12 +159,12 @@ impl<R: Read> Reader<R> {
         Ok(Some(Head { path, flags: prefix.flags, at, body }))
     }
 
-    /// The current chunk up to its payload, bit for bit.
+    /// The bytes of the current chunk's header.
     pub fn raw(&self) -> &[u8] {
         &self.raw
     }
 
-    /// Bytes of the current chunk's payload; 0 when it is complete and its CRC was right.
+    /// Reads payload of the current chunk; 0 if it is complete and its CRC is right.
     pub fn payload(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let Some(mut pending) = self.pending.take() else { return Ok(0) };
         if pending.left == 0 {
@@ -187,7 +187,7 @@ impl<R: Read> Reader<R> {
         Ok(got)
     }
 
-    /// Fills `buffer` with payload; a short count means that the payload is complete and its CRC was right.
+    /// Fills `buffer` with payload; fewer bytes mean that the payload is complete and its CRC is right.
     pub fn fill(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let mut filled = 0;
         while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -199,8 +199,8 @@ impl<R: Read> Reader<R> {
         Ok(filled)
     }
 
-    /// Appends up to `most` bytes of payload to `out`; fewer mean that the payload is complete. Its CRC is checked with
-    /// its last byte, so of a payload of up to `most` bytes nothing wrong is ever given.
+    /// Appends up to `most` bytes of payload to `out`; fewer mean that the payload is complete. The CRC is checked with
+    /// the last byte, so a payload of up to `most` bytes is returned only if it is right.
     pub(crate) fn append(&mut self, out: &mut Vec<u8>, most: usize) -> Result<usize> {
         let Some(mut pending) = self.pending.take() else { return Ok(0) };
         let want = usize::try_from(pending.left).unwrap_or(usize::MAX).min(most);
@@ -226,7 +226,8 @@ impl<R: Read> Reader<R> {
         Ok(want)
     }
 
-    /// The current chunk so far: its head and what has been read of its payload, of which none must have been taken.
+    /// The current chunk so far: its header and what has been read ahead of its payload, none of which must have been
+    /// taken.
     pub(super) fn begun(&mut self) -> Result<Vec<u8>, Internal> {
         let mut bytes = self.raw.clone();
         let have = self.end - self.start;
@@ -240,8 +241,8 @@ impl<R: Read> Reader<R> {
         Ok(bytes)
     }
 
-    /// The rest of a chunk after [`Reader::begun`], not looked at and so without its CRC: `take` is called with the
-    /// input and how many bytes are still to come, and says how many it took, 0 at the end of the input.
+    /// The rest of a chunk after [`Reader::begun`], without a check of its CRC. `take` is called with the input and the
+    /// number of bytes left, and returns how many it took, 0 at the end of the input.
     pub(super) fn rest(&mut self, mut take: impl FnMut(&R, u64) -> Result<u64>) -> Result<()> {
         let Some(mut pending) = self.pending.take() else { return Ok(()) };
         while pending.left > 0 {
@@ -272,14 +273,14 @@ impl<R: Read> Reader<R> {
 
     fn skip_payload(&mut self) -> Result<()> {
         if let Some(pending) = &self.pending {
-            // Usually all has been taken, and only the CRC is left to check.
+            // Usually everything has been taken, and only the CRC is left to check.
             let mut scratch = vec![0; if pending.left == 0 { 0 } else { AHEAD }];
             while self.payload(&mut scratch)? > 0 {}
         }
         Ok(())
     }
 
-    /// Looks at up to `count` bytes without taking them; fewer at the end of the input.
+    /// Returns up to `count` bytes without taking them; fewer at the end of the input.
     fn peek(&mut self, count: usize) -> Result<&[u8]> {
         if self.end - self.start < count {
             self.buffer.copy_within(self.start..self.end, 0);
@@ -296,7 +297,7 @@ impl<R: Read> Reader<R> {
         Ok(self.ahead()?.part(..have)?)
     }
 
-    /// Takes bytes of a head.
+    /// Takes bytes of a header.
     fn consume(&mut self, count: usize) -> Result<(), Internal> {
         self.raw.extend_from_slice(self.buffer.part(self.start..self.end)?.part(..count)?);
         self.start += count;
@@ -304,12 +305,12 @@ impl<R: Read> Reader<R> {
         Ok(())
     }
 
-    /// What was read ahead and not taken.
+    /// The bytes that were read ahead and not taken.
     fn ahead(&self) -> Result<&[u8], Internal> {
         self.buffer.part(self.start..self.end)
     }
 
-    /// `N` bytes, or `None` if the input has ended right here.
+    /// `N` bytes, or `None` if the input ends here.
     fn take<const N: usize>(&mut self) -> Result<Option<[u8; N]>> {
         let at = self.at;
         let ahead = self.peek(N)?;
@@ -335,7 +336,7 @@ impl<R: Read> Reader<R> {
         Ok(bytes)
     }
 
-    /// `len` bytes of a head, checked by the caller to be few.
+    /// `len` bytes of a header; the caller has limited `len`.
     fn bytes(&mut self, len: usize, at: u64) -> Result<Vec<u8>> {
         let mut bytes = vec![0; len];
         let mut filled = 0;
@@ -349,7 +350,7 @@ impl<R: Read> Reader<R> {
         Ok(bytes)
     }
 
-    /// Bytes from what was read ahead, or straight from the input.
+    /// Reads from the read-ahead buffer, or directly from the input.
     fn read(&mut self, into: &mut [u8]) -> Result<usize> {
         let ahead = self.ahead()?;
         let got = if ahead.is_empty() {
@@ -385,7 +386,7 @@ impl<R: Read> Reader<R> {
         Error::damaged(&self.place, format_args!("{}: {what} (stream byte {at})", path.as_bstr()))
     }
 
-    /// A head that is none: at the very start of the input it may be another kind of file altogether.
+    /// The error for an invalid header: at the start of the input it may be another kind of file.
     fn fault(&mut self, at: u64, fault: &chunk::Fault, bytes: &[u8]) -> Error {
         if at == 0 && *fault == chunk::Fault::Magic {
             let mut start = bytes.to_vec();
@@ -394,7 +395,7 @@ impl<R: Read> Reader<R> {
             return match foreign::recognise(&start) {
                 Some(("text", how)) => error(&format!("it begins with text: {:?}", first_line(&start))).hint(how),
                 Some((what, how)) => error(&format!("this is {what}")).hint(how),
-                None => error("its first bytes are no chunk")
+                None => error("its first bytes are not a chunk")
                     .hint("is this the whole file, in binary mode, and the right one?"),
             };
         }
@@ -408,7 +409,7 @@ impl Pending {
     }
 }
 
-/// Advice for every kind of early end.
+/// The hint for every truncated input.
 pub(crate) const SENDER: &str = "the sender stopped early; check its exit status (set -o pipefail)";
 
 fn first_line(bytes: &[u8]) -> String {

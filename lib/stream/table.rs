@@ -1,20 +1,20 @@
-//! What is known of a million names, in little memory: sorted by the names' keys, with a small table of the newest.
+//! A map for a million names in little memory: sorted by the hashes of names, with a small table for the newest.
 
 use std::collections::HashMap;
 
 use crate::budget::{Exceeded, Share};
 
-/// Entries of the small table; when there are more, they are sorted in.
+/// Size limit of the small table; when it is reached, its entries are sorted in.
 const FRESH: usize = 32 << 10;
-/// What the small table needs for an entry, beside the entry: it is at least half empty when it has grown.
+/// Factor for the memory of the small table: it is at least half empty after it has grown.
 const OVERHEAD: usize = 4;
 
-/// A map from keys that are digests. 8 bytes a key, and no slack.
+/// A map with hashes as keys. 8 bytes for each key, without slack.
 #[derive(Debug)]
 pub(crate) struct Table<V> {
     fresh: HashMap<u64, V>,
     sorted: Vec<(u64, V)>,
-    /// A bit for each of `sorted`: it has been removed.
+    /// One bit for each entry of `sorted`: it has been removed.
     gone: Vec<u64>,
     len: usize,
     share: Option<Share>,
@@ -27,12 +27,12 @@ impl<V> Default for Table<V> {
 }
 
 impl<V: Copy> Table<V> {
-    /// One whose memory is a share of a budget.
+    /// A table whose memory counts against a budget.
     pub(crate) fn within(share: Share) -> Self {
         Table { share: Some(share), ..Table::default() }
     }
 
-    /// How many there are.
+    /// The number of entries.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -41,7 +41,7 @@ impl<V: Copy> Table<V> {
         self.fresh.contains_key(&key) || self.place(key).is_some()
     }
 
-    /// Puts something under a key, in place of what was there; false if something was.
+    /// Inserts or replaces a value; false if the key existed.
     pub(crate) fn insert(&mut self, key: u64, value: V) -> Result<bool, Exceeded> {
         if let Some((_, known)) = self.place(key).and_then(|place| self.sorted.get_mut(place)) {
             *known = value;
@@ -52,7 +52,7 @@ impl<V: Copy> Table<V> {
         if self.fresh.len() >= FRESH.max(self.sorted.len() / 32) {
             self.sort();
         }
-        // Told at few sizes, for it is not worth more.
+        // The budget is updated only at these sizes.
         if new && self.fresh.len().is_power_of_two() {
             let entry = size_of::<(u64, V)>();
             let bytes = (self.sorted.len() + self.fresh.len() * OVERHEAD) * entry;
@@ -78,7 +78,7 @@ impl<V: Copy> Table<V> {
         self.gone.get(place / 64).is_some_and(|bits| bits >> (place % 64) & 1 == 1)
     }
 
-    /// Where a key is in `sorted`.
+    /// The index of a key in `sorted`.
     fn place(&self, key: u64) -> Option<usize> {
         self.sorted.binary_search_by_key(&key, |(key, _)| *key).ok().filter(|place| !self.is_gone(*place))
     }
@@ -93,7 +93,7 @@ impl<V: Copy> Table<V> {
         });
         self.sorted.reserve_exact(self.fresh.len());
         self.sorted.extend(self.fresh.drain());
-        // Two runs: the sort finds the first as it is.
+        // Two sorted runs: the sort is fast.
         self.sorted.sort_unstable_by_key(|(key, _)| *key);
         self.gone = vec![0; self.sorted.len().div_ceil(64)];
     }

@@ -1,4 +1,4 @@
-//! Puts chunks on a descriptor, whole, from any thread.
+//! Writes whole chunks to a descriptor, from any thread.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
@@ -13,9 +13,8 @@ use crate::bytes::Part as _;
 use crate::error::{Error, Result};
 use crate::io::spool::Spool;
 
-/// A stream's output, shared by the threads that make its members. A chunk is written whole, under one lock, with one
-/// system call for head and payload; nothing is buffered, so what was written is on its way. A second member of a name is
-/// refused.
+/// The output of a stream, shared by the threads that write its members. A chunk is written as a whole, under one lock,
+/// with one system call for header and payload. Nothing is buffered. A second member with the same name is refused.
 #[derive(Debug)]
 pub struct Writer<W = File> {
     output: Mutex<Output<W>>,
@@ -26,34 +25,35 @@ pub struct Writer<W = File> {
 struct Output<W> {
     sink: W,
     written: u64,
-    /// Set while a chunk is being written, and for good by the first error: no chunk may follow half a one.
+    /// Set while a chunk is being written, and permanently after the first error: no chunk may follow an incomplete
+    /// one.
     broken: bool,
 }
 
 impl Writer<File> {
-    /// Waits until whoever reads what was written has taken it. Fails if nobody does.
+    /// Waits until the reader has taken everything that was written. Fails if there is no reader any more.
     pub fn taken(&self) -> Result<()> {
         crate::io::pipe::taken(self.lock().sink.as_fd()).map_err(sink_error)
     }
 }
 
 impl<W: Write> Writer<W> {
-    /// Writes to `sink`, which is stdout to the user.
+    /// Writes to `sink`, which is stdout in messages.
     pub fn new(sink: W) -> Self {
         Writer { output: Mutex::new(Output { sink, written: 0, broken: false }), written: Arc::default() }
     }
 
-    /// Writes to `sink` what will be put into this stream later, with [`Writer::put`].
+    /// A writer to `sink`, for chunks that will be added to this stream later, with [`Writer::put`].
     pub fn beside<V: Write>(&self, sink: V) -> Writer<V> {
         Writer { written: Arc::clone(&self.written), ..Writer::new(sink) }
     }
 
-    /// True if there is a member of this name.
+    /// True if there is a member with this name.
     pub fn has(&self, path: &[u8]) -> bool {
         self.names().has(path)
     }
 
-    /// Bytes `offset..offset + data.len()` of a member, as one chunk.
+    /// Writes bytes `offset..offset + data.len()` of a member as one chunk.
     pub fn payload(&self, path: &[u8], offset: u64, data: &[u8]) -> Result<()> {
         check(path, |path| self.names().payload(path, offset, data.len() as u64))?;
         let mut head = Vec::with_capacity(chunk::PREFIX + path.len() + chunk::PAYLOAD_HEAD);
@@ -61,7 +61,7 @@ impl<W: Write> Writer<W> {
         self.put(&head, data)
     }
 
-    /// The end of a member.
+    /// Writes the end mark of a member.
     pub fn end(&self, path: &[u8]) -> Result<()> {
         check(path, |path| self.names().end(path))?;
         let mut head = Vec::with_capacity(chunk::PREFIX + path.len());
@@ -69,7 +69,7 @@ impl<W: Write> Writer<W> {
         self.put(&head, &[])
     }
 
-    /// A small member, complete, in one write: no chunk of another member can come between.
+    /// Writes a small, complete member at once: no chunk of another member can come between.
     pub fn member(&self, path: &[u8], data: &[u8]) -> Result<()> {
         check(path, |path| {
             let mut names = self.names();
@@ -85,7 +85,7 @@ impl<W: Write> Writer<W> {
         self.put(&bytes, &[])
     }
 
-    /// A member of all that waits in a spool, in chunks as large as `buffer`.
+    /// Writes a member with the content of a spool, in chunks of the size of `buffer`.
     pub fn spooled(&self, path: &[u8], spool: &mut Spool, buffer: &mut [u8]) -> Result<()> {
         let mut offset = 0;
         loop {
@@ -98,13 +98,13 @@ impl<W: Write> Writer<W> {
         }
     }
 
-    /// Bytes that are whole chunks already.
+    /// Writes bytes that are whole chunks already.
     pub fn put(&self, head: &[u8], data: &[u8]) -> Result<()> {
         let mut output = self.lock();
         if output.broken {
             return Err(Error::io("stdout", "cannot write", &io::ErrorKind::BrokenPipe.into()));
         }
-        // Set first: should the sink panic, half a chunk is out.
+        // Set before the write: if the sink panics, half a chunk may have been written.
         output.broken = true;
         write_both(&mut output.sink, head, data).map_err(sink_error)?;
         output.broken = false;
@@ -112,32 +112,32 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Bytes written so far.
+    /// The number of bytes written so far.
     pub fn written(&self) -> u64 {
         self.lock().written
     }
 
-    /// Ends writing and gives the sink back.
+    /// Ends writing and returns the sink.
     pub fn into_inner(self) -> W {
         self.output.into_inner().unwrap_or_else(PoisonError::into_inner).sink
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Output<W>> {
-        // `broken` tells what a thread that panicked left behind.
+        // `broken` covers the state that a panicking thread has left.
         self.output.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a thread that panicked had noted is true all the same.
+    /// The names that a panicking thread has recorded are valid.
     fn names(&self) -> std::sync::MutexGuard<'_, Written> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whoever calls has to see to it that names are those of one file each, and fit; here it ends.
+/// Refuses a bad name: callers must choose unique names of valid length, so this is a bug.
 fn check(path: &[u8], note: impl FnOnce(&[u8]) -> Result<(), Fault>) -> Result<()> {
     let wrong = |what: &dyn std::fmt::Display| {
         let error = Error::failed(path.as_bstr(), format_args!("internal error: {what}"));
-        Err(error.hint("what was written is no backup; please report this"))
+        Err(error.hint("the output is not a backup; please report this"))
     };
     if path.len() > PATH_MAX {
         return wrong(&format_args!("its name has {} bytes, {PATH_MAX} are possible", path.len()));
@@ -145,7 +145,7 @@ fn check(path: &[u8], note: impl FnOnce(&[u8]) -> Result<(), Fault>) -> Result<(
     note(path).or_else(|fault| wrong(&fault))
 }
 
-/// A sink that is no descriptor (a spool) has its own words.
+/// A sink that is not a descriptor (a spool) has its own messages.
 fn sink_error(cause: io::Error) -> Error {
     match cause.downcast::<Error>() {
         Ok(error) => error,

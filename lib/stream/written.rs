@@ -1,8 +1,7 @@
-//! The names of a stream that is being written: each is that of one file, which is written once, from its beginning to
-//! its end.
+//! The names in a stream that is being written: each belongs to one file, which is written once, from start to end.
 //!
-//! Whoever writes a stream has chosen names that differ; this is what makes sure of it. A second member of a name would
-//! make the stream one that nobody can read, found out by whoever restores it.
+//! The callers choose unique names, and this module verifies it. A second member with the same name would make the
+//! stream unreadable, which would only be noticed at the restore.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,10 +10,10 @@ use super::members::{Key, key};
 use super::table::Table;
 use crate::budget::{Budget, Exceeded};
 
-/// Members, by the keys of their names.
+/// The members, by the hashes of their names.
 #[derive(Debug, Default)]
 pub(crate) struct Written {
-    /// Where the next bytes of an open member go.
+    /// The offset at which the next bytes of an open member belong.
     open: HashMap<Key, u64>,
     complete: Table<()>,
     directories: Table<()>,
@@ -23,11 +22,11 @@ pub(crate) struct Written {
 /// Why a chunk must not be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// There is a member of this name already, or it is being written by somebody else.
+    /// A member with this name exists, or is being written by another thread.
     Twice,
-    /// The name, or one of its directories, is a file and a directory.
+    /// The name, or one of its directories, is both a file and a directory.
     Directory,
-    /// There is no memory for more names.
+    /// The names exceed the memory limit.
     Exceeded(Exceeded),
 }
 
@@ -48,13 +47,13 @@ impl From<Exceeded> for Fault {
 }
 
 impl Written {
-    /// One whose names take a share of a budget.
+    /// Names whose memory counts against a budget.
     pub(crate) fn within(budget: &Budget) -> Self {
         let (complete, directories) = (Table::within(budget.share()), Table::within(budget.share()));
         Written { complete, directories, ..Written::default() }
     }
 
-    /// Bytes `offset..offset + len` of a member.
+    /// Records bytes `offset..offset + len` of a member.
     pub(crate) fn payload(&mut self, path: &[u8], offset: u64, len: u64) -> Result<(), Fault> {
         let name = self.enter(path)?;
         match self.open.get_mut(&name) {
@@ -64,7 +63,7 @@ impl Written {
         Ok(())
     }
 
-    /// The end of a member.
+    /// Records the end of a member.
     pub(crate) fn end(&mut self, path: &[u8]) -> Result<(), Fault> {
         let name = self.enter(path)?;
         self.open.remove(&name);
@@ -72,18 +71,18 @@ impl Written {
         Ok(())
     }
 
-    /// The name is free again.
+    /// Releases a name.
     pub(crate) fn remove(&mut self, path: &[u8]) {
         self.complete.remove(key(path));
     }
 
-    /// True if a member of this name was written, or is being written.
+    /// True if a member with this name was written, or is being written.
     pub(crate) fn has(&self, path: &[u8]) -> bool {
         let name = key(path);
         self.complete.contains(name) || self.open.contains_key(&name)
     }
 
-    /// Opens a member if it is not open.
+    /// Opens a member, unless it is open.
     fn enter(&mut self, path: &[u8]) -> Result<Key, Fault> {
         let name = key(path);
         if self.open.contains_key(&name) {

@@ -1,11 +1,11 @@
-//! The sums, by the names and in the digits that other programs print them.
+//! Checksums and hashes, with the names and the output of the usual programs.
 
 use std::hash::Hasher;
 
 use md5::Md5;
 use sha1::{Digest, Sha1};
 
-/// What is computed of bytes.
+/// What is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     /// As sha1sum
@@ -25,7 +25,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Those whose sums have so many hex digits, the commoner one first.
+    /// The algorithms with this many hexadecimal digits, the more common one first.
     pub fn of_digits(digits: usize) -> &'static [Algorithm] {
         match digits {
             8 => &[Algorithm::Crc32],
@@ -38,7 +38,7 @@ impl Algorithm {
         }
     }
 
-    /// Bytes that a sum at work needs.
+    /// Memory that the computation needs in bytes.
     pub(super) fn memory(self) -> usize {
         let state = match self {
             Algorithm::Blake3 => size_of::<blake3::Hasher>(),
@@ -48,7 +48,7 @@ impl Algorithm {
         size_of::<Sum>() + state + 32
     }
 
-    /// A sum of nothing so far.
+    /// Starts a computation.
     pub fn begin(self) -> Sum {
         match self {
             Algorithm::Sha1 => Sum::Sha1(Sha1::new()),
@@ -62,7 +62,7 @@ impl Algorithm {
     }
 }
 
-/// A sum at work.
+/// A computation in progress.
 pub enum Sum {
     /// SHA-1.
     Sha1(Sha1),
@@ -79,7 +79,7 @@ pub enum Sum {
 }
 
 impl Sum {
-    /// Takes more bytes.
+    /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         match self {
             Sum::Sha1(sum) => sum.update(bytes),
@@ -91,7 +91,7 @@ impl Sum {
         }
     }
 
-    /// The digits.
+    /// The hexadecimal digits of the result.
     pub fn finish(self) -> String {
         match self {
             Sum::Sha1(sum) => hex(&sum.finalize()),

@@ -1,4 +1,4 @@
-//! A file that is there whole, or not at all.
+//! Writes a file completely, or not at all.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// Where sums go at the end of a run.
+/// The file for the sums at the end of a run.
 #[derive(Debug)]
 pub(super) struct Target {
     path: PathBuf,
-    /// A pipe or device, which cannot be replaced.
+    /// True for a pipe or device, which cannot be replaced.
     special: bool,
 }
 
 impl Target {
-    /// Checks early that a file can be written. One of an earlier run is removed: it would look like that of this run,
-    /// should this run fail.
+    /// Checks early that a file can be written. Removes one of an earlier run: if this run fails, it would look like
+    /// the result of this run.
     pub(super) fn prepare(path: &Path) -> Result<Target> {
         let fault = |cause: io::Error| Error::io(path.display(), "cannot be written", &cause);
-        // Where a link leads to.
+        // The target of a symbolic link.
         let (path, special) = match fs::canonicalize(path) {
             Ok(real) => {
                 let kind = fs::metadata(&real).map_err(fault)?.file_type();
@@ -42,7 +42,7 @@ impl Target {
         Ok(target)
     }
 
-    /// Puts the file in its place, with all of its bytes on disk.
+    /// Replaces the file, and syncs it to disk.
     pub(super) fn write(&self, bytes: &[u8]) -> Result<()> {
         self.put(bytes).map_err(|cause| Error::io(self.path.display(), "cannot write", &cause))
     }
@@ -51,7 +51,7 @@ impl Target {
         if self.special {
             return File::options().write(true).open(&self.path)?.write_all(bytes);
         }
-        // As any new file: the umask decides.
+        // The usual mode of a new file: the umask applies.
         let mode = fs::Permissions::from_mode(0o666);
         let mut file = tempfile::Builder::new().prefix(".xb-sum-").permissions(mode).tempfile_in(self.directory())?;
         file.write_all(bytes)?;

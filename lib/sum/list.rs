@@ -1,7 +1,8 @@
-//! Files of sums. A stream has the lines of coreutils, `HASH  -`; a member has `HASH SIZE NAME`, which they skip.
+//! Files of sums. The sum of a stream is a line of coreutils, `HASH  -`; that of a member is `HASH SIZE NAME`, which
+//! coreutils skip.
 //!
-//! As theirs, a line whose name has a newline, a carriage return or a backslash begins with a backslash, and has them as
-//! `\n`, `\r` and `\\`.
+//! As in coreutils, a line whose name has a newline, a carriage return or a backslash begins with a backslash, and has
+//! them as `\n`, `\r` and `\\`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,27 +12,27 @@ use bstr::{ByteSlice, ByteVec};
 use super::algorithm::Algorithm;
 use crate::error::{Error, Result};
 
-/// A member's sum: its bytes, holes included, and the digits.
+/// The sums of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Bytes of content.
+    /// Size of the content in bytes, including holes.
     pub size: u64,
     /// One for each algorithm, in their order.
     pub sums: Vec<String>,
 }
 
-/// What a file of sums says.
+/// The content of a file of sums.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct List {
-    /// Of the whole stream: one for each algorithm.
+    /// The sums of the whole stream: one for each algorithm.
     pub stream: Vec<String>,
-    /// Of each member, in the order in which they ended.
+    /// The sums of each member, in the order in which members ended.
     pub members: Vec<(Vec<u8>, Member)>,
 }
 
 impl List {
-    /// The lines of what was summed by these algorithms. BLAKE3 beside SHA-256, whose lines look the same, is written as by
-    /// `b3sum --tag`, which `sha256sum -c` skips.
+    /// The lines for sums by these algorithms. BLAKE3 in addition to SHA-256, whose lines look the same, is written as
+    /// by `b3sum --tag`, which `sha256sum -c` skips.
     pub fn write(&self, algorithms: &[Algorithm]) -> Vec<u8> {
         let mut out = Vec::new();
         for (sum, algorithm) in self.stream.iter().zip(algorithms) {
@@ -49,7 +50,7 @@ impl List {
         out
     }
 
-    /// Reads lines of ours or of coreutils. All lines that are not of members must be of one file, whatever its name.
+    /// Parses lines of ours or of coreutils. All lines that are not of members must be of one file, whatever its name.
     pub fn parse(place: &str, bytes: &[u8]) -> Result<List> {
         let mut list = List::default();
         let mut known: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
@@ -84,7 +85,7 @@ impl List {
         List::parse(&path.display().to_string(), &bytes)
     }
 
-    /// The algorithms that the lines may be of; where digits leave a choice, the commoner one.
+    /// The algorithms of the lines; if the number of digits is ambiguous, the more common one.
     pub fn algorithms(&self) -> Vec<Algorithm> {
         let members = self.members.iter().flat_map(|(_, member)| &member.sums);
         let mut found = Vec::new();
@@ -96,7 +97,7 @@ impl List {
         found
     }
 
-    /// Holds what was computed against what is expected here; says what differs first.
+    /// Compares `got` with the expected sums; the error describes the first difference.
     pub(super) fn check(&self, got: &List) -> Result<(), String> {
         if !self.stream.is_empty() && !got.stream.is_empty() {
             agree("the stream", &self.stream, &got.stream)?;
@@ -122,7 +123,7 @@ impl List {
     }
 }
 
-/// Compares sums of as many digits: where there are more of them on one side (SHA-256 and BLAKE3), those of the other
+/// Compares sums with the same number of digits. If one side has more of them (SHA-256 and BLAKE3), those of the other
 /// must be among them.
 fn agree(what: &str, want: &[String], got: &[String]) -> Result<(), String> {
     let mut compared = false;
@@ -140,7 +141,7 @@ fn agree(what: &str, want: &[String], got: &[String]) -> Result<(), String> {
     if compared { Ok(()) } else { Err(format!("{what}: sums of different kinds cannot be compared")) }
 }
 
-/// What the lines of BLAKE3 begin with, where they must be told from others.
+/// How lines of BLAKE3 begin if they must be distinguished from others.
 const TAG: &str = "BLAKE3 (";
 
 struct Line {
@@ -156,7 +157,7 @@ impl Line {
         }
         let escaped = line.strip_prefix(b"\\");
         let (sum, rest) = escaped.unwrap_or(line).split_once_str(" ")?;
-        // The second blank of coreutils, or their star for binary mode.
+        // The second blank of coreutils, or the asterisk of its binary mode.
         let (size, name) = match rest.strip_prefix(b" ").or_else(|| rest.strip_prefix(b"*")) {
             Some(name) => (None, name),
             None => {
@@ -200,7 +201,7 @@ fn unescape(name: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// True if a sum is that of no bytes at all.
+/// True if this is the sum of an empty input.
 pub(super) fn is_of_nothing(sum: &str) -> bool {
     Algorithm::of_digits(sum.len()).iter().any(|algorithm| algorithm.begin().finish() == sum)
 }

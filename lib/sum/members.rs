@@ -1,4 +1,4 @@
-//! Reads along in the stream while its bytes pass: sums of members, and whether the end of a stream of ours is there.
+//! Parses the stream while its bytes pass: computes sums of members, and checks that a stream of ours is complete.
 
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -17,13 +17,13 @@ use crate::stream::holes::Holes;
 use crate::stream::native::{BEGIN, Verifier};
 use crate::stream::{Body, Head, Members, Reader};
 
-/// Sums of members, by name, in the order in which they ended.
+/// The sums of members, by name, in the order in which members ended.
 pub(super) type Sums = Vec<(Vec<u8>, Member)>;
 
 /// Follows the stream `input` to its end.
 ///
-/// With `wanted`, every member is summed, and what is not an xbstream is refused. Without, only a stream that begins with
-/// `xb_begin` is followed: it must be whole and end with a valid manifest.
+/// With `wanted`, every member is summed, and anything but an xbstream is an error. Without it, only a stream that
+/// begins with `xb_begin` is followed: it must be complete and end with a valid manifest.
 pub(super) fn follow(input: impl Read, wanted: Option<&[Algorithm]>, options: &Options) -> Result<Sums> {
     let mut input = input;
     let mut start = Vec::new();
@@ -56,7 +56,8 @@ pub(super) fn follow(input: impl Read, wanted: Option<&[Algorithm]>, options: &O
     Ok(reading.done)
 }
 
-/// What a complete one needs beside its name, and a sum beside its digits: allocations and their places.
+/// Memory of a complete member in addition to its name, and of a sum in addition to its digits: allocations and
+/// pointers.
 const DONE: usize = 144;
 const SUM: usize = 64;
 
@@ -65,7 +66,7 @@ struct Reading<'a> {
     members: Members,
     open: HashMap<Vec<u8>, Open>,
     done: Sums,
-    /// What `done` takes.
+    /// Memory of `done`.
     memory: Share,
     used: usize,
     holes: Holes,
@@ -134,7 +135,7 @@ impl Reading<'_> {
             Body::End => {
                 if let Some(Open { size, sums }) = self.open.remove(&head.path) {
                     let sums: Vec<String> = sums.into_iter().map(Sum::finish).collect();
-                    // Digits and name stand in a line, too, which is made at the end.
+                    // Digits and name are also in a line that is made at the end.
                     let lines = sums.iter().map(|sum| SUM + 3 * sum.len() + 2 * head.path.len());
                     self.used += DONE + head.path.len() + lines.sum::<usize>();
                     self.memory.grow(self.used as u64)?;
@@ -161,7 +162,7 @@ impl Open {
         self.sums.iter_mut().for_each(|sum| sum.update(bytes));
     }
 
-    /// Holes are summed as the zeros that they read as.
+    /// Holes count as zeros.
     fn zeros(&mut self, count: u64) {
         const ZEROS: [u8; 4096] = [0; 4096];
         for part in parts(count, ZEROS.len()) {
@@ -170,7 +171,7 @@ impl Open {
     }
 }
 
-/// Cuts `total` into parts of at most `most`.
+/// Splits `total` into parts of at most `most`.
 fn parts(total: u64, most: usize) -> impl Iterator<Item = usize> {
     let mut left = total;
     std::iter::from_fn(move || {
@@ -180,7 +181,7 @@ fn parts(total: u64, most: usize) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Bytes that another thread sends, as something to read from.
+/// Bytes that another thread sends, as a reader.
 pub(super) struct Sent<I, B> {
     pub(super) buffers: I,
     pub(super) current: Option<B>,
@@ -199,7 +200,7 @@ impl<I: Iterator<Item = B>, B: AsRef<[u8]>> Read for Sent<I, B> {
                     return Ok(count);
                 }
             }
-            // The old one goes back before the next is waited for.
+            // Return the old buffer before waiting for the next.
             (self.current, self.taken) = (None, 0);
             self.current = self.buffers.next();
             if self.current.is_none() {

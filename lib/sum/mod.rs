@@ -1,8 +1,8 @@
-//! `xb-sum`: passes anything on and sums it meanwhile.
+//! `xb-sum`: passes any input on and computes its sums.
 //!
-//! One thread reads and writes; each algorithm, and whatever follows the stream's structure, has a thread of its own.
-//! All of them see the same buffers, which come back when the last is done with them, so memory is bounded and the
-//! slowest sets the pace.
+//! One thread reads and writes; each algorithm, and the parser of the stream, has its own thread. All of them use the
+//! same buffers, which are reused after the last thread is done with them. So memory is bounded, and the slowest thread
+//! sets the speed.
 
 mod algorithm;
 mod file;
@@ -28,7 +28,7 @@ use file::Target;
 pub use list::{List, Member};
 use members::Sent;
 
-/// How many buffers are under way: enough that a hiccup of one thread does not stop the others.
+/// Number of buffers: enough that a short delay of one thread does not stop the others.
 const BUFFERS: usize = 8;
 
 /// What is summed.
@@ -42,27 +42,33 @@ pub enum What {
     Both,
 }
 
-/// How to sum.
+/// Options.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// By which algorithms; when there are none, those of `check`, or SHA-1.
+    /// The algorithms; if there are none, those of `check`, or SHA-1.
     pub algorithms: Vec<Algorithm>,
     /// What is summed.
     pub what: What,
-    /// Where the sums go.
+    /// The file for the sums.
     pub output: Option<PathBuf>,
     /// A file of sums that must be met.
     pub check: Option<PathBuf>,
-    /// Take an input of no bytes, which is otherwise an error.
+    /// Accept an empty input, which is otherwise an error.
     pub allow_empty: bool,
     /// Memory for names, open members and sums of members.
     pub budget: Budget,
-    /// Most bytes of zeros that holes are summed as, beside [`Holes::RATIO`] times the content.
+    /// How many bytes of zeros holes may have, in addition to [`Holes::RATIO`] times the content.
     pub holes: u64,
 }
 
-/// Passes `input` on to `output`; the lines of its sums. When this returns with success, the sums are on disk, if they
-/// are to go to a file; `output` must be kept open until then.
+/// Passes `input` on to `output` and returns the lines of its sums. On success, the sums are synced to disk if they go
+/// to a file; `output` must be kept open until then.
+///
+/// # Errors
+///
+/// Damaged, if a stream of ours is damaged or truncated, the input is empty, or a sum differs from that in `check`;
+/// Pipe, if the reader of `output` ended; Failed for other errors of input and output. All input read has been passed
+/// on; no new file of sums is written.
 pub fn run(options: &Options, input: File, output: &File, report: &dyn Report) -> Result<Vec<u8>> {
     let expected = options.check.as_deref().map(List::read).transpose()?;
     let target = options.output.as_deref().map(Target::prepare).transpose()?;
@@ -80,7 +86,7 @@ pub fn run(options: &Options, input: File, output: &File, report: &dyn Report) -
     }
     let empty = list.members.is_empty() && list.stream.iter().all(|sum| list::is_of_nothing(sum));
     if empty && !options.allow_empty {
-        return Err(Error::damaged("stdin", "empty: not one byte came")
+        return Err(Error::damaged("stdin", "empty: no bytes arrived")
             .hint("the sender failed before it began; see its message and exit status (--allow-empty takes this)"));
     }
     let lines = list.write(&algorithms);
@@ -90,7 +96,11 @@ pub fn run(options: &Options, input: File, output: &File, report: &dyn Report) -
     Ok(lines)
 }
 
-/// Compares two files of sums; an error says what differs.
+/// Compares two files of sums.
+///
+/// # Errors
+///
+/// Damaged, if they differ or are of an empty input; Failed, if a file cannot be read.
 pub fn compare(a: &std::path::Path, b: &std::path::Path) -> Result<()> {
     let place = a.display();
     let (one, two) = (List::read(a)?, List::read(b)?);
@@ -104,7 +114,7 @@ pub fn compare(a: &std::path::Path, b: &std::path::Path) -> Result<()> {
     Ok(())
 }
 
-/// A buffer on loan; dropped, it returns.
+/// A buffer that is returned on drop.
 struct Lent {
     bytes: Box<[u8]>,
     len: usize,
@@ -119,7 +129,7 @@ impl AsRef<[u8]> for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        // There is room for all; after the end nobody wants it.
+        // The channel has room for all buffers; after the end nobody receives them.
         let _ = self.home.send(std::mem::take(&mut self.bytes));
     }
 }
@@ -155,7 +165,7 @@ fn pass(
             members::follow(Sent { buffers, current: None, taken: 0 }, members.then_some(algorithms), options)
         };
         let follower = spawn(scope, work)?;
-        // The queues end with the copy, and with them the threads.
+        // The queues end with the copy, and so do the threads.
         let copied = copy(input, output, readers, report);
         let sums: Result<Vec<String>> = sums.into_iter().map(join).collect();
         let members = join(follower).and_then(|followed| followed);
@@ -164,7 +174,7 @@ fn pass(
     })
 }
 
-/// One of several who look at a buffer.
+/// A buffer that several threads use.
 struct Shared(Arc<Lent>);
 
 impl AsRef<[u8]> for Shared {
@@ -173,13 +183,13 @@ impl AsRef<[u8]> for Shared {
     }
 }
 
-/// Reads, shows, writes. A thread that has ended is not shown more.
+/// Reads, distributes, writes. A thread that has ended gets no more buffers.
 fn copy(mut input: File, mut output: &File, mut readers: Vec<Sender<Arc<Lent>>>, report: &dyn Report) -> Result<()> {
     let (home, free) = bounded(BUFFERS);
     for _ in 0..BUFFERS {
         let _ = home.send(vec![0; BUFFER].into_boxed_slice());
     }
-    // The loans hold the other ends.
+    // The buffers keep the other ends of the channel open.
     while let Ok(mut bytes) = free.recv() {
         let len = loop {
             match input.read(&mut bytes) {

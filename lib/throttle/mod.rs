@@ -1,4 +1,4 @@
-//! `xb-throttle`: passes anything on, no faster than it is told to, and tells how far it is.
+//! `xb-throttle`: passes any input on at a limited rate, and shows progress.
 
 pub mod observer;
 pub mod remote;
@@ -19,20 +19,25 @@ use crate::report::{Level, Report};
 use observer::{Observer, Seen};
 use schedule::{SECOND, Schedule};
 
-/// How to pass a stream on.
+/// Options.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Bytes a second; 0 for no limit.
     pub rate: u64,
-    /// After a stall at most so many milliseconds of the rate go out at once.
+    /// How many milliseconds of the rate may be sent at once after a stall.
     pub burst_ms: u64,
-    /// Bytes to expect; without it the stream's first member may say.
+    /// Expected size in bytes; otherwise the first member of the stream may have it.
     pub size: Option<u64>,
-    /// Tell the name of each member that passes.
+    /// Report the name of each member that passes.
     pub names: bool,
 }
 
 /// Passes `input` on to `output` until it ends.
+///
+/// # Errors
+///
+/// Pipe, if the reader of `output` ended; Failed for other errors of input and output. The input read so far has been
+/// passed on.
 pub fn run(options: &Options, input: File, output: File, report: &dyn Report) -> Result<()> {
     let rate = Arc::new(AtomicU64::new(options.rate));
     if let Err(cause) = remote::listen(rate.clone()) {
@@ -42,7 +47,7 @@ pub fn run(options: &Options, input: File, output: File, report: &dyn Report) ->
     if let Some(size) = options.size {
         report.expect(size);
     }
-    // The kernel may round a sleep up by this much; its default of 50 us is felt from a gigabyte a second on.
+    // The kernel may round a sleep up by this much; its default of 50 us matters from a gigabyte per second on.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
     let observer = (options.names || options.size.is_none()).then(|| Observer::new(options.names));
     let sized = options.size.is_some();
@@ -60,15 +65,15 @@ pub fn run(options: &Options, input: File, output: File, report: &dyn Report) ->
     }
 }
 
-/// Sleeps until the next slice may go, at the rate that is wanted by then.
+/// Sleeps until the next slice may be sent, at the current rate.
 fn wait(schedule: &mut Schedule, wanted: &AtomicU64) {
     while let Some(until) = schedule.pause(wanted.load(Relaxed), now()) {
-        // A signal ends it early; the schedule looks at the clock again.
+        // A signal ends the sleep early; the schedule checks the clock again.
         let _ = rustix::thread::clock_nanosleep_absolute(ClockId::Monotonic, &moment(until));
     }
 }
 
-/// Nanoseconds of the clock that only goes forward.
+/// Nanoseconds of the monotonic clock.
 fn now() -> u64 {
     let time = rustix::time::clock_gettime(ClockId::Monotonic);
     let (seconds, rest) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
@@ -80,19 +85,19 @@ fn moment(nanoseconds: u64) -> Timespec {
     Timespec { tv_sec: seconds, tv_nsec: i64::try_from(nanoseconds % SECOND).unwrap_or_default() }
 }
 
-/// Two descriptors and what is read of the stream between them.
+/// Two descriptors, and the state of the stream between them.
 struct Flow<'a> {
     input: File,
     output: File,
     mover: Mover,
     observer: Option<Observer>,
-    /// The size was given.
+    /// The size is given.
     sized: bool,
     report: &'a dyn Report,
 }
 
 impl Flow<'_> {
-    /// Passes up to `most` bytes on, unseen where it can be; 0 at the end of the input.
+    /// Passes up to `most` bytes on, with splice if possible; 0 at the end of the input.
     fn some(&mut self, most: u64) -> Result<u64> {
         let need = self.observer.as_ref().map_or(0, Observer::need);
         if need > 0 {

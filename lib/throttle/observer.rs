@@ -1,6 +1,6 @@
-//! Reads along in whatever passes: if it is an xbstream, its size and the name of the member that is passing.
+//! Parses an xbstream that passes: its estimated size, and the name of the current member.
 //!
-//! Nothing is held back and nothing refused. What does not look like a stream, or not any more, is not looked at.
+//! Nothing is delayed or refused. Input that is not a stream, or no longer looks like one, is not parsed.
 
 use bstr::ByteSlice;
 
@@ -8,19 +8,19 @@ use crate::stream::chunk::{self, PAYLOAD_HEAD, PREFIX, Type};
 use crate::stream::native::{BEGIN, BeginReader, LINE_MAX, plain_name};
 use crate::zip::stays_plain;
 
-/// What was just learned.
+/// New information.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// Bytes of content that the stream's first member announces.
+    /// Size of the content in bytes, as the stream's first member estimates it.
     Expected(u64),
-    /// Members are compressed or encrypted: what is announced is the size of something else.
+    /// Members are compressed or encrypted, so the estimate is not the size of this stream.
     Coded,
-    /// Another member is passing.
+    /// Another member begins.
     Member(String),
 }
 
-/// Follows the heads of a stream. Call [`Observer::need`]; if it is 0, pass up to [`Observer::blind`] bytes unseen and tell
-/// [`Observer::skip`]; otherwise show at most so many to [`Observer::see`].
+/// Follows the headers of a stream. Call [`Observer::need`]. If it is 0, pass up to [`Observer::blind`] bytes and
+/// report them to [`Observer::skip`]; otherwise pass at most that many bytes to [`Observer::see`].
 #[derive(Debug)]
 pub struct Observer {
     part: Part,
@@ -28,12 +28,12 @@ pub struct Observer {
     path: Vec<u8>,
     kind: Type,
     begin: BeginReader,
-    /// It is not yet known whether what was announced is the size of what passes.
+    /// It is not known yet whether the estimate is the size of this stream.
     announced: bool,
     names: bool,
 }
 
-/// What comes next.
+/// The part of the stream that comes next.
 #[derive(Clone, Copy, Debug)]
 enum Part {
     Prefix,
@@ -42,18 +42,18 @@ enum Part {
     /// Of `xb_begin`.
     Content(u64),
     Blind(u64),
-    /// Not an xbstream, or of no more interest.
+    /// Not an xbstream, or not relevant.
     Other,
 }
 
 impl Observer {
-    /// Learns what is expected; with `names` the members' names as well.
+    /// Finds the estimated size; with `names` also the members' names.
     pub fn new(names: bool) -> Self {
         let (bytes, path, begin) = (Vec::new(), Vec::new(), BeginReader::default());
         Observer { part: Part::Prefix, bytes, path, kind: Type::End, begin, announced: false, names }
     }
 
-    /// How many bytes are to be shown next; 0 if some may pass unseen.
+    /// How many bytes must be shown next; 0 if some may pass unseen.
     pub fn need(&self) -> usize {
         let whole = match self.part {
             Part::Prefix => PREFIX,
@@ -74,7 +74,7 @@ impl Observer {
         }
     }
 
-    /// So many have passed unseen.
+    /// Skips bytes that have passed unseen.
     pub fn skip(&mut self, count: u64) {
         if let Part::Blind(left) = self.part {
             let left = left.saturating_sub(count);
@@ -82,7 +82,7 @@ impl Observer {
         }
     }
 
-    /// Takes bytes, not more than were needed.
+    /// Parses bytes, at most as many as needed.
     pub fn see(&mut self, bytes: &[u8]) -> Option<Seen> {
         if let Part::Content(left) = self.part {
             let left = left.saturating_sub(bytes.len() as u64);
@@ -126,7 +126,7 @@ impl Observer {
             self.announced = false;
             if plain_name(&self.path).len() < self.path.len() {
                 self.part = if self.names { Part::Extent } else { Part::Other };
-                // Its name is told with its next chunk.
+                // Its name is reported with its next chunk.
                 self.path.clear();
                 return Some(Seen::Coded);
             }
@@ -139,7 +139,8 @@ impl Observer {
                 return begin.map(|begin| Seen::Expected(begin.estimated_bytes));
             }
             Type::Payload if ours || self.names || self.announced => self.part = Part::Extent,
-            // Where a sparse chunk ends cannot be told without looking ahead (`chunk::is_seek`); the rest is rare.
+            // The end of a sparse chunk cannot be found without reading ahead (`chunk::is_seek`); the other types are
+            // rare.
             _ => self.part = Part::Other,
         }
         (self.names && another).then(|| Seen::Member(self.path.as_bstr().to_string()))

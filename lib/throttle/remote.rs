@@ -1,8 +1,8 @@
 //! Changing the rate of a running xb-throttle: `xb-throttle -R PID -L RATE`.
 //!
-//! Each one listens at a socket in the abstract namespace, named by its process id: nothing is left behind by a kill,
-//! and nothing can be put in its way in a directory. Both sides ask the kernel who the other is. One line goes each way:
-//! the rate in bytes a second, and `ok`.
+//! Each xb-throttle listens at a socket in the abstract namespace, named by its process id: a kill leaves nothing
+//! behind, and no file can be in the way. Both sides ask the kernel for the other's identity. One line goes each way:
+//! the rate in bytes per second, and `ok`.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::linux::net::SocketAddrExt;
@@ -16,17 +16,17 @@ use rustix::process::{Pid, geteuid, getpid};
 
 use crate::error::{Error, Result};
 
-/// How long either side waits for the other.
+/// How long each side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Longest line: twenty digits and a newline.
+/// The longest line: twenty digits and a newline.
 const LINE: u64 = 21;
 
-/// Lets others change `rate` (bytes a second, 0 for no limit) from now on, in a thread that ends with the process.
+/// Lets others change `rate` (bytes per second, 0 for no limit) from now on, in a thread that ends with the process.
 pub fn listen(rate: Arc<AtomicU64>) -> io::Result<()> {
     let listener = UnixListener::bind_addr(&address(getpid())?)?;
     let body = move || {
         for stream in listener.incoming().flatten() {
-            // Who asks wrongly gets no answer.
+            // An invalid request gets no answer.
             let _ = answer(&stream, &rate);
         }
     };
@@ -46,7 +46,11 @@ fn answer(mut stream: &UnixStream, rate: &AtomicU64) -> io::Result<()> {
     stream.write_all(b"ok\n")
 }
 
-/// Gives the xb-throttle with this process id another rate; when this returns, it has it.
+/// Sets the rate of the xb-throttle with this process id; it is in effect when this returns.
+///
+/// # Errors
+///
+/// Usage, if `process` is not a process id; Failed, if no xb-throttle runs there, or it belongs to another user.
 pub fn change(process: i32, rate: u64) -> Result<()> {
     let place = format!("-R {process}");
     let pid = Pid::from_raw(process).filter(|_| process > 0);
@@ -54,11 +58,11 @@ pub fn change(process: i32, rate: u64) -> Result<()> {
     let none = |cause: &io::Error| match cause.kind() {
         io::ErrorKind::ConnectionRefused => Error::failed(&place, "no xb-throttle runs with this process id")
             .hint("pgrep -a xb-throttle lists those that run"),
-        _ => Error::io(&place, "cannot be asked", cause),
+        _ => Error::io(&place, "cannot be reached", cause),
     };
     let mut stream =
         address(pid).and_then(|address| UnixStream::connect_addr(&address)).map_err(|cause| none(&cause))?;
-    // Anybody may take a name; only the process itself can have its id.
+    // Any process may take the name, but only one has the process id.
     let peer = socket_peercred(&stream).map_err(|errno| none(&errno.into()))?;
     if peer.pid != pid {
         return Err(Error::failed(&place, format_args!("process {} answers in its place", peer.pid)));

@@ -1,4 +1,4 @@
-//! What a stream holds, told member by member.
+//! Lists the members of a stream.
 
 use std::io::{BufWriter, Write};
 use std::sync::Mutex;
@@ -10,7 +10,7 @@ use super::lock;
 use super::member::Member;
 use crate::error::{Error, Result};
 
-/// How members are listed.
+/// The format of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// `SIZE NAME`, with control characters in names escaped.
@@ -19,7 +19,7 @@ pub enum Format {
     Json,
 }
 
-/// Where and how members are listed.
+/// Where and in which format members are listed.
 pub struct Listing {
     out: Mutex<Box<dyn Write + Send>>,
     format: Format,
@@ -67,7 +67,7 @@ impl Listing {
         lock(&self.out).write_all(line.as_bytes()).map_err(fail)
     }
 
-    /// Everything listed is to be seen now.
+    /// Flushes the list.
     pub(super) fn flush(&self) -> Result<()> {
         lock(&self.out).flush().map_err(fail)
     }
@@ -77,7 +77,7 @@ fn fail(cause: std::io::Error) -> Error {
     Error::io("stdout", "cannot write", &cause).unsaid()
 }
 
-/// A name for a terminal: bytes that are no text, and characters that could move the cursor, are shown in hex.
+/// A name for a terminal: bytes that are not UTF-8, and control characters, are shown in hexadecimal.
 fn escaped(name: &[u8]) -> String {
     let mut text = String::new();
     for (start, end, letter) in name.char_indices() {

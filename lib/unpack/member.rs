@@ -1,4 +1,4 @@
-//! One member on its way to disk: its bytes are summed, shown to whoever inspects them, and written.
+//! One member on its way to disk: its bytes are hashed, inspected, and written.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -9,43 +9,43 @@ use super::target::Target;
 use crate::bytes::within;
 use crate::error::{Error, Result};
 
-/// What a hole is measured in: the block of the usual file systems.
+/// The unit of holes: the block size of the usual file systems.
 const BLOCK: usize = 4096;
 const ZEROS: [u8; BLOCK] = [0; BLOCK];
 
-/// Sees a member's bytes in the order in which the stream has them, in a thread of its own choosing.
+/// Gets a member's bytes in the order of the stream, in any thread.
 pub trait Inspect: Send {
-    /// Bytes of the member from `offset` on. Where an offset is not the end of the bytes before, there is a hole.
+    /// Bytes of the member from `offset` on. If that is not the end of the bytes before, there is a hole.
     fn bytes(&mut self, offset: u64, bytes: &[u8]) -> Result<()>;
     /// The member is complete, with this size.
     fn end(&mut self, size: u64) -> Result<()>;
 }
 
-/// Chooses what inspects a member, by its name.
+/// Selects the inspector of a member, by its name.
 pub type Inspector<'a> = &'a (dyn Fn(&[u8]) -> Option<Box<dyn Inspect>> + Sync);
 
 /// A member that is open.
 pub(super) struct Member {
     /// Its name in the stream.
     pub(super) path: Vec<u8>,
-    /// Stream byte of its first chunk.
+    /// Position of its first chunk in the stream.
     pub(super) at: u64,
-    /// Whether it is written and listed.
+    /// True if it is written and listed.
     pub(super) picked: bool,
     rewritten: bool,
     digest: Option<Box<blake3::Hasher>>,
     inspect: Option<Box<dyn Inspect>>,
     file: Option<File>,
     created: bool,
-    /// Where bytes in order go next.
+    /// The offset at which the next bytes are expected.
     next: u64,
-    /// Where the member ends so far, holes included.
+    /// The end of the member so far, including holes.
     size: u64,
-    /// Below this, zeros must be written: something may stand there.
+    /// Below this offset zeros must be written, because the file may have other bytes there.
     written: u64,
-    /// Where the file on disk ends.
+    /// The size of the file on disk.
     length: u64,
-    /// Pieces that came.
+    /// True if the member has holes or came out of order.
     pub(super) holes: bool,
 }
 
@@ -68,7 +68,7 @@ impl Member {
         }
     }
 
-    /// Whether the content's BLAKE3 is wanted.
+    /// Sets whether the content's BLAKE3 is computed.
     pub(super) fn summed(self, wanted: bool) -> Self {
         Member { digest: wanted.then(Default::default), ..self }
     }
@@ -77,7 +77,7 @@ impl Member {
         Member { inspect, ..self }
     }
 
-    /// Whether it takes the place of what has its name.
+    /// Sets whether it replaces an existing file.
     pub(super) fn rewritten(self, rewritten: bool) -> Self {
         Member { rewritten, ..self }
     }
@@ -90,12 +90,12 @@ impl Member {
         Ok(())
     }
 
-    /// True if it holds a descriptor.
+    /// True if it has an open descriptor.
     pub(super) fn is_open(&self) -> bool {
         self.file.is_some()
     }
 
-    /// Gives the descriptor back until the next bytes come.
+    /// Closes the descriptor until the next bytes arrive.
     pub(super) fn close(&mut self) {
         self.file = None;
     }
@@ -105,10 +105,10 @@ impl Member {
         self.created
     }
 
-    /// Bytes from `offset` on.
+    /// Handles bytes from `offset` on.
     pub(super) fn bytes(&mut self, offset: u64, bytes: &[u8], target: Option<&Target>) -> Result<()> {
         if offset != self.next {
-            // A hole or a seek: there is no content in order to sum.
+            // After a hole or a seek the content cannot be hashed in order.
             (self.digest, self.holes) = (None, true);
         }
         let end = offset.saturating_add(bytes.len() as u64);
@@ -125,7 +125,7 @@ impl Member {
         }
     }
 
-    /// The member reaches to `end`, with a hole.
+    /// Extends the member to `end` with a hole.
     pub(super) fn hole(&mut self, end: u64) {
         self.size = self.size.max(end);
     }
@@ -146,7 +146,7 @@ impl Member {
         Ok(())
     }
 
-    /// The member is complete: gives it its full length, and returns size and sum.
+    /// Completes the member: sets the size of its file, and returns its size and digest.
     pub(super) fn end(&mut self, target: Option<&Target>) -> Result<(u64, Option<blake3::Hash>)> {
         if let Some(target) = target.filter(|_| self.created && self.length < self.size) {
             let file = match self.file.take() {
@@ -175,7 +175,7 @@ fn data_runs<E>(
     while at < bytes.len() {
         let place = offset.saturating_add(at as u64);
         let rest = bytes.split_at(at).1;
-        // Up to the next multiple of the block size, less at both ends.
+        // Up to the next multiple of the block size; shorter at both ends.
         let len = (BLOCK - within(place, BLOCK)).min(rest.len());
         let zero = len == BLOCK && place >= solid && rest.get(..len) == Some(&ZEROS);
         if zero {

@@ -1,8 +1,8 @@
-//! A stream into files, or only looked at.
+//! Unpacks or verifies a stream.
 //!
-//! One reader takes the stream apart and holds it against the rules ([`crate::stream::Members`], `proof`). Threads
-//! (`workers`) sum and write; a member belongs to one of them, which keeps its order. What cannot be shared is done
-//! by the reader while all of them stand still: rename, remove, rewrite, and reading the manifest.
+//! One reader parses the stream and checks it ([`crate::stream::Members`], `proof`). Threads (`workers`) hash and
+//! write; each member belongs to one of them, so its order is preserved. Operations that concern several members are
+//! done by the reader while all threads wait: rename, remove, rewrite, and reading the manifest.
 
 mod list;
 mod member;
@@ -32,9 +32,9 @@ use proof::Proof;
 use target::Target;
 use workers::{Shared, Task, Workers};
 
-/// Least bytes of a buffer.
+/// The smallest size of a buffer in bytes.
 pub const BUFFER_MIN: usize = 64 << 10;
-/// Most bytes of a buffer.
+/// The largest size of a buffer in bytes.
 pub const BUFFER_MAX: usize = 4 << 20;
 
 /// Whether zeros become holes.
@@ -46,57 +46,63 @@ pub enum Sparse {
     Never,
 }
 
-/// Where files go, and how.
+/// Options for writing files.
 #[derive(Debug)]
 pub struct Destination {
     /// Created if it is missing.
     pub dir: PathBuf,
-    /// Whether the directory may have something in it, and files in it may be replaced.
+    /// True if the directory need not be empty, and files in it may be replaced.
     pub overwrite: bool,
-    /// Whether everything is on disk when the run ends.
+    /// True if everything is synced to disk when the run ends.
     pub sync: bool,
     /// Whether zeros become holes.
     pub sparse: Sparse,
 }
 
-/// What to do with a stream.
+/// Options.
 pub struct Options<'a> {
-    /// Where files go; `None` only looks at the stream.
+    /// Where files are written; `None` only verifies the stream.
     pub destination: Option<Destination>,
-    /// Which members are written and listed; all are verified. None: every one.
+    /// Which members are written and listed; all are verified. Empty: every one.
     pub pick: Patterns,
-    /// Each member is told here as it ends.
+    /// Lists each member when it ends.
     pub list: Option<Listing>,
-    /// Sees the bytes of members that it is interested in.
+    /// Inspects the bytes of members.
     pub inspect: Option<Inspector<'a>>,
-    /// Whether an input without a single byte is a stream without members.
+    /// Whether an empty input counts as a stream without members.
     pub allow_empty: bool,
-    /// Threads beside the reader, at least 1. With one, members are listed in the order in which they end.
+    /// Number of threads in addition to the reader, at least 1. With one, members are listed in the order in which they
+    /// end.
     pub threads: usize,
-    /// Bytes written at once, [`BUFFER_MIN`]..=[`BUFFER_MAX`].
+    /// How many bytes are written at once, [`BUFFER_MIN`]..=[`BUFFER_MAX`].
     pub buffer: usize,
     /// Memory for names and open members.
     pub budget: Budget,
 }
 
-/// What an open member costs: its sum, its file, what looks at it.
+/// Memory of an open member in bytes: its hash, its file, its inspector.
 const MEMBER: usize = 2304;
-/// What it costs to look at its pages: the largest, twice.
+/// Memory for the check of its pages in bytes: two of the largest.
 const INSPECTED: usize = 128 << 10;
 
-/// What was read.
+/// The result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// Members, those of our own included.
+    /// Number of members, including our own.
     pub members: usize,
-    /// Bytes of the stream.
+    /// Size of the stream in bytes.
     pub bytes: u64,
-    /// True if a manifest proved that nothing is missing.
+    /// True if a manifest has proved that the stream is complete.
     pub proved: bool,
 }
 
-/// Reads the stream to its end. When this fails, members that were not complete have been removed, and the directory
-/// is marked by `xb_incomplete`; `input` is closed before that cleaning.
+/// Reads the stream to its end.
+///
+/// # Errors
+///
+/// Damaged, if the stream is damaged or truncated, or a page is bad; Failed, if the directory is not empty or files
+/// cannot be written. After an error, incomplete members have been removed, and the directory is marked by
+/// `xb_incomplete`; `input` is closed before that.
 pub fn unpack(input: impl Read, options: &Options<'_>, report: &dyn Report) -> Result<Summary> {
     let target = options.destination.as_ref().map(Target::check).transpose()?;
     let shared = Shared::new(target.as_ref(), options, report);
@@ -106,14 +112,14 @@ pub fn unpack(input: impl Read, options: &Options<'_>, report: &dyn Report) -> R
         let members = Members::within(&options.budget, each);
         let mut run = Run { reader: Reader::new(input, "stdin"), members, shared: &shared, workers, options };
         let outcome = run.stream();
-        // Dropped here, reader first: the sender learns at once that nobody listens.
+        // Dropped here, reader first, so that the sender gets SIGPIPE at once.
         let Run { reader, workers, .. } = run;
         drop(reader);
         workers.join(&shared);
         outcome
     });
     let listed = options.list.as_ref().map_or(Ok(()), Listing::flush);
-    // A thread's failure comes first: the reader only stopped because of it.
+    // An error of a thread comes first: the reader only stopped because of it.
     let (summary, end) = shared.check().and(outcome)?;
     listed?;
     let Summary { members, bytes, proved } = &summary;
@@ -136,7 +142,7 @@ struct Run<'a, R> {
 }
 
 impl<R: Read> Run<'_, R> {
-    /// With the manifest's end, if every member agrees with it.
+    /// Also returns the manifest's last line, if every member agrees with the manifest.
     fn stream(&mut self) -> Result<(Summary, Option<Trailer>)> {
         let mut proof = Proof::default();
         while let Some(head) = self.reader.next()? {
@@ -152,7 +158,7 @@ impl<R: Read> Run<'_, R> {
         }
         let at = self.reader.position();
         if at == 0 && !self.options.allow_empty {
-            return Err(Error::damaged("stdin", "empty: not one byte came").hint(
+            return Err(Error::damaged("stdin", "empty: no bytes arrived").hint(
                 "the sender failed before it began; see its message and exit status (--allow-empty takes this)",
             ));
         }
@@ -169,15 +175,15 @@ impl<R: Read> Run<'_, R> {
         let mark = own && path.starts_with(MARK);
         let picked = !mark && (self.options.pick.is_empty() || self.options.pick.picks(path));
         if head.rewrite() {
-            // What stands under this name must be whole before it is replaced.
+            // The member with this name must be complete before it is replaced.
             self.workers.settle()?;
         }
         if proof.is_manifest(path) {
-            // It is held against all that came before it.
+            // The manifest is compared with all members before it.
             self.workers.settle()?;
         }
         if plain_name(path).len() < path.len() {
-            // What xb_begin announces is the size of something else.
+            // The estimate in xb_begin is not the size of this stream.
             self.shared.report.expect(0);
         }
         self.shared.report.stage(&path.as_bstr().to_string());
@@ -216,14 +222,14 @@ impl<R: Read> Run<'_, R> {
         }
     }
 
-    /// Payload on its way to a thread, a buffer at a time.
+    /// Sends payload to a thread, one buffer at a time.
     fn bytes(&mut self, head: &Head, slot: usize, mut offset: u64, len: u64, proof: &mut Proof) -> Result<()> {
         let end = offset.saturating_add(len);
         loop {
             self.shared.check()?;
             let mut buffer = self.workers.buffer()?;
             let want = usize::try_from(end - offset).unwrap_or(usize::MAX);
-            // An empty read at the end of a chunk is what checks its CRC; the reader does that before the next head.
+            // An empty read at the end of a chunk verifies its CRC; the reader does that before the next header.
             let count = self.reader.fill(buffer.room(want))?;
             buffer.set_len(count);
             if count == 0 {
@@ -243,7 +249,7 @@ impl<R: Read> Run<'_, R> {
     }
 }
 
-/// What a thread leaves half-done when it panics is never used: the panic fails the run.
+/// The state that a panicking thread leaves is never used: the panic fails the run.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -1,5 +1,5 @@
-//! `--verify --pages`: the pages of InnoDB's tablespaces, while their members stream by. Of which family a tablespace is,
-//! its flags tell.
+//! `--verify --pages`: checks the pages of InnoDB tablespaces while the stream is read. The flags of a tablespace show
+//! its family.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,8 +15,8 @@ use crate::report::{Level, Report};
 use crate::stream::native::names::{AGAIN, marked};
 use crate::stream::native::plain_name;
 
-/// Looks at every tablespace of a stream. Members are known by their names: `*.ibd`, `undo001`, `ibdata1`; of MySQL also
-/// `undo_001` and `*.ibu`; those with `.new` that xb-snap copied again; of increments `*.delta`.
+/// Checks every tablespace of a stream. They are recognized by their names: `*.ibd`, `undo001`, `ibdata1`; for MySQL
+/// also `undo_001` and `*.ibu`; with `.new` if xb-snap copied them again; `*.delta` in increments.
 #[derive(Default)]
 pub struct Pages {
     seen: Arc<Mutex<Seen>>,
@@ -26,14 +26,14 @@ pub struct Pages {
 struct Seen {
     files: u64,
     tally: Tally,
-    /// Members whose pages could not be looked at: compressed or encrypted on their way, not in order, or without page 0.
+    /// Number of members whose pages could not be checked: compressed or encrypted, out of order, or without page 0.
     unread: u64,
-    /// Files of the system tablespace: whether it was copied again, first page, pages, name.
+    /// Files of the system tablespace: whether it was copied again, first page, number of pages, name.
     system: Vec<(bool, u64, u64, Vec<u8>)>,
 }
 
 impl Pages {
-    /// What looks at the member of this name, if it is a tablespace.
+    /// The inspector of the member with this name, if it is a tablespace.
     pub fn inspect(&self, path: &[u8]) -> Option<Box<dyn Inspect>> {
         let plain = plain_name(path);
         let kind = kind(plain)?;
@@ -52,7 +52,7 @@ impl Pages {
         Some(Box::new(Tablespace { path: path.to_vec(), scan: Some(scan), system, next: 0, seen: self.seen.clone() }))
     }
 
-    /// After the whole stream: that the files of the system tablespace continue one another; and says what was seen.
+    /// After the whole stream: checks that the files of the system tablespace are consecutive, and reports the counts.
     pub fn finish(&self, report: &dyn Report) -> Result<()> {
         let mut seen = lock(&self.seen);
         seen.system.sort();
@@ -108,10 +108,10 @@ fn base_name(path: &[u8]) -> &[u8] {
     path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
 }
 
-/// One member.
+/// The check of one tablespace file.
 struct Tablespace {
     path: Vec<u8>,
-    /// Gone when its bytes do not come in order.
+    /// `None` after bytes have come out of order.
     scan: Option<Scan>,
     system: bool,
     next: u64,
@@ -119,7 +119,7 @@ struct Tablespace {
 }
 
 impl Tablespace {
-    /// Bytes up to `offset` that did not come are a hole; what was there already cannot be looked at again.
+    /// Bytes before `offset` that did not come are a hole; earlier bytes cannot be checked again.
     fn reach(&mut self, offset: u64) -> Result<()> {
         match (offset.checked_sub(self.next), &mut self.scan) {
             (None, _) => self.scan = None,
@@ -159,10 +159,10 @@ impl Inspect for Tablespace {
     }
 }
 
-/// One delta.
+/// The check of one delta.
 struct Changes {
     path: Vec<u8>,
-    /// Gone when its bytes do not come in order.
+    /// `None` after bytes have come out of order.
     scan: Option<delta::Scan>,
     next: u64,
     seen: Arc<Mutex<Seen>>,

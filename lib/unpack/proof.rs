@@ -1,10 +1,10 @@
-//! Whether a stream that is unpacked is complete, as far as that can be proved: what the [`Verifier`] says of it, and
-//! every member held against the manifest.
+//! Checks that an unpacked stream is complete, as far as that can be proved: with the [`Verifier`], and by comparing
+//! every member with the manifest.
 //!
-//! The rules for streams of ours are strict: payloads and ends only, no flags, `xb_begin` complete before anything else, a
-//! manifest last that agrees with every member. So no chunk can be lost and no bit can flip unnoticed: payloads have
-//! their CRC and their sum, names and lengths are in the manifest, and everything else has only one legal value. A
-//! stream of another program can only be checked for what the format itself demands.
+//! The rules for our streams are strict: payloads and ends only, no flags, `xb_begin` complete before anything else,
+//! and at the end a manifest that agrees with every member. So no chunk can be lost, and no bit can change unnoticed:
+//! payloads have a CRC and a digest, names and lengths are in the manifest, and everything else has only one valid
+//! value. A stream of another program can only be checked by the rules of the format.
 
 use std::sync::Mutex;
 
@@ -18,14 +18,14 @@ use crate::stream::native::{
     BEGIN, Line, MANIFEST, MARK, SUFFIXES, Seen, StreamKind, Trailer, Verdict, Verifier, plain_name,
 };
 
-/// What has been learned so far.
+/// The state of the check.
 #[derive(Default)]
 pub(super) struct Proof {
     verifier: Verifier,
-    /// Compared with the manifest, and present only in compressed or encrypted form.
+    /// Number of members that were compared with the manifest, and of those that are compressed or encrypted.
     compared: u64,
     coded: u64,
-    /// A member whose name says that it is compressed or encrypted, in a stream of ours.
+    /// The name of a compressed or encrypted member, in a stream of ours.
     coded_name: Option<Vec<u8>>,
 }
 
@@ -40,12 +40,12 @@ impl Proof {
         self.verifier.is_ours()
     }
 
-    /// True if a right manifest has come.
+    /// True after a valid manifest.
     pub(super) fn is_proved(&self) -> bool {
         self.verifier.trailer().is_some()
     }
 
-    /// The end of that manifest, if it is of a server's backup, and every member came as it says.
+    /// The manifest's last line, if it is of a server's backup and every member agrees with it.
     pub(super) fn all(&self) -> Option<&Trailer> {
         let server = self.verifier.begin().is_some_and(|begin| begin.kind != StreamKind::Files);
         self.verifier.trailer().filter(|_| server && self.coded == 0)
@@ -56,12 +56,12 @@ impl Proof {
         self.is_ours() && path == MANIFEST
     }
 
-    /// Checks a chunk against the rules of our own streams.
+    /// Checks a chunk by the rules for our own streams.
     pub(super) fn chunk(&mut self, place: &str, head: &Head) -> Result<()> {
         self.verifier.chunk(place, head)
     }
 
-    /// Payload of a member, in order; so many members have come.
+    /// Handles payload of a member, in order; `members` is the number of members so far.
     pub(super) fn bytes(&mut self, head: &Head, bytes: &[u8], members: usize, seen: &Mutex<Seen>) -> Result<()> {
         let Proof { verifier, compared, coded, .. } = self;
         verifier.payload("stdin", &head.path, bytes, members, |line, _| {
@@ -78,12 +78,12 @@ impl Proof {
         })
     }
 
-    /// The end mark of a member.
+    /// Handles the end mark of a member.
     pub(super) fn end(&mut self, place: &str, head: &Head, report: &dyn Report) -> Result<()> {
         if !self.is_ours() {
             return Ok(());
         }
-        // One that is both tells more.
+        // A member that is both says more.
         let suffixes = |path: &[u8]| path.len() - plain_name(path).len();
         if suffixes(&head.path) > self.coded_name.as_deref().map_or(0, suffixes) {
             self.coded_name = Some(head.path.clone());
@@ -94,7 +94,7 @@ impl Proof {
         Ok(())
     }
 
-    /// The end of the input, `at` bytes into it.
+    /// Ends the input, whose length is `at`.
     pub(super) fn finish(&self, at: u64, written: bool, report: &dyn Report) -> Result<()> {
         let note = |level, text: &str| report.note(level, format_args!("stdin: {text}"));
         let verdict = self.verifier.finish("stdin", at)?;
@@ -108,7 +108,7 @@ impl Proof {
         }
         match verdict {
             Verdict::Foreign if at > 0 => {
-                note(Level::Info, "every member is whole; that none is missing cannot be proved: no xb_begin");
+                note(Level::Info, "every member is complete; without xb_begin nothing proves that none is missing");
             }
             Verdict::Coded(_) => {
                 self.verifier.check_log()?;
@@ -128,12 +128,12 @@ impl Proof {
     }
 }
 
-/// True for members that the manifest does not list and that are no files.
+/// True for members that the manifest does not list and that are not files.
 pub(super) fn is_unlisted(path: &[u8]) -> bool {
     matches!(path, BEGIN | MANIFEST) || path.starts_with(MARK)
 }
 
-/// What makes a member of this name plain.
+/// The command that undoes compression or encryption of a member with this name.
 fn undo(path: &[u8]) -> String {
     let mut programs: Vec<&str> = Vec::new();
     let mut rest = path;

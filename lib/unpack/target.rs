@@ -1,7 +1,7 @@
-//! The directory that a stream is unpacked into.
+//! The directory into which a stream is unpacked.
 //!
-//! It is marked from before the first file until after the last sync, so that what a killed or failed run left is
-//! never taken for a backup. The manifest gets its name only when all else is on disk.
+//! It has a marker from before the first file until after the last sync, so that the result of a killed or failed run
+//! is never used as a backup. The manifest gets its name only when all other files are on disk.
 
 use std::ffi::OsStr;
 use std::fs::{File, Permissions};
@@ -25,14 +25,14 @@ use crate::stream::native::{BEGIN, INCOMPLETE, Line, MANIFEST, ManifestReader, T
 const MANIFEST_PART: &[u8] = names::MANIFEST_PART.as_bytes();
 const MARKER: &str = "xb-unpack has not ended well in this directory: do not use what is in it.\n";
 
-/// The directory, once something is to be written.
+/// The directory, once something is written.
 pub(super) struct Target<'a> {
     destination: &'a Destination,
     directory: OnceLock<Directory>,
 }
 
 impl<'a> Target<'a> {
-    /// Checks that the directory may be unpacked into. Touches nothing.
+    /// Checks that the directory may be used. Changes nothing.
     pub(super) fn check(destination: &'a Destination) -> Result<Self> {
         let target = Target { destination, directory: OnceLock::new() };
         match Directory::open(&destination.dir) {
@@ -43,7 +43,7 @@ impl<'a> Target<'a> {
         Ok(target)
     }
 
-    /// Makes the directory if it is missing, and marks it. Called once, before anything else.
+    /// Creates the directory if needed, and marks it. Called once, before anything else.
     pub(super) fn prepare(&self) -> Result<()> {
         let dir = &self.destination.dir;
         let directory = Directory::make(dir).map_err(|cause| self.fail("cannot create", &cause))?;
@@ -82,13 +82,13 @@ impl<'a> Target<'a> {
         file.map_err(|cause| fail_member(path, "cannot open again", &cause))
     }
 
-    /// Removes a member's file, if it is there.
+    /// Removes a member's file, if it exists.
     pub(super) fn remove(&self, path: &[u8]) -> Result<()> {
         let removed = self.directory().and_then(|directory| directory.remove(name_on_disk(path)));
         removed.map(drop).map_err(|cause| fail_member(path, "cannot remove", &cause))
     }
 
-    /// Gives a member's file another name.
+    /// Renames a member's file.
     pub(super) fn rename(&self, from: &[u8], to: &[u8]) -> Result<()> {
         if to == names::PRINTS.as_bytes() {
             return Err(Error::damaged(to.as_bstr(), "a name that only xb-unpack gives; no stream may have it"));
@@ -97,15 +97,15 @@ impl<'a> Target<'a> {
         renamed.map_err(|cause| fail_member(from, format_args!("cannot rename to {}", to.as_bstr()), &cause))
     }
 
-    /// Whether zeros become holes.
+    /// True if zeros become holes.
     pub(super) fn is_sparse(&self) -> bool {
         self.destination.sparse == Sparse::Auto
     }
 
-    /// Everything has been written: puts it on disk, then names the manifest, then takes the mark away.
+    /// Completes the directory: syncs all files to disk, gives the manifest its name, then removes the marker.
     ///
-    /// `proved`: every member was written and agrees with the manifest that has this end. What is on disk then, and is not
-    /// changed, need not be read again.
+    /// `proved`: every member was written and agrees with the manifest that has this last line. Files that do not
+    /// change from then on need not be read again.
     pub(super) fn finish(&self, proved: Option<&Trailer>) -> Result<()> {
         let Some(directory) = self.directory.get() else { return Ok(()) };
         let sync = self.destination.sync;
@@ -172,11 +172,11 @@ impl<'a> Target<'a> {
         Err(Error::failed(dir, "is not empty").hint("give another directory, or --overwrite"))
     }
 
-    /// Refuses a directory in which `xb-redo`, or a server that it has started, is at work.
+    /// Refuses a directory in which `xb-redo`, or a server that it has started, is running.
     fn check_idle(&self, directory: &Directory) -> Result<()> {
         match directory.append(LOCK.as_bytes()) {
             Ok(lock) if flock(&lock, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK) => {
-                Err(Error::failed(self.destination.dir.display(), "xb-redo is at work in it"))
+                Err(Error::failed(self.destination.dir.display(), "xb-redo is running in it"))
             }
             Ok(_) => Ok(()),
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -189,8 +189,9 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Removes what was noted about what the directory held: how far that was merged or applied is not true of what comes.
-/// `xb_begin` stays: without a manifest it says that the directory is no backup, as long as no other replaces it.
+/// Removes the state of `--merge` and `--apply` for the former content of the directory, which does not apply to the
+/// new content. `xb_begin` stays: without a manifest it shows that the directory is not a backup, unless another one
+/// replaces it.
 fn forget(directory: &Directory) -> io::Result<()> {
     let kept = [BEGIN, INCOMPLETE];
     let notes = directory.names()?.into_iter().filter(|name| names::is_ours(name) && !kept.contains(&name.as_slice()));
@@ -204,8 +205,8 @@ fn name_on_disk(path: &[u8]) -> &[u8] {
 fn fail_member(path: &[u8], what: impl std::fmt::Display, cause: &io::Error) -> Error {
     let error = Error::io(path.as_bstr(), what, cause);
     match Errno::from_io_error(cause) {
-        Some(Errno::EXIST) => error.hint("it stood there before the stream came; --overwrite replaces it"),
-        Some(Errno::LOOP | Errno::NOTDIR) => error.hint("a file or a symlink stands in the way; none is followed"),
+        Some(Errno::EXIST) => error.hint("it existed before; --overwrite replaces it"),
+        Some(Errno::LOOP | Errno::NOTDIR) => error.hint("a file or a symlink is in the way; symlinks are not followed"),
         _ => error,
     }
 }

@@ -1,4 +1,4 @@
-//! The threads that sum and write, and the buffers that go round between them and the reader.
+//! The threads that hash and write, and the buffers that they share with the reader.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -16,28 +16,28 @@ use crate::error::{Error, OrInternal as _, Result};
 use crate::report::{Level, Report};
 use crate::stream::native::Seen;
 
-/// Bytes of all buffers together.
+/// Total size of all buffers in bytes.
 const POOL: usize = 12 << 20;
-/// Tasks that wait for one thread.
+/// How many tasks may wait for one thread.
 const QUEUE: usize = 64;
-/// Descriptors that all threads together keep open.
+/// How many descriptors all threads together keep open.
 const OPEN_FILES: usize = 256;
 
-/// What a thread is told.
+/// A task for a thread.
 pub(super) enum Task {
     /// A member begins.
     Open { slot: usize, member: Box<Member> },
     /// Its bytes from `offset` on.
     Data { slot: usize, offset: u64, buffer: Buffer },
-    /// It reaches to `end` with a hole.
+    /// Extends it to `end` with a hole.
     Hole { slot: usize, end: u64 },
     /// It is complete.
     End { slot: usize },
-    /// All before this has been done when the answer is dropped.
+    /// All earlier tasks are done when the sender is dropped.
     Settle(Sender<()>),
 }
 
-/// A buffer that goes home when it is dropped, wherever that is.
+/// A buffer that is returned when it is dropped, in any thread.
 pub(super) struct Buffer {
     bytes: Vec<u8>,
     len: usize,
@@ -45,7 +45,7 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    /// Room for up to `want` bytes.
+    /// A slice of up to `want` bytes.
     pub(super) fn room(&mut self, want: usize) -> &mut [u8] {
         let want = want.min(self.bytes.len());
         self.bytes.split_at_mut(want).0
@@ -66,11 +66,11 @@ impl Drop for Buffer {
     }
 }
 
-/// What reader and threads have in common.
+/// The state shared by the reader and the threads.
 pub(super) struct Shared<'a> {
     target: Option<&'a Target<'a>>,
     list: Option<&'a Listing>,
-    /// What has been read of each member of a stream of ours.
+    /// The members of a stream of ours that were read.
     pub(super) seen: Mutex<Seen>,
     pub(super) report: &'a dyn Report,
     failure: FirstError,
@@ -87,12 +87,12 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// The first chunk is there: something will be written.
+    /// Prepares the directory when the first chunk has arrived.
     pub(super) fn prepare(&self) -> Result<()> {
         self.target.map_or(Ok(()), Target::prepare)
     }
 
-    /// True if members are summed even when there is no manifest to compare them with.
+    /// True if members are hashed even when there is no manifest to compare them with.
     pub(super) fn wants_sums(&self) -> bool {
         self.list.is_some_and(Listing::wants_sums)
     }
@@ -102,13 +102,13 @@ impl<'a> Shared<'a> {
         self.failure.check()
     }
 
-    /// A complete member gets another name.
+    /// Renames a complete member.
     pub(super) fn rename(&self, from: &[u8], to: &[u8]) -> Result<()> {
         self.report.note(Level::Detail, format_args!("{} is renamed to {}", from.as_bstr(), to.as_bstr()));
         self.target.map_or(Ok(()), |target| target.rename(from, to))
     }
 
-    /// A member goes away.
+    /// Removes a member.
     pub(super) fn remove(&self, path: &[u8]) -> Result<()> {
         self.report.note(Level::Detail, format_args!("{} is removed", path.as_bstr()));
         self.target.map_or(Ok(()), |target| target.remove(path))
@@ -119,9 +119,9 @@ impl<'a> Shared<'a> {
     }
 }
 
-/// What the reader says when a thread has failed; the thread's own error is shown instead.
+/// The reader's error after an error of a thread, which is reported instead.
 fn stopped() -> Error {
-    Error::failed("stdin", "a writing thread broke off")
+    Error::failed("stdin", "a writing thread has stopped")
 }
 
 /// The reader's side of the threads.
@@ -132,7 +132,7 @@ pub(super) struct Workers<'scope> {
     owners: Vec<usize>,
     pool: Receiver<Vec<u8>>,
     home: Sender<Vec<u8>>,
-    /// Size of a buffer, and how many have not been made yet.
+    /// Size of a buffer, and how many have not been allocated yet.
     size: usize,
     unmade: usize,
     failure: &'scope FirstError,
@@ -157,7 +157,7 @@ impl<'scope> Workers<'scope> {
         Workers { queues, threads, owners: Vec::new(), pool, home, size, unmade: POOL / size, failure: &shared.failure }
     }
 
-    /// An empty buffer; waits for one if all are under way.
+    /// An empty buffer; waits for one if all are in use.
     pub(super) fn buffer(&mut self) -> Result<Buffer> {
         let bytes = match self.pool.try_recv() {
             Ok(bytes) => bytes,
@@ -170,7 +170,7 @@ impl<'scope> Workers<'scope> {
         Ok(Buffer { bytes, len: 0, home: self.home.clone() })
     }
 
-    /// Gives a new member to the thread that has the least to do.
+    /// Gives a new member to the thread with the fewest waiting tasks.
     pub(super) fn send_to_idlest(&mut self, slot: usize, task: Task) -> Result<()> {
         let idlest = self.queues.iter().enumerate().min_by_key(|(_, queue)| queue.len()).map_or(0, |(index, _)| index);
         if self.owners.len() <= slot {
@@ -186,19 +186,19 @@ impl<'scope> Workers<'scope> {
         queue.send(task).map_err(|_| stopped())
     }
 
-    /// Waits until the threads have done all that they were given; fails if one of them failed.
+    /// Waits until the threads have done all their tasks; fails if one of them failed.
     pub(super) fn settle(&self) -> Result<()> {
         let (answer, settled) = bounded(0);
         for queue in &self.queues {
             queue.send(Task::Settle(answer.clone())).map_err(|_| stopped())?;
         }
         drop(answer);
-        // Ends when every thread has dropped its half.
+        // Ends when every thread has dropped its sender.
         let _ = settled.recv();
         self.failure.check()
     }
 
-    /// Ends the threads, once they have done what they were given and removed what is unfinished.
+    /// Ends the threads after they have done their tasks and removed incomplete files.
     pub(super) fn join(self, shared: &Shared<'_>) {
         drop(self.queues);
         for thread in self.threads {
@@ -213,7 +213,7 @@ impl<'scope> Workers<'scope> {
 struct Worker<'a> {
     shared: &'a Shared<'a>,
     open: HashMap<usize, Box<Member>>,
-    /// Descriptors that are open, and how many may be.
+    /// Number of open descriptors, and the limit.
     files: usize,
     keep: usize,
 }
@@ -221,7 +221,7 @@ struct Worker<'a> {
 impl Worker<'_> {
     fn run(mut self, tasks: &Receiver<Task>) {
         for task in tasks {
-            // After a failure tasks are only taken off the queue, so that the reader is never stuck.
+            // After an error, tasks are only removed from the queue, so that the reader is never blocked.
             if self.shared.failure.is_set() {
                 continue;
             }
@@ -232,7 +232,7 @@ impl Worker<'_> {
         for member in self.open.values_mut().filter(|member| member.is_unfinished()) {
             member.close();
             if let Some(target) = self.shared.target {
-                // The directory is marked; a file that cannot be removed does no harm.
+                // The directory is marked, so an incomplete file that cannot be removed does no harm.
                 let _ = target.remove(&member.path);
             }
         }
@@ -290,7 +290,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Closes a file if as many are open as may be; which one does not matter much, it is opened again when needed.
+    /// Closes a file if the limit is reached; any will do, because it is opened again when needed.
     fn make_room(&mut self) {
         if self.files < self.keep {
             return;

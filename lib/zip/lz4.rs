@@ -1,4 +1,4 @@
-//! Frames of lz4: made one by one, taken apart block by block.
+//! lz4 frames: written one by one, parsed block by block.
 //!
 //! ```text
 //! frame   4 magic 04 22 4d 18, head, blocks, 4 zero, 4 checksum of the content if the head says so (XXH32)
@@ -7,9 +7,9 @@
 //! block   4 little-endian size, bit 31 stored; bytes; 4 checksum of them if the head says so
 //! ```
 //!
-//! Percona's program announces blocks of 1 MiB when they have up to 1232896 bytes, and writes blocks that grew
-//! (`ds_compress_lz4.cc`). Both are read: a block may have as much content as its frame still
-//! lacks, if that is at most [`BLOCK_MAX`].
+//! Percona's program announces blocks of 1 MiB for content of up to 1232896 bytes, and writes blocks that are longer
+//! than their content (`ds_compress_lz4.cc`). Both are accepted: the content of a block may be as long as what its
+//! frame still lacks, up to [`BLOCK_MAX`].
 
 use std::hash::Hasher;
 
@@ -20,20 +20,20 @@ use crate::bytes::Part as _;
 use crate::codec::{Cut, Fault, Flow, PIECE};
 use crate::error::OrInternal as _;
 
-/// What every frame begins with.
+/// The first bytes of a frame.
 pub const MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
-/// Largest block of the format.
+/// The largest block of the format in bytes.
 pub const BLOCK_MAX: usize = 4 << 20;
-/// Content of our blocks: the table of the compressor and the block fit into a core's cache.
+/// The content of our blocks in bytes: the compressor's table and the block fit into a core's cache.
 const BLOCK: usize = 256 << 10;
-/// Blocks of version 01 that stand alone; content size and checksum are there. As Percona's program writes it.
+/// Version 01, independent blocks, with content size and checksum. The same as in Percona's program.
 const FLAGS: u8 = 0x6c;
 /// Our block size in a head.
 const BLOCK_CODE: u8 = 0x50;
 const STORED: u32 = 1 << 31;
-/// How far back a match can reach.
+/// How far back a match can reach, in bytes.
 const WINDOW: usize = 64 << 10;
-/// Longest block as it is stored, with its size and checksum: one that grew.
+/// The longest block in its stored form, with its size and checksum: one that is longer than its content.
 const STORED_MAX: usize = BLOCK_MAX + (BLOCK_MAX >> 7) + 64;
 
 /// Appends a frame to `out`, which is empty.
@@ -85,10 +85,10 @@ fn head_sum(fields: &[u8]) -> u8 {
     second
 }
 
-/// What the head of a frame says.
+/// The head of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Head {
-    /// Bytes of the head, the magic included.
+    /// Length of the head in bytes, including the magic.
     len: usize,
     linked: bool,
     block_sums: bool,
@@ -97,7 +97,7 @@ struct Head {
     block_max: usize,
 }
 
-/// Reads a head; `None` if more bytes are needed.
+/// Parses a head; `None` if more bytes are needed.
 fn head(bytes: &[u8]) -> Result<Option<Head>, Fault> {
     let Some((magic, [flags, code, ..])) = bytes.split_first_chunk::<4>() else { return Ok(None) };
     match magic {
@@ -129,14 +129,14 @@ fn head(bytes: &[u8]) -> Result<Option<Head>, Fault> {
     }))
 }
 
-/// One block as it stands in a frame.
+/// A block, or the end of a frame.
 enum Block<'a> {
     Data {
         stored: bool,
         bytes: &'a [u8],
         len: usize,
     },
-    /// The end of the frame, `len` bytes with its checksum.
+    /// The end of the frame, with its checksum; `len` is its length.
     End {
         sum: Option<u32>,
         len: usize,
@@ -144,7 +144,7 @@ enum Block<'a> {
 }
 
 impl Head {
-    /// Reads a block and checks its own checksum; says how many bytes are needed if they are not there.
+    /// Parses a block and verifies its checksum; the inner error is the number of bytes needed.
     fn block<'a>(&self, bytes: &'a [u8]) -> Result<Result<Block<'a>, usize>, Fault> {
         let Some(word) = bytes.first_chunk::<4>().map(|word| u32::from_le_bytes(*word)) else { return Ok(Err(4)) };
         let word_at = |at: usize| bytes.get(at..).and_then(|word| word.first_chunk()).map(|w| u32::from_le_bytes(*w));
@@ -165,8 +165,8 @@ impl Head {
         Ok(Ok(Block::Data { stored: word & STORED != 0, bytes: data, len }))
     }
 
-    /// Most content of the next block, when the frame has had `done` bytes: what the head announces, and what it may
-    /// be instead.
+    /// The largest content of the next block, after `done` bytes of the frame: by the head, and the largest that is
+    /// accepted.
     fn room(&self, done: u64) -> (usize, usize) {
         let Some(content) = self.content else { return (self.block_max, self.block_max) };
         let left = usize::try_from(content.saturating_sub(done)).map_or(BLOCK_MAX, |left| left.min(BLOCK_MAX));
@@ -199,7 +199,7 @@ impl Head {
         got.map(drop).map_err(|_| Fault::damaged(0, "lz4 block that cannot be decoded"))
     }
 
-    /// Checks the end of a frame of `done` bytes of content.
+    /// Checks the end of a frame with `done` bytes of content.
     fn end(&self, done: u64, sum: Option<u32>, got: u32) -> Result<(), Fault> {
         if self.content.is_some_and(|content| content != done) {
             return Err(Fault::damaged(0, "lz4 frame with less content than it says"));
@@ -211,7 +211,7 @@ impl Head {
     }
 }
 
-/// Appends the content of whole frames whose blocks stand alone.
+/// Appends the content of whole frames with independent blocks.
 pub(super) fn frames(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
     let mut at = 0;
     let short = |at| Fault::truncated(at, "lz4 frame");
@@ -242,15 +242,15 @@ pub(super) fn frames(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
 /// Finds the frames of a member.
 #[derive(Debug, Default)]
 pub struct Frames {
-    /// Bytes of what is held that have been looked at.
+    /// How many of the waiting bytes have been parsed.
     seen: usize,
-    /// Bytes of it that are whole frames, and at most so much content.
+    /// How many of them are whole frames, and the largest size of their content.
     whole: usize,
     content: usize,
-    /// The frame that `seen` is in, and the most content of its blocks.
+    /// The frame at `seen`, and the largest size of its blocks' content.
     frame: Option<(Head, usize)>,
     skip: u64,
-    /// A frame that is too large to be held.
+    /// A frame that is too large to be kept in memory.
     large: Option<Large>,
 }
 
@@ -259,14 +259,14 @@ struct Large {
     head: Head,
     /// The head has been taken.
     begun: bool,
-    /// Bytes of content so far.
+    /// Size of the content so far.
     done: u64,
     sum: XxHash32,
-    /// The end of the content, if blocks lean on it.
+    /// The end of the content, if blocks depend on it.
     window: Vec<u8>,
 }
 
-/// What a look at the bytes that are held says.
+/// The result of parsing the waiting bytes.
 enum Look {
     Needs(usize),
     TooLarge,
@@ -320,7 +320,7 @@ impl Frames {
         usize::try_from(self.skip).unwrap_or(usize::MAX).min(held.len())
     }
 
-    /// Looks at as much as is held, up to a piece's worth of whole frames.
+    /// Parses the waiting bytes, up to a piece of whole frames.
     fn walk(&mut self, held: &[u8]) -> Result<Look, Fault> {
         loop {
             let rest = held.part(self.seen..)?;
@@ -370,7 +370,7 @@ impl Frames {
         }
     }
 
-    /// See [`crate::codec::Codec::serial`]; takes all: what is skipped, a head or one block.
+    /// See [`crate::codec::Codec::serial`]. Takes all bytes: skipped ones, a head or one block.
     pub fn serial(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
         if self.skip > 0 {
             self.skip = self.skip.saturating_sub(bytes.len() as u64);

@@ -1,9 +1,9 @@
-//! Compression of members, and decompression of all that backup programs have written.
+//! Compression of members, and decompression of all formats that backup programs write.
 //!
-//! [`Zip`] makes frames that stand alone, of at most [`PIECE`] bytes of content, so that both directions can work in
-//! parallel and any other program can read them. [`Unzip`] knows a member's format by its first bytes: zstd, lz4 and
-//! the qpress archives of quicklz. Frames that others made may be larger than we want to hold; those go through one
-//! decoder as they come.
+//! [`Zip`] writes independent frames with at most [`PIECE`] bytes of content, so that both directions can work in
+//! parallel and any other program can read them. [`Unzip`] recognizes a member's format by its first bytes: zstd, lz4
+//! and qpress archives of quicklz. Foreign frames may be too large to be kept in memory; those go through one decoder
+//! as they arrive.
 
 pub mod lz4;
 pub mod qpress;
@@ -18,7 +18,7 @@ use crate::io::nice;
 use crate::metadata::CHECKPOINTS;
 use crate::stream::native::{MANIFEST, MARK, PAGES, SUFFIXES};
 
-/// A format that we write.
+/// An output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     /// Level 1..=19.
@@ -30,9 +30,9 @@ pub enum Algorithm {
 /// Compresses.
 #[derive(Clone, Copy, Debug)]
 pub struct Zip {
-    /// To which format.
+    /// The output format.
     pub algorithm: Algorithm,
-    /// Most bytes of content in a frame, at most [`PIECE`].
+    /// The largest content of a frame in bytes, at most [`PIECE`].
     pub frame: usize,
 }
 
@@ -43,7 +43,7 @@ pub struct Unzip {
 }
 
 impl Unzip {
-    /// One whose decoders take their memory from a budget.
+    /// Takes the memory of decoders from a budget.
     pub fn within(budget: &Budget) -> Self {
         Unzip { budget: budget.clone() }
     }
@@ -62,22 +62,22 @@ impl Unzip {
     }
 }
 
-/// Names that stay plain, as the originals leave them (`xtrabackup.cc`); marks are read
-/// by xb-redo.
+/// True for members that stay uncompressed, as in the original programs (`xtrabackup.cc`), and for marks, which xb-redo
+/// reads.
 pub(crate) fn stays_plain(path: &[u8]) -> bool {
-    // Digests do not become smaller, and the next increment may be given this stream.
+    // Digests cannot be compressed, and this stream may be the base of the next increment.
     let named = CHECKPOINTS.iter().any(|name| name.as_bytes() == path);
     named || [MANIFEST, PAGES].contains(&path) || path.ends_with(b".meta") || path.starts_with(MARK)
 }
 
-/// Whether a member is compressed or encrypted already: by its name, and by what it begins with.
+/// True if a member is compressed or encrypted already, by its name and by its first bytes.
 fn is_coded(path: &[u8], start: &[u8]) -> bool {
     let magics: [&[u8]; 5] = [&zstd::MAGIC, &lz4::MAGIC, &qpress::MAGIC, b"XBSEAL", b"XBCRYP"];
     SUFFIXES.iter().any(|suffix| path.ends_with(suffix)) && magics.iter().any(|magic| start.starts_with(magic))
 }
 
 impl Codec for Zip {
-    /// Whether a piece has been cut.
+    /// True once a piece has been cut.
     type Member = bool;
     type Job = ();
     type Worker = zstd::Compressor;
@@ -102,7 +102,7 @@ impl Codec for Zip {
     fn cut(&self, begun: &mut bool, held: &[u8], flow: Flow) -> Result<Cut<()>, Fault> {
         let full = held.len() >= self.frame;
         let rest = flow != Flow::Open && !held.is_empty();
-        // An empty member is an empty frame: zstd -d takes no file without one.
+        // An empty member becomes an empty frame: zstd -d accepts no file without a frame.
         let empty = flow == Flow::Last && !*begun;
         if !(full || rest || empty) {
             return Ok(Cut::More(self.frame));
@@ -131,10 +131,10 @@ impl Codec for Zip {
     }
 }
 
-/// A member that is being decompressed.
+/// The state of a member that is being decompressed.
 #[derive(Debug)]
 pub enum Packed {
-    /// A name that says compressed, and not one byte: the originals leave this of an empty file.
+    /// An empty member with the name of a compressed one: the original programs write this for an empty file.
     Empty,
     /// Frames of zstd.
     Zstd(Box<zstd::Frames>),
@@ -144,10 +144,10 @@ pub enum Packed {
     Qpress(Box<qpress::Archive>),
 }
 
-/// What a worker must know of a piece.
+/// What a worker needs to know of a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Job {
-    /// Whole frames, of at most so many bytes of content.
+    /// Whole frames with at most this many bytes of content.
     Zstd(usize),
     /// Whole frames.
     Lz4,
@@ -155,10 +155,10 @@ pub enum Job {
     Qpress,
 }
 
-/// Advice for what is encrypted.
+/// The hint for encrypted input.
 const DECRYPT: &str = "put xb-crypt -d before xb-zip -d";
 
-/// Why a member that is named compressed cannot be decompressed.
+/// The error for a member that has the name of a compressed one and is not.
 fn not_compressed(path: &[u8], start: &[u8]) -> Fault {
     if start.starts_with(b"XBSEAL") || start.starts_with(xbcrypt::MAGIC) {
         return Fault { hint: Some(DECRYPT), ..Fault::damaged(0, "encrypted, though its name does not say so") };
@@ -208,7 +208,7 @@ impl Codec for Unzip {
         match self.recognise(start) {
             Some(packed) => Ok(packed),
             None if zstd::is_skippable(start) => Ok(self.zstd()),
-            None if start.is_empty() => Err(Fault::truncated(0, "not one byte came")),
+            None if start.is_empty() => Err(Fault::truncated(0, "no bytes arrived")),
             None if start.starts_with(b"XBSTCK01") => Err(Fault {
                 hint: Some("this is an xbstream: leave --raw out"),
                 ..Fault::damaged(0, format_args!("not compressed as a whole: {what}"))
@@ -249,10 +249,10 @@ impl Codec for Unzip {
     }
 }
 
-/// Whether some content is worth compressing, decided by a few places of it; short content always is.
+/// Decides from a few samples whether content is worth compressing; short content always is.
 ///
-/// Bytes that are not all as frequent can be compressed, and looking at that costs next to nothing. If they are, it is
-/// tried, with whole pages of the usual size: the free space at their ends may be all that shrinks.
+/// If the bytes are not equally frequent, it can be compressed; this check costs next to nothing. Otherwise whole pages
+/// of the usual size are compressed as a test: the free space at their ends may be all that shrinks.
 fn shrinks(content: &[u8], mut compressed: impl FnMut(&[u8]) -> usize) -> bool {
     if content.len() < 256 << 10 {
         return true;
@@ -264,7 +264,7 @@ fn shrinks(content: &[u8], mut compressed: impl FnMut(&[u8]) -> usize) -> bool {
             *count += 1;
         }
     }
-    // Of random bytes the squares add up to n^2 / 256 + n, a little less than 1.01 n^2 / 256.
+    // For random bytes the sum of squares is n^2 / 256 + n, a little less than 1.01 n^2 / 256.
     let squares: usize = counts.iter().map(|count| count * count).sum();
     if squares * 256 > sample.len() * sample.len() / 4 * 5 {
         return true;
@@ -273,13 +273,13 @@ fn shrinks(content: &[u8], mut compressed: impl FnMut(&[u8]) -> usize) -> bool {
     compressed(&sample) < sample.len() - sample.len() / 64
 }
 
-/// `count` places of `len` bytes, the first at the beginning and the last at the end.
+/// `count` samples of `len` bytes, the first one at the start and the last one at the end.
 fn places(content: &[u8], count: usize, len: usize) -> Vec<u8> {
     let step = content.len().saturating_sub(len) / (count - 1).max(1);
     (0..count).filter_map(|place| content.get(place * step..)?.get(..len)).flatten().copied().collect()
 }
 
-/// A fault's text from a library: `Data corruption detected` becomes `data corruption detected`.
+/// The text of a library's error in lower case: `Data corruption detected` becomes `data corruption detected`.
 fn lower(text: &str) -> String {
     let mut letters = text.as_bytes().to_vec();
     if let Some(first) = letters.first_mut() {

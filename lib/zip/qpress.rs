@@ -1,4 +1,4 @@
-//! Archives of qpress with one file, as `--compress=quicklz` makes them; only read. Source: `qpress.cpp` of qpress,
+//! qpress archives with one file, as written by `--compress=quicklz`; read only. Source: `qpress.cpp` of qpress,
 //! `quicklz.c`.
 //!
 //! ```text
@@ -9,25 +9,24 @@
 //! packet   1 flags: 0 compressed, 1 long head, 2-3 level; 1 (long: 4) length of the packet; 1 (4) of the content; data
 //! ```
 //!
-//! qpress looks at the Adler-32 and the trailer only, and Percona's program at neither: what they do not notice is
-//! noticed here.
+//! qpress verifies only the Adler-32 and the trailer, and Percona's program neither; this module verifies all fields.
 
 use super::Job;
 use crate::bytes::Part as _;
 use crate::codec::{Cut, Fault, Flow, PIECE};
 
-/// What every archive begins with.
+/// The first bytes of an archive.
 pub const MAGIC: [u8; 8] = *b"qpress10";
-/// Largest content of a block that is read. The originals write 64 KiB, unless told otherwise.
+/// The largest content of a block that is accepted. The original programs write 64 KiB by default.
 pub const BLOCK_MAX: usize = 64 << 20;
-/// What a packet can have more than its content.
+/// By how much a packet can be longer than its content.
 const OVERHEAD: usize = 400;
-/// Bytes of a block before its packet.
+/// Length of a block before its packet in bytes.
 const BLOCK_HEAD: usize = 20;
-/// Longest name; those of files are far shorter.
+/// The longest accepted name; real ones are far shorter.
 const NAME_MAX: usize = 4096;
 
-/// How far an archive has been read.
+/// Which part of an archive is expected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stage {
     #[default]
@@ -41,9 +40,9 @@ enum Stage {
 #[derive(Debug, Default)]
 pub struct Archive {
     stage: Stage,
-    /// Most content of a block.
+    /// The largest content of a block.
     block: usize,
-    /// Bytes of content so far.
+    /// Size of the content so far.
     position: u64,
 }
 
@@ -99,7 +98,7 @@ impl Archive {
         if len > NAME_MAX {
             return Err(Fault::damaged(1, format_args!("qpress archive with a name of {len} bytes")));
         }
-        // A name holds no zero: else a wrong length would swallow blocks.
+        // A name contains no zero; otherwise a wrong length would hide blocks.
         let name = held.get(5..5 + len).unwrap_or_default();
         match held.get(5 + len) {
             None => Ok(Cut::More(PIECE)),
@@ -111,7 +110,7 @@ impl Archive {
         }
     }
 
-    /// As many whole blocks as are held, up to a piece's worth of content; or the trailer.
+    /// As many whole blocks as there are, up to a piece of content; or the trailer.
     fn blocks(&mut self, held: &[u8]) -> Result<Cut<Job>, Fault> {
         let (mut len, mut content) = (0, 0);
         let needs = loop {
@@ -152,7 +151,7 @@ impl Archive {
         Ok(if len > 0 { Cut::Piece { len, job: Job::Qpress } } else { Cut::More(needs.max(PIECE)) })
     }
 
-    /// See [`crate::codec::Codec::serial`]; takes all: heads, or a block that is larger than a piece.
+    /// See [`crate::codec::Codec::serial`]. Takes all bytes: heads, or a block that is larger than a piece.
     pub fn serial(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
         if bytes.starts_with(b"NEWBNEWB") { blocks(bytes, out) } else { Ok(()) }
     }
@@ -164,9 +163,9 @@ impl Fault {
     }
 }
 
-/// What stands at the beginning of some bytes.
+/// What some bytes begin with.
 enum Look {
-    /// So many bytes are needed to say.
+    /// This many bytes are needed to decide.
     Needs(usize),
     Trailer,
     Block {
@@ -192,7 +191,7 @@ fn block(bytes: &[u8]) -> Result<Look, Fault> {
     }
 }
 
-/// Appends the content of whole blocks; checks each one's Adler-32.
+/// Appends the content of whole blocks; verifies the Adler-32 of each.
 pub(super) fn blocks(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
     let mut at = 0;
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
@@ -217,17 +216,17 @@ pub(super) fn blocks(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
 struct Packet {
     compressed: bool,
     level: u8,
-    /// Bytes of the head, of all of it, and of its content.
+    /// Length of the head, of the packet, and of its content.
     head: usize,
     len: usize,
     content: usize,
 }
 
-/// Reads a packet's head; `None` if more bytes are needed.
+/// Parses a packet's head; `None` if more bytes are needed.
 fn packet(bytes: &[u8]) -> Result<Option<Packet>, Fault> {
     let Some(flags) = bytes.first() else { return Ok(None) };
     let level = flags >> 2 & 3;
-    // Bit 6 is always set, bit 7 never, no streaming buffer.
+    // Bit 6 is always set, bit 7 never: there is no streaming buffer.
     if flags & 0xf0 != 0x40 || level == 0 {
         return Err(Fault::damaged(0, "no quicklz packet begins here"));
     }
@@ -249,7 +248,7 @@ fn packet(bytes: &[u8]) -> Result<Option<Packet>, Fault> {
     Ok(Some(Packet { compressed, level, head, len, content }))
 }
 
-/// Appends the content of a packet's `body`.
+/// Appends the content of a packet with this `body`.
 fn unpack(packet: &Packet, body: &[u8], out: &mut Vec<u8>) -> Option<()> {
     if !packet.compressed {
         out.extend_from_slice(body);
@@ -262,17 +261,18 @@ fn unpack(packet: &Packet, body: &[u8], out: &mut Vec<u8>) -> Option<()> {
     }
 }
 
-/// How a level says where a match is.
+/// How a level encodes matches.
 trait Level {
-    /// Whether places are entered in a table.
+    /// True if positions are entered into a table.
     const TABLE: bool;
-    /// Enters a place by its three bytes. Places count from 1, so that 0 is one never entered.
+    /// Enters a position with its three bytes. Positions count from 1, so that 0 means unused.
     fn enter(&mut self, three: u32, place: u32);
-    /// Reads a match from the next four bytes: place, length and bytes taken. `next` is the place of the next byte.
+    /// Parses a match from the next four bytes: position, length and bytes taken. `next` is the position of the next
+    /// byte.
     fn find(&self, four: u32, next: u32) -> (u32, usize, usize);
 }
 
-/// Level 1: the newest place of each hash.
+/// Level 1: the last position of each hash.
 struct Newest([u32; 4096]);
 
 impl Level for Newest {
@@ -293,7 +293,7 @@ impl Level for Newest {
     }
 }
 
-/// Level 2: the newest four places of each hash.
+/// Level 2: the last four positions of each hash.
 struct Four {
     places: [[u32; 4]; 2048],
     count: [u8; 2048],
@@ -322,7 +322,7 @@ impl Level for Four {
     }
 }
 
-/// Level 3: how far back.
+/// Level 3: the distance.
 struct Distance;
 
 impl Level for Distance {
@@ -343,7 +343,7 @@ impl Level for Distance {
     }
 }
 
-/// A packet on its way.
+/// A packet that is being decoded.
 struct Unpacking<'a, L> {
     body: &'a [u8],
     at: usize,
@@ -351,7 +351,7 @@ struct Unpacking<'a, L> {
     /// Where the packet's content begins in `out`.
     begin: usize,
     level: L,
-    /// Places that have been entered, or never will be.
+    /// Positions that have been entered, or never will be.
     entered: usize,
 }
 
@@ -373,7 +373,7 @@ impl<'a, L: Level> Unpacking<'a, L> {
                 control >>= 1;
                 self.copy(content)?;
             } else if self.len() + 11 < content {
-                // The flags of up to four literals at a time, as far as they are all 0.
+                // The flags of up to four literals, as long as all are 0.
                 let count = control.trailing_zeros().min(4) as usize;
                 self.literals(count)?;
                 control >>= count;
@@ -394,7 +394,7 @@ impl<'a, L: Level> Unpacking<'a, L> {
         Some(())
     }
 
-    /// A match, byte by byte: it may reach into what it makes.
+    /// Copies a match byte by byte: it may overlap its output.
     fn copy(&mut self, content: usize) -> Option<()> {
         let mut four = [0; 4];
         four.iter_mut().zip(self.body.get(self.at..)?).for_each(|(to, from)| *to = *from);
@@ -410,12 +410,12 @@ impl<'a, L: Level> Unpacking<'a, L> {
             self.out.push(byte);
         }
         self.enter_up_to(start + 1);
-        // Those inside the match are never entered.
+        // Positions inside the match are never entered.
         self.entered = self.entered.max(self.len());
         Some(())
     }
 
-    /// Enters the places below `end`.
+    /// Enters the positions below `end`.
     fn enter_up_to(&mut self, end: usize) {
         if L::TABLE {
             while self.entered < end {

@@ -1,4 +1,4 @@
-//! Frames of zstd (RFC 8878): made one by one, taken apart without being decoded.
+//! zstd frames (RFC 8878): written one by one, parsed without being decoded.
 //!
 //! ```text
 //! frame   4 magic 28 b5 2f fd, head, blocks, 4 checksum if the head says so (low half of XXH64)
@@ -20,25 +20,25 @@ use crate::bytes::Part as _;
 use crate::codec::{Cut, Fault, Flow, PIECE, Serial};
 use crate::error::{Internal, OrInternal as _};
 
-/// What every frame begins with.
+/// The first bytes of a frame.
 pub const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// The largest window that is decoded, as a power of two: 128 MiB, the limit of the zstd command.
 pub const WINDOW_LOG_MAX: u32 = 27;
-/// What a decoder needs beside its window: its tables, and room for a block on either side.
+/// Memory of a decoder in addition to its window: its tables, and a block on either side.
 const DECODER: u64 = 600 << 10;
-/// Largest block.
+/// The largest block in bytes.
 const BLOCK: usize = 128 << 10;
-/// Longest head of a frame, and of a frame to be skipped.
+/// The longest head of a frame, and of a skippable frame.
 const HEAD_MAX: usize = 18;
-/// Bytes that are of use to hold: a frame of [`PIECE`] incompressible bytes.
+/// How many bytes it makes sense to keep: a frame of [`PIECE`] incompressible bytes.
 const FRAME_MAX: usize = PIECE + (PIECE >> 10) + 64;
 
-/// True for what decoders skip; zstd and lz4 share it.
+/// True for a skippable frame; zstd and lz4 share the format.
 pub fn is_skippable(start: &[u8]) -> bool {
     matches!(start, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
 }
 
-/// Makes frames.
+/// Writes frames.
 pub struct Compressor {
     context: Option<CCtx<'static>>,
     level: i32,
@@ -56,7 +56,7 @@ impl Compressor {
         Compressor { context: Some(CCtx::create()), level }
     }
 
-    /// One that makes nothing.
+    /// A compressor that is never used.
     pub(super) fn idle() -> Self {
         Compressor { context: None, level: 0 }
     }
@@ -81,7 +81,7 @@ impl Compressor {
     }
 }
 
-/// A frame of raw blocks. All is held to be one segment, so that no window is needed.
+/// A frame of raw blocks, as a single segment, so that no window is needed.
 fn stored(content: &[u8], out: &mut Vec<u8>) -> Result<(), Internal> {
     const LONG: &str = "a piece is longer than a frame can be";
     out.clear();
@@ -102,17 +102,17 @@ fn stored(content: &[u8], out: &mut Vec<u8>) -> Result<(), Internal> {
     Ok(())
 }
 
-/// What the head of a frame says.
+/// The head of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Head {
-    /// Bytes of the head, the magic included.
+    /// Length of the head in bytes, including the magic.
     len: usize,
     content: Option<u64>,
     window: u64,
     checksum: bool,
 }
 
-/// Reads a head; `None` if more bytes are needed.
+/// Parses a head; `None` if more bytes are needed.
 fn head(bytes: &[u8]) -> Result<Option<Head>, Fault> {
     let Some((magic, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
     if *magic != MAGIC {
@@ -161,23 +161,23 @@ fn head(bytes: &[u8]) -> Result<Option<Head>, Fault> {
 /// Finds the frames of a member.
 pub struct Frames {
     budget: Budget,
-    /// Bytes of what is held that have been looked at.
+    /// How many of the waiting bytes have been parsed.
     seen: usize,
-    /// Bytes of it that are whole frames, and at most so much content.
+    /// How many of them are whole frames, and the largest size of their content.
     whole: usize,
     content: usize,
-    /// The frame that `seen` is in.
+    /// The frame at `seen`.
     frame: Option<Frame>,
-    /// Bytes that are still to be skipped.
+    /// How many bytes are still to be skipped.
     skip: u64,
-    /// Decodes a frame that is too large to be held.
+    /// Decodes a frame that is too large to be kept in memory.
     decoder: Option<Decoder>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     head: Head,
-    /// Its blocks have at most so much content.
+    /// The largest content of its blocks.
     content: usize,
 }
 
@@ -195,7 +195,7 @@ impl fmt::Debug for Frames {
 }
 
 impl Frames {
-    /// Of a new member. What its decoder needs is taken from the budget.
+    /// For a new member. The decoder's memory is taken from the budget.
     pub fn new(budget: &Budget) -> Self {
         Frames { budget: budget.clone(), seen: 0, whole: 0, content: 0, frame: None, skip: 0, decoder: None }
     }
@@ -216,7 +216,7 @@ impl Frames {
             return Ok(Cut::Piece { len, job: Job::Zstd(std::mem::take(&mut self.content)) });
         }
         if !fits {
-            // From its beginning; the decoder finds its end by itself.
+            // From its start; the decoder finds the end.
             self.frame = None;
             self.seen = 0;
             if self.skip == 0 {
@@ -231,7 +231,7 @@ impl Frames {
         }
     }
 
-    /// Looks at as much as is held, up to a piece's worth of whole frames. False if a frame is too large to be held.
+    /// Parses the waiting bytes, up to a piece of whole frames. False if a frame is too large to be kept in memory.
     fn walk(&mut self, held: &[u8]) -> Result<bool, Fault> {
         loop {
             let rest = held.part(self.seen..)?;
@@ -269,7 +269,7 @@ impl Frames {
                 return Ok(false);
             }
             if held.len() < end {
-                // This block is looked at again.
+                // This block will be parsed again.
                 frame.content -= content;
                 return Ok(true);
             }
@@ -310,7 +310,8 @@ impl Frames {
     }
 }
 
-/// Decodes into what room `out` has: whether a frame ended, how many bytes were taken, and whether `out` is full.
+/// Decodes into the free space of `out`; returns whether a frame ended, how many bytes were taken, and whether `out` is
+/// full.
 fn step(context: &mut DCtx<'static>, bytes: &[u8], out: &mut Vec<u8>) -> Result<(bool, usize, bool), Fault> {
     let mut input = InBuffer::around(bytes);
     let at = out.len();
@@ -347,13 +348,13 @@ impl fmt::Debug for Decompressor {
 }
 
 impl Decompressor {
-    /// Appends the content of whole frames, `content` bytes at most.
+    /// Appends the content of whole frames, at most `content` bytes.
     pub(super) fn frames(&mut self, bytes: &[u8], content: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
         let mut context = match self.context.take() {
             Some(context) => context,
             None => context()?,
         };
-        // One more, so that what does not fit is noticed.
+        // One more byte, so that an excess is noticed.
         out.reserve(content + 1);
         let mut at = 0;
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {

@@ -1,5 +1,5 @@
-//! Increments on a base of another history: the server was restored from an older backup, made again, cloned, or put back
-//! to an older state of its disk. Base and increment together are what a full copy is all the same.
+//! Increments on a base with another history: the server was restored from an older backup, created again, cloned, or
+//! set back to an older state of its disk. Base and increment together still equal a full copy.
 
 use std::fs;
 use std::io::Write;
@@ -12,10 +12,10 @@ use crate::support::fault::SmallDisk;
 use crate::support::pipeline::Run;
 use crate::support::{Family, Flavour, Pipeline, Server, check, output, program, scratch, test_on, xb};
 
-/// What a base of another history is called.
-const WARNING: &str = "is of another history of the server";
-/// Said of increments that cannot be proved.
-const UNPROVED: &str = "cannot prove that pages which are not newer are the same";
+/// The message for a base with another history.
+const WARNING: &str = "has another history than the server";
+/// The message for increments that cannot be proved.
+const UNPROVED: &str = "cannot prove that pages which are not newer are unchanged";
 
 /// Three tables: one for each of the histories to write to alone, one for both.
 fn fill(server: &Server) {
@@ -37,7 +37,7 @@ fn lose(server: &Server) {
     );
 }
 
-/// The same of the new history, far beyond the LSN of the base.
+/// The same for the new history, far beyond the LSN of the base.
 fn go_on(server: &Server) {
     server.sql(
         "DROP TABLE d.again; CREATE TABLE d.again (a INT PRIMARY KEY, b VARCHAR(500)); \
@@ -62,7 +62,7 @@ fn increment(server: &Server, base: &Path, target: &Path) -> Run {
     back_up(server, &["--offline", &datadir, &since(base)], target)
 }
 
-/// Base and increment merged are page for page what a full copy is, and a server has the rows of this one on it.
+/// Base and increment, merged, equal a full copy page by page, and a server on it has the rows of the source.
 #[track_caller]
 fn prove(server: &mut Server, base: &Path, increments: &[&Path]) {
     let full = scratch();
@@ -87,7 +87,7 @@ fn told(run: &Run, words: &str) {
     assert!(run.stderr(0).contains(words), "{words:?} is not told: {}", run.story());
 }
 
-/// How many pages were sent though they are not newer.
+/// How many pages were sent although they are not newer.
 #[track_caller]
 fn different(run: &Run) -> u64 {
     let line = run.stderr(0).lines().find(|line| line.contains("pages are not newer than this base")).unwrap();
@@ -95,7 +95,7 @@ fn different(run: &Run) -> u64 {
     words[words.iter().position(|word| *word == "of").unwrap() - 1].parse().unwrap()
 }
 
-/// A full backup whose history is lost; then what `happens` to the server; then an increment on that base.
+/// A full backup whose history is lost; then `happens` on the server; then an increment on that base.
 fn lost(flavour: Flavour, happens: impl Fn(&mut Server, &Path)) {
     let mut server = Server::new().flavour(flavour).start();
     fill(&server);
@@ -177,7 +177,7 @@ fn a_server_made_again(flavour: Flavour) {
 
 test_on!(a_clone_of_the_server: mariadb; long: mysql97);
 
-/// Both go on, and the one is taken for the other.
+/// Both continue, and one is mistaken for the other.
 fn a_clone_of_the_server(flavour: Flavour) {
     let mut server = Server::new().flavour(flavour).start();
     fill(&server);
@@ -204,7 +204,7 @@ fn a_clone_of_the_server(flavour: Flavour) {
     prove(&mut clone, &chain.base(), &[&chain.path(3)]);
 }
 
-/// Wherever a base keeps its digests, they are found; where it has none, that is said, and the history is trusted.
+/// The digests of a base are found in all places; a base without digests gives a warning, and its history is trusted.
 #[test]
 fn digests_are_found_in_streams_and_merged_bases() {
     let mut server = Server::new().start();
@@ -298,7 +298,7 @@ fn digests_that_are_damaged_or_of_another_backup_are_refused() {
 
 test_on!(a_base_of_other_tables_is_refused_at_once: mariadb, mysql97);
 
-/// The merge would notice; the backup must.
+/// The merge would detect it; the backup must, too.
 fn a_base_of_other_tables_is_refused_at_once(flavour: Flavour) {
     let mut server = Server::new().flavour(flavour).start();
     fill(&server);
@@ -321,7 +321,7 @@ fn a_base_of_other_tables_is_refused_at_once(flavour: Flavour) {
     good(redo("--merge", partial.path(), &[next.path()]));
 }
 
-/// `--extra-lsndir` is there once the next program has the whole stream, and not when that has gone.
+/// `--extra-lsndir` exists once the next program has read the whole stream, and not if that has ended early.
 #[test]
 fn what_nobody_took_is_no_base() {
     let mut server = Server::new().start();
@@ -343,7 +343,7 @@ fn what_nobody_took_is_no_base() {
         |path: PathBuf| std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).unwrap().permissions()) & 0o777;
     assert_eq!((mode(taken.clone()), mode(taken.join("xb_pages"))), (0o700, 0o600));
     let before = tree(&taken, |_| true);
-    // All but the last bytes are taken, the rest waits in the pipe.
+    // All but the last bytes are read, the rest waits in the pipe.
     let size = {
         let stream = dir.path().join("stream");
         Pipeline::new().stage(snap(&dir.path().join("other"))).stdout_to(&stream).run().assert_ok();
@@ -354,7 +354,7 @@ fn what_nobody_took_is_no_base() {
     let run = Pipeline::new().stage(snap(&taken)).stage(head).run();
     assert_eq!(run.codes()[0], 141, "{}", run.story());
     assert_eq!(tree(&taken, |_| true), before, "an older base was touched");
-    // Half of one is none.
+    // Half of a base is not a base.
     fs::write(taken.join("xb_incomplete"), "xb-snap has not ended well\n").unwrap();
     refused(
         {
@@ -420,7 +420,7 @@ fn a_base_of_mariadb_backup_proves_nothing_and_that_is_said() {
     told(&run, UNPROVED);
 }
 
-/// Servers whose pages have another size than those of the base.
+/// Servers with another page size than the base.
 fn page_size(flavour: Flavour) {
     let large = Server::new().flavour(flavour).start();
     let small = Server::new().flavour(flavour).layout("innodb-page-size", "8k").start();
@@ -461,7 +461,7 @@ fn mysql_with_another_page_size_than_its_base_is_refused() {
     }
 }
 
-/// `--extra-lsndir` of a stream that the next program took, and of which it made no backup.
+/// `--extra-lsndir` of a stream that the next program read, but did not store.
 fn lost_base(flavour: Flavour) {
     let server = Server::new().flavour(flavour).start();
     fill(&server);
@@ -476,13 +476,13 @@ fn lost_base(flavour: Flavour) {
     server.sql("DELETE FROM d.both WHERE a % 2 = 0");
     let run = back_up(&server, &[&since(&beside)], &increment);
     cannot_be_merged(&run, &beside, &chain.base(), &increment);
-    // Nor is there another way to a right backup than a new increment on what there is.
+    // A new increment on an existing base is the only way to a correct backup.
     let mut chain = chain;
     chain.add(&server);
     chain.prove(&server);
 }
 
-/// An increment on a base that is not there fits no other, and says which it needs.
+/// An increment on a missing base fits no other, and says which one it needs.
 pub(crate) fn cannot_be_merged(run: &Run, beside: &Path, base: &Path, increment: &Path) {
     let begin: serde_json::Value = serde_json::from_slice(&fs::read(beside.join("xb_begin")).unwrap()).unwrap();
     let id = begin["backup_id"].as_str().unwrap();

@@ -1,5 +1,5 @@
-//! What increments meet on MySQL alone: undo tablespaces that are truncated and dropped, keys, tablespaces of several
-//! tables, redo that is switched off for a while.
+//! Increments on MySQL: undo tablespaces that are truncated and dropped, keys, general tablespaces, redo logging that
+//! is switched off for a while.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ fn a_base_of_xtrabackup_is_for_xtrabackup() {
     refused(redo("--merge", &base, &[&chain.path(1)]), 1, "is a backup of MySQL by xtrabackup");
 }
 
-/// Takes an undo tablespace out of use and waits until the server has emptied it, which makes its file anew.
+/// Deactivates an undo tablespace and waits until the server has emptied it, which creates its file anew.
 fn empty_undo(server: &Server, name: &str) {
     server.sql(&format!("SET sql_log_bin=0; ALTER UNDO TABLESPACE {name} SET INACTIVE"));
     let state = format!("SELECT STATE FROM information_schema.INNODB_TABLESPACES WHERE NAME='{name}'");

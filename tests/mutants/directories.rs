@@ -1,4 +1,4 @@
-//! What `--merge` and `--apply` read: deltas, their companions, manifests and captured logs.
+//! Modifies what `--merge` and `--apply` read: deltas, their `.meta`, manifests and captured logs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::support::tool::{Dice, good, tree, unpack};
 use crate::support::{Family, Flavour, Pipeline, Server, check, executable, scratch, xb};
 
 const PAGE: usize = 4096;
-/// Pages that the increment brings, of a file of so many, and a run of pages that are zero.
+/// Pages of an increment, in a file with this many, and a run of zero pages.
 const PLACES: [u32; 4] = [1, 3, 4, 9];
 const PAGES: u32 = 12;
 const ZEROS: (u32, u32) = (10, 2);
@@ -87,7 +87,7 @@ fn listed(dir: &Path) -> (Vec<Entry>, Trailer) {
     (lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect(), serde_json::from_str(last).unwrap())
 }
 
-/// Makes the manifest agree with a file.
+/// Updates the manifest for a file.
 fn relist(dir: &Path, name: &str) {
     let (mut lines, trailer) = listed(dir);
     let content = fs::read(dir.join(name)).unwrap();
@@ -209,10 +209,10 @@ fn an_increment_of_terabytes_of_zeros_is_refused_at_once() {
     merge.arg("--merge").arg(&base).arg("--incremental-dir").arg(&increment);
     let run = Pipeline::new().stage(limited(&merge)).limit(HANGS).run();
     run.assert_codes(&[1]);
-    assert!(run.stderr(0).contains("--hole-limit SIZE allows for more"), "{}", run.story());
+    assert!(run.stderr(0).contains("--hole-limit SIZE raises the limit"), "{}", run.story());
 }
 
-/// A program that says what the server says of itself, and does nothing: what reaches it has passed all our checks.
+/// A program that reports the version of the server and does nothing: whatever reaches it has passed all our checks.
 fn idle_server(flavour: Flavour, dir: &Path) -> PathBuf {
     let (path, real) = (dir.join("server"), flavour.server());
     let real = real.display();
@@ -309,7 +309,7 @@ fn hunt_in_logs(flavour: Flavour, seed: u64, count: usize, most_real: usize) {
         } else {
             reached += 1;
             assert!(forged || same, "{what}: a server was started on it");
-            // Records that somebody has sealed anew are what the log says. Others are those of the server that was copied.
+            // Records with a new checksum are what the log says. All others must be those of the source server.
             if !sealed && real < most_real {
                 real += 1;
                 let run = Pipeline::new().stage(apply_with(&server, &mutant)).run();

@@ -1,4 +1,4 @@
-//! The filter behind xb-snap, on servers that write all the time into a small log.
+//! The filter after xb-snap, with servers that constantly write to a small log.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -151,7 +151,7 @@ fn every_way_of_writing_the_log_is_followed() {
     }
 }
 
-/// The log has the original's place, which is on this host, too: recovery of a copy must leave it alone.
+/// The log has the original's path, which exists on this host: recovery of a copy must not change it.
 #[test]
 fn a_table_outside_the_data_directory_is_recovered_in_the_copy() {
     let server = small_log().start();
@@ -198,7 +198,7 @@ fn backup_under_load(server: &Server, directory: &Path) {
     load.stop();
 }
 
-/// Writes as fast as it can until it is dropped; the log grows by some megabytes a second.
+/// Writes as fast as possible until it is dropped; the log grows by some megabytes per second.
 struct Flood(Arc<AtomicBool>, Option<std::thread::JoinHandle<()>>);
 
 impl Flood {

@@ -1,9 +1,9 @@
-//! Is a restored directory the source at the recorded position? Not "does it start", but "is it equal".
+//! Checks whether a restored directory equals the source at the recorded position. That it starts is not enough.
 //!
-//! What is checked (`facts/mariadb-hot-backup#evidence`): the sum of balances, each balance against the ledger, `CHECK
-//! TABLE … EXTENDED` on every table; then the source's binlog, from the recorded position on, replayed without an
-//! error, and `CHECKSUM TABLE` of every table compared with the source. The replay finds what no `CHECK TABLE` can: a
-//! copy that is a little ahead of its position, or behind.
+//! The checks (`facts/mariadb-hot-backup#evidence`): the sum of balances; each balance against the ledger; `CHECK TABLE
+//! … EXTENDED` on every table; then the source's binlog is replayed from the recorded position on, without an error,
+//! and `CHECKSUM TABLE` of every table is compared with the source. The replay detects what no `CHECK TABLE` can: a
+//! copy that is slightly ahead of its position, or behind.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::load::OPENING;
 use super::{Family, Pipeline, Server};
 
-/// What was found, in words; empty when all is well.
+/// The problems that were found; empty if there are none.
 #[derive(Debug, Default)]
 pub struct Verdict {
     pub problems: Vec<String>,
@@ -63,8 +63,8 @@ pub fn position(restored: &Path) -> Option<Position> {
     })
 }
 
-/// Everything. The source must be quiet (no load) and have its binlogs; the directory must be prepared. A server is
-/// started on it, and the source's later events are applied to it: it cannot be checked twice.
+/// All checks. The source must be idle and have its binlogs; the directory must be prepared. A server is started on it
+/// and applies the source's later events, so it can be checked only once.
 pub fn restored(source: &Server, directory: &Path) -> Verdict {
     let Some(recorded) = position(directory) else {
         return Verdict { problems: vec!["no binlog position is recorded".into()], ..Verdict::default() };
@@ -93,7 +93,8 @@ pub fn restored_at(source: &Server, directory: &Path, recorded: &Position) -> Ve
     verdict
 }
 
-/// Only what needs no source: starts, has sound tables, and the bank's sums agree. For copies without a position.
+/// Only checks without a source: it starts, its tables are sound, and the bank's sums agree. For copies without a
+/// position.
 pub fn sound(source: &Server, directory: &Path) -> Verdict {
     let mut verdict = Verdict::default();
     match source.twin(directory).try_start() {
@@ -108,7 +109,7 @@ pub fn sound(source: &Server, directory: &Path) -> Verdict {
     verdict
 }
 
-/// Both servers hold the same: tables, their definitions and their rows. For copies of a quiet source.
+/// Both servers have the same tables, definitions and rows. For copies of an idle source.
 pub fn same(source: &Server, copy: &Server) -> Verdict {
     let mut verdict = Verdict::default();
     compare(source, copy, &mut verdict);

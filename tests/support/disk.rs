@@ -52,8 +52,8 @@ impl Drop for SharingDisk {
     }
 }
 
-/// Whether a file has all of its blocks in common with others; none if it has no blocks of its own, being empty, all hole,
-/// or stored beside its name.
+/// Whether a file shares all of its blocks with others; `None` if it has no blocks, because it is empty, a hole, or
+/// stored in its inode.
 pub fn shared(file: &Path) -> Option<bool> {
     let mut map = program("filefrag");
     map.args(["-s", "-v"]).arg(file);

@@ -1,4 +1,4 @@
-//! Examples as they are written down, in Markdown and in man pages.
+//! Examples in Markdown and in man pages.
 
 use std::fs;
 use std::path::Path;

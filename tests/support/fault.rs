@@ -1,4 +1,4 @@
-//! Faults to inject: full disks, limits, closed descriptors, an ordinary user.
+//! Injects faults: full disks, limits, closed descriptors, an ordinary user.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -58,7 +58,7 @@ impl LittleRoom {
         self.disk.as_ref().map_or_else(|| self.directory.path(), SmallDisk::path)
     }
 
-    /// The same command, to be run in this little room.
+    /// The same command, with this little space.
     pub fn of(&self, command: &Command) -> Command {
         match self.disk {
             Some(_) => through("exec \"$@\"", command).build(),
@@ -79,8 +79,8 @@ pub fn file_size_limit(command: &Command, bytes: u64) -> Command {
     limited.build()
 }
 
-/// The same command, with one of the descriptors 0, 1, 2 closed. In a [`super::Pipeline`] that pipe then does not exist
-/// for it.
+/// The same command, with one of the descriptors 0, 1, 2 closed. In a [`super::Pipeline`], that pipe does not exist for
+/// it.
 pub fn closed(command: &Command, descriptor: u8) -> Command {
     through(&format!("exec \"$@\" {descriptor}>&-"), command).build()
 }
@@ -133,16 +133,16 @@ impl Through {
     }
 }
 
-/// The same command; what it writes to in memory is limited to `bytes`, beside program and libraries. One that wants more
-/// is ended by a signal.
+/// The same command, with at most `bytes` of writable memory in addition to program and libraries. A signal ends one
+/// that needs more.
 pub fn memory_limit(command: &Command, bytes: u64) -> Command {
     let mut limited = Command::new("prlimit");
     limited.args([&format!("--data={bytes}"), "--"]).arg(command.get_program()).args(command.get_args());
     limited
 }
 
-/// The same; it has so many seconds of the processor as well, beyond which a signal ends it. Unlike the time that passes,
-/// that does not depend on who else is at work.
+/// The same; also limits its processor time in seconds, after which a signal ends it. Unlike elapsed time, that does
+/// not depend on the load of the machine.
 pub fn limits(command: &Command, bytes: u64, seconds: u64) -> Command {
     let mut limited = Command::new("prlimit");
     limited.args([&format!("--data={bytes}"), &format!("--cpu={seconds}"), "--"]);

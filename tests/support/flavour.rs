@@ -1,4 +1,4 @@
-//! Which servers there are: the distribution's own, and those that `tests/setup` has unpacked without installing.
+//! The available servers: the distribution's, and those that `tests/setup` has unpacked without installing.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,12 +10,12 @@ pub enum Flavour {
     Installed,
     /// MariaDB 11.8, unpacked by `tests/setup` below `target/servers`.
     Mariadb118,
-    /// MySQL 9.7, likewise.
+    /// MySQL 9.7, unpacked in the same way.
     Mysql97,
 }
 
-/// Makes a test of `fn holds(flavour: Flavour)` for each of these servers, with the server as the last part of its name:
-/// `test_on!(holds: mariadb, mariadb118, mysql97);`. One that is not here is skipped. Those behind `; long:` are for
+/// Makes a test of `fn holds(flavour: Flavour)` for each of these servers, whose name is the last part of the test's
+/// name: `test_on!(holds: mariadb, mariadb118, mysql97);`. A missing server is skipped. Those after `; long:` are for
 /// `make test-long` only.
 macro_rules! test_on {
     ($holds:ident: $($server:ident),* $(; long: $($slow:ident),+)?) => {
@@ -78,7 +78,7 @@ impl Flavour {
         self.root().is_none_or(|_| self.server().exists())
     }
 
-    /// True if it is here; else says so, which in CI is a failure.
+    /// True if it is installed; otherwise says so, which is a failure in CI.
     pub fn or_skip(self) -> bool {
         if !self.present() {
             super::skip(&format!("{self:?} is not here; run tests/setup"));

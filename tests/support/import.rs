@@ -1,5 +1,5 @@
-//! DISCARD and IMPORT TABLESPACE: the file of one table takes the place of another's. Not in the binary log, for no other
-//! server could repeat it.
+//! DISCARD and IMPORT TABLESPACE: the file of one table replaces that of another. These statements are not in the
+//! binary log, because no other server could repeat them.
 
 use std::fs;
 use std::path::Path;

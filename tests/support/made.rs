@@ -1,4 +1,4 @@
-//! Streams of ours and a redo log, made by hand: of any kind, with or without what belongs to them.
+//! Streams of ours and a redo log, made by hand: of any kind, complete or not.
 
 use std::fs;
 use std::path::PathBuf;
@@ -116,7 +116,7 @@ fn whole(name: &str, content: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// c0, and the first LSN of the log.
+/// The checkpoint LSN, which is the first LSN of the log.
 pub const C0: u64 = 70_000;
 
 /// A stopped server's redo log.
@@ -134,7 +134,7 @@ fn mtr(records: &[u8]) -> Vec<u8> {
 }
 
 impl Log {
-    /// A log with about so many bytes in it. The server's newest checkpoint proves nothing but its beginning durable.
+    /// A log with about this many bytes. The server's newest checkpoint proves only its start durable.
     pub fn new(size: usize) -> Log {
         let dir = scratch();
         // FILE_CHECKPOINT stands at the end of every checkpoint.

@@ -1,4 +1,4 @@
-//! Real parts for tests: private servers, write loads, pipelines, checks of what was restored, and faults.
+//! The parts of tests: private servers, write loads, pipelines, checks of restored servers, and faults.
 //!
 //! A hot-backup test in ten lines:
 //!
@@ -18,8 +18,8 @@
 //! check::restored(&server, restored.path()).assert_good();
 //! ```
 //!
-//! Everything that is started here is killed and removed when its value is dropped, also by a panic. Nothing waits
-//! without a deadline. `XB_KEEP=1` keeps the scratch directories of servers.
+//! Everything that is started here is killed and removed when its value is dropped, even by a panic. Every wait has a
+//! time limit. `XB_KEEP=1` keeps the directories of servers.
 
 pub mod accounts;
 pub mod backup;
@@ -115,7 +115,7 @@ pub fn root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Whether this runs in CI, where a missing part is a failure; elsewhere a test may be skipped with a word.
+/// Whether this is CI, where a missing part is a failure; elsewhere a test may be skipped with a message.
 pub fn ci() -> bool {
     std::env::var_os("CI").is_some_and(|value| value == "true")
 }
@@ -126,8 +126,8 @@ pub fn skip(why: &str) {
     cannot(why);
 }
 
-/// Says why a test does less here than it could, for a reason that no setup mends. It is seen of tests that pass, too:
-/// only what the macros print is kept back.
+/// Says why a test does less here than it could, for a reason that no setup can change. It is printed even if the test
+/// passes, because only the output of macros is captured.
 pub fn cannot(why: &str) {
     use std::io::Write;
     let test = std::thread::current().name().unwrap_or_default().to_owned();

@@ -1,4 +1,4 @@
-//! What somebody may change in a stream on purpose, with the sums around it right again.
+//! Modifications of a stream by an attacker, with valid checksums.
 
 use std::hash::Hasher;
 

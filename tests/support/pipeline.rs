@@ -1,4 +1,4 @@
-//! Programs in a real pipe, every exit status and stderr kept, nothing without a deadline.
+//! Programs in a real pipe; keeps every exit status and stderr, and every wait has a time limit.
 //!
 //! ```ignore
 //! let run = Pipeline::new().stage(producer).relay(Relay::rate(10 << 20)).stage(consumer).stdout_to(&file).run();
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-/// Beyond this a pipeline hangs, as far as a test is concerned.
+/// A pipeline that takes longer hangs, as far as a test is concerned.
 const LIMIT: Duration = Duration::from_secs(240);
 
 /// Stages from left to right, to be run.
@@ -39,7 +39,7 @@ enum Input {
     File(PathBuf),
 }
 
-/// What happens to the bytes between two stages; the default is nothing.
+/// What happens to the bytes between two stages; by default nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Relay {
     rate: Option<u64>,
@@ -214,7 +214,7 @@ struct Part {
     status: Option<ExitStatus>,
 }
 
-/// Stages at work. Dropped, all of them are killed.
+/// Running stages. All of them are killed on drop.
 pub struct Running {
     stages: Vec<Part>,
     stderrs: Vec<JoinHandle<Vec<u8>>>,
@@ -407,7 +407,7 @@ fn collect(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
     })
 }
 
-/// Carries bytes from one stage to the next, as the relay wants.
+/// Moves bytes from one stage to the next, as the relay says.
 fn carry(
     relay: &Relay,
     mut from: PipeReader,

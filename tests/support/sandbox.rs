@@ -1,5 +1,5 @@
-//! Where documented commands run, as they are written: a shell with our programs, a server, another host, and stand-ins
-//! for what nobody wants a test to touch.
+//! Runs documented commands as they are written: a shell with our programs, a server, another host, and replacements
+//! for what a test must not touch.
 //!
 //! * the programs under test come first in `PATH`; `~/.my.cnf` leads to a private server with a few MB of data;
 //! * `/srv`, `/var/lib/mysql`, `/var/tmp` and `/etc/xb` (with a key and a password) are directories of the sandbox;
@@ -20,13 +20,13 @@ use super::{Load, Server, executable, output, program, scratch, tools, xb};
 /// Those that stand in a pipe with ours.
 const OTHERS: [&str; 9] = ["nc", "socat", "pv", "gzip", "zstd", "openssl", "tee", "mariadb-backup", "mbstream"];
 
-/// More than the pipes to a program hold, so that it is at work; less than what passes it.
+/// More than the pipes of a program can contain, so that it is running; less than what passes it.
 const MIDDLE: u64 = 3 << 19;
 /// A disk on which no backup fits.
 const SMALL: u64 = 1 << 20;
 
-/// Stands before each program of a pipe: notes that it runs, and on which host. The victim is killed in the middle of the
-/// bytes that it reads or, if it is the first of its pipe, of those that it writes.
+/// Runs before each program of a pipe: records that it runs, and on which host. The victim is killed in the middle of
+/// its input or, if it is the first of its pipe, of its output.
 const WITNESS: &str = r#"#!/bin/bash
 me=${XB_WHERE:-here}:${0##*/}
 echo "$me" >> "$XB_NOTES"
@@ -63,7 +63,7 @@ impl Bench {
     }
 }
 
-/// What goes wrong while a script runs.
+/// The fault while a script runs.
 #[derive(Clone, Debug)]
 pub enum Fault {
     None,

@@ -20,7 +20,7 @@ const STOP: Duration = Duration::from_secs(120);
 /// No statement of a test takes longer; a hang becomes a failure.
 const STATEMENT: Duration = Duration::from_secs(180);
 
-/// What a server will be.
+/// The description of a server.
 #[derive(Clone, Debug)]
 pub struct Builder {
     flavour: Flavour,
@@ -129,7 +129,7 @@ impl Builder {
     }
 }
 
-/// A running (or stopped) private server. Dropped, it is killed and its directory removed.
+/// A private server, running or stopped. On drop it is killed and its directory removed.
 pub struct Server {
     build: Builder,
     home: Home,
@@ -161,14 +161,15 @@ impl Server {
         self.build.flavour
     }
 
-    /// What a backup needs for not being refused under a storm of DDL: an encrypted log does not tell which files were
-    /// deleted, so DDL must be blocked.
+    /// The option that a backup needs under a load of DDL: an encrypted log does not show which files were deleted, so
+    /// DDL must be blocked.
     pub fn safe_options(&self) -> &'static [&'static str] {
         let encrypted = self.build.layout.iter().any(|option| option.starts_with("--innodb-encrypt-log"));
         if encrypted { &["--lock-ddl=early"] } else { &[] }
     }
 
-    /// For `xb-redo --apply`, where the plugins are if not where the program has its own: a backup cannot say.
+    /// The option of `xb-redo --apply` for the plugins' directory, if it is not the program's default: a backup cannot
+    /// set it.
     pub fn plugins(&self) -> Vec<String> {
         let told = self.build.layout.iter().find_map(|option| option.strip_prefix("--plugin-dir="));
         match (told, self.build.flavour.family()) {
@@ -271,7 +272,7 @@ impl Server {
         }
     }
 
-    /// Ends it by SIGKILL: what a power cut leaves, as far as the page cache goes.
+    /// Ends it by SIGKILL: like a power cut, except for the page cache.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();

@@ -1,4 +1,4 @@
-//! Running one of our tools on bytes, and looking at what it left.
+//! Runs one of our tools on bytes, and examines what it left.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -25,7 +25,7 @@ pub fn feed(command: &mut Command, input: &[u8]) -> Output {
     })
 }
 
-/// What a run said.
+/// The messages of a run.
 pub fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }

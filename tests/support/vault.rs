@@ -1,4 +1,4 @@
-//! The other host: a private sshd on a loopback port, for whoever runs the tests, with keys that nobody else has.
+//! The other host: a private sshd on a loopback port, run by the user of the tests, with its own keys.
 
 use std::fs;
 use std::net::TcpListener;

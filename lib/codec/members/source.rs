@@ -1,4 +1,4 @@
-//! Takes a stream apart, decides on its members, and feeds what becomes of them.
+//! Parses a stream, decides on its members, and feeds the pieces.
 
 use std::collections::VecDeque;
 use std::io::Read;
@@ -31,27 +31,27 @@ pub(crate) struct Source<'a, C: Codec, R> {
     report: &'a dyn Report,
     buffers: &'a Buffers,
     feed: Feed<'a, Task<C::Job>>,
-    /// Open members, by their slots.
+    /// Open members, by slot.
     slots: Vec<Slot<C::Member>>,
-    /// Slots whose members hold bytes, the one that has waited longest first; some may hold none by now.
+    /// Slots whose members have bytes, the one that has waited longest first; some may have none by now.
     waiting: VecDeque<usize>,
-    /// Memory of all that is held.
+    /// Memory of all waiting bytes.
     memory: usize,
     /// Names that have been written.
     names: Written,
-    /// Complete members that stayed as they were, for a later rename, removal or rewriting of them.
+    /// Complete members that were not rewritten, for a later rename, removal or rewrite.
     passed: Table<()>,
-    /// What members hold that cannot be cut anywhere.
+    /// Memory of members that cannot be cut anywhere.
     share: Share,
     holes: Holes,
 }
 
-/// What an open member costs beside what it holds.
+/// Memory of an open member in addition to its bytes.
 const SLOT: usize = 512;
 
 struct Slot<M> {
     member: Option<Member<M>>,
-    /// Whether it stands in `waiting`.
+    /// True if it is in `waiting`.
     waits: bool,
 }
 
@@ -59,13 +59,13 @@ struct Member<M> {
     path: Vec<u8>,
     flags: u8,
     anew: bool,
-    /// Bytes of content so far, holes included.
+    /// Size of the content so far, including holes.
     size: u64,
     state: State<M>,
 }
 
 enum State<M> {
-    /// Too short so far to say.
+    /// There are too few bytes to decide.
     Undecided(Vec<u8>),
     Pass,
     Code(Arc<Target>, Splitter<M>),
@@ -107,7 +107,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
     }
 
     pub(crate) fn run(mut self) -> Result<()> {
-        // The manifest's end goes out when all is known to be well.
+        // The manifest's end is written once everything is checked.
         let mut last = None;
         while let Some(head) = self.reader.next()? {
             self.verifier.chunk("stdin", &head)?;
@@ -123,7 +123,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
         }
         let at = self.reader.position();
         if at == 0 && !self.options.allow_empty {
-            return Err(Error::damaged("stdin", "empty: not one byte came").hint(
+            return Err(Error::damaged("stdin", "empty: no bytes arrived").hint(
                 "the sender failed before it began; see its message and exit status (--allow-empty takes this)",
             ));
         }
@@ -174,7 +174,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
         }
     }
 
-    /// `len` bytes of content.
+    /// Handles `len` bytes of content.
     fn bytes(&mut self, slot: usize, mut len: u64, from: From) -> Result<()> {
         while len > 0 {
             self.make_room(slot, len)?;
@@ -205,7 +205,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
                 }
             };
             if got == 0 {
-                // The reader has more of a payload or fails.
+                // The reader returns more payload, or fails.
                 return Err(Error::internal("a payload ended before its length"));
             }
             let offset = member.size;
@@ -223,7 +223,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
         Ok(())
     }
 
-    /// Decides on a member when enough of it has come, and cuts what can be cut.
+    /// Decides on a member when enough of it has arrived, and cuts what can be cut.
     fn progress(&mut self, slot: usize) -> Result<()> {
         match &member(&mut self.slots, slot)?.state {
             State::Undecided(start) if start.len() >= START => {
@@ -248,7 +248,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
             _ => self.codec.choose(&path, &start).map_err(|fault| wrong(&path, &fault, 0))?,
         };
         if plain_name(&path).len() < path.len() {
-            // What xb_begin announces is the size of something else.
+            // The estimate in xb_begin is not the size of this output.
             self.report.expect(0);
         }
         let passes = matches!(choice, Choice::Pass);
@@ -282,7 +282,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
         Ok(())
     }
 
-    /// A name is written once.
+    /// Fails if the name has been written before.
     fn claim(&mut self, path: &[u8], name: &[u8]) -> Result<()> {
         let (path, short) = (path.as_bstr(), name.as_bstr());
         if name.len() > PATH_MAX {
@@ -303,7 +303,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
         }
     }
 
-    /// What a complete member is called in the output, and whether it stayed as it was.
+    /// The name of a complete member in the output, and whether it was passed on unchanged.
     fn name_of(&self, path: &[u8]) -> (Vec<u8>, bool) {
         match self.passed.contains(key(path)) {
             true => (path.to_vec(), true),
@@ -311,7 +311,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
         }
     }
 
-    /// Has memory for what comes next: members that have waited longest give up what they hold.
+    /// Makes room in memory for the next bytes: cuts the members that have waited longest.
     fn make_room(&mut self, slot: usize, len: u64) -> Result<()> {
         if !C::CUTS_ANYWHERE {
             return Ok(());
@@ -354,7 +354,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
         Ok(())
     }
 
-    /// Content of a member that stays as it is.
+    /// Passes on content of a member that is not rewritten.
     fn pass(&mut self, slot: usize, offset: u64, data: Vec<u8>) -> Result<()> {
         let member = member(&mut self.slots, slot)?;
         if data.is_empty() {
@@ -366,7 +366,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
         (self.feed)(Task::Chunk(head, data))
     }
 
-    /// A hole of Percona's streams.
+    /// Handles a hole in a stream of Percona.
     fn hole(&mut self, slot: usize, skip: u32) -> Result<()> {
         let Member { state: State::Pass, path, flags, size, .. } = member(&mut self.slots, slot)? else {
             self.zeros(slot, skip.into())?;
@@ -378,7 +378,8 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
         if skip > 0 { (self.feed)(Task::Chunk(head, Vec::new())) } else { Ok(()) }
     }
 
-    /// Zeros up to where the next bytes belong, if a seek went forward; it does not lengthen the file by itself.
+    /// Writes zeros up to the offset of the next bytes, if a seek went forward; a seek alone does not lengthen the
+    /// file.
     fn gap(&mut self, slot: usize, offset: u64) -> Result<()> {
         let member = member(&mut self.slots, slot)?;
         match offset.checked_sub(member.size) {
@@ -395,12 +396,12 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
         }
     }
 
-    /// A hole is about to become zeros.
+    /// Counts a hole that becomes zeros.
     fn zeros(&mut self, slot: usize, count: u64) -> Result<()> {
         self.holes.zeros(&member(&mut self.slots, slot)?.path, count)
     }
 
-    /// A seek of MariaDB's streams.
+    /// Handles a seek in a stream of MariaDB.
     fn seek(&mut self, slot: usize, offset: u64) -> Result<()> {
         let Member { state: State::Pass, path, flags, size, .. } = member(&mut self.slots, slot)? else {
             return Ok(());
@@ -416,7 +417,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
         self.cut(slot, Flow::Last)?;
         let member = self.slots.get_mut(slot).and_then(|slot| slot.member.take());
         let Member { path, flags, state, .. } = member.or_internal(LOST)?;
-        // What was compressed or encrypted has no manifest to be read.
+        // A manifest that was compressed or encrypted cannot be read here.
         if (path != MANIFEST || matches!(state, State::Pass))
             && let Some(begin) = self.verifier.end("stdin", &path)?
         {

@@ -35,7 +35,7 @@ impl fmt::Display for Fault {
             Fault::Checksum { stored, computed } => {
                 write!(f, "redo log header checksum {stored:#010x} is stored, {computed:#010x} is computed")
             }
-            Fault::Lsn(lsn) => write!(f, "redo log begins at lsn {lsn}, which cannot be"),
+            Fault::Lsn(lsn) => write!(f, "redo log begins at lsn {lsn}, which is impossible"),
         }
     }
 }

@@ -129,7 +129,9 @@ impl Captured {
         }
         match end {
             Some(end) if found < end => fault(format!("truncated: ends at lsn {found}, the backup at {end}")),
-            Some(end) if found > end => fault(format!("goes on to lsn {found}, beyond the end of the backup at {end}")),
+            Some(end) if found > end => {
+                fault(format!("continues to lsn {found}, beyond the end of the backup at {end}"))
+            }
             _ => Ok(found),
         }
     }

@@ -120,7 +120,7 @@ impl Captured {
         let wanted = if last { block::used(end) } else { BLOCK };
         match block::check(bytes, lsn, None) {
             Block::Here { used } | Block::Encrypted { used } if used < wanted => {
-                fault("is not full, though the log goes on")
+                fault("is not full, although the log continues")
             }
             Block::Here { used } => Ok(used > wanted),
             Block::Encrypted { used } if used > wanted => fault("goes beyond the end of the backup"),

@@ -70,7 +70,9 @@ impl Watch {
             });
             read.map_err(|error| match error.kind() {
                 // The follower would ask for a keyring.
-                Kind::Usage => Error::invalid("server", "its redo log was encrypted meanwhile and cannot be read"),
+                Kind::Usage => {
+                    Error::invalid("server", "its redo log was encrypted during the backup and cannot be read")
+                }
                 _ => error,
             })?;
             if goal.end.is_some_and(|end| follower.reached(end)) {

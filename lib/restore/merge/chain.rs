@@ -26,7 +26,7 @@ fn increment(backup: Backup) -> Result<Backup> {
         .hint("mariadb-backup --prepare --target-dir=BASE --incremental-dir=DIR, on a prepared base"));
     }
     if backup.kind != StreamKind::Incremental {
-        return Err(Error::invalid(place, "is no increment")
+        return Err(Error::invalid(place, "is not an increment")
             .hint("the base comes after --merge or --apply, increments after --incremental-dir"));
     }
     backup.check()?;

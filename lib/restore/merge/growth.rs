@@ -47,6 +47,6 @@ impl Growth {
             "refused: tablespaces would grow by {} bytes of zeros of {} bytes that were copied; {most} is the limit",
             self.zeros, self.content
         );
-        Err(Error::failed(delta.display(), what).hint("if the increment is real, --hole-limit SIZE allows for more"))
+        Err(Error::failed(delta.display(), what).hint("if the increment is real, --hole-limit SIZE raises the limit"))
     }
 }

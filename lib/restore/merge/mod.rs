@@ -89,7 +89,7 @@ pub(super) fn run_if(options: &Options, ready: &dyn Fn(&Backup) -> Result<()>, r
             return Err(Error::invalid(target.display(), "a merge of other increments was interrupted here")
                 .hint(format_args!("give those with the backup ids {}", journal.increments.join(", "))));
         };
-        report.note(Level::Info, format_args!("{}: going on where an earlier run was interrupted", target.display()));
+        report.note(Level::Info, format_args!("{}: continuing an interrupted run", target.display()));
         ready()?;
         let increments = increments.part(done..)?;
         digests(increments, options.thorough, options.threads, report)?;
@@ -201,7 +201,7 @@ fn merge(
     // There was no lock until now.
     if Journal::read(dir)? != journal {
         return Err(
-            Error::failed(dir.display(), "another xb-redo was at work in it").hint("look at --status and run it again")
+            Error::failed(dir.display(), "another xb-redo was running in it").hint("look at --status and run it again")
         );
     }
     if journal.as_ref().is_none_or(|journal| journal.phase < Phase::Finishing) {

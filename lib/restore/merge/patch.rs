@@ -33,13 +33,13 @@ impl<'a> Shape<'a> {
     pub(super) fn of(path: &Path, entry: &'a Entry) -> Result<Self> {
         let fault = |what: &str| Error::damaged("xb_manifest", format_args!("{}: {what}", path.display()));
         let page_size = entry.page_size.and_then(PageSize::new);
-        let page_size = page_size.ok_or_else(|| fault("no page size, or one that cannot be"))?;
+        let page_size = page_size.ok_or_else(|| fault("no page size, or an impossible one"))?;
         let pages = entry.pages.ok_or_else(|| fault("it does not say how long the file was"))?;
         let zero_runs = entry.zero_runs.as_slice();
         let mut before = 0;
         for (first, count) in zero_runs {
             let end = first.checked_add(*count).filter(|end| *end <= pages);
-            before = end.filter(|_| *first >= before).ok_or_else(|| fault("its runs of zero pages cannot be"))?;
+            before = end.filter(|_| *first >= before).ok_or_else(|| fault("its runs of zero pages are impossible"))?;
         }
         Ok(Shape { page_size, pages, zero_runs })
     }

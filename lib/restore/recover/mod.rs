@@ -106,7 +106,10 @@ pub(super) fn run(run: &Run<'_>, report: &dyn Report) -> Result<()> {
         Err(error) if error.kind() == Kind::Invalid && mariadb::rolls_back(run) => {}
         outcome => return outcome,
     }
-    report.note(Level::Info, format_args!("{}: rolling back what was prepared, not acknowledged", run.dir.display()));
+    report.note(
+        Level::Info,
+        format_args!("{}: rolling back transactions that were prepared and not acknowledged", run.dir.display()),
+    );
     // Since version 11 the server ends with an error after that; the last run shows whether it succeeded.
     match once(&Run { roll_back: true, first: false, ..*run }, report) {
         Err(error) if error.kind() != Kind::Failed => Err(error),
@@ -124,7 +127,7 @@ fn binlog(run: &Run<'_>) -> Result<Option<Vec<String>>> {
         let file = line.strip_prefix(b"./").unwrap_or(line);
         let number = file.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"."));
         if !number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit)) {
-            let what = format_args!("names {}, which is no binary log in this directory", line.as_bstr());
+            let what = format_args!("names {}, which is not a binary log in this directory", line.as_bstr());
             return Err(Error::damaged(path.display(), what));
         }
     }
@@ -343,7 +346,7 @@ fn is_left_out(dir: &Path, text: &str) -> bool {
 
 fn verdict(run: &Run<'_>, status: ExitStatus, heard: Heard) -> Result<()> {
     let log = run.dir.join(SERVER_LOG);
-    let hint = format!("all it said is in {}", log.display());
+    let hint = format!("its messages are in {}", log.display());
     let place = run.dir.display();
     if run.program.release.family == Family::MariaDb {
         mariadb::clean(run.dir)?;
@@ -367,7 +370,7 @@ fn verdict(run: &Run<'_>, status: ExitStatus, heard: Heard) -> Result<()> {
         }
         (None, signal) => {
             let what = format!("the server was ended by signal {}", signal.unwrap_or_default());
-            return Err(Error::failed(place, what).hint("run xb-redo --apply on the directory again; it goes on"));
+            return Err(Error::failed(place, what).hint("run xb-redo --apply on the directory again; it continues"));
         }
     }
     if run.program.release.family == Family::MySql {
@@ -380,14 +383,14 @@ fn verdict(run: &Run<'_>, status: ExitStatus, heard: Heard) -> Result<()> {
     match heard.reached {
         Some(lsn) if lsn >= run.end_lsn => Ok(()),
         Some(lsn) => mariadb::agree(run, lsn),
-        None => Err(Error::failed(place, "the server did not say how far the log reached").hint(hint)),
+        None => Err(Error::failed(place, "the server did not report the end of the log").hint(hint)),
     }
 }
 
 fn stopped(signal: usize) -> Error {
     let signal = i32::try_from(signal).unwrap_or(SIGTERM);
     Error::new(Kind::Signal(signal), "server", "stopped; the directory is half applied")
-        .hint("run xb-redo --apply on the directory again; it goes on")
+        .hint("run xb-redo --apply on the directory again; it continues")
 }
 
 /// Ends the server: asks first, then kills it; a repeated run recovers from that.

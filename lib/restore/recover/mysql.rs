@@ -60,7 +60,7 @@ pub(super) fn refuse_components(backup: &Backup) -> Result<()> {
         path == COMPONENTS.as_bytes() || settings
     });
     let Some(path) = brought else { return Ok(()) };
-    let what = "is part of the backup; which components a server loads is not for a backup to say";
+    let what = "is part of the backup; a backup must not choose the components that a server loads";
     Err(Error::damaged(backup.path.join(path.to_str_lossy().as_ref()).display(), what)
         .hint("look at it, and take it out of the source's data directory before the next backup"))
 }

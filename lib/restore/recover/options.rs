@@ -150,7 +150,7 @@ pub(super) fn checked(
     for (name, value) in source.iter().filter(|(name, value)| !value.is_empty() && !operator.contains_key(*name)) {
         let Some(of) = find(name) else {
             if strict {
-                let what = format!("the server option {name} is none that a backup may set");
+                let what = format!("the server option {name} is not one that a backup may set");
                 return Err(
                     Error::damaged("xb_manifest", what).hint("use newer xb-tools, if newer ones made the backup")
                 );
@@ -164,8 +164,7 @@ pub(super) fn checked(
         match of {
             Type::Told => continue,
             Type::Operator => {
-                let what =
-                    format!("its keys were at {name}={}, which a backup cannot say by itself", value.escape_debug());
+                let what = format!("its keys were at {name}={}, which only the operator may set", value.escape_debug());
                 return Err(Error::failed("server", what)
                     .hint(format_args!("--server-option {name}=VALUE, if that is where they are")));
             }
@@ -175,8 +174,8 @@ pub(super) fn checked(
     for (name, value) in operator {
         let fault = |what: &str| Error::usage("--server-option", format_args!("{name}: {what}"));
         let value = match find(name) {
-            None => return Err(fault("is no option that recovery needs")),
-            Some(Type::Told) if name != PLUGIN_DIR => return Err(fault("is no option that recovery needs")),
+            None => return Err(fault("is not an option that recovery needs")),
+            Some(Type::Told) if name != PLUGIN_DIR => return Err(fault("is not an option that recovery needs")),
             // The operator's own option, which may have any value.
             Some(Type::Told | Type::Operator) => value.clone(),
             Some(Type::KeyPhrase) => return Err(fault("secrets do not belong on a command line")),
@@ -213,7 +212,7 @@ impl Type {
             }
             Type::Operator | Type::Told => false,
         };
-        if right { Ok(value.to_owned()) } else { Err("no value of its type".into()) }
+        if right { Ok(value.to_owned()) } else { Err("not a value of its type".into()) }
     }
 }
 
@@ -243,7 +242,7 @@ fn data_files(value: &str) -> Result<String, String> {
         right.then(|| format!("{name}:{rest}"))
     };
     let files: Option<Vec<String>> = value.split(';').map(file).collect();
-    files.map(|files| files.join(";")).ok_or_else(|| "no list of files of the system tablespace".into())
+    files.map(|files| files.join(";")).ok_or_else(|| "not a list of files of the system tablespace".into())
 }
 
 /// `name=library.so;library` becomes `library;library`.
@@ -254,7 +253,7 @@ fn plugins(value: &str) -> Result<String, String> {
         PLUGINS
             .iter()
             .find(|known| **known == library)
-            .ok_or_else(|| format!("{} is no plugin that recovery needs", part.escape_debug()))
+            .ok_or_else(|| format!("{} is not a plugin that recovery needs", part.escape_debug()))
     };
     let parts = value.split(';').filter(|part| !part.trim().is_empty());
     let libraries: Vec<&str> = parts.map(|part| library(part).copied()).collect::<Result<_, _>>()?;
@@ -267,7 +266,7 @@ fn key_file(value: &str) -> Result<String, String> {
     let path = Path::new(value);
     let plain = path.is_absolute() && !value.chars().any(char::is_control);
     if !plain || path.components().any(|part| part == std::path::Component::ParentDir) {
-        return Err("no absolute path".into());
+        return Err("not an absolute path".into());
     }
     match std::fs::metadata(path) {
         Ok(data) if data.is_file() => Ok(value.to_owned()),

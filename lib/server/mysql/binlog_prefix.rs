@@ -25,7 +25,7 @@ pub fn gtids(path: &Path, position: u64) -> Result<Option<GtidSet>> {
         return Ok(None);
     }
     if magic != MAGIC {
-        return Err(Error::damaged(path.display(), "is no binary log"));
+        return Err(Error::damaged(path.display(), "is not a binary log"));
     }
     let (mut at, mut set) = (MAGIC.len() as u64, GtidSet::default());
     while at < position {

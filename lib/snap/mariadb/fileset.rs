@@ -70,8 +70,11 @@ impl MariaDb<'_> {
     /// Without a lock: fails if tables were created or dropped since the server was asked.
     pub(super) fn none_new(&mut self, before: &Dictionary) -> Result<()> {
         if self.job.no_lock && !self.dictionary()?.agrees_with(before) {
-            return Err(Error::invalid("server", "tables were made, dropped or renamed during a backup without locks")
-                .hint(super::RUN_AGAIN));
+            return Err(Error::invalid(
+                "server",
+                "tables were created, dropped or renamed during a backup without locks",
+            )
+            .hint(super::RUN_AGAIN));
         }
         Ok(())
     }

@@ -136,7 +136,7 @@ impl MySql<'_> {
 /// Fails if the log cannot be read without its key.
 pub(super) fn readable_log(session: &mut Session) -> Result<()> {
     if is_log_encrypted(session)? {
-        let what = "its redo log is encrypted, so that it does not tell in which tables indexes are built meanwhile";
+        let what = "its redo log is encrypted, so tables in which indexes are built cannot be found";
         return Err(Error::failed("server", what).hint("run it with --lock-ddl=early"));
     }
     Ok(())
@@ -146,7 +146,7 @@ pub(super) fn readable_log(session: &mut Session) -> Result<()> {
 fn none_discarded(session: &mut Session) -> Result<()> {
     let sql = "SELECT NAME AS name FROM information_schema.INNODB_TABLESPACES WHERE STATE='discarded' LIMIT 1";
     match session.value(sql)? {
-        Some(name) => Err(Error::failed(name, "its tablespace is discarded, and may be imported meanwhile")
+        Some(name) => Err(Error::failed(name, "its tablespace is discarded, and may be imported during the backup")
             .hint("run it with --lock-ddl=early")),
         None => Ok(()),
     }
@@ -157,7 +157,7 @@ fn none_imported(session: &mut Session, deleted: &BTreeSet<SpaceId>) -> Result<(
     for row in session.records("SELECT SPACE AS id, NAME AS name FROM information_schema.INNODB_TABLESPACES")? {
         let text = |key: &str| row.get(key).map(String::as_str).unwrap_or_default();
         if deleted.contains(&told(&row, "INNODB_TABLESPACES", "id")?) {
-            let what = "its tablespace was discarded or imported while files were copied, which no log can tell";
+            let what = "its tablespace was discarded or imported while files were copied, which the log does not show";
             return Err(Error::invalid(text("name"), what).hint("run it again, or with --lock-ddl=early"));
         }
     }

@@ -1,4 +1,4 @@
-//! `xb_begin`, the first member of a stream of ours: what the stream holds, and of which server.
+//! `xb_begin`, the first member of our streams: describes the content and the server.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,46 +8,46 @@ use crate::innodb::ids::Lsn;
 use crate::io::random;
 use crate::server::Family;
 
-/// What a stream holds.
+/// The kind of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StreamKind {
     /// A whole backup.
     Full,
-    /// What has changed since another backup.
+    /// The changes since another backup.
     Incremental,
-    /// Files that xb-pack was given.
+    /// Files packed by xb-pack.
     Files,
 }
 
 /// The redo log of the server that is copied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Redo {
-    /// The format word in the log's header: `Phys`, `encrypted`, or MySQL's number, `6`.
+    /// The format word in the log's header: `Phys`, `encrypted`, or the number of MySQL's format, `6`.
     pub format: String,
-    /// The directory that holds the log file or, of MySQL, the log files: `#innodb_redo`, below the data directory or
+    /// The directory of the log file or, for MySQL, of the log files: `#innodb_redo`, below the data directory or
     /// absolute.
     pub dir: String,
-    /// The checkpoint LSN: the checkpoint that was newest before the first page was read.
+    /// The checkpoint LSN: the newest checkpoint before the first page was read.
     pub checkpoint_lsn: Lsn,
     /// MariaDB: where the checkpoint's own mini-transaction begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_end_lsn: Option<Lsn>,
-    /// MySQL: the number that all files of this log carry in their headers.
+    /// MySQL: the UUID in the headers of all files of this log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_uuid: Option<u32>,
 }
 
-/// The backup that an increment builds on.
+/// The base of an increment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Base {
-    /// Its backup id, when it is known.
+    /// Its backup id, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// Its checkpoint LSN: pages newer than this are in the increment.
     pub lsn: Lsn,
-    /// True if all other pages were held against the digests of the base: so it is right on exactly that one, whatever
-    /// the server's history.
+    /// True if all other pages were compared with the digests of the base. Then the increment is right for exactly that
+    /// base, whatever the server's history.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub proved: bool,
 }
@@ -57,50 +57,50 @@ pub struct Base {
 pub struct Begin {
     /// [`FORMAT`].
     pub format: u32,
-    /// What the stream holds.
+    /// The kind of the stream.
     pub kind: StreamKind,
-    /// Sixteen random bytes in hex, the same in the manifest.
+    /// Sixteen random bytes in hexadecimal; the manifest has the same.
     pub backup_id: String,
     /// RFC 3339, UTC.
     pub start_time: String,
     /// Name and version of the program that began the stream.
     pub program: String,
-    /// Bytes of content expected; an estimate, for progress.
+    /// Estimated size of the content in bytes, for progress.
     pub estimated_bytes: u64,
     /// The family of the server.
     #[serde(default, rename = "flavour", skip_serializing_if = "Option::is_none")]
     pub family: Option<Family>,
-    /// As the server tells it: `10.11.19-MariaDB`.
+    /// As the server reports it: `10.11.19-MariaDB`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_version: Option<String>,
-    /// The server's identity: its UUID, or what stands for it.
+    /// The server's UUID, or a substitute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_uuid: Option<String>,
     /// The data directory that was copied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datadir: Option<String>,
-    /// The redo log, when the stream is of a server with InnoDB.
+    /// The redo log, if the server has InnoDB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redo: Option<Redo>,
-    /// The server has no InnoDB, so there is neither a redo log nor an end LSN.
+    /// The server has no InnoDB, so there are neither a redo log nor an end LSN.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub without_innodb: bool,
-    /// Which tables there are, when some were left out: BLAKE3 of the options that say it, in hex.
+    /// Set if tables were left out: BLAKE3 of the options that select tables, in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
-    /// The base, when the stream is an increment.
+    /// The base, if the stream is an increment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Base>,
 }
 
 impl Begin {
-    /// True if a redo log belongs to the stream.
+    /// True if the stream needs a redo log.
     pub fn has_log(&self) -> bool {
         self.kind != StreamKind::Files && !self.without_innodb
     }
 }
 
-/// Reads `xb_begin`.
+/// Parses `xb_begin`.
 pub fn parse_begin(place: &str, bytes: &[u8]) -> Result<Begin> {
     let fault = |what: String| Error::damaged(place, format_args!("xb_begin: {what}"));
     let begin: Begin = serde_json::from_slice(bytes).map_err(|cause| match unknown_family(bytes) {
@@ -117,24 +117,24 @@ pub fn parse_begin(place: &str, bytes: &[u8]) -> Result<Begin> {
     Ok(begin)
 }
 
-/// The family that `xb_begin` names, if it is none of ours.
+/// The family in `xb_begin`, if this program does not know it.
 fn unknown_family(bytes: &[u8]) -> Option<String> {
     let text = serde_json::from_slice::<serde_json::Value>(bytes).ok()?.get("flavour")?.as_str()?.to_owned();
     serde_json::from_value::<Family>(text.clone().into()).is_err().then_some(text)
 }
 
-/// `xb_begin` while its bytes come.
+/// Collects `xb_begin` while its bytes arrive.
 #[derive(Debug, Default)]
 pub struct BeginReader {
     bytes: Vec<u8>,
 }
 
 impl BeginReader {
-    /// Takes the next bytes.
+    /// Adds bytes.
     ///
     /// # Errors
     ///
-    /// Damaged, when there are more than [`LINE_MAX`].
+    /// Damaged, if there are more than [`LINE_MAX`].
     pub fn feed(&mut self, place: &str, bytes: &[u8]) -> Result<()> {
         if self.bytes.len() + bytes.len() > LINE_MAX {
             return Err(Error::damaged(place, "xb_begin: longer than any that xb-tools write"));
@@ -143,16 +143,16 @@ impl BeginReader {
         Ok(())
     }
 
-    /// What has come.
+    /// The bytes so far.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Reads it, when all has come.
+    /// Parses it after the last byte.
     ///
     /// # Errors
     ///
-    /// Those of [`parse_begin`].
+    /// As [`parse_begin`].
     pub fn finish(&self, place: &str) -> Result<Begin> {
         parse_begin(place, &self.bytes)
     }
@@ -168,7 +168,7 @@ pub fn begin_digest(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex().to_string()
 }
 
-/// Sixteen random bytes in hex, for a new [`Begin::backup_id`].
+/// Sixteen random bytes in hexadecimal, for a new [`Begin::backup_id`].
 pub fn backup_id() -> Result<String> {
     let mut bytes = [0; 16];
     random::fill(&mut bytes)?;

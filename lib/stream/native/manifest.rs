@@ -1,7 +1,8 @@
-//! `xb_manifest`, the last member of a stream of ours: JSON lines, an [`Entry`] for each member, then the [`Trailer`],
-//! which holds the digest of the lines before it.
+//! `xb_manifest`, the last member of our streams: JSON lines, an [`Entry`] for each member, then the [`Trailer`] with
+//! the digest of the lines before it.
 //!
-//! Names and contents in it are the plain ones, so it still verifies what was compressed or encrypted on the way.
+//! It has the names and digests before compression and encryption, so that it verifies the content after decryption and
+//! decompression.
 
 use std::collections::BTreeMap;
 
@@ -16,36 +17,36 @@ use crate::innodb::ids::{Lsn, SpaceId};
 use crate::stream::members::key;
 use crate::stream::table::Table;
 
-/// What kind of file a member is.
+/// The kind of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EntryKind {
-    /// An InnoDB tablespace, page-verified.
+    /// An InnoDB tablespace whose pages were verified.
     Innodb,
     /// Any other file.
     File,
-    /// Made by the backup itself.
+    /// Written by the backup itself.
     Meta,
     /// The redo log, from the checkpoint LSN to the end LSN.
     Redo,
-    /// The pages of a tablespace that an increment brings.
+    /// The pages of a tablespace in an increment.
     Delta,
 }
 
-/// A line of the manifest: one member, by its plain name and content.
+/// A line of the manifest: one member, with its plain name and content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// The name, when it is UTF-8.
+    /// The name, if it is UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     path: Option<String>,
-    /// The name in hex, when it is not.
+    /// The name in hexadecimal, if it is not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     path_hex: Option<String>,
-    /// What kind of file.
+    /// The kind of the member.
     pub kind: EntryKind,
-    /// Bytes of content.
+    /// Size of the content in bytes.
     pub size: u64,
-    /// BLAKE3 of the content, in hex.
+    /// BLAKE3 of the content, in hexadecimal.
     pub blake3: String,
     /// InnoDB: tablespace id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,17 +57,17 @@ pub struct Entry {
     /// InnoDB: physical page size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page_size: Option<u32>,
-    /// InnoDB, with an encrypted redo log: at this LSN this very file was there already. Nothing of what happened later can
-    /// have put it there.
+    /// InnoDB, with an encrypted redo log: an LSN at which this file already existed. Later log records cannot have
+    /// created it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub there_since: Option<Lsn>,
-    /// Deltas: pages of the whole file when it was copied.
+    /// Deltas: size of the whole file in pages, when it was copied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pages: Option<u32>,
-    /// Where the file was, when that is not below the data directory.
+    /// The file's path on the server, if that is not below the data directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
-    /// Deltas: runs of pages that are all zero in the file and not in the delta, as (place in the file, count).
+    /// Deltas: runs of zero pages that are in the file and not in the delta, as (first page, count).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub zero_runs: Vec<(u32, u32)>,
 }
@@ -92,7 +93,7 @@ impl Entry {
         }
     }
 
-    /// The same content under another name.
+    /// An entry with the same content and another name.
     #[must_use]
     pub fn renamed(&self, path: &[u8]) -> Self {
         let Entry { path, path_hex, .. } = Entry::new(path, self.kind, 0, &blake3::Hash::from_bytes([0; 32]));
@@ -117,7 +118,7 @@ impl Entry {
 pub struct Binlog {
     /// File name without directory.
     pub file: String,
-    /// Byte in it.
+    /// Offset in it.
     pub position: u64,
     /// GTID set of the snapshot; may be empty.
     pub gtid: String,
@@ -128,19 +129,20 @@ pub struct Binlog {
 pub struct Trailer {
     /// [`FORMAT`]; only the last line has this key.
     pub manifest: u32,
-    /// That of `xb_begin`.
+    /// The same as in `xb_begin`.
     pub backup_id: String,
-    /// BLAKE3 of the bytes of `xb_begin`, in hex: it is not encrypted with the rest, so this binds it.
+    /// BLAKE3 of the bytes of `xb_begin`, in hexadecimal. `xb_begin` is never encrypted, and this digest authenticates
+    /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begin_blake3: Option<String>,
-    /// Lines before this one.
+    /// Number of lines before this one.
     pub members: u64,
-    /// Sum of their sizes.
+    /// Sum of the sizes.
     pub bytes: u64,
-    /// The end LSN: the LSN at which the redo log is cut (MySQL: stop).
+    /// The end LSN, at which the redo log is cut.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_lsn: Option<Lsn>,
-    /// Where the snapshot is in the binary log.
+    /// The position of the snapshot in the binary log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binlog: Option<Binlog>,
     /// Server variables that recovery needs.
@@ -149,19 +151,19 @@ pub struct Trailer {
     /// How long each lock was held, in milliseconds.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub locks_ms: BTreeMap<String, u64>,
-    /// True if tables were left out on purpose.
+    /// True if the operator left tables out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
-    /// MySQL: tablespaces that were left out, by number; the log may have something of them.
+    /// MySQL: ids of tablespaces that were left out; the log may have records of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<SpaceId>,
     /// RFC 3339, UTC.
     pub end_time: String,
-    /// BLAKE3 of the lines before this one, newlines included, in hex.
+    /// BLAKE3 of the lines before this one, including newlines, in hexadecimal.
     pub blake3: String,
 }
 
-/// Adds lines to a manifest and keeps its counts and digest.
+/// Writes the lines of a manifest, and keeps its counts and digest.
 #[derive(Debug, Default)]
 pub struct Tally {
     members: u64,
@@ -170,28 +172,28 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// The line of an entry, newline included.
+    /// The line of an entry, including the newline.
     pub fn line(&mut self, entry: &Entry) -> Result<String, Internal> {
         let line = to_line(entry)?;
         self.add(entry, line.as_bytes());
         Ok(line)
     }
 
-    /// Counts a line that exists already.
+    /// Counts an existing line.
     pub fn add(&mut self, entry: &Entry, line: &[u8]) {
         self.members += 1;
         self.bytes = self.bytes.saturating_add(entry.size);
         self.digest.update(line);
     }
 
-    /// The last line; counts and digest of `trailer` are filled in.
+    /// The last line: `trailer` with the counts and the digest.
     pub fn finish(&self, trailer: Trailer) -> Result<String, Internal> {
         let digest = self.digest.finalize().to_hex().to_string();
         to_line(&Trailer { manifest: FORMAT, members: self.members, bytes: self.bytes, blake3: digest, ..trailer })
     }
 }
 
-/// Checks that `xb_begin`, of these bytes, and the manifest with this last line are of one stream.
+/// Checks that the bytes of `xb_begin` and a manifest with this last line belong together.
 pub fn bind(begin: &[u8], trailer: &Trailer) -> Result<()> {
     if parse_begin("stream", begin)?.backup_id != trailer.backup_id {
         return Err(fault("belongs to another backup than xb_begin"));
@@ -204,7 +206,7 @@ pub fn bind(begin: &[u8], trailer: &Trailer) -> Result<()> {
     }
 }
 
-/// Checks what a line of the manifest says of `xb_begin`, which need not be in it.
+/// Checks `xb_begin` against its line in the manifest, which is optional.
 pub fn check_begin(begin: &[u8], line: &Entry) -> Result<()> {
     if line.size == begin.len() as u64 && line.blake3 == begin_digest(begin) {
         return Ok(());
@@ -217,22 +219,22 @@ pub fn check_begin(begin: &[u8], line: &Entry) -> Result<()> {
 pub enum Line {
     /// A member.
     Entry(Box<Entry>),
-    /// The last line, whose counts and digest were right.
+    /// The last line, whose counts and digest have been checked.
     Trailer(Box<Trailer>),
 }
 
-/// Reads a manifest line by line and checks its own counts and digest.
+/// Parses a manifest line by line, and checks its counts and digest.
 #[derive(Debug, Default)]
 pub struct ManifestReader {
     tally: Tally,
-    /// Most lines before the last.
+    /// The largest number of lines before the last one.
     most: Option<u64>,
     partial: Vec<u8>,
     ended: bool,
 }
 
 impl ManifestReader {
-    /// Takes bytes as they come and hands complete lines, with their bytes, to `each`.
+    /// Adds bytes as they arrive, and passes complete lines with their bytes to `each`.
     pub fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(Line, &[u8]) -> Result<()>) -> Result<()> {
         while let Some(newline) = bytes.find_byte(b'\n') {
             let (line, rest) = bytes.split_at(newline + 1);
@@ -257,12 +259,12 @@ impl ManifestReader {
         Ok(())
     }
 
-    /// From now on more lines than this many members are damage: a manifest that never ends is not read for ever.
+    /// From now on, more lines than this many members are an error, so that an endless manifest is not read forever.
     pub fn expect(&mut self, members: usize) {
         self.most = Some(members as u64);
     }
 
-    /// Checks that the last line was there and nothing came after it.
+    /// Checks that the last line has arrived and that nothing follows it.
     pub fn finish(&self) -> Result<()> {
         if self.ended && self.partial.is_empty() { Ok(()) } else { Err(fault("its last line is missing")) }
     }
@@ -304,7 +306,7 @@ fn fault(what: &str) -> Error {
     Error::damaged("xb_manifest", what)
 }
 
-/// What was read of each member, to be held against the manifest. 32 bytes a member.
+/// The members that were read, to be compared with the manifest. 32 bytes for each.
 #[derive(Debug, Default)]
 pub struct Seen {
     members: Table<Content>,
@@ -317,20 +319,20 @@ struct Content {
 }
 
 impl Seen {
-    /// Of a stream whose names may take so much memory.
+    /// Limits the memory for names.
     pub fn within(budget: &Budget) -> Self {
         Seen { members: Table::within(budget.share()) }
     }
 
-    /// Notes a member by the name it has in the stream.
+    /// Records a member by its name in the stream.
     pub fn add(&mut self, path: &[u8], size: u64, digest: &blake3::Hash) -> Result<()> {
         let digest = digest.as_bytes().field::<0, 16>();
         self.members.insert(key(path), Content { size, digest })?;
         Ok(())
     }
 
-    /// Holds an entry against what was read and strikes it off. True if the content could be compared, false if the
-    /// member is there under a name of [`SUFFIXES`]: compressed or encrypted.
+    /// Compares an entry with the member that was read, and removes that. True if the content was compared; false if
+    /// the member has one of the [`SUFFIXES`], because it is compressed or encrypted.
     pub fn check(&mut self, entry: &Entry) -> Result<bool> {
         let path = entry.path().unwrap_or_default();
         let name = path.as_bstr();
@@ -349,7 +351,7 @@ impl Seen {
         Ok(true)
     }
 
-    /// Strikes off what carries the name with one suffix (compressed or encrypted) or two (both).
+    /// Removes a member that has this name with one suffix (compressed or encrypted) or two (both).
     fn remove_coded(&mut self, path: &[u8]) -> bool {
         let mut names = SUFFIXES.iter().flat_map(|first| {
             let both = SUFFIXES.iter().map(move |second| [path, first, second].concat());
@@ -358,7 +360,7 @@ impl Seen {
         names.any(|name| self.members.remove(key(&name)).is_some())
     }
 
-    /// Checks that nothing was read that the manifest does not list.
+    /// Checks that the manifest lists all members that were read.
     pub fn finish(&self) -> Result<()> {
         match self.members.len() {
             0 => Ok(()),

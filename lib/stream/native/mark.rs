@@ -1,18 +1,18 @@
-//! `xb_mark.N`, from xb-snap to xb-redo: how far the server's log is durable.
+//! Durable LSN marks, `xb_mark.N`: they tell xb-redo how far the server's log is durable.
 
 use crate::innodb::ids::Lsn;
 use bstr::ByteSlice;
 
-/// Begins the names of the marks.
+/// First part of the names of marks.
 pub const MARK: &[u8] = b"xb_mark.";
 
-/// The content of an `xb_mark.N`: up to this LSN the server's log is durable, and the end LSN will not be before it.
-/// N only makes the names differ.
+/// The content of a durable LSN mark: the server's log is durable up to this LSN, and the end LSN will not be lower. N
+/// only makes the names unique.
 pub fn mark_bytes(lsn: Lsn) -> Vec<u8> {
     format!("{lsn}\n").into_bytes()
 }
 
-/// Reads the content of an `xb_mark.N`.
+/// Parses the content of a durable LSN mark.
 pub fn parse_mark(bytes: &[u8]) -> Option<Lsn> {
     bytes.to_str().ok()?.trim_end().parse().ok()
 }

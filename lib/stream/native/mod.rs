@@ -1,7 +1,7 @@
-//! What our own streams carry beside files: `xb_begin` first, `xb_manifest` last, `xb_mark.N` between.
+//! The members that our streams have in addition to files: `xb_begin` first, `xb_manifest` last, `xb_mark.N` between.
 //!
-//! Other readers extract them as ordinary files. A stream that has the first and lacks a valid last is truncated; that
-//! is how the end of one is proved. The man page `xbstream(5)` documents both for other programs.
+//! Other readers extract them as ordinary files. A stream with the first and without a valid last one is truncated;
+//! this is how its completeness is proved. The man page `xbstream(5)` documents both for other programs.
 
 mod begin;
 mod manifest;
@@ -25,20 +25,20 @@ pub use verifier::{Verdict, Verifier};
 pub const BEGIN: &[u8] = names::BEGIN.as_bytes();
 /// The last member.
 pub const MANIFEST: &[u8] = names::MANIFEST.as_bytes();
-/// Digests of pages; see [`pages`].
+/// Page digests; see [`pages`].
 pub const PAGES: &[u8] = names::PAGES.as_bytes();
-/// No member: a file that marks a directory whose unpacking has not ended well.
+/// Not a member: a file in a directory whose unpacking has not completed.
 pub const INCOMPLETE: &[u8] = names::INCOMPLETE.as_bytes();
 
-/// Version of `xb_begin` and `xb_manifest`; readers refuse a greater one. A manifest of version 1 has no digest of
+/// Version of `xb_begin` and `xb_manifest`; readers refuse a newer one. A manifest of version 1 has no digest of
 /// `xb_begin`.
 pub const FORMAT: u32 = 2;
-/// Longest line of a manifest, and longest `xb_begin`, that a reader holds in memory.
+/// The longest line of a manifest, and the longest `xb_begin`, that a reader keeps in memory, in bytes.
 pub const LINE_MAX: usize = 1 << 20;
-/// Suffixes that compressing and encrypting tools give to members.
+/// Suffixes that compression and encryption add to members.
 pub const SUFFIXES: [&[u8]; 5] = [b".zst", b".lz4", b".qp", b".xbseal", b".xbcrypt"];
 
-/// Whether a name has a meaning of its own in our streams and directories, so that no file of a server may have it.
+/// True for a name that has a meaning in our streams and directories, so that no file of a server may have it.
 pub fn is_own(name: &[u8]) -> bool {
     names::is_ours(name) || name.starts_with(MARK)
 }
@@ -52,12 +52,12 @@ pub fn plain_name(path: &[u8]) -> &[u8] {
     plain
 }
 
-/// The present in RFC 3339, UTC, to the second.
+/// The current time in RFC 3339, UTC, to the second.
 pub fn now() -> String {
     jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default().to_string()
 }
 
-/// Structs of strings and numbers always serialise.
+/// Structs of strings and numbers can always be serialized.
 fn to_line(value: &impl Serialize) -> Result<String, Internal> {
     serde_json::to_string(value).map(|line| line + "\n").map_err(|_| Internal("a line cannot be written as JSON"))
 }

@@ -1,5 +1,5 @@
-//! The names of our own files at the root of a backup's directory. Nothing else that begins with `xb_` is ours: a
-//! database, a tablespace or the system tablespace may be called so.
+//! The names of our own files at the root of a backup's directory. Other names with `xb_` are not ours: a database, a
+//! tablespace or a file of the system tablespace may have them.
 
 use crate::metadata::BINLOG_POSITION;
 
@@ -7,62 +7,62 @@ use crate::metadata::BINLOG_POSITION;
 pub(crate) const BEGIN: &str = "xb_begin";
 /// The stream's last member.
 pub(crate) const MANIFEST: &str = "xb_manifest";
-/// A digest of each page, before the manifest.
+/// Page digests; the member before the manifest.
 pub(crate) const PAGES: &str = "xb_pages";
-/// The manifest's name until everything else is on disk.
+/// The manifest's name until all other files are synced to disk.
 pub(crate) const MANIFEST_PART: &str = "xb_manifest.part";
-/// Stands in a directory that is being filled, and says by whom; removed last.
+/// Marks a directory that is being filled, and names the program; removed last.
 pub(crate) const INCOMPLETE: &str = "xb_incomplete";
-/// How the files were when xb-unpack had written them.
+/// The state of the files when xb-unpack had written them.
 pub(crate) const PRINTS: &str = "xb_prints";
-/// How far `--apply` has come.
+/// The state of `--apply`.
 pub(crate) const APPLIED: &str = "xb_applied";
-/// How far `--merge` has come.
+/// The state of `--merge`.
 pub(crate) const MERGING: &str = "xb_merging";
-/// Locked while `xb-redo`, or a server that it has started, is at work.
+/// Locked while `xb-redo`, or a server that it has started, works in the directory.
 pub(crate) const LOCK: &str = "xb_lock";
-/// What the server said that recovered the directory.
+/// The error log of the server that recovered the directory.
 pub(crate) const SERVER_LOG: &str = "xb_server.log";
-/// The statement that ends a server of MySQL.
+/// The init file that shuts a MySQL server down.
 pub(crate) const INIT: &str = "xb_init.sql";
-/// That, and what such a server makes for itself.
+/// That file, and others that such a server creates.
 pub(crate) const SERVER_FILES: [&str; 4] = [INIT, "xb_server.sock", "xb_server.sock.lock", "xb_server.pid"];
-/// Begins the name of a file until it replaces the one whose name follows.
+/// First part of the name of a file until it replaces the one whose name follows.
 pub(crate) const NEW: &str = "xb_new.";
-/// Holds MySQL's redo files until they get their place.
+/// The directory of MySQL's redo files until they are moved to their place.
 pub(crate) const NEW_REDO: &str = "xb_new_redo";
-/// Begins the names of a merge's result.
+/// First part of the names of a merge's result.
 pub(crate) const MERGED: &str = "xb_merged.";
-/// Begins the names, with a number, of files that a merge renames.
+/// First part, before a number, of temporary names of files that a merge renames.
 pub(crate) const ASIDE: &str = "xb_aside.";
 
-/// All that are names as they stand.
+/// All names without a variable part.
 const FILES: [&str; 10] =
     [BEGIN, MANIFEST, PAGES, MANIFEST_PART, INCOMPLETE, PRINTS, APPLIED, MERGING, LOCK, SERVER_LOG];
-/// All that may follow [`NEW`].
+/// All names that may follow [`NEW`].
 const REPLACED: [&str; 6] =
     [APPLIED, MERGING, "ib_logfile0", "xtrabackup_checkpoints", "mariadb_backup_checkpoints", BINLOG_POSITION];
 
-/// Ends the name of a tablespace that was copied again: this copy takes the place of the first one.
+/// Suffix of a tablespace that was copied again: this copy replaces the first one.
 pub(crate) const AGAIN: &[u8] = b".new";
-/// Ends the name of an empty file: the tablespace was dropped after it had been copied.
+/// Suffix of an empty file that says that the tablespace was dropped after it had been copied.
 pub(crate) const DROPPED: &[u8] = b".del";
 
-/// What a tablespace's file is called with one of these endings: `db/t.new`, as mariadb-backup does it. Those that are not
-/// of a table keep their whole name, `undo_001.new`.
+/// The name of a tablespace's file with such a suffix: `db/t.new`, as in mariadb-backup. Files that are not of a table
+/// keep their whole name: `undo_001.new`.
 pub(crate) fn marker(path: &[u8], ending: &[u8]) -> Vec<u8> {
     let table = path.strip_suffix(b".ibd").filter(|stem| stem.contains(&b'/'));
     [table.unwrap_or(path), ending].concat()
 }
 
-/// The file that is meant by such a name.
+/// The file to which such a name refers.
 pub(crate) fn marked(path: &[u8], ending: &[u8]) -> Option<Vec<u8>> {
     let stem = path.strip_suffix(ending).filter(|stem| !stem.is_empty())?;
     let whole = !stem.contains(&b'/') || stem.ends_with(b".ibu");
     Some(if whole { stem.to_vec() } else { [stem, b".ibd"].concat() })
 }
 
-/// True for the name of a file of ours.
+/// True for the name of one of our own files.
 pub(crate) fn is_ours(name: &[u8]) -> bool {
     let known = |names: &[&str], name: &[u8]| names.iter().any(|one| one.as_bytes() == name);
     let after = |prefix: &str| name.strip_prefix(prefix.as_bytes());

@@ -1,7 +1,7 @@
-//! In which order a stream of ours comes: `xb_begin` complete before anything else, `xb_manifest` last.
+//! Checks the order of our streams: `xb_begin` is complete before anything else, `xb_manifest` is last.
 //!
-//! A stream that begins with `xb_begin` is one of ours, and the rules are strict: payloads and ends only, no flags.
-//! So everything but payloads, which have their CRC, has only one legal value.
+//! A stream that begins with `xb_begin` is ours, and the rules are strict: payloads and ends only, no flags. So
+//! everything has only one valid value except payloads, which have a CRC.
 
 use bstr::ByteSlice;
 
@@ -10,19 +10,19 @@ use crate::error::{Error, Result};
 use crate::innodb::redo::{mariadb, mysql};
 use crate::stream::{Body, Head};
 
-/// Advice when the end is missing.
+/// The hint if the end is missing.
 const SENDER: &str = "the sender stopped early or failed; check its message and exit status (set -o pipefail)";
 
-/// How far a stream has come.
+/// How far a stream has been read.
 #[derive(Debug, Default)]
 pub(super) struct Order {
-    /// Before the first chunk: nothing. Then whose stream it is.
+    /// `None` before the first chunk, then whether the stream is ours.
     origin: Option<Origin>,
     begun: bool,
-    /// The manifest has begun: nothing else may come.
+    /// The manifest has begun: no other member may follow.
     closing: bool,
     ended: bool,
-    /// The redo log, plain or coded, has met its end mark.
+    /// The redo log, plain or coded, is complete.
     log: bool,
 }
 
@@ -43,7 +43,7 @@ impl Order {
         self.origin == Some(Origin::Ours)
     }
 
-    /// Checks a chunk against the rules. `place` is the input's name in messages.
+    /// Checks a chunk. `place` is the input's name in messages.
     pub(super) fn chunk(&mut self, place: &str, head: &Head) -> Result<()> {
         let fault = |what: &str| {
             let what = format_args!("{}: {what} (stream byte {})", head.path.as_bstr(), head.at);
@@ -53,7 +53,7 @@ impl Order {
         let origin = *self.origin.get_or_insert(first);
         let renamed = if let Body::Rename(new) = &head.body { new.as_slice() } else { b"" };
         if head.path == INCOMPLETE || renamed == INCOMPLETE {
-            return fault("this name marks a directory that was not unpacked to its end; no stream may carry it");
+            return fault("this name marks a directory whose unpacking did not finish; no stream may have it");
         }
         if origin == Origin::Foreign {
             if [head.path.as_slice(), renamed].iter().any(|path| matches!(plain_name(path), BEGIN | MANIFEST)) {
@@ -83,17 +83,17 @@ impl Order {
         Ok(())
     }
 
-    /// True once the redo log, plain or coded, has met its end mark.
+    /// True once the redo log, plain or coded, is complete.
     pub(super) fn has_log(&self) -> bool {
         self.log
     }
 
-    /// True once the manifest, plain or coded, has met its end mark, in a stream of ours.
+    /// True once the manifest, plain or coded, is complete, in a stream of ours.
     pub(super) fn is_ended(&self) -> bool {
         self.ended
     }
 
-    /// Checks the end of the input, `at` bytes into it.
+    /// Checks the end of the input, whose length is `at`.
     pub(super) fn finish(&self, place: &str, at: u64) -> Result<()> {
         match self {
             Order { origin: Some(Origin::Ours), begun: false, .. } => {

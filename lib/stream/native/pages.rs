@@ -1,5 +1,5 @@
-//! `xb_pages`: a digest of each page of each tablespace, as the backup has it. An increment on the backup compares with
-//! them what no LSN proves to be the same. The man page `xbstream(5)` documents it for other programs.
+//! `xb_pages`: a digest of each page of each tablespace of a backup. An increment compares pages with it if their LSN
+//! does not prove them unchanged. The man page `xbstream(5)` documents it for other programs.
 //!
 //! Integers are big-endian. A head, records in any order, and an end:
 //!
@@ -12,9 +12,9 @@
 //! end    4  "end "       8  number of records   8  XXH3 of all that is before   4  CRC-32C of the end up to here
 //! ```
 //!
-//! The runs of a file follow one another from place 0 on; the last one, and it alone, is a `last`, which may be empty. What
-//! a `fix` says, as place and digest in ascending order, takes the place of what runs say. A digest is XXH3 with 64 bits and
-//! without a seed; 0 claims nothing.
+//! The runs of a file are consecutive, from page 0 on. The last one, and only that, is a `last`, which may be empty. A
+//! `fix` has pages and digests in ascending order, which replace those of runs. A digest is XXH3 with 64 bits and
+//! without a seed; 0 means unknown.
 
 use std::fmt;
 
@@ -24,23 +24,23 @@ use crate::bytes::Fields as _;
 use crate::error::{Internal, OrInternal as _};
 use crate::innodb::{LogicalPageSize, PageSize, SpaceId};
 
-/// Version in the head; a greater one is refused.
+/// Version in the head; a newer one is refused.
 pub const VERSION: u32 = 1;
-/// Bytes of the head.
+/// Length of the head in bytes.
 pub const HEAD: usize = 48;
-/// Bytes of a record before its name.
+/// Length of a record before its name in bytes.
 pub const FIXED: usize = 26;
-/// Bytes of the end.
+/// Length of the end in bytes.
 pub const END: usize = 24;
-/// Most pages of a record.
+/// The largest number of pages in a record.
 pub const MOST: usize = 8192;
-/// Longest name.
+/// The longest name in bytes.
 const NAME_MAX: usize = 511;
 const MAGIC: &[u8; 8] = b"XB_PAGES";
 const ID: usize = 32;
 const SUM: usize = 4;
 
-/// What is known of a page: that all of its bytes are those with this digest. 0: nothing.
+/// The digest of all bytes of a page; 0 means unknown.
 pub type Digest = u64;
 
 /// The digest of a page.
@@ -48,46 +48,46 @@ pub fn digest(page: &[u8]) -> Digest {
     XxHash3_64::oneshot(page)
 }
 
-/// What a record is.
+/// The kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Pages one after the other; more follow.
+    /// Consecutive pages; more follow.
     Run,
     /// The same, up to the end of the file.
     Last,
-    /// Single pages that became others after their run was noted.
+    /// Single pages that changed after their run was written.
     Fix,
 }
 
 /// A file of a tablespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
-    /// Its name in the end, as a restored server has it.
+    /// Its final name, as a restored server has it.
     pub name: Vec<u8>,
     /// The tablespace.
     pub space_id: SpaceId,
     /// Flags of page 0.
     pub flags: u32,
-    /// Bytes of a page.
+    /// The physical page size.
     pub page_size: PageSize,
 }
 
-/// What stands before a record's name.
+/// The part of a record before its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fixed {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// The tablespace.
     pub space_id: SpaceId,
     /// Flags of page 0.
     pub flags: u32,
-    /// Bytes of a page.
+    /// The physical page size.
     pub page_size: PageSize,
-    /// Place of the first page.
+    /// Index of the first page in the file.
     pub first: u32,
-    /// How many pages.
+    /// Number of pages.
     pub count: usize,
-    /// Bytes of the name.
+    /// Length of the name in bytes.
     pub name_len: usize,
 }
 
@@ -96,24 +96,24 @@ pub struct Fixed {
 pub struct End {
     /// How many records there are.
     pub records: u64,
-    /// XXH3 of all that is before.
+    /// XXH3 of everything before.
     pub digest: u64,
 }
 
-/// Why bytes are not what they should be.
+/// Why bytes are invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Another kind of file.
+    /// A file of another format.
     Magic,
     /// Made by a newer program.
     Version(u32),
-    /// A sum is wrong.
+    /// A checksum is wrong.
     Sum,
-    /// A record of no known kind, or with a length that cannot be.
+    /// A record of unknown kind, or with an impossible length.
     Record,
-    /// The records of a file do not follow one another.
+    /// The records of a file are not consecutive.
     Order,
-    /// It ends early, or goes on behind its end.
+    /// It is truncated, or continues after its end.
     Length,
 }
 
@@ -139,7 +139,7 @@ pub fn head(backup_id: &str) -> Vec<u8> {
     sealed([MAGIC.as_slice(), &VERSION.to_be_bytes(), &id].concat())
 }
 
-/// Reads the head: the backup's id.
+/// Parses the head; returns the backup's id.
 pub fn parse_head(bytes: &[u8; HEAD]) -> Result<String, Fault> {
     if !bytes.starts_with(MAGIC) {
         return Err(Fault::Magic);
@@ -152,13 +152,13 @@ pub fn parse_head(bytes: &[u8; HEAD]) -> Result<String, Fault> {
     Ok(String::from_utf8_lossy(&bytes.field::<12, ID>()).trim_end_matches('\0').to_owned())
 }
 
-/// A run of pages, the first of them at this place of the file.
+/// A run of pages, starting with page `first` of the file.
 pub fn run(file: &File, first: u32, digests: &[Digest], last: bool) -> Result<Vec<u8>, Internal> {
     let bytes = digests.iter().flat_map(|digest| digest.to_be_bytes());
     record(file, if last { b"last" } else { b"run " }, first, digests.len(), bytes)
 }
 
-/// Single pages, by place, ascending.
+/// Single pages, ascending.
 pub fn fix(file: &File, pages: &[(u32, Digest)]) -> Result<Vec<u8>, Internal> {
     let bytes = pages.iter().flat_map(|(place, digest)| {
         let mut bytes = [0; 12];
@@ -180,7 +180,7 @@ fn record(
     const LIMITS: &str = "a record of xb_pages is longer than it can be";
     let mut bytes = Vec::with_capacity(FIXED + file.name.len() + 12 * count + SUM);
     bytes.extend_from_slice(kind);
-    // Callers keep to the limits, which readers check.
+    // Callers respect the limits, which readers check.
     let count = u32::try_from(count).or_internal(LIMITS)?;
     let name_len = u16::try_from(file.name.len()).or_internal(LIMITS)?;
     for field in [file.space_id.get(), file.flags, file.page_size.get(), first, count] {
@@ -197,12 +197,12 @@ pub fn end(end: End) -> Vec<u8> {
     sealed([b"end ".as_slice(), &end.records.to_be_bytes(), &end.digest.to_be_bytes()].concat())
 }
 
-/// True if these bytes begin the end and not a record.
+/// True if these bytes are the start of the end, and not of a record.
 pub fn is_end(bytes: &[u8]) -> bool {
     bytes.starts_with(b"end ")
 }
 
-/// Reads the end.
+/// Parses the end.
 pub fn parse_end(bytes: &[u8; END]) -> Result<End, Fault> {
     if !is_end(open(bytes)?) {
         return Err(Fault::Record);
@@ -210,7 +210,8 @@ pub fn parse_end(bytes: &[u8; END]) -> Result<End, Fault> {
     Ok(End { records: bytes.be_u64::<4>(), digest: bytes.be_u64::<12>() })
 }
 
-/// Reads what stands before a record's name. Its lengths are possible; its sum can be checked once all of it is there.
+/// Parses the part of a record before its name, and checks its lengths. Its checksum can be checked once the whole
+/// record is there.
 pub fn parse_fixed(bytes: &[u8; FIXED]) -> Result<Fixed, Fault> {
     let kind = match bytes.first_chunk::<4>() {
         Some(b"run ") => Kind::Run,
@@ -233,17 +234,17 @@ pub fn parse_fixed(bytes: &[u8; FIXED]) -> Result<Fixed, Fault> {
 }
 
 impl Fixed {
-    /// Bytes of a page in the record.
+    /// The length of a page's data in the record.
     fn step(&self) -> usize {
         if self.kind == Kind::Fix { 12 } else { 8 }
     }
 
-    /// Bytes of the whole record.
+    /// The length of the whole record in bytes.
     pub fn size(&self) -> usize {
         self.digests_at() + self.count * self.step() + SUM
     }
 
-    /// Where in the record its digests begin.
+    /// The offset of the digests in the record.
     pub fn digests_at(&self) -> usize {
         FIXED + self.name_len
     }
@@ -263,12 +264,12 @@ impl Fixed {
         Ok(())
     }
 
-    /// The name of the file that a whole record is of.
+    /// The name of the file in a whole record.
     pub fn name<'a>(&self, record: &'a [u8]) -> Result<&'a [u8], Fault> {
         record.get(FIXED..self.digests_at()).ok_or(Fault::Length)
     }
 
-    /// Where the last page of a whole record is.
+    /// The index of the last page in a whole record.
     pub fn last(&self, record: &[u8]) -> u32 {
         match self.kind {
             Kind::Fix => self.places(record).last().unwrap_or(self.first),
@@ -276,7 +277,7 @@ impl Fixed {
         }
     }
 
-    /// Digests by place, of a whole record.
+    /// Pages and digests of a whole record.
     pub fn pages<'a>(&self, record: &'a [u8]) -> impl Iterator<Item = (u32, Digest)> + use<'a> {
         let first = self.first;
         let content = record.get(self.digests_at()..self.size().saturating_sub(SUM)).unwrap_or_default();
@@ -293,14 +294,14 @@ impl Fixed {
     }
 }
 
-/// Adds the sum.
+/// Appends the checksum.
 fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
     let sum = crc32c::crc32c(&bytes);
     bytes.extend_from_slice(&sum.to_be_bytes());
     bytes
 }
 
-/// Checks and takes away the sum.
+/// Checks and removes the checksum.
 fn open(bytes: &[u8]) -> Result<&[u8], Fault> {
     let (content, sum) = bytes.split_last_chunk::<SUM>().ok_or(Fault::Length)?;
     if crc32c::crc32c(content) == u32::from_be_bytes(*sum) { Ok(content) } else { Err(Fault::Sum) }

@@ -1,9 +1,9 @@
-//! `xb_prints`: the files of an unpacked backup as xb-unpack left them, so that what has not changed since need not be read
-//! again. It is no member: it is true of one directory only.
+//! `xb_prints`: the state of the files of an unpacked backup as xb-unpack left them, so that unchanged files need not
+//! be read again. It is not a member, because it describes one directory only.
 //!
-//! A fingerprint is what the system says of a file that changes with its content and is another for every copy. Nobody can
-//! set the time of change (`ctime`), but it is as coarse as the system's tick. So a file that was changed just before it
-//! was looked at has none.
+//! A fingerprint consists of file attributes that change with the content and differ for every copy. The change time
+//! (`ctime`) cannot be set by users, but it is only as exact as the kernel's tick. So a file that was changed just
+//! before it was checked has no fingerprint.
 
 use std::collections::HashMap;
 use std::fs::Metadata;
@@ -17,32 +17,33 @@ use super::Trailer;
 use crate::error::Internal;
 use crate::stream::native::names::PRINTS;
 
-/// The clock for files goes on at least so often.
+/// The clock for file times advances at least this often.
 pub const TICK: Duration = Duration::from_millis(50);
-/// So often where a filesystem has no fractions of seconds (ext3, small inodes of ext4, FAT).
+/// The same for file systems without fractions of seconds (ext3, small inodes of ext4, FAT).
 const COARSE: Duration = Duration::from_secs(2);
 
-/// Of one file: inode, size, when it was written and changed, in seconds and nanoseconds.
+/// A file's inode, size, modification time and change time, in seconds and nanoseconds.
 type Print = (u64, u64, i64, i64, i64, i64);
 
-/// Of all files that agreed with the manifest.
+/// The fingerprints of all files that agree with the manifest.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Prints {
     backup_id: String,
-    /// The manifest, by the digest in its last line.
+    /// Identifies the manifest, by the digest in its last line.
     manifest: String,
-    /// By name; names that are no text are left out.
+    /// By name; names that are not UTF-8 are left out.
     files: HashMap<String, Print>,
 }
 
 impl Prints {
-    /// Of a backup with this end, without a file.
+    /// No fingerprints yet, for the backup with this trailer.
     pub fn new(trailer: &Trailer) -> Self {
         let (backup_id, manifest) = (trailer.backup_id.clone(), trailer.blake3.clone());
         Prints { backup_id, manifest, files: HashMap::new() }
     }
 
-    /// Those in a directory, if they are of the backup with this end. What cannot be read says nothing.
+    /// The fingerprints in a directory, if they belong to the backup with this trailer. An unreadable file counts as
+    /// none.
     pub fn read(dir: &Path, trailer: &Trailer) -> Option<Self> {
         let path = dir.join(PRINTS);
         std::fs::symlink_metadata(&path).ok().filter(|meta| meta.is_file() && meta.mode() & 0o077 == 0)?;
@@ -50,13 +51,13 @@ impl Prints {
         (prints.backup_id == trailer.backup_id && prints.manifest == trailer.blake3).then_some(prints)
     }
 
-    /// As they are written.
+    /// The content of the file.
     pub fn bytes(&self) -> Result<Vec<u8>, Internal> {
-        // Strings and numbers always serialise.
+        // Strings and numbers can always be serialized.
         serde_json::to_vec(self).map_err(|_| Internal("a note cannot be written as JSON"))
     }
 
-    /// Adds a file, if that says something yet.
+    /// Adds a file, unless it was changed too recently.
     pub fn add(&mut self, name: &[u8], meta: &Metadata) {
         let changed = u64::try_from(meta.ctime()).ok().zip(u32::try_from(meta.ctime_nsec()).ok());
         let changed =
@@ -71,7 +72,7 @@ impl Prints {
         }
     }
 
-    /// True if a file is as it was.
+    /// True if a file has not changed.
     pub fn has(&self, name: &[u8], path: &Path) -> bool {
         let known = std::str::from_utf8(name).ok().and_then(|name| self.files.get(name));
         let now = std::fs::symlink_metadata(path).ok().filter(Metadata::is_file);

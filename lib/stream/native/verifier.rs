@@ -1,4 +1,4 @@
-//! Whether a stream is complete: what arrived, held against what our own members say of it.
+//! Checks that a stream is complete: compares what arrived with our own members.
 
 use super::begin::{Begin, BeginReader};
 use super::manifest::{EntryKind, Line, ManifestReader, Trailer, bind, check_begin};
@@ -7,28 +7,28 @@ use super::{BEGIN, MANIFEST};
 use crate::error::{Error, Result};
 use crate::stream::Head;
 
-/// Follows a stream chunk by chunk. Of a stream of another program it knows only that it is one.
+/// Follows a stream chunk by chunk. For a stream of another program it can only say that.
 #[derive(Debug, Default)]
 pub struct Verifier {
     order: Order,
     begin_bytes: BeginReader,
     begin: Option<Begin>,
     manifest: ManifestReader,
-    /// The manifest has a line about `xb_begin`.
+    /// The manifest has a line for `xb_begin`.
     begin_listed: bool,
     /// The manifest lists the redo log.
     log: bool,
     trailer: Option<Trailer>,
-    /// The manifest has come whole, and is right.
+    /// The manifest is complete and valid.
     proved: bool,
 }
 
-/// What is known of a stream that has met its end.
+/// The result at the end of a stream.
 #[derive(Clone, Copy, Debug)]
 pub enum Verdict<'a> {
-    /// Of another program: whether members are missing cannot be told.
+    /// A stream of another program: it cannot be checked for missing members.
     Foreign,
-    /// Complete by its manifest.
+    /// Complete, according to its manifest.
     Complete(&'a Begin, &'a Trailer),
     /// The manifest is there, compressed or encrypted.
     Coded(&'a Begin),
@@ -45,12 +45,12 @@ impl Verifier {
         self.order.is_ours()
     }
 
-    /// True once the manifest, plain or coded, has met its end mark.
+    /// True once the manifest, plain or coded, is complete.
     pub fn is_ended(&self) -> bool {
         self.order.is_ended()
     }
 
-    /// `xb_begin`, once it has come.
+    /// `xb_begin`, once it is complete.
     pub fn begin(&self) -> Option<&Begin> {
         self.begin.as_ref()
     }
@@ -60,26 +60,26 @@ impl Verifier {
         self.begin_bytes.bytes()
     }
 
-    /// The manifest's last line, once the manifest has come whole and is right.
+    /// The manifest's last line, once the manifest is complete and valid.
     pub fn trailer(&self) -> Option<&Trailer> {
         self.trailer.as_ref().filter(|_| self.proved)
     }
 
-    /// Takes the head of a chunk. `place` is the input's name in messages.
+    /// Adds the head of a chunk. `place` is the input's name in messages.
     ///
     /// # Errors
     ///
-    /// Damaged, when the chunk cannot come here in a stream of ours.
+    /// Damaged, if our streams cannot have this chunk here.
     pub fn chunk(&mut self, place: &str, head: &Head) -> Result<()> {
         self.order.chunk(place, head)
     }
 
-    /// Takes payload of the plain member `path`, in order; so many members have come. Lines of the manifest go to `each`,
-    /// with their bytes.
+    /// Adds payload of the plain member `path`, in order; `members` is the number of members so far. Lines of the
+    /// manifest go to `each`, with their bytes.
     ///
     /// # Errors
     ///
-    /// Damaged, when `xb_begin` or the manifest is; and those of `each`.
+    /// Damaged, if `xb_begin` or the manifest is; and the errors of `each`.
     pub fn payload(
         &mut self,
         place: &str,
@@ -113,11 +113,11 @@ impl Verifier {
         }
     }
 
-    /// Takes the end mark of the plain member `path`. What `xb_begin` says, if it was that.
+    /// Adds the end mark of the plain member `path`. Returns `xb_begin`, if this was its end.
     ///
     /// # Errors
     ///
-    /// Damaged, when `xb_begin` or the manifest is, or they are of different backups.
+    /// Damaged, if `xb_begin` or the manifest is, or if they belong to different backups.
     pub fn end(&mut self, place: &str, path: &[u8]) -> Result<Option<&Begin>> {
         match path {
             BEGIN if self.is_ours() => {
@@ -134,11 +134,11 @@ impl Verifier {
         Ok(None)
     }
 
-    /// The end of the input, `at` bytes into it.
+    /// Ends the input, whose length is `at`.
     ///
     /// # Errors
     ///
-    /// Damaged, when a stream of ours stops before its end.
+    /// Damaged, if a stream of ours is truncated.
     pub fn finish(&self, place: &str, at: u64) -> Result<Verdict<'_>> {
         self.order.finish(place, at)?;
         Ok(match (&self.begin, self.trailer()) {
@@ -148,12 +148,12 @@ impl Verifier {
         })
     }
 
-    /// Checks that a server's snapshot has a redo log: without, it is no backup. A manifest that cannot be read does not
-    /// tell; then a member must have the log's name.
+    /// Checks that the snapshot of a server has a redo log, without which it is not a backup. If the manifest is coded,
+    /// a member must have the log's name.
     ///
     /// # Errors
     ///
-    /// Damaged, when it has none.
+    /// Damaged, if it has none.
     pub fn check_log(&self) -> Result<()> {
         let log = if self.proved { self.log } else { self.order.has_log() };
         match &self.begin {

@@ -1,6 +1,7 @@
-//! Write loads in the background. Every worker has its own connection and its own seed, which alone decides what it does.
+//! Write loads in the background. Every worker has its own connection, and its own seed, which decides all that it
+//! does.
 //!
-//! All of it can be replayed from the binlog: what a load writes must be the same on a server that replays it.
+//! Everything can be replayed from the binlog: a load must write the same on a server that replays it.
 
 mod bank;
 mod builds;
@@ -23,7 +24,7 @@ use super::{Family, Random, Server, wait_until};
 
 pub use bank::OPENING;
 
-/// For a load to get on, also while a lock holds it up.
+/// How long a load may take to make progress, even while a lock blocks it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A load: its tables, and what one worker does again and again.
@@ -89,7 +90,7 @@ impl Load {
         self.with(&rows::FORMATS, workers)
     }
 
-    /// What is not InnoDB: Aria of both kinds (of MariaDB), MyISAM, CSV.
+    /// Tables of other engines: Aria of both kinds (MariaDB), MyISAM, CSV.
     #[must_use]
     pub fn engines(self, workers: usize) -> Self {
         self.with(&engines::ENGINES, workers)
@@ -119,7 +120,7 @@ impl Load {
         self.with(&imports::IMPORTS, workers)
     }
 
-    /// All of the above that both families know and that every backup must bear.
+    /// All of the above that both families support and that every backup must handle.
     #[must_use]
     pub fn everything(self) -> Self {
         self.bank(2).rows(1).formats(1).engines(1).archive(1).ddl(1)
@@ -180,7 +181,7 @@ impl Load {
     }
 }
 
-/// A load at work. Dropped, it stops.
+/// A running load. It stops when it is dropped.
 pub struct Working {
     stop: Arc<AtomicBool>,
     threads: Vec<Thread>,
@@ -222,8 +223,8 @@ impl Working {
         self.threads.iter().any(|thread| thread.thread.is_finished())
     }
 
-    /// Lets each worker finish its step; how many steps each kind has done. Panics when a worker met an error that its
-    /// load does not allow; that the server has gone is no such error.
+    /// Lets each worker finish its step; returns how many steps each kind has done. Panics if a worker had an error
+    /// that its load does not allow; a stopped server is not such an error.
     pub fn stop(mut self) -> BTreeMap<&'static str, u64> {
         self.stop.store(true, Relaxed);
         let mut counts = BTreeMap::new();
@@ -266,7 +267,7 @@ fn passing(error: &mysql::Error) -> bool {
     matches!(error, mysql::Error::MySqlError(error) if matches!(error.code, 1205 | 1213 | 1020 | 1412))
 }
 
-/// The server has gone, or is going: shutdown in progress, connection killed.
+/// The server has stopped, or is stopping: shutdown in progress, connection killed.
 fn lost(error: &mysql::Error) -> bool {
     match error {
         mysql::Error::MySqlError(error) => matches!(error.code, 1053 | 1927 | 1317),
