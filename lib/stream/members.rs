@@ -27,6 +27,8 @@ pub struct Step {
     pub opened: bool,
     /// True if the member stood in the stream before and begins anew (rewrite flag).
     pub anew: bool,
+    /// True if what a chunk removes, or gives to a renamed member as its name, stood in the stream before.
+    pub known: bool,
 }
 
 /// Most members that may be open at once. Real backups open one for each copying thread; each open member costs its
@@ -75,8 +77,9 @@ impl Members {
         let fault = |what: &str| {
             Err(Error::damaged(place, format_args!("{}: {what} (stream byte {})", path.as_bstr(), head.at)))
         };
+        let without_slot = |known| Ok(Step { slot: 0, opened: false, anew: false, known });
         match &head.body {
-            Body::Skipped => return Ok(Step { slot: 0, opened: false, anew: false }),
+            Body::Skipped => return without_slot(false),
             Body::Rename(_) | Body::Remove if self.open.contains_key(path) => {
                 return fault("renamed or removed before its end mark");
             }
@@ -87,13 +90,11 @@ impl Members {
                 if self.open.contains_key(new) || self.directories.contains(key(new)) || !self.place_under(new)? {
                     return fault("renamed to a name that is in use");
                 }
+                let known = self.complete.contains(key(new));
                 self.complete.insert(key(new), ())?;
-                return Ok(Step { slot: 0, opened: false, anew: false });
+                return without_slot(known);
             }
-            Body::Remove => {
-                self.complete.remove(key(path));
-                return Ok(Step { slot: 0, opened: false, anew: false });
-            }
+            Body::Remove => return without_slot(self.complete.remove(key(path)).is_some()),
             Body::Payload { .. } | Body::Sparse { .. } | Body::Seek(_) | Body::End => {}
         }
         let (opened, anew) = match self.open.contains_key(path) {
@@ -135,7 +136,7 @@ impl Members {
                 self.complete.insert(key(path), ())?;
             }
         }
-        Ok(Step { slot, opened, anew })
+        Ok(Step { slot, opened, anew, known: anew })
     }
 
     /// Checks that nothing is left open at the end of the input, `at` bytes into it.
