@@ -92,6 +92,9 @@ struct Restore {
     /// With --copy-back: move the files; the backup is gone then
     #[arg(long, requires = "copy_back")]
     r#move: bool,
+    /// With --copy-back: the data directory may hold something else, which stays; no file of the backup may be there
+    #[arg(long, requires = "copy_back")]
+    keep_existing: bool,
     /// Give the files to USER [default: the data directory's owner]
     #[arg(long, value_name = "USER[:GROUP]", requires = "copy_back")]
     owner: Option<String>,
@@ -133,9 +136,9 @@ fn run(args: Redo, console: &Console) -> Result<()> {
         return status.outcome.and(told);
     }
     if let Some(dir) = restore.copy_back {
-        let Restore { r#move: take, owner, defaults_file, innodb_directories: directories, .. } = restore;
+        let Restore { r#move: take, owner, defaults_file, innodb_directories: directories, keep_existing: keep, .. } = restore;
         let options =
-            copy_back::Options { dir, datadir: args.datadir, defaults_file, directories, take, owner, threads };
+            copy_back::Options { dir, datadir: args.datadir, defaults_file, directories, keep, take, owner, threads };
         return copy_back::run(&options, console);
     }
     cli::warn_of_readers(console);

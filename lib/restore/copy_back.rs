@@ -40,6 +40,8 @@ pub struct Options {
     pub defaults_file: Option<PathBuf>,
     /// Directories outside the data directory in which tables may be that had one of their own.
     pub directories: Vec<PathBuf>,
+    /// Whether the data directory may hold something else, all of which stays.
+    pub keep: bool,
     /// Take the files away from the backup instead of copying them.
     pub take: bool,
     /// `USER[:GROUP]`, names or numbers; otherwise the data directory's own.
@@ -63,17 +65,14 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
     let items: Vec<Item> = files::list(&options.dir)?.into_iter().filter(|item| !is_metadata(item)).collect();
     let stay = places.send_back(&options.directories, &backup, &items);
     let datadir = places.datadir.as_path();
-    places.elsewhere().into_iter().try_for_each(|dir| apart(&options.dir, dir))?;
+    places.elsewhere().into_iter().try_for_each(|dir| apart(&options.dir, dir, options.keep))?;
     let again = datadir.join(INCOMPLETE).exists();
-    if let Some((_, path)) = places.occupied(&items).filter(|_| !again) {
-        return Err(Error::failed(
-            path.display(),
-            "is there already, where the option file wants a file of the backup",
-        )
-        .hint("move it away; nothing was written"));
+    if let Some((_, path)) = places.occupied(&items, options.keep).filter(|_| !again) {
+        return Err(Error::failed(path.display(), "is there already, where a file of the backup is to be")
+            .hint("move it away; nothing was written"));
     }
     let account = options.owner.as_deref().map(Account::find).transpose()?;
-    clone::claim(datadir, COPYING, &backup)?;
+    clone::claim(datadir, COPYING, &backup, options.keep)?;
     let owner = owner(account, datadir)?;
     for dir in places.elsewhere() {
         make(dir, owner)?;

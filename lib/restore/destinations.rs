@@ -140,12 +140,12 @@ impl Destinations {
         dir.join(item)
     }
 
-    /// The files that this concerns, which must not be there yet.
-    pub(super) fn occupied<'a>(&self, items: &'a [Item]) -> Option<(&'a Item, PathBuf)> {
+    /// The first file that is there already. `all`: also in the data directory, which otherwise is looked at as a whole.
+    pub(super) fn occupied<'a>(&self, items: &'a [Item], all: bool) -> Option<(&'a Item, PathBuf)> {
         let placed = items.iter().filter(|item| !item.is_dir).map(|item| (item, self.of(&item.path)));
         placed
             .into_iter()
-            .find(|(item, path)| *path != self.datadir.join(&item.path) && path.symlink_metadata().is_ok())
+            .find(|(item, path)| (all || *path != self.datadir.join(&item.path)) && path.symlink_metadata().is_ok())
     }
 
     fn is_binlog(&self, name: &[u8]) -> bool {
@@ -199,14 +199,14 @@ fn same(a: &Path, b: &Path) -> bool {
 }
 
 /// Fails if one of these directories is the other, or in it: copying would never end, or the copy would be lost with the
-/// backup. `to` may not be there yet.
-pub(super) fn apart(backup: &Path, to: &Path) -> Result<()> {
+/// backup. `to` may not be there yet; `around`: it may have the backup below it.
+pub(super) fn apart(backup: &Path, to: &Path, around: bool) -> Result<()> {
     let (Some(backup), Some(place)) = (real(backup), real(to)) else { return Ok(()) };
     let what = match (place.starts_with(&backup), backup.starts_with(&place)) {
         (true, true) => "is the backup itself",
         (true, false) => "is below the backup",
-        (false, true) => "has the backup below it",
-        (false, false) => return Ok(()),
+        (false, true) if !around => "has the backup below it",
+        (false, _) => return Ok(()),
     };
     Err(Error::usage(to.display(), what).hint("give a directory beside it"))
 }
