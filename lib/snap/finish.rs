@@ -143,6 +143,7 @@ impl Finish<'_> {
             "start_lsn": self.checkpoint(),
             "end_lsn": snapshot.end_lsn,
             "binlog": snapshot.binlog,
+            "replica": snapshot.replica,
             "locks_ms": snapshot.times,
         }));
         let held = |key: &str| snapshot.times.get(key).copied().unwrap_or(0);
