@@ -119,6 +119,46 @@ impl Error {
     }
 }
 
+/// A fault of this program, found where no place is known: in a format, in a buffer. It becomes an [`Error`] by `?`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Internal(pub &'static str);
+
+impl Display for Internal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Error::internal(self.0).fmt(f)
+    }
+}
+
+impl From<Internal> for Error {
+    fn from(internal: Internal) -> Self {
+        Error::internal(internal.0)
+    }
+}
+
+impl From<Internal> for io::Error {
+    fn from(internal: Internal) -> Self {
+        io::Error::other(Error::from(internal))
+    }
+}
+
+/// What must be there by the program's own rules, in place of a default.
+pub(crate) trait OrInternal<T> {
+    /// The value; `what` says which rule was broken.
+    fn or_internal(self, what: &'static str) -> Result<T, Internal>;
+}
+
+impl<T> OrInternal<T> for Option<T> {
+    fn or_internal(self, what: &'static str) -> Result<T, Internal> {
+        self.ok_or(Internal(what))
+    }
+}
+
+impl<T> OrInternal<T> for Result<T, std::num::TryFromIntError> {
+    fn or_internal(self, what: &'static str) -> Result<T, Internal> {
+        self.map_err(|_| Internal(what))
+    }
+}
+
 impl Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)

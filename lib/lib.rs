@@ -14,6 +14,7 @@
 //! `facts/mariadb-hot-backup#end-lsn`; a bare file name (`trx0sys.h`) is in the server's source.
 
 pub mod budget;
+mod bytes;
 pub mod capture;
 pub mod cli;
 pub mod codec;

@@ -8,6 +8,7 @@ use std::fmt::Write;
 use bstr::ByteSlice;
 use jiff::Zoned;
 
+use crate::innodb::ids::Lsn;
 use crate::stream::native::Binlog;
 
 /// What mariadb-backup and xtrabackup call what they say of a backup's LSNs; 11.1 of mariadb-backup renamed it (MDEV-18931).
@@ -104,11 +105,11 @@ pub(crate) struct Facts {
     pub(crate) start: Zoned,
     pub(crate) end: Zoned,
     /// The checkpoint LSN of the base, for an increment.
-    pub(crate) since: Option<u64>,
+    pub(crate) since: Option<Lsn>,
     /// The checkpoint LSN: the next increment starts from here.
-    pub(crate) checkpoint: u64,
+    pub(crate) checkpoint: Lsn,
     /// The end LSN.
-    pub(crate) end_lsn: u64,
+    pub(crate) end_lsn: Lsn,
     pub(crate) binlog: Option<Binlog>,
     /// Seconds.
     pub(crate) lock_time: u64,
@@ -122,7 +123,7 @@ impl Facts {
         let kind = if self.since.is_some() { "incremental" } else { "full-backuped" };
         format!(
             "backup_type = {kind}\nfrom_lsn = {}\nto_lsn = {}\nlast_lsn = {}\n{more}",
-            self.since.unwrap_or(0),
+            self.since.unwrap_or_default(),
             self.checkpoint,
             self.end_lsn
         )
@@ -144,7 +145,7 @@ impl Facts {
             ("end_time", time(&self.end)),
             ("lock_time", self.lock_time.to_string()),
             ("binlog_pos", position),
-            ("innodb_from_lsn", self.since.unwrap_or(0).to_string()),
+            ("innodb_from_lsn", self.since.unwrap_or_default().to_string()),
             ("innodb_to_lsn", self.checkpoint.to_string()),
             ("partial", if self.partial { "Y" } else { "N" }.into()),
             ("incremental", if self.since.is_some() { "Y" } else { "N" }.into()),

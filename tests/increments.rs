@@ -228,7 +228,7 @@ fn truncate_undo(server: &Server, truncations: impl Fn(&Server) -> String) {
     wait_until("an undo tablespace is truncated", PATIENCE, || truncations(server) != before);
 }
 
-test_on!(a_chain_under_every_load_is_restored_at_each_step: mariadb, mariadb118, mysql97);
+test_on!(a_chain_under_every_load_is_restored_at_each_step: mariadb; long: mariadb118, mysql97);
 
 fn a_chain_under_every_load_is_restored_at_each_step(flavour: Flavour) {
     chain(Server::new().flavour(flavour), 1, 3, Load::everything);
@@ -311,8 +311,11 @@ fn a_chain_over_versions_of_a_key() {
     let merged = chain.dir.path().join("merged");
     let increments = chain.increments();
     let mut merge = redo("--merge", &chain.base(), &[&increments[0]]);
-    merge.arg("--to").arg(&merged);
-    good(merge);
+    merge.arg("--to").arg(&merged).arg("--log=json");
+    let run = good(merge);
+    let last: serde_json::Value = serde_json::from_str(run.stderr(0).lines().last().unwrap()).unwrap();
+    assert!(last["increments"] == 1 && last["directory"] == merged.display().to_string(), "{last}");
+    assert!(last["start_lsn"].as_u64() > Some(0) && last["end_lsn"].as_u64() > last["start_lsn"].as_u64(), "{last}");
     let (before, after) = (key_versions(&chain.base().join("test/t.ibd")), key_versions(&merged.join("test/t.ibd")));
     assert!(before.get(&1) > Some(&500) && !before.contains_key(&3), "{before:?}");
     assert!(after.get(&3) > Some(&500) && !after.contains_key(&1), "{after:?}");
@@ -471,7 +474,7 @@ fn small(flavour: Flavour) -> (Server, Chain) {
     (server, chain)
 }
 
-test_on!(killed_anywhere_and_run_again_a_merge_goes_on: mariadb, mysql97);
+test_on!(killed_anywhere_and_run_again_a_merge_goes_on: mariadb; long: mysql97);
 
 fn killed_anywhere_and_run_again_a_merge_goes_on(flavour: Flavour) {
     let (server, chain) = small(flavour);
@@ -533,7 +536,7 @@ fn killed_anywhere_and_run_again_a_merge_goes_on(flavour: Flavour) {
     prove(&server, &whole, &[]);
 }
 
-test_on!(what_does_not_fit_is_refused_before_a_byte_is_changed: mariadb, mysql97);
+test_on!(what_does_not_fit_is_refused_before_a_byte_is_changed: mariadb; long: mysql97);
 
 fn what_does_not_fit_is_refused_before_a_byte_is_changed(flavour: Flavour) {
     let (mut server, chain) = small(flavour);
@@ -777,7 +780,7 @@ fn another_checkpoint(server: &Server) {
     server.sql("SET GLOBAL innodb_max_dirty_pages_pct = 90");
 }
 
-test_on!(increments_are_exchanged_with_mariadb_backup: mariadb, mariadb118);
+test_on!(increments_are_exchanged_with_mariadb_backup: mariadb; long: mariadb118);
 
 /// DDL goes on between the backups, not while an increment is copied; and no new table takes the name of a renamed one:
 /// `mariadb-backup --prepare` puts a table that it finds whole in an increment (`.new`, because its first page was not

@@ -247,7 +247,7 @@ fn prove_one(server: &mut Server, db: &str, options: &[&str], when: When) -> boo
     true
 }
 
-test_on!(ddl_that_is_over_before_the_backup_is_in_the_copy: mariadb, mariadb118, mysql97);
+test_on!(ddl_that_is_over_before_the_backup_is_in_the_copy: mariadb, mysql97; long: mariadb118);
 
 fn ddl_that_is_over_before_the_backup_is_in_the_copy(flavour: Flavour) {
     let modes: &[&[&str]] = match flavour.family() {
@@ -290,7 +290,7 @@ fn imported(server: &Server, db: &str) {
     ));
 }
 
-test_on!(an_import_before_the_backup_is_in_the_copy: mariadb, mariadb118, mysql97);
+test_on!(an_import_before_the_backup_is_in_the_copy: mariadb118, mysql97; long: mariadb);
 
 fn an_import_before_the_backup_is_in_the_copy(flavour: Flavour) {
     let modes: &[&[&str]] = match flavour.family() {
@@ -348,7 +348,7 @@ fn an_import_while_files_are_copied_ends_the_backup(flavour: Flavour) {
     }
 }
 
-test_on!(with_an_encrypted_log_an_import_ends_the_backup_and_a_drop_does_not: mariadb, mariadb118);
+test_on!(with_an_encrypted_log_an_import_ends_the_backup_and_a_drop_does_not: mariadb; long: mariadb118);
 
 /// xb-redo takes the whole stream before it fails, so `--extra-lsndir` is written.
 #[test]

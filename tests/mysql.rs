@@ -91,6 +91,7 @@ fn log_without_checksums_is_refused() {
 }
 
 #[test]
+#[ignore = "half a minute"]
 fn small_pages_and_large_ones() {
     for size in ["4k", "32k", "64k"] {
         let Some(builder) = mysql() else { return };

@@ -283,6 +283,7 @@ fn a_storm_of_ddl_while_files_are_copied() {
 }
 
 #[test]
+#[ignore = "half a minute"]
 fn a_storm_of_ddl_with_large_pages_and_several_system_files() {
     let Some(builder) = mysql() else { return };
     let builder = builder

@@ -8,7 +8,7 @@ use std::process::Stdio;
 
 use tempfile::TempDir;
 use xb::innodb::space::{HEAD, Tally};
-use xb::innodb::{Aria, Content, Doublewrite, Space, aria, checksum, doublewrite, page};
+use xb::innodb::{Aria, Content, Doublewrite, PageNo, PageSize, Space, aria, checksum, doublewrite, page};
 use xb::stream::chunk;
 
 use crate::support::tool::{bad, feed, good, pack, said, tool};
@@ -112,7 +112,7 @@ fn tablespaces(made: &Made) -> Vec<(String, Space, u32, Vec<u8>)> {
     let mut all = Vec::new();
     let bytes = made.read("ibdata1");
     let system = open(&bytes);
-    let first = u32::try_from(bytes.len()).unwrap() / system.page_size;
+    let first = u32::try_from(bytes.len()).unwrap() / system.page_size.get();
     all.push(("ibdata1".to_owned(), system.clone(), 0, bytes));
     all.push(("ibdata2".to_owned(), system, first, made.read("ibdata2")));
     let mut names: Vec<String> = vec!["undo001".into(), "undo002".into()];
@@ -164,18 +164,18 @@ fn prove(checksum: &str, page_size: u32) {
     let mut random = Random::new(u64::from(page_size));
     let mut all = Tally::default();
     for (name, space, first, bytes) in &spaces {
-        let size = space.page_size as usize;
+        let size = space.page_size.bytes();
         assert_eq!(bytes.len() % size, 0, "{name}");
         let kind = name.trim_start_matches("k/").trim_end_matches(".ibd");
         let zip = kind.strip_prefix("zip").map(|kib| kib.trim_end_matches("_secret").parse::<u32>().unwrap() << 10);
-        assert_eq!(space.page_size, zip.unwrap_or(page_size), "{name}");
+        assert_eq!(space.page_size.get(), zip.unwrap_or(page_size), "{name}");
         let area = name.starts_with("ibdata").then(|| {
             let system = &spaces[0];
-            Doublewrite::parse(&system.3[5 * size..6 * size], page_size).expect("servers have a doublewrite area")
+            Doublewrite::parse(&system.3[5 * size..6 * size], space.page_size).expect("servers have a doublewrite area")
         });
         let mut tally = Tally::default();
         space
-            .check_run(*first, bytes, area.as_ref(), &mut tally)
+            .check_run(PageNo::new(*first), bytes, area.as_ref(), &mut tally)
             .unwrap_or_else(|(n, fault)| panic!("{name} {n}: {fault}"));
         assert_eq!(tally.pages(), (bytes.len() / size) as u64);
         all += tally;
@@ -192,7 +192,7 @@ fn prove(checksum: &str, page_size: u32) {
 
         for _ in 0..60 {
             let index = random.below((bytes.len() / size) as u64) as usize;
-            let number = first + u32::try_from(index).unwrap();
+            let number = PageNo::new(first + u32::try_from(index).unwrap());
             if area.as_ref().is_some_and(|area| area.covers(number)) {
                 continue;
             }
@@ -244,8 +244,8 @@ fn the_doublewrite_area_is_where_the_server_puts_it() {
     let made = Made::new(&["--innodb-data-file-path=ibdata1:12M:autoextend"], "");
     let bytes = made.read("ibdata1");
     let at = doublewrite::PAGE as usize * (16 << 10);
-    let area = Doublewrite::parse(&bytes[at..at + (16 << 10)], 16 << 10).unwrap();
-    let covered: Vec<u32> = (0..320).filter(|number| area.covers(*number)).collect();
+    let area = Doublewrite::parse(&bytes[at..at + (16 << 10)], PageSize::new(16 << 10).unwrap()).unwrap();
+    let covered: Vec<u32> = (0..320).filter(|number| area.covers(PageNo::new(*number))).collect();
     assert_eq!(covered, (64..192).collect::<Vec<u32>>());
 }
 
@@ -319,19 +319,19 @@ fn a_server_takes_pages_with_the_sums_of_old_servers() {
         let path = made.data().join(format!("k/{name}.ibd"));
         let mut bytes = fs::read(&path).unwrap();
         let space = open(&bytes);
-        let size = space.page_size as usize;
-        for (number, page) in (0..).zip(bytes.chunks_mut(size)) {
+        let size = space.page_size.bytes();
+        for (number, page) in PageNo::new(0).onward().zip(bytes.chunks_mut(size)) {
             if page.iter().all(|byte| *byte == 0) {
                 continue;
             }
             if name == "plain" {
-                let (first, _) = checksum::innodb(page);
+                let (first, _) = checksum::innodb(page::Page::of(page).unwrap());
                 page[..4].copy_from_slice(&first.to_be_bytes());
                 // The second sum covers the first.
-                let (_, second) = checksum::innodb(page);
+                let (_, second) = checksum::innodb(page::Page::of(page).unwrap());
                 page[size - 8..size - 4].copy_from_slice(&second.to_be_bytes());
             } else {
-                let sum = checksum::zip_adler32(page);
+                let sum = checksum::zip_adler32(page::Page::of(page).unwrap());
                 page[..4].copy_from_slice(&sum.to_be_bytes());
             }
             assert_eq!(space.check(number, page), Ok(Content::Verified), "{name} {number}");
@@ -343,10 +343,10 @@ fn a_server_takes_pages_with_the_sums_of_old_servers() {
         let read = format!("USE k;\nSELECT COUNT(*), SUM(LENGTH(b)) FROM {name} FORCE INDEX(PRIMARY);\n");
         made.run(&OPTIONS, &read).unwrap_or_else(|log| panic!("{name}: {log}"));
         // And refuses a wrong sum, so it has looked: page 3 is the root of the table.
-        let size = space.page_size as usize;
+        let size = space.page_size.bytes();
         bytes[3 * size] ^= 1;
         fs::write(&path, &bytes).unwrap();
-        assert!(space.check(3, &bytes[3 * size..4 * size]).is_err());
+        assert!(space.check(PageNo::new(3), &bytes[3 * size..4 * size]).is_err());
         made.run(&OPTIONS, &read).expect_err("the server does not look at sums");
     }
 }

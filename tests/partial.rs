@@ -92,6 +92,9 @@ fn what_was_wanted_of_mysql_is_served_and_the_rest_is_not_there() {
     let Some(server) = mysql() else { return };
     server.sql(&format!("CREATE DATABASE c; CREATE TABLE c.far (id INT) DATA DIRECTORY='{}'", outside(&server)));
     // A server that recovers the copy would write to the file of this one.
+    let run = Pipeline::new().stage(snap(&server).arg("--databases=")).run();
+    run.assert_codes(&[2]);
+    assert!(run.stdout.is_empty(), "{}", run.story());
     let run = Pipeline::new().stage(snap(&server).arg("--databases=mysql a b")).run();
     run.assert_codes(&[1]);
     assert!(run.stderr(0).contains("c/far.ibd: is outside the data directory"), "{}", run.story());

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use xb::innodb::Lsn;
 use xb::innodb::redo::mariadb::{Checkpoint, FILE, Header, START};
 use xb::stream::{Body, Reader};
 
@@ -81,8 +82,11 @@ fn members_pass_unchanged_marks_vanish_and_the_log_is_added() {
     let captured = &after[4].1;
     assert_eq!(captured.len() % 4096, 0);
     let header = Header::parse(captured).unwrap();
-    assert!(header.first_lsn == C0 && header.creator.starts_with(b"Backup "));
-    assert_eq!(Checkpoint::newest(captured, C0), Some(Checkpoint { lsn: C0, end_lsn: C0 }));
+    assert!(header.first_lsn == Lsn::new(C0) && header.creator.starts_with(b"Backup "));
+    assert_eq!(
+        Checkpoint::newest(captured, Lsn::new(C0)),
+        Some(Checkpoint { lsn: Lsn::new(C0), end_lsn: Lsn::new(C0) })
+    );
     assert_eq!(captured[START..][..log.content.len()], log.content);
     let padding = &captured[START + log.content.len()..];
     assert!((1..=4096).contains(&padding.len()) && padding.iter().all(|byte| *byte == 0));
@@ -228,11 +232,11 @@ fn a_manifest_must_fit_the_log() {
         // The server has made everything durable, so that nothing has to be waited for.
         log.write(C0, log.end());
         let mut stream = Stream::of(&log).begin();
-        stream.trailer.end_lsn = end_lsn;
+        stream.trailer.end_lsn = end_lsn.map(Lsn::new);
         assert_refused(&filter(stream.manifest().bytes()), 3, about);
     }
     let mut stream = Stream::of(&log).begin().mark(log.end());
-    stream.trailer.end_lsn = Some(C0 + 16);
+    stream.trailer.end_lsn = Some(Lsn::new(C0 + 16));
     assert_refused(&filter(stream.manifest().bytes()), 3, "which the log had reached earlier");
     let mut stream = Stream::of(&log).begin();
     stream.trailer.backup_id = "ff".repeat(16);
@@ -303,7 +307,7 @@ fn a_failure_of_the_log_ends_a_blocked_filter() {
     assert!(child.try_wait().unwrap().is_none(), "nobody reads its output, so it waits");
     let mut bytes = fs::read(log.path()).unwrap();
     let mut header = Header::parse(&bytes).unwrap();
-    header.first_lsn += 4096;
+    header.first_lsn = header.first_lsn.saturating_add(4096);
     bytes[..512].copy_from_slice(&header.block());
     // Written over, not replaced: as a server does that is started again.
     fs::File::options().write(true).open(log.path()).unwrap().write_all(&bytes).unwrap();

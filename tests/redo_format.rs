@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use xb::innodb::Lsn;
 use xb::innodb::redo::mariadb::mtr::{self, FileOp};
 use xb::innodb::redo::mariadb::{Checkpoint, FILE, Header, Mtr, MtrFault, Ring, START};
 
@@ -28,7 +29,7 @@ impl Log {
     }
 
     /// Up to `len` bytes of the log from `lsn` on, joined where the file ends; never more than a lap.
-    fn bytes(&self, lsn: u64, len: usize) -> Vec<u8> {
+    fn bytes(&self, lsn: Lsn, len: usize) -> Vec<u8> {
         let at = self.ring.offset(lsn) as usize;
         let len = len.min(self.file.len() - START);
         let mut bytes: Vec<u8> = self.file[at..].iter().take(len).copied().collect();
@@ -37,18 +38,18 @@ impl Log {
     }
 
     /// All mini-transactions from the checkpoint on: start and bytes; and where and why there are no more.
-    fn mtrs(&self) -> (Vec<(u64, Vec<u8>)>, u64, MtrFault) {
+    fn mtrs(&self) -> (Vec<(Lsn, Vec<u8>)>, Lsn, MtrFault) {
         let (mut found, mut lsn) = (Vec::new(), self.checkpoint.lsn);
         let mut buffer = (lsn, Vec::new());
         loop {
-            if (lsn - buffer.0) as usize + mtr::MAX + 13 > buffer.1.len() {
+            if lsn.since(buffer.0) as usize + mtr::MAX + 13 > buffer.1.len() {
                 buffer = (lsn, self.bytes(lsn, 4 << 20));
             }
-            let bytes = &buffer.1[(lsn - buffer.0) as usize..];
+            let bytes = &buffer.1[lsn.since(buffer.0) as usize..];
             match mtr::mtr(bytes, lsn, &self.ring, self.header.encrypted()) {
                 Mtr::Complete { len } => {
                     found.push((lsn, bytes[..len].to_vec()));
-                    lsn += len as u64;
+                    lsn = lsn.saturating_add(len as u64);
                 }
                 Mtr::Bad(fault) => return (found, lsn, fault),
                 Mtr::Incomplete => panic!("a mini-transaction of more than {} bytes at {lsn}", bytes.len()),
@@ -70,7 +71,7 @@ fn killed(server: &mut Server, rounds: u32) {
 }
 
 /// Recovers the directory with the server that made it and returns where it found the log's end.
-fn end_of_log(server: &Server, data: &Path, options: &[String]) -> u64 {
+fn end_of_log(server: &Server, data: &Path, options: &[String]) -> Lsn {
     let output = Command::new(server.flavour().path("mariadbd"))
         .args(["--no-defaults", "--bootstrap", "--innodb-buffer-pool-size=96M", "--innodb-log-file-size=64M"])
         .arg(format!("--datadir={}", data.display()))
@@ -91,12 +92,12 @@ fn copy(data: &Path) -> tempfile::TempDir {
 }
 
 /// The head of a captured log and the mini-transactions, all in the first lap.
-fn captured(log: &Log, mtrs: &[(u64, Vec<u8>)]) -> Vec<u8> {
+fn captured(log: &Log, mtrs: &[(Lsn, Vec<u8>)]) -> Vec<u8> {
     let mut file = log.header.captured(log.checkpoint, "xb-tools test");
     for (_, bytes) in mtrs {
         let start = file.len();
         file.extend_from_slice(bytes);
-        mtr::set_first_lap(&mut file[start..], log.header.encrypted());
+        mtr::set_first_lap(&mut file[start..], log.header.encrypted()).unwrap();
     }
     file.resize(file.len().next_multiple_of(4096) + 4096, 0);
     file
@@ -155,12 +156,12 @@ fn a_log_is_followed_around_the_ring() {
         }
         let log = Log::read(server.data());
         let (mtrs, end, _) = log.mtrs();
-        let lap = |lsn: u64| (lsn - log.header.first_lsn) / log.ring.capacity();
+        let lap = |lsn: Lsn| lsn.since(log.header.first_lsn) / log.ring.capacity();
         if lap(log.checkpoint.lsn) == lap(end) {
             continue;
         }
         assert!(
-            mtrs.iter().any(|(lsn, bytes)| lap(*lsn) < lap(*lsn + bytes.len() as u64)),
+            mtrs.iter().any(|(lsn, bytes)| lap(*lsn) < lap(lsn.saturating_add(bytes.len() as u64))),
             "none crosses the end of the file"
         );
         // The same mini-transactions as a captured log: in the first lap, from offset 12288 on.
@@ -206,7 +207,7 @@ fn a_captured_log_may_be_cut_after_any_mini_transaction() {
         fs::write(copy.path().join(FILE), captured(&log, &mtrs[..part])).unwrap();
         let log = Log::read(copy.path());
         assert_eq!(log.header.first_lsn, log.checkpoint.lsn);
-        assert_eq!(log.mtrs().1, last + bytes.len() as u64);
+        assert_eq!(log.mtrs().1, last.saturating_add(bytes.len() as u64));
         // Tables may be newer than this log, which a server refuses; only the reading is compared here.
     }
 }

@@ -10,7 +10,7 @@ use xb::stream::native::{Entry, EntryKind, Tally, Trailer};
 use crate::hot_backup::{apply, pipeline};
 use crate::support::backup::{apply_with, take};
 use crate::support::pipeline::Relay;
-use crate::support::tool::{bad, feed, good, tree};
+use crate::support::tool::{bad, feed, good, member, tree};
 use crate::support::{Family, Flavour, Pipeline, Server, keyring, scratch, test_on, xb};
 
 /// Stands in every row, and in no file of ours.
@@ -234,18 +234,18 @@ fn forge(directory: &Path, option: Option<(&str, &str)>, file: Option<(&str, &st
     let (mut tally, mut lines) = (Tally::default(), String::new());
     for line in text.lines() {
         let Ok(mut trailer) = serde_json::from_str::<Trailer>(line) else {
-            lines += &tally.line(&serde_json::from_str(line).unwrap());
+            lines += &tally.line(&serde_json::from_str(line).unwrap()).unwrap();
             continue;
         };
         if let Some((name, content)) = file {
             fs::write(directory.join(name), content).unwrap();
             let digest = blake3::hash(content.as_bytes());
-            lines += &tally.line(&Entry::new(name.as_bytes(), EntryKind::File, content.len() as u64, &digest));
+            lines += &tally.line(&Entry::new(name.as_bytes(), EntryKind::File, content.len() as u64, &digest)).unwrap();
         }
         if let Some((name, value)) = option {
             trailer.server_options.insert(name.into(), value.into());
         }
-        lines += &tally.finish(trailer);
+        lines += &tally.finish(trailer).unwrap();
     }
     fs::write(path, lines).unwrap();
 }
@@ -350,8 +350,8 @@ fn an_index_that_leads_out_of_the_directory_is_refused(flavour: Flavour) {
 fn relisted(text: &str) -> String {
     let mut tally = Tally::default();
     let line = |line: &str| match serde_json::from_str::<Trailer>(line) {
-        Ok(trailer) => tally.finish(trailer),
-        Err(_) => tally.line(&serde_json::from_str(line).unwrap()),
+        Ok(trailer) => tally.finish(trailer).unwrap(),
+        Err(_) => tally.line(&serde_json::from_str(line).unwrap()).unwrap(),
     };
     text.lines().map(line).collect()
 }
@@ -459,5 +459,30 @@ fn a_stream_in_a_file_that_others_can_read_is_warned_of() {
         let said = String::from_utf8_lossy(&run.stderr);
         assert!(run.status.success(), "{said}");
         assert_eq!(said.contains("umask 077"), warned, "{said}");
+    }
+}
+
+#[test]
+fn every_filter_warns_of_a_file_that_others_can_read() {
+    let dir = scratch();
+    let key = dir.path().join("key").display().to_string();
+    good(feed(xb("xb-crypt").args(["--generate-key", &key]), b""));
+    let plain = member("t", &[1; 1000]);
+    let sealed = good(feed(xb("xb-crypt").args(["-k", &key]), &plain));
+    for (tool, arguments, input) in [
+        ("xb-crypt", &["-k", &key, "-d"][..], &sealed),
+        ("xb-pack", &[&key], &plain),
+        ("xb-redo", &[], &plain),
+        ("xb-sum", &[], &plain),
+        ("xb-throttle", &[], &plain),
+        ("xb-zip", &[], &plain),
+    ] {
+        let stream = dir.path().join("stream");
+        fs::write(&stream, input).unwrap();
+        let out = fs::File::create(dir.path().join(tool)).unwrap();
+        out.set_permissions(fs::Permissions::from_mode(0o644)).unwrap();
+        let run = xb(tool).args(arguments).stdin(fs::File::open(&stream).unwrap()).stdout(out).output().unwrap();
+        let said = String::from_utf8_lossy(&run.stderr);
+        assert!(said.contains("stdout: every user can read this file"), "{tool}: {said}");
     }
 }

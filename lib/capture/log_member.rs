@@ -1,6 +1,8 @@
 //! The captured log on its way out: head, log from the checkpoint LSN to the end LSN, padding.
 
+use crate::bytes::Part as _;
 use crate::error::{Error, Result};
+use crate::innodb::ids::Lsn;
 use crate::innodb::redo::mariadb::mtr;
 use crate::log::captured::format::LogFormat;
 use crate::log::queue::{Queue, Trail};
@@ -16,7 +18,7 @@ const WINDOW: usize = mtr::MAX.next_multiple_of(64 << 10) + (64 << 10);
 pub(super) struct LogMember {
     format: LogFormat,
     /// Everything before is sent.
-    lsn: u64,
+    lsn: Lsn,
     size: u64,
     digest: blake3::Hasher,
     window: Vec<u8>,
@@ -36,22 +38,22 @@ impl LogMember {
     /// How far it may go next: what is here and not beyond the newest mark, up to where it may be cut, if that is worth
     /// a chunk. A mark was made before the manifest, so it cannot be beyond the end LSN; what the server's checkpoint
     /// proved durable can.
-    pub(super) fn due(&self, queue: &Queue) -> Option<u64> {
+    pub(super) fn due(&self, queue: &Queue) -> Option<Lsn> {
         let (mark, captured) = queue.reached();
         let until = self.format.settled(mark.min(captured));
-        if until.saturating_sub(self.lsn) < LEAST {
+        if until.since(self.lsn) < LEAST {
             return None;
         }
         Some(self.format.settled(queue.cut(self.lsn, until))).filter(|cut| *cut > self.lsn)
     }
 
     /// Sends what is before `until`, which is [`LogMember::due`]; how many bytes.
-    pub(super) fn part(&mut self, until: u64, queue: &Queue, writer: &Writer) -> Result<u64> {
+    pub(super) fn part(&mut self, until: Lsn, queue: &Queue, writer: &Writer) -> Result<u64> {
         let begin = self.lsn;
         // All of it, for what is sent must end where a mini-transaction does: the rest is framed from there.
         while self.lsn < until {
             let mut bytes = std::mem::take(&mut self.window);
-            let wanted = usize::try_from(until - self.lsn).unwrap_or(WINDOW).min(WINDOW);
+            let wanted = usize::try_from(until.since(self.lsn)).unwrap_or(WINDOW).min(WINDOW);
             fill(&mut bytes, wanted, queue)?;
             if bytes.is_empty() {
                 return Err(Error::failed("spool", "captured log is lost"));
@@ -60,18 +62,18 @@ impl LogMember {
             bytes.clear();
             self.window = bytes;
         }
-        Ok(self.lsn - begin)
+        Ok(self.lsn.since(begin))
     }
 
     /// Sends the rest up to exactly `end`, where the log must be one that can be cut, then padding and the end mark.
-    pub(super) fn complete(mut self, end: u64, queue: &Queue, writer: &Writer) -> Result<(Entry, Trail)> {
+    pub(super) fn complete(mut self, end: Lsn, queue: &Queue, writer: &Writer) -> Result<(Entry, Trail)> {
         let trail = queue.end(end)?;
         let mut bytes = std::mem::take(&mut self.window);
         let until = self.format.until(end);
         while self.lsn < until {
             fill(&mut bytes, WINDOW, queue)?;
             let taken = self.format.take(&mut bytes, self.lsn, end)?;
-            self.log(bytes.get(..taken).unwrap_or_default(), writer)?;
+            self.log(bytes.part(..taken)?, writer)?;
             bytes.drain(..taken);
         }
         self.log(&[], writer)?;
@@ -105,7 +107,7 @@ impl LogMember {
 fn fill(bytes: &mut Vec<u8>, size: usize, queue: &Queue) -> Result<()> {
     let have = bytes.len();
     bytes.resize(size.max(have), 0);
-    let got = queue.pull(bytes.get_mut(have..).unwrap_or_default())?;
+    let got = queue.pull(bytes.part_mut(have..)?)?;
     bytes.truncate(have + got);
     Ok(())
 }
@@ -121,17 +123,17 @@ mod tests {
     use std::io::{Seek, SeekFrom};
     use std::path::Path;
 
-    const START_LSN: u64 = 20_000;
+    const START_LSN: Lsn = Lsn::new(20_000);
 
     /// Mini-transactions of the first lap, and where they end.
-    fn log(size: usize) -> (Vec<u8>, Vec<u64>) {
+    fn log(size: usize) -> (Vec<u8>, Vec<Lsn>) {
         let (mut bytes, mut ends) = (Vec::new(), vec![START_LSN]);
         for length in (0..100u8).cycle() {
             let record = [&[0x30, length][..], &vec![length; usize::from(length) + 14]].concat();
             bytes.extend(&record);
             bytes.push(1);
             bytes.extend(crc32c::crc32c(&record).to_be_bytes());
-            ends.push(START_LSN + bytes.len() as u64);
+            ends.push(START_LSN.saturating_add(bytes.len() as u64));
             if bytes.len() > size {
                 break;
             }
@@ -149,7 +151,8 @@ mod tests {
             let checkpoint = Checkpoint { lsn: START_LSN, end_lsn: START_LSN };
             let header = Header { format: Format::Phys, first_lsn: START_LSN, creator: [0; 32], encryption: [0; 28] };
             let queue = Queue::new(Spool::new(8 << 20, Path::new("/nonexistent"), u64::MAX), START_LSN);
-            let part = |from: u64, to: u64| &bytes[(from - START_LSN) as usize..(to - START_LSN) as usize];
+            let at_byte = |lsn: Lsn| lsn.since(START_LSN) as usize;
+            let part = |from: Lsn, to: Lsn| &bytes[at_byte(from)..at_byte(to)];
             let mut output = tempfile::tempfile().unwrap();
             let writer = Writer::new(output.try_clone().unwrap());
             let mut log_member = LogMember::new(LogFormat::mariadb(&header, checkpoint));
@@ -163,7 +166,7 @@ mod tests {
             while let Some(until) = log_member.due(&queue) {
                 log_member.part(until, &queue, &writer).unwrap();
             }
-            assert!(at(mark.min(captured)) - log_member.lsn < LEAST);
+            assert!(at(mark.min(captured)).since(log_member.lsn) < LEAST);
             assert!(ends.contains(&log_member.lsn), "it ends inside a mini-transaction");
             // More than is wanted.
             queue.push(part(at(captured), *ends.last().unwrap()), *ends.last().unwrap()).unwrap();
@@ -173,7 +176,7 @@ mod tests {
             let member = content(output);
             assert_eq!(member.len() as u64, entry.size);
             assert!(member[START..].starts_with(part(START_LSN, end)));
-            let padding = &member[START + (end - START_LSN) as usize..];
+            let padding = &member[START + at_byte(end)..];
             assert!(!padding.is_empty() && padding.iter().all(|byte| *byte == 0));
         }
     }

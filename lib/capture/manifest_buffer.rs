@@ -6,7 +6,9 @@ use bstr::ByteSlice;
 
 use super::tablespaces::{self, Present};
 use crate::budget::Budget;
+use crate::bytes::Part as _;
 use crate::error::{Error, Result};
+use crate::innodb::ids::Lsn;
 use crate::innodb::redo::mariadb::Deletions;
 use crate::io::spool::Spool;
 use crate::log::ddl_watch::mariadb;
@@ -43,7 +45,10 @@ impl ManifestBuffer {
         let ManifestBuffer { lines, tally, present, buffer } = self;
         loop {
             let got = pass.payload(buffer)?;
-            let Some(bytes) = buffer.get(..got).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
+            if got == 0 {
+                return Ok(());
+            }
+            let bytes = buffer.part(..got)?;
             verifier.payload(pass.place(), MANIFEST, bytes, members, |line, bytes| match line {
                 Line::Entry(entry) if entry.kind == EntryKind::Redo => {
                     Err(Error::damaged("xb_manifest", "a redo log is in it already"))
@@ -60,7 +65,7 @@ impl ManifestBuffer {
 
     /// Fails if the log deletes a tablespace before `end` that is here: a server that recovers would pass over all that the
     /// log has of it. Nothing of the manifest can be sent then.
-    pub(super) fn check(&mut self, deletions: &Deletions, end: u64) -> Result<()> {
+    pub(super) fn check(&mut self, deletions: &Deletions, end: Lsn) -> Result<()> {
         let Some(conflict) = self.present.conflict(deletions, end) else { return Ok(()) };
         let (mut reader, mut name) = (ManifestReader::default(), Vec::new());
         loop {
@@ -68,7 +73,7 @@ impl ManifestBuffer {
             if got == 0 {
                 break;
             }
-            reader.feed(self.buffer.get(..got).unwrap_or_default(), |line, _| {
+            reader.feed(self.buffer.part(..got)?, |line, _| {
                 if let Line::Entry(entry) = line
                     && self.present.is(conflict, &entry)
                 {
@@ -83,8 +88,8 @@ impl ManifestBuffer {
     /// Sends it with the line of the redo log, counts and digest made anew.
     pub(super) fn send(mut self, redo: &Entry, trailer: &Trailer, begin_blake3: String, writer: &Writer) -> Result<()> {
         let trailer = Trailer { begin_blake3: Some(begin_blake3), ..trailer.clone() };
-        self.lines.push(self.tally.line(redo).as_bytes())?;
-        self.lines.push(self.tally.finish(trailer).as_bytes())?;
+        self.lines.push(self.tally.line(redo)?.as_bytes())?;
+        self.lines.push(self.tally.finish(trailer)?.as_bytes())?;
         writer.spooled(MANIFEST, &mut self.lines, &mut vec![0; CHUNK])
     }
 }

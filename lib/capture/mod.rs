@@ -26,6 +26,7 @@ use self::pace::Pace;
 use self::relay::Relay;
 use crate::budget::Budget;
 use crate::error::{Error, Result};
+use crate::innodb::ids::Lsn;
 use crate::io::spool::Spool;
 use crate::log::follow;
 use crate::log::queue::{Queue, Trail};
@@ -134,10 +135,10 @@ fn spawn(
 }
 
 /// What an operator wants to know to choose the size of the log.
-fn say(report: &dyn Report, name: &str, start: u64, summary: &relay::Summary, queue: &Queue) {
+fn say(report: &dyn Report, name: &str, start: Lsn, summary: &relay::Summary, queue: &Queue) {
     let relay::Summary { end, trail } = summary;
     let Trail { spare, capacity, resized, .. } = trail;
-    let bytes = end - start;
+    let bytes = end.since(start);
     report.facts(serde_json::json!({
         "start_lsn": start,
         "end_lsn": end,

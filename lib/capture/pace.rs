@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::innodb::ids::Lsn;
 use crate::log::queue::Queue;
 
 /// For how long rates are measured.
@@ -14,7 +15,7 @@ const GROWN: u64 = 2 << 20;
 /// The rates since the last look.
 pub(super) struct Pace {
     since: Instant,
-    captured: u64,
+    captured: Lsn,
     waiting: u64,
     /// Bytes of data.
     passed: u64,
@@ -38,7 +39,7 @@ impl Pace {
             return None;
         }
         let (captured, waiting) = queue.waiting();
-        let log = captured.saturating_sub(self.captured);
+        let log = captured.since(self.captured);
         let span = Span { time, log, passed: self.passed, before: self.waiting, waiting };
         (self.since, self.captured, self.waiting, self.passed) = (Instant::now(), captured, waiting, 0);
         self.judge(&span, Instant::now())
@@ -115,7 +116,7 @@ mod tests {
             (147, 50, true),
         ];
         let start = Instant::now();
-        let mut pace = Pace { since: start, captured: 0, waiting: 0, passed: 0, behind: false, said: None };
+        let mut pace = Pace { since: start, captured: Lsn::new(0), waiting: 0, passed: 0, behind: false, said: None };
         let mut before = 0;
         for (second, wait, told) in looks {
             let span = Span { time: SPAN, log: 60 * MIB, passed: 6 * MIB, before: before * MIB, waiting: wait * MIB };

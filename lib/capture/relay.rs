@@ -7,7 +7,9 @@ use bstr::ByteSlice;
 
 use super::log_member::LogMember;
 use super::manifest_buffer::ManifestBuffer;
+use crate::bytes::Part as _;
 use crate::error::{Error, Result};
+use crate::innodb::ids::Lsn;
 use crate::log::queue::{Queue, Trail};
 use crate::stream::native::{self, BEGIN, Begin, MANIFEST, MARK, Trailer, Verdict, Verifier};
 use crate::stream::{Body, Head, Members, Pass, SENDER, Writer};
@@ -15,7 +17,7 @@ use crate::stream::{Body, Head, Members, Pass, SENDER, Writer};
 /// What went through.
 pub(super) struct Summary {
     /// The end LSN.
-    pub(super) end: u64,
+    pub(super) end: Lsn,
     /// What following the log was like.
     pub(super) trail: Trail,
 }
@@ -78,7 +80,10 @@ pub(super) fn begin(pass: &mut Pass) -> Result<(Begin, Begun)> {
                 let mut buffer = [0; 4096];
                 loop {
                     let got = pass.payload(&mut buffer)?;
-                    let Some(bytes) = buffer.get(..got).filter(|bytes| !bytes.is_empty()) else { break };
+                    if got == 0 {
+                        break;
+                    }
+                    let bytes = buffer.part(..got)?;
                     verifier.payload(&place, BEGIN, bytes, 0, |_, _| Ok(()))?;
                     raw.extend_from_slice(bytes);
                 }
@@ -170,7 +175,7 @@ impl Relay {
         let Body::Payload { .. } = head.body else { return Ok(()) };
         let mut text = [0; 32];
         let len = self.pass.fill(&mut text)?;
-        match native::parse_mark(text.get(..len).unwrap_or_default()) {
+        match native::parse_mark(text.part(..len)?) {
             Some(lsn) => self.queue.mark(lsn),
             None => return Err(self.refuse(head, "holds no lsn")),
         }

@@ -8,6 +8,7 @@ use bstr::ByteSlice;
 
 use crate::budget::{Budget, Exceeded, Share};
 use crate::innodb::delta::DELTA;
+use crate::innodb::ids::{Lsn, SpaceId};
 use crate::innodb::redo::mariadb::Deletions;
 use crate::stream::native::Entry;
 use crate::stream::native::names::{AGAIN, DROPPED, marked};
@@ -30,8 +31,8 @@ pub(super) struct Present {
 struct Space {
     name: u64,
     /// Zero if that is not known.
-    there_since: u64,
-    id: u32,
+    there_since: Lsn,
+    id: SpaceId,
     /// Bytes of the name by which the server opens it, which has at most 4000 (`OS_FILE_MAX_PATH`).
     opened: u16,
     again: bool,
@@ -40,9 +41,9 @@ struct Space {
 /// A tablespace that is here although its file was deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Conflict {
-    pub(super) id: u32,
+    pub(super) id: SpaceId,
     /// Where the log deletes it.
-    pub(super) lsn: u64,
+    pub(super) lsn: Lsn,
     name: u64,
 }
 
@@ -81,16 +82,16 @@ impl Present {
         let Some(id) = entry.space_id.filter(|_| !name.contains_str("/#sql")) else { return };
         let opened = entry.location.as_ref().map_or("./".len() + name.len(), String::len);
         let opened = u16::try_from(opened).unwrap_or(u16::MAX);
-        self.spaces.push(Space { name: hash, there_since: entry.there_since.unwrap_or(0), id, opened, again });
+        self.spaces.push(Space { name: hash, there_since: entry.there_since.unwrap_or_default(), id, opened, again });
     }
 
     /// The first tablespace that is deleted before `end` and here all the same.
-    pub(super) fn conflict(&self, deletions: &Deletions, end: u64) -> Option<Conflict> {
+    pub(super) fn conflict(&self, deletions: &Deletions, end: Lsn) -> Option<Conflict> {
         let stays =
             |space: &&Space| space.again || !(self.again.contains(&space.name) || self.dropped.contains(&space.name));
         self.spaces.iter().filter(stays).find_map(|space| {
             // Only where numbers cannot be seen a file must do for them.
-            let since = Some(space.there_since).filter(|lsn| *lsn > 0 && deletions.is_sealed());
+            let since = Some(space.there_since).filter(|lsn| *lsn > Lsn::ZERO && deletions.is_sealed());
             let lsn = deletions.of(space.id, usize::from(space.opened), since.unwrap_or(end).min(end))?;
             Some(Conflict { id: space.id, lsn, name: space.name })
         })
@@ -116,20 +117,20 @@ mod tests {
 
     fn entry(name: &str, id: Option<u32>) -> Entry {
         let mut entry = Entry::new(name.as_bytes(), EntryKind::Innodb, 0, &blake3::hash(b""));
-        entry.space_id = id;
+        entry.space_id = id.map(SpaceId::new);
         entry
     }
 
     /// The tablespaces that conflict with the deletion of 7 at LSN 500.
     fn found(lines: &[(&str, Option<u32>)]) -> Option<String> {
         let mut deletions = Deletions::default();
-        deletions.see(b"\x9c\x07\0./db/t.ibd\x01....", 500, false);
+        deletions.see(b"\x9c\x07\0./db/t.ibd\x01....", Lsn::new(500), false);
         let mut present = Present::within(&Budget::default());
         let lines: Vec<Entry> = lines.iter().map(|(name, id)| entry(name, *id)).collect();
         lines.iter().for_each(|line| present.add(line).unwrap());
-        assert_eq!(present.conflict(&deletions, 500), None);
-        let conflict = present.conflict(&deletions, 501)?;
-        assert_eq!((conflict.id, conflict.lsn), (7, 500));
+        assert_eq!(present.conflict(&deletions, Lsn::new(500)), None);
+        let conflict = present.conflict(&deletions, Lsn::new(501))?;
+        assert_eq!((conflict.id.get(), conflict.lsn.get()), (7, 500));
         let named: Vec<&Entry> = lines.iter().filter(|line| present.is(conflict, line)).collect();
         Some(String::from_utf8(file(&named.last()?.path()?).0).unwrap())
     }
@@ -146,13 +147,13 @@ mod tests {
     #[test]
     fn of_an_encrypted_log_a_file_that_was_there_is_not_what_came_later() {
         let mut deletions = Deletions::default();
-        deletions.see(b"\x9cabcdefghijkl\x01....", 500, true);
+        deletions.see(b"\x9cabcdefghijkl\x01....", Lsn::new(500), true);
         for (there_since, conflict) in [(None, true), (Some(500), false), (Some(501), true)] {
             let mut line = entry("db/t.ibd", Some(7));
-            line.there_since = there_since;
+            line.there_since = there_since.map(Lsn::new);
             let mut present = Present::within(&Budget::default());
             present.add(&line).unwrap();
-            assert_eq!(present.conflict(&deletions, 900).is_some(), conflict);
+            assert_eq!(present.conflict(&deletions, Lsn::new(900)).is_some(), conflict);
         }
     }
 

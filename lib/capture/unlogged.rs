@@ -4,6 +4,7 @@
 use bstr::ByteSlice;
 
 use super::relay::Begun;
+use crate::bytes::Part as _;
 use crate::error::{Error, Result};
 use crate::report::Report;
 use crate::stream::native::{BEGIN, EntryKind, Line, MANIFEST, Verdict, Verifier};
@@ -52,7 +53,10 @@ fn manifest(pass: &mut Pass, writer: &Writer, verifier: &mut Verifier, members: 
     let mut piece = vec![0; PIECE];
     loop {
         let got = pass.payload(&mut piece)?;
-        let Some(bytes) = piece.get(..got).filter(|bytes| !bytes.is_empty()) else { return Ok(size) };
+        if got == 0 {
+            return Ok(size);
+        }
+        let bytes = piece.part(..got)?;
         verifier.payload(pass.place(), MANIFEST, bytes, members, |line, _| match line {
             Line::Entry(entry) if !matches!(entry.kind, EntryKind::File | EntryKind::Meta) => {
                 let name = entry.path().unwrap_or_default();

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::innodb::ids::Lsn;
 use crate::snap::base::Asked;
 use crate::snap::filter::Wanted;
 
@@ -58,6 +59,10 @@ pub struct Increment {
 impl Increment {
     /// The same, for the library.
     pub fn asked(self) -> Asked {
-        Asked { basedir: self.incremental_basedir, lsn: self.incremental_lsn, history: self.incremental_history }
+        Asked {
+            basedir: self.incremental_basedir,
+            lsn: self.incremental_lsn.map(Lsn::new),
+            history: self.incremental_history,
+        }
     }
 }

@@ -12,7 +12,7 @@ pub mod whole_input;
 use std::fmt::Display;
 
 use crate::budget::Exceeded;
-use crate::error::Kind;
+use crate::error::{Internal, Kind};
 
 /// Bytes of content in a piece, usually. Large enough that frames cost nothing, small enough that a few dozen of them
 /// are no burden.
@@ -130,6 +130,12 @@ impl Fault {
     #[must_use]
     pub fn shifted(self, by: usize) -> Self {
         Fault { at: self.at + by, ..self }
+    }
+}
+
+impl From<Internal> for Fault {
+    fn from(internal: Internal) -> Self {
+        Fault { kind: Kind::Failed, what: internal.to_string(), at: 0, hint: None }
     }
 }
 

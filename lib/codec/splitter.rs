@@ -1,5 +1,6 @@
 //! Bytes that wait to be cut into pieces, and pieces on their way through the workers.
 
+use crate::bytes::Part as _;
 use crate::codec::pool::Buffers;
 use crate::codec::{Codec, Cut, Fault, Flow, PIECE, Serial};
 use crate::error::{Error, Result};
@@ -107,7 +108,7 @@ impl<M> Splitter<M> {
     ) -> Result<()> {
         let mut start = 0;
         loop {
-            let splitter = self.bytes.get(start..).unwrap_or_default();
+            let splitter = self.bytes.part(start..)?;
             let at = self.at;
             match codec.cut(&mut self.member, splitter, flow).map_err(|fault| wrong(fault, at))? {
                 Cut::More(want) => {
@@ -115,10 +116,10 @@ impl<M> Splitter<M> {
                     break;
                 }
                 Cut::Piece { len, job } => {
-                    let len = len.min(splitter.len());
+                    let piece = splitter.part(..len)?;
                     let bytes = match (start, splitter.len() == len) {
                         (0, true) => std::mem::take(&mut self.bytes),
-                        _ => splitter.get(..len).unwrap_or_default().to_vec(),
+                        _ => piece.to_vec(),
                     };
                     start = if self.bytes.is_empty() { 0 } else { start + len };
                     self.at += len as u64;
@@ -128,7 +129,7 @@ impl<M> Splitter<M> {
                     let end = start + len;
                     loop {
                         let mut out = buffers.take();
-                        let rest = self.bytes.get(start..end).unwrap_or_default();
+                        let rest = self.bytes.part(start..end)?;
                         let done = codec.serial(&mut self.member, rest, &mut out);
                         let Serial { taken, again } = done.map_err(|fault| wrong(fault, self.at))?;
                         start += taken;

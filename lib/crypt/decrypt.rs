@@ -8,6 +8,7 @@ use bstr::ByteSlice;
 use super::Keys;
 use super::seal::{self, Seal};
 use super::xbcrypt::{self, Head, Version};
+use crate::bytes::Part as _;
 use crate::codec::{Choice, Codec, Cut, Fault, Flow, PIECE, Serial};
 use crate::error::Kind;
 use crate::stream::foreign;
@@ -77,7 +78,7 @@ impl<'a> Decrypt<'a> {
     fn xbcrypt(&self, held: &[u8], flow: Flow) -> Result<Cut<Job>, Fault> {
         let mut len = 0;
         loop {
-            let rest = held.get(len..).unwrap_or_default();
+            let rest = held.part(len..)?;
             let want = match Chunk::read(rest) {
                 // What is whole goes out before the fault behind it is told.
                 Err(_) if len > 0 => 0,
@@ -116,7 +117,7 @@ impl<'a> Decrypt<'a> {
     fn seal(held: &[u8], flow: Flow, seal: &Arc<Seal>, next: &mut u64) -> Result<(Cut<Job>, bool), Fault> {
         let (first, mut len) = (*next, 0);
         loop {
-            let rest = held.get(len..).unwrap_or_default();
+            let rest = held.part(len..)?;
             let want = match rest.first_chunk().map(|length| seal::chunk_length(*length)) {
                 Some(Err(_)) if len > 0 => 0,
                 Some(Err(fault)) => return Err(fault.into()),
@@ -186,7 +187,7 @@ impl Codec for Decrypt<'_> {
 
     fn choose(&self, path: &[u8], start: &[u8]) -> Result<Choice<Member>, Fault> {
         let container = container(plain(path), start);
-        let suffix = path.get(plain(path).len()..).unwrap_or_default();
+        let suffix = path.part(plain(path).len()..)?;
         match (suffix, container) {
             (seal::SUFFIX, member @ Some(Member::SealHead(_))) | (xbcrypt::SUFFIX, member @ Some(Member::Xbcrypt)) => {
                 Ok(member.map_or(Choice::Pass, Choice::Code))
@@ -280,7 +281,7 @@ impl Codec for Decrypt<'_> {
                 while let Chunk::Head(head, end) = Chunk::read(rest)? {
                     let at = piece.len() - rest.len();
                     let (chunk, later) = rest.split_at_checked(end).ok_or_else(|| truncated(piece.len()))?;
-                    let encrypted = chunk.get(end - head.size..).unwrap_or_default();
+                    let encrypted = chunk.part(end - head.size..)?;
                     let plain = xbcrypt::decrypt(&self.keys.key, &head, encrypted, out);
                     plain.map_err(|fault| Fault::from(fault).shifted(at))?;
                     (rest, proved) = (later, proved || head.version == Version::V3);

@@ -147,6 +147,6 @@ fn read(place: &str, mut file: File) -> Result<Key> {
     if seen == bytes.len() {
         return Err(Error::new(Kind::Key, place, "too long for a key: 4096 bytes and more"));
     }
-    key::parse(bytes.get(..seen).unwrap_or_default())
+    key::parse(bytes.split_at(seen).0)
         .map_err(|fault| Error::new(Kind::Key, place, fault).hint("xb-crypt --generate-key FILE makes a good one"))
 }

@@ -156,7 +156,7 @@ pub fn decrypt(key: &Key, head: &Head, encrypted: &[u8], out: &mut Vec<u8>) -> R
     }
     let start = out.len();
     out.extend_from_slice(encrypted);
-    let text = out.get_mut(start..).unwrap_or_default();
+    let text = out.split_at_mut(start).1;
     apply(key, &head.counter, text);
     let right = head.version != Version::V3
         || text.split_at_checked(head.plain()).is_some_and(|(plain, hash)| sha256(plain).as_ref().ct_eq(hash).into());
@@ -171,13 +171,10 @@ pub fn encrypt(key: &Key, iv: &[u8; IV], text: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     let fields: [&[u8]; 8] = [MAGIC, b"03", &[0; 8], &size, &size, &[0; 4], &(IV as u64).to_le_bytes(), iv];
     fields.into_iter().chain([text, sha256(text).as_ref()]).for_each(|field| out.extend_from_slice(field));
-    if let Some((head, encrypted)) = out.get_mut(start..).and_then(|chunk| chunk.split_at_mut_checked(HEAD_MAX)) {
-        apply(key, iv, encrypted);
-        let crc = crc32fast::hash(encrypted);
-        if let Some(field) = head.get_mut(32..HEAD_MIN) {
-            field.copy_from_slice(&crc.to_le_bytes());
-        }
-    }
+    let (head, encrypted) = out.split_at_mut(start).1.split_at_mut(HEAD_MAX);
+    apply(key, iv, encrypted);
+    let crc = crc32fast::hash(encrypted);
+    head.split_at_mut(HEAD_MIN).0.split_at_mut(32).1.copy_from_slice(&crc.to_le_bytes());
 }
 
 fn sha256(bytes: &[u8]) -> Digest {

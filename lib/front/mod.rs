@@ -214,7 +214,7 @@ impl Call {
                 voice.say(&words::version(&self.name, self.program));
                 Ok(())
             }
-            Plan::Defaults => voice.print(&words::defaults(&self.name, options.of(&ALL_GROUPS))),
+            Plan::Defaults => voice.print(&words::defaults(&self.name, options.all(&ALL_GROUPS))),
             Plan::Parameters => {
                 let places = PLACES.iter().filter_map(|key| {
                     let asked = (*key == "datadir").then(|| line.text(key)).flatten();
@@ -239,7 +239,7 @@ impl Call {
             suffix: line.text("defaults-group-suffix"),
         };
         let options = sources.read(&())?;
-        let settings: Vec<_> = options.of(&GROUPS).map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let settings: Vec<_> = options.all(&GROUPS).map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         Ok((options, line.behind(grammar, &settings)))
     }
 

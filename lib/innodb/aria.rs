@@ -3,8 +3,9 @@
 //!
 //! The last four bytes of a block are, **little-endian**, zlib's CRC-32 begun with the block's number.
 
+use super::is_zero;
 use super::page::{Content, Fault};
-use super::{is_zero, u16_at, u64_at};
+use crate::bytes::Fields as _;
 
 /// How much of an `.MAI` decides what the table is; all of a shorter file.
 pub const HEAD: usize = 64 << 10;
@@ -53,26 +54,28 @@ impl Aria {
         if !head.starts_with(&MAGIC) {
             return None;
         }
-        let base = head.get(usize::from(u16_at(head, BASE))..)?;
-        let transactional = *base.get(TRANSACTIONAL)? != 0;
-        let (keystart, block_size) = (u64_at(base, KEYSTART), u32::from(u16_at(base, BLOCK_SIZE)));
+        let start = head.first_chunk::<24>()?;
+        let base = head.get(usize::from(start.be_u16::<BASE>())..)?.first_chunk::<{ TRANSACTIONAL + 1 }>()?;
+        let transactional = base.field::<TRANSACTIONAL, 1>() != [0];
+        let (keystart, block_size) = (base.be_u64::<KEYSTART>(), u32::from(base.be_u16::<BLOCK_SIZE>()));
         // The server's range (`MARIA_MIN_KEY_BLOCK_LENGTH`, `MARIA_MAX_KEY_BLOCK_LENGTH`).
         if !(1 << 10..=32 << 10).contains(&block_size) || !block_size.is_power_of_two() {
             return None;
         }
-        let readable = u16_at(head, OPTIONS) & CHECKSUMS != 0 && u16_at(base, EXTRA_OPTIONS) & ENCRYPTED == 0;
+        let readable = start.be_u16::<OPTIONS>() & CHECKSUMS != 0 && base.be_u16::<EXTRA_OPTIONS>() & ENCRYPTED == 0;
         Some(Aria {
             block_size,
             first_index: keystart / u64::from(block_size),
             index_sums: readable,
-            data_sums: readable && head.get(ROW_FORMAT) == Some(&PAGE),
+            data_sums: readable && start.field::<ROW_FORMAT, 1>() == [PAGE],
             transactional,
         })
     }
 
     /// Whether a block of the `.MAI` is complete.
     pub fn check_index(&self, number: u64, block: &[u8]) -> Result<Content, Fault> {
-        self.size(block)?;
+        let (all, stored) = self.split(block)?;
+        let start = all.first_chunk::<17>().ok_or(Fault::Size { want: self.block_size, found: block.len() })?;
         if !self.index_sums || number < self.first_index {
             return Ok(Content::Unverified);
         }
@@ -81,11 +84,11 @@ impl Aria {
         }
         // The used length is the end of the block's header, which begins with an LSN and a transaction only where there
         // are transactions. The rest of the block is not in the sum.
-        let used = usize::from(u16_at(block, if self.transactional { 15 } else { 2 }));
-        let Some(covered) = block.get(..block.len().saturating_sub(SUM)).and_then(|all| all.get(..used)) else {
-            return Err(Fault::Length { len: u32::try_from(used).unwrap_or(u32::MAX) });
+        let used = if self.transactional { start.be_u16::<15>() } else { start.be_u16::<2>() };
+        let Some(covered) = all.get(..usize::from(used)) else {
+            return Err(Fault::Length { len: used.into() });
         };
-        sum(number, block, covered, NO_SUM + 1)
+        sum(number, stored, covered, NO_SUM + 1)
     }
 
     /// Whether a block of the `.MAD` is complete.
@@ -93,33 +96,30 @@ impl Aria {
         if !self.data_sums {
             return Ok(Content::Unverified);
         }
-        self.size(block)?;
+        let (all, stored) = self.split(block)?;
         if is_zero(block) {
             return Ok(Content::Zero);
         }
         // Each bitmap describes, six bytes for 16 pages, the pages up to the next.
         let distance = u64::from((self.block_size - 4) / 6 * 16 + 1);
         let none = if number.is_multiple_of(distance) { NO_SUM } else { NO_SUM + 1 };
-        sum(number, block, block.get(..block.len().saturating_sub(SUM)).unwrap_or_default(), none)
+        sum(number, stored, all, none)
     }
 
-    fn size(&self, block: &[u8]) -> Result<(), Fault> {
-        let found = block.len();
-        if u32::try_from(found) == Ok(self.block_size) {
-            Ok(())
-        } else {
-            Err(Fault::Size { want: self.block_size, found })
-        }
+    /// What the sum can cover, and the sum.
+    fn split<'a>(&self, block: &'a [u8]) -> Result<(&'a [u8], &'a [u8; SUM]), Fault> {
+        let split = block.split_last_chunk().filter(|_| u32::try_from(block.len()) == Ok(self.block_size));
+        split.ok_or(Fault::Size { want: self.block_size, found: block.len() })
     }
 }
 
-fn sum(number: u64, block: &[u8], covered: &[u8], none: u32) -> Result<Content, Fault> {
-    let stored = block.last_chunk().copied().map_or(0, u32::from_le_bytes);
+fn sum(number: u64, stored: &[u8; SUM], covered: &[u8], none: u32) -> Result<Content, Fault> {
+    let stored = u32::from_le_bytes(*stored);
     if stored == none {
         return Ok(Content::Unverified);
     }
     // The server, too, takes the low half of the number.
-    let start = u32::try_from(number & u64::from(u32::MAX)).unwrap_or_default();
+    let start = number.to_le_bytes().le_u32::<0>();
     let mut hasher = crc32fast::Hasher::new_with_initial(start);
     hasher.update(covered);
     let computed = hasher.finalize().min(LARGEST_SUM);

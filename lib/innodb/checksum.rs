@@ -3,7 +3,7 @@
 
 use crc32c::{crc32c, crc32c_append};
 
-use super::page::{LSN, TYPE};
+use super::page::{LSN, Page, TYPE};
 
 /// What `innodb_checksum_algorithm=none` stores instead of a sum.
 pub const NONE: u32 = 0xdead_beef;
@@ -20,29 +20,30 @@ const ZIP_REST: usize = 34;
 const TRAILER: usize = 8;
 
 /// Header and body of an uncompressed page, without what the write to disk changes.
-fn parts(page: &[u8]) -> (&[u8], &[u8]) {
-    let end = page.len().saturating_sub(TRAILER);
-    (page.get(COVERED..FLUSHED).unwrap_or_default(), page.get(BODY..end).unwrap_or_default())
+fn parts(page: Page<'_>) -> (&[u8], &[u8]) {
+    let (rest, _) = page.bytes.split_at(page.bytes.len() - TRAILER);
+    (page.head.split_at(FLUSHED).0.split_at(COVERED).1, rest.split_at(BODY).1)
 }
 
 /// The three covered ranges of a ROW_FORMAT=COMPRESSED page; its LSN is not among them.
-fn zip_parts(page: &[u8]) -> [&[u8]; 3] {
-    [COVERED..LSN, TYPE..FLUSHED, ZIP_REST..page.len()].map(|range| page.get(range).unwrap_or_default())
+fn zip_parts(page: Page<'_>) -> [&[u8]; 3] {
+    let part = |from, to| page.bytes.split_at(to).0.split_at(from).1;
+    [part(COVERED, LSN), part(TYPE, FLUSHED), part(ZIP_REST, page.bytes.len())]
 }
 
 /// `crc32` of the format before full_crc32; stands in both checksum fields.
-pub fn crc32(page: &[u8]) -> u32 {
+pub fn crc32(page: Page<'_>) -> u32 {
     let (head, body) = parts(page);
     crc32c(head) ^ crc32c(body)
 }
 
 /// `crc32` of a ROW_FORMAT=COMPRESSED page.
-pub fn zip_crc32(page: &[u8]) -> u32 {
+pub fn zip_crc32(page: Page<'_>) -> u32 {
     zip_parts(page).into_iter().fold(0, |sum, part| sum ^ crc32c(part))
 }
 
 /// The `innodb` sum of a ROW_FORMAT=COMPRESSED page: zlib's Adler-32, begun with 0 and not with 1.
-pub fn zip_adler32(page: &[u8]) -> u32 {
+pub fn zip_adler32(page: Page<'_>) -> u32 {
     let (mut a, mut b) = (0u32, 0u32);
     for part in zip_parts(page) {
         // 5552 is the most bytes whose sums cannot overflow 32 bits.
@@ -59,9 +60,9 @@ pub fn zip_adler32(page: &[u8]) -> u32 {
 }
 
 /// The `innodb` algorithm: the sums of the first and of the second checksum field.
-pub fn innodb(page: &[u8]) -> (u32, u32) {
+pub fn innodb(page: Page<'_>) -> (u32, u32) {
     let (head, body) = parts(page);
-    (fold(head).wrapping_add(fold(body)), fold(page.get(..FLUSHED).unwrap_or_default()))
+    (fold(head).wrapping_add(fold(body)), fold(page.head.split_at(FLUSHED).0))
 }
 
 fn fold(bytes: &[u8]) -> u32 {

@@ -18,8 +18,8 @@ use std::fmt;
 
 use bstr::ByteSlice;
 
-use super::page::{MAX, MIN};
-use super::u32_at;
+use super::{PageSize, SpaceId};
+use crate::error::Internal;
 
 pub use scan::Scan;
 
@@ -46,11 +46,11 @@ pub struct Cluster {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta {
     /// Bytes of a page in the file.
-    pub page_size: u32,
-    /// The same for ROW_FORMAT=COMPRESSED, otherwise 0.
-    pub zip_size: u32,
+    pub page_size: PageSize,
+    /// The same for ROW_FORMAT=COMPRESSED.
+    pub zip_size: Option<PageSize>,
     /// The tablespace.
-    pub space_id: u32,
+    pub space_id: SpaceId,
     /// Its flags; only MySQL's programs write them.
     pub space_flags: Option<u32>,
 }
@@ -83,14 +83,14 @@ impl fmt::Display for Fault {
 }
 
 /// Most pages of a cluster.
-pub fn capacity(page_size: u32) -> usize {
-    usize::try_from(page_size / 4).unwrap_or(0).saturating_sub(1)
+pub fn capacity(page_size: PageSize) -> usize {
+    page_size.bytes() / 4 - 1
 }
 
 impl Cluster {
     /// Reads the first page of a cluster; its length is the page size.
     pub fn parse(head: &[u8]) -> Result<Cluster, Fault> {
-        let size = u32::try_from(head.len()).ok().filter(|size| is_page_size(*size));
+        let size = u32::try_from(head.len()).ok().and_then(PageSize::new);
         let size = size.ok_or(Fault::PageSize(head.len()))?;
         let (magic, list) = head.split_first_chunk::<4>().ok_or(Fault::Magic)?;
         let last = match *magic {
@@ -99,7 +99,7 @@ impl Cluster {
             _ => return Err(Fault::Magic),
         };
         let pages: Vec<u32> =
-            list.chunks_exact(4).map(|four| u32_at(four, 0)).take_while(|page| *page != END).collect();
+            list.as_chunks().0.iter().copied().map(u32::from_be_bytes).take_while(|page| *page != END).collect();
         if let Some(at) = pages.iter().zip(pages.iter().skip(1)).position(|(page, next)| page >= next) {
             return Err(Fault::Order(at + 1));
         }
@@ -110,14 +110,20 @@ impl Cluster {
     }
 
     /// The first page of a cluster; `pages` are at most [`capacity`] of them.
-    pub fn head(page_size: u32, pages: &[u32], last: bool) -> Vec<u8> {
-        let size = usize::try_from(page_size).unwrap_or(0);
+    ///
+    /// # Errors
+    /// More pages than that.
+    pub fn head(page_size: PageSize, pages: &[u32], last: bool) -> Result<Vec<u8>, Internal> {
+        let size = page_size.bytes();
+        if pages.len() > capacity(page_size) {
+            return Err(Internal("a cluster of a delta has more pages than it can"));
+        }
         let mut head = Vec::with_capacity(size);
         head.extend_from_slice(if last { &LAST } else { &MORE });
         let list = pages.iter().copied().chain([END]);
         head.extend(list.take(capacity(page_size)).flat_map(u32::to_be_bytes));
         head.resize(size, 0);
-        head
+        Ok(head)
     }
 }
 
@@ -132,25 +138,22 @@ impl Meta {
         let needed = |key: &'static str| value(key).ok_or(Fault::Meta(key));
         let page_size = needed("page_size")?;
         let zip_size = needed("zip_size")?;
-        if !is_page_size(page_size) {
-            return Err(Fault::Meta("page_size"));
-        }
-        if zip_size != 0 && zip_size != page_size {
+        let page_size = PageSize::new(page_size).ok_or(Fault::Meta("page_size"))?;
+        if zip_size != 0 && zip_size != page_size.get() {
             return Err(Fault::Meta("zip_size"));
         }
-        Ok(Meta { page_size, zip_size, space_id: needed("space_id")?, space_flags: value("space_flags") })
+        let zip_size = (zip_size != 0).then_some(page_size);
+        let space_id = SpaceId::new(needed("space_id")?);
+        Ok(Meta { page_size, zip_size, space_id, space_flags: value("space_flags") })
     }
 
     /// The text of a `.meta`. The blank behind the second number is in the originals, too.
     pub fn text(&self) -> String {
         let Meta { page_size, zip_size, space_id, space_flags } = self;
+        let zip_size = zip_size.map_or(0, PageSize::get);
         let flags = space_flags.map(|flags| format!("space_flags = {flags}\n")).unwrap_or_default();
         format!("page_size = {page_size}\nzip_size = {zip_size} \nspace_id = {space_id}\n{flags}")
     }
-}
-
-fn is_page_size(size: u32) -> bool {
-    size.is_power_of_two() && (MIN..=MAX).contains(&size)
 }
 
 #[cfg(test)]
@@ -186,34 +189,38 @@ mod tests {
             [("t.ibd", 7, 0, &[2usize][..]), ("z.ibd", 5, 1024, &[255, 124]), ("still.ibd", 6, 0, &[0])]
         {
             let meta = Meta::parse(&golden(&format!("{name}.meta"))).unwrap();
-            assert_eq!((meta.space_id, meta.zip_size), (id, zip), "{name}");
+            assert_eq!((meta.space_id.get(), meta.zip_size.map_or(0, PageSize::get)), (id, zip), "{name}");
             assert_eq!(meta.text().as_bytes(), golden(&format!("{name}.meta")), "{name}");
             let delta = golden(&format!("{name}.delta"));
-            let clusters = read(&delta, meta.page_size as usize);
+            let clusters = read(&delta, meta.page_size.bytes());
             let found: Vec<usize> = clusters.iter().map(|(cluster, _)| cluster.pages.len()).collect();
             assert_eq!(found, counts, "{name}");
             let mut written = Vec::new();
             for (cluster, pages) in &clusters {
-                written.extend(Cluster::head(meta.page_size, &cluster.pages, cluster.last));
+                written.extend(Cluster::head(meta.page_size, &cluster.pages, cluster.last).unwrap());
                 written.extend(pages);
                 // Each page is the one that the list says.
-                for (number, page) in cluster.pages.iter().zip(pages.chunks(meta.page_size as usize)) {
-                    assert_eq!(crate::innodb::page::number(page), Some(*number), "{name}");
+                for (number, page) in cluster.pages.iter().zip(pages.chunks(meta.page_size.bytes())) {
+                    assert_eq!(crate::innodb::page::number(page).map(|number| number.get()), Some(*number), "{name}");
                 }
             }
             assert!(written == delta, "{name} is written differently");
         }
     }
 
+    fn head(pages: &[u32], last: bool) -> Result<Vec<u8>, Internal> {
+        Cluster::head(PageSize::new(4096).unwrap(), pages, last)
+    }
+
     #[test]
     fn what_is_no_delta_is_refused() {
-        let good = Cluster::head(4096, &[1, 2, 9], true);
+        let good = head(&[1, 2, 9], true).unwrap();
         assert_eq!(Cluster::parse(&good).unwrap().pages, [1, 2, 9]);
         assert_eq!(Cluster::parse(&good[..4095]), Err(Fault::PageSize(4095)));
         assert_eq!(Cluster::parse(&[]), Err(Fault::PageSize(0)));
         assert_eq!(Cluster::parse(&[&[0; 512][..], &good].concat()[..4096]), Err(Fault::Magic));
-        assert_eq!(Cluster::parse(&Cluster::head(4096, &[1, 2, 2], true)), Err(Fault::Order(2)));
-        assert_eq!(Cluster::parse(&Cluster::head(4096, &[1, 2, 9], false)), Err(Fault::Short(3)));
+        assert_eq!(Cluster::parse(&head(&[1, 2, 2], true).unwrap()), Err(Fault::Order(2)));
+        assert_eq!(Cluster::parse(&head(&[1, 2, 9], false).unwrap()), Err(Fault::Short(3)));
         for (text, key) in [
             ("zip_size = 0\nspace_id = 4\n", "page_size"),
             ("page_size = 1000\nzip_size = 0\nspace_id = 4\n", "page_size"),
@@ -228,18 +235,18 @@ mod tests {
     fn mysql_says_the_flags_too() {
         let text = b"space_flags = 16417\npage_size = 16384\nnew = thing\nzip_size = 0\nspace_id = 4294967294\n";
         let meta = Meta::parse(text).unwrap();
-        assert_eq!((meta.space_id, meta.space_flags), (0xffff_fffe, Some(16417)));
+        assert_eq!((meta.space_id.get(), meta.space_flags), (0xffff_fffe, Some(16417)));
         assert_eq!(Meta::parse(meta.text().as_bytes()), Ok(meta));
     }
 
     proptest! {
         #[test]
         fn a_list_comes_back(shift in 10u32..=16, count in 0usize..20_000, step in 1u32..5, last: bool) {
-            let size = 1 << shift;
+            let size = PageSize::new(1 << shift).unwrap();
             let count = if last { count.min(capacity(size)) } else { capacity(size) };
             let pages: Vec<u32> = (0u32..).map(|n| n * step).take(count).collect();
-            let head = Cluster::head(size, &pages, last);
-            prop_assert_eq!(head.len(), size as usize);
+            let head = Cluster::head(size, &pages, last).unwrap();
+            prop_assert_eq!(head.len(), size.bytes());
             prop_assert_eq!(Cluster::parse(&head), Ok(Cluster { last, pages }));
         }
 

@@ -4,7 +4,8 @@
 
 use std::ops::Range;
 
-use super::{page, u32_at};
+use super::{PageNo, PageSize};
+use crate::bytes::Fields as _;
 
 /// The page of the system tablespace that says where the area is.
 pub const PAGE: u32 = 5;
@@ -18,36 +19,37 @@ const MAGIC: u32 = 536_853_855;
 /// The two blocks of the doublewrite area, an extent each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Doublewrite {
-    blocks: [Range<u32>; 2],
+    blocks: [Range<PageNo>; 2],
 }
 
 impl Doublewrite {
     /// From page 5 of the system tablespace, verified by the caller. `None`: there is no area (a server that has
     /// always run with `innodb_doublewrite=OFF`).
-    pub fn parse(page5: &[u8], page_size: u32) -> Option<Self> {
-        let size = usize::try_from(page_size).ok().filter(|size| *size == page5.len())?;
-        let at = size.checked_sub(FROM_END)? + SEGMENT;
-        if u32_at(page5, at) != MAGIC {
+    pub fn parse(page5: &[u8], page_size: PageSize) -> Option<Self> {
+        let header = page5.last_chunk::<FROM_END>().filter(|_| page5.len() == page_size.bytes())?;
+        if header.be_u32::<SEGMENT>() != MAGIC {
             return None;
         }
         let extent = extent(page_size);
-        let blocks = [at + 4, at + 8].map(|at| u32_at(page5, at)).map(|first| first..first.saturating_add(extent));
+        let blocks = [header.be_u32::<{ SEGMENT + 4 }>(), header.be_u32::<{ SEGMENT + 8 }>()];
+        let blocks = blocks.map(|first| PageNo::new(first)..PageNo::new(first.saturating_add(extent)));
         Some(Doublewrite { blocks })
     }
 
     /// Where it lies when its page cannot be seen: servers make it before anything else, behind the first extent.
-    pub fn usual(page_size: u32) -> Self {
+    pub fn usual(page_size: PageSize) -> Self {
         let extent = extent(page_size);
-        Doublewrite { blocks: [extent..2 * extent, 2 * extent..3 * extent] }
+        let block = |from, to| PageNo::new(from * extent)..PageNo::new(to * extent);
+        Doublewrite { blocks: [block(1, 2), block(2, 3)] }
     }
 
     /// True if page `number` of the system tablespace lies in the area.
-    pub fn covers(&self, number: u32) -> bool {
+    pub fn covers(&self, number: PageNo) -> bool {
         self.blocks.iter().any(|block| block.contains(&number))
     }
 }
 
 /// Pages of an extent: 1 MiB, but at least 64 pages.
-fn extent(page_size: u32) -> u32 {
-    ((1 << 20) / page_size.clamp(page::MIN, page::MAX)).max(64)
+fn extent(page_size: PageSize) -> u32 {
+    ((1 << 20) / page_size.get()).max(64)
 }

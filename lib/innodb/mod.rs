@@ -8,6 +8,7 @@ pub mod aria;
 pub mod checksum;
 pub mod delta;
 pub mod doublewrite;
+pub mod ids;
 mod mysql;
 pub mod page;
 pub mod redo;
@@ -16,29 +17,11 @@ pub mod space;
 
 pub use aria::Aria;
 pub use doublewrite::Doublewrite;
+pub use ids::{LogicalPageSize, Lsn, PageNo, PageSize, SpaceId};
 pub use mysql::{is_undo, lasting_id};
 pub use page::{Content, Fault};
 pub use scan::Scan;
 pub use space::Space;
-
-/// Two bytes at `at`; 0 beyond the end, so callers check the length of what they read from first.
-pub(crate) fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_be_bytes(array_at(bytes, at))
-}
-
-/// Four bytes at `at`; 0 beyond the end.
-pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_be_bytes(array_at(bytes, at))
-}
-
-/// Eight bytes at `at`; 0 beyond the end.
-pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_be_bytes(array_at(bytes, at))
-}
-
-fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
-}
 
 /// True if there is no bit set; as fast as memory.
 pub fn is_zero(bytes: &[u8]) -> bool {

@@ -13,8 +13,9 @@
 
 use std::ops::Range;
 
-use super::page::{Fault, HEADER, TYPE};
-use super::u16_at;
+use super::SpaceId;
+use super::page::{Fault, HEADER, Page, TYPE};
+use crate::bytes::Fields as _;
 
 /// Numbers of undo tablespaces (`dict_sys_t::s_min_undo_space_id`); no MariaDB has come as far.
 pub(super) const UNDO: Range<u32> = 0xffff_fff0 - UNDO_SPACES * 400_000..0xffff_fff0;
@@ -22,14 +23,14 @@ pub(super) const UNDO: Range<u32> = 0xffff_fff0 - UNDO_SPACES * 400_000..0xffff_
 const UNDO_SPACES: u32 = 127;
 
 /// A number that stays with a tablespace: the first one that it had, if it is one of undo.
-pub fn lasting_id(id: u32) -> u32 {
-    let first = |end: u32| end - 1 - (end - 1 - id) % UNDO_SPACES;
+pub fn lasting_id(id: SpaceId) -> SpaceId {
+    let first = |end: u32| SpaceId::new(end - 1 - (end - 1 - id.get()) % UNDO_SPACES);
     if is_undo(id) { first(UNDO.end) } else { id }
 }
 
 /// True for the number of an undo tablespace.
-pub fn is_undo(id: u32) -> bool {
-    UNDO.contains(&id)
+pub fn is_undo(id: SpaceId) -> bool {
+    UNDO.contains(&id.get())
 }
 
 /// The type of a page whose body is squeezed.
@@ -45,29 +46,31 @@ const PLAIN_LEN: usize = 30;
 const LEN: usize = 32;
 
 /// True if the sum of the page is encrypted with it, so that only a key could tell whether the page is whole.
-pub(super) fn is_encrypted(page: &[u8]) -> bool {
-    matches!(u16_at(page, TYPE), ENCRYPTED | SQUEEZED_ENCRYPTED | ENCRYPTED_RTREE)
+pub(super) fn is_encrypted(page: Page<'_>) -> bool {
+    matches!(page.kind(), ENCRYPTED | SQUEEZED_ENCRYPTED | ENCRYPTED_RTREE)
 }
 
 /// What can be said of an encrypted page without a key: that the lengths in its header are possible.
-pub(super) fn check_encrypted(page: &[u8]) -> Result<(), Fault> {
-    if u16_at(page, TYPE) != SQUEEZED_ENCRYPTED {
+pub(super) fn check_encrypted(page: Page<'_>) -> Result<(), Fault> {
+    if page.kind() != SQUEEZED_ENCRYPTED {
         return Ok(());
     }
-    let (len, plain) = (u16_at(page, LEN), u16_at(page, PLAIN_LEN));
-    let fits = |len: u16| usize::from(len) + HEADER <= page.len();
+    let (len, plain) = (page.head.be_u16::<LEN>(), page.head.be_u16::<PLAIN_LEN>());
+    let fits = |len: u16| usize::from(len) + HEADER <= page.bytes.len();
     if fits(plain) && len <= plain && len > 0 { Ok(()) } else { Err(Fault::Length { len: len.into() }) }
 }
 
 /// The page as it was before it was squeezed; the sum in its header is over that.
-pub(super) fn unsqueezed(page: &[u8]) -> Result<Vec<u8>, Fault> {
-    let len = u16_at(page, LEN);
-    let whole = HEADER + usize::from(u16_at(page, PLAIN_LEN));
-    let squeezed = page.get(HEADER..HEADER + usize::from(len)).filter(|_| whole == page.len());
+pub(super) fn unsqueezed(page: Page<'_>) -> Result<Vec<u8>, Fault> {
+    let len = page.head.be_u16::<LEN>();
+    let whole = HEADER + usize::from(page.head.be_u16::<PLAIN_LEN>());
+    let squeezed = page.bytes.get(HEADER..HEADER + usize::from(len)).filter(|_| whole == page.bytes.len());
     let Some(squeezed) = squeezed else { return Err(Fault::Length { len: len.into() }) };
-    let mut plain = page.to_vec();
-    let Some((head, body)) = plain.split_at_mut_checked(HEADER) else { return Err(Fault::Length { len: len.into() }) };
-    let algorithm = page.get(ALGORITHM).copied().unwrap_or_default();
+    let mut plain = page.bytes.to_vec();
+    let Some((head, body)) = plain.split_first_chunk_mut::<HEADER>() else {
+        return Err(Fault::Length { len: len.into() });
+    };
+    let [algorithm] = page.head.field::<ALGORITHM, 1>();
     let written = match algorithm {
         1 => miniz_oxide::inflate::decompress_slice_iter_to_slice(body, std::iter::once(squeezed), true, false).ok(),
         2 => lz4_flex::block::decompress_into(squeezed, body).ok(),
@@ -76,9 +79,6 @@ pub(super) fn unsqueezed(page: &[u8]) -> Result<Vec<u8>, Fault> {
     if written != Some(body.len()) {
         return Err(Fault::Squeezed { algorithm });
     }
-    let plain_type = u16_at(page, PLAIN_TYPE).to_be_bytes();
-    if let Some(place) = head.get_mut(TYPE..TYPE + 2) {
-        place.copy_from_slice(&plain_type);
-    }
+    head.set::<TYPE, 2>(&page.head.field::<PLAIN_TYPE, 2>());
     Ok(plain)
 }

@@ -9,12 +9,13 @@
 
 use std::fmt;
 
-use super::{u16_at, u32_at, u64_at};
+use super::{Lsn, PageNo, PageSize};
+use crate::bytes::Fields as _;
 
 /// Smallest page on disk (ROW_FORMAT=COMPRESSED KEY_BLOCK_SIZE=1).
-pub const MIN: u32 = 1 << 10;
+pub const MIN: u32 = PageSize::MIN.get();
 /// Largest page on disk.
-pub const MAX: u32 = 64 << 10;
+pub const MAX: u32 = PageSize::MAX.get();
 /// Bytes of header.
 pub const HEADER: usize = 38;
 
@@ -54,9 +55,9 @@ pub enum Fault {
     /// The page belongs to another place of the file.
     Number {
         /// Its place.
-        want: u32,
+        want: PageNo,
         /// What it says itself.
-        found: u32,
+        found: PageNo,
     },
     /// The sum over the page is another than the one it carries.
     Checksum {
@@ -109,16 +110,41 @@ impl fmt::Display for Fault {
 }
 
 /// The number of the page in its tablespace, as it says itself.
-pub fn number(page: &[u8]) -> Option<u32> {
-    (page.len() >= HEADER).then(|| u32_at(page, NUMBER))
+pub fn number(page: &[u8]) -> Option<PageNo> {
+    page.first_chunk::<HEADER>().map(|header| PageNo::new(header.be_u32::<NUMBER>()))
 }
 
 /// LSN of the end of the last mini-transaction that changed the page; in the clear in every format.
-pub fn lsn(page: &[u8]) -> Option<u64> {
-    (page.len() >= HEADER).then(|| u64_at(page, LSN))
+pub fn lsn(page: &[u8]) -> Option<Lsn> {
+    page.first_chunk::<HEADER>().map(|header| Lsn::new(header.be_u64::<LSN>()))
 }
 
 /// The page's type; full_crc32 with page_compressed stores a length here, with the highest bit set.
 pub fn kind(page: &[u8]) -> Option<u16> {
-    (page.len() >= HEADER).then(|| u16_at(page, TYPE))
+    page.first_chunk::<HEADER>().map(|header| header.be_u16::<TYPE>())
+}
+
+/// A page that is as long as the smallest at least, so that its fields are there.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<'a> {
+    /// All of it.
+    pub(super) bytes: &'a [u8],
+    /// As much as every page has.
+    pub(super) head: &'a [u8; MIN as usize],
+    /// The trailer, unless it is ROW_FORMAT=COMPRESSED.
+    pub(super) trailer: &'a [u8; 8],
+}
+
+impl<'a> Page<'a> {
+    /// What is shorter is none.
+    pub fn of(bytes: &'a [u8]) -> Result<Self, Fault> {
+        match (bytes.first_chunk(), bytes.last_chunk()) {
+            (Some(head), Some(trailer)) => Ok(Page { bytes, head, trailer }),
+            _ => Err(Fault::Size { want: MIN, found: bytes.len() }),
+        }
+    }
+
+    pub(super) fn kind(&self) -> u16 {
+        self.head.be_u16::<TYPE>()
+    }
 }

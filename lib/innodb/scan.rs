@@ -4,7 +4,7 @@
 use super::page::{self, Fault, MAX};
 use super::space::has_flush_lsn_only;
 use super::space::{HEAD, Tally};
-use super::{Doublewrite, Space, doublewrite, is_zero};
+use super::{Doublewrite, PageNo, Space, SpaceId, doublewrite, is_zero};
 
 /// Bytes of the system tablespace that hold the page which says where the doublewrite area is.
 const SYSTEM_HEAD: usize = (doublewrite::PAGE as usize + 1) * MAX as usize;
@@ -104,9 +104,10 @@ impl Scan {
                 len %= unit;
                 continue;
             }
-            let piece = len.min(ZEROS.len() as u64).min(unit.saturating_sub(self.rest.len() as u64));
-            self.bytes(ZEROS.get(..usize::try_from(piece).unwrap_or(0)).unwrap_or_default())?;
-            len -= piece;
+            let piece = usize::try_from(len.min(unit.saturating_sub(self.rest.len() as u64)));
+            let (piece, _) = ZEROS.split_at(piece.map_or(ZEROS.len(), |piece| piece.min(ZEROS.len())));
+            self.bytes(piece)?;
+            len -= piece.len() as u64;
         }
         Ok(())
     }
@@ -120,9 +121,9 @@ impl Scan {
             let unread = matches!(self.state, State::Deferred { written: true });
             return Ok(Found { tally: self.tally, range: None, unread });
         };
-        let pages = self.at / u64::from(space.page_size);
+        let pages = space.page_size.pages_in(self.at);
         if !is_zero(&self.rest) {
-            return Err((first + pages, Fault::Size { want: space.page_size, found: self.rest.len() }));
+            return Err((first + pages, Fault::Size { want: space.page_size.get(), found: self.rest.len() }));
         }
         Ok(Found { tally: self.tally, range: Some((*first, pages)), unread: false })
     }
@@ -161,7 +162,9 @@ impl Scan {
         if let Ok(Some(space)) = parsed {
             let size = page_size(&space);
             let page5 = head.chunks_exact(size).nth(doublewrite::PAGE as usize);
-            let area = page5.filter(|_| space.id == 0).and_then(|page| Doublewrite::parse(page, space.page_size));
+            let area = page5
+                .filter(|_| space.id == SpaceId::SYSTEM)
+                .and_then(|page| Doublewrite::parse(page, space.page_size));
             self.state = State::Known { space, first: 0, area };
             return Ok(());
         }
@@ -172,29 +175,32 @@ impl Scan {
         let Some((space, number, offset)) = Space::of_system_page(head) else {
             return Err((0, parsed.err().unwrap_or(Fault::Format)));
         };
-        let before = (self.at + offset) / u64::from(space.page_size);
-        let first = u64::from(number).checked_sub(before).ok_or((0, Fault::Format))?;
+        let before = space.page_size.pages_in(self.at + offset);
+        let first = u64::from(number.get()).checked_sub(before).ok_or((0, Fault::Format))?;
         let area = Some(Doublewrite::usual(space.page_size));
         self.state = State::Known { space, first, area };
         Ok(())
     }
 
     fn pages(&mut self, pages: &[u8]) -> Result<(), BadPage> {
-        let State::Known { space, first, area } = &self.state else { return Ok(()) };
-        let number = first + self.at / u64::from(space.page_size);
+        let State::Known { space, first, area } = &self.state else { return Err((0, Fault::Format)) };
+        let number = first + space.page_size.pages_in(self.at);
         self.at = self.at.saturating_add(pages.len() as u64);
         // A hole may reach beyond the last page there can be.
-        let end = first + self.at / u64::from(space.page_size);
+        let end = first + space.page_size.pages_in(self.at);
         let (Ok(number), Ok(_)) = (u32::try_from(number), u32::try_from(end)) else {
-            return Err((number, Fault::Number { want: u32::MAX, found: page::number(pages).unwrap_or_default() }));
+            return Err((
+                number,
+                Fault::Number { want: PageNo::new(u32::MAX), found: page::number(pages).unwrap_or_default() },
+            ));
         };
-        let checked = space.check_run(number, pages, area.as_ref(), &mut self.tally);
-        checked.map_err(|(number, fault)| (number.into(), fault))
+        let checked = space.check_run(PageNo::new(number), pages, area.as_ref(), &mut self.tally);
+        checked.map_err(|(number, fault)| (number.get().into(), fault))
     }
 }
 
 fn page_size(space: &Space) -> usize {
-    usize::try_from(space.page_size).unwrap_or(usize::MAX)
+    space.page_size.bytes()
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 //! `facts/mariadb-hot-backup#page-size` and `facts/mariadb-hot-backup#page-checks`, `facts/mysql-hot-backup#pages`,
 //! `fsp0types.h`, `buf_page_is_corrupted`.
 
-use super::page::{Content, Fault, LSN, MAX, MIN, NUMBER, TYPE};
-use super::{Doublewrite, checksum, is_zero, mysql, u16_at, u32_at};
+use super::page::{Content, Fault, LSN, NUMBER, Page};
+use super::{Doublewrite, PageNo, PageSize, SpaceId, checksum, is_zero, mysql};
+use crate::bytes::Fields as _;
 
 /// How much of the start of a file decides what it is: the largest page, or all of a shorter file.
 pub const HEAD: usize = 64 << 10;
@@ -26,11 +27,11 @@ const LENGTH_MARK: u16 = 0x8000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Space {
     /// The tablespace's number; 0 is the system tablespace. It stays when a table is renamed.
-    pub id: u32,
+    pub id: SpaceId,
     /// The flags as stored.
     pub flags: u32,
     /// Bytes of a page in the file, 1 KiB to 64 KiB; smaller than the server's for ROW_FORMAT=COMPRESSED.
-    pub page_size: u32,
+    pub page_size: PageSize,
     /// Size of the tablespace in pages. In a file that is in use page 0 may be older than the file's end; and the server
     /// rounds the length of a file down to 4 KiB, so a last page of ROW_FORMAT=COMPRESSED may be missing.
     pub pages: u32,
@@ -49,13 +50,17 @@ enum Format {
 }
 
 /// The tablespace's number in the first bytes of its file, right or wrong; 0 if they are fewer.
-pub fn id(head: &[u8]) -> u32 {
-    u32_at(head, ID)
+pub fn id(head: &[u8]) -> SpaceId {
+    SpaceId::new(field(head, ID))
 }
 
 /// Its flags, likewise.
 pub fn flags(head: &[u8]) -> u32 {
-    u32_at(head, FLAGS)
+    field(head, FLAGS)
+}
+
+fn field(head: &[u8], at: usize) -> u32 {
+    head.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |four| u32::from_be_bytes(*four))
 }
 
 /// How many pages of each kind there were.
@@ -97,39 +102,35 @@ impl Space {
         if !head.is_empty() && is_zero(head.get(..4 << 10).unwrap_or(head)) {
             return Ok(None);
         }
-        let short = Fault::Size { want: MIN, found: head.len() };
-        if head.len() < 1 << 10 {
-            return Err(short);
-        }
-        let (flags, id) = (u32_at(head, FLAGS), id(head));
+        let start = Page::of(head)?.head;
+        let (flags, id) = (start.be_u32::<FLAGS>(), SpaceId::new(start.be_u32::<ID>()));
         let (page_size, format) = decode(flags, id).ok_or(Fault::Flags(flags))?;
-        let space = Space { id, flags, page_size, pages: u32_at(head, PAGES), format };
-        let size = usize::try_from(page_size).unwrap_or(usize::MAX);
-        space.check(0, head.get(..size).ok_or(Fault::Size { want: page_size, found: head.len() })?)?;
+        let space = Space { id, flags, page_size, pages: start.be_u32::<PAGES>(), format };
+        let short = Fault::Size { want: page_size.get(), found: head.len() };
+        space.check(PageNo::new(0), head.get(..page_size.bytes()).ok_or(short)?)?;
         Ok(Some(space))
     }
 
-    /// The page size again for ROW_FORMAT=COMPRESSED, otherwise 0.
-    pub fn zip_size(&self) -> u32 {
-        if matches!(self.format, Format::Zip { .. }) { self.page_size } else { 0 }
+    /// The page size again for ROW_FORMAT=COMPRESSED.
+    pub fn zip_size(&self) -> Option<PageSize> {
+        matches!(self.format, Format::Zip { .. }).then_some(self.page_size)
     }
 
     /// The format of a system tablespace from any piece of it but the first: that in which a page is good. Also the
     /// page's number, and where in `piece` it is. The later files have no page 0 that could say it.
-    pub fn of_system_page(piece: &[u8]) -> Option<(Space, u32, u64)> {
+    pub fn of_system_page(piece: &[u8]) -> Option<(Space, PageNo, u64)> {
         // The usual page size first; page sizes of the format before full_crc32 are at bit 6.
         let sizes = [5, 3, 4, 6, 7];
         let formats = sizes.into_iter().flat_map(|size| [0x10 | size, if size == 5 { 0 } else { size << 6 }]);
         formats.into_iter().find_map(|flags| {
-            let (page_size, format) = decode(flags, 0)?;
-            let space = Space { id: 0, flags, page_size, pages: 0, format };
-            let size = usize::try_from(page_size).ok()?;
+            let (page_size, format) = decode(flags, SpaceId::SYSTEM)?;
+            let space = Space { id: SpaceId::SYSTEM, flags, page_size, pages: 0, format };
+            let size = page_size.bytes();
             let mut pages = (0u64..).step_by(size).zip(piece.chunks_exact(size));
-            let (at, page) = pages.find(|(_, page)| {
-                let number = u32_at(page, NUMBER);
-                space.check(number, page) == Ok(Content::Verified)
-            })?;
-            Some((space, u32_at(page, NUMBER), at))
+            pages.find_map(|(at, page)| {
+                let number = super::page::number(page)?;
+                (space.check(number, page) == Ok(Content::Verified)).then(|| (space.clone(), number, at))
+            })
         })
     }
 
@@ -138,22 +139,24 @@ impl Space {
     ///
     /// What the formats do not cover stays unnoticed: bytes 26 to 38 before full_crc32, and the LSN in
     /// ROW_FORMAT=COMPRESSED.
-    pub fn check(&self, number: u32, page: &[u8]) -> Result<Content, Fault> {
-        if u32::try_from(page.len()) != Ok(self.page_size) {
-            return Err(Fault::Size { want: self.page_size, found: page.len() });
+    pub fn check(&self, number: PageNo, page: &[u8]) -> Result<Content, Fault> {
+        if page.len() != self.page_size.bytes() {
+            return Err(Fault::Size { want: self.page_size.get(), found: page.len() });
         }
-        let found = u32_at(page, NUMBER);
-        if (found == 0 || found != number) && is_zero(page) {
+        let Page { head, .. } = Page::of(page)?;
+        let (found, first) = (PageNo::new(head.be_u32::<NUMBER>()), PageNo::new(0));
+        if (found == first || found != number) && is_zero(page) {
             return Ok(Content::Zero);
         }
         // Servers before 10.2 and 5.7 wrote it into the first page of each file of the system tablespace, used or not.
-        if found == 0 && number != 0 && self.id == 0 && has_flush_lsn_only(page) {
+        if found == first && number != first && self.id == SpaceId::SYSTEM && has_flush_lsn_only(page) {
             return Ok(Content::Unverified);
         }
         if found != number {
             return Err(Fault::Number { want: number, found });
         }
-        let kind = u16_at(page, TYPE);
+        let page = Page::of(page)?;
+        let kind = page.kind();
         match self.format {
             Format::Full => full(page),
             Format::Old { mysql: true, .. } | Format::Zip { mysql: true } if mysql::is_encrypted(page) => {
@@ -161,7 +164,7 @@ impl Space {
             }
             Format::Old { page_compressed: true, .. } if PAGE_COMPRESSED.contains(&kind) => Ok(Content::Unverified),
             // No flag tells of this one.
-            Format::Old { .. } if kind == mysql::SQUEEZED => old(&mysql::unsqueezed(page)?),
+            Format::Old { .. } if kind == mysql::SQUEEZED => old(Page::of(&mysql::unsqueezed(page)?)?),
             Format::Old { .. } => encrypted_or(page, checksum::crc32, old),
             Format::Zip { .. } => encrypted_or(page, checksum::zip_crc32, zip),
         }
@@ -176,13 +179,12 @@ impl Space {
     /// shorter than a page is bad, too: whoever reads files cuts it off.
     pub fn check_run(
         &self,
-        first: u32,
+        first: PageNo,
         pages: &[u8],
         skip: Option<&Doublewrite>,
         tally: &mut Tally,
-    ) -> Result<(), (u32, Fault)> {
-        let size = usize::try_from(self.page_size).unwrap_or(usize::MAX);
-        for (number, page) in (first..=u32::MAX).zip(pages.chunks(size)) {
+    ) -> Result<(), (PageNo, Fault)> {
+        for (number, page) in first.onward().zip(pages.chunks(self.page_size.bytes())) {
             if skip.is_some_and(|area| area.covers(number)) {
                 tally.skipped += 1;
                 continue;
@@ -199,22 +201,22 @@ impl Space {
 
 /// True if nothing is written on a page but `FIL_PAGE_FILE_FLUSH_LSN`.
 pub(super) fn has_flush_lsn_only(page: &[u8]) -> bool {
-    let (before, rest) = page.split_at_checked(26).unwrap_or_default();
-    !before.is_empty() && is_zero(before) && rest.get(8..).is_some_and(is_zero)
+    page.split_first_chunk::<26>().is_some_and(|(before, rest)| is_zero(before) && rest.get(8..).is_some_and(is_zero))
 }
 
 /// Page size and format from flags and number of a tablespace; `None` for what every server would refuse, too.
-fn decode(flags: u32, id: u32) -> Option<(u32, Format)> {
+fn decode(flags: u32, id: SpaceId) -> Option<(PageSize, Format)> {
     // Bit 4 is the top bit of the old format's compressed page size, which never reaches it.
     if flags & 0x10 != 0 {
         let (size, algorithm, unused) = (flags & 15, flags >> 5 & 7, flags >> 8);
-        return ((3..=7).contains(&size) && algorithm <= 6 && unused == 0).then_some((512 << size, Format::Full));
+        let legal = (3..=7).contains(&size) && algorithm <= 6 && unused == 0;
+        return PageSize::new(512 << size).filter(|_| legal).map(|size| (size, Format::Full));
     }
     // Bit 10 is DATA DIRECTORY, which means nothing to MariaDB any more. Bits 11 to 14 are MySQL's: shared, temporary,
     // encrypted, with SDI; its undo tablespaces may have none of them, also while pages behind page 0 are encrypted
     // already. (MariaDB 10.1.0 to 10.1.20 set some by mistake; servers of today convert those files when they open them.)
     let (zip, size) = (flags >> 1 & 15, flags >> 6 & 15);
-    let mysql = flags >> 11 & 15 != 0 || mysql::UNDO.contains(&id);
+    let mysql = flags >> 11 & 15 != 0 || mysql::is_undo(id);
     let (size, page_compressed) = (if size == 0 { 5 } else { size }, flags >> 16 & 1 == 1);
     let unknown = flags >> 15 & 1 != 0 || flags >> 21 != 0 || mysql && flags >> 16 != 0;
     if !(3..=7).contains(&size) || zip > size.min(5) || unknown {
@@ -222,23 +224,23 @@ fn decode(flags: u32, id: u32) -> Option<(u32, Format)> {
     }
     let physical = 512 << if zip == 0 { size } else { zip };
     let format = if zip == 0 { Format::Old { page_compressed, mysql } } else { Format::Zip { mysql } };
-    (MIN..=MAX).contains(&physical).then_some((physical, format))
+    PageSize::new(physical).map(|physical| (physical, format))
 }
 
-fn full(page: &[u8]) -> Result<Content, Fault> {
-    let kind = u16_at(page, TYPE);
+fn full(page: Page<'_>) -> Result<Content, Fault> {
+    let kind = page.kind();
     let compressed = kind & LENGTH_MARK != 0;
     let units = kind & !LENGTH_MARK;
-    let len = if compressed { usize::from(units) * 256 } else { page.len() };
+    let len = if compressed { usize::from(units) * 256 } else { page.bytes.len() };
     // What follows a compressed page is a hole or what was there before.
-    let stored = page.get(..len).filter(|stored| !compressed || stored.len() < page.len());
+    let stored = page.bytes.get(..len).filter(|stored| !compressed || stored.len() < page.bytes.len());
     let Some((covered, sum)) = stored.and_then(|stored| stored.split_last_chunk::<4>()) else {
         return Err(Fault::Length { len: u32::from(units) * 256 });
     };
     equal(u32::from_be_bytes(*sum), checksum::full_crc32(covered))?;
-    let key_version = u32_at(page, 0);
+    let key_version = page.head.be_u32::<0>();
     if !compressed && key_version == 0 {
-        lsn_halves(page, len.saturating_sub(8))?;
+        lsn_halves(page, page.trailer.be_u32::<0>())?;
     }
     Ok(Content::Verified)
 }
@@ -246,23 +248,22 @@ fn full(page: &[u8]) -> Result<Content, Fault> {
 /// Before full_crc32 an encrypted page carries a second sum, over what is stored. A key version may be something else
 /// (R-tree pages, and the first page of system files of old servers), so a page that fails this is tried as a plain one.
 fn encrypted_or(
-    page: &[u8],
-    sum: fn(&[u8]) -> u32,
-    plain: fn(&[u8]) -> Result<Content, Fault>,
+    page: Page<'_>,
+    sum: fn(Page<'_>) -> u32,
+    plain: fn(Page<'_>) -> Result<Content, Fault>,
 ) -> Result<Content, Fault> {
-    if u32_at(page, KEY_VERSION) == 0 || u32_at(page, NUMBER) == 0 {
+    if page.head.be_u32::<KEY_VERSION>() == 0 || page.head.be_u32::<NUMBER>() == 0 {
         return plain(page);
     }
-    match equal(u32_at(page, ENCRYPTED_SUM), sum(page)) {
+    match equal(page.head.be_u32::<ENCRYPTED_SUM>(), sum(page)) {
         Ok(()) => Ok(Content::Verified),
         Err(fault) => plain(page).map_err(|_| fault),
     }
 }
 
-fn old(page: &[u8]) -> Result<Content, Fault> {
-    let tail = page.len().saturating_sub(8);
-    lsn_halves(page, tail + 4)?;
-    let stored = (u32_at(page, 0), u32_at(page, tail));
+fn old(page: Page<'_>) -> Result<Content, Fault> {
+    lsn_halves(page, page.trailer.be_u32::<4>())?;
+    let stored = (page.head.be_u32::<0>(), page.trailer.be_u32::<0>());
     let computed = checksum::crc32(page);
     if stored == (computed, computed) || stored == checksum::innodb(page) {
         return Ok(Content::Verified);
@@ -274,8 +275,8 @@ fn old(page: &[u8]) -> Result<Content, Fault> {
     Err(Fault::Checksum { stored: if stored.0 == computed { stored.1 } else { stored.0 }, computed })
 }
 
-fn zip(page: &[u8]) -> Result<Content, Fault> {
-    let stored = u32_at(page, 0);
+fn zip(page: Page<'_>) -> Result<Content, Fault> {
+    let stored = page.head.be_u32::<0>();
     if stored == checksum::NONE {
         return Ok(Content::Unverified);
     }
@@ -288,9 +289,9 @@ fn equal(stored: u32, computed: u32) -> Result<(), Fault> {
     if stored == computed { Ok(()) } else { Err(Fault::Checksum { stored, computed }) }
 }
 
-/// The low half of the LSN stands in the header and, at `tail`, in the trailer.
-fn lsn_halves(page: &[u8], tail: usize) -> Result<(), Fault> {
-    let (head, tail) = (u32_at(page, LSN + 4), u32_at(page, tail));
+/// The low half of the LSN stands in the header and in the trailer.
+fn lsn_halves(page: Page<'_>, tail: u32) -> Result<(), Fault> {
+    let head = page.head.be_u32::<{ LSN + 4 }>();
     if head == tail { Ok(()) } else { Err(Fault::LsnHalves { head, tail }) }
 }
 
@@ -325,9 +326,9 @@ mod tests {
         for (name, flags, page_size, [zero, verified, unverified]) in GOLDEN {
             let bytes = golden(name);
             let space = Space::parse(&bytes).unwrap().unwrap();
-            assert_eq!((space.flags, space.page_size), (flags, page_size), "{name}");
+            assert_eq!((space.flags, space.page_size.get()), (flags, page_size), "{name}");
             let mut tally = Tally::default();
-            space.check_run(0, &bytes, None, &mut tally).unwrap();
+            space.check_run(PageNo::new(0), &bytes, None, &mut tally).unwrap();
             assert_eq!(tally, Tally { zero, verified, unverified, skipped: 0 }, "{name}");
         }
     }
@@ -336,28 +337,31 @@ mod tests {
     fn a_bad_page_is_named_with_both_sums() {
         let mut bytes = golden("full-plain");
         let space = Space::parse(&bytes).unwrap().unwrap();
-        let sum = u32_at(&bytes, 4 * 4096 - 4);
+        let sum = field(&bytes, 4 * 4096 - 4);
         bytes[3 * 4096 + 1000] ^= 0x10;
-        let (number, fault) = space.check_run(0, &bytes, None, &mut Tally::default()).unwrap_err();
-        assert_eq!(number, 3);
+        let (number, fault) = space.check_run(PageNo::new(0), &bytes, None, &mut Tally::default()).unwrap_err();
+        assert_eq!(number, PageNo::new(3));
         let text = fault.to_string();
         assert!(text.starts_with(&format!("checksum {sum:#010x} is stored, 0x")), "{text}");
         // The other faults, in the order in which they are looked for.
-        assert_eq!(space.check(3, &bytes[..100]), Err(Fault::Size { want: 4096, found: 100 }));
-        assert_eq!(space.check(7, &bytes[..4096]), Err(Fault::Number { want: 7, found: 0 }));
+        assert_eq!(space.check(PageNo::new(3), &bytes[..100]), Err(Fault::Size { want: 4096, found: 100 }));
+        assert_eq!(
+            space.check(PageNo::new(7), &bytes[..4096]),
+            Err(Fault::Number { want: PageNo::new(7), found: PageNo::new(0) })
+        );
     }
 
     #[test]
     fn an_unused_page_of_the_system_tablespace_may_have_a_flush_lsn() {
         let mut page = vec![0; 16384];
         page[26..34].copy_from_slice(&4711u64.to_be_bytes());
-        let (page_size, format) = decode(0x15, 0).unwrap();
-        let of = |id| Space { id, flags: 0x15, page_size, pages: 1024, format };
-        assert_eq!(of(0).check(768, &page), Ok(Content::Unverified));
+        let (page_size, format) = decode(0x15, SpaceId::SYSTEM).unwrap();
+        let of = |id| Space { id: SpaceId::new(id), flags: 0x15, page_size, pages: 1024, format };
+        assert_eq!(of(0).check(PageNo::new(768), &page), Ok(Content::Unverified));
         // Page 0 is never unused, and tables have no such pages.
-        assert!(of(0).check(0, &page).is_err() && of(9).check(768, &page).is_err());
+        assert!(of(0).check(PageNo::new(0), &page).is_err() && of(9).check(PageNo::new(768), &page).is_err());
         page[100] = 1;
-        assert!(of(0).check(768, &page).is_err());
+        assert!(of(0).check(PageNo::new(768), &page).is_err());
     }
 
     /// Page 0 tells of the encryption of an undo tablespace only when it is written next.
@@ -367,9 +371,10 @@ mod tests {
         page[4..8].copy_from_slice(&9u32.to_be_bytes());
         page[24..26].copy_from_slice(&15u16.to_be_bytes());
         for (id, content) in [(0xffff_ffef, true), (0xfcf8_da70, true), (0xffff_fff0, false), (4711, false)] {
+            let id = SpaceId::new(id);
             let (page_size, format) = decode(0, id).unwrap();
             let space = Space { id, flags: 0, page_size, pages: 1024, format };
-            assert_eq!(space.check(9, &page) == Ok(Content::Encrypted), content, "{id:#x}");
+            assert_eq!(space.check(PageNo::new(9), &page) == Ok(Content::Encrypted), content, "{id}");
         }
     }
 
@@ -388,13 +393,16 @@ mod tests {
     #[test]
     fn a_zero_page_is_good_at_any_place() {
         let space = Space::parse(&golden("old-plain")).unwrap().unwrap();
-        for number in [0, 1, u32::MAX] {
+        for number in [0, 1, u32::MAX].map(PageNo::new) {
             assert_eq!(space.check(number, &[0; 4096]), Ok(Content::Zero));
         }
         let mut page = [0; 4096];
         page[4095] = 1;
-        assert_eq!(space.check(1, &page), Err(Fault::Number { want: 1, found: 0 }));
-        assert_eq!(space.check(0, &page), Err(Fault::LsnHalves { head: 0, tail: 1 }));
+        assert_eq!(
+            space.check(PageNo::new(1), &page),
+            Err(Fault::Number { want: PageNo::new(1), found: PageNo::new(0) })
+        );
+        assert_eq!(space.check(PageNo::new(0), &page), Err(Fault::LsnHalves { head: 0, tail: 1 }));
     }
 
     #[test]
@@ -403,9 +411,9 @@ mod tests {
         let space = Space::parse(&bytes).unwrap().unwrap();
         let mut page = bytes[3 * 4096..4 * 4096].to_vec();
         page[..4].copy_from_slice(&checksum::NONE.to_be_bytes());
-        assert!(space.check(3, &page).is_err());
+        assert!(space.check(PageNo::new(3), &page).is_err());
         page[4088..4092].copy_from_slice(&checksum::NONE.to_be_bytes());
-        assert_eq!(space.check(3, &page), Ok(Content::Unverified));
+        assert_eq!(space.check(PageNo::new(3), &page), Ok(Content::Unverified));
     }
 
     #[test]
@@ -433,7 +441,7 @@ mod tests {
             (0x2d, None),
             (0x20_0021, None),
         ] {
-            assert_eq!(decode(flags, 9).map(|(size, _)| size), size, "{flags:#x}");
+            assert_eq!(decode(flags, SpaceId::new(9)).map(|(size, _)| size.get()), size, "{flags:#x}");
         }
     }
 
@@ -447,14 +455,16 @@ mod tests {
                 place.copy_from_slice(&flags.to_be_bytes());
             }
             let _ = Space::parse(&head);
-            let _ = Doublewrite::parse(&head, u32::try_from(head.len()).unwrap());
+            for size in PageSize::all() {
+                let _ = Doublewrite::parse(&head, size);
+            }
             let _ = super::super::Aria::parse(&head);
-            if let Some((page_size, format)) = decode(flags, 9) {
-                let space = Space { id: 1, flags, page_size, pages: 9, format };
+            if let Some((page_size, format)) = decode(flags, SpaceId::new(9)) {
+                let space = Space { id: SpaceId::new(1), flags, page_size, pages: 9, format };
                 let mut page = head;
-                page.resize(page_size as usize, 7);
+                page.resize(page_size.bytes(), 7);
                 page[NUMBER..NUMBER + 4].copy_from_slice(&number.to_be_bytes());
-                prop_assert!(space.check(number, &page).map_or(true, |content| content == Content::Unverified));
+                prop_assert!(space.check(PageNo::new(number), &page).map_or(true, |content| content == Content::Unverified));
             }
         }
     }

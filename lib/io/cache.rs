@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use crate::bytes::Part as _;
 use rustix::fs::{Advice, OFlags, fadvise, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
@@ -56,13 +57,13 @@ impl Aligned {
 
 impl AsRef<[u8]> for Aligned {
     fn as_ref(&self) -> &[u8] {
-        self.bytes.get(self.start..self.start + self.len).unwrap_or_default()
+        self.bytes.split_at(self.start).1.split_at(self.len).0
     }
 }
 
 impl AsMut<[u8]> for Aligned {
     fn as_mut(&mut self) -> &mut [u8] {
-        self.bytes.get_mut(self.start..self.start + self.len).unwrap_or_default()
+        self.bytes.split_at_mut(self.start).1.split_at_mut(self.len).0
     }
 }
 
@@ -108,7 +109,7 @@ impl Source {
             Policy::Auto | Policy::Drop => {
                 let read = self.sparing(buffer, offset)?;
                 // To ask for what was allocated and never written fills the cache with zeros, at once.
-                if buffer.get(..read).is_some_and(is_zero) {
+                if is_zero(buffer.part(..read)?) {
                     self.forget(offset, read as u64);
                 }
                 Ok(read)
@@ -123,7 +124,10 @@ impl Source {
         // One page tells whether there is any: a miss makes the kernel read what was asked for into the cache.
         let mut done = 0;
         for want in [ALIGN.min(buffer.len()), buffer.len()] {
-            let Some(part) = buffer.get_mut(done..want).filter(|part| !part.is_empty()) else { break };
+            let part = buffer.part_mut(done..want)?;
+            if part.is_empty() {
+                break;
+            }
             match self.cached(part, offset + done as u64) {
                 Ok(0) => return Ok(done),
                 Ok(read) => done += read,
@@ -139,7 +143,10 @@ impl Source {
             }
         }
         let end = offset + buffer.len() as u64;
-        let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) else { return Ok(done) };
+        let rest = buffer.part_mut(done..)?;
+        if rest.is_empty() {
+            return Ok(done);
+        }
         if !self.unasked.contains(&offset) {
             // What is read ahead would look like a hit.
             let until = if self.policy == Policy::Drop { u64::MAX } else { end + MISSED };
@@ -187,7 +194,8 @@ impl Source {
             return self.plain(buffer, offset);
         }
         let mut done = 0;
-        while let Some(part) = buffer.get_mut(done..).filter(|part| !part.is_empty()) {
+        while done < buffer.len() {
+            let part = buffer.part_mut(done..)?;
             match self.file.read_at(part, offset + done as u64) {
                 Ok(0) => break,
                 Ok(read) => done += read,
@@ -209,7 +217,8 @@ impl Source {
     fn plain(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.switch(false);
         let mut done = 0;
-        while let Some(part) = buffer.get_mut(done..).filter(|part| !part.is_empty()) {
+        while done < buffer.len() {
+            let part = buffer.part_mut(done..)?;
             match self.file.read_at(part, offset + done as u64) {
                 Ok(0) => break,
                 Ok(read) => done += read,

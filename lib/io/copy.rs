@@ -9,6 +9,7 @@ use rustix::fs::SeekFrom as Look;
 use rustix::io::Errno;
 
 use super::BUFFER;
+use crate::bytes::Part as _;
 use crate::error::{Error, Result};
 
 /// Copies a file with its mode and, for root, its owner; what stands in the target's place is overwritten.
@@ -65,7 +66,7 @@ fn range(mut source: &File, mut target: &File, at: u64, end: u64) -> io::Result<
                     match rest.read(&mut buffer) {
                         Ok(0) if rest.limit() > 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                         Ok(0) => return Ok(()),
-                        Ok(got) => target.write_all(buffer.get(..got).unwrap_or_default())?,
+                        Ok(got) => target.write_all(buffer.part(..got)?)?,
                         Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
                         Err(cause) => return Err(cause),
                     }

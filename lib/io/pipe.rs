@@ -8,7 +8,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::SpliceFlags;
 
 use super::BUFFER;
-use crate::error::Error;
+use crate::bytes::Part as _;
+use crate::error::{Error, OrInternal as _};
 
 /// What we ask pipes to hold: the kernel's default ceiling for ordinary users (`fs.pipe-max-size`).
 pub const PIPE_SIZE: usize = 1 << 20;
@@ -69,9 +70,7 @@ impl Mover {
                 Err(errno) => return Err(errno.into()),
             }
         }
-        let Some(buffer) = self.plain.as_mut().and_then(|buffer| buffer.get_mut(..want.min(BUFFER))) else {
-            return Ok(0);
-        };
+        let buffer = self.plain.as_mut().or_internal("a buffer is not there")?.part_mut(..want.min(BUFFER))?;
         let mut from = from;
         let read = loop {
             match from.read(buffer) {
@@ -80,7 +79,7 @@ impl Mover {
             }
         };
         let mut to = to;
-        to.write_all(buffer.get(..read).unwrap_or_default())?;
+        to.write_all(buffer.part(..read)?)?;
         Ok(read)
     }
 

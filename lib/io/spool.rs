@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FallocateFlags;
 
-use crate::error::{Error, Result};
+use crate::bytes::Part as _;
+use crate::error::{Error, OrInternal as _, Result};
 
 /// How much is read from the file before its disk room is given back.
 const RECLAIM: u64 = 16 << 20;
@@ -96,12 +97,11 @@ impl Spool {
             Error::io(format_args!("spool in {}", self.dir.display()), "cannot write", &cause)
                 .hint("choose a directory with more room: --spool-dir")
         };
-        if self.file.is_none() {
-            self.file = Some(tempfile::tempfile_in(&self.dir).map_err(fail)?);
-        }
-        if let Some(file) = &self.file {
-            file.write_all_at(far, self.written).map_err(fail)?;
-        }
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => tempfile::tempfile_in(&self.dir).map_err(fail)?,
+        };
+        self.file.insert(file).write_all_at(far, self.written).map_err(fail)?;
         self.written = self.written.saturating_add(far.len() as u64);
         Ok(())
     }
@@ -109,8 +109,9 @@ impl Spool {
     /// Takes bytes from the front into `buffer`; returns how many: fewer than fit only when no more wait.
     pub fn pull(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let mut filled = 0;
-        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            let count = if self.memory.is_empty() { self.pull_file(rest)? } else { self.pull_memory(rest) };
+        while filled < buffer.len() {
+            let rest = buffer.part_mut(filled..)?;
+            let count = if self.memory.is_empty() { self.pull_file(rest)? } else { self.pull_memory(rest)? };
             if count == 0 {
                 break;
             }
@@ -119,14 +120,12 @@ impl Spool {
         Ok(filled)
     }
 
-    fn pull_memory(&mut self, buffer: &mut [u8]) -> usize {
+    fn pull_memory(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let (front, _) = self.memory.as_slices();
         let count = front.len().min(buffer.len());
-        if let (Some(to), Some(from)) = (buffer.get_mut(..count), front.get(..count)) {
-            to.copy_from_slice(from);
-        }
+        buffer.part_mut(..count)?.copy_from_slice(front.part(..count)?);
         self.memory.drain(..count);
-        count
+        Ok(count)
     }
 
     fn pull_file(&mut self, buffer: &mut [u8]) -> Result<usize> {
@@ -134,7 +133,8 @@ impl Spool {
         if want == 0 {
             return Ok(0);
         }
-        let Some((file, part)) = self.file.as_ref().zip(buffer.get_mut(..want)) else { return Ok(0) };
+        let file = self.file.as_ref().or_internal("a spool's file is not there")?;
+        let part = buffer.part_mut(..want)?;
         let place = format!("spool in {}", self.dir.display());
         file.read_exact_at(part, self.read).map_err(|cause| Error::io(&place, "cannot read", &cause))?;
         self.read = self.read.saturating_add(want as u64);

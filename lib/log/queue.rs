@@ -5,6 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::innodb::ids::Lsn;
 use crate::innodb::redo::mariadb::Deletions;
 use crate::io::spool::Spool;
 
@@ -23,9 +24,9 @@ struct State {
     spool: Spool,
     goal: Goal,
     /// LSN up to which the log has been put into the spool.
-    captured: u64,
+    captured: Lsn,
     /// LSNs before that, between mini-transactions, at which the log may be cut; each at least [`STEP`] behind another.
-    cuts: VecDeque<u64>,
+    cuts: VecDeque<Lsn>,
     /// What the follower leaves when it has reached the end and everything was right.
     trail: Option<Trail>,
 }
@@ -34,9 +35,9 @@ struct State {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Goal {
     /// The newest mark: the log is durable up to this LSN; 0 before the first.
-    pub(crate) mark: u64,
+    pub(crate) mark: Lsn,
     /// The end LSN, once the manifest has come: the log up to here is wanted, and no more.
-    pub(crate) end: Option<u64>,
+    pub(crate) end: Option<Lsn>,
     /// The other side has ended; nothing is wanted any more.
     pub(crate) over: bool,
 }
@@ -71,20 +72,20 @@ impl Trail {
 
 impl Queue {
     /// Nothing is captured yet from `lsn` on.
-    pub(crate) fn new(spool: Spool, lsn: u64) -> Self {
+    pub(crate) fn new(spool: Spool, lsn: Lsn) -> Self {
         let state = State { spool, goal: Goal::default(), captured: lsn, cuts: VecDeque::new(), trail: None };
         Queue { state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// Stream: the log is durable up to `lsn`.
-    pub(crate) fn mark(&self, lsn: u64) {
+    pub(crate) fn mark(&self, lsn: Lsn) {
         let mut state = self.lock();
         state.goal.mark = state.goal.mark.max(lsn);
         self.changed.notify_all();
     }
 
     /// Stream: the log is wanted up to `lsn`. Returns when it is here and the follower has found it good.
-    pub(crate) fn end(&self, lsn: u64) -> Result<Trail> {
+    pub(crate) fn end(&self, lsn: Lsn) -> Result<Trail> {
         let mut state = self.lock();
         state.goal.end = Some(lsn);
         self.changed.notify_all();
@@ -98,13 +99,13 @@ impl Queue {
     }
 
     /// Stream: the newest mark, and the LSN up to which the log is here.
-    pub(crate) fn reached(&self) -> (u64, u64) {
+    pub(crate) fn reached(&self) -> (Lsn, Lsn) {
         let state = self.lock();
         (state.goal.mark, state.captured)
     }
 
     /// Stream: the first place behind `lsn`, and not behind `until`, at which the log may be cut; else `until` itself.
-    pub(crate) fn cut(&self, lsn: u64, until: u64) -> u64 {
+    pub(crate) fn cut(&self, lsn: Lsn, until: Lsn) -> Lsn {
         let mut state = self.lock();
         while state.cuts.front().is_some_and(|cut| *cut <= lsn) {
             state.cuts.pop_front();
@@ -113,7 +114,7 @@ impl Queue {
     }
 
     /// The LSN up to which the log is here, and how many bytes of it wait to be sent.
-    pub(crate) fn waiting(&self) -> (u64, u64) {
+    pub(crate) fn waiting(&self) -> (Lsn, u64) {
         let state = self.lock();
         (state.captured, state.spool.len())
     }
@@ -130,10 +131,10 @@ impl Queue {
     }
 
     /// Follower: adds whole mini-transactions; the last one ends at `lsn`.
-    pub(crate) fn push(&self, bytes: &[u8], lsn: u64) -> Result<()> {
+    pub(crate) fn push(&self, bytes: &[u8], lsn: Lsn) -> Result<()> {
         let mut state = self.lock();
         state.spool.push(bytes)?;
-        if state.cuts.back().is_none_or(|last| lsn.saturating_sub(*last) >= STEP) {
+        if state.cuts.back().is_none_or(|last| lsn.since(*last) >= STEP) {
             state.cuts.push_back(lsn);
         }
         state.captured = lsn;

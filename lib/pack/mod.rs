@@ -15,6 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bstr::ByteSlice;
 
+use crate::bytes::Part as _;
 use crate::codec::pool::{self, FirstError};
 use crate::error::{Error, Result};
 use crate::io::cache::{ALIGN, Aligned};
@@ -131,7 +132,7 @@ fn begin<W: Write>(options: &Options, plan: &Plan, writer: &Writer<W>) -> Result
         without_innodb: false,
         base: None,
     };
-    let bytes = native::begin_bytes(&begin);
+    let bytes = native::begin_bytes(&begin)?;
     writer.member(BEGIN, &bytes)?;
     let lines = Spool::new(LINES_IN_MEMORY, &options.spool_dir, u64::MAX);
     Ok(Frame::Own {
@@ -176,7 +177,7 @@ impl<W: Write + Send> Pack<'_, W> {
             Frame::Plain | Frame::Coded { .. } => Ok(()),
             Frame::Own { tally, lines, .. } => {
                 let entry = Entry::new(name, EntryKind::File, source.size(), &digest.finalize());
-                lines.push(tally.line(&entry).as_bytes())
+                lines.push(tally.line(&entry)?.as_bytes())
             }
             Frame::Kept { seen, .. } => seen.add(name, source.size(), &digest.finalize()),
         }
@@ -189,8 +190,8 @@ impl<W: Write + Send> Pack<'_, W> {
         match self.frame.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Frame::Plain => Ok(()),
             Frame::Own { backup_id, begin_blake3, tally, mut lines } => {
-                lines.push(tally.finish(trailer(backup_id, begin_blake3)).as_bytes())?;
-                let buffer = buffer.as_mut().get_mut(..chunk).unwrap_or_default();
+                lines.push(tally.finish(trailer(backup_id, begin_blake3))?.as_bytes())?;
+                let buffer = buffer.as_mut().part_mut(..chunk)?;
                 writer.spooled(MANIFEST, &mut lines, buffer)
             }
             Frame::Coded { name } => {

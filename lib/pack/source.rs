@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags, SeekFrom};
 
 use super::below;
+use crate::bytes::Part as _;
 use crate::error::{Error, Result};
 use crate::io::cache::{self, ALIGN, Aligned, Policy};
 
@@ -49,7 +50,10 @@ impl Source {
         let offset = self.at;
         let want = usize::try_from(self.size - offset).unwrap_or(usize::MAX).min(chunk);
         let room = want.next_multiple_of(ALIGN);
-        let Some(part) = buffer.as_mut().get_mut(..room).filter(|_| want > 0) else { return Ok(None) };
+        if want == 0 {
+            return Ok(None);
+        }
+        let part = buffer.as_mut().part_mut(..room)?;
         let end = offset + want as u64;
         if self.in_hole(offset, end) {
             part.fill(0);
@@ -64,7 +68,7 @@ impl Source {
             }
         }
         self.at = end;
-        Ok(part.get(..want).map(|part| (offset, part)))
+        Ok(Some((offset, part.part(..want)?)))
     }
 
     /// True if nothing but hole is in this part of the file.

@@ -15,7 +15,8 @@ pub use super::check::Thorough;
 use super::files::{self, fail};
 use super::state::{State, Step};
 use super::{check, clone, layout, lock, merge, recover};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, OrInternal as _, Result};
+use crate::innodb::ids::Lsn;
 use crate::innodb::redo::{mariadb, mysql};
 use crate::io;
 use crate::log::captured;
@@ -138,10 +139,10 @@ fn begin(
     digests.map_or(Ok(()), |(thorough, threads)| check::digests(backup, thorough, threads, report))?;
     let locations = layout::locations(backup)?;
     let (start_lsn, end_lsn) = match backup.family {
-        _ if backup.without_innodb() => (0, 0),
+        _ if backup.without_innodb() => (Lsn::ZERO, Lsn::ZERO),
         Family::MariaDb => mariadb_log(backup, &locations)?,
         // It has been checked from end to end.
-        Family::MySql => backup.start_lsn.zip(backup.end_lsn).unwrap_or_default(),
+        Family::MySql => backup.start_lsn.zip(backup.end_lsn).or_internal("a checked backup has no lsn")?,
     };
     let server = program.map(|program| program.release.version.to_string());
     let without_log = backup.without_innodb();
@@ -152,7 +153,7 @@ fn begin(
 }
 
 /// Where the log begins and ends, if it is one that can be recovered here.
-fn mariadb_log(backup: &Backup, locations: &BTreeMap<String, String>) -> Result<(u64, u64)> {
+fn mariadb_log(backup: &Backup, locations: &BTreeMap<String, String>) -> Result<(Lsn, Lsn)> {
     let captured = Captured::open(&backup.path)?;
     if !captured.is_captured() {
         let what = "was not written by a backup; this looks like a server's own data directory";
@@ -223,7 +224,7 @@ fn recover(
         }
         Family::MySql => 0,
     };
-    let memory = memory.unwrap_or_else(|| buffer_pool(state.end_lsn.saturating_sub(state.start_lsn)));
+    let memory = memory.unwrap_or_else(|| buffer_pool(state.end_lsn.since(state.start_lsn)));
     let server = format_args!("{} ({})", program.path.display(), program.release).to_string();
     report.note(
         Level::Info,
@@ -243,7 +244,7 @@ fn recover(
         log_size,
         end_lsn: match backup.family {
             Family::MariaDb => state.end_lsn,
-            Family::MySql => captured::mysql::end(state.end_lsn, backup.left_out()),
+            Family::MySql => captured::mysql::end(state.end_lsn, backup.left_out())?,
         },
         first: state.runs == 0,
         partial: backup.partial,

@@ -13,7 +13,9 @@ use bstr::ByteSlice;
 use super::files::{self, fail};
 use super::foreign_tables;
 use super::state::{State, Step};
+use crate::bytes::Part as _;
 use crate::error::{Error, Kind, Result};
+use crate::innodb::ids::{Lsn, SpaceId};
 use crate::innodb::redo::{mariadb, mysql};
 use crate::io;
 use crate::log::captured;
@@ -55,9 +57,9 @@ pub(super) struct Backup {
     /// What `--apply` has noted.
     pub(super) state: Option<State>,
     /// Where its log begins: the checkpoint LSN. Not told by other programs' files.
-    pub(super) start_lsn: Option<u64>,
+    pub(super) start_lsn: Option<Lsn>,
     /// Where its log ends: the end LSN. Other programs say a number that the log may exceed.
-    pub(super) end_lsn: Option<u64>,
+    pub(super) end_lsn: Option<Lsn>,
     /// The server that was copied, as it told: `10.11.19-MariaDB`.
     pub(super) server_version: Option<String>,
     /// True if tables were left out on purpose.
@@ -192,7 +194,7 @@ impl Backup {
     }
 
     /// Tablespaces of MySQL that were left out, by number.
-    pub(super) fn left_out(&self) -> &[u32] {
+    pub(super) fn left_out(&self) -> &[SpaceId] {
         self.ours.as_ref().map_or(&[], |ours| &ours.trailer.left_out)
     }
 
@@ -389,7 +391,7 @@ fn manifest(path: &Path) -> Result<(Vec<Entry>, Trailer)> {
             Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => continue,
             Err(cause) => return Err(fail(path, "cannot read", &cause)),
         };
-        reader.feed(buffer.get(..got).unwrap_or_default(), |line, _| {
+        reader.feed(buffer.part(..got)?, |line, _| {
             match line {
                 Line::Entry(entry) => entries.push(*entry),
                 Line::Trailer(last) => trailer = Some(*last),

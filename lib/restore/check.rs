@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::backup::Backup;
 use super::files::{self, fail};
+use crate::bytes::Part as _;
 use crate::error::{Error, Result};
 use crate::report::{Level, Report};
 use crate::stream::native::Entry;
@@ -67,7 +68,7 @@ pub(super) fn of_file(path: &Path, report: &dyn Report) -> Result<(u64, blake3::
         match file.read(&mut buffer) {
             Ok(0) => return Ok((size, digest.finalize())),
             Ok(got) => {
-                digest.update(buffer.get(..got).unwrap_or_default());
+                digest.update(buffer.part(..got)?);
                 size = size.saturating_add(got as u64);
                 report.advance(got as u64);
             }

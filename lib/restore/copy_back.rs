@@ -100,6 +100,12 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
     files::remove(&datadir.join(INCOMPLETE))?;
     let bytes: u64 = items.iter().map(|item| item.size).sum();
     let count = items.iter().filter(|item| !item.is_dir).count();
+    report.facts(serde_json::json!({
+        "directory": datadir.display().to_string(),
+        "backup_id": backup.id(),
+        "files": count,
+        "data_bytes": bytes,
+    }));
     report.note(
         Level::Info,
         format_args!("{}: {count} files, {bytes} bytes; a server can be started on it", datadir.display()),

@@ -15,6 +15,7 @@ use bstr::ByteSlice;
 use super::backup::Backup;
 use super::files::{self, Item, fail};
 use crate::error::{Error, Result};
+use crate::innodb::ids::{Lsn, SpaceId};
 use crate::io;
 use crate::log::captured::mariadb::{self as log, Captured};
 use crate::report::{Level, Report};
@@ -107,7 +108,7 @@ pub(super) fn refuse_unseen(captured: &Captured, backup: &Backup, elsewhere: &BT
 }
 
 /// Gives the log, which ends at `end`, local names and room.
-pub(super) fn redo(backup: &Backup, end: u64, report: &dyn Report) -> Result<()> {
+pub(super) fn redo(backup: &Backup, end: Lsn, report: &dyn Report) -> Result<()> {
     let dir = &backup.path;
     let captured = Captured::open(dir)?;
     let left_out = if backup.partial { captured.left_out(dir)? } else { BTreeSet::new() };
@@ -123,7 +124,7 @@ pub(super) fn redo(backup: &Backup, end: u64, report: &dyn Report) -> Result<()>
 }
 
 /// Makes sure that nothing is taken for left out that is in the backup: a server would throw away what the log has of it.
-pub(super) fn none_is_here(backup: &Backup, left_out: &BTreeSet<u32>) -> Result<()> {
+pub(super) fn none_is_here(backup: &Backup, left_out: &BTreeSet<SpaceId>) -> Result<()> {
     let entries = backup.ours.iter().flat_map(|ours| &ours.entries);
     for (entry, space) in entries.filter_map(|entry| Some((entry, entry.space_id?))) {
         let Some(path) = entry.path().filter(|_| left_out.contains(&space)) else { continue };

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files::{self, Fingerprint};
 use crate::error::{Error, Result};
+use crate::innodb::ids::Lsn;
 use crate::io;
 use crate::stream::native::names::APPLIED;
 
@@ -52,9 +53,9 @@ pub(super) struct State {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) backup_id: Option<String>,
     /// Where the captured log begins.
-    pub(super) start_lsn: u64,
+    pub(super) start_lsn: Lsn,
     /// Where it ends: the LSN that recovery must reach.
-    pub(super) end_lsn: u64,
+    pub(super) end_lsn: Lsn,
     /// There is no log: the server has no InnoDB.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) without_log: bool,
@@ -78,7 +79,7 @@ pub(super) struct State {
 
 impl State {
     /// Before anything was done.
-    pub(super) fn new(step: Step, backup_id: Option<&str>, start_lsn: u64, end_lsn: u64) -> State {
+    pub(super) fn new(step: Step, backup_id: Option<&str>, start_lsn: Lsn, end_lsn: Lsn) -> State {
         State {
             format: FORMAT,
             step,
@@ -96,7 +97,7 @@ impl State {
     }
 
     /// Where the log ends, if there is one.
-    pub(super) fn end(&self) -> Option<u64> {
+    pub(super) fn end(&self) -> Option<Lsn> {
         (!self.without_log).then_some(self.end_lsn)
     }
 
@@ -114,7 +115,8 @@ impl State {
     /// Makes this the state of a directory, on disk.
     pub(super) fn write(&self, dir: &Path) -> Result<()> {
         // Strings, numbers and maps of strings always serialise.
-        let text = serde_json::to_string_pretty(self).unwrap_or_default() + "\n";
+        let text =
+            serde_json::to_string_pretty(self).map_err(|_| Error::internal("a note cannot be written as JSON"))? + "\n";
         files::replace(dir, APPLIED, text.as_bytes())
     }
 }

@@ -16,6 +16,7 @@ use super::files::{self, Layout};
 use super::mysql::files as mysql;
 use super::session::Session;
 use crate::error::{Error, Result};
+use crate::innodb::ids::SpaceId;
 use crate::innodb::{is_undo, lasting_id};
 
 /// What InnoDB of MariaDB has open.
@@ -28,14 +29,14 @@ const OPEN_ALL: &str = "SELECT COUNT(*) FROM information_schema.INNODB_SYS_TABLE
 const FILES: &str = "SELECT FILE_ID, TABLESPACE_NAME, FILE_NAME FROM information_schema.FILES \
     WHERE ENGINE='InnoDB' AND (FILE_TYPE IS NULL OR FILE_TYPE<>'TEMPORARY')";
 /// The tablespaces of temporary tables, and of the system, which is not of one file and known by its place.
-const MARIADB_TEMPORARY: u32 = 0xFFFF_FFFE;
-const SYSTEM: u32 = 0;
+const MARIADB_TEMPORARY: SpaceId = SpaceId::new(0xFFFF_FFFE);
+const SYSTEM: SpaceId = SpaceId::SYSTEM;
 
 /// A tablespace of the server. There may be a hundred thousand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
     /// Its number; of MySQL's undo tablespaces the first one that they had, for a truncation changes it.
-    pub id: u32,
+    pub id: SpaceId,
     /// True if the server has a file of it open, and has said where that is.
     open: bool,
     name: (u32, u32),
@@ -52,14 +53,14 @@ pub struct Dictionary {
     /// All names, one after the other.
     names: Vec<u8>,
     /// Files that are not below the data directory.
-    external: HashMap<u32, PathBuf>,
+    external: HashMap<SpaceId, PathBuf>,
 }
 
 /// A file that may be a tablespace.
 #[derive(Clone, Copy, Debug)]
 pub struct File<'a> {
     /// The number on its page 0; `None` if that is not written yet.
-    pub id: Option<u32>,
+    pub id: Option<SpaceId>,
     /// Its name in the stream.
     pub name: &'a [u8],
     /// Where it is, if not where its name says.
@@ -148,7 +149,7 @@ impl Dictionary {
     }
 
     /// Takes in a tablespace that has a file. `named`: a file elsewhere is called after the tablespace.
-    fn open(&mut self, id: u32, name: &[u8], file: &[u8], named: bool) -> Result<()> {
+    fn open(&mut self, id: SpaceId, name: &[u8], file: &[u8], named: bool) -> Result<()> {
         let path = self.datadir.join(std::ffi::OsStr::from_bytes(file));
         if let Ok(below) = path.strip_prefix(&self.datadir) {
             let name = mysql::clean(below);
@@ -162,7 +163,7 @@ impl Dictionary {
         self.add(id, true, &name)
     }
 
-    fn add(&mut self, id: u32, open: bool, name: &[u8]) -> Result<()> {
+    fn add(&mut self, id: SpaceId, open: bool, name: &[u8]) -> Result<()> {
         let number = |length: usize| {
             u32::try_from(length).map_err(|_| Error::failed("server", "has more tables than can be listed"))
         };
@@ -183,15 +184,14 @@ impl Dictionary {
         self.rows.get(usize::try_from(place).ok()?)
     }
 
-    fn find(&self, id: u32) -> Option<usize> {
+    fn find(&self, id: SpaceId) -> Option<usize> {
         self.rows.binary_search_by_key(&id, |row| row.id).ok()
     }
 
     /// What a row's file is called in a stream.
     pub fn name(&self, row: &Row) -> &[u8] {
-        let number = |place: u32| usize::try_from(place).unwrap_or(usize::MAX);
-        let (start, length) = (number(row.name.0), number(row.name.1));
-        self.names.get(start..start.saturating_add(length)).unwrap_or_default()
+        let (start, length) = row.name;
+        self.names.split_at(start as usize).1.split_at(length as usize).0
     }
 
     /// Where a row's file is.
@@ -206,7 +206,7 @@ impl Dictionary {
     }
 
     /// The tablespace of this number.
-    pub fn row(&self, id: u32) -> Option<&Row> {
+    pub fn row(&self, id: SpaceId) -> Option<&Row> {
         self.find(id).and_then(|at| self.rows.get(at))
     }
 
@@ -317,7 +317,7 @@ impl<'a> Ledger<'a> {
 
 /// Where a tablespace of MySQL is: one of undo that was made without a directory is in `undo` (`innodb_undo_directory`),
 /// and `FILES` calls it `./name.ibu` all the same. One that is in the data directory has its whole path there.
-fn place(id: u32, file: &[u8], undo: &Path) -> Vec<u8> {
+fn place(id: SpaceId, file: &[u8], undo: &Path) -> Vec<u8> {
     let name = mysql::clean(Path::new(std::ffi::OsStr::from_bytes(file)));
     if !is_undo(id) || name.contains(&b'/') {
         return file.to_vec();
@@ -346,7 +346,7 @@ impl Fields {
         Fields { id: next(), name: next(), file: next() }
     }
 
-    fn id(&self) -> Result<u32> {
+    fn id(&self) -> Result<SpaceId> {
         let id = self.id.as_ref().and_then(|text| text.to_str().ok()?.parse().ok());
         id.ok_or_else(|| self.refuse("number"))
     }
@@ -379,8 +379,8 @@ mod tests {
         let mut dictionary = Dictionary::new(Path::new("/data"));
         for (id, place) in rows {
             match place.strip_prefix('(').and_then(|place| place.strip_suffix(')')) {
-                Some(name) => dictionary.add(*id, false, name.as_bytes()).unwrap(),
-                None => dictionary.open(*id, b"d/far", place.as_bytes(), true).unwrap(),
+                Some(name) => dictionary.add(SpaceId::new(*id), false, name.as_bytes()).unwrap(),
+                None => dictionary.open(SpaceId::new(*id), b"d/far", place.as_bytes(), true).unwrap(),
             }
         }
         dictionary.sort();
@@ -421,7 +421,7 @@ mod tests {
             (0xffff_ffed, "/data/a.ibu", "/data/a.ibu"),
             (7, "./a.ibd", "./a.ibd"),
         ] {
-            assert_eq!(place(id, file.as_bytes(), Path::new("/undo")), expect.as_bytes(), "{id} {file}");
+            assert_eq!(place(SpaceId::new(id), file.as_bytes(), Path::new("/undo")), expect.as_bytes(), "{id} {file}");
         }
     }
 

@@ -1,15 +1,17 @@
 //! What a server writes to its error log while it recovers. Sources: `log0recv.cc`, `srv0start.cc`, `trx0roll.cc`, and
 //! the logs of MariaDB 10.11 and 11.8 and of MySQL 9.7.
 
+use crate::innodb::ids::Lsn;
+
 /// A line that matters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// The redo log was read to its end.
-    EndOfLog(u64),
+    EndOfLog(Lsn),
     /// The LSN at which the server goes on; said by every start.
-    Sequence(u64),
+    Sequence(Lsn),
     /// MySQL: the log was read so far, to the end of a block. It is said several times.
-    Scanned(u64),
+    Scanned(Lsn),
     /// MySQL: the server has ended as it should.
     ShutDown,
     /// An error, without time and thread.
@@ -35,7 +37,7 @@ const PROGRESS: [&str; 9] = [
 pub fn parse(line: &str) -> Option<Message> {
     let number = |text: &str| {
         let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        text.get(..end)?.parse::<u64>().ok()
+        text.get(..end)?.parse::<Lsn>().ok()
     };
     if let Some((_, text)) = line.split_once("[ERROR] ") {
         return Some(Message::Error(text.trim().to_owned()));
@@ -78,8 +80,11 @@ mod tests {
     fn lines_of_real_logs() {
         let note = "2026-11-21 10:41:45 0 [Note] InnoDB: ";
         let parse = |text: &str| parse(&format!("{note}{text}"));
-        assert_eq!(parse("End of log at LSN=18762011"), Some(Message::EndOfLog(18_762_011)));
-        assert_eq!(parse("log sequence number 18762011; transaction id 191"), Some(Message::Sequence(18_762_011)));
+        assert_eq!(parse("End of log at LSN=18762011"), Some(Message::EndOfLog(Lsn::new(18_762_011))));
+        assert_eq!(
+            parse("log sequence number 18762011; transaction id 191"),
+            Some(Message::Sequence(Lsn::new(18_762_011)))
+        );
         assert_eq!(parse("To recover: 1097 pages"), Some(Message::Progress("To recover: 1097 pages".into())));
         assert_eq!(parse("Using io_uring"), None);
         assert_eq!(parse("End of log at LSN="), None);
@@ -87,8 +92,8 @@ mod tests {
         let mysql =
             |text: &str| super::parse(&format!("2026-11-21T15:45:04.147850Z 1 [Note] [MY-012550] [InnoDB] {text}"));
         let scanned = "Doing recovery: scanned up to log sequence number 23947264";
-        assert_eq!(mysql(scanned), Some(Message::Scanned(23_947_264)));
-        assert_eq!(mysql("9.7.4 started; log sequence number 23947105"), Some(Message::Sequence(23_947_105)));
+        assert_eq!(mysql(scanned), Some(Message::Scanned(Lsn::new(23_947_264))));
+        assert_eq!(mysql("9.7.4 started; log sequence number 23947105"), Some(Message::Sequence(Lsn::new(23_947_105))));
         assert_eq!(mysql("Shutdown completed; log sequence number 24086335"), Some(Message::ShutDown));
         assert_eq!(mysql("Using undo tablespace './undo_001'."), None);
         let error = "2026-11-21 10:45:01 0 [ERROR] InnoDB: Missing FILE_CHECKPOINT(4711)";

@@ -108,21 +108,22 @@ impl Sources {
 impl Options {
     /// A connection option (`socket`, `user`), from the groups of clients.
     pub fn client(&self, key: &str) -> Option<&str> {
-        self.last(&CLIENT, key)
+        self.of(&CLIENT, key)
     }
 
     /// An option of the server (`datadir`, `socket`).
     pub fn server(&self, key: &str) -> Option<&str> {
-        self.last(&SERVER, key)
+        self.of(&SERVER, key)
     }
 
     /// All settings of some groups, in the order of reading: keys with `-` for `_`, and values.
-    pub fn of<'o>(&'o self, groups: &'o [&str]) -> impl DoubleEndedIterator<Item = (&'o str, &'o str)> {
+    pub fn all<'o>(&'o self, groups: &'o [&str]) -> impl DoubleEndedIterator<Item = (&'o str, &'o str)> {
         let wanted = self.settings.iter().filter(|setting| self.is_of(&setting.group, groups));
         wanted.map(|setting| (setting.key.as_str(), setting.value.as_str()))
     }
 
-    fn last(&self, groups: &[&str], key: &str) -> Option<&str> {
+    /// An option of whatever reads these groups; each stands for those with its name and the suffix, or a version, too.
+    pub fn of(&self, groups: &[&str], key: &str) -> Option<&str> {
         let found = self.settings.iter().rev().find(|setting| setting.key == key && self.is_of(&setting.group, groups));
         found.map(|setting| setting.value.as_str())
     }

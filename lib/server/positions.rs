@@ -24,27 +24,28 @@ pub fn binlog(session: &mut Session) -> Result<Option<Binlog>> {
 pub fn replica(session: &mut Session) -> Result<Option<String>> {
     let connections = session.records("SHOW ALL SLAVES STATUS")?;
     let position = session.value("SELECT @@global.gtid_slave_pos")?.unwrap_or_default();
-    Ok(Some(statements(&connections, &position)).filter(|statements| !statements.is_empty()))
+    Ok(Some(statements(&connections, &position)?).filter(|statements| !statements.is_empty()))
 }
 
-fn statements(connections: &[Record], position: &str) -> String {
+fn statements(connections: &[Record], position: &str) -> Result<String> {
     let mut out = String::new();
-    let text = |record: &Record, key: &str| record.get(key).cloned().unwrap_or_default();
+    let text = |record: &Record, key: &str| told::<String>(record, "SHOW ALL SLAVES STATUS", key);
     // From an empty position a replica would fetch all that its source has ever done.
     let by_gtid = |connection: &Record| uses_gtid(connection) && !position.is_empty();
     if connections.iter().any(by_gtid) {
         let _ = writeln!(out, "SET GLOBAL gtid_slave_pos = '{position}';");
     }
     for connection in connections {
-        let name = quoted("'", &text(connection, "connection_name"), "' ");
+        let name = quoted("'", &text(connection, "connection_name")?, "' ");
         if by_gtid(connection) {
             let _ = writeln!(out, "CHANGE MASTER {name}TO master_use_gtid = slave_pos;");
         } else {
-            let (file, position) = (text(connection, "relay_master_log_file"), text(connection, "exec_master_log_pos"));
+            let (file, position) =
+                (text(connection, "relay_master_log_file")?, text(connection, "exec_master_log_pos")?);
             let _ = writeln!(out, "CHANGE MASTER {name}TO MASTER_LOG_FILE='{file}', MASTER_LOG_POS={position};");
         }
     }
-    out
+    Ok(out)
 }
 
 fn uses_gtid(connection: &Record) -> bool {
@@ -75,14 +76,17 @@ mod tests {
         let record = |pairs: &[(&str, &str)]| {
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<Record>()
         };
-        assert_eq!(statements(&[], "0-1-1"), "");
+        assert_eq!(statements(&[], "0-1-1").unwrap(), "");
         let early = [record(&[
             ("connection_name", ""),
             ("using_gtid", "Slave_Pos"),
             ("relay_master_log_file", "m.000001"),
             ("exec_master_log_pos", "331"),
         ])];
-        assert_eq!(statements(&early, ""), "CHANGE MASTER TO MASTER_LOG_FILE='m.000001', MASTER_LOG_POS=331;\n");
+        assert_eq!(
+            statements(&early, "").unwrap(),
+            "CHANGE MASTER TO MASTER_LOG_FILE='m.000001', MASTER_LOG_POS=331;\n"
+        );
         let connections = [
             record(&[("connection_name", ""), ("using_gtid", "Slave_Pos")]),
             record(&[
@@ -93,7 +97,7 @@ mod tests {
             ]),
         ];
         assert_eq!(
-            statements(&connections, "0-1-9"),
+            statements(&connections, "0-1-9").unwrap(),
             "SET GLOBAL gtid_slave_pos = '0-1-9';\nCHANGE MASTER TO master_use_gtid = slave_pos;\n\
              CHANGE MASTER 'b' TO MASTER_LOG_FILE='m.000002', MASTER_LOG_POS=77;\n"
         );

@@ -21,7 +21,8 @@ use super::base::pages::BasePages;
 use super::base::stream::Found;
 use super::copy::Since;
 use super::filter::Filter;
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal as _, Result};
+use crate::innodb::ids::{LogicalPageSize, Lsn};
 use crate::innodb::redo::mysql;
 use crate::io::small;
 use crate::metadata::{self, CHECKPOINTS};
@@ -53,7 +54,7 @@ pub struct Asked {
     /// `--incremental-basedir`
     pub basedir: Option<PathBuf>,
     /// `--incremental-lsn`
-    pub lsn: Option<u64>,
+    pub lsn: Option<Lsn>,
     /// `--incremental-history`
     pub history: Option<String>,
 }
@@ -66,7 +67,7 @@ pub struct Base {
     /// Its id; unknown if another program made it, or only an LSN was given.
     id: Option<String>,
     /// Pages newer than this are copied.
-    lsn: u64,
+    lsn: Lsn,
     /// Family of the server that was copied.
     family: Option<Family>,
     /// That server's identity.
@@ -76,7 +77,7 @@ pub struct Base {
     /// Which tables it has.
     filter: Option<String>,
     /// Bytes of a page of the server, if that is known.
-    page_size: Option<u32>,
+    page_size: Option<LogicalPageSize>,
     /// The digests of its pages, or why there are none.
     pages: Result<Arc<BasePages>, String>,
 }
@@ -106,7 +107,7 @@ impl Asked {
 
 impl Base {
     /// One of which nothing but its LSN is known.
-    fn foreign(place: String, lsn: u64) -> Base {
+    fn foreign(place: String, lsn: Lsn) -> Base {
         let pages = Err(FOREIGN.to_owned());
         Base { place, id: None, lsn, family: None, server: None, log_uuid: None, filter: None, page_size: None, pages }
     }
@@ -215,7 +216,7 @@ impl Base {
     /// Checks that the server has pages of the same size.
     pub(super) fn check_pages(&self, server: u64) -> Result<()> {
         match self.page_size {
-            Some(then) if u64::from(then) != server => {
+            Some(then) if u64::from(then.get()) != server => {
                 let what = format!("is of another server: its pages have {then} bytes, those of this server {server}");
                 Err(Error::invalid(&self.place, what).hint("take a full backup of this server"))
             }
@@ -262,14 +263,20 @@ impl Base {
 }
 
 /// The page size in a `backup-my.cnf`; `None` if it does not say.
-fn page_size(path: &Path, options: &[u8]) -> Result<Option<u32>> {
+fn page_size(path: &Path, options: &[u8]) -> Result<Option<LogicalPageSize>> {
     let pairs = options.lines().filter_map(|line| line.split_once_str("="));
     let value = pairs.into_iter().find(|(key, _)| key.trim() == b"innodb_page_size").map(|(_, value)| value.trim());
-    let fault = |value: &[u8]| {
-        let what = format!("innodb_page_size is {:?}, which is no number", value.as_bstr());
+    let fault = |value: &[u8], why: &str| {
+        let what = format!("innodb_page_size is {:?}, which {why}", value.as_bstr());
         Error::damaged(path.join(OPTIONS).display(), what)
     };
-    value.map(|value| value.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(|| fault(value))).transpose()
+    value
+        .map(|value| {
+            let number = value.to_str().ok().and_then(|text| text.parse().ok());
+            let number = number.ok_or_else(|| fault(value, "is no number"))?;
+            LogicalPageSize::new(number).ok_or_else(|| fault(value, "no server has"))
+        })
+        .transpose()
 }
 
 /// Checks that `xb_begin` is the one that the manifest means, if there is one: `--extra-lsndir` has none.
@@ -360,9 +367,7 @@ fn of_stream(path: &Path) -> Result<(File, Vec<u8>)> {
         match head.body {
             _ if head.path != BEGIN => break,
             Body::Payload { len, .. } if content.len() as u64 + len <= LINE_MAX as u64 => {
-                let mut payload = vec![0; usize::try_from(len).unwrap_or(0)];
-                reader.fill(&mut payload)?;
-                content.extend_from_slice(&payload);
+                reader.append(&mut content, usize::try_from(len).or_internal("a line larger than memory")?)?;
             }
             Body::End if complete => return Ok((again, content)),
             Body::End => return Err(Error::damaged(place, "truncated: it does not end with xb_manifest")),
@@ -396,10 +401,11 @@ mod tests {
 
     #[test]
     fn a_base_with_pages_of_another_size_is_refused() {
-        let base = |page_size| Base { page_size, ..Base::foreign("/full".into(), 1) };
-        base(Some(16384)).check_pages(16384).unwrap();
+        let base = |page_size| Base { page_size, ..Base::foreign("/full".into(), Lsn::new(1)) };
+        let size = LogicalPageSize::new(16384);
+        base(size).check_pages(16384).unwrap();
         base(None).check_pages(16384).unwrap();
-        let error = base(Some(16384)).check_pages(8192).unwrap_err();
+        let error = base(size).check_pages(8192).unwrap_err();
         assert_eq!(error.kind(), crate::error::Kind::Invalid);
         let words = "/full: is of another server: its pages have 16384 bytes, those of this server 8192";
         assert!(error.to_string().starts_with(words), "{error}");
@@ -408,7 +414,7 @@ mod tests {
     #[test]
     fn options_of_other_programs_say_the_page_size() {
         let of = |text: &str| page_size(Path::new("/full"), text.as_bytes());
-        assert_eq!(of("[mysqld]\ninnodb_page_size=8192\n").unwrap(), Some(8192));
+        assert_eq!(of("[mysqld]\ninnodb_page_size=8192\n").unwrap(), LogicalPageSize::new(8192));
         assert_eq!(of("[mysqld]\ninnodb = OFF\n").unwrap(), None);
         let error = of("innodb_page_size = 8k\n").unwrap_err().to_string();
         assert_eq!(error, r#"/full/backup-my.cnf: innodb_page_size is "8k", which is no number"#);

@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use bstr::ByteSlice;
 
 use super::copy::Outcome;
+use super::ddl::{Decision, Evidence, Now, decide};
 use super::filter::Filter;
 use super::open::{self, Head};
 use crate::error::{Error, Result};
+use crate::innodb::ids::SpaceId;
 use crate::io::cache::{ALIGN, Aligned, Policy};
 use crate::server::dictionary::{Dictionary, File, Ledger};
 use crate::server::files::{self, Tablespace};
@@ -59,6 +61,20 @@ pub(super) struct Review<'a, 'd> {
     pub(super) ledger: &'a mut Ledger<'d>,
     /// Reads the first bytes of files; those that have gone are left out.
     pub(super) heads: &'a dyn Fn(Vec<Tablespace>) -> Result<Vec<(Tablespace, Head)>>,
+}
+
+/// A listing that is being gone through.
+struct Pass<'a> {
+    touched: &'a Touched<'a>,
+    changes: Changes,
+    /// Files whose page 0 must be read.
+    unsure: Vec<Tablespace>,
+}
+
+impl<'a> Pass<'a> {
+    fn new(touched: &'a Touched<'a>) -> Self {
+        Pass { touched, changes: Changes::default(), unsure: Vec::new() }
+    }
 }
 
 impl Table {
@@ -177,15 +193,12 @@ impl Catalog {
         review: &mut Review<'_, '_>,
     ) -> Result<Changes> {
         let touched = |table: &Table, _| if table.late { late } else { all }.has(&table.name);
-        let (mut changes, mut unsure) = (Changes::default(), Vec::new());
+        let mut pass = Pass::new(&touched);
         each(datadir, filter, &mut |found| {
-            // A table that an ALTER is building is dropped by the restored server; no record needs it.
-            if self.find(&found.name).is_none() && is_temporary(&found.name) {
-                return Ok(());
-            }
-            self.hold(found, review.ledger, &mut changes, &mut unsure, &touched)
+            let temporary = self.find(&found.name).is_none() && is_temporary(&found.name);
+            self.hold(found, None, temporary, review.ledger, &mut pass)
         })?;
-        self.hold_unsure(unsure, review, &mut changes, &touched)?;
+        let mut changes = self.hold_unsure(pass, review)?;
         changes.gone = self.gone();
         Ok(changes)
     }
@@ -196,7 +209,7 @@ impl Catalog {
         &self,
         tables: Vec<Tablespace>,
         undo: Vec<Tablespace>,
-        touched: &BTreeSet<u32>,
+        touched: &BTreeSet<SpaceId>,
         review: &mut Review<'_, '_>,
     ) -> Result<Changes> {
         let mut changes = Changes::default();
@@ -204,11 +217,13 @@ impl Catalog {
         let of_undo = |_: &Table, _: Head| false;
         let lists: [(Vec<Tablespace>, &Touched<'_>); 2] = [(tables, &of_table), (undo, &of_undo)];
         for (list, touched) in lists {
-            let mut unsure = Vec::new();
+            let mut pass = Pass::new(touched);
             for found in list {
-                self.hold(found, review.ledger, &mut changes, &mut unsure, touched)?;
+                self.hold(found, None, false, review.ledger, &mut pass)?;
             }
-            self.hold_unsure(unsure, review, &mut changes, touched)?;
+            let of_list = self.hold_unsure(pass, review)?;
+            changes.again.extend(of_list.again);
+            changes.unwritten.extend(of_list.unwritten);
         }
         changes.gone = self.gone();
         Ok(changes)
@@ -228,61 +243,54 @@ impl Catalog {
         self.twins.iter().try_for_each(|(found, head)| ledger.take(file(found, *head)).map(|_| ()))
     }
 
-    /// Whose a file is, and what becomes of it, if that can be told without a look into it: if it is as it was when its
-    /// page 0 was read.
+    /// Finds out whose a file is and decides on it ([`decide`]). `read` is what its page 0 says, if it was read just now;
+    /// a file whose page 0 must be read first becomes unsure.
     fn hold(
         &self,
         found: Tablespace,
+        read: Option<Head>,
+        is_temporary: bool,
         ledger: &mut Ledger<'_>,
-        changes: &mut Changes,
-        unsure: &mut Vec<Tablespace>,
-        touched: &Touched<'_>,
+        pass: &mut Pass<'_>,
     ) -> Result<()> {
-        match self.find(&found.name).and_then(|table| table.outcome.get()) {
-            Some(Outcome::Copied(seen) | Outcome::Strange(seen))
-                if seen.identity == found.identity && seen.changed == found.changed && !found.twin =>
-            {
-                if ledger.take(file(&found, seen.head))? {
-                    self.judge(found, seen.head, changes, touched);
-                }
-            }
-            _ => unsure.push(found),
+        let table = self.find(&found.name);
+        let before = table.and_then(|table| table.outcome.get());
+        let now = Now::of(&found, before, read);
+        let is_servers = match now.head {
+            Some(head) if !is_temporary => ledger.take(file(&found, head))?,
+            _ => false,
+        };
+        let is_touched = match (table, before) {
+            (Some(table), Some(Outcome::Copied(seen))) => (pass.touched)(table, seen.head),
+            _ => false,
+        };
+        if let Some(table) = table {
+            table.present.store(is_servers, Relaxed);
+        }
+        match decide(before, Some(now), Evidence { is_servers, is_touched, is_temporary }) {
+            Decision::Keep | Decision::Drop => {}
+            Decision::Recopy => pass.changes.again.push(found),
+            Decision::CopyFirst => pass.changes.unwritten.push(found),
+            Decision::CheckPage0 => pass.unsure.push(found),
         }
         Ok(())
     }
 
-    fn hold_unsure(
-        &self,
-        unsure: Vec<Tablespace>,
-        review: &mut Review<'_, '_>,
-        changes: &mut Changes,
-        touched: &Touched<'_>,
-    ) -> Result<()> {
-        for (found, head) in (review.heads)(unsure)? {
-            if review.ledger.take(file(&found, head))? {
-                self.judge(found, head, changes, touched);
-            }
+    /// Reads page 0 of the unsure files and decides on them. What has gone meanwhile is not among them.
+    fn hold_unsure(&self, mut pass: Pass<'_>, review: &mut Review<'_, '_>) -> Result<Changes> {
+        for (found, head) in (review.heads)(std::mem::take(&mut pass.unsure))? {
+            self.hold(found, Some(head), false, review.ledger, &mut pass)?;
         }
-        Ok(())
+        Ok(pass.changes)
     }
 
-    /// What becomes of a tablespace of the server, whose page 0 says `now`. `touched`: its copy is not good, whatever its
-    /// file looks like.
-    fn judge(&self, found: Tablespace, now: Head, changes: &mut Changes, touched: &Touched<'_>) {
-        let Some(table) = self.find(&found.name) else { return changes.again.push(found) };
-        table.present.store(true, Relaxed);
-        match table.outcome.get() {
-            Some(&Outcome::Deferred(identity)) if identity == found.identity => changes.unwritten.push(found),
-            // What no redo can have led to, an IMPORT TABLESPACE wrote, which neither redo nor the DDL log tells.
-            Some(Outcome::Copied(seen))
-                if seen.identity == found.identity && !touched(table, seen.head) && seen.head.leads_to(now) => {}
-            _ => changes.again.push(found),
-        }
-    }
-
-    /// Names of those in the stream that the last listing did not have.
+    /// Names of those in the stream that the server no longer has.
     fn gone(&self) -> Vec<Vec<u8>> {
-        let gone = self.tables.iter().filter(|table| table.sent() && !table.present.load(Relaxed));
+        let none = Evidence { is_servers: false, is_touched: false, is_temporary: false };
+        let gone = self
+            .tables
+            .iter()
+            .filter(|table| !table.present.load(Relaxed) && decide(table.outcome.get(), None, none) == Decision::Drop);
         gone.map(|table| table.name.to_vec()).collect()
     }
 
@@ -307,7 +315,7 @@ impl Table {
     }
 }
 
-/// See [`Catalog::judge`].
+/// Whether a tablespace has content that is not in the redo log: its entry, and what page 0 said when it was copied.
 type Touched<'a> = dyn Fn(&Table, Head) -> bool + 'a;
 
 fn file(found: &Tablespace, head: Head) -> File<'_> {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io::Write;
 use std::path::Path;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bstr::ByteSlice;
 
@@ -15,8 +15,10 @@ use super::page_digests::Noted;
 use super::unique_names::is_free;
 use super::view::View;
 use super::workers::{BATCH, Buffers};
+use crate::bytes::Part as _;
 use crate::codec::pool::FirstError;
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal as _, Result};
+use crate::innodb::ids::{Lsn, PageNo, SpaceId};
 use crate::innodb::space::Tally;
 use crate::io::cache::Policy;
 use crate::report::{Level, Report};
@@ -90,7 +92,7 @@ impl Records {
 /// Files that were there at an LSN, by what tells them from all others.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Listed {
-    pub(super) lsn: u64,
+    pub(super) lsn: Lsn,
     pub(super) files: HashSet<Identity>,
 }
 
@@ -98,7 +100,7 @@ pub(super) struct Listed {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Since<'a> {
     /// Pages newer than this.
-    pub(super) lsn: u64,
+    pub(super) lsn: Lsn,
     /// In `.meta` the tablespace's flags, too, as MySQL's programs want it.
     pub(super) flags: bool,
     /// And pages that the base has otherwise, if it says what it has.
@@ -124,7 +126,7 @@ pub(super) struct Pages<'a> {
 
 impl Pages<'_> {
     /// True if the server has this tablespace, in this file; without a number: if it has one here.
-    fn is_of_server(&self, id: Option<u32>) -> bool {
+    fn is_of_server(&self, id: Option<SpaceId>) -> bool {
         let external = self.external.then_some(self.path);
         let file = dictionary::File { id, name: self.name, external };
         self.dictionary.is_none_or(|dictionary| dictionary.has(file))
@@ -173,7 +175,7 @@ impl Copier<'_> {
             None => match open.space(&mut buffers.batch, read)? {
                 Some(space) => {
                     own = space;
-                    Part { space: &own, first: 0, doublewrite: None }
+                    Part { space: &own, first: PageNo::new(0), doublewrite: None }
                 }
                 None if file.unwritten => return self.raw(out, buffers, file, open),
                 None => return Ok(Outcome::Deferred(open.identity)),
@@ -186,18 +188,22 @@ impl Copier<'_> {
         if let Some(since) = self.since {
             return self.delta(out, buffers, file, open, part, since).map(|()| Outcome::Copied(seen));
         }
-        let page = usize::try_from(part.space.page_size).unwrap_or(BATCH);
+        let page = part.space.page_size.bytes();
         let (mut digest, mut tally, mut offset) = (blake3::Hasher::new(), Tally::default(), 0u64);
         let mut notes = self.noted.file(file.name, part.space);
         loop {
             self.abort.check()?;
             // A piece of a page at the end is a page that is being added; the log has it.
             let whole = read - read % page;
-            let Some(pages) = buffers.batch.as_mut().get_mut(..whole).filter(|pages| !pages.is_empty()) else { break };
-            let first = u32::try_from(offset / u64::from(part.space.page_size)).unwrap_or(u32::MAX);
-            let first = part.first.saturating_add(first);
+            if whole == 0 {
+                break;
+            }
+            let pages = buffers.batch.as_mut().part_mut(..whole)?;
+            let first = u32::try_from(part.space.page_size.pages_in(offset)).ok();
+            let first = first.and_then(|first| part.first.checked_add(first));
+            let first = first.or_internal("a page beyond the last that there can be")?;
             let good = open.verify(pages, first, offset, part, &mut tally, &mut buffers.again)?;
-            let pages = pages.get(..good).unwrap_or_default();
+            let pages = pages.part(..good)?;
             digest.update(pages);
             notes.pages(pages)?;
             if !pages.is_empty() {
@@ -218,7 +224,7 @@ impl Copier<'_> {
         let mut entry = Entry::new(file.name, EntryKind::Innodb, offset, &digest.finalize());
         entry.space_id = Some(part.space.id);
         entry.flags = Some(part.space.flags);
-        entry.page_size = Some(part.space.page_size);
+        entry.page_size = Some(part.space.page_size.get());
         entry.there_since = self.there_since(open.identity);
         entry.location = file.external.then(|| file.path.display().to_string());
         self.done(&entry, file.name, offset)?;
@@ -227,16 +233,14 @@ impl Copier<'_> {
     }
 
     /// The LSN at which this file was there already.
-    pub(super) fn there_since(&self, file: Identity) -> Option<u64> {
+    pub(super) fn there_since(&self, file: Identity) -> Option<Lsn> {
         let listed = self.listed.get().filter(|listed| file.is_unique() && listed.files.contains(&file))?;
         Some(listed.lsn)
     }
 
     /// Adds the pages of a tablespace to those of all.
     pub(super) fn count(&self, tally: Tally) {
-        if let Ok(mut all) = self.pages.lock() {
-            *all += tally;
-        }
+        *self.pages.lock().unwrap_or_else(PoisonError::into_inner) += tally;
     }
 
     /// A tablespace whose page 0 is not written: the log has all of it (`facts/mariadb-hot-backup#ddl`).
@@ -309,10 +313,10 @@ impl Copier<'_> {
         let (mut digest, mut offset) = (blake3::Hasher::new(), 0u64);
         while let Some(count) = open.batch(&mut buffers.batch, offset)? {
             self.abort.check()?;
-            if let (Some(aria), Some(bytes)) = (aria, buffers.batch.as_mut().get_mut(..count)) {
-                open.verify_aria(bytes, offset, aria, &mut buffers.again)?;
+            if let Some(aria) = aria {
+                open.verify_aria(buffers.batch.as_mut().part_mut(..count)?, offset, aria, &mut buffers.again)?;
             }
-            let bytes = buffers.batch.as_ref().get(..count).unwrap_or_default();
+            let bytes = buffers.batch.as_ref().part(..count)?;
             digest.update(bytes);
             if offset == 0 && count < BATCH {
                 out.member(name, bytes)?;

@@ -18,9 +18,11 @@ use super::copy::{Copier, Pages, Since};
 use super::open::{Open, Part};
 use super::unique_names::fits;
 use super::workers::{BATCH, Buffers};
+use crate::bytes::Part as _;
 use crate::codec::pool::FirstError;
-use crate::error::Result;
+use crate::error::{OrInternal as _, Result};
 use crate::innodb::delta::{Cluster, DELTA, META, Meta, capacity};
+use crate::innodb::ids::Lsn;
 use crate::innodb::space::Tally;
 use crate::innodb::{is_undo, is_zero, page};
 use crate::io::cache::{ALIGN, Aligned};
@@ -74,7 +76,7 @@ impl Copier<'_> {
         let meta = Meta { page_size, zip_size, space_id: part.space.id, space_flags };
         self.made(out, &[file.name, META].concat(), EntryKind::Meta, meta.text().as_bytes())?;
         let mut member = Member::new(out, &[file.name, DELTA].concat());
-        let size = usize::try_from(page_size).unwrap_or(BATCH);
+        let size = page_size.bytes();
         let (mut changes, mut tally, mut place) = (Changes::default(), Tally::default(), 0u32);
         let mut notes = self.noted.file(file.name, part.space);
         // MySQL makes undo anew when it truncates it, and does not log its first pages.
@@ -82,18 +84,18 @@ impl Copier<'_> {
         let mut before = since.pages.map(|base| Before { known: base.of(file.name, part.space), pages: Vec::new() });
         loop {
             self.abort.check()?;
-            let offset = u64::from(place) * u64::from(page_size);
+            let offset = page_size.offset(place);
             let Some(read) = open.batch(&mut buffers.batch, offset)? else { break };
             let whole = read - read % size;
-            let pages = buffers.batch.as_mut().get_mut(..whole).unwrap_or_default();
-            let first = part.first.saturating_add(place);
+            let pages = buffers.batch.as_mut().part_mut(..whole)?;
+            let first = part.first.checked_add(place).or_internal(BEYOND)?;
             let good = match &mut before {
                 Some(before) => before.verify(&mut open, pages, place, part, &mut tally, &mut buffers.again)?,
                 None => open.verify(pages, first, offset, part, &mut tally, &mut buffers.again)?,
             };
-            for (index, page) in pages.get(..good).unwrap_or_default().chunks_exact(size).enumerate() {
+            for (index, page) in pages.part(..good)?.chunks_exact(size).enumerate() {
                 let compared = before.as_ref().and_then(|before| before.pages.get(index)).copied();
-                let number = part.first.saturating_add(place);
+                let number = part.first.checked_add(place).or_internal(BEYOND)?;
                 let anyway = undo || part.doublewrite.is_some_and(|area| area.covers(number));
                 changes.look(place, page, since.lsn, compared, anyway);
                 notes.add(compared.map_or(0, |compared| compared.now))?;
@@ -126,7 +128,7 @@ impl Copier<'_> {
         let mut entry = Entry::new(&name, EntryKind::Delta, sent, &digest);
         entry.space_id = Some(part.space.id);
         entry.flags = Some(part.space.flags);
-        entry.page_size = Some(page_size);
+        entry.page_size = Some(page_size.get());
         entry.there_since = self.there_since(open.identity);
         entry.pages = Some(place);
         entry.zero_runs = changes.zero;
@@ -136,6 +138,8 @@ impl Copier<'_> {
         Ok(())
     }
 }
+
+const BEYOND: &str = "a page beyond the last that there can be";
 
 /// A page's digest now, and in the base, where 0 is not known.
 #[derive(Clone, Copy, Debug)]
@@ -170,7 +174,7 @@ impl Before<'_> {
         tally: &mut Tally,
         again: &mut Aligned,
     ) -> Result<usize> {
-        let size = usize::try_from(part.space.page_size).unwrap_or(BATCH);
+        let size = part.space.page_size.bytes();
         self.pages.clear();
         for (place, page) in (place..).zip(pages.chunks_exact(size)) {
             let before = self.known.as_mut().map_or(Ok(0), |known| known.digest(place))?;
@@ -182,10 +186,11 @@ impl Before<'_> {
             if run.first().is_some_and(|page| page.same()) {
                 tally.skipped += run.len() as u64;
             } else {
-                let at = place.saturating_add(u32::try_from(done).unwrap_or(u32::MAX));
-                let offset = u64::from(at) * u64::from(part.space.page_size);
-                let pages = pages.get_mut(bytes.clone()).unwrap_or_default();
-                let good = open.verify(pages, part.first.saturating_add(at), offset, part, tally, again)?;
+                let at = u32::try_from(done).ok().and_then(|done| place.checked_add(done)).or_internal(BEYOND)?;
+                let offset = part.space.page_size.offset(at);
+                let pages = pages.part_mut(bytes.clone())?;
+                let first = part.first.checked_add(at).or_internal(BEYOND)?;
+                let good = open.verify(pages, first, offset, part, tally, again)?;
                 // Torn ones were read again.
                 run.iter_mut().zip(pages.chunks_exact(size)).for_each(|(run, page)| run.now = pages::digest(page));
                 if good < pages.len() {
@@ -202,12 +207,12 @@ impl Changes {
     /// Judges one page. Page 0 is always taken: at a restart it may change without a new LSN. Pages that an import wrote
     /// have no LSN (`facts/mariadb-hot-backup#pages-without-lsn`). `compared`: with the base, if that says what it has;
     /// `anyway`: it may differ in the same history, too, as a page of the doublewrite area does between any two copies.
-    fn look(&mut self, place: u32, page: &[u8], since: u64, compared: Option<Compared>, anyway: bool) {
-        let lsn = page::lsn(page).unwrap_or(0);
+    fn look(&mut self, place: u32, page: &[u8], since: Lsn, compared: Option<Compared>, anyway: bool) {
+        let lsn = page::lsn(page).unwrap_or_default();
         let changed = match lsn {
             _ if place == 0 => true,
-            0 if is_zero(page) => !self.add_zero(place),
-            0 => true,
+            Lsn::ZERO if is_zero(page) => !self.add_zero(place),
+            Lsn::ZERO => true,
             lsn if lsn > since => true,
             _ if compared.is_some_and(|compared| !compared.same()) => {
                 self.different += u64::from(!anyway);
@@ -255,27 +260,26 @@ impl<'a, W: Write> Member<'a, W> {
         part: Part<'_>,
         abort: &FirstError,
     ) -> Result<()> {
-        self.put(&Cluster::head(part.space.page_size, places, last))?;
-        let size = usize::try_from(part.space.page_size).unwrap_or(BATCH);
+        self.put(&Cluster::head(part.space.page_size, places, last)?)?;
+        let size = part.space.page_size.bytes();
         let most = ((BATCH - ALIGN) / size).max(1);
         let (mut rest, mut digests) = (places, digests.iter());
         while let Some(&first) = rest.first() {
             abort.check()?;
             let neighbours = (first..).zip(rest).take(most).take_while(|(expected, place)| expected == *place).count();
-            let (_, behind) = rest.split_at_checked(neighbours).unwrap_or((rest, &[]));
-            rest = behind;
-            let offset = u64::from(first) * u64::from(part.space.page_size);
+            rest = rest.part(neighbours..)?;
+            let offset = part.space.page_size.offset(first);
             let want = neighbours * size;
             let range = open.range(&mut buffers.batch, offset, want)?;
-            let pages = buffers.batch.as_mut().get_mut(range).unwrap_or_default();
+            let pages = buffers.batch.as_mut().part_mut(range)?;
             let whole = pages.len() - pages.len() % size;
-            let pages = pages.get_mut(..whole).unwrap_or_default();
-            let number = part.first.saturating_add(first);
+            let pages = pages.part_mut(..whole)?;
+            let number = part.first.checked_add(first).or_internal(BEYOND)?;
             let good = open.verify(pages, number, offset, part, &mut Tally::default(), &mut buffers.again)?;
-            let pages = pages.get(..good).unwrap_or_default();
+            let pages = pages.part(..good)?;
             // What is known of a page must be true of what is sent; nothing is of one that is gone.
             for (place, before) in (first..).zip(digests.by_ref().take(neighbours)) {
-                let at = usize::try_from(place - first).unwrap_or(usize::MAX).saturating_mul(size);
+                let at = (place - first) as usize * size;
                 let now = pages.get(at..at.saturating_add(size)).map_or(0, pages::digest);
                 if *before != 0 && now != *before {
                     self.changed.push((place, now));
@@ -329,7 +333,7 @@ mod tests {
         let zero = page(0, 0);
         let pages = [page(5, 1), page(100, 1), page(101, 1), zero.clone(), zero.clone(), page(0, 1), page(7, 1), zero];
         for (place, page) in (0..).zip(&pages) {
-            changes.look(place, page, 100, None, false);
+            changes.look(place, page, Lsn::new(100), None, false);
         }
         assert_eq!(changes.pages, [0, 2, 5], "page 0, a newer one, and one without an lsn");
         assert_eq!(changes.zero, [(3, 2), (7, 1)]);
@@ -347,7 +351,7 @@ mod tests {
             (&page(101, 1), 7, 8, false),
             (&page(0, 0), 7, 8, false),
         ]) {
-            changes.look(place, page, 100, Some(Compared { now, before }), area);
+            changes.look(place, page, Lsn::new(100), Some(Compared { now, before }), area);
         }
         assert_eq!((changes.pages, changes.different), (vec![2, 3, 4, 5], 2));
         assert_eq!(changes.zero, [(6, 1)], "zeros are put there anyway");
@@ -357,7 +361,7 @@ mod tests {
     fn too_many_runs_of_zeros_become_pages() {
         let (mut changes, zero) = (Changes::default(), page(0, 0));
         for place in (1..).take(RUNS + 5) {
-            changes.look(place * 2, &zero, 1, None, false);
+            changes.look(place * 2, &zero, Lsn::new(1), None, false);
         }
         assert_eq!((changes.zero.len(), changes.pages.len()), (RUNS, 5));
     }

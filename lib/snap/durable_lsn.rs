@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::codec::pool::FirstError;
 use crate::error::{Error, Result};
+use crate::innodb::ids::Lsn;
 use crate::server::Session;
 use crate::server::session::LOST;
 use crate::stream::Writer;
@@ -43,7 +44,7 @@ impl<'a> DurableLsn<'a> {
                 if *stopped {
                     return;
                 }
-                self.flushed.map(|name| session.status(name)).transpose()
+                self.flushed.map(|name| session.status(name).map(Lsn::new)).transpose()
             };
             let held = match holder.filter(|_| round.is_multiple_of(LOOK)) {
                 Some(id) => look_for(&mut session, id),
@@ -59,12 +60,12 @@ impl<'a> DurableLsn<'a> {
     }
 
     /// Says where the backup ends, if there is a log that has to be followed to there.
-    pub(super) fn end(&self, lsn: u64) -> Result<()> {
+    pub(super) fn end(&self, lsn: Lsn) -> Result<()> {
         self.flushed.map_or(Ok(()), |_| self.send(lsn))
     }
 
     /// Writes one mark.
-    fn send(&self, lsn: u64) -> Result<()> {
+    fn send(&self, lsn: Lsn) -> Result<()> {
         let name = [MARK, self.next.fetch_add(1, Relaxed).to_string().as_bytes()].concat();
         self.out.member(&name, &mark_bytes(lsn))
     }

@@ -9,6 +9,7 @@ use super::filter::Filter;
 use super::open::{self, Head};
 use super::steps::Found;
 use crate::error::{Error, Result};
+use crate::innodb::ids::SpaceId;
 use crate::io::cache::{ALIGN, Aligned, Policy};
 use crate::report::{Level, Report};
 use crate::server::dictionary::{Dictionary, File, Ledger, Owner, Row};
@@ -75,7 +76,7 @@ fn path(space: &Tablespace, layout: &Layout) -> PathBuf {
 
 /// The tablespaces, by number, where no file is: none that was `listed`, and no other. What is in the files is not looked
 /// at yet.
-pub(super) fn unseen(dictionary: &Dictionary, listed: impl Fn(&[u8]) -> bool, filter: &Filter) -> Result<Vec<u32>> {
+pub(super) fn unseen(dictionary: &Dictionary, listed: impl Fn(&[u8]) -> bool, filter: &Filter) -> Result<Vec<SpaceId>> {
     let mut unseen = Vec::new();
     for row in dictionary.rows().iter().filter(|row| wanted(dictionary, row, filter)) {
         if !listed(dictionary.name(row)) && files::seen(&dictionary.path(row))?.is_none() {
@@ -86,7 +87,7 @@ pub(super) fn unseen(dictionary: &Dictionary, listed: impl Fn(&[u8]) -> bool, fi
 }
 
 /// Those of them of which that is still so.
-pub(super) fn still_unseen(dictionary: &Dictionary, before: &[u32]) -> Result<Vec<u32>> {
+pub(super) fn still_unseen(dictionary: &Dictionary, before: &[SpaceId]) -> Result<Vec<SpaceId>> {
     let mut unseen = Vec::new();
     for row in before.iter().filter_map(|id| dictionary.row(*id)) {
         if files::seen(&dictionary.path(row))?.is_none() {
@@ -97,7 +98,7 @@ pub(super) fn still_unseen(dictionary: &Dictionary, before: &[u32]) -> Result<Ve
 }
 
 /// Fails if the server has one of these tablespaces open.
-pub(super) fn none_open(dictionary: &Dictionary, unseen: &[u32]) -> Result<()> {
+pub(super) fn none_open(dictionary: &Dictionary, unseen: &[SpaceId]) -> Result<()> {
     let open = unseen.iter().filter_map(|id| dictionary.row(*id)).find(|row| row.is_open());
     open.map_or(Ok(()), |row| Err(missing(dictionary, row)))
 }
@@ -110,7 +111,7 @@ pub(super) fn none_missing(ledger: &Ledger<'_>, filter: &Filter) -> Result<()> {
 }
 
 /// Tablespaces that were not among the files, and that the server has not opened: by number.
-pub(super) fn unopened(ledger: &Ledger<'_>, filter: &Filter) -> Vec<u32> {
+pub(super) fn unopened(ledger: &Ledger<'_>, filter: &Filter) -> Vec<SpaceId> {
     let dictionary = ledger.dictionary;
     ledger.unopened().filter(|row| wanted(dictionary, row, filter)).map(|row| row.id).collect()
 }

@@ -10,7 +10,9 @@ use super::Job;
 use super::copy::Copier;
 use super::lsndir::LsnDir;
 use super::meta::Members;
+use crate::bytes::Part as _;
 use crate::error::{Error, Result};
+use crate::innodb::ids::{Lsn, SpaceId};
 use crate::io::spool::Spool;
 use crate::metadata::Facts;
 use crate::metadata::{CHECKPOINTS, INFO};
@@ -27,9 +29,9 @@ const DURABLE: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(super) struct Snapshot {
     /// The end LSN.
-    pub(super) end_lsn: u64,
+    pub(super) end_lsn: Lsn,
     /// MySQL: tablespaces that a partial backup leaves out, by number.
-    pub(super) left_out: Vec<u32>,
+    pub(super) left_out: Vec<SpaceId>,
     pub(super) binlog: Option<Binlog>,
     pub(super) replica: Option<String>,
     pub(super) galera: Option<String>,
@@ -67,20 +69,20 @@ impl Finish<'_> {
             None => Ok(()),
         })?;
         noted.map_or(Ok(()), |entry| self.copier.done(&entry, PAGES, entry.size))?;
-        self.copier.manifest.send(self.trailer(snapshot), out)?;
+        self.copier.manifest.send(self.trailer(snapshot)?, out)?;
         if let Some(dir) = lsndir {
             self.report.stage("waiting for the next program");
             out.taken()?;
             let named = members.iter().filter(|(name, _)| CHECKPOINTS.contains(name) || INFO.contains(name));
-            dir.write(named.map(|(name, text)| (*name, text.as_bytes())), &begin_bytes(self.begin))?;
+            dir.write(named.map(|(name, text)| (*name, text.as_bytes())), &begin_bytes(self.begin)?)?;
         }
         self.print(snapshot, out.written());
         Ok(())
     }
 
     /// The checkpoint LSN.
-    fn checkpoint(&self) -> u64 {
-        self.begin.redo.as_ref().map_or(0, |redo| redo.checkpoint_lsn)
+    fn checkpoint(&self) -> Lsn {
+        self.begin.redo.as_ref().map_or(Lsn::ZERO, |redo| redo.checkpoint_lsn)
     }
 
     fn facts(&self, snapshot: &Snapshot) -> Facts {
@@ -100,11 +102,11 @@ impl Finish<'_> {
     }
 
     /// The manifest's last line but its sums.
-    fn trailer(&self, snapshot: &Snapshot) -> Trailer {
-        Trailer {
+    fn trailer(&self, snapshot: &Snapshot) -> Result<Trailer> {
+        Ok(Trailer {
             manifest: FORMAT,
             backup_id: self.begin.backup_id.clone(),
-            begin_blake3: Some(begin_digest(&begin_bytes(self.begin))),
+            begin_blake3: Some(begin_digest(&begin_bytes(self.begin)?)),
             members: 0,
             bytes: 0,
             end_lsn: self.begin.redo.as_ref().map(|_| snapshot.end_lsn),
@@ -115,13 +117,13 @@ impl Finish<'_> {
             left_out: snapshot.left_out.clone(),
             end_time: jiff::Timestamp::now().to_string(),
             blake3: String::new(),
-        }
+        })
     }
 
     /// The last two lines.
     fn print(&self, snapshot: &Snapshot, sent: u64) {
         let (report, time) = (self.report, self.began.elapsed());
-        let pages = self.copier.pages.lock().map(|tally| *tally).unwrap_or_default();
+        let pages = *self.copier.pages.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let bytes = self.copier.manifest.bytes();
         match &snapshot.binlog {
             Some(Binlog { file, position, gtid }) => report.note(
@@ -177,12 +179,12 @@ impl Finish<'_> {
 /// Waits until the log is in its file up to the end LSN. No lock is needed for that: what the log holds there is
 /// settled, and with `innodb_flush_log_at_trx_commit` 0 or 2 the server may take a second
 /// (`facts/mariadb-hot-backup#end-lsn`). An account that `may_flush` has it do so at once.
-pub(super) fn durable(session: &mut Session, end_lsn: u64, may_flush: bool) -> Result<()> {
+pub(super) fn durable(session: &mut Session, end_lsn: Lsn, may_flush: bool) -> Result<()> {
     if may_flush {
         session.run("FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS")?;
     }
     let begun = Instant::now();
-    while session.status("Innodb_lsn_flushed")? < end_lsn {
+    while Lsn::new(session.status("Innodb_lsn_flushed")?) < end_lsn {
         if begun.elapsed() > DURABLE {
             let what = format!("the log is not durable up to lsn {end_lsn} after {} s", DURABLE.as_secs());
             return Err(Error::failed("server", what).hint("look at innodb_flush_log_at_timeout"));
@@ -198,7 +200,7 @@ pub(super) fn drain(mut spool: Spool, out: &Writer<File>) -> Result<()> {
     loop {
         match spool.pull(&mut buffer)? {
             0 => return Ok(()),
-            count => out.put(buffer.get(..count).unwrap_or_default(), &[])?,
+            count => out.put(buffer.part(..count)?, &[])?,
         }
     }
 }

@@ -10,23 +10,32 @@ use super::copy::Records;
 use super::durable_lsn::DurableLsn;
 use super::finish::{self, Finish, Snapshot};
 use super::identity::Claim;
-use super::mariadb::{MariaDb, SwitchedOff};
-use super::mysql::MySql;
-use super::offline;
 use super::running::{Hot, Running};
 use super::steps::{Found, Steps, begin, tell_specials};
+use super::stopped::places;
 use super::view::View;
 use crate::error::{Error, Result};
 use crate::io::spool::Spool;
 use crate::report::Report;
 use crate::server::files;
-use crate::server::{Family, Release};
-use crate::server::{Session, Variables};
+use crate::server::{Family, Login, Release, Session, Variables};
 use crate::stream::Writer;
 use crate::stream::native::{BEGIN, Begin, begin_bytes};
 
-/// Copies a running server.
-pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
+/// A server that has answered.
+pub(super) struct Connected {
+    start: Zoned,
+    began: Instant,
+    login: Login,
+    claim: Claim,
+    pub(super) variables: Variables,
+    pub(super) family: Family,
+    /// False: it runs without InnoDB.
+    pub(super) has_innodb: bool,
+}
+
+/// Connects to the server and asks who it is.
+pub(super) fn connect(job: &Job, report: &dyn Report) -> Result<(Connected, Session)> {
     let (start, began) = (Zoned::now(), Instant::now());
     report.stage("connecting");
     let options = job.sources.read(report)?;
@@ -35,22 +44,27 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let mut variables = Variables::of(&mut session)?;
     let claim = Claim { address: login.address()?, datadir: variables.datadir(), peer: session.peer() };
     let family = Release::of(variables.text("version"))?.family;
-    let switched_off = !has_innodb(&mut session, family)?;
-    if switched_off {
-        offline::places(&mut variables, &options);
+    let has_innodb = has_innodb(&mut session, family)?;
+    if !has_innodb {
+        places(&mut variables, &options);
     }
-    // The password may be in them.
-    drop(options);
     if let Some(dir) = &job.datadir {
         variables.set_datadir(dir);
     }
-    let switched_off = switched_off.then(|| SwitchedOff::find(&mut variables, job.policy, report)).transpose()?;
-    let mut server: Box<dyn Running> = match family {
-        Family::MariaDb => Box::new(MariaDb::new(job, session, &variables, switched_off)?),
-        Family::MySql => Box::new(MySql::new(job, session, &variables)?),
-    };
+    Ok((Connected { start, began, login, claim, variables, family, has_innodb }, session))
+}
+
+/// Copies a running server.
+pub(super) fn run(
+    job: &Job,
+    server: &mut dyn Running,
+    connected: &Connected,
+    output: File,
+    report: &dyn Report,
+) -> Result<()> {
+    let Connected { start, began, login, claim, variables, family, .. } = connected;
     report.stage("waiting for other backups");
-    claim.prove(server.as_mut(), &login, job.trust_datadir, report)?;
+    claim.prove(server, login, job.trust_datadir, report)?;
     let marker = login.connect()?;
     tell_specials(server.layout(), report)?;
     let datadir = &server.layout().datadir;
@@ -60,24 +74,24 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     }
 
     let (layout, out) = (server.layout().clone(), Writer::new(output));
-    let since = job.base.as_ref().map(|base| base.since(family));
+    let since = job.base.as_ref().map(|base| base.since(*family));
     let records = Records::new(job, since);
     let (copier, abort) = (records.copier(job, &view, report, since), &records.abort);
     let durable_lsn = DurableLsn::new(&out, server.flushed());
     let steps = Steps { job, layout: &layout, copier, abort, out: &out };
-    let hot = Hot { steps, report, durable_lsn: &durable_lsn, login: &login };
-    let begin = |found: &Found| begin(job, &variables, family, &layout, found, &start, report);
+    let hot = Hot { steps, report, durable_lsn: &durable_lsn, login };
+    let begin = |found: &Found| begin(job, variables, *family, &layout, found, start, report);
     let first = server.stops_first();
-    let copied = || copy(&hot, server.as_mut(), marker, begin);
+    let copied = || copy(&hot, &mut *server, marker, begin);
     let (begin, snapshot, spool) = match first {
         Some(applier) => hot.with_replication_stopped(applier, copied)?,
         None => copied()?,
     };
     // Replication goes on again.
     login.password.forget();
-    release(&hot, server.as_mut(), &snapshot, spool)?;
-    let finish =
-        Finish { job, report, options: server.options(), begin: &begin, start, began, copier: &hot.steps.copier };
+    release(&hot, server, &snapshot, spool)?;
+    let (start, began, copier) = (start.clone(), *began, &hot.steps.copier);
+    let finish = Finish { job, report, options: server.options(), begin: &begin, start, began, copier };
     finish.send(&out, &snapshot, |facts| server.members(facts, &snapshot))
 }
 
@@ -111,7 +125,7 @@ fn copy(
     hot.steps.job.filter.check(&hot.steps.layout.datadir, hot.report)?;
     let begin = begin(&found)?;
     hot.report.expect(begin.estimated_bytes);
-    hot.steps.out.member(BEGIN, &begin_bytes(&begin))?;
+    hot.steps.out.member(BEGIN, &begin_bytes(&begin)?)?;
     let holder = server.holder();
     let done = std::thread::scope(|scope| {
         scope.spawn(|| hot.durable_lsn.run(marker, holder, abort));

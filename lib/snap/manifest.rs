@@ -37,7 +37,7 @@ impl Manifest {
     /// Adds the line of a member that was written whole.
     pub(super) fn add(&self, entry: &Entry) -> Result<()> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = lines.tally.line(entry);
+        let line = lines.tally.line(entry)?;
         lines.bytes = lines.bytes.saturating_add(entry.size);
         lines.spool.push(line.as_bytes())
     }
@@ -50,7 +50,7 @@ impl Manifest {
     /// Writes the last member.
     pub(super) fn send(&self, trailer: Trailer, out: &Writer<impl Write>) -> Result<()> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = lines.tally.finish(trailer);
+        let last = lines.tally.finish(trailer)?;
         lines.spool.push(last.as_bytes())?;
         out.spooled(MANIFEST, &mut lines.spool, &mut vec![0; CHUNK])
     }

@@ -27,6 +27,7 @@ use super::steps::{Found, Steps, optional, readable};
 use super::workers::Buffers;
 use super::{Job, LockDdl};
 use crate::error::{Error, Result};
+use crate::innodb::ids::{Lsn, SpaceId};
 use crate::io::small;
 use crate::io::spool::Spool;
 use crate::metadata::Facts;
@@ -62,7 +63,7 @@ pub(super) struct MariaDb<'a> {
     options: BTreeMap<String, String>,
     stages: Stages,
     /// Tablespaces of which the server itself has no file, by number.
-    lost: BTreeSet<u32>,
+    lost: BTreeSet<SpaceId>,
     /// The account has RELOAD, which `--no-lock` can do without.
     reload: bool,
     /// InnoDB, if it is switched off.
@@ -272,7 +273,8 @@ impl MariaDb<'_> {
     /// Copies again what DDL changed; names what has gone.
     fn resync(&mut self, hot: &Hot<'_>, catalog: &Catalog, held: &Writer<Spool>, logged: usize) -> Result<()> {
         let log = self.ddl_log()?;
-        let (all, late) = (Named::parse(&log), Named::parse(log.get(logged..).unwrap_or_default()));
+        let late = log.get(logged..).ok_or_else(|| Error::failed(DDL_LOG, "became shorter while files were copied"))?;
+        let (all, late) = (Named::parse(&log), Named::parse(late));
         let changes = self.changes(hot, catalog, &all, &late)?;
         hot.steps.dropped(held, &changes.gone)?;
         // What goes in spite of the lock is a table that an ALTER was building.
@@ -333,7 +335,7 @@ impl MariaDb<'_> {
         let session = self.stages.session();
         let end_lsn = match &self.switched_off {
             Some(innodb) => innodb.end_lsn(),
-            None => session.status("Innodb_lsn_current")?,
+            None => Lsn::new(session.status("Innodb_lsn_current")?),
         };
         let binlog = if has_binlog { positions::binlog(session)? } else { None };
         let replica = if self.job.replica_info { positions::replica(session)? } else { None };

@@ -10,6 +10,7 @@
 pub mod base;
 mod catalog;
 mod copy;
+mod ddl;
 mod delta;
 mod durable_lsn;
 mod fileset;
@@ -29,6 +30,7 @@ mod partial;
 mod replica;
 mod running;
 mod steps;
+mod stopped;
 mod unique_names;
 mod view;
 mod workers;
@@ -38,11 +40,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::Result;
+use crate::innodb::redo::mysql::DIR;
 use crate::io::cache::Policy;
 use crate::io::spool::Spool;
 use crate::report::Report;
-use crate::server::Login;
+use crate::server::files::Layout;
 use crate::server::options::Sources;
+use crate::server::{Family, Login};
+use mariadb::{MariaDb, SwitchedOff};
+use mysql::MySql;
+use running::Running;
+use stopped::Stopped;
 
 /// What DDL may do while tables are copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,12 +104,33 @@ pub struct Job {
     pub command: String,
 }
 
-/// Copies a server to `output`.
+/// Copies a server to `output`. The family is chosen here.
 pub fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     Spool::check(&job.spool_dir)?;
     if job.offline {
         job.login.password.forget();
-        return offline::run(job, output, report);
+        return copy_stopped(job, output, report);
     }
-    hot::run(job, output, report)
+    let (mut connected, session) = hot::connect(job, report)?;
+    let switched_off = match connected.has_innodb {
+        true => None,
+        false => Some(SwitchedOff::find(&mut connected.variables, job.policy, report)?),
+    };
+    let mut server: Box<dyn Running> = match connected.family {
+        Family::MariaDb => Box::new(MariaDb::new(job, session, &connected.variables, switched_off)?),
+        Family::MySql => Box::new(MySql::new(job, session, &connected.variables)?),
+    };
+    hot::run(job, server.as_mut(), &connected, output, report)
+}
+
+/// A server that does not run tells its family by where its redo log is.
+fn copy_stopped(job: &Job, output: File, report: &dyn Report) -> Result<()> {
+    let encryption = mariadb::ENCRYPTION.iter().chain(&mysql::ENCRYPTION);
+    let mut variables = offline::variables(job, &job.sources.read(report)?, encryption);
+    let layout = Layout::of(&variables)?;
+    let mut server: Box<dyn Stopped> = match layout.redo.join(DIR).is_dir() {
+        true => Box::new(mysql::Stopped::new(job, &mut variables, layout)?),
+        false => Box::new(mariadb::Stopped::new(job, &mut variables, layout)?),
+    };
+    offline::run(job, server.as_mut(), variables, output, report)
 }

@@ -23,6 +23,7 @@ use super::steps::{Found, Steps, readable};
 use super::workers::Buffers;
 use super::{Job, LockDdl};
 use crate::error::{Error, Result};
+use crate::innodb::ids::SpaceId;
 use crate::innodb::redo::mysql::FORMAT;
 use crate::io::spool::Spool;
 use crate::log::ddl_watch::mysql::Watch;
@@ -235,7 +236,7 @@ impl MySql<'_> {
     }
 
     /// All positions at one moment, the log on disk up to there, the binary log's tail; then the end of all locks.
-    fn snapshot(&mut self, hot: &Hot<'_>, held: &Writer<Spool>, left_out: Vec<u32>) -> Result<Snapshot> {
+    fn snapshot(&mut self, hot: &Hot<'_>, held: &Writer<Spool>, left_out: Vec<SpaceId>) -> Result<Snapshot> {
         let status = self.lock.ask(LogStatus::of)?;
         if self.variables.get("server_uuid").is_some_and(|uuid| uuid != status.uuid) {
             return Err(Error::invalid("server", format_args!("its uuid has become {} meanwhile", status.uuid)));
@@ -263,7 +264,7 @@ impl MySql<'_> {
             }
             _ => (None, status.executed),
         };
-        let statements = Some(replica::statements(&channels, &executed)).filter(|statements| !statements.is_empty());
+        let statements = Some(replica::statements(&channels, &executed)?).filter(|statements| !statements.is_empty());
         let replica = hot.replica(statements);
         Ok(Snapshot { end_lsn: status.lsn, left_out, binlog, replica, galera, times })
     }
@@ -350,7 +351,7 @@ fn is_log_encrypted(session: &mut Session) -> Result<bool> {
 }
 
 /// The numbers of the tablespaces that are not wanted, while DDL is blocked.
-fn left_out(job: &Job, layout: &Layout, session: &mut Session) -> Result<Vec<u32>> {
+fn left_out(job: &Job, layout: &Layout, session: &mut Session) -> Result<Vec<SpaceId>> {
     if !job.filter.is_partial() {
         return Ok(Vec::new());
     }

@@ -1,45 +1,31 @@
 //! The copy of a stopped server's data directory: what both families have in common. What each does in its own way is a
 //! [`Stopped`].
 
-use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use jiff::Zoned;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
-use super::catalog::Catalog;
+use super::Job;
 use super::copy::Records;
 use super::fileset;
 use super::finish::{Finish, Snapshot};
-use super::meta::Members;
 use super::open::system_space;
-use super::steps::{Found, Steps, begin, readable, tell_specials};
+use super::steps::{Steps, begin, readable, tell_specials};
+use super::stopped::{Stopped, places};
 use super::view::View;
-use super::{Job, mariadb, mysql};
 use crate::error::{Error, Result};
-use crate::innodb::redo::mysql::DIR;
-use crate::metadata::Facts;
 use crate::report::{Level, Report};
 use crate::server::Release;
 use crate::server::Variables;
-use crate::server::files::{Layout, Tablespace};
 use crate::server::options::Options;
 use crate::stream::Writer;
 use crate::stream::native::{BEGIN, begin_bytes};
 
 /// Where distributions keep the data.
 const DATADIR: &str = "/var/lib/mysql";
-/// Variables that say where files are, with the server's defaults.
-const PLACES: [(&str, &str); 6] = [
-    ("innodb_data_home_dir", ""),
-    ("innodb_data_file_path", "ibdata1:12M:autoextend"),
-    ("innodb_undo_directory", "./"),
-    ("innodb_log_group_home_dir", "./"),
-    ("aria_log_dir_path", "./"),
-    ("innodb_directories", ""),
-];
 /// Variables that recovery needs and that only option files tell of a stopped server, beside those of encryption.
 const OTHERS: [&str; 10] = [
     "plugin_load_add",
@@ -54,58 +40,15 @@ const OTHERS: [&str; 10] = [
     "disable_log_bin",
 ];
 
-/// The data directory of a server of one family.
-pub(super) trait Stopped {
-    /// Where it keeps what.
-    fn layout(&self) -> &Layout;
-    /// Files that a running server keeps locked.
-    fn guarded(&self) -> Vec<PathBuf>;
-    /// The redo log as it is now.
-    fn log(&self) -> Result<Log>;
-    /// Version, as the server would tell it.
-    fn version(&self) -> Result<String>;
-    /// The checkpoint LSN, then what there is to copy.
-    fn look(&mut self) -> Result<Found>;
-    /// Copies everything.
-    fn copy(&self, steps: &Steps<'_>, undo: &[Tablespace], catalog: &Catalog) -> Result<()>;
-    /// Copies, after a crash, what decides about transactions that are only prepared; false if that is not to be had.
-    fn binlog(&self, _: &Steps<'_>) -> Result<bool> {
-        Ok(false)
-    }
-    /// Options that recovery needs, for the manifest.
-    fn options(&self, variables: &Variables) -> BTreeMap<String, String>;
-    /// Members that describe the backup.
-    fn members(
-        &self,
-        variables: &Variables,
-        options: &BTreeMap<String, String>,
-        facts: &Facts,
-        snapshot: &Snapshot,
-    ) -> Members;
-}
-
-/// A redo log that nobody writes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Log {
-    /// Which log this is.
-    pub(super) identity: Vec<u8>,
-    /// The newest checkpoint.
-    pub(super) checkpoint_lsn: u64,
-    /// Where it ends.
-    pub(super) end_lsn: u64,
-    /// Nothing but the checkpoint itself is to be recovered.
-    pub(super) clean: bool,
-}
-
-/// Copies a stopped server.
-pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
+/// Copies a stopped server, of which `variables` is what option files and the command line say.
+pub(super) fn run(
+    job: &Job,
+    server: &mut dyn Stopped,
+    mut variables: Variables,
+    output: File,
+    report: &dyn Report,
+) -> Result<()> {
     let (start, began) = (Zoned::now(), Instant::now());
-    let mut variables = variables(job, &job.sources.read(report)?);
-    let layout = Layout::of(&variables)?;
-    let mut server: Box<dyn Stopped> = match layout.redo.join(DIR).is_dir() {
-        true => Box::new(mysql::Stopped::new(job, &mut variables, layout)?),
-        false => Box::new(mariadb::Stopped::new(job, &mut variables, layout)?),
-    };
     let layout = server.layout().clone();
     readable(&layout)?;
     let guarded = server.guarded();
@@ -134,7 +77,7 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     report.expect(begin.estimated_bytes);
 
     let out = Writer::new(output);
-    out.member(BEGIN, &begin_bytes(&begin))?;
+    out.member(BEGIN, &begin_bytes(&begin)?)?;
     let since = job.base.as_ref().map(|base| base.since(family));
     let records = Records::new(job, since);
     let (copier, abort) = (records.copier(job, &View::Trusted, report, since), &records.abort);
@@ -166,26 +109,20 @@ pub(super) fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     )
 }
 
-/// What option files and the command line say.
-fn variables(job: &Job, options: &Options) -> Variables {
+/// What option files and the command line say; `encryption`: variables that say what is encrypted, and how.
+pub(super) fn variables<'a>(
+    job: &Job,
+    options: &Options,
+    encryption: impl Iterator<Item = &'a &'static str>,
+) -> Variables {
     let option = |name: &str| options.server(&name.replace('_', "-")).map(str::to_owned);
     let datadir = job.datadir.as_ref().map(|dir| dir.display().to_string()).or_else(|| option("datadir"));
     let pairs = [("datadir".to_owned(), datadir.unwrap_or_else(|| DATADIR.into()))];
     let mut variables: Variables = pairs.into_iter().collect();
     places(&mut variables, options);
-    let others = OTHERS.iter().chain(&mariadb::ENCRYPTION).chain(&mysql::ENCRYPTION);
+    let others = OTHERS.iter().chain(encryption);
     others.for_each(|name| option(name).into_iter().for_each(|value| variables.set(name, value)));
     variables
-}
-
-/// Where files are that no server tells of: what option files say, or the server's defaults.
-pub(super) fn places(variables: &mut Variables, options: &Options) {
-    for (name, default) in PLACES {
-        if variables.get(name).is_none() {
-            let named = options.server(&name.replace('_', "-"));
-            variables.set(name, named.unwrap_or(default).to_owned());
-        }
-    }
 }
 
 /// Fails if a server has the file open: InnoDB and Aria lock theirs with `fcntl`.

@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 use rustix::fs::OFlags;
 
 use super::workers::BATCH;
-use crate::error::{Error, Result};
+use crate::bytes::{Part as _, within};
+use crate::error::{Error, OrInternal as _, Result};
 use crate::innodb::aria::{self, Aria};
+use crate::innodb::ids::{Lsn, PageNo, SpaceId};
 use crate::innodb::page::{self, Content};
 use crate::innodb::space::{self, HEAD, Space, Tally};
 use crate::innodb::{Doublewrite, Fault};
@@ -33,7 +35,7 @@ const SMALL: u64 = 64 << 10;
 pub(super) struct Part<'a> {
     pub(super) space: &'a Space,
     /// Number of the file's first page.
-    pub(super) first: u32,
+    pub(super) first: PageNo,
     pub(super) doublewrite: Option<&'a Doublewrite>,
 }
 
@@ -53,22 +55,22 @@ pub(super) struct Open<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
     /// The tablespace's number; 0 if page 0 is not written yet.
-    pub(super) space: u32,
+    pub(super) space: SpaceId,
     /// Its flags, one of which says that it is encrypted.
     flags: u32,
     /// That of page 0.
-    pub(super) lsn: u64,
+    pub(super) lsn: Lsn,
 }
 
 impl Head {
     /// Needs no more than the file's first block, of which the system never shows a part.
     pub(super) fn of(bytes: &[u8]) -> Self {
-        Head { space: space::id(bytes), flags: space::flags(bytes), lsn: page::lsn(bytes).unwrap_or(0) }
+        Head { space: space::id(bytes), flags: space::flags(bytes), lsn: page::lsn(bytes).unwrap_or_default() }
     }
 
     /// The tablespace's number, if page 0 is written.
-    pub(super) fn id(self) -> Option<u32> {
-        (self.space != 0).then_some(self.space)
+    pub(super) fn id(self) -> Option<SpaceId> {
+        (self.space != SpaceId::SYSTEM).then_some(self.space)
     }
 
     /// True if nothing but redo can have led from `self` to `later`. A tablespace that is encrypted or decrypted in its
@@ -153,7 +155,10 @@ impl Open<'_> {
     pub(super) fn batch(&mut self, batch: &mut Aligned, offset: u64) -> Result<Option<usize>> {
         let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX).min(BATCH);
         let want = left.next_multiple_of(ALIGN);
-        let Some(buffer) = batch.as_mut().get_mut(..want).filter(|buffer| !buffer.is_empty()) else { return Ok(None) };
+        if want == 0 {
+            return Ok(None);
+        }
+        let buffer = batch.as_mut().part_mut(..want)?;
         let read = self.read(buffer, offset)?.min(left);
         Ok((read > 0).then_some(read))
     }
@@ -165,15 +170,15 @@ impl Open<'_> {
 
     /// What its first bytes say now.
     pub(super) fn head(&mut self, block: &mut Aligned) -> Result<Head> {
-        let read = self.read(block.as_mut().get_mut(..ALIGN).unwrap_or_default(), 0)?;
-        Ok(Head::of(block.as_ref().get(..read).unwrap_or_default()))
+        let read = self.read(block.as_mut().part_mut(..ALIGN)?, 0)?;
+        Ok(Head::of(block.as_ref().part(..read)?))
     }
 
     /// Reads bytes from an offset that need not be aligned, and returns where in the batch they are; fewer at the end of
     /// the file. `len` is at most a batch without [`ALIGN`].
     pub(super) fn range(&mut self, batch: &mut Aligned, offset: u64, len: usize) -> Result<std::ops::Range<usize>> {
-        let within = usize::try_from(offset % ALIGN as u64).unwrap_or(0);
-        let buffer = batch.as_mut().get_mut(..(within + len).next_multiple_of(ALIGN)).unwrap_or_default();
+        let within = within(offset, ALIGN);
+        let buffer = batch.as_mut().part_mut(..(within + len).next_multiple_of(ALIGN))?;
         let read = self.read(buffer, offset - within as u64)?;
         Ok(within..read.clamp(within, within + len))
     }
@@ -188,7 +193,7 @@ impl Open<'_> {
     pub(super) fn space(&mut self, batch: &mut Aligned, read: usize) -> Result<Option<Space>> {
         let mut patience = Patience::new();
         loop {
-            let head = batch.as_ref().get(..read.min(HEAD)).unwrap_or_default();
+            let head = batch.as_ref().part(..read.min(HEAD))?;
             match Space::parse(head) {
                 Ok(space) => return Ok(space),
                 // All of the file, and less than a page.
@@ -196,7 +201,7 @@ impl Open<'_> {
                 Err(fault) if !patience.wait() => return Err(self.bad(0, 0, fault)),
                 Err(_) => {}
             }
-            let head = batch.as_mut().get_mut(..read.min(HEAD).next_multiple_of(ALIGN)).unwrap_or_default();
+            let head = batch.as_mut().part_mut(..read.min(HEAD).next_multiple_of(ALIGN))?;
             self.read(head, 0)?;
         }
     }
@@ -206,25 +211,26 @@ impl Open<'_> {
     pub(super) fn verify(
         &mut self,
         pages: &mut [u8],
-        first: u32,
+        first: PageNo,
         offset: u64,
         part: Part<'_>,
         tally: &mut Tally,
         again: &mut Aligned,
     ) -> Result<usize> {
-        let size = usize::try_from(part.space.page_size).unwrap_or(BATCH);
+        let size = part.space.page_size.bytes();
         let mut done = 0;
         loop {
-            let from = first.saturating_add(u32::try_from(done / size).unwrap_or(u32::MAX));
-            let rest = pages.get(done..).unwrap_or_default();
+            let from = u32::try_from(done / size).ok().and_then(|done| first.checked_add(done));
+            let from = from.or_internal("a page beyond the last that there can be")?;
+            let rest = pages.part(done..)?;
             let Err((bad, _)) = part.space.check_run(from, rest, part.doublewrite, tally) else {
                 return self.still(pages, first, offset, part.space, again);
             };
-            let at = usize::try_from(bad.saturating_sub(first)).unwrap_or(usize::MAX).saturating_mul(size);
-            let Some(page) = pages.get_mut(at..at.saturating_add(size)) else { return Ok(done) };
+            let at = bad.checked_since(first).or_internal("a page before the first")? as usize * size;
+            let page = pages.part_mut(at..at.saturating_add(size))?;
             let check = |page: &[u8]| part.space.check(bad, page);
-            if !self.settle(page, u64::from(bad), offset + at as u64, &check, again)? {
-                let pages = pages.get_mut(..at).unwrap_or_default();
+            if !self.settle(page, u64::from(bad.get()), offset + at as u64, &check, again)? {
+                let pages = pages.part_mut(..at)?;
                 return self.still(pages, first, offset, part.space, again);
             }
             tally.verified += 1;
@@ -237,19 +243,20 @@ impl Open<'_> {
     fn still(
         &mut self,
         pages: &mut [u8],
-        first: u32,
+        first: PageNo,
         offset: u64,
         space: &Space,
         again: &mut Aligned,
     ) -> Result<usize> {
-        let size = usize::try_from(space.page_size).unwrap_or(BATCH);
-        let hidden = |number: u32, page: &[u8]| space.check(number, page) == Ok(Content::Encrypted);
-        if !space.may_hide_sums() || !(first..).zip(pages.chunks(size)).any(|(number, page)| hidden(number, page)) {
+        let size = space.page_size.bytes();
+        let hidden = |number: PageNo, page: &[u8]| space.check(number, page) == Ok(Content::Encrypted);
+        if !space.may_hide_sums() || !first.onward().zip(pages.chunks(size)).any(|(number, page)| hidden(number, page))
+        {
             return Ok(pages.len());
         }
         sleep(INTERVAL);
         let good = pages.len();
-        for (index, (number, page)) in (first..).zip(pages.chunks_mut(size)).enumerate() {
+        for (index, (number, page)) in first.onward().zip(pages.chunks_mut(size)).enumerate() {
             if !hidden(number, page) {
                 continue;
             }
@@ -260,7 +267,7 @@ impl Open<'_> {
                 last.replace(page.to_vec());
                 if same { Ok(content) } else { Err(Fault::Changing) }
             };
-            if !self.settle(page, u64::from(number), offset + (index * size) as u64, &check, again)? {
+            if !self.settle(page, u64::from(number.get()), offset + (index * size) as u64, &check, again)? {
                 return Ok(index * size);
             }
         }
@@ -277,15 +284,16 @@ impl Open<'_> {
         again: &mut Aligned,
     ) -> Result<bool> {
         // Pages of 1 and 2 KiB share a block with others.
-        let within = usize::try_from(offset % ALIGN as u64).unwrap_or(0);
+        let within = within(offset, ALIGN);
         let want = (within + page.len()).next_multiple_of(ALIGN);
         let mut patience = Patience::new();
         loop {
-            let Some(block) = again.as_mut().get_mut(..want) else { return Ok(false) };
+            let block = again.as_mut().part_mut(..want)?;
             let read = self.read(block, offset - within as u64)?;
-            let Some(found) = block.get(within..within + page.len()).filter(|_| read >= within + page.len()) else {
+            if read < within + page.len() {
                 return Ok(false);
-            };
+            }
+            let found = block.part(within..within + page.len())?;
             match check(found) {
                 Ok(_) => {
                     page.copy_from_slice(found);
@@ -306,7 +314,7 @@ impl Open<'_> {
         aria: &AriaFile,
         again: &mut Aligned,
     ) -> Result<()> {
-        let size = usize::try_from(aria.table.block_size).unwrap_or(BATCH);
+        let size = aria.table.block_size as usize;
         for (index, block) in bytes.chunks_exact_mut(size).enumerate() {
             let at = offset + (index * size) as u64;
             let number = at / u64::from(aria.table.block_size);
@@ -357,9 +365,9 @@ pub(super) fn system_space(path: &Path, policy: Policy) -> Result<(Space, Option
     let mut batch = Aligned::new(BATCH);
     let read = open.batch(&mut batch, 0)?.ok_or_else(missing)?;
     let space = open.space(&mut batch, read)?.ok_or_else(missing)?;
-    let size = usize::try_from(space.page_size).unwrap_or(BATCH);
-    let at = size * usize::try_from(crate::innodb::doublewrite::PAGE).unwrap_or(0);
-    let page = batch.as_ref().get(at..at + size).unwrap_or_default();
+    let size = space.page_size.bytes();
+    let at = size * crate::innodb::doublewrite::PAGE as usize;
+    let page = batch.as_ref().part(at..at + size)?;
     let doublewrite = Doublewrite::parse(page, space.page_size);
     Ok((space, doublewrite))
 }

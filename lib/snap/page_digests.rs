@@ -9,7 +9,8 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::error::{Error, Result};
+use crate::bytes::Part as _;
+use crate::error::{Error, OrInternal as _, Result};
 use crate::innodb::Space;
 use crate::io::spool::Spool;
 use crate::stream::Writer;
@@ -115,7 +116,7 @@ impl Noted {
         sum.write(&piece);
         while let Some((again, record)) = next(spool)? {
             let fixed = fixed(&record)?;
-            if !again && void.contains(&key(fixed.name(&record))) {
+            if !again && void.contains(&key(fixed.name(&record).map_err(|_| lost())?)) {
                 continue;
             }
             sum.write(&record);
@@ -143,7 +144,7 @@ fn next(spool: &mut Spool) -> Result<Option<(bool, Vec<u8>)>> {
     let [again, start @ ..] = front;
     let mut record = start.to_vec();
     record.resize(fixed(&record)?.size(), 0);
-    let rest = record.get_mut(FIXED..).unwrap_or_default();
+    let rest = record.part_mut(FIXED..)?;
     if spool.pull(rest)? < rest.len() {
         return Err(lost());
     }
@@ -177,13 +178,13 @@ impl Notes<'_> {
             // Not even computed.
             return Ok(());
         }
-        let size = usize::try_from(self.file.page_size).unwrap_or(usize::MAX);
+        let size = self.file.page_size.bytes();
         pages.chunks_exact(size).try_for_each(|page| self.add(pages::digest(page)))
     }
 
     /// Pages that have been noted are others in the copy; ascending.
     pub(super) fn fix(&self, fixed: &[(u32, Digest)]) -> Result<()> {
-        fixed.chunks(MOST).try_for_each(|some| self.noted.push(self.again, &pages::fix(&self.file, some)))
+        fixed.chunks(MOST).try_for_each(|some| self.noted.push(self.again, &pages::fix(&self.file, some)?))
     }
 
     /// There are no more pages.
@@ -192,8 +193,10 @@ impl Notes<'_> {
     }
 
     fn flush(&mut self, last: bool) -> Result<()> {
-        self.noted.push(self.again, &pages::run(&self.file, self.first, &self.digests, last))?;
-        self.first = self.first.saturating_add(u32::try_from(self.digests.len()).unwrap_or(u32::MAX));
+        self.noted.push(self.again, &pages::run(&self.file, self.first, &self.digests, last)?)?;
+        self.first = self
+            .first
+            .saturating_add(u32::try_from(self.digests.len()).or_internal("digests of more pages than a file has")?);
         self.digests.clear();
         Ok(())
     }
@@ -202,6 +205,7 @@ impl Notes<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::innodb::ids::{PageSize, SpaceId};
     use crate::snap::base::pages::BasePages;
     use crate::stream::{Body, Reader};
     use std::io::{Seek, SeekFrom};
@@ -209,6 +213,7 @@ mod tests {
     const ID: &str = "00112233445566778899aabbccddeeff";
 
     fn space(id: u32, flags: u32) -> Space {
+        let id = SpaceId::new(id);
         let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/pages/full-plain.zst");
         let page = zstd::decode_all(std::fs::File::open(golden).unwrap()).unwrap();
         let mut space = Space::parse(&page).unwrap().unwrap();
@@ -284,7 +289,7 @@ mod tests {
         assert_eq!(ask("d/one.ibd", 11, &[0]), None, "there are two");
         assert!(base.of(b"d/t.ibd", &space(5, 0x16)).is_none(), "other flags");
         let mut zip = space(5, 0x15);
-        zip.page_size *= 2;
+        zip.page_size = PageSize::new(2 * zip.page_size.get()).unwrap();
         assert!(base.of(b"d/t.ibd", &zip).is_none(), "pages of another size");
     }
 
@@ -311,7 +316,12 @@ mod tests {
 
     #[test]
     fn runs_that_do_not_follow_one_another_are_refused() {
-        let file = |name: &str| File { name: name.into(), space_id: 5, flags: 0x15, page_size: 4096 };
+        let file = |name: &str| File {
+            name: name.into(),
+            space_id: SpaceId::new(5),
+            flags: 0x15,
+            page_size: PageSize::new(4096).unwrap(),
+        };
         let made = |records: &[Vec<u8>]| {
             let mut bytes = [pages::head(ID), records.concat()].concat();
             let mut sum = twox_hash::XxHash3_64::new();
@@ -319,13 +329,17 @@ mod tests {
             bytes.extend(pages::end(End { records: records.len() as u64, digest: sum.finish() }));
             open(&bytes).map(drop).map_err(|error| error.to_string())
         };
-        let run = |name: &str, first, last| pages::run(&file(name), first, &[1, 2], last);
+        let run = |name: &str, first, last| pages::run(&file(name), first, &[1, 2], last).unwrap();
         assert_eq!(made(&[run("a", 0, false), run("b", 0, true), run("a", 2, true)]), Ok(()));
         let wrong = Err("xb_pages: damaged: the records of a file do not follow one another".to_owned());
         assert_eq!(made(&[run("a", 0, false)]), wrong, "no end");
         assert_eq!(made(&[run("a", 2, true)]), wrong, "no beginning");
         assert_eq!(made(&[run("a", 0, false), run("a", 3, true)]), wrong, "a gap");
         assert_eq!(made(&[run("a", 0, true), run("a", 2, true)]), wrong, "two ends");
-        assert_eq!(made(&[run("a", 0, true), pages::fix(&file("a"), &[(2, 1)])]), wrong, "a fix beyond the end");
+        assert_eq!(
+            made(&[run("a", 0, true), pages::fix(&file("a"), &[(2, 1)]).unwrap()]),
+            wrong,
+            "a fix beyond the end"
+        );
     }
 }

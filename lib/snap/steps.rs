@@ -17,6 +17,7 @@ use super::unique_names;
 use super::workers::{Haste, each};
 use crate::codec::pool::FirstError;
 use crate::error::{Error, Result};
+use crate::innodb::ids::PageNo;
 use crate::report::{Level, Report};
 use crate::server::Family;
 use crate::server::Variables;
@@ -146,16 +147,23 @@ impl Steps<'_> {
         haste: Haste,
         undo: &[Tablespace],
     ) -> Result<()> {
-        let Some(first) = self.layout.system.first() else { return Ok(()) };
+        let first = match self.layout.system.first() {
+            Some(first) => first,
+            None if undo.is_empty() => return Ok(()),
+            None => return Err(Error::internal("undo tablespaces without a system tablespace")),
+        };
         let (space, doublewrite) = system_space(first, self.job.policy)?;
-        let mut number = 0u32;
+        let mut number = PageNo::new(0);
         let mut jobs = Vec::new();
         for (path, name) in self.layout.system.iter().zip(self.layout.system_names()) {
             let part = Part { space: &space, first: number, doublewrite: doublewrite.as_ref() };
             let external = path.parent() != Some(&self.layout.datadir);
             jobs.push((marker(&name, ending), path.clone(), external, Some(part)));
             let size = path.metadata().map_err(|cause| Error::io(path.display(), "cannot look at", &cause))?.len();
-            number = number.saturating_add(u32::try_from(size / u64::from(space.page_size)).unwrap_or(u32::MAX));
+            let pages = u32::try_from(space.page_size.pages_in(size)).ok();
+            number = pages
+                .and_then(|pages| number.checked_add(pages))
+                .ok_or_else(|| Error::failed(path.display(), "has more pages than a system tablespace can have"))?;
         }
         for space in undo {
             jobs.push((space.name.clone(), self.path(space), space.external.is_some(), None));

@@ -14,6 +14,8 @@
 
 use std::fmt;
 
+use crate::bytes::Fields as _;
+
 /// What every chunk begins with.
 pub const MAGIC: [u8; 8] = *b"XBSTCK01";
 /// Bytes before the path.
@@ -130,21 +132,16 @@ pub fn path_len(bytes: [u8; 4]) -> Result<usize, Fault> {
 
 /// Reads what follows the path of a payload.
 pub fn payload(bytes: &[u8; PAYLOAD_HEAD]) -> Result<Extent, Fault> {
-    let (len, rest) = split8(bytes);
-    let (offset, rest) = split8(rest);
-    extent(0, len, offset, u32::from_le_bytes(rest.first_chunk().copied().unwrap_or_default()))
+    extent(0, bytes.le_u64::<0>(), bytes.le_u64::<8>(), bytes.le_u32::<16>())
 }
 
 /// Reads what follows the path of a Percona sparse chunk.
 pub fn sparse(bytes: &[u8; SPARSE_HEAD]) -> Result<Extent, Fault> {
-    let (entries, rest) =
-        bytes.split_first_chunk::<4>().map_or((0, &[][..]), |(n, rest)| (u32::from_le_bytes(*n), rest));
+    let entries = bytes.le_u32::<0>();
     if !(1..=MAP_MAX).contains(&entries) {
         return Err(Fault::MapEntries(entries));
     }
-    let (len, rest) = split8(rest);
-    let (offset, rest) = split8(rest);
-    extent(entries, len, offset, u32::from_le_bytes(rest.first_chunk().copied().unwrap_or_default()))
+    extent(entries, bytes.le_u64::<4>(), bytes.le_u64::<12>(), bytes.le_u32::<20>())
 }
 
 /// True if the bytes after the path of an `S` chunk make it MariaDB's seek: eight bytes of offset, and then the next
@@ -167,10 +164,9 @@ pub struct Span {
 pub fn map(bytes: &[u8], extent: &Extent) -> Result<(Vec<Span>, u64), Fault> {
     let (mut data, mut skipped) = (0u64, 0u64);
     let mut spans = Vec::with_capacity(bytes.len() / 8);
-    for entry in bytes.chunks_exact(8) {
-        let (skip, len) = entry.split_at(4);
-        let read = |part: &[u8]| u32::from_le_bytes(part.first_chunk().copied().unwrap_or_default());
-        let span = Span { skip: read(skip), len: read(len) };
+    let (entries, []) = bytes.as_chunks::<8>() else { return Err(Fault::MapLength) };
+    for entry in entries {
+        let span = Span { skip: entry.le_u32::<0>(), len: entry.le_u32::<4>() };
         // At most MAP_MAX · 2^32 each: no overflow.
         data += u64::from(span.len);
         skipped += u64::from(span.skip);
@@ -225,10 +221,6 @@ pub fn put_prefix(out: &mut Vec<u8>, flags: u8, kind: u8, path: &[u8]) {
     out.extend_from_slice(&[flags, kind]);
     out.extend_from_slice(&u32::try_from(path.len()).unwrap_or(u32::MAX).to_le_bytes());
     out.extend_from_slice(path);
-}
-
-fn split8(bytes: &[u8]) -> (u64, &[u8]) {
-    bytes.split_first_chunk::<8>().map_or((0, &[]), |(first, rest)| (u64::from_le_bytes(*first), rest))
 }
 
 /// File offsets are signed 64-bit numbers to the kernel.

@@ -7,7 +7,9 @@ use bstr::ByteSlice;
 use super::reader::{Body, Head, SENDER};
 use super::table::Table;
 use crate::budget::{Budget, Share};
-use crate::error::{Error, Result};
+use crate::bytes::Fields as _;
+use crate::bytes::Part as _;
+use crate::error::{Error, OrInternal as _, Result};
 
 /// A number that stands for a path, so that a million members need little memory. Two of a million have the same with a
 /// probability of 10^-8; then a good stream is refused.
@@ -15,7 +17,7 @@ pub type Key = u64;
 
 /// The key of a path.
 pub fn key(path: &[u8]) -> Key {
-    u64::from_le_bytes(blake3::hash(path).as_bytes().first_chunk().copied().unwrap_or_default())
+    blake3::hash(path).as_bytes().le_u64::<0>()
 }
 
 /// What a chunk means for its member.
@@ -119,7 +121,7 @@ impl Members {
                 (true, known)
             }
         };
-        let Some(open) = self.open.get_mut(path) else { return fault("lost") };
+        let open = self.open.get_mut(path).or_internal("a member that is open is not among the open ones")?;
         let slot = open.slot;
         match head.body {
             Body::Payload { offset, .. } | Body::Sparse { offset, .. } if offset != open.next => {
@@ -164,7 +166,7 @@ impl Members {
     /// Notes the directories of a path; false if one of them is a file.
     fn place_under(&mut self, path: &[u8]) -> Result<bool> {
         for slash in path.find_iter(b"/") {
-            let directory = path.get(..slash).unwrap_or_default();
+            let directory = path.part(..slash)?;
             let name = key(directory);
             let new = self.directories.insert(name, ())?;
             if new && (self.complete.contains(name) || self.open.contains_key(directory)) {

@@ -34,7 +34,7 @@ impl Pass {
     pub fn forward(&mut self, mut moved: impl FnMut(u64)) -> Result<()> {
         let Pass { reader, output, mover } = self;
         // A small chunk that is here already goes out with one write.
-        let begun = reader.begun();
+        let begun = reader.begun()?;
         (&*output).write_all(&begun).map_err(|cause| Error::io("stdout", "cannot write", &cause))?;
         moved(begun.len() as u64);
         reader.rest(|input, left| {

@@ -6,7 +6,8 @@ use bstr::ByteSlice;
 
 use super::chunk::{self, Extent, PAYLOAD_HEAD, PREFIX, SPARSE_HEAD, Span, Type};
 use super::{foreign, name};
-use crate::error::{Error, Result};
+use crate::bytes::Part as _;
+use crate::error::{Error, Internal, Result};
 
 /// Bytes read ahead for the heads; payloads go past it.
 const AHEAD: usize = 64 << 10;
@@ -175,12 +176,12 @@ impl<R: Read> Reader<R> {
             return Ok(0);
         }
         let want = usize::try_from(pending.left).unwrap_or(usize::MAX).min(buffer.len());
-        let Some(part) = buffer.get_mut(..want) else { return Ok(0) };
+        let part = buffer.part_mut(..want)?;
         let got = self.read(part)?;
         if got == 0 && want > 0 {
             return Err(self.cut_payload(&pending));
         }
-        pending.crc.update(part.get(..got).unwrap_or_default());
+        pending.crc.update(part.part(..got)?);
         pending.left = pending.left.saturating_sub(got as u64);
         self.pending = Some(pending);
         Ok(got)
@@ -206,11 +207,11 @@ impl<R: Read> Reader<R> {
         let before = out.len();
         out.reserve(want);
         let ahead = want.min(self.end - self.start);
-        out.extend_from_slice(self.buffer.get(self.start..self.start + ahead).unwrap_or_default());
+        out.extend_from_slice(self.ahead()?.part(..ahead)?);
         self.start += ahead;
         let rest = (&mut self.input).take((want - ahead) as u64).read_to_end(out);
         rest.map_err(|cause| Error::io(&self.place, "cannot read", &cause))?;
-        let part = out.get(before..).unwrap_or_default();
+        let part = out.part(before..)?;
         self.at += part.len() as u64;
         pending.left = pending.left.saturating_sub(part.len() as u64);
         if part.len() < want {
@@ -226,17 +227,17 @@ impl<R: Read> Reader<R> {
     }
 
     /// The current chunk so far: its head and what has been read of its payload, of which none must have been taken.
-    pub(super) fn begun(&mut self) -> Vec<u8> {
+    pub(super) fn begun(&mut self) -> Result<Vec<u8>, Internal> {
         let mut bytes = self.raw.clone();
+        let have = self.end - self.start;
         if let Some(pending) = &mut self.pending {
-            let have = self.end - self.start;
             let count = usize::try_from(pending.left).map_or(have, |left| left.min(have));
-            bytes.extend_from_slice(self.buffer.get(self.start..self.start + count).unwrap_or_default());
+            bytes.extend_from_slice(self.buffer.part(self.start..self.start + count)?);
             self.start += count;
             self.at += count as u64;
             pending.left -= count as u64;
         }
-        bytes
+        Ok(bytes)
     }
 
     /// The rest of a chunk after [`Reader::begun`], not looked at and so without its CRC: `take` is called with the
@@ -284,7 +285,7 @@ impl<R: Read> Reader<R> {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
             while self.end < count {
-                let Some(free) = self.buffer.get_mut(self.end..) else { break };
+                let free = self.buffer.part_mut(self.end..)?;
                 match retry(|| self.input.read(free)).map_err(|cause| Error::io(&self.place, "cannot read", &cause))? {
                     0 => break,
                     got => self.end += got,
@@ -292,14 +293,20 @@ impl<R: Read> Reader<R> {
             }
         }
         let have = (self.end - self.start).min(count);
-        Ok(self.buffer.get(self.start..self.start + have).unwrap_or_default())
+        Ok(self.ahead()?.part(..have)?)
     }
 
     /// Takes bytes of a head.
-    fn consume(&mut self, count: usize) {
-        self.raw.extend_from_slice(self.buffer.get(self.start..self.start + count).unwrap_or_default());
+    fn consume(&mut self, count: usize) -> Result<(), Internal> {
+        self.raw.extend_from_slice(self.buffer.part(self.start..self.end)?.part(..count)?);
         self.start += count;
         self.at += count as u64;
+        Ok(())
+    }
+
+    /// What was read ahead and not taken.
+    fn ahead(&self) -> Result<&[u8], Internal> {
+        self.buffer.part(self.start..self.end)
     }
 
     /// `N` bytes, or `None` if the input has ended right here.
@@ -308,11 +315,11 @@ impl<R: Read> Reader<R> {
         let ahead = self.peek(N)?;
         match ahead.first_chunk::<N>().copied() {
             Some(bytes) => {
-                self.consume(N);
+                self.consume(N)?;
                 Ok(Some(bytes))
             }
             None if ahead.is_empty() => Ok(None),
-            None if !chunk::MAGIC.starts_with(ahead.get(..ahead.len().min(8)).unwrap_or_default()) => {
+            None if chunk::MAGIC.iter().zip(ahead).any(|(magic, byte)| magic != byte) => {
                 let bytes = ahead.to_vec();
                 Err(self.fault(at, &chunk::Fault::Magic, &bytes))
             }
@@ -324,7 +331,7 @@ impl<R: Read> Reader<R> {
         let bytes = self.peek(N)?.first_chunk::<N>().copied();
         let bytes = bytes
             .ok_or_else(|| self.at_member(at, path, &"truncated: the input ends in a chunk's head").hint(SENDER))?;
-        self.consume(N);
+        self.consume(N)?;
         Ok(bytes)
     }
 
@@ -344,14 +351,12 @@ impl<R: Read> Reader<R> {
 
     /// Bytes from what was read ahead, or straight from the input.
     fn read(&mut self, into: &mut [u8]) -> Result<usize> {
-        let ahead = self.buffer.get(self.start..self.end).unwrap_or_default();
+        let ahead = self.ahead()?;
         let got = if ahead.is_empty() {
             retry(|| self.input.read(into)).map_err(|cause| Error::io(&self.place, "cannot read", &cause))?
         } else {
             let count = ahead.len().min(into.len());
-            if let (Some(to), Some(from)) = (into.get_mut(..count), ahead.get(..count)) {
-                to.copy_from_slice(from);
-            }
+            into.part_mut(..count)?.copy_from_slice(ahead.part(..count)?);
             self.start += count;
             count
         };

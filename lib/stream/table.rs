@@ -43,10 +43,8 @@ impl<V: Copy> Table<V> {
 
     /// Puts something under a key, in place of what was there; false if something was.
     pub(crate) fn insert(&mut self, key: u64, value: V) -> Result<bool, Exceeded> {
-        if let Some(place) = self.place(key) {
-            if let Some(entry) = self.sorted.get_mut(place) {
-                entry.1 = value;
-            }
+        if let Some((_, known)) = self.place(key).and_then(|place| self.sorted.get_mut(place)) {
+            *known = value;
             return Ok(false);
         }
         let new = self.fresh.insert(key, value).is_none();
@@ -68,9 +66,7 @@ impl<V: Copy> Table<V> {
             Some(value) => Some(value),
             None => {
                 let place = self.place(key)?;
-                if let Some(bits) = self.gone.get_mut(place / 64) {
-                    *bits |= 1 << (place % 64);
-                }
+                *self.gone.get_mut(place / 64)? |= 1 << (place % 64);
                 self.sorted.get(place).map(|(_, value)| *value)
             }
         };

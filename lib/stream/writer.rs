@@ -9,6 +9,7 @@ use bstr::ByteSlice;
 
 use super::chunk::{self, PATH_MAX};
 use super::written::{Fault, Written};
+use crate::bytes::Part as _;
 use crate::error::{Error, Result};
 use crate::io::spool::Spool;
 
@@ -92,7 +93,7 @@ impl<W: Write> Writer<W> {
             if count == 0 {
                 return self.end(path);
             }
-            self.payload(path, offset, buffer.get(..count).unwrap_or_default())?;
+            self.payload(path, offset, buffer.part(..count)?)?;
             offset += count as u64;
         }
     }
@@ -159,8 +160,8 @@ fn write_both(sink: &mut impl Write, mut head: &[u8], mut data: &[u8]) -> io::Re
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => {
                 let of_head = count.min(head.len());
-                head = head.get(of_head..).unwrap_or_default();
-                data = data.get(count - of_head..).unwrap_or_default();
+                head = head.part(of_head..)?;
+                data = data.part(count - of_head..)?;
             }
             Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
             Err(cause) => return Err(cause),

@@ -96,7 +96,7 @@ impl Written {
             return Err(Fault::Directory);
         }
         for slash in bstr::ByteSlice::find_iter(path, b"/") {
-            let directory = key(path.get(..slash).unwrap_or_default());
+            let directory = key(path.split_at(slash).0);
             if self.complete.contains(directory) || self.open.contains_key(&directory) {
                 return Err(Fault::Directory);
             }

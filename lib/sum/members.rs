@@ -9,6 +9,7 @@ use super::Options;
 use super::algorithm::{Algorithm, Sum};
 use super::list::Member;
 use crate::budget::Share;
+use crate::bytes::Part as _;
 use crate::error::{Error, Result};
 use crate::io::BUFFER;
 use crate::stream::chunk::{self, PREFIX};
@@ -92,7 +93,7 @@ impl Reading<'_> {
         match &head.body {
             Body::Payload { .. } => loop {
                 let got = reader.fill(buffer)?;
-                let bytes = buffer.get(..got).unwrap_or_default();
+                let bytes = buffer.part(..got)?;
                 self.holes.content(got as u64);
                 if let Some(open) = &mut open {
                     open.add(bytes);
@@ -109,8 +110,10 @@ impl Reading<'_> {
                     open.zeros(u64::from(span.skip));
                     self.holes.content(u64::from(span.len));
                     for part in parts(u64::from(span.len), buffer.len()) {
-                        let Some(into) = buffer.get_mut(..part) else { break };
-                        reader.fill(into)?;
+                        let into = buffer.part_mut(..part)?;
+                        if reader.fill(into)? < part {
+                            return Err(Error::internal("a payload ended before its map"));
+                        }
                         open.add(into);
                     }
                 }
@@ -162,7 +165,7 @@ impl Open {
     fn zeros(&mut self, count: u64) {
         const ZEROS: [u8; 4096] = [0; 4096];
         for part in parts(count, ZEROS.len()) {
-            self.add(ZEROS.get(..part).unwrap_or_default());
+            self.add(ZEROS.split_at(part).0);
         }
     }
 }
@@ -188,12 +191,10 @@ impl<I: Iterator<Item = B>, B: AsRef<[u8]>> Read for Sent<I, B> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
             if let Some(buffer) = &self.current {
-                let rest = buffer.as_ref().get(self.taken..).unwrap_or_default();
+                let rest = buffer.as_ref().part(self.taken..)?;
                 if !rest.is_empty() {
                     let count = rest.len().min(into.len());
-                    if let (Some(to), Some(from)) = (into.get_mut(..count), rest.get(..count)) {
-                        to.copy_from_slice(from);
-                    }
+                    into.part_mut(..count)?.copy_from_slice(rest.part(..count)?);
                     self.taken += count;
                     return Ok(count);
                 }

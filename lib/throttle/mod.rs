@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rustix::thread::{ClockId, Timespec};
 
+use crate::bytes::Part as _;
 use crate::error::{Error, Result};
 use crate::io::pipe::{Mover, lost};
 use crate::report::{Level, Report};
@@ -113,7 +114,7 @@ impl Flow<'_> {
                 other => break other.map_err(|cause| Error::io("stdin", "cannot read", &cause))?,
             }
         };
-        let bytes = buffer.get(..got).unwrap_or_default();
+        let bytes = buffer.part(..got)?;
         self.output.write_all(bytes).map_err(|cause| Error::io("stdout", "cannot write", &cause))?;
         match self.observer.as_mut().and_then(|observer| observer.see(bytes)) {
             Some(Seen::Expected(bytes)) if !self.sized => self.report.expect(bytes),

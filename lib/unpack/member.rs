@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use bstr::ByteSlice;
 
 use super::target::Target;
+use crate::bytes::within;
 use crate::error::{Error, Result};
 
 /// What a hole is measured in: the block of the usual file systems.
@@ -173,19 +174,19 @@ fn data_runs<E>(
     let (mut start, mut at) = (0, 0);
     while at < bytes.len() {
         let place = offset.saturating_add(at as u64);
-        let rest = bytes.get(at..).unwrap_or_default();
+        let rest = bytes.split_at(at).1;
         // Up to the next multiple of the block size, less at both ends.
-        let len = usize::try_from(BLOCK as u64 - place % BLOCK as u64).unwrap_or(BLOCK).min(rest.len());
+        let len = (BLOCK - within(place, BLOCK)).min(rest.len());
         let zero = len == BLOCK && place >= solid && rest.get(..len) == Some(&ZEROS);
         if zero {
             if start < at {
-                each(offset.saturating_add(start as u64), bytes.get(start..at).unwrap_or_default())?;
+                each(offset.saturating_add(start as u64), bytes.split_at(at).0.split_at(start).1)?;
             }
             start = at + len;
         }
         at += len;
     }
-    if start < at { each(offset.saturating_add(start as u64), bytes.get(start..).unwrap_or_default()) } else { Ok(()) }
+    if start < at { each(offset.saturating_add(start as u64), bytes.split_at(start).1) } else { Ok(()) }
 }
 
 #[cfg(test)]

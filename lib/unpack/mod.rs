@@ -245,6 +245,9 @@ impl<R: Read> Run<'_, R> {
             let count = self.reader.fill(buffer.room(want))?;
             buffer.set_len(count);
             if count == 0 {
+                if offset < end {
+                    return Err(Error::internal("a payload ended before its length"));
+                }
                 return Ok(());
             }
             proof.bytes(head, buffer.bytes(), self.members.count(), &self.shared.seen)?;

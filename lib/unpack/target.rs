@@ -156,7 +156,7 @@ impl<'a> Target<'a> {
         let write = || -> io::Result<()> {
             let mut file = directory.create(names::PRINTS.as_bytes())?;
             file.set_permissions(Permissions::from_mode(0o600))?;
-            file.write_all(&prints.bytes())?;
+            file.write_all(&prints.bytes()?)?;
             file.sync_all()
         };
         write().map_err(fail)

@@ -12,7 +12,7 @@ use super::proof::is_unlisted;
 use super::target::Target;
 use super::{BUFFER_MAX, BUFFER_MIN, Listing, Options, lock};
 use crate::codec::pool::FirstError;
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal as _, Result};
 use crate::report::{Level, Report};
 use crate::stream::native::Seen;
 
@@ -48,7 +48,7 @@ impl Buffer {
     /// Room for up to `want` bytes.
     pub(super) fn room(&mut self, want: usize) -> &mut [u8] {
         let want = want.min(self.bytes.len());
-        self.bytes.get_mut(..want).unwrap_or_default()
+        self.bytes.split_at_mut(want).0
     }
 
     pub(super) fn set_len(&mut self, len: usize) {
@@ -56,7 +56,7 @@ impl Buffer {
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
+        self.bytes.split_at(self.len).0
     }
 }
 
@@ -176,9 +176,7 @@ impl<'scope> Workers<'scope> {
         if self.owners.len() <= slot {
             self.owners.resize(slot + 1, 0);
         }
-        if let Some(owner) = self.owners.get_mut(slot) {
-            *owner = idlest;
-        }
+        *self.owners.get_mut(slot).or_internal("a member that is open has no slot")? = idlest;
         self.send(slot, task)
     }
 

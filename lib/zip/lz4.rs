@@ -16,7 +16,9 @@ use std::hash::Hasher;
 use twox_hash::XxHash32;
 
 use super::{Job, shrinks, zstd};
+use crate::bytes::Part as _;
 use crate::codec::{Cut, Fault, Flow, PIECE};
+use crate::error::OrInternal as _;
 
 /// What every frame begins with.
 pub const MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
@@ -35,7 +37,7 @@ const WINDOW: usize = 64 << 10;
 const STORED_MAX: usize = BLOCK_MAX + (BLOCK_MAX >> 7) + 64;
 
 /// Appends a frame to `out`, which is empty.
-pub fn frame(content: &[u8], out: &mut Vec<u8>) {
+pub fn frame(content: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
     let mut scratch = Vec::new();
     let small = shrinks(content, |sample| {
         scratch.resize(lz4_flex::block::get_maximum_output_size(sample.len()), 0);
@@ -46,30 +48,33 @@ pub fn frame(content: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[FLAGS, BLOCK_CODE]);
     out.extend_from_slice(&(content.len() as u64).to_le_bytes());
-    out.push(head_sum(out.get(4..).unwrap_or_default()));
+    out.push(head_sum(out.part(MAGIC.len()..)?));
     for block in content.chunks(BLOCK) {
         let at = out.len();
         out.extend_from_slice(&[0; 4]);
         let packed = small.then(|| {
             out.resize(at + 4 + lz4_flex::block::get_maximum_output_size(block.len()), 0);
-            lz4_flex::block::compress_into(block, out.get_mut(at + 4..).unwrap_or_default())
+            lz4_flex::block::compress_into(block, out.split_at_mut(at + 4).1)
         });
         let head = match packed {
             Some(Ok(len)) if len < block.len() => {
                 out.truncate(at + 4 + len);
-                u32::try_from(len).unwrap_or(0)
+                u32::try_from(len).or_internal(LONG)?
             }
             _ => {
                 out.truncate(at + 4);
                 out.extend_from_slice(block);
-                u32::try_from(block.len()).unwrap_or(0) | STORED
+                u32::try_from(block.len()).or_internal(LONG)? | STORED
             }
         };
-        out.iter_mut().skip(at).zip(head.to_le_bytes()).for_each(|(to, from)| *to = from);
+        out.part_mut(at..at + 4)?.copy_from_slice(&head.to_le_bytes());
     }
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&sum(content).to_le_bytes());
+    Ok(())
 }
+
+const LONG: &str = "an lz4 block is longer than it can be";
 
 fn sum(bytes: &[u8]) -> u32 {
     XxHash32::oneshot(0, bytes)
@@ -182,7 +187,7 @@ impl Head {
         let mut unpack = |room: usize| {
             // No block expands more than 255 times.
             out.resize(at + room.min(bytes.len().saturating_mul(256)), 0);
-            let into = out.get_mut(at..).unwrap_or_default();
+            let into = out.split_at_mut(at).1;
             let got = match window {
                 [] => lz4_flex::block::decompress_into(bytes, into),
                 _ => lz4_flex::block::decompress_into_with_dict(bytes, into, window),
@@ -211,11 +216,11 @@ pub(super) fn frames(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
     let mut at = 0;
     let short = |at| Fault::truncated(at, "lz4 frame");
     while at < bytes.len() {
-        let head = head(bytes.get(at..).unwrap_or_default()).map_err(|fault| fault.shifted(at))?.ok_or(short(at))?;
+        let head = head(bytes.part(at..)?).map_err(|fault| fault.shifted(at))?.ok_or(short(at))?;
         let begin = out.len();
         at += head.len;
         loop {
-            let rest = bytes.get(at..).unwrap_or_default();
+            let rest = bytes.part(at..)?;
             let done = (out.len() - begin) as u64;
             match head.block(rest).map_err(|fault| fault.shifted(at))?.map_err(|_| short(at))? {
                 Block::Data { stored, bytes, len } => {
@@ -223,7 +228,7 @@ pub(super) fn frames(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
                     at += len;
                 }
                 Block::End { sum: want, len } => {
-                    let got = want.map_or(0, |_| sum(out.get(begin..).unwrap_or_default()));
+                    let got = want.map_or(0, |_| sum(out.split_at(begin).1));
                     head.end(done, want, got).map_err(|fault| fault.shifted(at))?;
                     at += len;
                     break;
@@ -318,7 +323,7 @@ impl Frames {
     /// Looks at as much as is held, up to a piece's worth of whole frames.
     fn walk(&mut self, held: &[u8]) -> Result<Look, Fault> {
         loop {
-            let rest = held.get(self.seen..).unwrap_or_default();
+            let rest = held.part(self.seen..)?;
             let Some((head, content)) = &mut self.frame else {
                 if rest.is_empty() || self.content >= PIECE {
                     return Ok(Look::Needs(1));
@@ -371,7 +376,7 @@ impl Frames {
             self.skip = self.skip.saturating_sub(bytes.len() as u64);
             return Ok(());
         }
-        let Some(large) = &mut self.large else { return Ok(()) };
+        let large = self.large.as_mut().or_internal("an lz4 frame is lost")?;
         if !std::mem::replace(&mut large.begun, true) {
             return Ok(());
         }
@@ -379,7 +384,7 @@ impl Frames {
             Ok(Block::Data { stored, bytes, .. }) => {
                 let at = out.len();
                 large.head.decode(stored, bytes, large.done, &large.window, out)?;
-                let content = out.get(at..).unwrap_or_default();
+                let content = out.part(at..)?;
                 large.done += content.len() as u64;
                 large.sum.write(content);
                 if large.head.linked {
@@ -389,7 +394,7 @@ impl Frames {
                 Ok(())
             }
             Ok(Block::End { sum, .. }) => {
-                let got = u32::try_from(large.sum.finish()).unwrap_or(0);
+                let got = u32::try_from(large.sum.finish()).or_internal("a sum of 32 bits has more")?;
                 large.head.end(large.done, sum, got)?;
                 self.large = None;
                 Ok(())

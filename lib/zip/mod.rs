@@ -126,10 +126,7 @@ impl Codec for Zip {
     fn work(&self, worker: &mut zstd::Compressor, (): (), piece: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
         match self.algorithm {
             Algorithm::Zstd(_) => worker.frame(piece, out),
-            Algorithm::Lz4 => {
-                lz4::frame(piece, out);
-                Ok(())
-            }
+            Algorithm::Lz4 => lz4::frame(piece, out),
         }
     }
 }

@@ -13,6 +13,7 @@
 //! noticed here.
 
 use super::Job;
+use crate::bytes::Part as _;
 use crate::codec::{Cut, Fault, Flow, PIECE};
 
 /// What every archive begins with.
@@ -114,7 +115,7 @@ impl Archive {
     fn blocks(&mut self, held: &[u8]) -> Result<Cut<Job>, Fault> {
         let (mut len, mut content) = (0, 0);
         let needs = loop {
-            let rest = held.get(len..).unwrap_or_default();
+            let rest = held.part(len..)?;
             match block(rest).map_err(|fault| fault.shifted(len))? {
                 Look::Needs(needs) => break len + needs,
                 Look::Trailer if len > 0 => break len,

@@ -15,7 +15,10 @@ use zstd::zstd_safe::{self, CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuf
 
 use super::{Job, lower, shrinks};
 use crate::budget::{Budget, Share};
+use crate::bytes::Fields as _;
+use crate::bytes::Part as _;
 use crate::codec::{Cut, Fault, Flow, PIECE, Serial};
+use crate::error::{Internal, OrInternal as _};
 
 /// What every frame begins with.
 pub const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -60,7 +63,7 @@ impl Compressor {
 
     /// Appends a frame, with content size and checksum, to `out`, which is empty.
     pub fn frame(&mut self, content: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
-        let Some(context) = &mut self.context else { return Ok(()) };
+        let context = self.context.as_mut().or_internal("a zstd context is not there")?;
         let mut compress = |content: &[u8], level, checksum, out: &mut Vec<u8>| {
             context.set_parameter(CParameter::CompressionLevel(level))?;
             context.set_parameter(CParameter::ChecksumFlag(checksum))?;
@@ -72,29 +75,31 @@ impl Compressor {
             compress(content, self.level, true, out)
                 .map_err(|code| Fault::refused(0, lower(zstd_safe::get_error_name(code))))?;
         } else {
-            stored(content, out);
+            stored(content, out)?;
         }
         Ok(())
     }
 }
 
 /// A frame of raw blocks. All is held to be one segment, so that no window is needed.
-fn stored(content: &[u8], out: &mut Vec<u8>) {
+fn stored(content: &[u8], out: &mut Vec<u8>) -> Result<(), Internal> {
+    const LONG: &str = "a piece is longer than a frame can be";
     out.clear();
     out.reserve(content.len() + HEAD_MAX + 3 * (content.len() / BLOCK + 1) + 4);
     out.extend_from_slice(&MAGIC);
     // Content size of four bytes, single segment, checksum.
     out.push(0b1010_0100);
-    out.extend_from_slice(&u32::try_from(content.len()).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend_from_slice(&u32::try_from(content.len()).or_internal(LONG)?.to_le_bytes());
     let mut blocks = content.chunks(BLOCK).peekable();
     while let Some(block) = blocks.next() {
-        let head = u32::try_from(block.len()).unwrap_or(0) << 3 | u32::from(blocks.peek().is_none());
-        out.extend_from_slice(head.to_le_bytes().get(..3).unwrap_or_default());
+        let head = u32::try_from(block.len()).or_internal(LONG)? << 3 | u32::from(blocks.peek().is_none());
+        out.extend_from_slice(&head.to_le_bytes().field::<0, 3>());
         out.extend_from_slice(block);
     }
     let mut sum = twox_hash::XxHash64::with_seed(0);
     sum.write(content);
-    out.extend_from_slice(sum.finish().to_le_bytes().get(..4).unwrap_or_default());
+    out.extend_from_slice(&sum.finish().to_le_bytes().field::<0, 4>());
+    Ok(())
 }
 
 /// What the head of a frame says.
@@ -119,15 +124,18 @@ fn head(bytes: &[u8]) -> Result<Option<Head>, Fault> {
     }
     let single = descriptor & 0x20 != 0;
     let window_len = usize::from(!single);
-    let dictionary_len = [0, 1, 2, 4].get(usize::from(descriptor & 3)).copied().unwrap_or(0);
+    let dictionary_len = match descriptor & 3 {
+        3 => 4,
+        len => usize::from(len),
+    };
     let content_len = match (descriptor >> 6, single) {
         (0, false) => 0,
         (power, _) => 1usize << power,
     };
     let len = 5 + window_len + dictionary_len + content_len;
     let Some(fields) = bytes.get(5..len) else { return Ok(None) };
-    let (window_byte, fields) = fields.split_at_checked(window_len).unwrap_or_default();
-    let (dictionary, content) = fields.split_at_checked(dictionary_len).unwrap_or_default();
+    let (window_byte, fields) = fields.split_at(window_len);
+    let (dictionary, content) = fields.split_at(dictionary_len);
     if dictionary.iter().any(|byte| *byte != 0) {
         return Err(Fault::refused(5, "zstd frame that needs a dictionary"));
     }
@@ -226,7 +234,7 @@ impl Frames {
     /// Looks at as much as is held, up to a piece's worth of whole frames. False if a frame is too large to be held.
     fn walk(&mut self, held: &[u8]) -> Result<bool, Fault> {
         loop {
-            let rest = held.get(self.seen..).unwrap_or_default();
+            let rest = held.part(self.seen..)?;
             let Some(frame) = &mut self.frame else {
                 if rest.is_empty() || self.content >= PIECE {
                     return Ok(true);

@@ -129,7 +129,7 @@ fn lost(flavour: Flavour, happens: impl Fn(&mut Server, &Path)) {
     prove(&mut server, &chain.base(), &[&chain.path(1), &chain.path(2)]);
 }
 
-test_on!(a_server_put_back_to_an_older_state_of_its_disk: mariadb, mysql97);
+test_on!(a_server_put_back_to_an_older_state_of_its_disk: mariadb; long: mysql97);
 
 fn a_server_put_back_to_an_older_state_of_its_disk(flavour: Flavour) {
     lost(flavour, |server, old| {
@@ -159,7 +159,7 @@ fn a_server_restored_from_an_older_backup(flavour: Flavour) {
     });
 }
 
-test_on!(a_server_made_again: mariadb, mysql97);
+test_on!(a_server_made_again: mariadb; long: mysql97);
 
 /// Its tables and files have the same names and numbers.
 fn a_server_made_again(flavour: Flavour) {
@@ -175,7 +175,7 @@ fn a_server_made_again(flavour: Flavour) {
     });
 }
 
-test_on!(a_clone_of_the_server: mariadb, mysql97);
+test_on!(a_clone_of_the_server: mariadb; long: mysql97);
 
 /// Both go on, and the one is taken for the other.
 fn a_clone_of_the_server(flavour: Flavour) {

@@ -21,6 +21,7 @@ fn mysql() -> Option<Builder> {
 }
 
 #[test]
+#[ignore = "a minute"]
 fn a_chain_of_small_pages_with_undo_truncation() {
     let Some(builder) = mysql() else { return };
     let builder =
@@ -33,6 +34,7 @@ fn a_chain_of_small_pages_with_undo_truncation() {
 }
 
 #[test]
+#[ignore = "a minute"]
 fn a_chain_of_large_pages() {
     let Some(builder) = mysql() else { return };
     let builder = builder.layout("innodb-page-size", "64k");
@@ -211,6 +213,7 @@ fn restart_import_key_rotation_undo_truncation_and_ddl_between_the_backups() {
 }
 
 #[test]
+#[ignore = "a minute"]
 fn a_chain_with_ddl_while_files_are_copied() {
     let Some(builder) = mysql() else { return };
     let server = truncating(builder).start();

@@ -7,6 +7,7 @@ use std::process::Command;
 use xb::innodb::delta::{Cluster, Meta};
 use xb::innodb::redo::mariadb::START;
 use xb::innodb::redo::mariadb::mtr::varint;
+use xb::innodb::{Lsn, PageSize, SpaceId};
 use xb::stream::native::{Base, Entry, EntryKind, StreamKind, Trailer};
 
 use super::{HANGS, Tree, assert_decent, is_as_listed, limited};
@@ -37,22 +38,23 @@ fn chain(log: &Log, dir: &Path) -> (PathBuf, PathBuf) {
         Stream::of(log)
             .begin()
             .listed("db/t.ibd", EntryKind::Innodb, &dice.bytes(8 * PAGE), |line| {
-                (line.space_id, line.page_size) = (Some(5), Some(PAGE as u32));
+                (line.space_id, line.page_size) = (Some(SpaceId::new(5)), Some(PAGE as u32));
             })
             .member("db/t.frm", b"old"),
         &base,
     );
     let mut next = Stream::of(log);
     let id = next.begin.backup_id.replace('0', "9");
-    next.begin.base = Some(Base { id: Some(next.begin.backup_id.clone()), lsn: C0, proved: true });
+    next.begin.base = Some(Base { id: Some(next.begin.backup_id.clone()), lsn: Lsn::new(C0), proved: true });
     next.begin.kind = StreamKind::Incremental;
     (next.begin.backup_id, next.trailer.backup_id) = (id.clone(), id);
-    let meta = Meta { page_size: PAGE as u32, zip_size: 0, space_id: 5, space_flags: None };
-    let delta = [Cluster::head(PAGE as u32, &PLACES, true), dice.bytes(PLACES.len() * PAGE)].concat();
+    let page_size = PageSize::new(PAGE as u32).unwrap();
+    let meta = Meta { page_size, zip_size: None, space_id: SpaceId::new(5), space_flags: None };
+    let delta = [Cluster::head(page_size, &PLACES, true).unwrap(), dice.bytes(PLACES.len() * PAGE)].concat();
     lay(
         next.begin()
             .listed("db/t.ibd.delta", EntryKind::Delta, &delta, |line| {
-                (line.space_id, line.page_size, line.pages) = (Some(5), Some(PAGE as u32), Some(PAGES));
+                (line.space_id, line.page_size, line.pages) = (Some(SpaceId::new(5)), Some(PAGE as u32), Some(PAGES));
                 line.zero_runs = vec![ZEROS];
             })
             .listed("db/t.ibd.meta", EntryKind::Meta, meta.text().as_bytes(), |_| ())

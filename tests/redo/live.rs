@@ -224,7 +224,7 @@ impl Drop for Flood {
     }
 }
 
-test_on!(a_slow_pipeline_is_told_the_rate_that_would_be_enough: mariadb, mysql97);
+test_on!(a_slow_pipeline_is_told_the_rate_that_would_be_enough: mariadb; long: mysql97);
 
 fn a_slow_pipeline_is_told_the_rate_that_would_be_enough(flavour: Flavour) {
     let server = Server::new().flavour(flavour).log_size("512M").start();

@@ -15,17 +15,23 @@ pub enum Flavour {
 }
 
 /// Makes a test of `fn holds(flavour: Flavour)` for each of these servers, with the server as the last part of its name:
-/// `test_on!(holds: mariadb, mariadb118, mysql97);`. One that is not here is skipped.
+/// `test_on!(holds: mariadb, mariadb118, mysql97);`. One that is not here is skipped. Those behind `; long:` are for
+/// `make test-long` only.
 macro_rules! test_on {
-    ($holds:ident: $($server:ident),+) => {
+    ($holds:ident: $($server:ident),* $(; long: $($slow:ident),+)?) => {
         mod $holds {
-            $(#[test]
-            fn $server() {
-                let flavour = $crate::support::Flavour::named(stringify!($server));
-                if flavour.or_skip() {
-                    super::$holds(flavour);
-                }
-            })+
+            $($crate::support::flavour::test_on!(@one $holds $server);)*
+            $($($crate::support::flavour::test_on!(@one $holds $slow #[ignore = "long: another server has it in make test"]);)+)?
+        }
+    };
+    (@one $holds:ident $server:ident $(#[$mark:meta])?) => {
+        #[test]
+        $(#[$mark])?
+        fn $server() {
+            let flavour = $crate::support::Flavour::named(stringify!($server));
+            if flavour.or_skip() {
+                super::$holds(flavour);
+            }
         }
     };
 }

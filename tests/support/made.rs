@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 use xb::innodb::redo::mariadb::{Checkpoint, FILE, Format, Header, START};
+use xb::innodb::{Lsn, SpaceId};
 use xb::stream::Writer;
 use xb::stream::native::{
     BEGIN, Begin, Entry, EntryKind, FORMAT, MANIFEST, Redo, StreamKind, Tally, Trailer, begin_bytes, begin_digest,
@@ -34,8 +35,8 @@ pub fn begin(kind: StreamKind) -> Begin {
         redo: Some(Redo {
             format: "Phys".to_owned(),
             dir: "/nonexistent".to_owned(),
-            checkpoint_lsn: 20_000,
-            checkpoint_end_lsn: Some(20_000),
+            checkpoint_lsn: Lsn::new(20_000),
+            checkpoint_end_lsn: Some(Lsn::new(20_000)),
             log_uuid: None,
         }),
         base: None,
@@ -50,7 +51,7 @@ fn trailer() -> Trailer {
         backup_id: ID.to_owned(),
         members: 0,
         bytes: 0,
-        end_lsn: Some(30_000),
+        end_lsn: Some(Lsn::new(30_000)),
         binlog: None,
         server_options: Default::default(),
         locks_ms: Default::default(),
@@ -64,7 +65,7 @@ fn trailer() -> Trailer {
 
 /// The first member.
 pub fn begun(kind: StreamKind) -> Vec<u8> {
-    member("xb_begin", &begin_bytes(&begin(kind)))
+    member("xb_begin", &begin_bytes(&begin(kind)).unwrap())
 }
 
 /// A manifest that is being made.
@@ -80,17 +81,17 @@ impl Manifest {
     }
 
     pub fn entry(&mut self, entry: &Entry) {
-        self.lines += &self.tally.line(entry);
+        self.lines += &self.tally.line(entry).unwrap();
     }
 
     /// With its last line, for a stream of this kind.
     pub fn end(self, kind: StreamKind) -> Vec<u8> {
-        self.close(Trailer { begin_blake3: Some(begin_digest(&begin_bytes(&begin(kind)))), ..trailer() })
+        self.close(Trailer { begin_blake3: Some(begin_digest(&begin_bytes(&begin(kind)).unwrap())), ..trailer() })
     }
 
     /// With this last line; counts and digest are filled in.
     pub fn close(mut self, trailer: Trailer) -> Vec<u8> {
-        self.lines += &self.tally.finish(trailer);
+        self.lines += &self.tally.finish(trailer).unwrap();
         self.lines.into_bytes()
     }
 }
@@ -156,13 +157,13 @@ impl Log {
     pub fn write(&self, lsn: u64, end_lsn: u64) {
         let header = Header {
             format: Format::Phys,
-            first_lsn: C0,
+            first_lsn: Lsn::new(C0),
             creator: *b"made by hand\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
             encryption: [0; 28],
         };
         let mut bytes = vec![0; (START + self.content.len() + 1000).next_multiple_of(4096)];
         bytes[..512].copy_from_slice(&header.block());
-        bytes[4096..4160].copy_from_slice(&Checkpoint { lsn, end_lsn }.block());
+        bytes[4096..4160].copy_from_slice(&Checkpoint { lsn: Lsn::new(lsn), end_lsn: Lsn::new(end_lsn) }.block());
         bytes[START..START + self.content.len()].copy_from_slice(&self.content);
         fs::write(self.path(), bytes).unwrap();
     }
@@ -196,17 +197,17 @@ impl Stream {
         let redo = Redo {
             format: "Phys".into(),
             dir: log.dir.path().to_str().unwrap().into(),
-            checkpoint_lsn: C0,
-            checkpoint_end_lsn: Some(C0),
+            checkpoint_lsn: Lsn::new(C0),
+            checkpoint_end_lsn: Some(Lsn::new(C0)),
             log_uuid: None,
         };
         let begin = Begin { redo: Some(redo), ..begin(StreamKind::Full) };
-        let trailer = Trailer { end_lsn: Some(log.end()), ..trailer() };
+        let trailer = Trailer { end_lsn: Some(Lsn::new(log.end())), ..trailer() };
         Stream { begin, trailer, writer: Writer::new(Vec::new()), manifest: Manifest::default(), marks: 0 }
     }
 
     pub fn begin(mut self) -> Self {
-        let bytes = begin_bytes(&self.begin);
+        let bytes = begin_bytes(&self.begin).unwrap();
         // Made apart, for a writer refuses a second one.
         let apart = Writer::new(Vec::new());
         apart.member(BEGIN, &bytes).unwrap();
@@ -234,7 +235,7 @@ impl Stream {
 
     /// A tablespace with this number.
     pub fn tablespace(self, path: &str, id: u32, data: &[u8]) -> Self {
-        self.listed(path, EntryKind::Innodb, data, |line| line.space_id = Some(id))
+        self.listed(path, EntryKind::Innodb, data, |line| line.space_id = Some(SpaceId::new(id)))
     }
 
     fn send(&mut self, path: &str, data: &[u8]) {
@@ -246,7 +247,7 @@ impl Stream {
 
     pub fn mark(mut self, lsn: u64) -> Self {
         self.marks += 1;
-        self.writer.member(format!("xb_mark.{}", self.marks).as_bytes(), &mark_bytes(lsn)).unwrap();
+        self.writer.member(format!("xb_mark.{}", self.marks).as_bytes(), &mark_bytes(Lsn::new(lsn))).unwrap();
         self
     }
 

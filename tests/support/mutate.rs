@@ -3,6 +3,7 @@
 use std::hash::Hasher;
 
 use twox_hash::{XxHash32, XxHash64};
+use xb::innodb::{Lsn, SpaceId};
 use xb::stream::native::{Entry, Trailer, begin_digest};
 
 use super::made::Manifest;
@@ -322,7 +323,7 @@ fn forge_line(lines: &mut Vec<Entry>, dice: &mut Dice) -> &'static str {
         }
         5 => {
             let (space, pages) = (number as u32, [number as u32, u32::MAX, 0][dice.below(3)]);
-            (line.space_id, line.flags, line.pages) = (Some(space), Some(space), Some(pages));
+            (line.space_id, line.flags, line.pages) = (Some(SpaceId::new(space)), Some(space), Some(pages));
         }
         6 => line.page_size = [None, Some(0), Some(number as u32), Some(1 << 16)][dice.below(4)],
         7 => line.zero_runs = vec![(number as u32, u32::MAX); 1 + dice.below(3)],
@@ -347,10 +348,10 @@ fn forge_line(lines: &mut Vec<Entry>, dice: &mut Dice) -> &'static str {
 fn forge_end(trailer: &mut Trailer, dice: &mut Dice) -> &'static str {
     let number = dice.next() >> dice.below(64);
     match dice.below(5) {
-        0 => trailer.end_lsn = [None, Some(number), Some(0), Some(u64::MAX)][dice.below(4)],
+        0 => trailer.end_lsn = [None, Some(Lsn::new(number)), Some(Lsn::ZERO), Some(Lsn::MAX)][dice.below(4)],
         1 => trailer.backup_id = ["", "x", "../../x"][dice.below(3)].to_owned(),
         2 => trailer.partial = !trailer.partial,
-        3 => trailer.left_out = vec![number as u32; dice.below(4)],
+        3 => trailer.left_out = vec![SpaceId::new(number as u32); dice.below(4)],
         _ => drop(trailer.server_options.insert("init_file".into(), "/etc/passwd".into())),
     }
     "a forged last line"

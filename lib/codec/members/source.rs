@@ -11,7 +11,7 @@ use crate::budget::Share;
 use crate::codec::pool::{Buffers, Feed};
 use crate::codec::splitter::{Part, Splitter};
 use crate::codec::{Choice, Codec, Flow, PIECE, START};
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal as _, Result};
 use crate::report::{Level, Report};
 use crate::stream::chunk::{self, PATH_MAX};
 use crate::stream::holes::Holes;
@@ -113,7 +113,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
             self.verifier.chunk("stdin", &head)?;
             let step = self.members.accept("stdin", &head)?;
             if step.opened {
-                self.open(&head, step);
+                self.open(&head, step)?;
             }
             if self.verifier.is_ended() {
                 last = Some(step.slot);
@@ -132,7 +132,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
         last.map_or(Ok(()), |slot| self.end(slot))
     }
 
-    fn open(&mut self, head: &Head, step: Step) {
+    fn open(&mut self, head: &Head, step: Step) -> Result<()> {
         self.report.stage(&head.path.as_bstr().to_string());
         let member = Member {
             path: head.path.clone(),
@@ -144,9 +144,8 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
         if self.slots.len() <= step.slot {
             self.slots.resize_with(step.slot + 1, || Slot { member: None, waits: false });
         }
-        if let Some(slot) = self.slots.get_mut(step.slot) {
-            slot.member = Some(member);
-        }
+        self.slots.get_mut(step.slot).or_internal(LOST)?.member = Some(member);
+        Ok(())
     }
 
     fn chunk(&mut self, head: Head, slot: usize) -> Result<()> {
@@ -180,7 +179,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
         while len > 0 {
             self.make_room(slot, len)?;
             let Source { slots, reader, buffers, report, .. } = self;
-            let Some(member) = member(slots, slot) else { return Ok(()) };
+            let member = member(slots, slot)?;
             let mut read = |out: &mut Vec<u8>, most: usize| match from {
                 From::Payload => reader.append(out, most),
                 From::Hole => {
@@ -207,7 +206,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
             };
             if got == 0 {
                 // The reader has more of a payload or fails.
-                return Ok(());
+                return Err(Error::internal("a payload ended before its length"));
             }
             let offset = member.size;
             member.size += got as u64;
@@ -226,18 +225,18 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
 
     /// Decides on a member when enough of it has come, and cuts what can be cut.
     fn progress(&mut self, slot: usize) -> Result<()> {
-        match member(&mut self.slots, slot).map(|member| &member.state) {
-            Some(State::Undecided(start)) if start.len() >= START => {
+        match &member(&mut self.slots, slot)?.state {
+            State::Undecided(start) if start.len() >= START => {
                 self.decide(slot)?;
                 self.cut(slot, Flow::Open)
             }
-            Some(State::Code(..)) => self.cut(slot, Flow::Open),
-            _ => Ok(()),
+            State::Code(..) => self.cut(slot, Flow::Open),
+            State::Undecided(_) | State::Pass => Ok(()),
         }
     }
 
     fn decide(&mut self, slot: usize) -> Result<()> {
-        let Some(member) = member(&mut self.slots, slot) else { return Ok(()) };
+        let member = member(&mut self.slots, slot)?;
         let State::Undecided(start) = &mut member.state else { return Ok(()) };
         let start = std::mem::take(start);
         let path = member.path.clone();
@@ -318,26 +317,28 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
             return Ok(());
         }
         loop {
-            let more = match member(&mut self.slots, slot).map(|member| &member.state) {
-                Some(State::Code(_, splitter)) => splitter.needs(len).saturating_sub(splitter.capacity()),
-                Some(State::Undecided(_)) => usize::try_from(len).map_or(PIECE, |len| len.min(PIECE)),
-                _ => break,
+            let more = match &member(&mut self.slots, slot)?.state {
+                State::Code(_, splitter) => splitter.needs(len).saturating_sub(splitter.capacity()),
+                State::Undecided(_) => usize::try_from(len).map_or(PIECE, |len| len.min(PIECE)),
+                State::Pass => break,
             };
             if self.memory + more <= self.options.memory {
                 break;
             }
             let Some(longest) = self.waiting.pop_front() else { break };
-            if let Some(slot) = self.slots.get_mut(longest) {
-                slot.waits = false;
+            let waiting = self.slots.get_mut(longest).or_internal(LOST)?;
+            waiting.waits = false;
+            if waiting.member.is_some() {
+                self.cut(longest, Flow::Short)?;
             }
-            self.cut(longest, Flow::Short)?;
         }
         Ok(())
     }
 
     fn cut(&mut self, slot: usize, flow: Flow) -> Result<()> {
         let Source { slots, feed, codec, buffers, memory, share, waiting, .. } = self;
-        let Some(Slot { member: Some(member), waits }) = slots.get_mut(slot) else { return Ok(()) };
+        let Slot { member, waits } = slots.get_mut(slot).or_internal(LOST)?;
+        let member = member.as_mut().or_internal(LOST)?;
         let State::Code(target, splitter) = &mut member.state else { return Ok(()) };
         let before = splitter.capacity();
         let fed = |part: Part<C::Job>| feed(Task::Part(target.clone(), part));
@@ -355,7 +356,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
 
     /// Content of a member that stays as it is.
     fn pass(&mut self, slot: usize, offset: u64, data: Vec<u8>) -> Result<()> {
-        let Some(member) = member(&mut self.slots, slot) else { return Ok(()) };
+        let member = member(&mut self.slots, slot)?;
         if data.is_empty() {
             return Ok(());
         }
@@ -367,7 +368,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
 
     /// A hole of Percona's streams.
     fn hole(&mut self, slot: usize, skip: u32) -> Result<()> {
-        let Some(Member { state: State::Pass, path, flags, size, .. }) = member(&mut self.slots, slot) else {
+        let Member { state: State::Pass, path, flags, size, .. } = member(&mut self.slots, slot)? else {
             self.zeros(slot, skip.into())?;
             return self.bytes(slot, skip.into(), From::Hole);
         };
@@ -379,7 +380,7 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
 
     /// Zeros up to where the next bytes belong, if a seek went forward; it does not lengthen the file by itself.
     fn gap(&mut self, slot: usize, offset: u64) -> Result<()> {
-        let Some(member) = member(&mut self.slots, slot) else { return Ok(()) };
+        let member = member(&mut self.slots, slot)?;
         match offset.checked_sub(member.size) {
             Some(0) => Ok(()),
             Some(gap) => {
@@ -396,13 +397,12 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
 
     /// A hole is about to become zeros.
     fn zeros(&mut self, slot: usize, count: u64) -> Result<()> {
-        let path = member(&mut self.slots, slot).map(|member| member.path.clone()).unwrap_or_default();
-        self.holes.zeros(&path, count)
+        self.holes.zeros(&member(&mut self.slots, slot)?.path, count)
     }
 
     /// A seek of MariaDB's streams.
     fn seek(&mut self, slot: usize, offset: u64) -> Result<()> {
-        let Some(Member { state: State::Pass, path, flags, size, .. }) = member(&mut self.slots, slot) else {
+        let Member { state: State::Pass, path, flags, size, .. } = member(&mut self.slots, slot)? else {
             return Ok(());
         };
         *size = offset;
@@ -414,10 +414,8 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
     fn end(&mut self, slot: usize) -> Result<()> {
         self.decide(slot)?;
         self.cut(slot, Flow::Last)?;
-        let Some(Member { path, flags, state, .. }) = self.slots.get_mut(slot).and_then(|slot| slot.member.take())
-        else {
-            return Ok(());
-        };
+        let member = self.slots.get_mut(slot).and_then(|slot| slot.member.take());
+        let Member { path, flags, state, .. } = member.or_internal(LOST)?;
         // What was compressed or encrypted has no manifest to be read.
         if (path != MANIFEST || matches!(state, State::Pass))
             && let Some(begin) = self.verifier.end("stdin", &path)?
@@ -455,6 +453,8 @@ impl<'a, C: Codec, R: Read> Source<'a, C, R> {
     }
 }
 
-fn member<M>(slots: &mut [Slot<M>], slot: usize) -> Option<&mut Member<M>> {
-    slots.get_mut(slot)?.member.as_mut()
+const LOST: &str = "a member that is open has no slot";
+
+fn member<M>(slots: &mut [Slot<M>], slot: usize) -> Result<&mut Member<M>> {
+    Ok(slots.get_mut(slot).and_then(|slot| slot.member.as_mut()).or_internal(LOST)?)
 }

@@ -3,10 +3,10 @@
 //! A delta does not say how long its pages are; page 0, which ours have first, does.
 
 use super::Cluster;
-use crate::innodb::page::{Fault, MAX, MIN};
+use crate::innodb::page::{Fault, MAX};
 use crate::innodb::scan::BadPage;
 use crate::innodb::space::Tally;
-use crate::innodb::{Doublewrite, Space};
+use crate::innodb::{Doublewrite, PageNo, PageSize, Space, SpaceId};
 
 /// Enough for the list and the first page.
 const HEAD: usize = 2 * MAX as usize;
@@ -54,15 +54,14 @@ impl Scan {
     }
 
     fn decide(&mut self) {
-        let sizes = std::iter::successors(Some(MIN), |size| Some(size * 2)).take_while(|size| *size <= MAX);
-        let found = sizes.filter_map(|page_size| {
-            let size = usize::try_from(page_size).ok()?;
+        let found = PageSize::all().filter_map(|page_size| {
+            let size = page_size.bytes();
             let space = Space::parse(self.rest.get(size..)?).ok()??;
             (space.page_size == page_size).then_some((space, size))
         });
         self.state = match found.last() {
             Some((space, size)) => {
-                let area = (space.id == 0).then(|| Doublewrite::usual(space.page_size));
+                let area = (space.id == SpaceId::SYSTEM).then(|| Doublewrite::usual(space.page_size));
                 State::Known { space, size, area, places: Vec::new() }
             }
             None => State::Unknown,
@@ -73,12 +72,12 @@ impl Scan {
     fn pages(&mut self) -> Result<(), BadPage> {
         let State::Known { space, size, area, places } = &mut self.state else { return Ok(()) };
         let whole = self.rest.len() - self.rest.len() % *size;
-        for page in self.rest.get(..whole).unwrap_or_default().chunks_exact(*size) {
+        for page in self.rest.split_at(whole).0.chunks_exact(*size) {
             match places.pop() {
                 Some(place) => {
                     let skip = area.as_ref();
-                    let bad = |(number, fault)| (u64::from(number), fault);
-                    space.check_run(place, page, skip, &mut self.tally).map_err(bad)?;
+                    let bad = |(number, fault): (PageNo, Fault)| (u64::from(number.get()), fault);
+                    space.check_run(PageNo::new(place), page, skip, &mut self.tally).map_err(bad)?;
                 }
                 None => match Cluster::parse(page) {
                     Ok(cluster) => places.extend(cluster.pages.into_iter().rev()),
@@ -100,7 +99,7 @@ mod tests {
         let path = format!("{}/tests/vectors/pages/full-plain.zst", env!("CARGO_MANIFEST_DIR"));
         let file = zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap();
         let list: Vec<u32> = places.iter().map(|place| u32::try_from(*place).unwrap()).collect();
-        let mut bytes = Cluster::head(4096, &list, true);
+        let mut bytes = Cluster::head(PageSize::new(4096).unwrap(), &list, true).unwrap();
         places.iter().for_each(|place| bytes.extend(&file[place * 4096..(place + 1) * 4096]));
         bytes
     }
@@ -121,7 +120,10 @@ mod tests {
             assert_eq!(scan(&bad, piece).unwrap_err().0, 3);
             let mut misplaced = delta(&[0, 1, 3]);
             misplaced[12..16].copy_from_slice(&4u32.to_be_bytes());
-            assert_eq!(scan(&misplaced, piece).unwrap_err(), (4, Fault::Number { want: 4, found: 3 }));
+            assert_eq!(
+                scan(&misplaced, piece).unwrap_err(),
+                (4, Fault::Number { want: PageNo::new(4), found: PageNo::new(3) })
+            );
             assert_eq!(scan(&delta(&[1, 3]), piece), Ok(None));
             assert_eq!(scan(b"", piece), Ok(None));
         }

@@ -12,8 +12,10 @@
 mod deletions;
 pub mod mtr;
 
-use super::{Fault, put, seal, sums};
-use crate::innodb::{is_zero, u32_at, u64_at};
+use super::{Fault, creator, seal, sums};
+use crate::bytes::Fields as _;
+use crate::innodb::ids::Lsn;
+use crate::innodb::is_zero;
 pub use deletions::Deletions;
 pub use mtr::{Mtr, MtrFault, mtr};
 
@@ -63,7 +65,7 @@ pub struct Header {
     /// How what follows is laid out.
     pub format: Format,
     /// LSN of the first byte of the ring, at least [`START`].
-    pub first_lsn: u64,
+    pub first_lsn: Lsn,
     /// Who made the file, padded with NULs: `MariaDB 10.11.19`, `Backup ...`.
     pub creator: [u8; 32],
     /// Key id, key version, message and nonce as stored; zero in a log that is not encrypted.
@@ -74,9 +76,9 @@ impl Header {
     /// Reads the first [`HEADER`] bytes of the file.
     pub fn parse(block: &[u8]) -> Result<Header, Fault> {
         let Some(block) = block.first_chunk::<HEADER>() else {
-            return Err(Fault::Size(u64::try_from(block.len()).unwrap_or(u64::MAX)));
+            return Err(Fault::Size(block.len() as u64));
         };
-        let format = match u32_at(block, 0) {
+        let format = match block.be_u32::<0>() {
             Format::PHYS => Format::Phys,
             Format::ENCRYPTED => Format::Encrypted,
             other => return Err(Fault::Format(other, SERVER)),
@@ -85,27 +87,27 @@ impl Header {
         if stored != computed {
             return Err(Fault::Checksum { stored, computed });
         }
-        let first_lsn = u64_at(block, FIRST_LSN);
-        if first_lsn < START as u64 {
+        let first_lsn = Lsn::new(block.be_u64::<FIRST_LSN>());
+        if first_lsn < Lsn::new(START as u64) {
             return Err(Fault::Lsn(first_lsn));
         }
-        let creator = block.get(CREATOR..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
-        let encryption = block.get(ENCRYPTION..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
+        let creator = block.field::<CREATOR, 32>();
+        let encryption = block.field::<ENCRYPTION, { ENCRYPTION_END - ENCRYPTION }>();
         Ok(Header { format, first_lsn, creator, encryption })
     }
 
     /// True if every mini-transaction carries a nonce and its content cannot be read without the server's key.
     pub fn encrypted(&self) -> bool {
-        self.format == Format::Encrypted || u32_at(&self.encryption, 0) != 0
+        self.format == Format::Encrypted || self.encryption.be_u32::<0>() != 0
     }
 
     /// The header block as the server writes it.
     pub fn block(&self) -> [u8; HEADER] {
         let mut block = [0; HEADER];
-        put(&mut block, 0, &self.format.word().to_be_bytes());
-        put(&mut block, FIRST_LSN, &self.first_lsn.to_be_bytes());
-        put(&mut block, CREATOR, &self.creator);
-        put(&mut block, ENCRYPTION, &self.encryption);
+        block.set::<0, 4>(&self.format.word().to_be_bytes());
+        block.set::<FIRST_LSN, 8>(&self.first_lsn.get().to_be_bytes());
+        block.set::<CREATOR, 32>(&self.creator);
+        block.set::<ENCRYPTION, { ENCRYPTION_END - ENCRYPTION }>(&self.encryption);
         seal(&mut block);
         block
     }
@@ -114,13 +116,13 @@ impl Header {
     /// into the creator after `Backup `: the server takes a directory whose log begins so for one just restored, drops
     /// orphaned `#sql-` tables and does not complain about missing ones.
     pub fn captured(&self, checkpoint: Checkpoint, tool: &str) -> Vec<u8> {
-        let mut creator = [0; 32];
-        // The last byte stays NUL.
-        put(&mut creator, 0, format!("Backup {tool}").bytes().take(31).collect::<Vec<_>>().as_slice());
+        let creator = creator(&format!("Backup {tool}"));
         let header = Header { first_lsn: checkpoint.lsn, creator, ..self.clone() };
-        let mut head = vec![0; START];
-        put(&mut head, 0, &header.block());
-        put(&mut head, CHECKPOINTS[0], &checkpoint.block());
+        let mut head = Vec::with_capacity(START);
+        head.extend(header.block());
+        head.resize(CHECKPOINTS[0], 0);
+        head.extend(checkpoint.block());
+        head.resize(START, 0);
         head
     }
 }
@@ -129,24 +131,24 @@ impl Header {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
     /// Where recovery begins.
-    pub lsn: u64,
+    pub lsn: Lsn,
     /// Where the mini-transaction with FILE_CHECKPOINT(lsn) of this checkpoint begins, perhaps after FILE_MODIFYs; the
     /// log is durable at least so far.
-    pub end_lsn: u64,
+    pub end_lsn: Lsn,
 }
 
 impl Checkpoint {
     /// Reads one block ([`CHECKPOINT`] bytes); `None` if it is empty, being written, or older than the log.
-    pub fn parse(block: &[u8], first_lsn: u64) -> Option<Checkpoint> {
+    pub fn parse(block: &[u8], first_lsn: Lsn) -> Option<Checkpoint> {
         let block = block.first_chunk::<CHECKPOINT>()?;
         let (stored, computed) = sums(block);
-        let (lsn, end_lsn) = (u64_at(block, 0), u64_at(block, 8));
+        let (lsn, end_lsn) = (Lsn::new(block.be_u64::<0>()), Lsn::new(block.be_u64::<8>()));
         let valid = stored == computed && is_zero(block.get(16..60)?) && first_lsn <= lsn && lsn <= end_lsn;
         valid.then_some(Checkpoint { lsn, end_lsn })
     }
 
     /// The newer of the two in the first [`START`] bytes of the file; `None`: both are being written, read again.
-    pub fn newest(head: &[u8], first_lsn: u64) -> Option<Checkpoint> {
+    pub fn newest(head: &[u8], first_lsn: Lsn) -> Option<Checkpoint> {
         let blocks = CHECKPOINTS.into_iter().filter_map(|at| Checkpoint::parse(head.get(at..)?, first_lsn));
         blocks.max_by_key(|checkpoint| (checkpoint.lsn, checkpoint.end_lsn))
     }
@@ -154,8 +156,8 @@ impl Checkpoint {
     /// The block as the server writes it.
     pub fn block(&self) -> [u8; CHECKPOINT] {
         let mut block = [0; CHECKPOINT];
-        put(&mut block, 0, &self.lsn.to_be_bytes());
-        put(&mut block, 8, &self.end_lsn.to_be_bytes());
+        block.set::<0, 8>(&self.lsn.get().to_be_bytes());
+        block.set::<8, 8>(&self.end_lsn.get().to_be_bytes());
         seal(&mut block);
         block
     }
@@ -164,13 +166,13 @@ impl Checkpoint {
 /// How LSNs lie in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ring {
-    first_lsn: u64,
+    first_lsn: Lsn,
     capacity: u64,
 }
 
 impl Ring {
     /// `size` is the length of the whole file.
-    pub fn new(first_lsn: u64, size: u64) -> Result<Ring, Fault> {
+    pub fn new(first_lsn: Lsn, size: u64) -> Result<Ring, Fault> {
         match size.checked_sub(START as u64) {
             Some(capacity) if capacity > 0 => Ok(Ring { first_lsn, capacity }),
             _ => Err(Fault::Size(size)),
@@ -178,7 +180,7 @@ impl Ring {
     }
 
     /// LSN of the first byte of the first lap.
-    pub fn first_lsn(&self) -> u64 {
+    pub fn first_lsn(&self) -> Lsn {
         self.first_lsn
     }
 
@@ -188,13 +190,13 @@ impl Ring {
     }
 
     /// Where in the file the byte of this LSN lies; LSNs before the first count as the first.
-    pub fn offset(&self, lsn: u64) -> u64 {
-        START as u64 + lsn.saturating_sub(self.first_lsn) % self.capacity
+    pub fn offset(&self, lsn: Lsn) -> u64 {
+        START as u64 + lsn.since(self.first_lsn) % self.capacity
     }
 
     /// The byte that ends a mini-transaction whose end-byte has this LSN: 1 in the first lap, 0 in the second, and so on.
-    pub fn sequence(&self, lsn: u64) -> u8 {
-        u8::from((lsn.saturating_sub(self.first_lsn) / self.capacity).is_multiple_of(2))
+    pub fn sequence(&self, lsn: Lsn) -> u8 {
+        u8::from((lsn.since(self.first_lsn) / self.capacity).is_multiple_of(2))
     }
 }
 
@@ -202,17 +204,19 @@ impl Ring {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::put;
     use super::*;
 
     fn header() -> Header {
         let mut creator = [0; 32];
         creator[..16].copy_from_slice(b"MariaDB 10.11.19");
-        Header { format: Format::Phys, first_lsn: 12288, creator, encryption: [0; 28] }
+        Header { format: Format::Phys, first_lsn: Lsn::new(12288), creator, encryption: [0; 28] }
     }
 
     #[test]
     fn the_head_of_a_captured_log_is_what_the_server_reads() {
-        let head = header().captured(Checkpoint { lsn: 0x1_2345, end_lsn: 0x1_3000 }, "xb-tools 0.1.0");
+        let head =
+            header().captured(Checkpoint { lsn: Lsn::new(0x1_2345), end_lsn: Lsn::new(0x1_3000) }, "xb-tools 0.1.0");
         assert_eq!(head.len(), START);
         assert_eq!(head[..16], *b"Phys\0\0\0\0\0\0\0\0\0\x01\x23\x45");
         assert_eq!(head[16..48], *b"Backup xb-tools 0.1.0\0\0\0\0\0\0\0\0\0\0\0");
@@ -223,13 +227,16 @@ mod tests {
         let rest = [&head[512..4096], &head[4160..]].concat();
         assert!(is_zero(&rest));
         let read = Header::parse(&head).unwrap();
-        assert_eq!(read.first_lsn, 0x1_2345);
-        assert_eq!(Checkpoint::newest(&head, read.first_lsn), Some(Checkpoint { lsn: 0x1_2345, end_lsn: 0x1_3000 }));
+        assert_eq!(read.first_lsn, Lsn::new(0x1_2345));
+        assert_eq!(
+            Checkpoint::newest(&head, read.first_lsn),
+            Some(Checkpoint { lsn: Lsn::new(0x1_2345), end_lsn: Lsn::new(0x1_3000) })
+        );
     }
 
     #[test]
     fn a_long_name_of_the_tool_is_cut() {
-        let head = header().captured(Checkpoint { lsn: 12288, end_lsn: 12288 }, &"x".repeat(99));
+        let head = header().captured(Checkpoint { lsn: Lsn::new(12288), end_lsn: Lsn::new(12288) }, &"x".repeat(99));
         assert_eq!(head[16..48], *b"Backup xxxxxxxxxxxxxxxxxxxxxxxx\0");
     }
 
@@ -252,36 +259,39 @@ mod tests {
 
     #[test]
     fn the_newer_checkpoint_that_is_whole_counts() {
-        let (old, new) = (Checkpoint { lsn: 20_000, end_lsn: 20_500 }, Checkpoint { lsn: 30_000, end_lsn: 30_100 });
+        let (old, new) = (
+            Checkpoint { lsn: Lsn::new(20_000), end_lsn: Lsn::new(20_500) },
+            Checkpoint { lsn: Lsn::new(30_000), end_lsn: Lsn::new(30_100) },
+        );
         let mut head = vec![0; START];
-        assert_eq!(Checkpoint::newest(&head, 12288), None);
+        assert_eq!(Checkpoint::newest(&head, Lsn::new(12288)), None);
         put(&mut head, 4096, &new.block());
         put(&mut head, 8192, &old.block());
-        assert_eq!(Checkpoint::newest(&head, 12288), Some(new));
+        assert_eq!(Checkpoint::newest(&head, Lsn::new(12288)), Some(new));
         // Older than a log that has been resized since.
-        assert_eq!(Checkpoint::newest(&head, 25_000), Some(new));
-        assert_eq!(Checkpoint::newest(&head, 30_001), None);
+        assert_eq!(Checkpoint::newest(&head, Lsn::new(25_000)), Some(new));
+        assert_eq!(Checkpoint::newest(&head, Lsn::new(30_001)), None);
         // One is being written: the other.
         head[4096 + 7] ^= 1;
-        assert_eq!(Checkpoint::newest(&head, 12288), Some(old));
+        assert_eq!(Checkpoint::newest(&head, Lsn::new(12288)), Some(old));
     }
 
     #[test]
     fn laps_alternate() {
-        let ring = Ring::new(12288, 12288 + 1000).unwrap();
+        let ring = Ring::new(Lsn::new(12288), 12288 + 1000).unwrap();
         for (lsn, offset, sequence) in
             [(12288, 12288, 1), (13287, 13287, 1), (13288, 12288, 0), (14287, 13287, 0), (14288, 12288, 1)]
         {
-            assert_eq!((ring.offset(lsn), ring.sequence(lsn)), (offset, sequence), "{lsn}");
+            assert_eq!((ring.offset(Lsn::new(lsn)), ring.sequence(Lsn::new(lsn))), (offset, sequence), "{lsn}");
         }
-        assert_eq!(Ring::new(12288, 12288), Err(Fault::Size(12288)));
+        assert_eq!(Ring::new(Lsn::new(12288), 12288), Err(Fault::Size(12288)));
     }
 
     proptest! {
         #[test]
         fn a_header_comes_back(first_lsn in 12288u64.., creator: [u8; 32], encryption: [u8; 28], phys: bool) {
             let format = if phys { Format::Phys } else { Format::Encrypted };
-            let header = Header { format, first_lsn, creator, encryption };
+            let header = Header { format, first_lsn: Lsn::new(first_lsn), creator, encryption };
             prop_assert_eq!(Header::parse(&header.block()), Ok(header));
         }
 
@@ -290,16 +300,16 @@ mod tests {
             let mut block = header().block();
             block[at] ^= 1 << bit;
             prop_assert!(Header::parse(&block).is_err());
-            let mut block = Checkpoint { lsn: 20_000, end_lsn: 20_500 }.block();
+            let mut block = Checkpoint { lsn: Lsn::new(20_000), end_lsn: Lsn::new(20_500) }.block();
             block[at % CHECKPOINT] ^= 1 << bit;
-            prop_assert_eq!(Checkpoint::parse(&block, 12288), None);
+            prop_assert_eq!(Checkpoint::parse(&block, Lsn::new(12288)), None);
         }
 
         #[test]
         fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
             let _ = Header::parse(&bytes);
-            let _ = Checkpoint::parse(&bytes, 0);
-            let _ = Checkpoint::newest(&bytes, 0);
+            let _ = Checkpoint::parse(&bytes, Lsn::new(0));
+            let _ = Checkpoint::newest(&bytes, Lsn::new(0));
         }
     }
 }

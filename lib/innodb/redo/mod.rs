@@ -6,7 +6,8 @@ pub mod mysql;
 
 use std::fmt;
 
-use super::checksum;
+use super::{Lsn, checksum};
+use crate::bytes::Fields as _;
 
 /// Why bytes are not the head of a log that we can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub enum Fault {
         computed: u32,
     },
     /// An LSN at which no log begins.
-    Lsn(u64),
+    Lsn(Lsn),
 }
 
 impl fmt::Display for Fault {
@@ -63,21 +64,24 @@ fn known(word: u32) -> String {
 }
 
 /// The sum at the end of a block, and the sum over the rest.
-fn sums(block: &[u8]) -> (u32, u32) {
-    let (covered, stored) = block.split_last_chunk::<4>().unwrap_or((&[], &[0; 4]));
-    (u32::from_be_bytes(*stored), checksum::full_crc32(covered))
+fn sums<const LEN: usize>(block: &[u8; LEN]) -> (u32, u32) {
+    let (covered, _) = block.split_at(LEN - 4);
+    (u32::from_be_bytes(block.last_field()), checksum::full_crc32(covered))
 }
 
 /// Writes the sum of a block at its end.
-fn seal(block: &mut [u8]) {
+fn seal<const LEN: usize>(block: &mut [u8; LEN]) {
     let (_, sum) = sums(block);
-    if let Some(stored) = block.last_chunk_mut() {
-        *stored = sum.to_be_bytes();
-    }
+    block.set_last(&sum.to_be_bytes());
 }
 
+/// A name of up to 31 bytes, cut after them, padded with NULs.
+pub fn creator(text: &str) -> [u8; 32] {
+    let mut bytes = text.bytes().take(31);
+    std::array::from_fn(|_| bytes.next().unwrap_or(0))
+}
+
+#[cfg(test)]
 fn put(block: &mut [u8], at: usize, bytes: &[u8]) {
-    if let Some(place) = block.get_mut(at..).and_then(|rest| rest.get_mut(..bytes.len())) {
-        place.copy_from_slice(bytes);
-    }
+    block[at..at + bytes.len()].copy_from_slice(bytes);
 }

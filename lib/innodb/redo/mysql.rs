@@ -14,8 +14,10 @@ pub mod ddl_events;
 pub mod forget;
 mod secret;
 
-use super::{Fault, put, seal, sums};
-use crate::innodb::{u32_at, u64_at};
+pub use super::creator;
+use super::{Fault, seal, sums};
+use crate::bytes::Fields as _;
+use crate::innodb::ids::Lsn;
 pub use block::{BLOCK, Block};
 pub use secret::{Locked, LogKey};
 
@@ -51,7 +53,7 @@ pub struct Header {
     /// The same in all files of a log.
     pub uuid: u32,
     /// LSN of the file's first block, a multiple of [`BLOCK`].
-    pub start_lsn: u64,
+    pub start_lsn: Lsn,
     /// Who made the log, padded with NULs: `MySQL 9.7.4`.
     pub creator: [u8; 32],
     /// [`FULL`] and its sisters.
@@ -62,9 +64,9 @@ impl Header {
     /// Reads the head of a file, at least its first 512 bytes.
     pub fn parse(head: &[u8]) -> Result<Header, Fault> {
         let Some(block) = head.first_chunk::<BLOCK>() else {
-            return Err(Fault::Size(u64::try_from(head.len()).unwrap_or(u64::MAX)));
+            return Err(Fault::Size(head.len() as u64));
         };
-        let format = u32_at(block, 0);
+        let format = block.be_u32::<0>();
         if format != FORMAT {
             return Err(Fault::Format(format, SERVER));
         }
@@ -72,39 +74,39 @@ impl Header {
         if stored != computed {
             return Err(Fault::Checksum { stored, computed });
         }
-        let start_lsn = u64_at(block, 8);
-        if !start_lsn.is_multiple_of(BLOCK as u64) {
+        let start_lsn = Lsn::new(block.be_u64::<8>());
+        if !start_lsn.get().is_multiple_of(BLOCK as u64) {
             return Err(Fault::Lsn(start_lsn));
         }
-        let creator = block.get(16..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
-        Ok(Header { uuid: u32_at(block, 4), start_lsn, creator, flags: u32_at(block, 48) })
+        Ok(Header {
+            uuid: block.be_u32::<4>(),
+            start_lsn,
+            creator: block.field::<16, 32>(),
+            flags: block.be_u32::<48>(),
+        })
     }
 
     /// The first [`HEAD`] bytes of a file. `checkpoint` is for the file that holds it and for no other: a server reports
     /// a checkpoint elsewhere as an error. `encryption` comes from another head of the same log, see [`encryption`].
-    pub fn head(&self, checkpoint: Option<u64>, encryption: &[u8]) -> Vec<u8> {
-        let mut head = vec![0; HEAD];
-        put(&mut head, 0, &FORMAT.to_be_bytes());
-        put(&mut head, 4, &self.uuid.to_be_bytes());
-        put(&mut head, 8, &self.start_lsn.to_be_bytes());
-        put(&mut head, 16, &self.creator);
-        put(&mut head, 48, &self.flags.to_be_bytes());
-        put(&mut head, ENCRYPTION, encryption.get(..BLOCK).unwrap_or_default());
-        for at in CHECKPOINTS {
-            put(&mut head, at + 8, &checkpoint.unwrap_or_default().to_be_bytes());
+    pub fn head(&self, checkpoint: Option<Lsn>, encryption: &[u8; BLOCK]) -> Vec<u8> {
+        let mut header = [0; BLOCK];
+        header.set::<0, 4>(&FORMAT.to_be_bytes());
+        header.set::<4, 4>(&self.uuid.to_be_bytes());
+        header.set::<8, 8>(&self.start_lsn.get().to_be_bytes());
+        header.set::<16, 32>(&self.creator);
+        header.set::<48, 4>(&self.flags.to_be_bytes());
+        seal(&mut header);
+        let mut block = [0; BLOCK];
+        if let Some(checkpoint) = checkpoint {
+            block.set::<8, 8>(&checkpoint.get().to_be_bytes());
+            seal(&mut block);
         }
-        for (at, wanted) in [(0, true), (CHECKPOINTS[0], checkpoint.is_some()), (CHECKPOINTS[1], checkpoint.is_some())]
-        {
-            if let Some(block) = head.get_mut(at..at + BLOCK).filter(|_| wanted) {
-                seal(block);
-            }
-        }
-        head
+        [header, block, *encryption, block].concat()
     }
 
     /// The first [`HEAD`] bytes of a captured log that begins with the block of `checkpoint_lsn`. xtrabackup knows a
     /// log of its kind by the creator's first word. No flag is taken over: a server throws away a log with one of them.
-    pub fn captured(&self, checkpoint_lsn: u64, encryption: &[u8], tool: &str) -> Vec<u8> {
+    pub fn captured(&self, checkpoint_lsn: Lsn, encryption: &[u8; BLOCK], tool: &str) -> Vec<u8> {
         let header = Header {
             start_lsn: block::begin(checkpoint_lsn),
             creator: creator(&format!("xtrabkup {tool}")),
@@ -114,35 +116,31 @@ impl Header {
     }
 
     /// Where the block of this LSN stands in the file.
-    pub fn offset(&self, lsn: u64) -> u64 {
-        (HEAD as u64).saturating_add(block::begin(lsn).saturating_sub(self.start_lsn))
+    pub fn offset(&self, lsn: Lsn) -> u64 {
+        (HEAD as u64).saturating_add(block::begin(lsn).since(self.start_lsn))
     }
 
     /// LSN behind the last block of a file of `size` bytes.
-    pub fn end_lsn(&self, size: u64) -> u64 {
+    pub fn end_lsn(&self, size: u64) -> Lsn {
         let blocks = size.saturating_sub(HEAD as u64) / BLOCK as u64;
         self.start_lsn.saturating_add(blocks * BLOCK as u64)
     }
 }
 
-/// A creator as a header has it; the last byte stays NUL.
-pub fn creator(text: &str) -> [u8; 32] {
-    let mut creator = [0; 32];
-    put(&mut creator, 0, text.as_bytes().get(..31).unwrap_or(text.as_bytes()));
-    creator
-}
-
 /// The newest checkpoint that the head of a file of `size` bytes holds. `None` is usual: only some files hold one, and it
 /// may be in the course of being written.
-pub fn checkpoint(head: &[u8], header: &Header, size: u64) -> Option<u64> {
-    let blocks = CHECKPOINTS.into_iter().filter_map(|at| head.get(at..at + BLOCK));
-    let lsns = blocks.filter(|block| sums(block).0 == sums(block).1).map(|block| u64_at(block, 8));
-    lsns.filter(|lsn| *lsn > 0 && (header.start_lsn..header.end_lsn(size)).contains(lsn)).max()
+pub fn checkpoint(head: &[u8], header: &Header, size: u64) -> Option<Lsn> {
+    let blocks = CHECKPOINTS.into_iter().filter_map(|at| head.get(at..)?.first_chunk::<BLOCK>());
+    let lsns = blocks.filter(|block| sums(block).0 == sums(block).1).map(|block| Lsn::new(block.be_u64::<8>()));
+    lsns.filter(|lsn| *lsn > Lsn::ZERO && (header.start_lsn..header.end_lsn(size)).contains(lsn)).max()
 }
 
+/// The encryption block of a log that has no key.
+pub const CLEAR: &[u8; BLOCK] = &[0; BLOCK];
+
 /// The encryption block of a head, for [`Locked::parse`].
-pub fn encryption(head: &[u8]) -> &[u8] {
-    head.get(ENCRYPTION..ENCRYPTION + BLOCK).unwrap_or_default()
+pub fn encryption(head: &[u8]) -> Option<&[u8; BLOCK]> {
+    head.get(ENCRYPTION..)?.first_chunk()
 }
 
 /// N of a file `#ib_redoN` that is in use. Spare files, `#ib_redoN_tmp`, hold old headers and old blocks.
@@ -171,11 +169,11 @@ mod tests {
     fn the_head_of_a_real_file_is_read_and_made_again() {
         let header = Header::parse(REAL).unwrap();
         assert!(header.creator.starts_with(b"MySQL 9.7.4\0"));
-        assert_eq!((header.flags, header.start_lsn % 512), (0, 0));
+        assert_eq!((header.flags, header.start_lsn.get() % 512), (0, 0));
         let checkpoint_lsn = checkpoint(REAL, &header, REAL.len() as u64).unwrap();
         assert!(checkpoint_lsn > header.start_lsn);
-        assert_eq!(Locked::parse(encryption(REAL)), None);
-        let made = header.head(Some(checkpoint_lsn), encryption(REAL));
+        assert_eq!(Locked::parse(encryption(REAL).unwrap()), None);
+        let made = header.head(Some(checkpoint_lsn), encryption(REAL).unwrap());
         assert_eq!(made[..512], REAL[..512]);
         // One of its two checkpoint blocks is the newer one.
         assert!(CHECKPOINTS.iter().any(|at| made[*at..*at + 512] == REAL[*at..*at + 512]));
@@ -185,22 +183,22 @@ mod tests {
     fn a_captured_log_begins_with_the_block_of_c0() {
         let mut live = Header::parse(REAL).unwrap();
         live.flags = FULL | NOT_INITIALIZED;
-        let head = live.captured(123_456_789, &[7; 512], "xb-redo 1.0");
+        let head = live.captured(Lsn::new(123_456_789), &[7; 512], "xb-redo 1.0");
         let header = Header::parse(&head).unwrap();
-        assert_eq!((header.uuid, header.flags, header.start_lsn), (live.uuid, 0, 123_456_512));
+        assert_eq!((header.uuid, header.flags, header.start_lsn.get()), (live.uuid, 0, 123_456_512));
         assert!(header.creator.starts_with(b"xtrabkup xb-redo 1.0\0"));
-        assert_eq!(encryption(&head), [7; 512]);
-        assert_eq!(checkpoint(&head, &header, 2048 + 512), Some(123_456_789));
+        assert_eq!(encryption(&head), Some(&[7; 512]));
+        assert_eq!(checkpoint(&head, &header, 2048 + 512), Some(Lsn::new(123_456_789)));
         assert_eq!(checkpoint(&head, &header, 2048), None);
-        assert_eq!(header.offset(123_456_789), 2048);
-        assert_eq!(header.offset(123_457_024), 2560);
-        assert_eq!(header.end_lsn(2048 + 1023), 123_457_024);
+        assert_eq!(header.offset(Lsn::new(123_456_789)), 2048);
+        assert_eq!(header.offset(Lsn::new(123_457_024)), 2560);
+        assert_eq!(header.end_lsn(2048 + 1023), Lsn::new(123_457_024));
     }
 
     #[test]
     fn a_file_without_a_checkpoint_says_so() {
-        let header = Header { start_lsn: 1024, uuid: 1, creator: creator("x"), flags: FULL };
-        let head = header.head(None, &[]);
+        let header = Header { start_lsn: Lsn::new(1024), uuid: 1, creator: creator("x"), flags: FULL };
+        let head = header.head(None, CLEAR);
         assert!(is_zero(&head[512..]));
         assert_eq!(checkpoint(&head, &header, 65536), None);
         assert_eq!(Header::parse(&head), Ok(header));
@@ -248,10 +246,10 @@ mod tests {
             let _ = Header::parse(&bytes);
             let _ = Locked::parse(&bytes).map(|locked| locked.open(&[7; 32]));
             let _ = number(&bytes);
-            let header = Header { uuid: 0, start_lsn: size, creator: [0; 32], flags: 0 };
+            let header = Header { uuid: 0, start_lsn: Lsn::new(size), creator: [0; 32], flags: 0 };
             let _ = checkpoint(&bytes, &header, size);
-            let _ = header.head(Some(size), &bytes);
-            let _ = header.offset(size ^ 0xffff);
+            let _ = header.head(Some(Lsn::new(size)), CLEAR);
+            let _ = header.offset(Lsn::new(size ^ 0xffff));
         }
     }
 }

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use crate::bytes::{Part as _, within};
 use crate::error::{Error, Result};
+use crate::innodb::ids::Lsn;
 use crate::innodb::redo::mariadb::{self, Checkpoint, Mtr, Ring, mtr};
 use crate::innodb::redo::mysql::{self, Block, LogKey, block};
 
 /// Who makes it, for its head.
 const TOOL: &str = concat!("xb-redo ", env!("CARGO_PKG_VERSION"));
 /// MariaDB: the file's size is a multiple of this, so that a server can read it unbuffered.
-const SECTOR: u64 = 4096;
+const SECTOR: usize = 4096;
 
 /// A captured log on its way into a backup.
 #[derive(Clone, Debug)]
@@ -24,7 +26,7 @@ enum Kind {
     /// `ib_logfile0`. `facts/mariadb-hot-backup#captured-log`.
     Mariadb { start: Checkpoint, encrypted: bool },
     /// `xtrabackup_logfile`. `facts/mysql-hot-backup#captured-log`.
-    Mysql { checkpoint_lsn: u64, key: Option<Arc<LogKey>> },
+    Mysql { checkpoint_lsn: Lsn, key: Option<Arc<LogKey>> },
 }
 
 impl LogFormat {
@@ -36,9 +38,9 @@ impl LogFormat {
     /// Likewise. `encryption` locks what `key` is.
     pub(crate) fn mysql(
         header: &mysql::Header,
-        encryption: &[u8],
+        encryption: &[u8; mysql::BLOCK],
         key: Option<Arc<LogKey>>,
-        checkpoint_lsn: u64,
+        checkpoint_lsn: Lsn,
     ) -> Self {
         LogFormat { head: header.captured(checkpoint_lsn, encryption, TOOL), kind: Kind::Mysql { checkpoint_lsn, key } }
     }
@@ -52,7 +54,7 @@ impl LogFormat {
     }
 
     /// The checkpoint LSN.
-    pub(crate) fn checkpoint(&self) -> u64 {
+    pub(crate) fn checkpoint(&self) -> Lsn {
         match self.kind {
             Kind::Mariadb { start, .. } => start.lsn,
             Kind::Mysql { checkpoint_lsn, .. } => checkpoint_lsn,
@@ -60,7 +62,7 @@ impl LogFormat {
     }
 
     /// LSN of the first byte behind the head.
-    pub(crate) fn first(&self) -> u64 {
+    pub(crate) fn first(&self) -> Lsn {
         match self.kind {
             Kind::Mariadb { start, .. } => start.lsn,
             Kind::Mysql { checkpoint_lsn, .. } => block::begin(checkpoint_lsn),
@@ -68,7 +70,7 @@ impl LogFormat {
     }
 
     /// The first LSN at which a backup can end.
-    pub(crate) fn least(&self) -> u64 {
+    pub(crate) fn least(&self) -> Lsn {
         match self.kind {
             Kind::Mariadb { start, .. } => start.end_lsn,
             Kind::Mysql { checkpoint_lsn, .. } => checkpoint_lsn,
@@ -76,7 +78,7 @@ impl LogFormat {
     }
 
     /// How much may be sent when everything before `lsn` belongs to the backup.
-    pub(crate) fn settled(&self, lsn: u64) -> u64 {
+    pub(crate) fn settled(&self, lsn: Lsn) -> Lsn {
         match self.kind {
             Kind::Mariadb { .. } => lsn,
             Kind::Mysql { .. } => block::begin(lsn),
@@ -84,7 +86,7 @@ impl LogFormat {
     }
 
     /// LSN of the byte behind the last one that is sent when the backup ends at `end`.
-    pub(crate) fn until(&self, end: u64) -> u64 {
+    pub(crate) fn until(&self, end: Lsn) -> Lsn {
         match self.kind {
             Kind::Mariadb { .. } => end,
             Kind::Mysql { .. } => block::until(end),
@@ -92,7 +94,7 @@ impl LogFormat {
     }
 
     /// How many of these bytes, which begin at `lsn`, belong to a backup that ends at `end`. A last block is cut.
-    pub(crate) fn take(&self, bytes: &mut [u8], lsn: u64, end: u64) -> Result<usize> {
+    pub(crate) fn take(&self, bytes: &mut [u8], lsn: Lsn, end: Lsn) -> Result<usize> {
         match &self.kind {
             Kind::Mariadb { start, encrypted } => whole(bytes, lsn, end, start.lsn, *encrypted),
             Kind::Mysql { key, .. } => cut(bytes, lsn, end, key.as_deref()),
@@ -102,19 +104,19 @@ impl LogFormat {
     /// Zeros behind a log of `size` bytes. MariaDB's has one at least: there the server sees that the log ends.
     pub(crate) fn padding(&self, size: u64) -> usize {
         match self.kind {
-            Kind::Mariadb { .. } => usize::try_from(SECTOR - size % SECTOR).unwrap_or(0),
+            Kind::Mariadb { .. } => SECTOR - within(size, SECTOR),
             Kind::Mysql { .. } => 0,
         }
     }
 }
 
 /// The mini-transactions up to `end`.
-fn whole(bytes: &[u8], lsn: u64, end: u64, first: u64, encrypted: bool) -> Result<usize> {
+fn whole(bytes: &[u8], lsn: Lsn, end: Lsn, first: Lsn, encrypted: bool) -> Result<usize> {
     // More may have been captured, up to a checkpoint that the server made later.
     let ring = Ring::new(first, u64::MAX).map_err(|fault| Error::failed(mariadb::FILE, fault))?;
     let (mut whole, mut at) = (0, lsn);
-    while let (true, Some(rest)) = (at < end, bytes.get(whole..)) {
-        let Mtr::Complete { len } = mtr(rest, at, &ring, encrypted) else { break };
+    while at < end {
+        let Mtr::Complete { len } = mtr(bytes.part(whole..)?, at, &ring, encrypted) else { break };
         whole += len;
         at = at.saturating_add(len as u64);
     }
@@ -126,13 +128,16 @@ fn whole(bytes: &[u8], lsn: u64, end: u64, first: u64, encrypted: bool) -> Resul
 }
 
 /// The blocks up to the one that holds `end`.
-fn cut(bytes: &mut [u8], lsn: u64, end: u64, key: Option<&LogKey>) -> Result<usize> {
-    let wanted = usize::try_from(block::until(end).saturating_sub(lsn)).unwrap_or(usize::MAX);
+fn cut(bytes: &mut [u8], lsn: Lsn, end: Lsn, key: Option<&LogKey>) -> Result<usize> {
+    let wanted = usize::try_from(block::until(end).since(lsn)).unwrap_or(usize::MAX);
     let whole = wanted.min(bytes.len() - bytes.len() % mysql::BLOCK);
     let last = block::begin(end);
-    if let Some(bytes) = last.checked_sub(lsn).and_then(|at| bytes.get_mut(usize::try_from(at).ok()?..whole)) {
+    if block::used(end) > block::TRAILER {
+        return Err(Error::damaged("xb_manifest", format_args!("no log can end at lsn {end}")));
+    }
+    if let Some(bytes) = last.checked_since(lsn).and_then(|at| bytes.get_mut(usize::try_from(at).ok()?..whole)) {
         match block::check(bytes, last, key) {
-            Block::Here { used } if used >= block::used(end) => block::cut(bytes, block::used(end), key),
+            Block::Here { used } if used >= block::used(end) => block::cut(bytes, block::used(end), key)?,
             _ if bytes.is_empty() => {}
             _ => return Err(Error::failed("spool", "captured log is damaged")),
         }

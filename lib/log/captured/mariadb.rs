@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::space_of;
 use crate::error::{Error, Result};
+use crate::innodb::ids::{Lsn, SpaceId};
 use crate::innodb::redo::mariadb::mtr::{FileOp, files, forget, rewrite_names};
 use crate::innodb::redo::mariadb::{self, Checkpoint, Header, Mtr, Ring, START, mtr};
 use crate::io::copy;
@@ -57,7 +58,7 @@ impl Captured {
     }
 
     /// Where recovery begins.
-    pub(crate) fn start_lsn(&self) -> u64 {
+    pub(crate) fn start_lsn(&self) -> Lsn {
         self.checkpoint.lsn
     }
 
@@ -73,7 +74,7 @@ impl Captured {
 
     /// Reads the log from its start to its last mini-transaction, checking each, and returns where that ends. `each` gets
     /// them with their place in the file.
-    pub(crate) fn walk(&self, mut each: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<u64> {
+    pub(crate) fn walk(&self, mut each: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<Lsn> {
         let encrypted = self.encrypted();
         let mut lsn = self.checkpoint.lsn;
         loop {
@@ -113,7 +114,7 @@ impl Captured {
 
     /// Checks that the log begins at `start` and that its last whole mini-transaction ends at `end`; `None`: anywhere at
     /// or after the checkpoint. Returns where it ends.
-    pub(crate) fn verify(&self, start: Option<u64>, end: Option<u64>) -> Result<u64> {
+    pub(crate) fn verify(&self, start: Option<Lsn>, end: Option<Lsn>) -> Result<Lsn> {
         let fault = |what: String| Err(Error::damaged(self.path.display(), what));
         if let Some(start) = start.filter(|start| *start != self.start_lsn()) {
             return fault(format!("begins at lsn {}, the backup at {start}", self.start_lsn()));
@@ -133,9 +134,9 @@ impl Captured {
     }
 
     /// The tablespaces of tables that it knows and the directory has not: those that a partial backup leaves out.
-    pub(crate) fn left_out(&self, dir: &Path) -> Result<BTreeSet<u32>> {
+    pub(crate) fn left_out(&self, dir: &Path) -> Result<BTreeSet<SpaceId>> {
         // Whether one of its names is that of its file, and what its last name leads to.
-        let mut spaces: BTreeMap<u32, (bool, Option<u32>)> = BTreeMap::new();
+        let mut spaces: BTreeMap<SpaceId, (bool, Option<SpaceId>)> = BTreeMap::new();
         self.each_name(|space, name| {
             if name.ends_with(b".ibd") {
                 let found = space_of(&dir.join(OsStr::from_bytes(name)))?;
@@ -146,12 +147,12 @@ impl Captured {
             Ok(())
         })?;
         // Page 0 of a new file may not be written yet.
-        let left_out = spaces.into_iter().filter(|(_, (here, last))| !here && *last != Some(0));
+        let left_out = spaces.into_iter().filter(|(_, (here, last))| !here && *last != Some(SpaceId::SYSTEM));
         Ok(left_out.map(|(space, _)| space).collect())
     }
 
     /// All names of files that were there at one time or another, as they are below the data directory.
-    fn each_name(&self, mut each: impl FnMut(u32, &[u8]) -> Result<()>) -> Result<()> {
+    fn each_name(&self, mut each: impl FnMut(SpaceId, &[u8]) -> Result<()>) -> Result<()> {
         if self.encrypted() {
             return Ok(());
         }
@@ -169,7 +170,7 @@ impl Captured {
     }
 
     /// True if [`Captured::make_local`] has anything to change.
-    pub(crate) fn needs_change(&self, left_out: &BTreeSet<u32>) -> Result<bool> {
+    pub(crate) fn needs_change(&self, left_out: &BTreeSet<SpaceId>) -> Result<bool> {
         let mut found = false;
         if !self.encrypted() {
             self.walk_copies(|_, bytes| {
@@ -182,7 +183,7 @@ impl Captured {
 
     /// Gives all files in the log names below the data directory, and has those that were left out deleted, in a copy that
     /// then takes the log's place. A server would look for a table with DATA DIRECTORY where the source has it.
-    pub(crate) fn make_local(&self, dir: &Path, left_out: &BTreeSet<u32>) -> Result<()> {
+    pub(crate) fn make_local(&self, dir: &Path, left_out: &BTreeSet<SpaceId>) -> Result<()> {
         let new = dir.join(format!("{NEW}{}", mariadb::FILE));
         let write = |cause: io::Error| fail(&new, "cannot write", &cause);
         copy::file(&self.path, &new)?;
@@ -196,8 +197,8 @@ impl Captured {
     }
 
     /// The length that the file should have for recovery when it is used up to `end`.
-    pub(crate) fn roomy(&self, end: u64) -> u64 {
-        let used = end.saturating_sub(self.header.first_lsn);
+    pub(crate) fn roomy(&self, end: Lsn) -> u64 {
+        let used = end.since(self.header.first_lsn);
         (START as u64).saturating_add(used).saturating_add(used / 4).saturating_add(SPARE).next_multiple_of(1 << 20)
     }
 }

@@ -10,11 +10,12 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::error::Result;
+use crate::innodb::ids::{Lsn, SpaceId};
 use crate::io::files::fail;
 use crate::server::Family;
 
 /// Checks that the log in a directory begins at `start`, is whole, and reaches exactly `end`, or can be cut there.
-pub(crate) fn verify(dir: &Path, family: Family, start: u64, end: u64) -> Result<()> {
+pub(crate) fn verify(dir: &Path, family: Family, start: Lsn, end: Lsn) -> Result<()> {
     match family {
         Family::MariaDb => mariadb::Captured::open(dir)?.verify(Some(start), Some(end)).map(drop),
         Family::MySql => mysql::Captured::open(dir)?.verify(start, end),
@@ -23,13 +24,13 @@ pub(crate) fn verify(dir: &Path, family: Family, start: u64, end: u64) -> Result
 
 /// The tablespace that page 0 of a file says it is: 0 while it is not written, `None` without a file. Source: `fil0types.h`
 /// (`FIL_PAGE_SPACE_ID`).
-pub(crate) fn space_of(path: &Path) -> Result<Option<u32>> {
+pub(crate) fn space_of(path: &Path) -> Result<Option<SpaceId>> {
     let mut number = [0; 4];
     match File::open(path).and_then(|file| file.read_exact_at(&mut number, 34)) {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => Ok(Some(0)),
-        outcome => {
-            outcome.map(|()| Some(u32::from_be_bytes(number))).map_err(|cause| fail(path, "cannot read", &cause))
-        }
+        Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => Ok(Some(SpaceId::SYSTEM)),
+        outcome => outcome
+            .map(|()| Some(SpaceId::new(u32::from_be_bytes(number))))
+            .map_err(|cause| fail(path, "cannot read", &cause)),
     }
 }

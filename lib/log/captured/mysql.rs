@@ -6,7 +6,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal as _, Result};
+use crate::innodb::ids::{Lsn, SpaceId};
 use crate::innodb::redo::mysql::forget::forget;
 use crate::innodb::redo::mysql::{self, BLOCK, Block, FULL, HEAD, Header, Locked, block};
 use crate::io::files::{self, fail};
@@ -27,8 +28,8 @@ const PIECE: usize = 1 << 20;
 pub(crate) struct Captured {
     path: PathBuf,
     header: Header,
-    encryption: Vec<u8>,
-    checkpoint_lsn: u64,
+    encryption: [u8; BLOCK],
+    checkpoint_lsn: Lsn,
 }
 
 impl Captured {
@@ -51,7 +52,8 @@ impl Captured {
         // A log that ends at the beginning of the checkpoint's block holds no block.
         let checkpoint_lsn = mysql::checkpoint(&head, &header, size.max((HEAD + BLOCK) as u64))
             .ok_or_else(|| Error::damaged(path.display(), "damaged: no valid checkpoint in its head"))?;
-        Ok(Captured { path, header, encryption: mysql::encryption(&head).to_vec(), checkpoint_lsn })
+        let encryption = *mysql::encryption(&head).or_internal("the head of a log file is too short")?;
+        Ok(Captured { path, header, encryption, checkpoint_lsn })
     }
 
     /// True if a server has encrypted it, now or once.
@@ -60,7 +62,7 @@ impl Captured {
     }
 
     /// Checks that the log begins with the block of `start` and holds every block up to `end`.
-    pub(crate) fn verify(&self, start: u64, end: u64) -> Result<()> {
+    pub(crate) fn verify(&self, start: Lsn, end: Lsn) -> Result<()> {
         let fault = |what: String| Err(Error::damaged(self.path.display(), what));
         if self.checkpoint_lsn != start || self.header.start_lsn != block::begin(start) {
             return fault(format!("begins at lsn {}, the backup at {start}", self.checkpoint_lsn));
@@ -72,13 +74,13 @@ impl Captured {
     }
 
     /// Hands over all blocks, checked, the last one cut at `end`, in pieces with their LSN.
-    fn blocks(&self, end: u64, mut each: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
+    fn blocks(&self, end: Lsn, mut each: impl FnMut(Lsn, &[u8]) -> Result<()>) -> Result<()> {
         let file = File::open(&self.path).map_err(|cause| fail(&self.path, "cannot open", &cause))?;
         let until = block::until(end);
         let (mut lsn, mut offset) = (self.header.start_lsn, HEAD as u64);
         while lsn < until {
             let window = Window::at(&file, offset).map_err(|cause| fail(&self.path, "cannot map", &cause))?;
-            let wanted = usize::try_from(until.saturating_sub(lsn).min(WINDOW)).unwrap_or(usize::MAX);
+            let wanted = usize::try_from(until.since(lsn).min(WINDOW)).unwrap_or(usize::MAX);
             let Some(bytes) = window.get(..wanted) else {
                 let there = lsn.saturating_add(window.len() as u64);
                 let what = format!("truncated: ends at lsn {there}, the backup at {end}");
@@ -97,12 +99,12 @@ impl Captured {
     }
 
     /// Checks blocks from `lsn` on. If the last one is longer than the backup: a copy in which it is cut.
-    fn checked(&self, piece: &[u8], lsn: u64, end: u64) -> Result<Option<Vec<u8>>> {
+    fn checked(&self, piece: &[u8], lsn: Lsn, end: Lsn) -> Result<Option<Vec<u8>>> {
         let mut cut = None;
         for (bytes, number) in piece.chunks(BLOCK).zip(0u64..) {
             if self.goes_beyond(bytes, lsn.saturating_add(number.saturating_mul(BLOCK as u64)), end)? {
                 let mut copy = piece.to_vec();
-                copy.rchunks_mut(BLOCK).take(1).for_each(|last| block::cut(last, block::used(end), None));
+                copy.rchunks_mut(BLOCK).take(1).try_for_each(|last| block::cut(last, block::used(end), None))?;
                 cut = Some(copy);
             }
         }
@@ -111,7 +113,7 @@ impl Captured {
 
     /// Checks a block; true if it is the last one and has more than the backup. What is encrypted was checked under its
     /// key when it was captured; that nothing has changed since, its digest in the manifest says.
-    fn goes_beyond(&self, bytes: &[u8], lsn: u64, end: u64) -> Result<bool> {
+    fn goes_beyond(&self, bytes: &[u8], lsn: Lsn, end: Lsn) -> Result<bool> {
         let fault =
             |what: &str| Err(Error::damaged(self.path.display(), format_args!("the block of lsn {lsn} {what}")));
         let last = lsn == block::begin(end);
@@ -131,7 +133,7 @@ impl Captured {
     /// Makes the directory that the server reads, in place of one that is there. `version` goes into the headers: a server
     /// warns of a log whose maker it does not know.
     /// The log says at its end that `left_out` were deleted; see [`end`].
-    pub(crate) fn lay_out(&self, dir: &Path, end: u64, left_out: &[u32], version: &str) -> Result<()> {
+    pub(crate) fn lay_out(&self, dir: &Path, end: Lsn, left_out: &[SpaceId], version: &str) -> Result<()> {
         let (new, place) = (dir.join(NEW_REDO), dir.join(mysql::DIR));
         remove(&new)?;
         fs::DirBuilder::new().mode(0o750).create(&new).map_err(|cause| fail(&new, "cannot create", &cause))?;
@@ -139,13 +141,13 @@ impl Captured {
         let owner = rustix::process::geteuid().is_root().then_some((owner.uid(), owner.gid()));
         files::give(&new, owner)?;
         let mut made = Vec::new();
-        let until = block::until(self::end(end, left_out));
+        let until = block::until(self::end(end, left_out)?);
         for (part, number) in parts(self.header.start_lsn, until).into_iter().zip(0..) {
             let path = new.join(mysql::name(number));
             made.push((self.part(&path, &part, version)?, part));
             files::give(&path, owner)?;
         }
-        let write = |lsn: u64, bytes: &[u8]| {
+        let write = |lsn: Lsn, bytes: &[u8]| {
             for (file, part) in &made {
                 if let Some((share, at)) = part.share(lsn, bytes) {
                     file.write_all_at(share, at).map_err(|cause| fail(&new, "cannot write", &cause))?;
@@ -155,7 +157,7 @@ impl Captured {
         };
         let mut last = Vec::new();
         self.blocks(end, |lsn, bytes| {
-            last = bytes.rchunks(BLOCK).next().unwrap_or_default().to_vec();
+            last = bytes.last_chunk::<BLOCK>().or_internal("a piece of the log without a block")?.to_vec();
             write(lsn, bytes)
         })?;
         if !left_out.is_empty() {
@@ -164,7 +166,7 @@ impl Captured {
                     "its log is encrypted: without the key nothing can be said there of the tables that it left out";
                 return Err(Error::failed(dir.display(), what).hint("a full backup can be applied"));
             }
-            write(block::begin(end), &forget(&last, end, left_out).0)?;
+            write(block::begin(end), &forget(&last, end, left_out)?.0)?;
         }
         files::sync(dir)?;
         remove(&place)?;
@@ -192,8 +194,8 @@ impl Captured {
 }
 
 /// Where the log of a backup that ends at `end` ends once it says what was left out.
-pub(crate) fn end(end: u64, left_out: &[u32]) -> u64 {
-    if left_out.is_empty() { end } else { forget(&[], end, left_out).1 }
+pub(crate) fn end(end: Lsn, left_out: &[SpaceId]) -> Result<Lsn> {
+    if left_out.is_empty() { Ok(end) } else { Ok(forget(&[], end, left_out)?.1) }
 }
 
 fn remove(dir: &Path) -> Result<()> {
@@ -207,7 +209,7 @@ fn remove(dir: &Path) -> Result<()> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Part {
     /// LSN of its first block.
-    start: u64,
+    start: Lsn,
     /// Bytes of the file.
     size: u64,
     /// The last one, in which the server goes on.
@@ -215,24 +217,24 @@ struct Part {
 }
 
 impl Part {
-    fn end(&self) -> u64 {
+    fn end(&self) -> Lsn {
         self.start.saturating_add(self.size.saturating_sub(HEAD as u64))
     }
 
     /// What of these bytes, which begin at `lsn`, belongs into this file, and where.
-    fn share<'a>(&self, lsn: u64, bytes: &'a [u8]) -> Option<(&'a [u8], u64)> {
+    fn share<'a>(&self, lsn: Lsn, bytes: &'a [u8]) -> Option<(&'a [u8], u64)> {
         let (from, to) = (self.start.max(lsn), self.end().min(lsn.saturating_add(bytes.len() as u64)));
-        let index = |at: u64| usize::try_from(at.checked_sub(lsn)?).ok();
+        let index = |at: Lsn| usize::try_from(at.checked_since(lsn)?).ok();
         let share = bytes.get(index(from)?..index(to)?).filter(|share| !share.is_empty())?;
-        Some((share, HEAD as u64 + from.checked_sub(self.start)?))
+        Some((share, HEAD as u64 + from.checked_since(self.start)?))
     }
 }
 
 /// The files for a log from `start` to `until`, both the beginning of a block.
-fn parts(mut start: u64, until: u64) -> Vec<Part> {
+fn parts(mut start: Lsn, until: Lsn) -> Vec<Part> {
     let mut parts = Vec::new();
     loop {
-        let size = until.saturating_sub(start).saturating_add(HEAD as u64 + SPARE).next_multiple_of(UNIT);
+        let size = until.since(start).saturating_add(HEAD as u64 + SPARE).next_multiple_of(UNIT);
         let part = Part { start, size: size.min(LARGEST), newest: size <= LARGEST };
         start = part.end();
         let last = part.newest;
@@ -249,24 +251,24 @@ mod tests {
 
     #[test]
     fn files_follow_one_another_and_the_last_has_room() {
-        assert_eq!(parts(512, 1024), [Part { start: 512, size: 65 << 16, newest: true }]);
+        assert_eq!(parts(Lsn::new(512), Lsn::new(1024)), [Part { start: Lsn::new(512), size: 65 << 16, newest: true }]);
         let until = 512 + (20 << 30);
-        let parts = parts(512, until);
+        let parts = parts(Lsn::new(512), Lsn::new(until));
         assert_eq!(parts.len(), 3);
         for two in parts.windows(2) {
             assert_eq!((two[0].end(), two[0].newest), (two[1].start, false));
-            assert_eq!((two[0].size, two[1].start % 512), (LARGEST, 0));
+            assert_eq!((two[0].size, two[1].start.get() % 512), (LARGEST, 0));
         }
         let last = parts.last().unwrap();
-        assert!(last.newest && last.end() >= until + SPARE && last.size.is_multiple_of(UNIT));
+        assert!(last.newest && last.end() >= Lsn::new(until + SPARE) && last.size.is_multiple_of(UNIT));
         let bytes = [7; 1024];
-        let border = parts[0].end();
-        assert_eq!(parts[0].share(border - 512, &bytes), Some((&bytes[..512], LARGEST - 512)));
-        assert_eq!(parts[1].share(border - 512, &bytes), Some((&bytes[..512], HEAD as u64)));
-        assert_eq!(parts[2].share(border - 512, &bytes), None);
+        let border = Lsn::new(parts[0].end().get() - 512);
+        assert_eq!(parts[0].share(border, &bytes), Some((&bytes[..512], LARGEST - 512)));
+        assert_eq!(parts[1].share(border, &bytes), Some((&bytes[..512], HEAD as u64)));
+        assert_eq!(parts[2].share(border, &bytes), None);
         // What just does not fit leaves the last file without a block.
         let tight = 512 + LARGEST - HEAD as u64;
-        let two = super::parts(512, tight);
-        assert_eq!((two.len(), two[1].start), (2, tight));
+        let two = super::parts(Lsn::new(512), Lsn::new(tight));
+        assert_eq!((two.len(), two[1].start), (2, Lsn::new(tight)));
     }
 }

@@ -5,13 +5,14 @@ use std::fmt::Display;
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::innodb::ids::{Lsn, SpaceId};
 use crate::innodb::redo::mariadb::{Checkpoint, Deletions, FILE};
 use crate::log::follow::mariadb::Follower;
 use crate::log::follow::{Follow, POLL};
 use crate::log::queue::Goal;
 
 /// Reads the live log in `dir` from a checkpoint to an LSN up to which it is durable.
-pub(crate) fn between(dir: &Path, start: Checkpoint, until: u64) -> Result<Deletions> {
+pub(crate) fn between(dir: &Path, start: Checkpoint, until: Lsn) -> Result<Deletions> {
     let mut follower = Follower::begin(&dir.join(FILE), start)?;
     let goal = Goal { mark: until, end: Some(until), over: false };
     loop {
@@ -24,7 +25,7 @@ pub(crate) fn between(dir: &Path, start: Checkpoint, until: u64) -> Result<Delet
 }
 
 /// Why a backup cannot have this tablespace.
-pub(crate) fn imported(name: impl Display, space: u32, lsn: u64, deletions: &Deletions) -> Error {
+pub(crate) fn imported(name: impl Display, space: SpaceId, lsn: Lsn, deletions: &Deletions) -> Error {
     let since = "since the checkpoint that the backup begins with";
     let what = match deletions.is_sealed() {
         false => format!("tablespace {space} was discarded or imported {since}, at lsn {lsn}"),

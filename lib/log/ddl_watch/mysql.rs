@@ -5,6 +5,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
+use crate::innodb::ids::Lsn;
 use crate::innodb::redo::mysql::ddl_events::DdlEvents;
 use crate::log::follow::Follow;
 use crate::log::follow::mysql::Follower;
@@ -28,7 +29,7 @@ pub(crate) struct Until {
 
 impl Until {
     /// The server has written the log up to here.
-    pub(crate) fn end(&self, lsn: u64) {
+    pub(crate) fn end(&self, lsn: Lsn) {
         self.set(|goal| goal.end = Some(lsn));
     }
 
@@ -51,7 +52,7 @@ impl Until {
 
 impl Watch {
     /// Opens the log in `dir`, by its number and a checkpoint that it had, at an LSN after that.
-    pub(crate) fn begin(dir: &Path, checkpoint_lsn: u64, uuid: u32, since: u64) -> Result<Self> {
+    pub(crate) fn begin(dir: &Path, checkpoint_lsn: Lsn, uuid: u32, since: Lsn) -> Result<Self> {
         let mut follower = Follower::begin(dir, checkpoint_lsn, uuid, None)?;
         follower.skip(since);
         Ok(Watch { follower, events: DdlEvents::default() })

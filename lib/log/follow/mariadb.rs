@@ -12,7 +12,9 @@ use bstr::ByteSlice;
 use super::super::live::mariadb::{Live, PATIENCE};
 use super::super::queue::{Goal, Trail};
 use super::{END_PATIENCE, Follow, OVERRUN_PATIENCE, POLL, WINDOW};
-use crate::error::{Error, Result};
+use crate::bytes::Part as _;
+use crate::error::{Error, OrInternal as _, Result};
+use crate::innodb::ids::Lsn;
 use crate::innodb::redo::mariadb::mtr::{self, FileOp, Mtr, mtr};
 use crate::innodb::redo::mariadb::{Checkpoint, Deletions, Header, Ring, START};
 
@@ -26,7 +28,7 @@ pub(crate) struct Follower {
     /// The log that has replaced `live`, while there is still something to be read in that.
     next: Option<Live>,
     /// Everything before is captured; always between two mini-transactions.
-    lsn: u64,
+    lsn: Lsn,
     start: Checkpoint,
     /// FILE_CHECKPOINT of `start` has been seen where recovery will look for it.
     anchored: bool,
@@ -39,19 +41,19 @@ pub(crate) struct Follower {
     window: Vec<u8>,
     trail: Trail,
     /// The first file name that no file system takes, and the LSN of its record.
-    unopenable: Option<(u64, Vec<u8>)>,
+    unopenable: Option<(Lsn, Vec<u8>)>,
 }
 
 impl Follow for Follower {
-    fn poll(&mut self, goal: &Goal, take: &mut dyn FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
+    fn poll(&mut self, goal: &Goal, take: &mut dyn FnMut(&[u8], Lsn) -> Result<()>) -> Result<()> {
         self.look()?;
         let durable = self.checkpoint.end_lsn.max(goal.mark);
-        let bound = durable.max(goal.end.unwrap_or(0));
-        self.trail.measure(durable.saturating_sub(self.lsn), self.live.ring.capacity());
+        let bound = durable.max(goal.end.unwrap_or_default());
+        self.trail.measure(durable.since(self.lsn), self.live.ring.capacity());
         while self.lsn < bound && goal.end.is_none_or(|end| self.lsn < end) {
             self.change_over();
-            let wanted = (bound - self.lsn).min(WINDOW);
-            self.window.resize(usize::try_from(wanted).unwrap_or(0), 0);
+            let wanted = bound.since(self.lsn).min(WINDOW);
+            self.window.resize(usize::try_from(wanted).or_internal("a window larger than memory")?, 0);
             self.live.read(self.lsn, &mut self.window)?;
             self.check_lap(bound)?;
             let whole = self.whole()?;
@@ -59,17 +61,17 @@ impl Follow for Follower {
                 return self.wait(durable, bound);
             }
             self.stuck = None;
-            self.lsn += whole as u64;
-            take(self.window.get(..whole).unwrap_or_default(), self.lsn)?;
+            self.lsn = self.lsn.saturating_add(whole as u64);
+            take(self.window.part(..whole)?, self.lsn)?;
         }
         Ok(())
     }
 
-    fn reached(&self, end: u64) -> bool {
+    fn reached(&self, end: Lsn) -> bool {
         self.lsn >= end
     }
 
-    fn conclude(&self, end: u64) -> Result<Trail> {
+    fn conclude(&self, end: Lsn) -> Result<Trail> {
         if let Some((lsn, name)) = self.unopenable.as_ref().filter(|(lsn, _)| *lsn < end) {
             let what =
                 format!("a file name of more than {NAME_MAX} bytes, at lsn {lsn}, which ends a server's recovery");
@@ -153,7 +155,7 @@ impl Follower {
 
     /// Two laps later the sequence bit is the same again: what was read is good only if the server cannot have written
     /// so far, and it does not write further than one lap beyond its checkpoint.
-    fn check_lap(&self, bound: u64) -> Result<()> {
+    fn check_lap(&self, bound: Lsn) -> Result<()> {
         match self.live.checkpoint()? {
             Some(checkpoint) if checkpoint.lsn > self.lsn.saturating_add(self.live.ring.capacity()) => {
                 Err(self.overrun(bound.max(checkpoint.end_lsn), checkpoint.lsn))
@@ -166,7 +168,7 @@ impl Follower {
     fn whole(&mut self) -> Result<usize> {
         let encrypted = self.live.header.encrypted();
         let mut window = std::mem::take(&mut self.window);
-        let until = self.next.as_ref().map_or(u64::MAX, |next| next.ring.first_lsn());
+        let until = self.next.as_ref().map_or(Lsn::MAX, |next| next.ring.first_lsn());
         let (lsn, ring) = (self.lsn, self.live.ring);
         let taken = take(&mut window, lsn, &ring, encrypted, until, |lsn, mtr| {
             self.trail.deletions.see(mtr, lsn, encrypted);
@@ -179,7 +181,7 @@ impl Follower {
 
     /// A statement that failed for the length of a file's name leaves it in the log, and recovery ends at it with
     /// "Operating system error number 36". Names in an encrypted log cannot be seen.
-    fn look_at_names(&mut self, lsn: u64, mtr: &[u8]) {
+    fn look_at_names(&mut self, lsn: Lsn, mtr: &[u8]) {
         if self.unopenable.is_some() || self.live.header.encrypted() {
             return;
         }
@@ -193,7 +195,7 @@ impl Follower {
 
     /// Recovery insists on FILE_CHECKPOINT of the checkpoint at its end LSN, perhaps after FILE_MODIFYs
     /// (`facts/mariadb-hot-backup#captured-log`).
-    fn anchor(&mut self, lsn: u64, mtr: &[u8]) -> Result<()> {
+    fn anchor(&mut self, lsn: Lsn, mtr: &[u8]) -> Result<()> {
         let start = self.start;
         if self.anchored || lsn < start.end_lsn {
             let beyond = lsn.saturating_add(mtr.len() as u64) > start.end_lsn;
@@ -225,7 +227,7 @@ impl Follower {
     }
 
     /// There is nothing whole at an LSN below the bound. It may be half-read, so it is read again for a while.
-    fn wait(&mut self, durable: u64, bound: u64) -> Result<()> {
+    fn wait(&mut self, durable: Lsn, bound: Lsn) -> Result<()> {
         let stuck = self.stuck.get_or_insert_with(Instant::now).elapsed();
         if self.lsn >= durable {
             if stuck < END_PATIENCE {
@@ -249,15 +251,15 @@ impl Follower {
         Err(Error::invalid(self.live.path().display(), what))
     }
 
-    fn overrun(&self, bound: u64, checkpoint: u64) -> Error {
+    fn overrun(&self, bound: Lsn, checkpoint: Lsn) -> Error {
         let capacity = self.live.ring.capacity();
         let bound = bound.max(self.lsn.saturating_add(capacity));
         // The server may be one lap ahead of its checkpoint; a log that holds all of that would have been enough.
-        let enough = checkpoint.saturating_add(capacity).max(bound).saturating_sub(self.lsn) + START as u64;
+        let enough = checkpoint.saturating_add(capacity).max(bound).since(self.lsn) + START as u64;
         let what = format!(
             "redo overrun: lsn {} was overwritten, the server is beyond lsn {bound}, {} bytes ahead",
             self.lsn,
-            bound - self.lsn
+            bound.since(self.lsn)
         );
         let mebibytes = enough.div_ceil(1 << 20);
         Error::invalid(self.live.path().display(), what).hint(format_args!(
@@ -271,19 +273,22 @@ impl Follower {
 /// lap, names of files below the data directory. None is begun at or after `until`. Returns how many bytes they are.
 pub(crate) fn take(
     bytes: &mut [u8],
-    lsn: u64,
+    lsn: Lsn,
     ring: &Ring,
     encrypted: bool,
-    until: u64,
-    mut each: impl FnMut(u64, &[u8]) -> Result<()>,
+    until: Lsn,
+    mut each: impl FnMut(Lsn, &[u8]) -> Result<()>,
 ) -> Result<usize> {
     let mut done = 0;
     while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
         let at = lsn.saturating_add(done as u64);
+        if at >= until {
+            break;
+        }
         let Mtr::Complete { len } = mtr(rest, at, ring, encrypted) else { break };
-        let Some(whole) = rest.get_mut(..len).filter(|_| at < until) else { break };
+        let whole = rest.part_mut(..len)?;
         each(at, whole)?;
-        mtr::set_first_lap(whole, encrypted);
+        mtr::set_first_lap(whole, encrypted)?;
         if !encrypted {
             mtr::rewrite_names(whole);
         }

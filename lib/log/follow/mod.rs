@@ -13,6 +13,7 @@ use super::captured::format::LogFormat;
 use super::queue::{Goal, Queue, Trail};
 use crate::crypt::keyring::Keyring;
 use crate::error::{Error, Result};
+use crate::innodb::ids::Lsn;
 use crate::innodb::redo;
 use crate::report::Report;
 use crate::server::Family;
@@ -30,13 +31,13 @@ const END_PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 300 } else 
 /// A follower of one format.
 pub(crate) trait Follow: Send {
     /// Takes all that there is and may be taken; `take` gets whole mini-transactions or blocks and the LSN at their end.
-    fn poll(&mut self, goal: &Goal, take: &mut dyn FnMut(&[u8], u64) -> Result<()>) -> Result<()>;
+    fn poll(&mut self, goal: &Goal, take: &mut dyn FnMut(&[u8], Lsn) -> Result<()>) -> Result<()>;
 
     /// True if everything before `end` has been taken.
-    fn reached(&self, end: u64) -> bool;
+    fn reached(&self, end: Lsn) -> bool;
 
     /// `end` has been reached: what it was like, if what was taken up to there is a log that can be recovered.
-    fn conclude(&self, end: u64) -> Result<Trail>;
+    fn conclude(&self, end: Lsn) -> Result<Trail>;
 }
 
 /// Opens the log that `xb_begin` names, or the one below `datadir`, with its key if the file `keyring` has it; also returns

@@ -12,9 +12,11 @@ use super::super::live::mariadb::PATIENCE;
 use super::super::live::mysql::{self as live, LogFile};
 use super::super::queue::{Goal, Trail};
 use super::{END_PATIENCE, Follow, OVERRUN_PATIENCE, WINDOW};
+use crate::bytes::Part as _;
 use crate::crypt::keyring::{self, Keyring};
-use crate::error::{Error, Kind, Result};
-use crate::innodb::redo::mysql::{BLOCK, Block, Header, Locked, LogKey, block};
+use crate::error::{Error, Kind, OrInternal as _, Result};
+use crate::innodb::ids::Lsn;
+use crate::innodb::redo::mysql::{BLOCK, Block, CLEAR, Header, Locked, LogKey, block};
 use crate::log::captured::format::LogFormat;
 
 /// Where the follower is.
@@ -26,10 +28,10 @@ pub(crate) struct Follower {
     /// Number of the first of them.
     current: u64,
     /// Everything before is captured; the beginning of a block.
-    lsn: u64,
+    lsn: Lsn,
     uuid: u32,
     /// The encryption block of the log.
-    encryption: Vec<u8>,
+    encryption: [u8; BLOCK],
     /// What it locks; otherwise why no encrypted block can be taken. The log keeps its key when it is encrypted no more, and
     /// does not need it then.
     key: Result<Arc<LogKey>>,
@@ -59,7 +61,7 @@ enum Halt {
 impl Follower {
     /// Opens the files in `dir`; `checkpoint_lsn` is the checkpoint that the backup begins with, `uuid` the log's
     /// number. If blocks are encrypted, the log's key must be one that the keyring opens.
-    pub(crate) fn begin(dir: &Path, checkpoint_lsn: u64, uuid: u32, keyring: Option<&Keyring>) -> Result<Follower> {
+    pub(crate) fn begin(dir: &Path, checkpoint_lsn: Lsn, uuid: u32, keyring: Option<&Keyring>) -> Result<Follower> {
         let start = live::start(dir)?;
         if start.uuid != uuid || start.checkpoint_lsn < checkpoint_lsn {
             let what = format!("is not the log of the backup, which begins at lsn {checkpoint_lsn}");
@@ -73,7 +75,7 @@ impl Follower {
             current: 0,
             lsn: block::begin(checkpoint_lsn),
             uuid,
-            encryption: Vec::new(),
+            encryption: *CLEAR,
             key: Err(no_keyring(dir)),
             capacity: 0,
             stuck: None,
@@ -87,7 +89,7 @@ impl Follower {
         let (Some(first), Some(newest)) = (holding(follower.lsn), holding(start.checkpoint_lsn)) else {
             return Err(follower.overrun());
         };
-        (follower.current, follower.encryption) = (first.number, newest.encryption().to_vec());
+        (follower.current, follower.encryption) = (first.number, *newest.encryption()?);
         follower.files = follower.files.split_off(&follower.current);
         if let Some(keyring) = keyring {
             follower.key = follower.unlock(keyring).map(Arc::new);
@@ -110,7 +112,7 @@ impl Follower {
     }
 
     /// Passes over what is before this LSN.
-    pub(crate) fn skip(&mut self, lsn: u64) {
+    pub(crate) fn skip(&mut self, lsn: Lsn) {
         let newest = self.files.values().map(LogFile::end_lsn).max().unwrap_or_default();
         self.lsn = block::begin(lsn).min(newest).max(self.lsn);
         let before = |file: &&LogFile| file.header.start_lsn <= self.lsn;
@@ -119,7 +121,7 @@ impl Follower {
     }
 
     /// What a captured log is that begins at `checkpoint_lsn`.
-    pub(crate) fn format(&self, checkpoint_lsn: u64) -> LogFormat {
+    pub(crate) fn format(&self, checkpoint_lsn: Lsn) -> LogFormat {
         LogFormat::mysql(&self.header(), &self.encryption, self.key.as_ref().ok().cloned(), checkpoint_lsn)
     }
 
@@ -153,7 +155,7 @@ impl Follower {
 
     /// Fills the window with the blocks that are here, goes on to the next file where one ends, and says what came to an
     /// end there.
-    fn read(&mut self, end: Option<u64>) -> Result<(usize, Halt)> {
+    fn read(&mut self, end: Option<Lsn>) -> Result<(usize, Halt)> {
         let Some(file) = self.files.get(&self.current) else { return Ok((0, Halt::NoFile)) };
         if self.lsn >= file.end_lsn() {
             let Some(next) = self.files.get(&self.current.saturating_add(1)) else { return Ok((0, Halt::NoFile)) };
@@ -164,9 +166,9 @@ impl Follower {
             self.current = self.current.saturating_add(1);
             return self.read(end);
         }
-        let until = end.map_or(u64::MAX, block::until).min(file.end_lsn());
-        let wanted = until.saturating_sub(self.lsn).min(WINDOW);
-        self.window.resize(usize::try_from(wanted).unwrap_or(0), 0);
+        let until = end.map_or(Lsn::MAX, block::until).min(file.end_lsn());
+        let wanted = until.since(self.lsn).min(WINDOW);
+        self.window.resize(usize::try_from(wanted).or_internal("a window larger than memory")?, 0);
         let got = file.read(self.lsn, &mut self.window)?;
         let cut = got < self.window.len();
         self.window.truncate(got);
@@ -212,7 +214,7 @@ impl Follower {
 
     fn overrun(&self) -> Error {
         let newest = self.files.values().map(|file| file.header.start_lsn).max().unwrap_or_default().max(self.lsn);
-        let ahead = newest - self.lsn;
+        let ahead = newest.since(self.lsn);
         let what = format!(
             "redo overrun: lsn {} was overwritten, the server is beyond lsn {newest}, {ahead} bytes ahead",
             self.lsn
@@ -228,9 +230,9 @@ impl Follower {
 }
 
 impl Follow for Follower {
-    fn poll(&mut self, goal: &Goal, take: &mut dyn FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
+    fn poll(&mut self, goal: &Goal, take: &mut dyn FnMut(&[u8], Lsn) -> Result<()>) -> Result<()> {
         self.look()?;
-        self.trail.measure(goal.mark.saturating_sub(self.lsn), self.capacity);
+        self.trail.measure(goal.mark.since(self.lsn), self.capacity);
         while !goal.end.is_some_and(|end| self.reached(end)) {
             let (whole, halt) = self.read(goal.end)?;
             if whole == 0 {
@@ -238,16 +240,16 @@ impl Follow for Follower {
             }
             self.stuck = None;
             self.lsn = self.lsn.saturating_add(whole as u64);
-            take(self.window.get(..whole).unwrap_or_default(), self.lsn)?;
+            take(self.window.part(..whole)?, self.lsn)?;
         }
         Ok(())
     }
 
-    fn reached(&self, end: u64) -> bool {
+    fn reached(&self, end: Lsn) -> bool {
         self.lsn >= block::until(end)
     }
 
-    fn conclude(&self, _: u64) -> Result<Trail> {
+    fn conclude(&self, _: Lsn) -> Result<Trail> {
         Ok(self.trail.clone())
     }
 }
@@ -260,7 +262,7 @@ fn no_keyring(dir: &Path) -> Error {
 
 /// How many bytes of whole, full blocks there are from `lsn` on, the one that holds `end` included; and what stands behind
 /// them.
-fn count(bytes: &[u8], lsn: u64, end: Option<u64>, key: Option<&LogKey>) -> (usize, Halt) {
+fn count(bytes: &[u8], lsn: Lsn, end: Option<Lsn>, key: Option<&LogKey>) -> (usize, Halt) {
     let mut whole = 0;
     for bytes in bytes.chunks(BLOCK) {
         let at = lsn.saturating_add(whole as u64);
@@ -276,6 +278,6 @@ fn count(bytes: &[u8], lsn: u64, end: Option<u64>, key: Option<&LogKey>) -> (usi
 }
 
 /// True if the log ends in the block at `lsn`, which is written as far as that.
-fn holds_end(lsn: u64, used: usize, end: Option<u64>) -> bool {
+fn holds_end(lsn: Lsn, used: usize, end: Option<Lsn>) -> bool {
     end.is_some_and(|end| block::begin(end) == lsn && block::used(end) <= used)
 }

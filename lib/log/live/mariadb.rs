@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::innodb::ids::Lsn;
 use crate::innodb::redo::Fault;
 use crate::innodb::redo::mariadb::{CHECKPOINT, CHECKPOINTS, Checkpoint, Header, Ring, START};
 
@@ -93,7 +94,7 @@ impl Live {
     }
 
     /// Fills `bytes` with the log from `lsn` on, over the end of the ring where need be.
-    pub(crate) fn read(&self, lsn: u64, bytes: &mut [u8]) -> Result<()> {
+    pub(crate) fn read(&self, lsn: Lsn, bytes: &mut [u8]) -> Result<()> {
         let (mut lsn, mut rest) = (lsn, bytes);
         while !rest.is_empty() {
             let offset = self.ring.offset(lsn);

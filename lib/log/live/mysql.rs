@@ -11,9 +11,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::mariadb::PATIENCE;
-use crate::error::{Error, Result};
+use crate::error::{Error, Internal, OrInternal as _, Result};
+use crate::innodb::ids::Lsn;
 use crate::innodb::redo::Fault;
-use crate::innodb::redo::mysql::{self, HEAD, Header};
+use crate::innodb::redo::mysql::{self, BLOCK, HEAD, Header};
 
 /// A file of the log.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub(crate) struct LogFile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Start {
     /// The checkpoint LSN: the newest checkpoint.
-    pub(crate) checkpoint_lsn: u64,
+    pub(crate) checkpoint_lsn: Lsn,
     /// The log's number.
     pub(crate) uuid: u32,
 }
@@ -59,7 +60,7 @@ impl LogFile {
     }
 
     /// LSN behind its last block.
-    pub(crate) fn end_lsn(&self) -> u64 {
+    pub(crate) fn end_lsn(&self) -> Lsn {
         self.header.end_lsn(self.size)
     }
 
@@ -69,17 +70,17 @@ impl LogFile {
     }
 
     /// True if the log of this LSN is in it.
-    pub(crate) fn holds(&self, lsn: u64) -> bool {
+    pub(crate) fn holds(&self, lsn: Lsn) -> bool {
         (self.header.start_lsn..self.end_lsn()).contains(&lsn)
     }
 
     /// The encryption block.
-    pub(crate) fn encryption(&self) -> &[u8] {
-        mysql::encryption(&self.head)
+    pub(crate) fn encryption(&self) -> Result<&[u8; BLOCK], Internal> {
+        mysql::encryption(&self.head).or_internal("the head of a log file is too short")
     }
 
     /// Reads from the block of `lsn` on; how many bytes, which is less than asked for at the end of the file.
-    pub(crate) fn read(&self, lsn: u64, bytes: &mut [u8]) -> Result<usize> {
+    pub(crate) fn read(&self, lsn: Lsn, bytes: &mut [u8]) -> Result<usize> {
         let mut done = 0;
         while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
             match self.file.read_at(rest, self.header.offset(lsn).saturating_add(done as u64)) {

@@ -66,7 +66,8 @@ impl Journal {
         }
         self.phase = phase;
         // Strings and numbers always serialise.
-        let text = serde_json::to_string_pretty(self).unwrap_or_default() + "\n";
+        let text =
+            serde_json::to_string_pretty(self).map_err(|_| Error::internal("a note cannot be written as JSON"))? + "\n";
         files::replace(dir, MERGING, text.as_bytes())
     }
 

@@ -26,7 +26,9 @@ use super::backup::{self, Backup};
 use super::check::Thorough;
 use super::state::State;
 use super::{check, clone, lock};
-use crate::error::{Error, Result};
+use crate::bytes::Part as _;
+use crate::error::{Error, OrInternal as _, Result};
+use crate::innodb::ids::Lsn;
 use crate::report::{Level, Report};
 use crate::stream::native::names::MERGING;
 use crate::stream::native::{Entry, StreamKind};
@@ -79,7 +81,7 @@ pub(super) fn run_if(options: &Options, ready: &dyn Fn(&Backup) -> Result<()>, r
         };
         report.note(Level::Info, format_args!("{}: going on where an earlier run was interrupted", target.display()));
         ready()?;
-        let increments = increments.get(done..).unwrap_or_default();
+        let increments = increments.part(done..)?;
         digests(increments, options.thorough, options.threads, report)?;
         merge(target, increments, Some(journal), options.threads, report)?;
         return merged(false);
@@ -92,7 +94,7 @@ pub(super) fn run_if(options: &Options, ready: &dyn Fn(&Backup) -> Result<()>, r
     let base = Backup::read(&options.dir)?;
     // What is in the base already, by an earlier run, is passed over.
     let done = base.id().and_then(|id| ids.iter().position(|one| one == id)).map_or(0, |at| at + 1);
-    let increments = increments.get(done..).unwrap_or_default();
+    let increments = increments.part(done..)?;
     if increments.is_empty() && options.to.is_none() {
         nothing();
         return merged(false);
@@ -142,7 +144,7 @@ fn prove(base: &Backup, increments: &[Backup], options: &Options, report: &dyn R
     for space in &plan.spaces {
         growth.begin(space);
         for (at, (number, entry)) in space.deltas.iter().enumerate() {
-            let delta = increments.get(*number).ok_or_else(lost)?.file(entry)?;
+            let delta = increments.get(*number).or_internal(LOST)?.file(entry)?;
             let shape = Shape::of(&delta, entry)?;
             growth.step(&delta, entry, &shape)?;
             let complete = shape.check(&delta)?;
@@ -184,7 +186,7 @@ fn merge(
     report: &dyn Report,
 ) -> Result<()> {
     let held = lock::take(dir, report)?;
-    let Some(last) = increments.last() else { return Err(lost()) };
+    let last = increments.last().or_internal(LOST)?;
     let fresh = journal.is_none();
     // Until now nobody was kept out.
     if Journal::read(dir)? != journal {
@@ -195,7 +197,7 @@ fn merge(
     if journal.as_ref().is_none_or(|journal| journal.phase < Phase::Finishing) {
         let base = Backup::ours(dir, State::read(dir)?)?;
         chain::unapplied(&base)?;
-        let id = base.id().ok_or_else(lost)?;
+        let id = base.id().or_internal(LOST)?;
         if journal.as_ref().is_some_and(|journal| journal.base != id) {
             return Err(backup::of_another(&dir.join(MERGING)));
         }
@@ -208,7 +210,14 @@ fn merge(
     }
     result::place(dir)?;
     Journal::remove(dir)?;
-    let lsn = |lsn: Option<u64>| lsn.unwrap_or(0);
+    report.facts(serde_json::json!({
+        "directory": dir.display().to_string(),
+        "backup_id": last.id(),
+        "increments": increments.len(),
+        "start_lsn": last.start_lsn,
+        "end_lsn": last.end_lsn,
+    }));
+    let lsn = |lsn: Option<Lsn>| lsn.unwrap_or_default();
     report.note(
         Level::Info,
         format_args!(
@@ -225,6 +234,4 @@ fn merge(
 }
 
 /// No input leads here.
-fn lost() -> Error {
-    Error::failed("xb-redo", "lost its way in a chain of increments; this is a fault of the program")
-}
+const LOST: &str = "a chain of increments has lost a link";

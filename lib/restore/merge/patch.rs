@@ -6,8 +6,10 @@ use std::path::Path;
 
 use rustix::fs::{FallocateFlags, fallocate};
 
+use crate::bytes::Part as _;
 use crate::error::{Error, Result};
 use crate::innodb::delta::Cluster;
+use crate::innodb::ids::PageSize;
 use crate::innodb::is_zero;
 use crate::restore::files::fail;
 use crate::stream::native::Entry;
@@ -15,12 +17,12 @@ use crate::stream::native::Entry;
 /// Most bytes that are read and written at once.
 const PIECE: usize = 1 << 20;
 /// Holes are made of blocks of this size.
-const BLOCK: u64 = 4096;
+const BLOCK: usize = 4096;
 
 /// What the manifest says of a delta.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape<'a> {
-    page_size: u32,
+    page_size: PageSize,
     /// Pages of the file.
     pages: u32,
     zero_runs: &'a [(u32, u32)],
@@ -30,7 +32,7 @@ impl<'a> Shape<'a> {
     /// From its line, if that has what a delta's must have.
     pub(super) fn of(path: &Path, entry: &'a Entry) -> Result<Self> {
         let fault = |what: &str| Error::damaged("xb_manifest", format_args!("{}: {what}", path.display()));
-        let page_size = entry.page_size.filter(|size| (1 << 10..=64 << 10).contains(size) && size.is_power_of_two());
+        let page_size = entry.page_size.and_then(PageSize::new);
         let page_size = page_size.ok_or_else(|| fault("no page size, or one that cannot be"))?;
         let pages = entry.pages.ok_or_else(|| fault("it does not say how long the file was"))?;
         let zero_runs = entry.zero_runs.as_slice();
@@ -44,7 +46,7 @@ impl<'a> Shape<'a> {
 
     /// Bytes of the file.
     pub(super) fn size(&self) -> u64 {
-        u64::from(self.pages) * u64::from(self.page_size)
+        self.page_size.offset(self.pages)
     }
 
     /// Bytes of its runs of zero pages.
@@ -78,21 +80,20 @@ impl<'a> Shape<'a> {
             target.set_len(self.size()).map_err(write)?;
         }
         for (first, count) in self.zero_runs {
-            let (at, len) = (u64::from(*first), u64::from(*count));
-            let (at, len) = (at * u64::from(self.page_size), len * u64::from(self.page_size));
+            let (at, len) = (self.page_size.offset(*first), self.page_size.offset(*count));
             changed |= clear(target, at, len).map_err(write)?;
         }
-        let size = usize::try_from(self.page_size).unwrap_or(PIECE);
+        let size = self.page_size.bytes();
         let (mut new, mut old) = (vec![0; PIECE], vec![0; PIECE]);
         clusters(delta, self.page_size, |file, from, places| {
             let (mut rest, mut from) = (places, from);
             while let Some(&first) = rest.first() {
                 let run = (first..).zip(rest).take(PIECE / size).take_while(|(expected, at)| expected == *at).count();
-                rest = rest.get(run..).unwrap_or_default();
-                let (Some(new), Some(old)) = (new.get_mut(..run * size), old.get_mut(..run * size)) else { break };
+                rest = rest.part(run..)?;
+                let (new, old) = (new.part_mut(..run * size)?, old.part_mut(..run * size)?);
                 file.read_exact_at(new, from).map_err(|cause| fail(delta, "cannot read", &cause))?;
                 from += new.len() as u64;
-                let at = u64::from(first) * u64::from(self.page_size);
+                let at = self.page_size.offset(first);
                 target.read_exact_at(old, at).map_err(|cause| fail(place, "cannot read", &cause))?;
                 if new != old {
                     target.write_all_at(new, at).map_err(write)?;
@@ -107,12 +108,12 @@ impl<'a> Shape<'a> {
 }
 
 /// Visits the clusters of a delta: where their first page is, and where in the tablespace's file their pages belong.
-fn clusters(path: &Path, page_size: u32, mut each: impl FnMut(&File, u64, &[u32]) -> Result<()>) -> Result<()> {
+fn clusters(path: &Path, page_size: PageSize, mut each: impl FnMut(&File, u64, &[u32]) -> Result<()>) -> Result<()> {
     let file = File::open(path).map_err(|cause| fail(path, "cannot open", &cause))?;
     let len = file.metadata().map_err(|cause| fail(path, "cannot read", &cause))?.len();
     let fault =
         |at: u64, what: &dyn std::fmt::Display| Error::damaged(path.display(), format_args!("byte {at}: {what}"));
-    let mut head = vec![0; usize::try_from(page_size).unwrap_or(0)];
+    let mut head = vec![0; page_size.bytes()];
     let (mut at, mut before) = (0u64, None);
     loop {
         let first = at + u64::from(page_size);
@@ -142,7 +143,7 @@ fn clear(file: &File, at: u64, len: u64) -> std::io::Result<bool> {
     let (mut buffer, mut changed, mut at) = (vec![0; PIECE], false, at);
     while at < end {
         let want = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
-        let Some(piece) = buffer.get_mut(..want) else { break };
+        let piece = buffer.part_mut(..want)?;
         file.read_exact_at(piece, at)?;
         if !is_zero(piece) {
             changed = true;
@@ -159,10 +160,10 @@ fn clear(file: &File, at: u64, len: u64) -> std::io::Result<bool> {
 /// Gives back the blocks at the end of a page_compressed page, which are zero: the server had made a hole there. Only a
 /// matter of space, so a file system that cannot is left alone.
 fn punch(file: &File, at: u64, page: &[u8]) {
-    let mut blocks = page.rchunks_exact(usize::try_from(BLOCK).unwrap_or(1));
-    let free = blocks.by_ref().take_while(|block| is_zero(block)).count() as u64 * BLOCK;
+    let mut blocks = page.rchunks_exact(BLOCK);
+    let free = blocks.by_ref().take_while(|block| is_zero(block)).count() as u64 * BLOCK as u64;
     let end = at + page.len() as u64;
-    if free > 0 && end.is_multiple_of(BLOCK) {
+    if free > 0 && end.is_multiple_of(BLOCK as u64) {
         let _ = hole(file, end - free, free);
     }
 }
@@ -186,7 +187,7 @@ mod tests {
     fn delta(dir: &Path, clusters: &[(&[u32], bool)]) -> std::path::PathBuf {
         let mut bytes = Vec::new();
         for (places, last) in clusters {
-            bytes.extend(Cluster::head(4096, places, *last));
+            bytes.extend(Cluster::head(PageSize::new(4096).unwrap(), places, *last).unwrap());
             places.iter().for_each(|place| bytes.extend([u8::try_from(place % 200).unwrap() + 1; 4096]));
         }
         std::fs::write(dir.join("delta"), bytes).unwrap();

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::innodb::delta;
+use crate::innodb::ids::SpaceId;
 use crate::stream::native::names::{AGAIN, BEGIN, DROPPED, marked};
 use crate::stream::native::{Entry, EntryKind};
 
@@ -16,7 +17,7 @@ type Files<'a> = BTreeMap<Vec<u8>, &'a Entry>;
 /// Which tablespace a file is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
-    space_id: u32,
+    space_id: SpaceId,
     /// Of a file of the system tablespace.
     name: Option<Vec<u8>>,
 }
@@ -37,7 +38,7 @@ pub(super) enum Origin<'a> {
 pub(super) struct Clash {
     /// 0: the base; otherwise the number of the increment, from 1 on.
     pub(super) backup: usize,
-    pub(super) space_id: u32,
+    pub(super) space_id: SpaceId,
     pub(super) names: [Vec<u8>; 2],
 }
 
@@ -130,7 +131,7 @@ fn trace<'a>(
 
 fn key(name: &[u8], entry: &Entry) -> Option<Key> {
     let space_id = entry.space_id?;
-    Some(Key { space_id, name: (space_id == 0).then(|| name.to_vec()) })
+    Some(Key { space_id, name: (space_id == SpaceId::SYSTEM).then(|| name.to_vec()) })
 }
 
 fn by_key<'a>(files: &Files<'a>, backup: usize) -> Result<BTreeMap<Key, &'a Entry>, Clash> {
@@ -188,7 +189,7 @@ mod tests {
 
     fn whole(path: &str, id: u32) -> Entry {
         let mut entry = Entry::new(path.as_bytes(), EntryKind::Innodb, 4096, &blake3::hash(path.as_bytes()));
-        entry.space_id = Some(id);
+        entry.space_id = Some(SpaceId::new(id));
         entry
     }
 

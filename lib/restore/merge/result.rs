@@ -6,8 +6,8 @@ use std::path::Path;
 
 use bstr::ByteSlice;
 
-use super::lost;
-use crate::error::Result;
+use super::LOST;
+use crate::error::{Error, OrInternal as _, Result};
 use crate::io;
 use crate::metadata;
 use crate::restore::backup::Backup;
@@ -17,16 +17,16 @@ use crate::stream::native::{self, BEGIN, Entry, MANIFEST, StreamKind, Tally, Tra
 
 /// Writes begin and manifest beside those of the base.
 pub(super) fn write(dir: &Path, last: &Backup, lines: Vec<Entry>) -> Result<()> {
-    let Some(ours) = &last.ours else { return Err(lost()) };
+    let ours = last.ours.as_ref().or_internal(LOST)?;
     let mut begin = ours.begin.clone();
     (begin.kind, begin.base) = (StreamKind::Full, None);
-    let bytes = native::begin_bytes(&begin);
+    let bytes = native::begin_bytes(&begin)?;
     let trailer = Trailer { begin_blake3: Some(native::begin_digest(&bytes)), ..ours.trailer.clone() };
     put(dir, BEGIN, |file| file.write_all(&bytes))?;
     put(dir, MANIFEST, |file| {
         let mut tally = Tally::default();
-        lines.iter().try_for_each(|entry| file.write_all(tally.line(entry).as_bytes()))?;
-        file.write_all(tally.finish(trailer).as_bytes())
+        lines.iter().try_for_each(|entry| file.write_all(tally.line(entry)?.as_bytes()))?;
+        file.write_all(tally.finish(trailer)?.as_bytes())
     })
 }
 
@@ -46,7 +46,8 @@ pub(super) fn rewritten(name: &[u8], path: &Path) -> Result<Option<Vec<u8>>> {
     if !metadata::has_kind(name) {
         return Ok(None);
     }
-    Ok(Some(metadata::as_full(&io::small(path)?.unwrap_or_default())))
+    let text = io::small(path)?.ok_or_else(|| Error::damaged(path.display(), "missing"))?;
+    Ok(Some(metadata::as_full(&text)))
 }
 
 fn put(dir: &Path, name: &[u8], write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>) -> Result<()> {

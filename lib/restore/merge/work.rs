@@ -13,8 +13,8 @@ use bstr::ByteSlice;
 use super::journal::{Journal, Phase};
 use super::patch::Shape;
 use super::plan::{Origin, Plan, Space};
-use super::{lost, result};
-use crate::error::{Error, Result};
+use super::{LOST, result};
+use crate::error::{Error, OrInternal as _, Result};
 use crate::io::copy;
 use crate::report::Report;
 use crate::restore::backup::Backup;
@@ -50,7 +50,7 @@ impl Work<'_> {
             journal.enter(self.dir, Phase::Writing)?;
         }
         let lines = self.write()?;
-        let Some(last) = self.increments.last() else { return Err(lost()) };
+        let last = self.increments.last().or_internal(LOST)?;
         result::write(self.dir, last, lines)?;
         journal.enter(self.dir, Phase::Finishing)
     }
@@ -130,13 +130,13 @@ impl Work<'_> {
         let file = file.map_err(|cause| fail(&path, "cannot open", &cause))?;
         let (mut changed, mut size) = (false, 0);
         for (number, entry) in &space.deltas {
-            let delta = self.increments.get(*number).ok_or_else(lost)?.file(entry)?;
+            let delta = self.increments.get(*number).or_internal(LOST)?.file(entry)?;
             let shape = Shape::of(&delta, entry)?;
             changed |= shape.apply(&delta, &file, &path)?;
             size = shape.size();
             self.report.advance(entry.size);
         }
-        let Some((_, last)) = space.deltas.last() else { return Err(lost()) };
+        let (_, last) = space.deltas.last().or_internal(LOST)?;
         // An earlier run may have written what now looks unchanged.
         let known = match space.origin {
             Origin::Base(entry) | Origin::Whole(_, entry) if !changed && self.fresh => Some(entry.blake3.clone()),
@@ -167,7 +167,7 @@ impl Work<'_> {
     }
 
     fn copy(&self, number: usize, entry: &Entry, to: &Path) -> Result<()> {
-        let from = self.increments.get(number).ok_or_else(lost)?.file(entry)?;
+        let from = self.increments.get(number).or_internal(LOST)?.file(entry)?;
         copy::file(&from, to)?;
         files::give(to, self.owner()?)
     }

@@ -18,6 +18,7 @@ use std::process::Command;
 use super::Run;
 use super::options::loaded;
 use crate::error::{Error, Result};
+use crate::innodb::ids::Lsn;
 use crate::restore::files::{self, fail};
 use crate::stream::native::names::{INIT, SERVER_FILES};
 
@@ -100,7 +101,7 @@ fn passed(options: &BTreeMap<String, String>) -> Vec<String> {
 }
 
 /// Holds where the log ends, by the server, against the end LSN.
-pub(super) fn agree(run: &Run<'_>, lsn: u64) -> Result<()> {
+pub(super) fn agree(run: &Run<'_>, lsn: Lsn) -> Result<()> {
     let end = run.end_lsn;
     if lsn == end || (!run.first && lsn > end) {
         return Ok(());

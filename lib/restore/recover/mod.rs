@@ -32,6 +32,7 @@ use tempfile::TempDir;
 use super::backup::Backup;
 use super::files::{self, fail};
 use crate::error::{Error, Kind, Result};
+use crate::innodb::ids::Lsn;
 use crate::io::confine;
 use crate::log::captured;
 use crate::report::{Level, Report};
@@ -61,7 +62,7 @@ pub(super) struct Run<'a> {
     /// Length of the captured log.
     pub(super) log_size: u64,
     /// The end LSN.
-    pub(super) end_lsn: u64,
+    pub(super) end_lsn: Lsn,
     /// True if no server has run on the directory before.
     pub(super) first: bool,
     /// True if tables were left out of the backup on purpose.
@@ -284,8 +285,8 @@ struct Heard {
     error: Option<(String, Instant)>,
     /// The first that is due to what was left out of the backup.
     excused: Option<String>,
-    reached: Option<u64>,
-    scanned: Option<u64>,
+    reached: Option<Lsn>,
+    scanned: Option<Lsn>,
     shut_down: bool,
 }
 

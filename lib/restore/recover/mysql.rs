@@ -19,6 +19,7 @@ use bstr::ByteSlice;
 use super::Run;
 use super::options::PLUGIN_DIR;
 use crate::error::{Error, Result};
+use crate::innodb::ids::Lsn;
 use crate::innodb::redo::mysql::block;
 use crate::restore::backup::Backup;
 use crate::restore::files::{self, fail};
@@ -137,7 +138,7 @@ fn passed(run: &Run<'_>) -> Vec<String> {
 
 /// Holds the last LSN that the server scanned against the end LSN. It is the end LSN or, in a log that goes on, the end
 /// of that block.
-pub(super) fn agree(run: &Run<'_>, scanned: u64) -> Result<()> {
+pub(super) fn agree(run: &Run<'_>, scanned: Lsn) -> Result<()> {
     let (scanned_blocks, until) = (block::until(scanned), block::until(run.end_lsn));
     if scanned_blocks == until || (!run.first && scanned_blocks > until) {
         return Ok(());

@@ -5,6 +5,7 @@
 use std::fmt;
 
 use super::gtid::{GtidSet, Uuid};
+use crate::bytes::Fields as _;
 
 /// The first bytes of a binary log.
 pub const MAGIC: [u8; 4] = *b"\xfebin";
@@ -50,9 +51,8 @@ impl fmt::Display for Fault {
 impl Head {
     /// Reads a header.
     pub fn parse(bytes: &[u8; HEADER]) -> Result<Head, Fault> {
-        let [_, _, _, _, kind, _, _, _, _, len @ ..] = bytes;
-        let len = len.first_chunk().copied().map(u32::from_le_bytes).unwrap_or_default();
-        if u64::from(len) < HEADER as u64 { Err(Fault::Short) } else { Ok(Head { kind: *kind, len }) }
+        let ([kind], len) = (bytes.field::<4, 1>(), bytes.le_u32::<9>());
+        if u64::from(len) < HEADER as u64 { Err(Fault::Short) } else { Ok(Head { kind, len }) }
     }
 
     /// Bytes that follow the header.

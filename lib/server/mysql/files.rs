@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::innodb::redo::mysql::DIR;
 use crate::server::files::{self, Identity, Layout, Tablespace};
 use crate::server::privileges::quote;
-use crate::server::session::Session;
+use crate::server::session::{Session, told};
 
 /// Extensions of files in database directories that are not InnoDB's. Those of tables without transactions, whose content
 /// may change while nothing but the backup lock is held, come first.
@@ -90,7 +90,7 @@ impl Spaces {
         let mut known: HashSet<Identity> = self.tables.iter().chain(&self.undo).map(|space| space.identity).collect();
         for row in session.records(sql)? {
             let text = |key: &str| row.get(key).map(String::as_str).unwrap_or_default();
-            let path = datadir.join(text("file"));
+            let path = datadir.join(told::<String>(&row, "FILES", "file")?);
             let external = !path.starts_with(datadir);
             let name = match path.strip_prefix(datadir) {
                 Ok(below) => clean(below),

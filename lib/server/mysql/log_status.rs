@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::gtid::GtidSet;
 use crate::error::{Error, Result};
+use crate::innodb::ids::Lsn;
 use crate::server::session::Session;
 
 /// Where everything stands.
@@ -17,7 +18,7 @@ pub struct LogStatus {
     /// `gtid_executed`.
     pub executed: GtidSet,
     /// The LSN of the end of the last mini-transaction: where the redo log is cut.
-    pub lsn: u64,
+    pub lsn: Lsn,
 }
 
 impl LogStatus {
@@ -44,7 +45,7 @@ impl LogStatus {
             uuid: uuid.to_owned(),
             binlog,
             executed: GtidSet::parse(local.get("gtid_executed")?.as_str()?)?,
-            lsn: engines.get("InnoDB")?.get("LSN")?.as_u64()?,
+            lsn: Lsn::new(engines.get("InnoDB")?.get("LSN")?.as_u64()?),
         })
     }
 }
@@ -59,7 +60,7 @@ mod tests {
         let local = r#"{"gtid_executed": "79c90d70-e5bb-11f1-a209-02fc00000001:1-16,\n89c90d70-e5bb-11f1-a209-02fc00000001:1",
             "binary_log_file": "binlog.000002", "binary_log_position": 788}"#;
         let status = LogStatus::parse("u", local, engines).unwrap();
-        assert_eq!((status.lsn, status.binlog), (19_466_809, Some(("binlog.000002".into(), 788))));
+        assert_eq!((status.lsn.get(), status.binlog), (19_466_809, Some(("binlog.000002".into(), 788))));
         assert!(status.executed.to_string().ends_with(":1-16,89c90d70-e5bb-11f1-a209-02fc00000001:1"));
         assert_eq!(LogStatus::parse("u", r#"{"gtid_executed": ""}"#, engines).unwrap().binlog, None);
         assert_eq!(LogStatus::parse("u", "{}", engines), None);

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::gtid::GtidSet;
 use crate::error::{Error, Result};
 use crate::server::applier::quoted;
-use crate::server::session::{Record, Session};
+use crate::server::session::{Record, Session, told};
 
 /// What the server says of each source that it replicates from.
 pub fn channels(session: &mut Session) -> Result<Vec<Record>> {
@@ -28,26 +28,26 @@ pub fn exact(channels: &[Record]) -> Result<()> {
 
 /// The statements that make a restored server a replica of the same sources; `executed` are the GTIDs that it has. Empty
 /// if the server replicates from nobody.
-pub fn statements(channels: &[Record], executed: &GtidSet) -> String {
+pub fn statements(channels: &[Record], executed: &GtidSet) -> Result<String> {
     let mut out = String::new();
-    let text = |record: &Record, key: &str| record.get(key).cloned().unwrap_or_default();
-    let automatic = |channel: &Record| text(channel, "auto_position") == "1";
+    let text = |record: &Record, key: &str| told::<String>(record, "SHOW REPLICA STATUS", key);
+    let automatic = |channel: &Record| channel.get("auto_position").is_some_and(|automatic| automatic == "1");
     if channels.iter().any(automatic) {
         let _ = writeln!(out, "SET GLOBAL gtid_purged='{executed}';");
     }
     for channel in channels {
-        let name = quoted(" FOR CHANNEL '", &text(channel, "channel_name"), "'");
+        let name = quoted(" FOR CHANNEL '", &text(channel, "channel_name")?, "'");
         if automatic(channel) {
             let _ = writeln!(out, "CHANGE REPLICATION SOURCE TO SOURCE_AUTO_POSITION=1{name};");
         } else {
-            let (file, position) = (text(channel, "relay_source_log_file"), text(channel, "exec_source_log_pos"));
+            let (file, position) = (text(channel, "relay_source_log_file")?, text(channel, "exec_source_log_pos")?);
             let _ = writeln!(
                 out,
                 "CHANGE REPLICATION SOURCE TO SOURCE_LOG_FILE='{file}', SOURCE_LOG_POS={position}{name};"
             );
         }
     }
-    out
+    Ok(out)
 }
 
 #[cfg(test)]
@@ -60,7 +60,7 @@ mod tests {
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<Record>()
         };
         let set = GtidSet::parse("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-9").unwrap();
-        assert_eq!(statements(&[], &set), "");
+        assert_eq!(statements(&[], &set).unwrap(), "");
         let channels = [
             record(&[("channel_name", ""), ("auto_position", "1")]),
             record(&[
@@ -71,7 +71,7 @@ mod tests {
             ]),
         ];
         assert_eq!(
-            statements(&channels, &set),
+            statements(&channels, &set).unwrap(),
             "SET GLOBAL gtid_purged='3e11fa47-71ca-11e1-9e33-c80aa9429562:1-9';\n\
              CHANGE REPLICATION SOURCE TO SOURCE_AUTO_POSITION=1;\n\
              CHANGE REPLICATION SOURCE TO SOURCE_LOG_FILE='m.000002', SOURCE_LOG_POS=77 FOR CHANNEL 'b';\n"

@@ -10,8 +10,10 @@ use std::io::{BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::bytes::Part as _;
 use crate::error::{Error, Result};
 use crate::innodb::Space;
+use crate::innodb::ids::{LogicalPageSize, PageSize, SpaceId};
 use crate::stream::members::{Key, key};
 use crate::stream::native::pages::{self, Digest, END, FIXED, Fault, Fixed, HEAD, Kind};
 
@@ -32,9 +34,9 @@ pub(in crate::snap) struct BasePages {
 /// A file that the base has.
 #[derive(Clone, Copy, Debug)]
 struct Noted {
-    space_id: u32,
+    space_id: SpaceId,
     flags: u32,
-    page_size: u32,
+    page_size: PageSize,
     name: Key,
     /// As [`Record::file`].
     number: u32,
@@ -107,7 +109,7 @@ impl BasePages {
             input.fill(&mut buffer, fixed.size())?;
             fixed.check(&buffer).map_err(fault)?;
             sum.write(&buffer);
-            let name = key(fixed.name(&buffer));
+            let name = key(fixed.name(&buffer).map_err(fault)?);
             let number = *names.entry(name).or_insert(courses.len());
             if number == courses.len() {
                 courses.push(Course::new(&fixed, name, number));
@@ -141,22 +143,23 @@ impl BasePages {
     /// increments are merged. `None`: nothing, or of two files with this number, of which only one can be meant.
     pub(in crate::snap) fn of(&self, name: &[u8], space: &Space) -> Option<BaseDigests<'_>> {
         let begin = self.files.partition_point(|file| file.space_id < space.id);
-        let same = self.files.get(begin..).unwrap_or_default().iter().take_while(|file| file.space_id == space.id);
-        let mut found = same.filter(|file| space.id != 0 || file.name == key(name));
+        let same = self.files.split_at(begin).1.iter().take_while(|file| file.space_id == space.id);
+        let mut found = same.filter(|file| space.id != SpaceId::SYSTEM || file.name == key(name));
         let file = found.next().filter(|_| found.next().is_none())?;
         if (file.flags, file.page_size) != (space.flags, space.page_size) {
             return None;
         }
         let begin = self.records.partition_point(|record| record.file < file.number);
         let end = self.records.partition_point(|record| record.file <= file.number);
-        let records = self.records.get(begin..end).unwrap_or_default();
+        let records = self.records.split_at(end).0.split_at(begin).1;
         let (runs, fixes) = records.split_at(records.partition_point(|record| !record.fix));
         Some(BaseDigests { base: self, runs, fixes, first: 0, digests: Vec::new() })
     }
 
     /// Bytes of a page of the system tablespace, which a server has everywhere but in compressed tables.
-    pub(in crate::snap) fn page_size(&self) -> Option<u32> {
-        self.files.iter().find(|file| file.space_id == 0).map(|file| file.page_size)
+    pub(in crate::snap) fn page_size(&self) -> Option<LogicalPageSize> {
+        let system = self.files.iter().find(|file| file.space_id == SpaceId::SYSTEM);
+        system.and_then(|file| LogicalPageSize::new(file.page_size.get()))
     }
 
     /// Counts pages of a file, and those of them that are not newer and yet not the same.
@@ -171,7 +174,7 @@ impl BasePages {
     }
 
     fn read(&self, record: &Record) -> Result<(Fixed, Vec<u8>)> {
-        let mut bytes = vec![0; usize::try_from(record.len).unwrap_or(0)];
+        let mut bytes = vec![0; record.len as usize];
         self.file
             .read_exact_at(&mut bytes, record.at)
             .map_err(|cause| Error::io(&self.place, "cannot read", &cause))?;
@@ -260,7 +263,7 @@ impl<R: Read> Input<'_, R> {
     fn fill(&mut self, buffer: &mut Vec<u8>, len: usize) -> Result<()> {
         let have = buffer.len();
         buffer.resize(len.max(have), 0);
-        self.read(buffer.get_mut(have..).unwrap_or_default())
+        self.read(buffer.part_mut(have..)?)
     }
 
     fn read(&mut self, bytes: &mut [u8]) -> Result<()> {

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use bstr::ByteSlice;
 
+use crate::bytes::Part as _;
 use crate::error::{Error, Result};
 use crate::stream::chunk::{self, PAYLOAD_HEAD, PREFIX, Type};
 use crate::stream::native::{PAGES, plain_name};
@@ -33,7 +34,7 @@ pub(super) fn pages(file: &File, place: &str, dir: &Path) -> Result<Found> {
     while at < size {
         let got = fill(file, &mut head, at).map_err(read)?;
         let fault = |what: &dyn std::fmt::Display| Error::damaged(place, format_args!("{what} (stream byte {at})"));
-        let bytes = head.get(..got).unwrap_or_default();
+        let bytes = head.part(..got)?;
         let cut = || fault(&"truncated: the file ends in a chunk's head");
         let (prefix, rest) = bytes.split_first_chunk::<PREFIX>().ok_or_else(cut)?;
         let prefix = chunk::prefix(prefix).map_err(|what| fault(&what))?;
@@ -56,19 +57,18 @@ pub(super) fn pages(file: &File, place: &str, dir: &Path) -> Result<Found> {
                 let data = start + PAYLOAD_HEAD as u64;
                 let end = data.checked_add(extent.len).filter(|end| *end <= size).ok_or_else(cut)?;
                 if ours {
-                    if copy.is_none() {
-                        copy = Some(tempfile::tempfile_in(dir).map_err(spool)?);
-                    }
+                    let copy = match &mut copy {
+                        Some(copy) => copy,
+                        None => copy.insert(tempfile::tempfile_in(dir).map_err(spool)?),
+                    };
                     let mut crc = crc32fast::Hasher::new();
                     let (mut from, mut piece) = (data, vec![0; crate::io::BUFFER]);
                     while from < end {
                         let want = usize::try_from(end - from).unwrap_or(usize::MAX).min(piece.len());
-                        let piece = piece.get_mut(..want).unwrap_or_default();
+                        let piece = piece.part_mut(..want)?;
                         file.read_exact_at(piece, from).map_err(read)?;
                         crc.update(piece);
-                        if let Some(copy) = &mut copy {
-                            copy.write_all(piece).map_err(spool)?;
-                        }
+                        copy.write_all(piece).map_err(spool)?;
                         from += want as u64;
                     }
                     if extent.offset != copied || crc.finalize() != extent.crc {

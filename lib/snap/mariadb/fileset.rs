@@ -6,6 +6,7 @@ use bstr::ByteSlice;
 
 use super::MariaDb;
 use crate::error::{Error, Result};
+use crate::innodb::ids::SpaceId;
 use crate::report::{Level, Report};
 use crate::server::dictionary::{Dictionary, Ledger};
 use crate::snap::catalog::Catalog;
@@ -36,7 +37,7 @@ impl MariaDb<'_> {
     }
 
     /// Fails if the server has files of these tablespaces: opens what it has not opened yet, to find out.
-    fn none_hidden(&mut self, unseen: &[u32]) -> Result<()> {
+    fn none_hidden(&mut self, unseen: &[SpaceId]) -> Result<()> {
         if unseen.is_empty() {
             return Ok(());
         }

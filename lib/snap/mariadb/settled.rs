@@ -13,6 +13,7 @@ use bstr::ByteSlice;
 
 use super::start::Start;
 use crate::error::{Error, Kind, Result};
+use crate::innodb::ids::{Lsn, SpaceId};
 use crate::innodb::space;
 use crate::log::ddl_watch::mariadb;
 use crate::server::dictionary::Dictionary;
@@ -91,12 +92,12 @@ fn list(session: &mut Session, layout: &Layout, catalog: &Catalog) -> Result<Lis
             Err(cause) => return Err(Error::io(path.display(), "cannot look at", &cause)),
         }
     }
-    Ok(Listed { lsn: session.status("Innodb_lsn_current")?, files })
+    Ok(Listed { lsn: Lsn::new(session.status("Innodb_lsn_current")?), files })
 }
 
 /// Fails if one of the tables was imported.
 fn unimported(session: &mut Session, layout: &Layout, start: &Start, catalog: &Catalog) -> Result<()> {
-    let now = session.status("Innodb_lsn_flushed")?.max(start.checkpoint.end_lsn);
+    let now = Lsn::new(session.status("Innodb_lsn_flushed")?).max(start.checkpoint.end_lsn);
     let deletions = mariadb::between(&layout.redo, start.checkpoint, now)?;
     if deletions.is_empty() {
         return Ok(());
@@ -119,11 +120,11 @@ fn opened(table: &Table, datadir: &Path) -> usize {
 }
 
 /// The tablespace's number; `None` if the file has gone, or page 0 is not written yet.
-fn number(path: &Path) -> Result<Option<u32>> {
+fn number(path: &Path) -> Result<Option<SpaceId>> {
     let mut head = [0; 64];
     match File::open(path).and_then(|file| file.read_exact_at(&mut head, 0)) {
         Err(cause) if matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof) => Ok(None),
         Err(cause) => Err(Error::io(path.display(), "cannot read", &cause)),
-        Ok(()) => Ok(Some(space::id(&head)).filter(|space| *space > 0)),
+        Ok(()) => Ok(Some(space::id(&head)).filter(|space| *space != SpaceId::SYSTEM)),
     }
 }

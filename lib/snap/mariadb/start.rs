@@ -4,7 +4,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::bytes::Part as _;
 use crate::error::{Error, Result};
+use crate::innodb::ids::Lsn;
 use crate::innodb::redo::mariadb::{Checkpoint, FILE, Format, Header, Mtr, mtr};
 use crate::log::live::mariadb::Live;
 use crate::stream::native::Redo;
@@ -60,17 +62,17 @@ impl Start {
 
     /// Where the log of a server that does not run ends: after the last whole mini-transaction, as the server's own
     /// recovery finds it.
-    pub(super) fn end(&self) -> Result<u64> {
+    pub(super) fn end(&self) -> Result<Lsn> {
         let encrypted = self.log.header.encrypted();
         let capacity = self.log.ring.capacity();
         let window = WINDOW.min(usize::try_from(capacity).unwrap_or(WINDOW));
         let (mut bytes, mut lsn) = (vec![0; window], self.checkpoint.lsn);
-        while lsn - self.checkpoint.lsn < capacity {
+        while lsn.since(self.checkpoint.lsn) < capacity {
             self.log.read(lsn, &mut bytes)?;
             let (mut rest, from) = (bytes.as_slice(), lsn);
             while let Mtr::Complete { len } = mtr(rest, lsn, &self.log.ring, encrypted) {
-                lsn += len as u64;
-                rest = rest.get(len..).unwrap_or_default();
+                lsn = lsn.saturating_add(len as u64);
+                rest = rest.part(len..)?;
             }
             if lsn == from {
                 break;

@@ -8,6 +8,7 @@ use bstr::ByteSlice;
 
 use super::{ARIA_CONTROL, AriaLog, Start, engines, guarded, innodb, late_files, meta, others, switched_off, undo};
 use crate::error::{Error, Result};
+use crate::innodb::ids::Lsn;
 use crate::innodb::redo;
 use crate::io;
 use crate::metadata::Facts;
@@ -19,15 +20,15 @@ use crate::snap::catalog::Catalog;
 use crate::snap::filter::Filter;
 use crate::snap::finish::Snapshot;
 use crate::snap::meta::Members;
-use crate::snap::offline::{self, Log};
 use crate::snap::steps::{Found, Steps};
+use crate::snap::stopped::{self, Log};
 use crate::snap::workers::Buffers;
 use crate::stream::native::EntryKind;
 
 /// Bytes of log after a clean shutdown: FILE_CHECKPOINT, with the nonce of an encrypted log.
 const CLEAN: u64 = 16 + 8;
 
-/// See [`offline::Stopped`].
+/// See [`stopped::Stopped`].
 pub(in crate::snap) struct Stopped<'a> {
     job: &'a Job,
     layout: Layout,
@@ -44,7 +45,7 @@ impl<'a> Stopped<'a> {
     }
 }
 
-impl offline::Stopped for Stopped<'_> {
+impl stopped::Stopped for Stopped<'_> {
     fn layout(&self) -> &Layout {
         &self.layout
     }
@@ -57,7 +58,7 @@ impl offline::Stopped for Stopped<'_> {
         if self.layout.system.is_empty() {
             // Aria's control file tells whether a server ran. What Aria has to recover is in its own log.
             let identity = io::small(&self.aria.dir.join(ARIA_CONTROL))?.unwrap_or_default();
-            return Ok(Log { identity, checkpoint_lsn: 0, end_lsn: 0, clean: true });
+            return Ok(Log { identity, checkpoint_lsn: Lsn::ZERO, end_lsn: Lsn::ZERO, clean: true });
         }
         log(&self.layout.redo)
     }
@@ -123,7 +124,7 @@ pub(super) fn log(dir: &Path) -> Result<Log> {
         identity: start.header().block().to_vec(),
         checkpoint_lsn: start.checkpoint.lsn,
         end_lsn,
-        clean: end_lsn <= start.checkpoint.end_lsn + CLEAN,
+        clean: end_lsn <= start.checkpoint.end_lsn.saturating_add(CLEAN),
     })
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{ARIA_CONTROL, stopped};
 use crate::error::{Error, Result};
+use crate::innodb::ids::Lsn;
 use crate::innodb::redo::mariadb::FILE;
 use crate::io::cache::Policy;
 use crate::report::{Level, Report};
@@ -15,9 +16,9 @@ use crate::server::files::{self, Layout, SYSTEM_DATABASE};
 use crate::snap::catalog::Catalog;
 use crate::snap::fileset;
 use crate::snap::filter::Filter;
-use crate::snap::offline::Log;
 use crate::snap::open::system_space;
 use crate::snap::steps::{Found, readable};
+use crate::snap::stopped::Log;
 
 /// Bytes of a `.frm` that are looked at.
 const FRM: usize = 64;
@@ -71,8 +72,8 @@ impl SwitchedOff {
     }
 
     /// The end LSN.
-    pub(super) fn end_lsn(&self) -> u64 {
-        self.log.as_ref().map_or(0, |log| log.end_lsn)
+    pub(super) fn end_lsn(&self) -> Lsn {
+        self.log.as_ref().map_or(Lsn::ZERO, |log| log.end_lsn)
     }
 
     /// Fails if something was done to its files while they were copied.

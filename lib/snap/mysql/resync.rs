@@ -18,11 +18,13 @@ use bstr::ByteSlice;
 
 use super::{MySql, is_log_encrypted, logging, redo, wanted};
 use crate::error::{Error, Kind, Result};
+use crate::innodb::ids::{Lsn, SpaceId};
 use crate::io::spool::Spool;
 use crate::log::ddl_watch::mysql::{Until, Watch};
 use crate::server::dictionary::Ledger;
 use crate::server::files::Tablespace;
 use crate::server::mysql::{LogStatus, files};
+use crate::server::session::told;
 use crate::server::{Session, applier};
 use crate::snap::catalog::{Catalog, Review};
 use crate::snap::fileset;
@@ -96,7 +98,7 @@ impl MySql<'_> {
     }
 
     /// How far the log goes now that DDL is blocked; it is on disk up to there.
-    fn blocked(&mut self) -> Result<u64> {
+    fn blocked(&mut self) -> Result<Lsn> {
         self.lock.ask(logging)?;
         self.lock.ask(readable_log)?;
         if self.lock.ask(alterations)? != self.alterations {
@@ -113,7 +115,7 @@ impl MySql<'_> {
         &mut self,
         hot: &Hot<'_>,
         catalog: &Catalog,
-        touched: &BTreeSet<u32>,
+        touched: &BTreeSet<SpaceId>,
         held: &Writer<Spool>,
     ) -> Result<()> {
         let (spaces, dictionary) = self.list()?;
@@ -126,7 +128,7 @@ impl MySql<'_> {
         hot.steps.dropped(held, &changes.gone)?;
         let gone = |found: &Tablespace| Err(Error::invalid(found.name.as_bstr(), super::GONE).hint(super::NOBODY));
         hot.steps.again(held, changes.again.iter().chain(&changes.unwritten), gone)?;
-        if touched.contains(&0) { hot.steps.system_again(held) } else { Ok(()) }
+        if touched.contains(&SpaceId::SYSTEM) { hot.steps.system_again(held) } else { Ok(()) }
     }
 }
 
@@ -150,10 +152,10 @@ fn none_discarded(session: &mut Session) -> Result<()> {
 }
 
 /// Fails if a tablespace is there whose file was deleted meanwhile.
-fn none_imported(session: &mut Session, deleted: &BTreeSet<u32>) -> Result<()> {
+fn none_imported(session: &mut Session, deleted: &BTreeSet<SpaceId>) -> Result<()> {
     for row in session.records("SELECT SPACE AS id, NAME AS name FROM information_schema.INNODB_TABLESPACES")? {
         let text = |key: &str| row.get(key).map(String::as_str).unwrap_or_default();
-        if text("id").parse().is_ok_and(|id| deleted.contains(&id)) {
+        if deleted.contains(&told(&row, "INNODB_TABLESPACES", "id")?) {
             let what = "its tablespace was discarded or imported while files were copied, which no log can tell";
             return Err(Error::invalid(text("name"), what).hint("run it again, or with --lock-ddl=early"));
         }
@@ -167,5 +169,5 @@ pub(super) fn alterations(session: &mut Session) -> Result<u64> {
 }
 
 fn panicked() -> Error {
-    Error::failed("xb-snap", "a thread ended early; this is a fault of the program")
+    Error::internal("a thread ended before its work")
 }

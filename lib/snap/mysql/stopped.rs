@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use bstr::ByteSlice;
 
 use super::{found, innodb, meta, redo, server_uuid};
+use crate::bytes::Part as _;
 use crate::error::{Error, Result};
+use crate::innodb::ids::Lsn;
 use crate::innodb::redo::mysql::block::{self, BLOCK, Block};
 use crate::innodb::redo::version;
 use crate::io;
@@ -22,13 +24,13 @@ use crate::snap::Job;
 use crate::snap::catalog::Catalog;
 use crate::snap::finish::Snapshot;
 use crate::snap::meta::Members;
-use crate::snap::offline::{self, Log};
 use crate::snap::steps::{Found, Steps};
+use crate::snap::stopped::{self, Log};
 
 /// How much of the log is looked at in one go, in bytes.
 const WINDOW: usize = 1 << 20;
 
-/// See [`offline::Stopped`].
+/// See [`stopped::Stopped`].
 pub(in crate::snap) struct Stopped<'a> {
     job: &'a Job,
     layout: Layout,
@@ -54,7 +56,7 @@ impl<'a> Stopped<'a> {
     }
 
     /// Where the log ends. A mini-transaction that was not written whole may be its last: recovery drops it.
-    fn end(&self, checkpoint_lsn: u64) -> Result<u64> {
+    fn end(&self, checkpoint_lsn: Lsn) -> Result<Lsn> {
         let mut log = Vec::new();
         for number in live::numbers(&self.layout.redo)? {
             log.extend(LogFile::open(&self.layout.redo, number)?);
@@ -63,23 +65,25 @@ impl<'a> Stopped<'a> {
         let mut bytes = vec![0; WINDOW];
         while let Some(file) = log.iter().find(|file| file.holds(lsn)) {
             let read = file.read(lsn, &mut bytes)?;
-            for piece in bytes.get(..read).unwrap_or_default().chunks_exact(BLOCK) {
+            for piece in bytes.part(..read)?.chunks_exact(BLOCK) {
                 match block::check(piece, lsn, None) {
-                    Block::Here { used: BLOCK } | Block::Encrypted { used: BLOCK } => lsn += BLOCK as u64,
-                    Block::Here { used } | Block::Encrypted { used } => return Ok(lsn + used as u64),
+                    Block::Here { used: BLOCK } | Block::Encrypted { used: BLOCK } => {
+                        lsn = lsn.saturating_add(BLOCK as u64)
+                    }
+                    Block::Here { used } | Block::Encrypted { used } => return Ok(lsn.saturating_add(used as u64)),
                     Block::Unsealed => return Err(live::unsealed(self.layout.redo.display())),
-                    Block::Missing | Block::Overwritten => return Ok(lsn + block::HEADER as u64),
+                    Block::Missing | Block::Overwritten => return Ok(lsn.saturating_add(block::HEADER as u64)),
                 }
             }
             if read < BLOCK {
                 break;
             }
         }
-        Ok(lsn + block::HEADER as u64)
+        Ok(lsn.saturating_add(block::HEADER as u64))
     }
 }
 
-impl offline::Stopped for Stopped<'_> {
+impl stopped::Stopped for Stopped<'_> {
     fn layout(&self) -> &Layout {
         &self.layout
     }

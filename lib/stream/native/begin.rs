@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{FORMAT, LINE_MAX, hex, to_line};
-use crate::error::{Error, Result};
+use crate::error::{Error, Internal, Result};
+use crate::innodb::ids::Lsn;
 use crate::io::random;
 use crate::server::Family;
 
@@ -28,10 +29,10 @@ pub struct Redo {
     /// absolute.
     pub dir: String,
     /// The checkpoint LSN: the checkpoint that was newest before the first page was read.
-    pub checkpoint_lsn: u64,
+    pub checkpoint_lsn: Lsn,
     /// MariaDB: where the checkpoint's own mini-transaction begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub checkpoint_end_lsn: Option<u64>,
+    pub checkpoint_end_lsn: Option<Lsn>,
     /// MySQL: the number that all files of this log carry in their headers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_uuid: Option<u32>,
@@ -44,7 +45,7 @@ pub struct Base {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// Its checkpoint LSN: pages newer than this are in the increment.
-    pub lsn: u64,
+    pub lsn: Lsn,
     /// True if all other pages were held against the digests of the base: so it is right on exactly that one, whatever
     /// the server's history.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -158,8 +159,8 @@ impl BeginReader {
 }
 
 /// The bytes of `xb_begin`.
-pub fn begin_bytes(begin: &Begin) -> Vec<u8> {
-    to_line(begin).into_bytes()
+pub fn begin_bytes(begin: &Begin) -> Result<Vec<u8>, Internal> {
+    to_line(begin).map(String::into_bytes)
 }
 
 /// Digest of the bytes of `xb_begin`, for the last line of the manifest.

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{FORMAT, LINE_MAX, SUFFIXES, begin_digest, hex, parse_begin, to_line};
 use crate::budget::Budget;
-use crate::error::{Error, Result};
+use crate::bytes::Fields as _;
+use crate::error::{Error, Internal, Result};
+use crate::innodb::ids::{Lsn, SpaceId};
 use crate::stream::members::key;
 use crate::stream::table::Table;
 
@@ -47,7 +49,7 @@ pub struct Entry {
     pub blake3: String,
     /// InnoDB: tablespace id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub space_id: Option<u32>,
+    pub space_id: Option<SpaceId>,
     /// InnoDB: tablespace flags of page 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flags: Option<u32>,
@@ -57,7 +59,7 @@ pub struct Entry {
     /// InnoDB, with an encrypted redo log: at this LSN this very file was there already. Nothing of what happened later can
     /// have put it there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub there_since: Option<u64>,
+    pub there_since: Option<Lsn>,
     /// Deltas: pages of the whole file when it was copied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pages: Option<u32>,
@@ -137,7 +139,7 @@ pub struct Trailer {
     pub bytes: u64,
     /// The end LSN: the LSN at which the redo log is cut (MySQL: stop).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end_lsn: Option<u64>,
+    pub end_lsn: Option<Lsn>,
     /// Where the snapshot is in the binary log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binlog: Option<Binlog>,
@@ -152,7 +154,7 @@ pub struct Trailer {
     pub partial: bool,
     /// MySQL: tablespaces that were left out, by number; the log may have something of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub left_out: Vec<u32>,
+    pub left_out: Vec<SpaceId>,
     /// RFC 3339, UTC.
     pub end_time: String,
     /// BLAKE3 of the lines before this one, newlines included, in hex.
@@ -169,10 +171,10 @@ pub struct Tally {
 
 impl Tally {
     /// The line of an entry, newline included.
-    pub fn line(&mut self, entry: &Entry) -> String {
-        let line = to_line(entry);
+    pub fn line(&mut self, entry: &Entry) -> Result<String, Internal> {
+        let line = to_line(entry)?;
         self.add(entry, line.as_bytes());
-        line
+        Ok(line)
     }
 
     /// Counts a line that exists already.
@@ -183,7 +185,7 @@ impl Tally {
     }
 
     /// The last line; counts and digest of `trailer` are filled in.
-    pub fn finish(&self, trailer: Trailer) -> String {
+    pub fn finish(&self, trailer: Trailer) -> Result<String, Internal> {
         let digest = self.digest.finalize().to_hex().to_string();
         to_line(&Trailer { manifest: FORMAT, members: self.members, bytes: self.bytes, blake3: digest, ..trailer })
     }
@@ -322,7 +324,7 @@ impl Seen {
 
     /// Notes a member by the name it has in the stream.
     pub fn add(&mut self, path: &[u8], size: u64, digest: &blake3::Hash) -> Result<()> {
-        let digest = digest.as_bytes().first_chunk().copied().unwrap_or_default();
+        let digest = digest.as_bytes().field::<0, 16>();
         self.members.insert(key(path), Content { size, digest })?;
         Ok(())
     }

@@ -14,6 +14,8 @@ mod verifier;
 
 use serde::Serialize;
 
+use crate::error::Internal;
+
 pub use begin::{Base, Begin, BeginReader, Redo, StreamKind, backup_id, begin_bytes, begin_digest, parse_begin};
 pub use manifest::{Binlog, Entry, EntryKind, Line, ManifestReader, Seen, Tally, Trailer, bind, check_begin};
 pub use mark::{MARK, mark_bytes, parse_mark};
@@ -55,9 +57,9 @@ pub fn now() -> String {
     jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default().to_string()
 }
 
-fn to_line(value: &impl Serialize) -> String {
-    // Structs of strings and numbers always serialise.
-    serde_json::to_string(value).unwrap_or_default() + "\n"
+/// Structs of strings and numbers always serialise.
+fn to_line(value: &impl Serialize) -> Result<String, Internal> {
+    serde_json::to_string(value).map(|line| line + "\n").map_err(|_| Internal("a line cannot be written as JSON"))
 }
 
 fn hex(bytes: &[u8]) -> String {

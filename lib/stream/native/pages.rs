@@ -20,7 +20,9 @@ use std::fmt;
 
 use twox_hash::XxHash3_64;
 
-use crate::innodb::{page, u32_at, u64_at};
+use crate::bytes::Fields as _;
+use crate::error::{Internal, OrInternal as _};
+use crate::innodb::{LogicalPageSize, PageSize, SpaceId};
 
 /// Version in the head; a greater one is refused.
 pub const VERSION: u32 = 1;
@@ -63,11 +65,11 @@ pub struct File {
     /// Its name in the end, as a restored server has it.
     pub name: Vec<u8>,
     /// The tablespace.
-    pub space_id: u32,
+    pub space_id: SpaceId,
     /// Flags of page 0.
     pub flags: u32,
     /// Bytes of a page.
-    pub page_size: u32,
+    pub page_size: PageSize,
 }
 
 /// What stands before a record's name.
@@ -76,11 +78,11 @@ pub struct Fixed {
     /// What it is.
     pub kind: Kind,
     /// The tablespace.
-    pub space_id: u32,
+    pub space_id: SpaceId,
     /// Flags of page 0.
     pub flags: u32,
     /// Bytes of a page.
-    pub page_size: u32,
+    pub page_size: PageSize,
     /// Place of the first page.
     pub first: u32,
     /// How many pages.
@@ -142,23 +144,22 @@ pub fn parse_head(bytes: &[u8; HEAD]) -> Result<String, Fault> {
     if !bytes.starts_with(MAGIC) {
         return Err(Fault::Magic);
     }
-    let version = u32_at(bytes, MAGIC.len());
+    let version = bytes.be_u32::<8>();
     if version > VERSION {
         return Err(Fault::Version(version));
     }
-    let content = open(bytes)?;
-    let id = content.get(content.len() - ID..).unwrap_or_default();
-    Ok(String::from_utf8_lossy(id).trim_end_matches('\0').to_owned())
+    open(bytes)?;
+    Ok(String::from_utf8_lossy(&bytes.field::<12, ID>()).trim_end_matches('\0').to_owned())
 }
 
 /// A run of pages, the first of them at this place of the file.
-pub fn run(file: &File, first: u32, digests: &[Digest], last: bool) -> Vec<u8> {
+pub fn run(file: &File, first: u32, digests: &[Digest], last: bool) -> Result<Vec<u8>, Internal> {
     let bytes = digests.iter().flat_map(|digest| digest.to_be_bytes());
     record(file, if last { b"last" } else { b"run " }, first, digests.len(), bytes)
 }
 
 /// Single pages, by place, ascending.
-pub fn fix(file: &File, pages: &[(u32, Digest)]) -> Vec<u8> {
+pub fn fix(file: &File, pages: &[(u32, Digest)]) -> Result<Vec<u8>, Internal> {
     let bytes = pages.iter().flat_map(|(place, digest)| {
         let mut bytes = [0; 12];
         let (left, right) = bytes.split_at_mut(4);
@@ -169,18 +170,26 @@ pub fn fix(file: &File, pages: &[(u32, Digest)]) -> Vec<u8> {
     record(file, b"fix ", pages.first().map_or(0, |(place, _)| *place), pages.len(), bytes)
 }
 
-fn record(file: &File, kind: &[u8; 4], first: u32, count: usize, content: impl Iterator<Item = u8>) -> Vec<u8> {
+fn record(
+    file: &File,
+    kind: &[u8; 4],
+    first: u32,
+    count: usize,
+    content: impl Iterator<Item = u8>,
+) -> Result<Vec<u8>, Internal> {
+    const LIMITS: &str = "a record of xb_pages is longer than it can be";
     let mut bytes = Vec::with_capacity(FIXED + file.name.len() + 12 * count + SUM);
     bytes.extend_from_slice(kind);
     // Callers keep to the limits, which readers check.
-    let (count, name_len) = (u32::try_from(count).unwrap_or(u32::MAX), u16::try_from(file.name.len()));
-    for field in [file.space_id, file.flags, file.page_size, first, count] {
+    let count = u32::try_from(count).or_internal(LIMITS)?;
+    let name_len = u16::try_from(file.name.len()).or_internal(LIMITS)?;
+    for field in [file.space_id.get(), file.flags, file.page_size.get(), first, count] {
         bytes.extend_from_slice(&field.to_be_bytes());
     }
-    bytes.extend_from_slice(&name_len.unwrap_or(u16::MAX).to_be_bytes());
+    bytes.extend_from_slice(&name_len.to_be_bytes());
     bytes.extend_from_slice(&file.name);
     bytes.extend(content);
-    sealed(bytes)
+    Ok(sealed(bytes))
 }
 
 /// The end.
@@ -195,11 +204,10 @@ pub fn is_end(bytes: &[u8]) -> bool {
 
 /// Reads the end.
 pub fn parse_end(bytes: &[u8; END]) -> Result<End, Fault> {
-    let content = open(bytes)?;
-    if !is_end(content) {
+    if !is_end(open(bytes)?) {
         return Err(Fault::Record);
     }
-    Ok(End { records: u64_at(content, 4), digest: u64_at(content, 12) })
+    Ok(End { records: bytes.be_u64::<4>(), digest: bytes.be_u64::<12>() })
 }
 
 /// Reads what stands before a record's name. Its lengths are possible; its sum can be checked once all of it is there.
@@ -210,16 +218,18 @@ pub fn parse_fixed(bytes: &[u8; FIXED]) -> Result<Fixed, Fault> {
         Some(b"fix ") => Kind::Fix,
         _ => return Err(Fault::Record),
     };
-    let count = usize::try_from(u32_at(bytes, 20)).unwrap_or(usize::MAX);
-    let name_len = usize::from(crate::innodb::u16_at(bytes, 24));
-    let page_size = u32_at(bytes, 12);
-    let first = u32_at(bytes, 16);
-    let fits = u32_at(bytes, 20).checked_add(first).is_some();
-    let page = page_size.is_power_of_two() && (page::MIN..=page::MAX).contains(&page_size);
-    if count > MOST || count == 0 && kind != Kind::Last || !(1..=NAME_MAX).contains(&name_len) || !fits || !page {
+    let count = bytes.be_u32::<20>() as usize;
+    let name_len = usize::from(bytes.be_u16::<24>());
+    let page_size = PageSize::new(bytes.be_u32::<12>()).ok_or(Fault::Record)?;
+    let space_id = SpaceId::new(bytes.be_u32::<4>());
+    // The system tablespace has no ROW_FORMAT=COMPRESSED.
+    let legal = space_id != SpaceId::SYSTEM || LogicalPageSize::new(page_size.get()).is_some();
+    let first = bytes.be_u32::<16>();
+    let fits = bytes.be_u32::<20>().checked_add(first).is_some();
+    if count > MOST || count == 0 && kind != Kind::Last || !(1..=NAME_MAX).contains(&name_len) || !fits || !legal {
         return Err(Fault::Record);
     }
-    Ok(Fixed { kind, space_id: u32_at(bytes, 4), flags: u32_at(bytes, 8), page_size, first, count, name_len })
+    Ok(Fixed { kind, space_id, flags: bytes.be_u32::<8>(), page_size, first, count, name_len })
 }
 
 impl Fixed {
@@ -254,8 +264,8 @@ impl Fixed {
     }
 
     /// The name of the file that a whole record is of.
-    pub fn name<'a>(&self, record: &'a [u8]) -> &'a [u8] {
-        record.get(FIXED..self.digests_at()).unwrap_or_default()
+    pub fn name<'a>(&self, record: &'a [u8]) -> Result<&'a [u8], Fault> {
+        record.get(FIXED..self.digests_at()).ok_or(Fault::Length)
     }
 
     /// Where the last page of a whole record is.
@@ -268,12 +278,14 @@ impl Fixed {
 
     /// Digests by place, of a whole record.
     pub fn pages<'a>(&self, record: &'a [u8]) -> impl Iterator<Item = (u32, Digest)> + use<'a> {
-        let (step, first, fix) = (self.step(), self.first, self.kind == Kind::Fix);
+        let first = self.first;
         let content = record.get(self.digests_at()..self.size().saturating_sub(SUM)).unwrap_or_default();
-        (first..).zip(content.chunks_exact(step)).map(move |(place, bytes)| match fix {
-            true => (u32_at(bytes, 0), u64_at(bytes, 4)),
-            false => (place, u64_at(bytes, 0)),
-        })
+        let (runs, fixes): (&[[u8; 8]], &[[u8; 12]]) = match self.kind {
+            Kind::Fix => (&[], content.as_chunks().0),
+            Kind::Run | Kind::Last => (content.as_chunks().0, &[]),
+        };
+        let runs = (first..).zip(runs).map(|(place, bytes)| (place, u64::from_be_bytes(*bytes)));
+        runs.chain(fixes.iter().map(|bytes| (bytes.be_u32::<0>(), bytes.be_u64::<4>())))
     }
 
     fn places<'a>(&self, record: &'a [u8]) -> impl Iterator<Item = u32> + use<'a> {
@@ -301,7 +313,8 @@ mod tests {
     use super::*;
 
     fn file(name: &[u8], space_id: u32) -> File {
-        File { name: name.to_vec(), space_id, flags: 21, page_size: 16384 }
+        let page_size = PageSize::new(16384).unwrap();
+        File { name: name.to_vec(), space_id: SpaceId::new(space_id), flags: 21, page_size }
     }
 
     fn read(record: &[u8]) -> Result<(Fixed, Vec<(u32, Digest)>), Fault> {
@@ -335,7 +348,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused() {
-        let good = run(&file(b"d/t.ibd", 5), 0, &[1, 2, 3], true);
+        let good = run(&file(b"d/t.ibd", 5), 0, &[1, 2, 3], true).unwrap();
         let with = |at: usize, value: u8| {
             let mut bad = good[..good.len() - SUM].to_vec();
             bad[at] = value;
@@ -345,10 +358,10 @@ mod tests {
         assert_eq!(with(14, 0x41), Fault::Record, "page size");
         assert_eq!(with(22, 0xff), Fault::Record, "count");
         assert_eq!(with(24, 0xff), Fault::Record, "length of the name");
-        assert_eq!(read(&fix(&file(b"t", 1), &[(7, 1), (7, 2)])), Err(Fault::Order));
-        assert_eq!(read(&run(&file(b"", 1), 0, &[1], true)), Err(Fault::Record));
-        assert_eq!(read(&run(&file(b"t", 1), 0, &[], false)), Err(Fault::Record));
-        assert_eq!(read(&run(&file(b"t", 1), u32::MAX, &[1], false)), Err(Fault::Record));
+        assert_eq!(read(&fix(&file(b"t", 1), &[(7, 1), (7, 2)]).unwrap()), Err(Fault::Order));
+        assert_eq!(read(&run(&file(b"", 1), 0, &[1], true).unwrap()), Err(Fault::Record));
+        assert_eq!(read(&run(&file(b"t", 1), 0, &[], false).unwrap()), Err(Fault::Record));
+        assert_eq!(read(&run(&file(b"t", 1), u32::MAX, &[1], false).unwrap()), Err(Fault::Record));
     }
 
     proptest! {
@@ -364,12 +377,13 @@ mod tests {
             let file = file(&name, space_id);
             let pages: Vec<(u32, Digest)> = (first..).step_by(3).zip(digests.iter().copied()).collect();
             for (record, wanted) in [
-                (run(&file, first, &digests, last), (first..).zip(digests.iter().copied()).collect()),
-                (fix(&file, &pages), pages),
+                (run(&file, first, &digests, last).unwrap(), (first..).zip(digests.iter().copied()).collect()),
+                (fix(&file, &pages).unwrap(), pages),
             ] {
                 let (fixed, found) = read(&record).unwrap();
-                prop_assert_eq!(fixed.name(&record), &name[..]);
-                prop_assert_eq!((fixed.space_id, fixed.flags, fixed.page_size, fixed.first), (space_id, 21, 16384, first));
+                prop_assert_eq!(fixed.name(&record).unwrap(), &name[..]);
+                let of = (fixed.space_id.get(), fixed.flags, fixed.page_size.get(), fixed.first);
+                prop_assert_eq!(of, (space_id, 21, 16384, first));
                 prop_assert_eq!(Some(fixed.last(&record)), found.last().map(|(place, _)| *place));
                 prop_assert_eq!(found, wanted);
                 for cut in 0..record.len() {

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::Trailer;
+use crate::error::Internal;
 use crate::stream::native::names::PRINTS;
 
 /// The clock for files goes on at least so often.
@@ -50,9 +51,9 @@ impl Prints {
     }
 
     /// As they are written.
-    pub fn bytes(&self) -> Vec<u8> {
+    pub fn bytes(&self) -> Result<Vec<u8>, Internal> {
         // Strings and numbers always serialise.
-        serde_json::to_vec(self).unwrap_or_default()
+        serde_json::to_vec(self).map_err(|_| Internal("a note cannot be written as JSON"))
     }
 
     /// Adds a file, if that says something yet.

@@ -2,6 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use xb::innodb::PageSize;
 use xb::innodb::delta::{Cluster, Meta, Scan};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -10,7 +11,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     for size in [1 << 10, 4 << 10, 16 << 10] {
         if let Some(Ok(cluster)) = bytes.get(..size).map(Cluster::parse) {
-            let head = Cluster::head(size as u32, &cluster.pages, cluster.last);
+            let head = Cluster::head(PageSize::new(size as u32).unwrap(), &cluster.pages, cluster.last).unwrap();
             assert_eq!(Cluster::parse(&head), Ok(cluster));
         }
     }

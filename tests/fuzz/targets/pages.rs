@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use xb::innodb::aria::Aria;
 use xb::innodb::checksum::full_crc32;
 use xb::innodb::scan::{BadPage, Found};
-use xb::innodb::{Doublewrite, Scan, Space, page};
+use xb::innodb::{Doublewrite, PageNo, Scan, Space, page};
 
 fuzz_target!(|bytes: &[u8]| {
     check(bytes);
@@ -24,7 +24,7 @@ fn check(file: &[u8]) {
     page::kind(file);
     let _ = Space::of_system_page(file);
     if let Ok(Some(space)) = Space::parse(file) {
-        for (number, page) in (0..).zip(file.chunks(space.page_size as usize)) {
+        for (number, page) in PageNo::new(0).onward().zip(file.chunks(space.page_size.bytes())) {
             let _ = space.check(number, page);
             Doublewrite::parse(page, space.page_size);
         }

@@ -8,7 +8,7 @@ use xb::throttle::observer;
 fuzz_target!(|bytes: &[u8]| {
     native::parse_mark(bytes);
     if let Ok(begin) = native::parse_begin("x", bytes) {
-        assert_eq!(native::parse_begin("x", &native::begin_bytes(&begin)).unwrap(), begin);
+        assert_eq!(native::parse_begin("x", &native::begin_bytes(&begin).unwrap()).unwrap(), begin);
     }
     // In whatever portions it comes, a manifest says the same.
     let (whole, fault) = manifest(bytes, bytes.len().max(1));
@@ -24,10 +24,10 @@ fuzz_target!(|bytes: &[u8]| {
         let (mut tally, mut text) = (Tally::default(), String::new());
         for line in &whole {
             if let Line::Entry(entry) = line {
-                text += &tally.line(entry);
+                text += &tally.line(entry).unwrap();
             }
         }
-        text += &tally.finish(trailer);
+        text += &tally.finish(trailer).unwrap();
         let (_, fault) = manifest(text.as_bytes(), 100);
         assert_eq!(fault, None);
     }

@@ -6,19 +6,20 @@
 use std::collections::BTreeMap;
 
 use super::mtr::{self, FileOp};
+use crate::innodb::ids::{Lsn, SpaceId};
 
 /// Which were deleted, and where the log first says so.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Deletions {
     /// By number.
-    spaces: BTreeMap<u32, u64>,
+    spaces: BTreeMap<SpaceId, Lsn>,
     /// Of an encrypted log all that can be seen: by the bytes that number, page number and name have together.
-    lengths: BTreeMap<usize, u64>,
+    lengths: BTreeMap<usize, Lsn>,
 }
 
 impl Deletions {
     /// Looks at a complete mini-transaction, which begins at `lsn`.
-    pub fn see(&mut self, mtr: &[u8], lsn: u64, encrypted: bool) {
+    pub fn see(&mut self, mtr: &[u8], lsn: Lsn, encrypted: bool) {
         if !encrypted {
             for file in mtr::files(mtr) {
                 if let FileOp::Delete(_) = file.op {
@@ -59,8 +60,8 @@ impl Deletions {
 
     /// The LSN before `end` at which the file of this tablespace was deleted; in an encrypted log, at which a file was
     /// that may have been its. `name` is the file's as the server opens it, `./db/t.ibd`.
-    pub fn of(&self, space: u32, name_len: usize, end: u64) -> Option<u64> {
-        let length = mtr::varint_len(space) + 1 + name_len;
+    pub fn of(&self, space: SpaceId, name_len: usize, end: Lsn) -> Option<Lsn> {
+        let length = mtr::varint_len(space.get()) + 1 + name_len;
         let found = self.spaces.get(&space).or_else(|| self.lengths.get(&length));
         found.copied().filter(|lsn| *lsn < end)
     }
@@ -77,39 +78,39 @@ mod tests {
     fn a_deletion_counts_up_to_the_end_of_the_backup() {
         let mut deletions = Deletions::default();
         assert!(deletions.is_empty());
-        deletions.see(MTR, 500, false);
-        deletions.see(MTR, 900, false);
+        deletions.see(MTR, Lsn::new(500), false);
+        deletions.see(MTR, Lsn::new(900), false);
         assert!(!deletions.is_empty());
-        assert_eq!(deletions.of(7, 10, 501), Some(500));
-        assert_eq!(deletions.of(7, 99, 501), Some(500));
-        assert_eq!(deletions.of(7, 10, 500), None);
-        assert_eq!(deletions.of(8, 10, 501), None);
+        assert_eq!(deletions.of(SpaceId::new(7), 10, Lsn::new(501)), Some(Lsn::new(500)));
+        assert_eq!(deletions.of(SpaceId::new(7), 99, Lsn::new(501)), Some(Lsn::new(500)));
+        assert_eq!(deletions.of(SpaceId::new(7), 10, Lsn::new(500)), None);
+        assert_eq!(deletions.of(SpaceId::new(8), 10, Lsn::new(501)), None);
     }
 
     #[test]
     fn a_name_of_another_length_is_followed() {
         let mut deletions = Deletions::default();
         // Of ./db/t.ibd: before it is deleted, a rename tells nothing.
-        deletions.see(b"\xaf2 names, 15 byt\x01....", 400, true);
-        deletions.see(b"\x9cabcdefghijkl\x01....", 500, true);
-        assert_eq!(deletions.of(7, 3, 501), None);
-        deletions.see(b"\xaf2 names, 15 byt\x01....", 600, true);
+        deletions.see(b"\xaf2 names, 15 byt\x01....", Lsn::new(400), true);
+        deletions.see(b"\x9cabcdefghijkl\x01....", Lsn::new(500), true);
+        assert_eq!(deletions.of(SpaceId::new(7), 3, Lsn::new(501)), None);
+        deletions.see(b"\xaf2 names, 15 byt\x01....", Lsn::new(600), true);
         // 12 of number, page number and the old name, a zero, the new one.
-        assert_eq!(deletions.of(7, 2, 501), Some(500));
-        assert_eq!(deletions.of(300, 2, 501), Some(500));
-        assert_eq!(deletions.of(7, 20, 501), None);
+        assert_eq!(deletions.of(SpaceId::new(7), 2, Lsn::new(501)), Some(Lsn::new(500)));
+        assert_eq!(deletions.of(SpaceId::new(300), 2, Lsn::new(501)), Some(Lsn::new(500)));
+        assert_eq!(deletions.of(SpaceId::new(7), 20, Lsn::new(501)), None);
     }
 
     #[test]
     fn of_an_encrypted_log_lengths_are_known() {
         let mut deletions = Deletions::default();
         // All but types and lengths is as good as random.
-        deletions.see(b"\x9cabcdefghijkl\x12ab\x91a\x01....", 500, true);
-        assert_eq!(deletions.of(7, 10, 501), Some(500));
-        assert_eq!(deletions.of(127, 10, 501), Some(500));
-        assert_eq!(deletions.of(128, 10, 501), None);
-        assert_eq!(deletions.of(128, 9, 501), Some(500));
-        assert_eq!(deletions.of(7, 10, 500), None);
-        assert_eq!(deletions.of(7, 1, 501), None);
+        deletions.see(b"\x9cabcdefghijkl\x12ab\x91a\x01....", Lsn::new(500), true);
+        assert_eq!(deletions.of(SpaceId::new(7), 10, Lsn::new(501)), Some(Lsn::new(500)));
+        assert_eq!(deletions.of(SpaceId::new(127), 10, Lsn::new(501)), Some(Lsn::new(500)));
+        assert_eq!(deletions.of(SpaceId::new(128), 10, Lsn::new(501)), None);
+        assert_eq!(deletions.of(SpaceId::new(128), 9, Lsn::new(501)), Some(Lsn::new(500)));
+        assert_eq!(deletions.of(SpaceId::new(7), 10, Lsn::new(500)), None);
+        assert_eq!(deletions.of(SpaceId::new(7), 1, Lsn::new(501)), None);
     }
 }

@@ -10,8 +10,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::Ring;
+use crate::error::{Internal, OrInternal as _};
 use crate::innodb::checksum::crc32c_of;
-use crate::innodb::{u32_at, u64_at};
+use crate::innodb::ids::{Lsn, SpaceId};
 
 /// Most bytes of records; the server writes no larger mini-transaction and reads none.
 pub const MAX: usize = 1 << 20;
@@ -69,7 +70,7 @@ impl fmt::Display for MtrFault {
 }
 
 /// Looks at the bytes of the log from `start_lsn` on (already joined where the ring wraps).
-pub fn mtr(bytes: &[u8], start_lsn: u64, ring: &Ring, encrypted: bool) -> Mtr {
+pub fn mtr(bytes: &[u8], start_lsn: Lsn, ring: &Ring, encrypted: bool) -> Mtr {
     match whole(bytes, start_lsn, ring, encrypted) {
         Ok(Some(len)) => Mtr::Complete { len },
         Ok(None) => Mtr::Incomplete,
@@ -77,27 +78,33 @@ pub fn mtr(bytes: &[u8], start_lsn: u64, ring: &Ring, encrypted: bool) -> Mtr {
     }
 }
 
-fn whole(bytes: &[u8], start_lsn: u64, ring: &Ring, encrypted: bool) -> Result<Option<usize>, MtrFault> {
+fn whole(bytes: &[u8], start_lsn: Lsn, ring: &Ring, encrypted: bool) -> Result<Option<usize>, MtrFault> {
     let Some(records) = records_len(bytes)? else { return Ok(None) };
-    let end_lsn = start_lsn.saturating_add(u64::try_from(records).unwrap_or(u64::MAX));
-    if bytes.get(records) != Some(&ring.sequence(end_lsn)) {
+    let end_lsn = start_lsn.saturating_add(records as u64);
+    let Some((covered, [end_byte, rest @ ..])) = bytes.split_at_checked(records) else { return Ok(None) };
+    if *end_byte != ring.sequence(end_lsn) {
         return Err(MtrFault::Sequence);
     }
-    let sum = records + 1 + if encrypted { NONCE } else { 0 };
-    let Some(nonce) = bytes.get(records + 1..sum).filter(|_| bytes.len() >= sum + SUM) else { return Ok(None) };
-    let (stored, computed) = (u32_at(bytes, sum), crc32c_of(bytes.get(..records).unwrap_or_default(), nonce));
-    if stored == computed { Ok(Some(sum + SUM)) } else { Err(MtrFault::Checksum { stored, computed }) }
+    let nonce_len = if encrypted { NONCE } else { 0 };
+    let Some((nonce, rest)) = rest.split_at_checked(nonce_len) else { return Ok(None) };
+    let Some(stored) = rest.first_chunk::<SUM>() else { return Ok(None) };
+    let (stored, computed) = (u32::from_be_bytes(*stored), crc32c_of(covered, nonce));
+    if stored == computed {
+        Ok(Some(records + 1 + nonce_len + SUM))
+    } else {
+        Err(MtrFault::Checksum { stored, computed })
+    }
 }
 
 /// Bytes up to the end-byte; `None` if it is not there yet.
 fn records_len(bytes: &[u8]) -> Result<Option<usize>, MtrFault> {
     let mut at = 0;
     loop {
-        match bytes.get(at) {
-            None => return Ok(None),
-            Some(0 | 1) if at == 0 => return Err(MtrFault::Empty),
-            Some(0 | 1) => return Ok(Some(at)),
-            Some(_) => match record_len(bytes.get(at..).unwrap_or_default())? {
+        match bytes.get(at..) {
+            None | Some([]) => return Ok(None),
+            Some([0 | 1, ..]) if at == 0 => return Err(MtrFault::Empty),
+            Some([0 | 1, ..]) => return Ok(Some(at)),
+            Some(record) => match record_len(record)? {
                 Some(len) => at += len,
                 None => return Ok(None),
             },
@@ -110,10 +117,9 @@ fn records_len(bytes: &[u8]) -> Result<Option<usize>, MtrFault> {
 
 /// Bytes of the record that begins here, its first byte included; the bytes themselves may be missing yet.
 fn record_len(bytes: &[u8]) -> Result<Option<usize>, MtrFault> {
-    match bytes.first().map(|first| usize::from(first & 15)) {
-        None => Ok(None),
-        Some(0) => {
-            let rest = bytes.get(1..).unwrap_or_default();
+    let Some((first, rest)) = bytes.split_first() else { return Ok(None) };
+    match usize::from(first & 15) {
+        0 => {
             // Lengths use at most three bytes.
             if rest.first().is_some_and(|first| *first >= 0xe0) {
                 return Err(MtrFault::Length);
@@ -121,7 +127,7 @@ fn record_len(bytes: &[u8]) -> Result<Option<usize>, MtrFault> {
             let value = varint(rest).and_then(|(value, _)| usize::try_from(value).ok());
             Ok(value.map(|value| 1 + 15 + value))
         }
-        Some(len) => Ok(Some(1 + len)),
+        len => Ok(Some(1 + len)),
     }
 }
 
@@ -154,11 +160,14 @@ pub fn varint_len(value: u32) -> usize {
 }
 
 /// Makes a complete mini-transaction one of the first lap, as a captured log wants it. The end-byte is not in the sum.
-pub fn set_first_lap(mtr: &mut [u8], encrypted: bool) {
+///
+/// # Errors
+/// What is shorter than a mini-transaction's end.
+pub fn set_first_lap(mtr: &mut [u8], encrypted: bool) -> Result<(), Internal> {
     let tail = 1 + SUM + if encrypted { NONCE } else { 0 };
-    if let Some(end) = mtr.len().checked_sub(tail).and_then(|at| mtr.get_mut(at)) {
-        *end = 1;
-    }
+    let end = mtr.len().checked_sub(tail).and_then(|at| mtr.get_mut(at));
+    *end.or_internal("a mini-transaction has no end")? = 1;
+    Ok(())
 }
 
 /// What happened to a file.
@@ -173,14 +182,14 @@ pub enum FileOp<'a> {
     /// A tablespace with changes since the checkpoint has this name.
     Modify(&'a [u8]),
     /// A checkpoint at this LSN.
-    Checkpoint(u64),
+    Checkpoint(Lsn),
 }
 
 /// A record of a file instead of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileRecord<'a> {
     /// The tablespace; 0 for a checkpoint.
-    pub space: u32,
+    pub space: SpaceId,
     /// What happened; names as the server opens them, `./db/t.ibd`.
     pub op: FileOp<'a>,
 }
@@ -226,7 +235,7 @@ pub fn files(mtr: &[u8]) -> impl Iterator<Item = FileRecord<'_>> {
 /// Where a file record lies in its mini-transaction, before its name is looked at.
 struct Place {
     kind: u8,
-    space: u32,
+    space: SpaceId,
     end: usize,
 }
 
@@ -244,7 +253,8 @@ fn file_record(mtr: &[u8], at: usize) -> Option<(Place, usize)> {
     body += used;
     // The page number, always 0.
     body += varint(bytes.get(body..)?)?.1;
-    (body <= len && len <= bytes.len()).then_some((Place { kind: first & 0xf0, space, end: at + len }, at + body))
+    (body <= len && len <= bytes.len())
+        .then_some((Place { kind: first & 0xf0, space: SpaceId::new(space), end: at + len }, at + body))
 }
 
 /// Bytes of a record's type and length.
@@ -253,7 +263,7 @@ fn head_len(record: &[u8]) -> Option<usize> {
     Some(if alone { 1 } else { 1 + varint(record.get(1..)?)?.1 })
 }
 
-fn file(kind: u8, space: u32, body: &[u8]) -> Option<FileRecord<'_>> {
+fn file(kind: u8, space: SpaceId, body: &[u8]) -> Option<FileRecord<'_>> {
     let op = match kind {
         0x80 => FileOp::Create(body),
         DELETE => FileOp::Delete(body),
@@ -263,7 +273,7 @@ fn file(kind: u8, space: u32, body: &[u8]) -> Option<FileRecord<'_>> {
         }
         0xb0 => FileOp::Modify(body),
         // Any other length is padding.
-        0xf0 if body.len() == 8 => FileOp::Checkpoint(u64_at(body, 0)),
+        0xf0 => FileOp::Checkpoint(Lsn::new(u64::from_be_bytes(body.try_into().ok()?))),
         _ => return None,
     };
     Some(FileRecord { space, op })
@@ -285,7 +295,7 @@ pub fn rewrite_names(mtr: &mut [u8]) -> bool {
 ///
 /// A server that recovers a backup without them would end at the first one that it does not find; of a deleted one it
 /// passes over all there is, with the same LSNs. Source: `log0recv.cc` (`fil_name_process`).
-pub fn forget(mtr: &mut [u8], spaces: &BTreeSet<u32>) -> bool {
+pub fn forget(mtr: &mut [u8], spaces: &BTreeSet<SpaceId>) -> bool {
     rewrite(mtr, |first, space, names| {
         let kind = *first & 0xf0;
         let forget = kind != DELETE && spaces.contains(&space) && file(kind, space, names).is_some();
@@ -299,8 +309,12 @@ pub fn forget(mtr: &mut [u8], spaces: &BTreeSet<u32>) -> bool {
 }
 
 /// Has each record of a file changed, its first byte and its names; true if one was.
-fn rewrite(mtr: &mut [u8], mut change: impl FnMut(&mut u8, u32, &mut [u8]) -> bool) -> bool {
+fn rewrite(mtr: &mut [u8], mut change: impl FnMut(&mut u8, SpaceId, &mut [u8]) -> bool) -> bool {
     let Ok(Some(records)) = records_len(mtr) else { return false };
+    // Nothing is changed without its sum.
+    if mtr.len() < records + 1 + SUM {
+        return false;
+    }
     let (mut changed, mut at) = (false, 0);
     while let Some((record, body)) = file_record(mtr, at) {
         if matches!(record.kind, 0x80..=0xb0)
@@ -312,8 +326,9 @@ fn rewrite(mtr: &mut [u8], mut change: impl FnMut(&mut u8, u32, &mut [u8]) -> bo
         at = record.end;
     }
     if changed {
-        let sum = crc32c_of(mtr.get(..records).unwrap_or_default(), &[]);
-        super::put(mtr, records + 1, &sum.to_be_bytes());
+        let (covered, rest) = mtr.split_at_mut(records);
+        let sum = crc32c_of(covered, &[]).to_be_bytes();
+        rest.split_at_mut(1).1.split_at_mut(SUM).0.copy_from_slice(&sum);
     }
     changed
 }
@@ -327,10 +342,12 @@ fn make_local(name: &mut [u8]) -> bool {
     let (Some(table), Some(database)) = (slashes.next(), slashes.next()) else { return false };
     if database == 0 {
         // `/db/t.ibd` has no room for a dot: `db//t.ibd`.
-        name.get_mut(..=table).unwrap_or_default().rotate_left(1);
+        name.split_at_mut(table + 1).0.rotate_left(1);
     } else {
-        name.get_mut(..=database).unwrap_or_default().fill(b'/');
-        super::put(name, 0, b".");
+        name.split_at_mut(database + 1).0.fill(b'/');
+        if let Some(first) = name.first_mut() {
+            *first = b'.';
+        }
     }
     true
 }
@@ -348,7 +365,7 @@ mod tests {
     fn framed(records: &[u8], lsn: u64, ring: &Ring, nonce: Option<[u8; NONCE]>) -> Vec<u8> {
         let mut mtr = records.to_vec();
         let nonce = nonce.as_ref().map_or(&[][..], |nonce| nonce);
-        mtr.push(ring.sequence(lsn + records.len() as u64));
+        mtr.push(ring.sequence(Lsn::new(lsn + records.len() as u64)));
         mtr.extend_from_slice(nonce);
         mtr.extend_from_slice(&crc32c_of(records, nonce).to_be_bytes());
         mtr
@@ -409,15 +426,15 @@ mod tests {
     fn a_checkpoint_is_read() {
         // The sum was computed apart from this code.
         let mtr = *b"\xfa\0\0\0\0\0\0\0\0\xc2\xa5\x01\xeb\x89\xa5\xaa";
-        let ring = Ring::new(START as u64, 4 << 20).unwrap();
-        assert_eq!(super::mtr(&mtr, 0xc2a5, &ring, false), Mtr::Complete { len: 16 });
+        let ring = Ring::new(Lsn::new(START as u64), 4 << 20).unwrap();
+        assert_eq!(super::mtr(&mtr, Lsn::new(0xc2a5), &ring, false), Mtr::Complete { len: 16 });
         let found: Vec<FileRecord> = files(&mtr).collect();
-        assert_eq!(found, [FileRecord { space: 0, op: FileOp::Checkpoint(0xc2a5) }]);
+        assert_eq!(found, [FileRecord { space: SpaceId::new(0), op: FileOp::Checkpoint(Lsn::new(0xc2a5)) }]);
     }
 
     #[test]
     fn what_was_left_out_is_deleted_in_the_same_length() {
-        let ring = Ring::new(START as u64, 4 << 20).unwrap();
+        let ring = Ring::new(Lsn::new(START as u64), 4 << 20).unwrap();
         let page = record(0x30, b"\x07\x03\x05abc");
         let of = |kind: u8, body: &[u8]| framed(&[record(kind, body), page.clone()].concat(), LSN, &ring, None);
         for (kind, before, after) in [
@@ -426,12 +443,12 @@ mod tests {
             (0xa0, b"./db/t.ibd\0./db/u.ibd", b"./db/t.ibd/./db/u.ibd"),
         ] {
             let mut mtr = of(kind, &[b"\x07\x00", before].concat());
-            assert!(!forget(&mut mtr, &BTreeSet::from([6, 8])));
-            assert!(forget(&mut mtr, &BTreeSet::from([6, 7])));
-            assert!(!forget(&mut mtr, &BTreeSet::from([6, 7])));
-            assert_eq!(super::mtr(&mtr, LSN, &ring, false), Mtr::Complete { len: mtr.len() });
+            assert!(!forget(&mut mtr, &BTreeSet::from([6, 8].map(SpaceId::new))));
+            assert!(forget(&mut mtr, &BTreeSet::from([6, 7].map(SpaceId::new))));
+            assert!(!forget(&mut mtr, &BTreeSet::from([6, 7].map(SpaceId::new))));
+            assert_eq!(super::mtr(&mtr, Lsn::new(LSN), &ring, false), Mtr::Complete { len: mtr.len() });
             let found: Vec<FileRecord> = files(&mtr).collect();
-            assert_eq!(found, [FileRecord { space: 7, op: FileOp::Delete(after) }]);
+            assert_eq!(found, [FileRecord { space: SpaceId::new(7), op: FileOp::Delete(after) }]);
         }
     }
 
@@ -449,13 +466,16 @@ mod tests {
             make_local(&mut text);
             assert_eq!(text, local, "{}", String::from_utf8_lossy(&text));
         }
-        let ring = Ring::new(START as u64, 4 << 20).unwrap();
+        let ring = Ring::new(Lsn::new(START as u64), 4 << 20).unwrap();
         let rename = [record(0xa0, b"\x07\x00/x/y/db/a.ibd\0/x/y/db/b.ibd"), record(0x30, b"\x07\x03\x05abc")].concat();
         let mut mtr = framed(&rename, LSN, &ring, None);
         assert!(rewrite_names(&mut mtr));
-        assert!(matches!(super::mtr(&mtr, LSN, &ring, false), Mtr::Complete { .. }));
+        assert!(matches!(super::mtr(&mtr, Lsn::new(LSN), &ring, false), Mtr::Complete { .. }));
         let found: Vec<FileRecord> = files(&mtr).collect();
-        assert_eq!(found, [FileRecord { space: 7, op: FileOp::Rename(b".////db/a.ibd", b".////db/b.ibd") }]);
+        assert_eq!(
+            found,
+            [FileRecord { space: SpaceId::new(7), op: FileOp::Rename(b".////db/a.ibd", b".////db/b.ibd") }]
+        );
     }
 
     proptest! {
@@ -465,44 +485,44 @@ mod tests {
             capacity in 4096u64..100_000, more in prop::collection::vec(any::<u8>(), 0..20),
         ) {
             // Where the ring wraps depends on the capacity: inside records, before the end-byte, or not at all.
-            let ring = Ring::new(START as u64, START as u64 + capacity).unwrap();
+            let ring = Ring::new(Lsn::new(START as u64), START as u64 + capacity).unwrap();
             let whole = framed(&records, LSN, &ring, nonce);
             let followed = [&whole[..], &more].concat();
-            prop_assert_eq!(mtr(&followed, LSN, &ring, nonce.is_some()), Mtr::Complete { len: whole.len() });
-            prop_assert_eq!(mtr(&whole[..cut.index(whole.len())], LSN, &ring, nonce.is_some()), Mtr::Incomplete);
+            prop_assert_eq!(mtr(&followed, Lsn::new(LSN), &ring, nonce.is_some()), Mtr::Complete { len: whole.len() });
+            prop_assert_eq!(mtr(&whole[..cut.index(whole.len())], Lsn::new(LSN), &ring, nonce.is_some()), Mtr::Incomplete);
         }
 
         #[test]
         fn a_flipped_bit_of_the_content_is_noticed(
             records in records(), at in any::<prop::sample::Index>(), bit in 0u8..8, nonce in prop::option::of(any::<[u8; NONCE]>()),
         ) {
-            let ring = Ring::new(START as u64, 4 << 20).unwrap();
+            let ring = Ring::new(Lsn::new(START as u64), 4 << 20).unwrap();
             let mut mtr = framed(&records, LSN, &ring, nonce);
             let at = at.index(mtr.len());
             mtr[at] ^= 1 << bit;
-            let complete = matches!(super::mtr(&mtr, LSN, &ring, nonce.is_some()), Mtr::Complete { .. });
+            let complete = matches!(super::mtr(&mtr, Lsn::new(LSN), &ring, nonce.is_some()), Mtr::Complete { .. });
             prop_assert!(!complete);
         }
 
         #[test]
         fn one_of_another_lap_is_not_taken(records in records(), capacity in 4096u64..100_000) {
-            let ring = Ring::new(START as u64, START as u64 + capacity).unwrap();
+            let ring = Ring::new(Lsn::new(START as u64), START as u64 + capacity).unwrap();
             let old = framed(&records, LSN, &ring, None);
-            prop_assert_eq!(mtr(&old, LSN + capacity, &ring, false), Mtr::Bad(MtrFault::Sequence));
+            prop_assert_eq!(mtr(&old, Lsn::new(LSN + capacity), &ring, false), Mtr::Bad(MtrFault::Sequence));
             let mut first = old.clone();
-            set_first_lap(&mut first, false);
-            let unwrapped = Ring::new(LSN, u64::MAX).unwrap();
-            prop_assert_eq!(mtr(&first, LSN, &unwrapped, false), Mtr::Complete { len: old.len() });
+            set_first_lap(&mut first, false).unwrap();
+            let unwrapped = Ring::new(Lsn::new(LSN), u64::MAX).unwrap();
+            prop_assert_eq!(mtr(&first, Lsn::new(LSN), &unwrapped, false), Mtr::Complete { len: old.len() });
         }
 
         #[test]
         fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), lsn in any::<u64>(), first in any::<u64>(), size in any::<u64>(), encrypted in any::<bool>()) {
             let _ = files(&bytes).count();
             let _ = rewrite_names(&mut bytes.clone());
-            set_first_lap(&mut bytes.clone(), encrypted);
-            if let Ok(ring) = Ring::new(first, size) {
-                let _ = mtr(&bytes, lsn, &ring, encrypted);
-                let _ = ring.offset(lsn);
+            let _ = set_first_lap(&mut bytes.clone(), encrypted);
+            if let Ok(ring) = Ring::new(Lsn::new(first), size) {
+                let _ = mtr(&bytes, Lsn::new(lsn), &ring, encrypted);
+                let _ = ring.offset(Lsn::new(lsn));
             }
         }
     }

@@ -4,8 +4,11 @@
 use std::cmp::Ordering;
 
 use super::LogKey;
-use crate::innodb::redo::{put, seal, sums};
-use crate::innodb::{checksum, u16_at, u32_at};
+use crate::bytes::{Fields as _, within};
+use crate::error::{Internal, OrInternal as _};
+use crate::innodb::checksum;
+use crate::innodb::ids::Lsn;
+use crate::innodb::redo::{seal, sums};
 
 /// Bytes of a block.
 pub const BLOCK: usize = 512;
@@ -40,41 +43,41 @@ pub enum Block {
 }
 
 /// LSN at which the block of this LSN begins.
-pub fn begin(lsn: u64) -> u64 {
-    lsn - lsn % BLOCK as u64
+pub fn begin(lsn: Lsn) -> Lsn {
+    Lsn::new(lsn.get() - lsn.get() % BLOCK as u64)
 }
 
 /// Bytes of the block of `lsn` that are used when the log ends there. [`HEADER`] or less: none.
-pub fn used(lsn: u64) -> usize {
-    usize::try_from(lsn % BLOCK as u64).unwrap_or(0)
+pub fn used(lsn: Lsn) -> usize {
+    within(lsn.get(), BLOCK)
 }
 
 /// LSN behind the last block of a log that ends at `lsn`.
-pub fn until(lsn: u64) -> u64 {
+pub fn until(lsn: Lsn) -> Lsn {
     begin(lsn).saturating_add(if used(lsn) > HEADER { BLOCK as u64 } else { 0 })
 }
 
 /// True if the log can end there: the end of a mini-transaction is never counted in a header or in a sum.
-pub fn is_end(lsn: u64) -> bool {
+pub fn is_end(lsn: Lsn) -> bool {
     (HEADER..=TRAILER).contains(&used(lsn))
 }
 
 /// The epoch and number of the block of `lsn`; both begin with 1.
-fn identity(lsn: u64) -> (u32, u32) {
-    let index = lsn / BLOCK as u64;
+fn identity(lsn: Lsn) -> (u32, u32) {
+    let index = lsn.get() / BLOCK as u64;
     let part = |value: u64| u32::try_from(value).unwrap_or(u32::MAX).saturating_add(1);
     (part(index / EPOCH), part(index % EPOCH))
 }
 
 /// Makes it the block of this LSN, still without data.
-pub(super) fn header(block: &mut [u8; BLOCK], lsn: u64) {
+pub(super) fn header(block: &mut [u8; BLOCK], lsn: Lsn) {
     let (epoch, number) = identity(lsn);
-    put(block, 0, &number.to_be_bytes());
-    put(block, 8, &epoch.to_be_bytes());
+    block.set::<0, 4>(&number.to_be_bytes());
+    block.set::<8, 4>(&epoch.to_be_bytes());
 }
 
 /// Holds a block against the LSN at which it should begin. With the log's key an encrypted one is checked like any.
-pub fn check(bytes: &[u8], lsn: u64, key: Option<&LogKey>) -> Block {
+pub fn check(bytes: &[u8], lsn: Lsn, key: Option<&LogKey>) -> Block {
     let Some(bytes) = bytes.first_chunk::<BLOCK>() else { return Block::Missing };
     match key {
         Some(key) if is_encrypted(bytes) => plain(&key.decrypt(bytes), lsn),
@@ -82,8 +85,8 @@ pub fn check(bytes: &[u8], lsn: u64, key: Option<&LogKey>) -> Block {
     }
 }
 
-fn plain(bytes: &[u8; BLOCK], lsn: u64) -> Block {
-    let used = usize::from(u16_at(bytes, 4) & !ENCRYPTED);
+fn plain(bytes: &[u8; BLOCK], lsn: Lsn) -> Block {
+    let used = usize::from(bytes.be_u16::<4>() & !ENCRYPTED);
     let encrypted = is_encrypted(bytes);
     let (stored, computed) = sums(bytes);
     let sealed = stored == computed;
@@ -91,7 +94,7 @@ fn plain(bytes: &[u8; BLOCK], lsn: u64) -> Block {
         return Block::Missing;
     }
     // Before 8.0.30 the highest bit had a meaning.
-    let found = (u32_at(bytes, 8), u32_at(bytes, 0) & !(1 << 31));
+    let found = (bytes.be_u32::<8>(), bytes.be_u32::<0>() & !(1 << 31));
     match found.cmp(&identity(lsn)) {
         Ordering::Less => Block::Missing,
         Ordering::Equal if encrypted => Block::Encrypted { used },
@@ -103,37 +106,45 @@ fn plain(bytes: &[u8; BLOCK], lsn: u64) -> Block {
 
 /// Ends the log in this block after `used` bytes, where a mini-transaction ends. What followed is gone. An encrypted block
 /// needs the log's key and stays encrypted; without it nothing is done.
-pub fn cut(block: &mut [u8], used: usize, key: Option<&LogKey>) {
-    let Some(block) = block.first_chunk_mut::<BLOCK>() else { return };
+///
+/// # Errors
+/// What is no block, or no end, cannot be cut.
+pub fn cut(block: &mut [u8], used: usize, key: Option<&LogKey>) -> Result<(), Internal> {
+    let block = block.first_chunk_mut::<BLOCK>().or_internal("a block of the log is too short")?;
     match key {
         Some(key) if is_encrypted(block) => {
             let mut clear = key.decrypt(block);
-            shorten(&mut clear, used);
+            shorten(&mut clear, used)?;
             *block = key.encrypt(&clear);
         }
         _ if is_encrypted(block) => {}
-        _ => shorten(block, used),
+        _ => shorten(block, used)?,
     }
+    Ok(())
 }
 
-fn shorten(block: &mut [u8; BLOCK], used: usize) {
-    let Some(rest) = block.get_mut(used..TRAILER) else { return };
-    rest.fill(0);
-    put(block, 4, &u16::try_from(used).unwrap_or_default().to_be_bytes());
-    if usize::from(u16_at(block, 6)) > used {
-        put(block, 6, &[0; 2]);
+fn shorten(block: &mut [u8; BLOCK], used: usize) -> Result<(), Internal> {
+    const NO_END: &str = "the log is to be cut where it cannot end";
+    if used == BLOCK {
+        return Ok(());
+    }
+    block.get_mut(used..TRAILER).or_internal(NO_END)?.fill(0);
+    block.set::<4, 2>(&u16::try_from(used).or_internal(NO_END)?.to_be_bytes());
+    if usize::from(block.be_u16::<6>()) > used {
+        block.set::<6, 2>(&[0; 2]);
     }
     seal(block);
+    Ok(())
 }
 
 fn is_encrypted(block: &[u8; BLOCK]) -> bool {
-    u16_at(block, 4) & ENCRYPTED != 0
+    block.be_u16::<4>() & ENCRYPTED != 0
 }
 
 /// Sets or clears the bit that says so.
 pub(super) fn set_encrypted(block: &mut [u8; BLOCK], encrypted: bool) {
-    let used = u16_at(block, 4) & !ENCRYPTED;
-    put(block, 4, &(used | if encrypted { ENCRYPTED } else { 0 }).to_be_bytes());
+    let used = block.be_u16::<4>() & !ENCRYPTED;
+    block.set::<4, 2>(&(used | if encrypted { ENCRYPTED } else { 0 }).to_be_bytes());
 }
 
 #[cfg(test)]
@@ -142,18 +153,19 @@ mod tests {
 
     use super::super::{HEAD, Header, checkpoint};
     use super::*;
+    use crate::innodb::redo::put;
 
     const REAL: &[u8] = include_bytes!("../../../../tests/vectors/mysql-redo/redo-9.7.4");
 
     /// A block of data for this LSN.
     fn block(lsn: u64, used: u16) -> Vec<u8> {
-        let (epoch, number) = identity(lsn);
+        let (epoch, number) = identity(Lsn::new(lsn));
         let mut block = vec![0x5a; BLOCK];
         put(&mut block, 0, &number.to_be_bytes());
         put(&mut block, 4, &used.to_be_bytes());
         put(&mut block, 6, &200u16.to_be_bytes());
         put(&mut block, 8, &epoch.to_be_bytes());
-        seal(&mut block);
+        seal(block.first_chunk_mut::<BLOCK>().unwrap());
         block
     }
 
@@ -162,7 +174,7 @@ mod tests {
     }
 
     fn check(bytes: &[u8], lsn: u64) -> Block {
-        super::check(bytes, lsn, None)
+        super::check(bytes, Lsn::new(lsn), None)
     }
 
     #[test]
@@ -173,13 +185,13 @@ mod tests {
         let blocks: Vec<Block> = REAL[HEAD..]
             .chunks(BLOCK)
             .map(|bytes| {
-                let found = check(bytes, lsn);
-                lsn += BLOCK as u64;
+                let found = check(bytes, lsn.get());
+                lsn = lsn.saturating_add(BLOCK as u64);
                 found
             })
             .collect();
         let full = blocks.iter().take_while(|block| **block == here(BLOCK)).count();
-        assert!(full > 3 && header.start_lsn + (full * BLOCK) as u64 > checkpoint_lsn);
+        assert!(full > 3 && header.start_lsn.saturating_add((full * BLOCK) as u64) > checkpoint_lsn);
         assert!(matches!(blocks[full], Block::Here { used: 12..512 }), "{:?}", blocks[full]);
         assert!(blocks[full + 1..].iter().all(|block| *block == Block::Missing));
         assert!(blocks.len() > full + 1);
@@ -194,8 +206,8 @@ mod tests {
         assert_eq!(check(&block(lsn, 512), lsn - 512), Block::Overwritten);
         // The number of the first block of an epoch is lower than that of the last one before it.
         let epoch = EPOCH * 512;
-        assert_eq!(identity(epoch - 512), (1, 1 << 30));
-        assert_eq!(identity(epoch), (2, 1));
+        assert_eq!(identity(Lsn::new(epoch - 512)), (1, 1 << 30));
+        assert_eq!(identity(Lsn::new(epoch)), (2, 1));
         assert_eq!(check(&block(epoch, 512), epoch - 512), Block::Overwritten);
         assert_eq!(check(&block(epoch - 512, 512), epoch), Block::Missing);
     }
@@ -227,9 +239,9 @@ mod tests {
     fn a_cut_block_ends_where_it_was_cut() {
         for (used, first) in [(150, 0), (199, 0), (200, 200), (508, 200)] {
             let mut bytes = block(1024, 512);
-            cut(&mut bytes, used, None);
+            cut(&mut bytes, used, None).unwrap();
             assert_eq!(check(&bytes, 1024), here(used));
-            assert_eq!(usize::from(u16_at(&bytes, 6)), first);
+            assert_eq!(usize::from(bytes.first_chunk::<8>().unwrap().be_u16::<6>()), first);
             assert!(bytes[used..508].iter().all(|byte| *byte == 0) && bytes[used - 1] == 0x5a);
         }
     }
@@ -237,10 +249,10 @@ mod tests {
     #[test]
     fn a_log_ends_inside_the_data_of_a_block() {
         for (lsn, end) in [(1024, false), (1035, false), (1036, true), (1532, true), (1533, false)] {
-            assert_eq!(is_end(lsn), end, "{lsn}");
+            assert_eq!(is_end(Lsn::new(lsn)), end, "{lsn}");
         }
-        assert_eq!((begin(1036), used(1036)), (1024, 12));
-        assert_eq!([until(1036), until(1037), until(1532)], [1024, 1536, 1536]);
+        assert_eq!((begin(Lsn::new(1036)), used(Lsn::new(1036))), (Lsn::new(1024), 12));
+        assert_eq!([1036, 1037, 1532].map(|lsn| until(Lsn::new(lsn)).get()), [1024, 1536, 1536]);
     }
 
     proptest! {
@@ -256,7 +268,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_without_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..600), lsn: u64, used in 0usize..1000) {
             let _ = check(&bytes, lsn);
-            cut(&mut bytes, used, None);
+            let _ = cut(&mut bytes, used, None);
         }
     }
 }

@@ -41,7 +41,7 @@
 use std::collections::BTreeSet;
 
 use super::block::{BLOCK, HEADER, TRAILER};
-use crate::innodb::u16_at;
+use crate::innodb::ids::SpaceId;
 
 /// `MLOG_8BYTES`.
 const BYTES: u8 = 8;
@@ -67,8 +67,8 @@ const LONGEST: usize = 1 + 5 + 1 + 2 + NAME;
 pub struct DdlEvents {
     /// The end of the log so far, in which a record may have begun, and what is looked through.
     bytes: Vec<u8>,
-    touched: BTreeSet<u32>,
-    deleted: BTreeSet<u32>,
+    touched: BTreeSet<SpaceId>,
+    deleted: BTreeSet<SpaceId>,
 }
 
 impl DdlEvents {
@@ -76,7 +76,7 @@ impl DdlEvents {
     pub fn feed(&mut self, blocks: &[u8]) {
         let (blocks, _) = blocks.as_chunks::<BLOCK>();
         for block in blocks {
-            self.bytes.extend_from_slice(block.get(HEADER..TRAILER).unwrap_or_default());
+            self.bytes.extend_from_slice(block.split_at(TRAILER).0.split_at(HEADER).1);
         }
         for (at, byte) in self.bytes.iter().enumerate() {
             let rest = || self.bytes.get(at + 1..);
@@ -91,35 +91,36 @@ impl DdlEvents {
     }
 
     /// Tablespaces, by id, in which indexes were begun, or that got a key.
-    pub fn touched(&self) -> &BTreeSet<u32> {
+    pub fn touched(&self) -> &BTreeSet<SpaceId> {
         &self.touched
     }
 
     /// Tablespaces, by id, of tables whose file was deleted.
-    pub fn deleted(&self) -> &BTreeSet<u32> {
+    pub fn deleted(&self) -> &BTreeSet<SpaceId> {
         &self.deleted
     }
 }
 
 /// The tablespace, if what follows the type is the number of a segment.
-fn segment(bytes: &[u8]) -> Option<u32> {
+fn segment(bytes: &[u8]) -> Option<SpaceId> {
     let (space, rest) = compressed(bytes)?;
-    rest.starts_with(&PLACE).then_some(space)
+    rest.starts_with(&PLACE).then_some(SpaceId::new(space))
 }
 
 /// The tablespace, if what follows the type is its key.
-fn key(bytes: &[u8]) -> Option<u32> {
+fn key(bytes: &[u8]) -> Option<SpaceId> {
     let (space, rest) = compressed(bytes)?;
-    rest.strip_prefix(&[0])?.get(4..)?.starts_with(KEY).then_some(space)
+    rest.strip_prefix(&[0])?.get(4..)?.starts_with(KEY).then_some(SpaceId::new(space))
 }
 
 /// The tablespace, if what follows the type is the end of a table's file.
-fn file(bytes: &[u8]) -> Option<u32> {
+fn file(bytes: &[u8]) -> Option<SpaceId> {
     let (space, rest) = compressed(bytes)?;
     let rest = rest.strip_prefix(&[0])?;
-    let name = rest.get(2..)?.get(..usize::from(u16_at(rest, 0)))?;
+    let (len, rest) = rest.split_first_chunk()?;
+    let name = rest.get(..usize::from(u16::from_be_bytes(*len)))?;
     let whole = name.len() <= NAME && name.ends_with(IBD) && name.iter().filter(|byte| **byte == 0).count() == 1;
-    whole.then_some(space)
+    whole.then_some(SpaceId::new(space))
 }
 
 /// A number of one to five bytes: the more of the highest bits are set, the more bytes.
@@ -156,7 +157,8 @@ mod tests {
     fn events(parts: &[&[u8]]) -> (Vec<u32>, Vec<u32>) {
         let mut events = DdlEvents::default();
         parts.iter().for_each(|part| events.feed(part));
-        (events.touched().iter().copied().collect(), events.deleted().iter().copied().collect())
+        let numbers = |spaces: &BTreeSet<SpaceId>| spaces.iter().map(|space| space.get()).collect();
+        (numbers(events.touched()), numbers(events.deleted()))
     }
 
     #[test]

@@ -4,8 +4,10 @@
 
 use super::block::{BLOCK, HEADER, TRAILER, begin, header, used};
 use super::ddl_events::{DELETE, SINGLE};
-use crate::innodb::redo::{put, seal};
-use crate::innodb::u16_at;
+use crate::bytes::{Fields as _, Part as _};
+use crate::error::{Internal, OrInternal as _};
+use crate::innodb::ids::{Lsn, SpaceId};
+use crate::innodb::redo::seal;
 
 /// Where a block says at which byte its first mini-transaction begins; 0 if none does.
 const FIRST: usize = 6;
@@ -13,7 +15,7 @@ const FIRST: usize = 6;
 const NAME: &[u8] = b"\0\x08./x.ibd\0";
 
 /// The blocks from that of `end` on, where the log ended, and where it ends now. `last` is the block in which it ended.
-pub fn forget(last: &[u8], end: u64, spaces: &[u32]) -> (Vec<u8>, u64) {
+pub fn forget(last: &[u8], end: Lsn, spaces: &[SpaceId]) -> Result<(Vec<u8>, Lsn), Internal> {
     let mut block = [0; BLOCK];
     let (mut lsn, mut at) = (begin(end), used(end).max(HEADER));
     match last.first_chunk() {
@@ -24,51 +26,52 @@ pub fn forget(last: &[u8], end: u64, spaces: &[u32]) -> (Vec<u8>, u64) {
     for space in spaces {
         for (index, byte) in record(*space).into_iter().enumerate() {
             if at == TRAILER {
-                close(&mut block, BLOCK, &mut blocks);
+                close(&mut block, BLOCK, &mut blocks)?;
                 lsn = lsn.saturating_add(BLOCK as u64);
                 header(&mut block, lsn);
                 at = HEADER;
             }
-            if index == 0 && u16_at(&block, FIRST) == 0 {
-                put(&mut block, FIRST, &short(at));
+            if index == 0 && block.be_u16::<FIRST>() == 0 {
+                block.set::<FIRST, 2>(&short(at)?);
             }
-            put(&mut block, at, &[byte]);
+            *block.part_mut(at)? = byte;
             at += 1;
         }
     }
-    match at {
+    Ok(match at {
         // The end of a mini-transaction is never counted in a trailer.
         TRAILER => {
-            close(&mut block, BLOCK, &mut blocks);
+            close(&mut block, BLOCK, &mut blocks)?;
             (blocks, lsn.saturating_add((BLOCK + HEADER) as u64))
         }
         HEADER => (blocks, lsn.saturating_add(HEADER as u64)),
         _ => {
-            close(&mut block, at, &mut blocks);
+            close(&mut block, at, &mut blocks)?;
             (blocks, lsn.saturating_add(at as u64))
         }
-    }
+    })
 }
 
-fn close(block: &mut [u8; BLOCK], used: usize, blocks: &mut Vec<u8>) {
-    put(block, 4, &short(used));
+fn close(block: &mut [u8; BLOCK], used: usize, blocks: &mut Vec<u8>) -> Result<(), Internal> {
+    block.set::<4, 2>(&short(used)?);
     seal(block);
     blocks.extend_from_slice(block);
     block.fill(0);
+    Ok(())
 }
 
-fn record(space: u32) -> Vec<u8> {
+fn record(space: SpaceId) -> Vec<u8> {
     let mut record = vec![SINGLE | DELETE];
     // The longest form of a number is good for all.
     record.push(0xf0);
-    record.extend(space.to_be_bytes());
+    record.extend(space.get().to_be_bytes());
     record.push(0);
     record.extend(NAME);
     record
 }
 
-fn short(number: usize) -> [u8; 2] {
-    u16::try_from(number).unwrap_or_default().to_be_bytes()
+fn short(number: usize) -> Result<[u8; 2], Internal> {
+    u16::try_from(number).map(u16::to_be_bytes).or_internal("a block has more bytes than it can")
 }
 
 #[cfg(test)]
@@ -83,27 +86,27 @@ mod tests {
         for used in [HEADER, HEADER + 1, 300, 492, 493, 500, TRAILER] {
             for count in [1, 2, 33, 34, 1000] {
                 let mut last = [0; BLOCK];
-                header(&mut last, lsn);
+                header(&mut last, Lsn::new(lsn));
                 last[HEADER..used].fill(0x5a);
                 let mut full = Vec::new();
-                close(&mut last.clone(), used, &mut full);
-                let spaces: Vec<u32> = (7..7 + count).collect();
-                let (blocks, end) = forget(&full, lsn + used as u64, &spaces);
-                assert_eq!(until(end), lsn + blocks.len() as u64, "{used} {count}");
+                close(&mut last.clone(), used, &mut full).unwrap();
+                let spaces: Vec<SpaceId> = (7..7 + count).map(SpaceId::new).collect();
+                let (blocks, end) = forget(&full, Lsn::new(lsn + used as u64), &spaces).unwrap();
+                assert_eq!(until(end), Lsn::new(lsn + blocks.len() as u64), "{used} {count}");
                 let (mut traces, mut data) = (DdlEvents::default(), 0);
                 for (block, at) in blocks.chunks(BLOCK).zip((lsn..).step_by(BLOCK)) {
-                    let Block::Here { used } = check(block, at, None) else { panic!("block of {at}") };
-                    assert!(used == BLOCK || at == begin(end));
-                    let first = usize::from(u16_at(block, FIRST));
+                    let Block::Here { used } = check(block, Lsn::new(at), None) else { panic!("block of {at}") };
+                    assert!(used == BLOCK || Lsn::new(at) == begin(end));
+                    let first = usize::from(block.first_chunk::<BLOCK>().unwrap().be_u16::<FIRST>());
                     assert!(first == 0 || block[first] == SINGLE | DELETE);
                     data += used.min(TRAILER) - HEADER;
                 }
-                assert_eq!(data, used - HEADER + spaces.len() * record(0).len());
+                assert_eq!(data, used - HEADER + spaces.len() * record(SpaceId::SYSTEM).len());
                 traces.feed(&blocks);
                 assert!(traces.deleted().iter().eq(&spaces));
                 assert!(blocks[HEADER..used].iter().all(|byte| *byte == 0x5a));
             }
         }
-        assert_eq!(forget(&[], lsn + 12, &[]), (Vec::new(), lsn + 12));
+        assert_eq!(forget(&[], Lsn::new(lsn + 12), &[]).unwrap(), (Vec::new(), Lsn::new(lsn + 12)));
     }
 }

@@ -86,9 +86,9 @@ impl LogKey {
     pub fn decrypt(&self, block: &[u8; BLOCK]) -> [u8; BLOCK] {
         let mut block = *block;
         set_encrypted(&mut block, false);
-        for part in [AGAIN..BLOCK, HEADER..WHOLE] {
+        for (from, to) in [(AGAIN, BLOCK), (HEADER, WHOLE)] {
             let cipher = cbc::Decryptor::inner_iv_init(&*self.cipher, (&*self.iv).into());
-            decrypt(cipher, block.get_mut(part).unwrap_or_default());
+            decrypt(cipher, block.split_at_mut(to).0.split_at_mut(from).1);
         }
         block
     }
@@ -96,9 +96,9 @@ impl LogKey {
     /// Encrypts a block that has its sum.
     pub fn encrypt(&self, block: &[u8; BLOCK]) -> [u8; BLOCK] {
         let mut block = *block;
-        for part in [HEADER..WHOLE, AGAIN..BLOCK] {
+        for (from, to) in [(HEADER, WHOLE), (AGAIN, BLOCK)] {
             let cipher = cbc::Encryptor::inner_iv_init(&*self.cipher, (&*self.iv).into());
-            encrypt(cipher, block.get_mut(part).unwrap_or_default());
+            encrypt(cipher, block.split_at_mut(to).0.split_at_mut(from).1);
         }
         set_encrypted(&mut block, true);
         block
@@ -127,6 +127,7 @@ impl fmt::Debug for LogKey {
 
 #[cfg(test)]
 mod tests {
+    use crate::innodb::ids::Lsn;
     use proptest::prelude::*;
 
     use super::super::block::{Block, check, cut, used};
@@ -139,13 +140,13 @@ mod tests {
     const RING: &[u8] = include_bytes!("../../../../tests/vectors/mysql-redo/keyring");
 
     fn key() -> LogKey {
-        let locked = Locked::parse(encryption(REAL)).unwrap();
+        let locked = Locked::parse(encryption(REAL).unwrap()).unwrap();
         locked.open(Keyring::parse(RING).unwrap().key(locked.master()).unwrap()).unwrap()
     }
 
     /// The real blocks and their LSNs.
     fn blocks() -> impl Iterator<Item = (u64, [u8; BLOCK])> {
-        let first = Header::parse(REAL).unwrap().start_lsn;
+        let first = Header::parse(REAL).unwrap().start_lsn.get();
         (first..).step_by(BLOCK).zip(REAL[HEAD..].as_chunks().0.iter().copied())
     }
 
@@ -153,12 +154,12 @@ mod tests {
     fn real_blocks_are_whole_under_their_key_alone() {
         let key = key();
         for (lsn, block) in blocks() {
-            assert_eq!(check(&block, lsn, None), Block::Encrypted { used: BLOCK });
-            assert_eq!(check(&block, lsn, Some(&key)), Block::Here { used: BLOCK });
-            assert_eq!(check(&block, lsn + 512, Some(&key)), Block::Missing);
-            assert_eq!(check(&block, lsn - 512, Some(&key)), Block::Overwritten);
+            assert_eq!(check(&block, Lsn::new(lsn), None), Block::Encrypted { used: BLOCK });
+            assert_eq!(check(&block, Lsn::new(lsn), Some(&key)), Block::Here { used: BLOCK });
+            assert_eq!(check(&block, Lsn::new(lsn + 512), Some(&key)), Block::Missing);
+            assert_eq!(check(&block, Lsn::new(lsn - 512), Some(&key)), Block::Overwritten);
             let clear = key.decrypt(&block);
-            assert_eq!(check(&clear, lsn, None), Block::Here { used: BLOCK });
+            assert_eq!(check(&clear, Lsn::new(lsn), None), Block::Here { used: BLOCK });
             assert_eq!(key.encrypt(&clear), block);
         }
         assert!(blocks().count() > 8);
@@ -166,12 +167,12 @@ mod tests {
 
     #[test]
     fn only_the_right_master_key_opens_the_key_of_a_log() {
-        let locked = Locked::parse(encryption(REAL)).unwrap();
+        let locked = Locked::parse(encryption(REAL).unwrap()).unwrap();
         assert_eq!(locked.master(), "INNODBKey-da0b9576-e5e5-11f1-b37b-02fc00000001-1");
         let ring = Keyring::parse(RING).unwrap();
         let newer = ring.key("INNODBKey-da0b9576-e5e5-11f1-b37b-02fc00000001-2").unwrap();
         assert!(locked.open(newer).is_none());
-        let mut other = encryption(REAL).to_vec();
+        let mut other = encryption(REAL).unwrap().to_vec();
         other[48 + 60] ^= 1;
         let right = ring.key(locked.master()).unwrap();
         assert!(Locked::parse(&other).unwrap().open(right).is_none() && locked.open(right).is_some());
@@ -184,11 +185,11 @@ mod tests {
         let key = key();
         let (lsn, whole) = blocks().nth(3).unwrap();
         let mut block = whole;
-        cut(&mut block, 100, None);
+        cut(&mut block, 100, None).unwrap();
         assert_eq!(block, whole, "without the key nothing can be cut");
-        cut(&mut block, used(lsn + 100), Some(&key));
-        assert_eq!(check(&block, lsn, None), Block::Encrypted { used: 100 });
-        assert_eq!(check(&block, lsn, Some(&key)), Block::Here { used: 100 });
+        cut(&mut block, used(Lsn::new(lsn + 100)), Some(&key)).unwrap();
+        assert_eq!(check(&block, Lsn::new(lsn), None), Block::Encrypted { used: 100 });
+        assert_eq!(check(&block, Lsn::new(lsn), Some(&key)), Block::Here { used: 100 });
         let (clear, before) = (key.decrypt(&block), key.decrypt(&whole));
         assert!(clear[12..100] == before[12..100] && clear[100..508].iter().all(|byte| *byte == 0));
     }
@@ -198,7 +199,7 @@ mod tests {
         let (lsn, block) = blocks().next().unwrap();
         let mut clear = key().decrypt(&block);
         clear[508..].copy_from_slice(&[0xde, 0xad, 0xbe, 0xef]);
-        assert_eq!(check(&key().encrypt(&clear), lsn, Some(&key())), Block::Unsealed);
+        assert_eq!(check(&key().encrypt(&clear), Lsn::new(lsn), Some(&key())), Block::Unsealed);
     }
 
     proptest! {
@@ -206,7 +207,7 @@ mod tests {
         fn a_flipped_bit_is_never_taken(at in 0usize..512, bit in 0u8..8) {
             let (lsn, mut block) = blocks().next().unwrap();
             block[at] ^= 1 << bit;
-            prop_assert_eq!(check(&block, lsn, Some(&key())), Block::Missing);
+            prop_assert_eq!(check(&block, Lsn::new(lsn), Some(&key())), Block::Missing);
         }
 
         #[test]
@@ -214,8 +215,8 @@ mod tests {
             let _ = Locked::parse(&bytes).map(|locked| locked.open(&[7; 32]));
             let mut block = [0x80; BLOCK];
             block.iter_mut().zip(&bytes).for_each(|(to, from)| *to = *from);
-            let _ = check(&block, lsn, Some(&key()));
-            cut(&mut block, bytes.len(), Some(&key()));
+            let _ = check(&block, Lsn::new(lsn), Some(&key()));
+            let _ = cut(&mut block, bytes.len(), Some(&key()));
         }
     }
 }

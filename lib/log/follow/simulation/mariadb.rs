@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::super::Follow;
 use super::super::mariadb::{Follower, take};
 use crate::error::{Error, Kind, Result};
+use crate::innodb::ids::Lsn;
 use crate::innodb::redo::mariadb::{CHECKPOINTS, Checkpoint, FILE, Format, Header, Ring, START, mtr};
 use crate::log::queue::Goal;
 
@@ -35,8 +36,8 @@ impl Server {
     fn start(capacity: u64, format: Format) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let first_lsn = 50_000;
-        let header = Header { format, first_lsn, creator: [0; 32], encryption: [0; 28] };
-        let checkpoint = Checkpoint { lsn: first_lsn, end_lsn: first_lsn };
+        let header = Header { format, first_lsn: Lsn::new(first_lsn), creator: [0; 32], encryption: [0; 28] };
+        let checkpoint = Checkpoint { lsn: Lsn::new(first_lsn), end_lsn: Lsn::new(first_lsn) };
         let (file, ring) = create(&dir.path().join(FILE), &header, capacity, checkpoint);
         let (lsn, history) = (first_lsn, Vec::new());
         let mut server = Server { dir, file, header, ring, lsn, checkpoint, checkpoints: 0, seed: 7, history };
@@ -72,7 +73,7 @@ impl Server {
 
     fn seal(&self, mut bytes: Vec<u8>, lsn: u64) -> Vec<u8> {
         let mut sum = crc32c::crc32c(&bytes);
-        bytes.push(self.ring.sequence(lsn + bytes.len() as u64));
+        bytes.push(self.ring.sequence(Lsn::new(lsn + bytes.len() as u64)));
         if self.header.encrypted() {
             let nonce = lsn.to_be_bytes();
             sum = crc32c::crc32c_append(sum, &nonce);
@@ -84,7 +85,7 @@ impl Server {
 
     fn put(&self, lsn: u64, bytes: &[u8]) {
         for (n, byte) in bytes.iter().enumerate() {
-            self.file.write_all_at(&[*byte], self.ring.offset(lsn + n as u64)).unwrap();
+            self.file.write_all_at(&[*byte], self.ring.offset(Lsn::new(lsn + n as u64))).unwrap();
         }
     }
 
@@ -92,7 +93,7 @@ impl Server {
         self.put(self.lsn, bytes);
         self.lsn += bytes.len() as u64;
         let mut kept = bytes.to_vec();
-        mtr::set_first_lap(&mut kept, self.header.encrypted());
+        mtr::set_first_lap(&mut kept, self.header.encrypted()).unwrap();
         self.history.extend(kept);
     }
 
@@ -114,7 +115,7 @@ impl Server {
 
     /// Makes everything so far durable, as a checkpoint.
     fn checkpoint(&mut self) {
-        self.checkpoint = Checkpoint { lsn: self.lsn, end_lsn: self.lsn };
+        self.checkpoint = Checkpoint { lsn: Lsn::new(self.lsn), end_lsn: Lsn::new(self.lsn) };
         let record = self.seal([&[0xfa, 0, 0][..], &self.lsn.to_be_bytes()].concat(), self.lsn);
         self.append(&record);
         self.checkpoints += 1;
@@ -123,8 +124,8 @@ impl Server {
 
     /// Replaces the log by one of another size, whose first LSN is this one's present.
     fn resize(&mut self, capacity: u64) {
-        self.header.first_lsn = self.lsn;
-        self.checkpoint = Checkpoint { lsn: self.lsn, end_lsn: self.lsn };
+        self.header.first_lsn = Lsn::new(self.lsn);
+        self.checkpoint = Checkpoint { lsn: Lsn::new(self.lsn), end_lsn: Lsn::new(self.lsn) };
         let new = self.dir.path().join("ib_logfile101");
         let (file, ring) = create(&new, &self.header, capacity, self.checkpoint);
         (self.file, self.ring) = (file, ring);
@@ -159,7 +160,7 @@ struct Reader {
 
 impl Reader {
     fn poll(&mut self, mark: u64) -> Result<()> {
-        self.reach(Goal { mark, ..Goal::default() })
+        self.reach(Goal { mark: Lsn::new(mark), ..Goal::default() })
     }
 
     fn reach(&mut self, goal: Goal) -> Result<()> {
@@ -196,11 +197,11 @@ fn nothing_is_lost_and_nothing_stale_is_taken_through_many_laps() {
                 server.checkpoint();
             }
             reader.poll(mark).unwrap();
-            assert!(server.since(start).starts_with(&reader.got), "round {round}");
+            assert!(server.since(start.get()).starts_with(&reader.got), "round {round}");
         }
         reader.poll(server.lsn).unwrap();
-        assert_eq!(reader.got, server.since(start));
-        assert!((server.lsn - start) / server.ring.capacity() > 10);
+        assert_eq!(reader.got, server.since(start.get()));
+        assert!((server.lsn - start.get()) / server.ring.capacity() > 10);
     }
 }
 
@@ -212,8 +213,8 @@ fn without_the_bound_stale_log_would_be_taken() {
     server.write(20);
     let durable = server.lsn;
     let mut bytes = vec![0; 4096];
-    reader.follower.live().read(durable, &mut bytes).unwrap();
-    assert!(take(&mut bytes, durable, &server.ring, false, u64::MAX, |_, _| Ok(())).unwrap() > 0);
+    reader.follower.live().read(Lsn::new(durable), &mut bytes).unwrap();
+    assert!(take(&mut bytes, Lsn::new(durable), &server.ring, false, Lsn::MAX, |_, _| Ok(())).unwrap() > 0);
 
     reader.poll(durable).unwrap();
     reader.poll(durable).unwrap();
@@ -231,7 +232,7 @@ fn an_overrun_says_by_how_much_and_what_would_have_been_enough() {
     let error = reader.fail(0);
     assert_eq!(error.kind(), Kind::Invalid);
     let text = error.to_string();
-    let ahead = server.checkpoint.end_lsn - 50_000;
+    let ahead = server.checkpoint.end_lsn.since(Lsn::new(50_000));
     assert!(text.contains("overrun: lsn 50000 was overwritten"), "{text}");
     assert!(text.ends_with(&format!("{ahead} bytes ahead")), "{text}");
     assert!(error.advice().unwrap().contains("innodb_log_file_size=1048576"), "{:?}", error.advice());
@@ -256,8 +257,11 @@ fn an_overrun_by_two_laps_is_noticed() {
     server.write(5);
     server.checkpoint();
     let mut bytes = vec![0; 600];
-    reader.follower.live().read(50_000, &mut bytes).unwrap();
-    assert!(take(&mut bytes, 50_000, &server.ring, false, u64::MAX, |_, _| Ok(())).unwrap() > 0, "looks right");
+    reader.follower.live().read(Lsn::new(50_000), &mut bytes).unwrap();
+    assert!(
+        take(&mut bytes, Lsn::new(50_000), &server.ring, false, Lsn::MAX, |_, _| Ok(())).unwrap() > 0,
+        "looks right"
+    );
     assert!(reader.fail(0).to_string().contains("overrun"));
     assert!(reader.got.is_empty());
 }
@@ -307,7 +311,7 @@ fn the_log_must_reach_the_end_of_the_backup() {
     let mut reader = server.follow();
     server.write(20);
     let end = server.lsn + 1000;
-    let goal = Goal { mark: server.lsn, end: Some(end), over: false };
+    let goal = Goal { mark: Lsn::new(server.lsn), end: Some(Lsn::new(end)), over: false };
     server.put(server.lsn, &[0; 1000]);
     reader.reach(goal).unwrap();
     assert_eq!(reader.got, server.since(50_000));
@@ -333,7 +337,7 @@ fn the_record_of_the_checkpoint_must_be_where_recovery_looks_for_it() {
     server.write(20);
     for end_lsn in [middle, middle + 1] {
         let mut reader = Reader {
-            follower: Follower::begin(&server.path(), Checkpoint { end_lsn, ..checkpoint }).unwrap(),
+            follower: Follower::begin(&server.path(), Checkpoint { end_lsn: Lsn::new(end_lsn), ..checkpoint }).unwrap(),
             got: Vec::new(),
         };
         let error = reader.fail(server.lsn);
@@ -359,7 +363,7 @@ fn names_outside_the_data_directory_are_made_local() {
 #[test]
 fn foreign_logs_are_refused_before_anything_is_read() {
     let server = Server::new(30_011);
-    let later = Checkpoint { lsn: 60_000, end_lsn: 60_000 };
+    let later = Checkpoint { lsn: Lsn::new(60_000), end_lsn: Lsn::new(60_000) };
     let error = Follower::begin(&server.path(), later).unwrap_err();
     assert!(error.to_string().contains("older than the backup's 60000"), "{error}");
     server.file.write_all_at(b"PHYS", 0).unwrap();

@@ -13,7 +13,8 @@ use super::super::Follow;
 use super::super::mysql::Follower;
 use crate::crypt::keyring::Keyring;
 use crate::error::{Error, Kind, Result};
-use crate::innodb::redo::mysql::{BLOCK, HEAD, Header, Locked, LogKey, creator, encryption, name};
+use crate::innodb::ids::Lsn;
+use crate::innodb::redo::mysql::{BLOCK, CLEAR, HEAD, Header, Locked, LogKey, creator, encryption, name};
 use crate::log::queue::Goal;
 
 /// LSN of the first file.
@@ -44,7 +45,7 @@ fn keyring() -> Keyring {
 }
 
 fn key() -> LogKey {
-    let locked = Locked::parse(encryption(LOCKED)).unwrap();
+    let locked = Locked::parse(encryption(LOCKED).unwrap()).unwrap();
     locked.open(keyring().key(locked.master()).unwrap()).unwrap()
 }
 
@@ -61,7 +62,7 @@ impl Server {
         let mut server = Server::new();
         server.key = Some(key());
         let head = File::options().write(true).open(server.path(7)).unwrap();
-        head.write_all_at(encryption(LOCKED), 1024).unwrap();
+        head.write_all_at(encryption(LOCKED).unwrap(), 1024).unwrap();
         server
     }
 
@@ -77,8 +78,8 @@ impl Server {
             Some(old) => fs::rename(self.path(old), &spare).unwrap(),
             None => File::create(&spare).unwrap().set_len(SIZE).unwrap(),
         }
-        let header = Header { uuid: UUID, start_lsn: self.lsn, creator: creator("MySQL 9.9.9"), flags: 0 };
-        let head = header.head(self.files.is_empty().then_some(FIRST + 100), &[]);
+        let header = Header { uuid: UUID, start_lsn: Lsn::new(self.lsn), creator: creator("MySQL 9.9.9"), flags: 0 };
+        let head = header.head(self.files.is_empty().then_some(Lsn::new(FIRST + 100)), CLEAR);
         File::options().write(true).open(&spare).unwrap().write_all_at(&head, 0).unwrap();
         fs::rename(&spare, self.path(number)).unwrap();
         self.files.push_back((number, self.lsn));
@@ -124,7 +125,10 @@ impl Server {
     }
 
     fn follow_with(&self, keyring: Option<&Keyring>) -> Reader {
-        Reader { follower: Follower::begin(self.dir.path(), FIRST + 100, UUID, keyring).unwrap(), got: Vec::new() }
+        Reader {
+            follower: Follower::begin(self.dir.path(), Lsn::new(FIRST + 100), UUID, keyring).unwrap(),
+            got: Vec::new(),
+        }
     }
 }
 
@@ -177,7 +181,7 @@ fn a_file_that_was_deleted_or_renamed_is_read_to_its_end() {
     let mut reader = server.follow();
     server.write(BLOCKS + 5, 99);
     // Opens both, and is held up before it has read them: a goal that is reached already.
-    reader.reach(Goal { mark: 0, end: Some(FIRST + 12), over: false }).unwrap();
+    reader.reach(Goal { mark: Lsn::new(0), end: Some(Lsn::new(FIRST + 12)), over: false }).unwrap();
     assert!(reader.got.is_empty());
     fs::remove_file(server.path(7)).unwrap();
     fs::rename(server.path(8), server.dir.path().join("#ib_redo99_tmp")).unwrap();
@@ -191,10 +195,10 @@ fn a_file_that_is_cut_off_is_an_overrun() {
     let mut server = Server::new();
     let mut reader = server.follow();
     server.write(BLOCKS + 5, 99);
-    reader.reach(Goal { mark: 0, end: Some(FIRST + 12), over: false }).unwrap();
+    reader.reach(Goal { mark: Lsn::new(0), end: Some(Lsn::new(FIRST + 12)), over: false }).unwrap();
     let kept = 10 * BLOCK as u64;
     File::options().write(true).open(server.path(7)).unwrap().set_len(HEAD as u64 + kept).unwrap();
-    let error = reader.fail(Goal { mark: 0, end: Some(server.lsn + 12), over: false });
+    let error = reader.fail(Goal { mark: Lsn::new(0), end: Some(Lsn::new(server.lsn + 12)), over: false });
     assert!(error.to_string().contains(&format!("redo overrun: lsn {} was", FIRST + kept)), "{error}");
     assert!(server.history.starts_with(&reader.got) && reader.got.len() as u64 == kept);
 }
@@ -210,13 +214,13 @@ fn the_block_that_is_being_written_waits_and_the_last_one_does_not() {
     // Half of it.
     let whole = server.block(400);
     server.put(&[&whole[..200], &[0; 312]].concat());
-    reader.reach(Goal { mark: 0, end: Some(server.lsn + 300), over: false }).unwrap();
-    assert!(reader.got == server.history && !reader.follower.reached(server.lsn + 300));
+    reader.reach(Goal { mark: Lsn::new(0), end: Some(Lsn::new(server.lsn + 300)), over: false }).unwrap();
+    assert!(reader.got == server.history && !reader.follower.reached(Lsn::new(server.lsn + 300)));
     server.put(&whole);
-    reader.reach(Goal { mark: 0, end: Some(server.lsn + 401), over: false }).unwrap();
-    assert!(!reader.follower.reached(server.lsn + 401));
-    reader.reach(Goal { mark: 0, end: Some(server.lsn + 400), over: false }).unwrap();
-    assert!(reader.follower.reached(server.lsn + 400));
+    reader.reach(Goal { mark: Lsn::new(0), end: Some(Lsn::new(server.lsn + 401)), over: false }).unwrap();
+    assert!(!reader.follower.reached(Lsn::new(server.lsn + 401)));
+    reader.reach(Goal { mark: Lsn::new(0), end: Some(Lsn::new(server.lsn + 400)), over: false }).unwrap();
+    assert!(reader.follower.reached(Lsn::new(server.lsn + 400)));
     assert_eq!(reader.got, [&server.history[..], &whole].concat());
 }
 
@@ -225,8 +229,8 @@ fn a_backup_that_ends_between_two_blocks_needs_only_the_first() {
     let mut server = Server::new();
     let mut reader = server.follow();
     server.write(5, 4);
-    reader.reach(Goal { mark: 0, end: Some(server.lsn + 12), over: false }).unwrap();
-    assert!(reader.follower.reached(server.lsn + 12) && reader.got == server.history);
+    reader.reach(Goal { mark: Lsn::new(0), end: Some(Lsn::new(server.lsn + 12)), over: false }).unwrap();
+    assert!(reader.follower.reached(Lsn::new(server.lsn + 12)) && reader.got == server.history);
 }
 
 #[test]
@@ -253,7 +257,7 @@ fn the_log_must_reach_the_end_of_the_backup() {
     let mut server = Server::new();
     let mut reader = server.follow();
     server.write(2, 4);
-    let error = reader.fail(Goal { mark: 0, end: Some(server.lsn + 1000), over: false });
+    let error = reader.fail(Goal { mark: Lsn::new(0), end: Some(Lsn::new(server.lsn + 1000)), over: false });
     assert_eq!(error.kind(), Kind::Invalid);
     assert!(error.to_string().contains(&format!("the log ends at lsn {}", server.lsn)), "{error}");
 }
@@ -329,12 +333,12 @@ fn the_log_of_another_server_is_refused() {
     let mut server = Server::new();
     server.write(3, 4);
     for (checkpoint_lsn, uuid) in [(FIRST + 100, UUID + 1), (FIRST + 5000, UUID)] {
-        let error = Follower::begin(server.dir.path(), checkpoint_lsn, uuid, None).unwrap_err();
+        let error = Follower::begin(server.dir.path(), Lsn::new(checkpoint_lsn), uuid, None).unwrap_err();
         assert!(error.to_string().contains("is not the log of the backup"), "{error}");
     }
     let mut reader = server.follow();
     // Made anew under the same names.
-    let header = Header { uuid: 1, start_lsn: server.lsn, creator: [0; 32], flags: 0 };
-    fs::write(server.path(8), header.head(None, &[])).unwrap();
+    let header = Header { uuid: 1, start_lsn: Lsn::new(server.lsn), creator: [0; 32], flags: 0 };
+    fs::write(server.path(8), header.head(None, CLEAR)).unwrap();
     assert!(reader.poll().unwrap_err().to_string().contains("made anew"));
 }

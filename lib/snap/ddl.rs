@@ -1,0 +1,157 @@
+//! What becomes of the copy of a tablespace when DDL has run since: decided under the lock, by how the copy went and
+//! what the file is now. Source: `facts/mariadb-hot-backup#ddl`, rule C.
+
+use super::copy::Outcome;
+use super::open::Head;
+use crate::server::files::{Identity, Tablespace};
+
+/// What becomes of the copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// The copy is right; or there is none, and none is needed.
+    Keep,
+    /// The file is copied, under another name if one was sent already.
+    Recopy,
+    /// The file is copied for the first time: its page 0 was not written when it was read.
+    CopyFirst,
+    /// Page 0 must be read before this can be decided.
+    CheckPage0,
+    /// The copy is of a tablespace that the server no longer has.
+    Drop,
+}
+
+/// The file as the listing under the lock has found it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    identity: Identity,
+    /// What page 0 says; `None` if it must be read first.
+    pub(super) head: Option<Head>,
+}
+
+/// What others say of the tablespace.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Evidence {
+    /// The file is the server's, by its dictionary.
+    pub(super) is_servers: bool,
+    /// It has content that is not in the redo log: the copy is not good, whatever the file looks like.
+    pub(super) is_touched: bool,
+    /// It has the name of a table that an ALTER is building; the restored server drops it, and no record needs it.
+    pub(super) is_temporary: bool,
+}
+
+impl Now {
+    /// `read` is what page 0 says if it was read just now. It need not be when the file is as it was.
+    pub(super) fn of(found: &Tablespace, before: Option<&Outcome>, read: Option<Head>) -> Self {
+        let unchanged = match before {
+            Some(Outcome::Copied(seen) | Outcome::Strange(seen)) => {
+                let same = seen.identity == found.identity && seen.changed == found.changed && !found.twin;
+                same.then_some(seen.head)
+            }
+            _ => None,
+        };
+        Now { identity: found.identity, head: read.or(unchanged) }
+    }
+}
+
+/// Decides on a tablespace: `before` is how its copy went (`None`: no listing had its name), `now` its file (`None`: it
+/// has gone).
+pub(super) fn decide(before: Option<&Outcome>, now: Option<Now>, evidence: Evidence) -> Decision {
+    let without_file = match before {
+        Some(Outcome::Copied(_)) => Decision::Drop,
+        _ => Decision::Keep,
+    };
+    let Some(now) = now else { return without_file };
+    if before.is_none() && evidence.is_temporary {
+        return Decision::Keep;
+    }
+    let Some(head) = now.head else { return Decision::CheckPage0 };
+    if !evidence.is_servers {
+        return without_file;
+    }
+    match before {
+        Some(&Outcome::Deferred(identity)) if identity == now.identity => Decision::CopyFirst,
+        // What no redo can have led to, an IMPORT TABLESPACE wrote, which neither redo nor the DDL log tells.
+        Some(Outcome::Copied(seen))
+            if seen.identity == now.identity && !evidence.is_touched && seen.head.leads_to(head) =>
+        {
+            Decision::Keep
+        }
+        _ => Decision::Recopy,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use Decision::{CheckPage0, CopyFirst, Drop, Keep, Recopy};
+
+    use super::*;
+    use crate::snap::open::Seen;
+
+    /// Everything that `decide` looks at, against what it decides.
+    #[test]
+    fn every_state_of_a_copy_and_its_file_has_one_decision() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, "").unwrap();
+            Tablespace::new(name.into(), None, &path.metadata().unwrap())
+        };
+        let (same, other) = (file("same"), file("other"));
+        let changed = Tablespace { changed: (1, 1), ..file("changed") };
+        let changed = Tablespace { identity: same.identity, ..changed };
+        let twin = Tablespace { twin: true, ..file("twin") };
+        let twin = Tablespace { identity: same.identity, changed: same.changed, ..twin };
+        let head = |space: u32, lsn: u64| {
+            let mut bytes = [0; 64];
+            bytes[16..24].copy_from_slice(&lsn.to_be_bytes());
+            bytes[38..42].copy_from_slice(&space.to_be_bytes());
+            Head::of(&bytes)
+        };
+        let seen = Seen { identity: same.identity, changed: same.changed, head: head(5, 1000) };
+        let (copied, strange) = (Some(Outcome::Copied(seen)), Some(Outcome::Strange(seen)));
+        let (deferred, gone) = (Some(Outcome::Deferred(same.identity)), Some(Outcome::Gone));
+        let (later, earlier, imported) = (Some(head(5, 2000)), Some(head(5, 999)), Some(head(6, 2000)));
+        let servers = Evidence { is_servers: true, is_touched: false, is_temporary: false };
+        let touched = Evidence { is_touched: true, ..servers };
+        let nobodys = Evidence { is_servers: false, ..servers };
+        let temporary = Evidence { is_temporary: true, ..nobodys };
+        type Row<'f> = (Option<Outcome>, Option<(&'f Tablespace, Option<Head>)>, Evidence, Decision);
+        let table: [Row<'_>; 26] = [
+            // The file has gone.
+            (copied, None, nobodys, Drop),
+            (strange, None, nobodys, Keep),
+            (deferred, None, nobodys, Keep),
+            (gone, None, nobodys, Keep),
+            (None, None, nobodys, Keep),
+            // It is as it was.
+            (copied, Some((&same, None)), servers, Keep),
+            (copied, Some((&same, None)), touched, Recopy),
+            (copied, Some((&same, None)), nobodys, Drop),
+            (strange, Some((&same, None)), servers, Recopy),
+            (strange, Some((&same, None)), nobodys, Keep),
+            // It may be another, and page 0 tells.
+            (copied, Some((&changed, None)), servers, CheckPage0),
+            (copied, Some((&twin, None)), servers, CheckPage0),
+            (copied, Some((&other, None)), servers, CheckPage0),
+            (deferred, Some((&same, None)), servers, CheckPage0),
+            (None, Some((&other, None)), servers, CheckPage0),
+            (copied, Some((&changed, later)), servers, Keep),
+            (copied, Some((&changed, later)), touched, Recopy),
+            (copied, Some((&changed, earlier)), servers, Recopy),
+            (copied, Some((&changed, imported)), servers, Recopy),
+            (copied, Some((&other, later)), servers, Recopy),
+            (copied, Some((&other, later)), nobodys, Drop),
+            // It was not copied.
+            (deferred, Some((&same, later)), servers, CopyFirst),
+            (deferred, Some((&other, later)), servers, Recopy),
+            (gone, Some((&same, later)), servers, Recopy),
+            (None, Some((&other, later)), servers, Recopy),
+            // An ALTER is building it.
+            (None, Some((&other, None)), temporary, Keep),
+        ];
+        for (row, (before, file, evidence, decision)) in table.into_iter().enumerate() {
+            let now = file.map(|(found, read)| Now::of(found, before.as_ref(), read));
+            assert_eq!(decide(before.as_ref(), now, evidence), decision, "row {row}: {before:?} {now:?} {evidence:?}");
+        }
+    }
+}
