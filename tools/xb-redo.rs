@@ -64,6 +64,9 @@ struct Restore {
     /// With --copy-back: the option file of the server, which says where its files are to be
     #[arg(long, value_name = "FILE", requires = "copy_back")]
     defaults_file: Option<PathBuf>,
+    /// With --defaults-file: read its groups with this suffix, too
+    #[arg(long, value_name = "SUFFIX", requires = "defaults_file")]
+    defaults_group_suffix: Option<String>,
     /// With --copy-back: tables that had a DATA DIRECTORY in one of these go back there; separated by semicolons [default:
     /// innodb_directories of the option file]
     #[arg(long, value_name = "DIRS", value_delimiter = ';', requires = "copy_back")]
@@ -83,9 +86,14 @@ struct Restore {
     /// The server program [default: the newest that fits]
     #[arg(long, value_name = "PATH", requires = "apply")]
     server: Option<PathBuf>,
-    /// An option for it that the backup lacks, or has another value of: where keys or plugins are on this host
-    #[arg(long, value_name = "NAME=VALUE", requires = "apply", value_parser = server_option)]
+    /// An option for it that the backup lacks, or has another value of: where keys or plugins are on this host; with
+    /// --copy-back, where files are to be, before what the option file says
+    #[arg(long, value_name = "NAME=VALUE", requires = "mode", conflicts_with_all = ["merge", "status"], value_parser = server_option)]
     server_option: Vec<(String, String)>,
+    /// With --apply: increments may follow; check everything, and leave the log to --copy-back, or to the server that is
+    /// started on DIR. What a server would not do by itself is done now
+    #[arg(long, requires = "apply", conflicts_with = "to")]
+    wait: bool,
     /// With --status: print a JSON object instead of the line
     #[arg(long, requires = "status")]
     json: bool,
@@ -124,10 +132,10 @@ fn run(args: Redo, console: &Console) -> Result<()> {
         return merge::run(&options, console).map(drop);
     }
     if let Some(dir) = restore.apply {
-        let Restore { incremental_dir: increments, to, server, .. } = restore;
+        let Restore { incremental_dir: increments, to, server, wait, .. } = restore;
         let memory = restore.use_memory.map(|size| size.0);
         let server_options = restore.server_option.into_iter().collect();
-        let options = apply::Options { dir, increments, to, memory, server, server_options, threads, thorough, holes };
+        let options = apply::Options { dir, increments, to, memory, server, server_options, threads, thorough, holes, wait };
         return apply::run(&options, console);
     }
     if let Some(dir) = restore.status {
@@ -136,9 +144,19 @@ fn run(args: Redo, console: &Console) -> Result<()> {
         return status.outcome.and(told);
     }
     if let Some(dir) = restore.copy_back {
-        let Restore { r#move: take, owner, defaults_file, innodb_directories: directories, keep_existing: keep, .. } = restore;
-        let options =
-            copy_back::Options { dir, datadir: args.datadir, defaults_file, directories, keep, take, owner, threads };
+        let Restore { r#move: take, owner, defaults_file, innodb_directories: directories, .. } = restore;
+        let options = copy_back::Options {
+            dir,
+            datadir: args.datadir,
+            defaults_file,
+            group_suffix: restore.defaults_group_suffix,
+            server_options: restore.server_option.into_iter().collect(),
+            directories,
+            keep: restore.keep_existing,
+            take,
+            owner,
+            threads,
+        };
         return copy_back::run(&options, console);
     }
     cli::warn_of_readers(console);

@@ -28,7 +28,7 @@ pub use connection::Connection;
 pub use console::Console;
 pub use front::front;
 pub use meter::Pace;
-pub use snapshot::{Increment, Partial};
+pub use snapshot::{History, Increment, Partial};
 pub use units::{Seconds, Size, human};
 
 /// What a tool is, beside its arguments.

@@ -1,6 +1,6 @@
 //! Command lines as the stock programs read them. Source: `my_getopt.c`; innobackupex's `Getopt::Long` takes the same forms.
 //!
-//! `--name=value`, `--name value`, `-n value`, `-nvalue`; `_` is `-`; `--skip-`, `--disable-` and `--enable-` before the name
+//! `--name=value`, `--name value`, `-n value`, `-nvalue`; `_` is `-`, and `A` is `a`; `--skip-`, `--disable-` and `--enable-` before the name
 //! of a switch, `--loose-` before one that need not be known; a beginning that only one name has, where the stock program
 //! takes that. Operands may stand anywhere. What stands twice counts as it stands last.
 
@@ -161,7 +161,7 @@ impl Line {
             Some((name, value)) => (name, Some(value)),
             None => (text, None),
         };
-        let given = name.to_str_lossy().replace('_', "-");
+        let given = name.to_str_lossy().replace('_', "-").to_ascii_lowercase();
         let option = format!("--{given}");
         let (loose, name) = given.strip_prefix("loose-").map_or((server, given.as_str()), |name| (true, name));
         let (row, on) = match grammar.of_name(name)? {
@@ -246,12 +246,12 @@ impl Line {
         self.options.push(Given { row, on, value });
     }
 
-    /// Puts what option files say before what the command line says. Only what is ours is taken; a file may be there for
-    /// others, too.
+    /// Puts what option files say before what the command line says. What is unknown, or would be passed over, is left out: a
+    /// file may be there for others, too.
     #[must_use]
     pub(super) fn behind(mut self, grammar: &Grammar, settings: &[(String, String)]) -> Line {
         let row =
-            |name: &str| grammar.of_name(name).ok().flatten().filter(|row| row.fate == Fate::Ours && row.in_files);
+            |name: &str| grammar.of_name(name).ok().flatten().filter(|row| row.fate != Fate::Ignored && row.in_files);
         let settings = settings.iter().filter_map(|(name, value)| {
             let (row, on) = match row(name) {
                 Some(row) => (row, true),

@@ -82,7 +82,12 @@ pub(super) enum Ending {
     /// `completed OK!`
     Done,
     /// The same after a backup, with its directory, position and LSNs.
-    Backup(PathBuf),
+    Backup {
+        /// Where it is, or would be.
+        dir: PathBuf,
+        /// Whether it was asked what the server replicates.
+        replica: bool,
+    },
     /// The same after a directory was prepared.
     Prepared(PathBuf),
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -20,8 +20,12 @@ use super::Voice;
 use super::plan::{Ending, Input, Output, Pipeline, Stage};
 use super::words::{self, Style, Tone};
 use crate::error::{Error, Kind, Result};
+use crate::metadata::{BINLOG_INFO, BINLOG_POSITION, since_11_1};
 use crate::process::{self, Chain, Ended};
 use crate::stream::native::names::SERVER_LOG;
+
+/// How a tool ends that has found its input damaged.
+const DAMAGED: i32 = 3;
 
 /// Starts programs for a stock program.
 pub(super) struct Runner {
@@ -85,6 +89,11 @@ impl Runner {
 
     /// Runs a pipeline, and says how it went.
     pub(super) fn run(&self, pipeline: &Pipeline) -> Result<()> {
+        if let (Ending::Backup { dir, .. }, Output::Nowhere) = (&pipeline.ending, &pipeline.output) {
+            // Callers remove it also when there was no backup.
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+            made.map_err(|cause| Error::io(dir.display(), "cannot create", &cause))?;
+        }
         let outcome = self.chain(pipeline);
         if let (Err(_), Output::File(path)) = (&outcome, &pipeline.output)
             && fs::symlink_metadata(path).is_ok_and(|facts| facts.is_file())
@@ -96,8 +105,8 @@ impl Runner {
         let lines = match &pipeline.ending {
             Ending::Silent => return Ok(()),
             Ending::Done => Vec::new(),
-            Ending::Backup(dir) => words::of_backup(self.style, &absolute(dir), &facts),
-            Ending::Prepared(dir) => shutdown(dir).into_iter().collect(),
+            Ending::Backup { dir, replica } => words::of_backup(self.style, &absolute(dir), *replica, &facts),
+            Ending::Prepared(dir) => position(dir).into_iter().chain(shutdown(dir)).collect(),
         };
         lines.iter().for_each(|line| self.say(Tone::Note, line));
         self.done();
@@ -189,7 +198,11 @@ fn command(stage: &Stage) -> Command {
 
 /// Every program has to have ended well.
 fn judge(ended: &[Ended]) -> Result<()> {
-    process::cause(ended).map_or(Ok(()), |one| Err(Error::failed(&one.name, how(one.status))))
+    process::cause(ended).map_or(Ok(()), |one| {
+        let damaged = one.name == "xb-snap" && one.status.code() == Some(DAMAGED);
+        let stock = if damaged { "Database page corruption detected: " } else { "" };
+        Err(Error::failed(&one.name, format_args!("{stock}{}", how(one.status))))
+    })
 }
 
 fn how(status: ExitStatus) -> String {
@@ -203,6 +216,14 @@ fn how(status: ExitStatus) -> String {
 
 fn absolute(dir: &Path) -> PathBuf {
     dir.canonicalize().or_else(|_| std::path::absolute(dir)).unwrap_or_else(|_| dir.to_owned())
+}
+
+/// Where in the binary log the backup stands, as preparing says it.
+fn position(dir: &Path) -> Option<String> {
+    let read = |name: &&str| fs::read_to_string(dir.join(name)).ok();
+    let text = [BINLOG_POSITION, BINLOG_INFO, since_11_1(BINLOG_INFO)].iter().find_map(read)?;
+    let mut fields = text.split_whitespace();
+    Some(format!("Last binlog file '{}', position {}", fields.next()?, fields.next()?))
 }
 
 /// The last words of the server that has recovered a backup.

@@ -92,6 +92,8 @@ const fn refused(name: &'static str, value: Value, text: &'static str) -> Row {
     Row::new(name, value, Fate::Refused, text)
 }
 
+/// What is said of an option that says where files are to be.
+const PLACE: &str = "with --copy-back: xb-redo --server-option; otherwise the server's own counts";
 /// What is said of an option that says how a server is to run, or how the stock program is to work.
 const SERVER: &str = "the server that recovers a backup has what the backup says";
 const OWN_WAY: &str = "nothing to choose here";
@@ -170,16 +172,8 @@ pub(super) const COMMON: &[Row] = &[
     needs("incremental-basedir", "xb-snap --incremental-basedir").also("backup-incremental-base"),
     needs("incremental-lsn", "xb-snap --incremental-lsn; high:low, too"),
     needs("incremental-history-name", "xb-snap --incremental-history"),
-    refused(
-        "incremental-history-uuid",
-        Value::Needed,
-        "--incremental-history-name, or --incremental-basedir of --extra-lsndir",
-    ),
-    refused(
-        "history",
-        Value::Optional,
-        "no backup is noted in the server; --extra-lsndir keeps what the next increment needs",
-    ),
+    needs("incremental-history-uuid", "xb-snap --incremental-history-uuid"),
+    may("history", "xb-snap --history"),
     needs("incremental-dir", "xb-redo --incremental-dir").also("prepare-incremental-from-dir"),
     ignored("incremental-force-scan", Value::None, "all pages are read in any case"),
     switch("slave-info", "xb-snap --replica-info"),
@@ -191,11 +185,7 @@ pub(super) const COMMON: &[Row] = &[
     refused("log-innodb-page-corruption", Value::None, "a backup with damaged pages is none; repair or drop the table"),
     ignored("extended-validation", Value::None, "each page is verified in any case"),
     ignored("encrypted-backup", Value::None, OWN_WAY),
-    ignored(
-        "innodb-log-checkpoint-now",
-        Value::Optional,
-        "the backup begins with the last checkpoint that the server has made",
-    ),
+    switch("innodb-log-checkpoint-now", "xb-snap --checkpoint-now"),
     ignored("binlog-info", Value::Optional, "the position is found by itself"),
     // Locks.
     switch("no-lock", "xb-snap --no-lock"),
@@ -257,16 +247,17 @@ pub(super) const COMMON: &[Row] = &[
     ignored("redo-log-arch-dir", Value::Needed, "the log is spooled to disk when the reader is slow"),
     ignored("strict", Value::None, OWN_WAY),
     ignored("debug-sync", Value::Needed, OWN_WAY),
-    ignored("plugin-dir", Value::Needed, SERVER).also("xtrabackup-plugin-dir"),
+    needs("plugin-dir", "with --prepare: xb-redo --server-option plugin-dir; otherwise the server's own counts")
+        .also("xtrabackup-plugin-dir"),
     ignored("plugin-load", Value::Needed, SERVER),
     ignored("defaults-group", Value::Needed, "groups [mysqldN] are read with --defaults-group-suffix=N"),
     switch("mysqld-args", "what follows is for a server; what is not known is passed over").here(),
     // Options of the server.
     ignored("log", Value::Optional, SERVER),
-    ignored("log-bin", Value::Optional, SERVER),
+    may("log-bin", PLACE),
     ignored("log-bin-index", Value::Needed, SERVER),
     ignored("server-id", Value::Needed, SERVER),
-    ignored("aria-log-dir-path", Value::Needed, "--copy-back takes it from --defaults-file"),
+    needs("aria-log-dir-path", PLACE),
     ignored("innodb", Value::Optional, SERVER),
     ignored("innodb-adaptive-hash-index", Value::None, SERVER),
     ignored("innodb-autoextend-increment", Value::Needed, SERVER),
@@ -274,9 +265,9 @@ pub(super) const COMMON: &[Row] = &[
     ignored("innodb-buffer-pool-size", Value::Needed, "--use-memory"),
     ignored("innodb-checksum-algorithm", Value::Needed, SERVER),
     ignored("innodb-compression-level", Value::Needed, SERVER),
-    ignored("innodb-data-file-path", Value::Needed, "--copy-back takes it from --defaults-file"),
-    ignored("innodb-data-home-dir", Value::Needed, "--copy-back takes it from --defaults-file"),
-    ignored("innodb-directories", Value::Needed, "--copy-back takes it from --defaults-file"),
+    needs("innodb-data-file-path", PLACE),
+    needs("innodb-data-home-dir", PLACE),
+    needs("innodb-directories", PLACE),
     ignored("innodb-doublewrite", Value::Optional, SERVER),
     ignored("innodb-fast-checksum", Value::None, SERVER),
     ignored("innodb-file-io-threads", Value::Needed, SERVER),
@@ -290,14 +281,14 @@ pub(super) const COMMON: &[Row] = &[
     ignored("innodb-log-file-mmap", Value::None, SERVER),
     ignored("innodb-log-file-size", Value::Needed, SERVER),
     ignored("innodb-log-files-in-group", Value::Needed, SERVER),
-    ignored("innodb-log-group-home-dir", Value::Needed, "--copy-back takes it from --defaults-file"),
-    ignored("innodb-log-write-ahead-size", Value::Needed, SERVER),
+    needs("innodb-log-group-home-dir", PLACE),
+    needs("innodb-log-write-ahead-size", "nothing but that it is a power of two"),
     ignored("innodb-max-dirty-pages-pct", Value::Needed, SERVER),
     ignored("innodb-open-files", Value::Needed, SERVER),
     ignored("innodb-page-size", Value::Needed, SERVER),
     ignored("innodb-read-io-threads", Value::Needed, SERVER),
     ignored("innodb-redo-log-encrypt", Value::None, SERVER),
-    ignored("innodb-undo-directory", Value::Needed, "--copy-back takes it from --defaults-file"),
+    needs("innodb-undo-directory", PLACE),
     ignored("innodb-undo-log-encrypt", Value::None, SERVER),
     ignored("innodb-undo-tablespaces", Value::Needed, SERVER),
     ignored("innodb-use-native-aio", Value::None, SERVER),
@@ -307,7 +298,7 @@ pub(super) const COMMON: &[Row] = &[
 /// Of mariadb-backup and xtrabackup beside [`COMMON`].
 pub(super) const BACKUP: &[Row] = &[
     switch("backup", "xb-snap | xb-redo | xb-unpack").here(),
-    switch("prepare", "xb-redo --apply").here(),
+    switch("prepare", "xb-redo --apply --wait").here(),
     switch("print-param", "what of the server's option file is needed to restore").here(),
     needs("target-dir", "xb-unpack -C; the directory of xb-redo"),
     switch("apply-log-only", "with --incremental-dir: xb-redo --merge; without: xb-redo --status")
@@ -319,7 +310,7 @@ pub(super) const BACKUP: &[Row] = &[
 
 /// Of innobackupex beside [`COMMON`]. The directory is an operand.
 pub(super) const INNOBACKUPEX: &[Row] = &[
-    switch("apply-log", "xb-redo --apply").here(),
+    switch("apply-log", "xb-redo --apply --wait").here(),
     switch("redo-only", "with --apply-log and --incremental-dir: xb-redo --merge; without: xb-redo --status"),
     switch("incremental", "an increment, since --incremental-basedir or --incremental-lsn").here(),
     switch("no-timestamp", "the backup goes into the directory that is named, not below it"),

@@ -10,6 +10,10 @@ use serde_json::Value;
 use super::Program;
 use crate::server::{Family, program};
 
+/// What is said when `--slave-info` finds nothing.
+const NO_REPLICA: &str = "Failed to get master binlog coordinates from SHOW SLAVE STATUS.This means that the server is not a \
+    replication slave. Ignoring the --slave-info option";
+
 /// Whose lines they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
@@ -62,7 +66,7 @@ pub(super) fn line(style: Style, time: &Zoned, tone: Tone, text: &str) -> String
 }
 
 /// What is said of a backup that is complete: its directory, positions and LSNs, from the facts of xb-snap.
-pub(super) fn of_backup(style: Style, dir: &Path, facts: &Value) -> Vec<String> {
+pub(super) fn of_backup(style: Style, dir: &Path, replica: bool, facts: &Value) -> Vec<String> {
     let mut lines = vec![format!("Backup created in directory '{}/'", dir.display().to_string().trim_end_matches('/'))];
     let text = |value: &Value| value.as_str().map(str::to_owned).unwrap_or_else(|| value.to_string());
     if let Some(binlog) = facts.get("binlog").filter(|binlog| binlog.is_object()) {
@@ -75,8 +79,10 @@ pub(super) fn of_backup(style: Style, dir: &Path, facts: &Value) -> Vec<String> 
         }
         lines.push(line);
     }
-    if let Some(replica) = facts.get("replica").and_then(Value::as_str) {
-        lines.push(format!("MySQL slave binlog position: {}", of_replica(replica)));
+    match facts.get("replica").and_then(Value::as_str) {
+        Some(statements) => lines.push(format!("MySQL slave binlog position: {}", of_replica(statements))),
+        None if replica => lines.push(NO_REPLICA.to_owned()),
+        None => {}
     }
     let lsn = |key: &str| facts.get(key).and_then(Value::as_u64);
     if let Some(start) = lsn("start_lsn").filter(|start| *start > 0) {
@@ -187,7 +193,7 @@ mod tests {
             "binlog": { "file": "bl.000001", "position": 760, "gtid": "0-1-3" },
         });
         assert_eq!(
-            of_backup(Style::Mariadb, Path::new("/srv/b/"), &facts),
+            of_backup(Style::Mariadb, Path::new("/srv/b/"), false, &facts),
             [
                 "Backup created in directory '/srv/b/'",
                 "MySQL binlog position: filename 'bl.000001', position '760', GTID of the last change '0-1-3'",
@@ -198,7 +204,7 @@ mod tests {
         let facts = serde_json::json!({
             "start_lsn": 1, "end_lsn": 2, "binlog": { "file": "b", "position": 4, "gtid": "" },
         });
-        let lines = of_backup(Style::Xtrabackup, Path::new("b"), &facts);
+        let lines = of_backup(Style::Xtrabackup, Path::new("b"), false, &facts);
         assert_eq!(lines.get(1).unwrap(), "MySQL binlog position: filename 'b', position '4'");
         assert_eq!(lines.last().unwrap(), "Transaction log of lsn (1) to (2) was copied.");
     }

@@ -26,7 +26,7 @@ use crate::report::{Level, Report};
 use crate::server::Family;
 use crate::server::program::{self, Program};
 use crate::stream::native::StreamKind;
-use crate::stream::native::names::{PRINTS, SERVER_LOG};
+use crate::stream::native::names::{PRINTS, SERVER_LOG, WAITS};
 
 /// Least and most buffer pool that is chosen without `--use-memory`.
 const MEMORY: (u64, u64) = (128 << 20, 8 << 30);
@@ -52,6 +52,27 @@ pub struct Options {
     pub thorough: Thorough,
     /// Most bytes of zeros that increments may bring, as [`merge::Options::holes`].
     pub holes: u64,
+    /// Leave the log, so that increments fit, until the backup is copied back or a server is started on it: as long as
+    /// nothing else is to be done before.
+    pub wait: bool,
+}
+
+impl Options {
+    /// A directory in its place, with what is usual.
+    pub(super) fn usual(dir: &Path, threads: usize) -> Options {
+        Options {
+            dir: dir.to_owned(),
+            increments: Vec::new(),
+            to: None,
+            memory: None,
+            server: None,
+            server_options: BTreeMap::new(),
+            threads,
+            thorough: Thorough::Changed,
+            holes: 0,
+            wait: false,
+        }
+    }
 }
 
 /// Applies a backup, in its place or in a copy, with what increments bring.
@@ -110,7 +131,13 @@ fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Re
         }
         None => {
             let program = recovery.as_ref().map(|(program, _)| program);
-            begin(&backup, program, (!proved).then_some((options.thorough, options.threads)), report)?
+            let state = examine(&backup, program, (!proved).then_some((options.thorough, options.threads)), report)?;
+            if options.wait && may_wait(&backup, &state, options)? {
+                wait(&backup, &state, report)?;
+                return lock::give_back(dir);
+            }
+            state.write(dir)?;
+            state
         }
     };
     let state = lay_out(&backup, state, report)?;
@@ -124,8 +151,8 @@ fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Re
     lock::give_back(dir)
 }
 
-/// Holds the directory against its manifest, its files' digests in so many threads, and notes that this was done.
-fn begin(
+/// Holds the directory against its manifest, its files' digests in so many threads. Nothing is written.
+fn examine(
     backup: &Backup,
     program: Option<&Program>,
     digests: Option<(Thorough, usize)>,
@@ -147,9 +174,37 @@ fn begin(
     let server = program.map(|program| program.release.version.to_string());
     let without_log = backup.without_innodb();
     let state = State::new(Step::Started, backup.id(), start_lsn, end_lsn);
-    let state = State { locations, server, without_log, ..state };
-    state.write(&backup.path)?;
-    Ok(state)
+    Ok(State { locations, server, without_log, ..state })
+}
+
+/// True if all that is left to do is what a server of MariaDB does by itself when it is started on the directory: files
+/// have their names, and the log names no file that is elsewhere, or was left out. What the operator has said of the server
+/// nobody would know later.
+fn may_wait(backup: &Backup, state: &State, options: &Options) -> Result<bool> {
+    Ok(backup.family == Family::MariaDb
+        && backup.ours.is_some()
+        && !backup.partial
+        && !state.without_log
+        && state.locations.is_empty()
+        && options.server.is_none()
+        && options.server_options.is_empty()
+        && !layout::has_markers(&backup.path)?)
+}
+
+/// Notes that the directory waits for its log to be applied.
+fn wait(backup: &Backup, state: &State, report: &dyn Report) -> Result<()> {
+    let dir = &backup.path;
+    files::replace(dir, WAITS, b"xb-redo --copy-back applies the log first, or a server that is started here\n")?;
+    report.facts(serde_json::json!({
+        "directory": dir.display().to_string(),
+        "backup_id": backup.id(),
+        "start_lsn": state.start_lsn,
+        "end_lsn": state.end(),
+        "waits": true,
+    }));
+    let what = "complete; increments fit, until its log is applied by --copy-back or by a server that is started on it";
+    report.note(Level::Info, format_args!("{}: {what}", dir.display()));
+    Ok(())
 }
 
 /// Where the log begins and ends, if it is one that can be recovered here.
@@ -291,6 +346,7 @@ fn finish(backup: &Backup, state: State, report: &dyn Report) -> Result<()> {
     // The server has its own log now.
     files::remove(&dir.join(mysql::FILE))?;
     files::remove(&dir.join(PRINTS))?;
+    files::remove(&dir.join(WAITS))?;
     files::sync(dir)?;
     let state = State { step: Step::Applied, files: Some(files::fingerprint(dir)?), ..state };
     state.write(dir)?;

@@ -1,5 +1,6 @@
 //! `xb-redo --copy-back`: an applied backup goes into an empty data directory.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -7,14 +8,15 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::backup::{Backup, Progress};
-use super::clone;
-use super::destinations::{Destinations, apart};
+use super::destinations::{Destinations, Settings, apart};
 use super::files::{self, Item, fail};
 use super::state::{State, Step};
+use super::{apply, clone};
 use crate::error::{Error, Result};
 use crate::io::{accounts, copy};
 use crate::report::{Level, Report};
-use crate::stream::native::names::INCOMPLETE;
+use crate::server::options::Sources;
+use crate::stream::native::names::{INCOMPLETE, WAITS};
 
 const COPYING: &str = "xb-redo --copy-back";
 /// Files at the root that mariadb-backup and xtrabackup do not copy back either
@@ -38,6 +40,10 @@ pub struct Options {
     pub datadir: Option<PathBuf>,
     /// The option file of the server that will run on it.
     pub defaults_file: Option<PathBuf>,
+    /// A suffix of groups that are read in it, too.
+    pub group_suffix: Option<String>,
+    /// Options that count before those of the file.
+    pub server_options: BTreeMap<String, String>,
     /// Directories outside the data directory in which tables may be that had one of their own.
     pub directories: Vec<PathBuf>,
     /// Whether the data directory may hold something else, all of which stays.
@@ -52,7 +58,11 @@ pub struct Options {
 
 /// Copies or moves the files of an applied backup.
 pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
-    let backup = Backup::read(&options.dir)?;
+    let mut backup = Backup::read(&options.dir)?;
+    if backup.progress != Progress::Applied && options.dir.join(WAITS).exists() {
+        apply::run(&apply::Options::usual(&options.dir, options.threads), report)?;
+        backup = Backup::read(&options.dir)?;
+    }
     let mut places = places(options, &backup, report)?;
     if !(options.take && goes_on(&backup, &places.datadir)?) {
         let applied = backup.progress == Progress::Applied;
@@ -127,11 +137,21 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
 }
 
 fn places(options: &Options, backup: &Backup, report: &dyn Report) -> Result<Destinations> {
-    match (&options.defaults_file, &options.datadir) {
-        (Some(file), datadir) => Destinations::read(file, datadir.as_deref(), backup, report),
-        (None, Some(datadir)) => Ok(Destinations::plain(datadir, backup.family)),
+    let Options { datadir, defaults_file, server_options, .. } = options;
+    match (defaults_file, datadir) {
+        (None, Some(datadir)) if server_options.is_empty() => Ok(Destinations::plain(datadir, backup.family)),
         (None, None) => Err(Error::usage("--copy-back", "the data directory is not told")
             .hint("--datadir DIR, or --defaults-file FILE of the server")),
+        (file, datadir) => {
+            let sources = Sources {
+                file: file.clone(),
+                none: file.is_none(),
+                suffix: options.group_suffix.clone(),
+                ..Sources::default()
+            };
+            let settings = Settings::read(&sources, server_options, report)?;
+            Destinations::read(&settings, datadir.as_deref(), backup)
+        }
     }
 }
 

@@ -34,6 +34,48 @@ pub(super) struct Destinations {
     tables: BTreeMap<PathBuf, PathBuf>,
 }
 
+/// Options of the server that will run on the files: `server` is what they are asked by.
+#[derive(Debug)]
+pub(super) struct Settings {
+    /// Where they stand, for messages.
+    place: String,
+    file: Options,
+    /// They go before those of the file, and have `_` in their names.
+    operator: BTreeMap<String, String>,
+}
+
+/// Those that say where files are.
+const PLACES: [&str; 8] = [
+    "aria_log_dir_path",
+    "datadir",
+    "innodb_data_file_path",
+    "innodb_data_home_dir",
+    "innodb_directories",
+    "innodb_log_group_home_dir",
+    "innodb_undo_directory",
+    "log_bin",
+];
+
+impl Settings {
+    /// Those of an option file, and before them what the operator says.
+    pub(super) fn read(
+        sources: &Sources,
+        operator: &BTreeMap<String, String>,
+        report: &dyn Report,
+    ) -> Result<Settings> {
+        if let Some(name) = operator.keys().find(|name| !PLACES.contains(&name.as_str())) {
+            return Err(Error::usage("--server-option", format_args!("{name}: does not say where a file is")));
+        }
+        let place = sources.file.as_ref().map_or_else(|| "--server-option".to_owned(), |file| file.display().to_string());
+        Ok(Settings { place, file: sources.read(report)?, operator: operator.clone() })
+    }
+
+    fn server(&self, key: &str) -> Option<&str> {
+        let operator = self.operator.get(&key.replace('-', "_")).map(String::as_str);
+        operator.or_else(|| self.file.server(key))
+    }
+}
+
 impl Destinations {
     /// All in the data directory.
     pub(super) fn plain(datadir: &Path, family: Family) -> Destinations {
@@ -51,24 +93,18 @@ impl Destinations {
         }
     }
 
-    /// As an option file says; `datadir` goes before what it says of that.
-    pub(super) fn read(
-        file: &Path,
-        datadir: Option<&Path>,
-        backup: &Backup,
-        report: &dyn Report,
-    ) -> Result<Destinations> {
-        let options = Sources { file: Some(file.to_owned()), ..Sources::default() }.read(report)?;
+    /// As the server's options say; `datadir` goes before what they say of that.
+    pub(super) fn read(options: &Settings, datadir: Option<&Path>, backup: &Backup) -> Result<Destinations> {
         let named = options.server("datadir").map(PathBuf::from);
         let Some(datadir) = datadir.map(Path::to_owned).or(named) else {
-            return Err(Error::usage(file.display(), "has no datadir for a server").hint("--datadir DIR says where"));
+            return Err(Error::usage(&options.place, "has no datadir for a server").hint("--datadir DIR says where"));
         };
         let dir = |key: &str| datadir.join(options.server(key).unwrap_or_default());
         let binlog = backup.options.get("log_bin").filter(|_| backup.family == Family::MySql);
         let binlog = binlog.zip(options.server("log-bin").and_then(|path| Path::new(path).parent()));
         Ok(Destinations {
             family: backup.family,
-            system: system(file, &options, &datadir, backup)?,
+            system: system(options, &datadir, backup)?,
             undo: dir("innodb-undo-directory"),
             redo: dir("innodb-log-group-home-dir"),
             aria: dir("aria-log-dir-path"),
@@ -169,7 +205,7 @@ fn is_below(file: &Path, dir: &Path) -> bool {
 }
 
 /// Pairs the system tablespace's files with those of the option file, in order.
-fn system(file: &Path, options: &Options, datadir: &Path, backup: &Backup) -> Result<Vec<(PathBuf, PathBuf)>> {
+fn system(options: &Settings, datadir: &Path, backup: &Backup) -> Result<Vec<(PathBuf, PathBuf)>> {
     const USUAL: &str = "ibdata1:12M:autoextend";
     let theirs = backup.options.get("innodb_data_file_path").filter(|path| !path.is_empty());
     let theirs = base_data_files(theirs.map_or(USUAL, String::as_str));
@@ -180,10 +216,10 @@ fn system(file: &Path, options: &Options, datadir: &Path, backup: &Backup) -> Re
             data_files(value).map_err(|what| Error::failed(place, format_args!("innodb_data_file_path {what}")));
         names.map(|names| names.into_iter().map(PathBuf::from).collect::<Vec<_>>())
     };
-    let (from, to) = (read(&theirs, &backup.path.display())?, read(ours, &file.display())?);
+    let (from, to) = (read(&theirs, &backup.path.display())?, read(ours, &options.place)?);
     if from.len() != to.len() {
         let what = format!("innodb_data_file_path has {} files, the backup {}", to.len(), from.len());
-        return Err(Error::failed(file.display(), what)
+        return Err(Error::failed(&options.place, what)
             .hint(format_args!("the server needs innodb_data_file_path={theirs}, in any directories")));
     }
     Ok(from.into_iter().zip(to).map(|(from, to)| (from, home.join(to))).collect())

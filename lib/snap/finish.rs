@@ -51,15 +51,16 @@ pub(super) struct Finish<'a> {
 }
 
 impl Finish<'_> {
-    /// Sends the metadata and the manifest, and says how it went.
+    /// Sends the metadata and the manifest, and says how it went; what was known at the end.
     pub(super) fn send(
         &self,
         out: &Writer<File>,
         snapshot: &Snapshot,
         members: impl FnOnce(&Facts) -> Members,
-    ) -> Result<()> {
+    ) -> Result<Facts> {
         self.report.stage("finishing");
-        let members = members(&self.facts(snapshot));
+        let facts = self.facts(snapshot);
+        let members = members(&facts);
         for (name, text) in &members {
             self.copier.made(out, name.as_bytes(), EntryKind::Meta, text.as_bytes())?;
         }
@@ -70,14 +71,16 @@ impl Finish<'_> {
         })?;
         noted.map_or(Ok(()), |entry| self.copier.done(&entry, PAGES, entry.size))?;
         self.copier.manifest.send(self.trailer(snapshot)?, out)?;
-        if let Some(dir) = lsndir {
+        if lsndir.is_some() || self.job.history.is_some() {
             self.report.stage("waiting for the next program");
             out.taken()?;
+        }
+        if let Some(dir) = lsndir {
             let named = members.iter().filter(|(name, _)| CHECKPOINTS.contains(name) || INFO.contains(name));
             dir.write(named.map(|(name, text)| (*name, text.as_bytes())), &begin_bytes(self.begin)?)?;
         }
         self.print(snapshot, out.written());
-        Ok(())
+        Ok(facts)
     }
 
     /// The checkpoint LSN.
@@ -88,6 +91,7 @@ impl Finish<'_> {
     fn facts(&self, snapshot: &Snapshot) -> Facts {
         Facts {
             uuid: uuid(&self.begin.backup_id),
+            series: self.job.history.as_ref().map(|series| series.name.clone()).unwrap_or_default(),
             command: self.job.command.clone(),
             server_version: self.begin.server_version.clone().unwrap_or_default(),
             start: self.start.clone(),

@@ -16,6 +16,7 @@ mod durable_lsn;
 mod fileset;
 pub mod filter;
 mod finish;
+pub mod history;
 mod hot;
 mod identity;
 mod lsndir;
@@ -98,6 +99,10 @@ pub struct Job {
     pub base: Option<base::Base>,
     /// Where what the next increment needs goes beside the stream: `xb_begin`, `xb_pages` …
     pub extra_lsndir: Option<PathBuf>,
+    /// Note the backup in the server's table of backups.
+    pub history: Option<history::Series>,
+    /// Have the server make a checkpoint before.
+    pub checkpoint_now: bool,
     /// Where what is copied under a lock waits.
     pub spool_dir: PathBuf,
     /// The command line, for `xtrabackup_info`.

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::io::spool::Spool;
 use crate::metadata::Facts;
 use crate::report::{Level, Report};
-use crate::server::Login;
+use crate::server::{Login, Session};
 use crate::server::applier::Applier;
 use crate::server::files::{Layout, Tablespace};
 use crate::stream::Writer;
@@ -38,7 +38,9 @@ pub(super) trait Running {
     fn guarded(&self) -> Vec<PathBuf>;
     /// Takes the locks that are held from the start.
     fn lock(&mut self) -> Result<()>;
-    /// The session with the locks, if there are some.
+    /// The session that everything is asked through.
+    fn session(&mut self) -> &mut Session;
+    /// The number of the session with the locks, if there are some.
     fn holder(&mut self) -> Option<u32>;
     /// Reads the checkpoint LSN, then lists what there is.
     fn look(&mut self, hot: &Hot<'_>) -> Result<Found>;

@@ -9,15 +9,16 @@ use crate::front::Program;
 use crate::front::line::Line;
 
 /// Switches of theirs, and ours.
-const SWITCHES: [(&str, &str); 5] = [
+const SWITCHES: [(&str, &str); 6] = [
     ("no-defaults", "--no-defaults"),
     ("slave-info", "--replica-info"),
     ("safe-slave-backup", "--safe-replica"),
     ("galera-info", "--galera-info"),
     ("no-lock", "--no-lock"),
+    ("innodb-log-checkpoint-now", "--checkpoint-now"),
 ];
 /// Options of theirs, and ours with the same values.
-const OPTIONS: [(&str, &str); 19] = [
+const OPTIONS: [(&str, &str); 20] = [
     ("defaults-file", "--defaults-file"),
     ("defaults-extra-file", "--defaults-extra-file"),
     ("defaults-group-suffix", "--defaults-group-suffix"),
@@ -30,6 +31,7 @@ const OPTIONS: [(&str, &str); 19] = [
     ("extra-lsndir", "--extra-lsndir"),
     ("incremental-basedir", "--incremental-basedir"),
     ("incremental-history-name", "--incremental-history"),
+    ("incremental-history-uuid", "--incremental-history-uuid"),
     ("include", "--tables"),
     ("tables", "--tables"),
     ("tables-exclude", "--tables-exclude"),
@@ -42,8 +44,9 @@ const OPTIONS: [(&str, &str); 19] = [
 /// A backup, into `dir` or to standard output.
 pub(super) fn plan(program: Program, line: &Line, dir: PathBuf) -> Result<Pipeline> {
     let streamed = streamed(line)?;
+    write_ahead(line)?;
     let stages = [
-        Some(snap(line)?),
+        Some(noted(snap(line)?, program, line, streamed)),
         Some(spooled(Stage::new("xb-redo"), line)),
         throttle(program, line)?,
         zip(line)?,
@@ -54,8 +57,42 @@ pub(super) fn plan(program: Program, line: &Line, dir: PathBuf) -> Result<Pipeli
         stages: stages.into_iter().flatten().map(|stage| stage.told(line)).collect(),
         input: Input::Nothing,
         output: if streamed { Output::Ours } else { Output::Nowhere },
-        ending: Ending::Backup(dir),
+        ending: Ending::Backup { dir, replica: line.has("slave-info") },
     })
+}
+
+/// Notes the backup in the server, with what the whole pipeline makes of it.
+fn noted(stage: Stage, program: Program, line: &Line, streamed: bool) -> Stage {
+    if !line.has("history") {
+        return stage;
+    }
+    let tool = if program == Program::MariadbBackup { "mariabackup" } else { program.name() };
+    let format = match (streamed, program) {
+        (false, _) => "file",
+        (true, Program::MariadbBackup) => "mbstream",
+        (true, _) => "xbstream",
+    };
+    let yes = |option: &str| if line.has(option) { "Y" } else { "N" };
+    let fields = [
+        format!("tool_name={tool}"),
+        format!("format={format}"),
+        format!("compressed={}", yes("compress")),
+        format!("encrypted={}", yes("encrypt")),
+    ];
+    let stage = stage.option("--history", line.value("history").unwrap_or_default());
+    fields.iter().fold(stage, |stage, field| stage.option("--history-field", OsStr::new(field)))
+}
+
+/// The stock program refuses a number that is no power of two. It cuts it to what the option can be before.
+fn write_ahead(line: &Line) -> Result<()> {
+    const BLOCK: u64 = 512;
+    let size = line.number::<u64>("innodb-log-write-ahead-size")?.map(|size| size.clamp(BLOCK, 8 * BLOCK) & !(BLOCK - 1));
+    match size {
+        Some(size) if !size.is_power_of_two() => {
+            Err(Error::usage("--innodb-log-write-ahead-size", format_args!("{size} is not a power of two")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// True if the backup is a stream.

@@ -17,6 +17,8 @@ pub(crate) const INCOMPLETE: &str = "xb_incomplete";
 pub(crate) const PRINTS: &str = "xb_prints";
 /// How far `--apply` has come.
 pub(crate) const APPLIED: &str = "xb_applied";
+/// Stands in a directory whose log is to be applied when it is copied back.
+pub(crate) const WAITS: &str = "xb_waits";
 /// How far `--merge` has come.
 pub(crate) const MERGING: &str = "xb_merging";
 /// Locked while `xb-redo`, or a server that it has started, is at work.
@@ -37,11 +39,11 @@ pub(crate) const MERGED: &str = "xb_merged.";
 pub(crate) const ASIDE: &str = "xb_aside.";
 
 /// All that are names as they stand.
-const FILES: [&str; 10] =
-    [BEGIN, MANIFEST, PAGES, MANIFEST_PART, INCOMPLETE, PRINTS, APPLIED, MERGING, LOCK, SERVER_LOG];
+const FILES: [&str; 11] =
+    [BEGIN, MANIFEST, PAGES, MANIFEST_PART, INCOMPLETE, PRINTS, APPLIED, WAITS, MERGING, LOCK, SERVER_LOG];
 /// All that may follow [`NEW`].
-const REPLACED: [&str; 6] =
-    [APPLIED, MERGING, "ib_logfile0", "xtrabackup_checkpoints", "mariadb_backup_checkpoints", BINLOG_POSITION];
+const REPLACED: [&str; 7] =
+    [APPLIED, WAITS, MERGING, "ib_logfile0", "xtrabackup_checkpoints", "mariadb_backup_checkpoints", BINLOG_POSITION];
 
 /// Ends the name of a tablespace that was copied again: this copy takes the place of the first one.
 pub(crate) const AGAIN: &[u8] = b".new";
