@@ -115,7 +115,7 @@ pub(super) const COMMON: &[Row] = &[
     needs("defaults-group-suffix", "xb-snap --defaults-group-suffix").here(),
     switch("no-defaults", "xb-snap --no-defaults").here(),
     needs("user", "xb-snap --user").letter('u').here(),
-    may("password", "wiped from the command line, and given to xb-snap through a pipe").letter('p').secret().here(),
+    needs("password", "wiped from the command line, and given to xb-snap through a pipe").letter('p').secret().here(),
     needs("host", "xb-snap --host").letter('H').here(),
     needs("port", "xb-snap --port").letter('P').here(),
     needs("socket", "xb-snap --socket").letter('S').here(),

@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn lines_begin_as_those_of_the_stock_programs() {
-        let time: Zoned = "2026-11-26T19:30:55.25[Europe/Berlin]".parse().unwrap();
+        let time: Zoned = "2026-11-26T19:30:55.25+01:00[+01:00]".parse().unwrap();
         let of = |style, tone| line(style, &time, tone, "completed OK!");
         assert_eq!(of(Style::Mariadb, Tone::Note), "[00] 2026-11-26 19:30:55 completed OK!");
         assert_eq!(of(Style::Mariadb, Tone::Error), "[00] FATAL ERROR: 2026-11-26 19:30:55 completed OK!");

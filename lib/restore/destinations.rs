@@ -324,10 +324,11 @@ mod tests {
             ("link/new", "below the backup"),
             (".", "has the backup below it"),
         ] {
-            assert!(apart(&at("full"), &at(to)).unwrap_err().to_string().contains(words), "{to}");
+            assert!(apart(&at("full"), &at(to), false).unwrap_err().to_string().contains(words), "{to}");
         }
+        apart(&at("full"), &at("."), true).unwrap();
         for to in ["full2", "new/deep"] {
-            apart(&at("full"), &at(to)).unwrap();
+            apart(&at("full"), &at(to), false).unwrap();
         }
     }
 }

@@ -118,9 +118,6 @@ fn snap(line: &Line) -> Result<Stage> {
     if line.any_value("password").is_some() {
         // What comes there is nobody's data.
         stage = stage.with(["--password-file=/dev/stdin"]);
-    } else if line.has("password") {
-        return Err(Error::usage("--password", "none follows, and nobody is asked for one")
-            .hint("an option file is the place for it: [client] password=…"));
     }
     if let Some(mode) = line.text("ssl-mode").filter(|mode| !is_clear(mode)) {
         return Err(Error::usage("--ssl-mode", format_args!("{mode}: connections are not encrypted"))
