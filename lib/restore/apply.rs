@@ -14,6 +14,7 @@ use super::backup::{Backup, Progress};
 pub use super::check::Thorough;
 use super::files::{self, fail};
 use super::state::{State, Step};
+use super::waiting::{self, Waiting};
 use super::{check, clone, layout, lock, merge, recover};
 use crate::error::{Error, Kind, OrInternal as _, Result};
 use crate::innodb::ids::Lsn;
@@ -26,7 +27,7 @@ use crate::report::{Level, Report};
 use crate::server::Family;
 use crate::server::program::{self, Program};
 use crate::stream::native::StreamKind;
-use crate::stream::native::names::{PRINTS, SERVER_LOG, WAITS};
+use crate::stream::native::names::{PRINTS, SERVER_LOG};
 
 /// Least and most buffer pool that is chosen without `--use-memory`.
 const MEMORY: (u64, u64) = (128 << 20, 8 << 30);
@@ -78,6 +79,7 @@ impl Options {
 /// Applies a backup, in its place or in a copy, with what increments bring.
 pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
     let Options { dir, increments, to, threads, thorough, .. } = options;
+    waiting::end(dir, report)?;
     if !increments.is_empty() {
         let merge = merge::Options {
             dir: dir.clone(),
@@ -132,8 +134,8 @@ fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Re
         None => {
             let program = recovery.as_ref().map(|(program, _)| program);
             let state = examine(&backup, program, (!proved).then_some((options.thorough, options.threads)), report)?;
-            if options.wait && may_wait(&backup, &state, options)? {
-                wait(&backup, &state, report)?;
+            if let Some(waiting) = waiting(&backup, &state, options)? {
+                wait(&backup, &state, &waiting, report)?;
                 return lock::give_back(dir);
             }
             state.write(dir)?;
@@ -177,24 +179,25 @@ fn examine(
     Ok(State { locations, server, without_log, ..state })
 }
 
-/// True if all that is left to do is what a server of MariaDB does by itself when it is started on the directory: files
-/// have their names, and the log names no file that is elsewhere, or was left out. What the operator has said of the server
-/// nobody would know later.
-fn may_wait(backup: &Backup, state: &State, options: &Options) -> Result<bool> {
-    Ok(backup.family == Family::MariaDb
+/// How the directory can wait, if all that is left to do is what a server of MariaDB does by itself that is started on it:
+/// its log names no file that is elsewhere, or was left out. What the operator has said of the server nobody would know
+/// later.
+fn waiting(backup: &Backup, state: &State, options: &Options) -> Result<Option<Waiting>> {
+    let may = options.wait
+        && backup.family == Family::MariaDb
         && backup.ours.is_some()
         && !backup.partial
         && !state.without_log
         && state.locations.is_empty()
         && options.server.is_none()
-        && options.server_options.is_empty()
-        && !layout::has_markers(&backup.path)?)
+        && options.server_options.is_empty();
+    if may { waiting::plan(&backup.path) } else { Ok(None) }
 }
 
-/// Notes that the directory waits for its log to be applied.
-fn wait(backup: &Backup, state: &State, report: &dyn Report) -> Result<()> {
+/// Has the directory wait for its log to be applied.
+fn wait(backup: &Backup, state: &State, waiting: &Waiting, report: &dyn Report) -> Result<()> {
     let dir = &backup.path;
-    files::replace(dir, WAITS, b"xb-redo --copy-back applies the log first, or a server that is started here\n")?;
+    waiting::begin(dir, waiting, state.end_lsn)?;
     report.facts(serde_json::json!({
         "directory": dir.display().to_string(),
         "backup_id": backup.id(),
@@ -346,7 +349,6 @@ fn finish(backup: &Backup, state: State, report: &dyn Report) -> Result<()> {
     // The server has its own log now.
     files::remove(&dir.join(mysql::FILE))?;
     files::remove(&dir.join(PRINTS))?;
-    files::remove(&dir.join(WAITS))?;
     files::sync(dir)?;
     let state = State { step: Step::Applied, files: Some(files::fingerprint(dir)?), ..state };
     state.write(dir)?;

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::io::{accounts, copy};
 use crate::report::{Level, Report};
 use crate::server::options::Sources;
-use crate::stream::native::names::{INCOMPLETE, WAITS};
+use crate::stream::native::names::INCOMPLETE;
 
 const COPYING: &str = "xb-redo --copy-back";
 /// Files at the root that mariadb-backup and xtrabackup do not copy back either
@@ -59,7 +59,7 @@ pub struct Options {
 /// Copies or moves the files of an applied backup.
 pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
     let mut backup = Backup::read(&options.dir)?;
-    if backup.progress != Progress::Applied && options.dir.join(WAITS).exists() {
+    if backup.waiting.is_some() {
         apply::run(&apply::Options::usual(&options.dir, options.threads), report)?;
         backup = Backup::read(&options.dir)?;
     }

@@ -42,13 +42,6 @@ pub(super) fn locations(backup: &Backup) -> Result<BTreeMap<String, String>> {
     Ok(found)
 }
 
-/// True if [`names`] has something to do in the databases.
-pub(super) fn has_markers(dir: &Path) -> Result<bool> {
-    let items = files::list(dir)?;
-    let endings = ["del", "ren", "xb_to", "new", "isl"];
-    Ok(endings.iter().any(|ending| !with_suffix(dir, &items, ending, false).is_empty()))
-}
-
 /// Resolves the markers of tables that were dropped, renamed or copied again during the backup, and takes the `.isl`
 /// files away: all tables lie in the directory now, and a server that follows an `.isl` opens the source's file.
 /// `everywhere`: not only in databases, for MySQL has tablespaces wherever it likes; otherwise such a file is somebody's own.
