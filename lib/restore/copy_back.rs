@@ -75,7 +75,8 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
     let items: Vec<Item> = files::list(&options.dir)?.into_iter().filter(|item| !is_metadata(item)).collect();
     let stay = places.send_back(&options.directories, &backup, &items);
     let datadir = places.datadir.as_path();
-    places.elsewhere().into_iter().try_for_each(|dir| apart(&options.dir, dir, options.keep))?;
+    // What else is in those directories stays, so the backup may be below them.
+    places.elsewhere().into_iter().try_for_each(|dir| apart(&options.dir, dir, true))?;
     let again = datadir.join(INCOMPLETE).exists();
     if let Some((_, path)) = places.occupied(&items, options.keep).filter(|_| !again) {
         return Err(Error::failed(path.display(), "is there already, where a file of the backup is to be")
