@@ -18,6 +18,7 @@ mod demo;
 mod docs;
 mod faults;
 mod fileset;
+mod front;
 mod hot_backup;
 mod house;
 mod increments;
