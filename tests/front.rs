@@ -236,7 +236,9 @@ fn a_note_in_the_server_is_a_base() {
     back_up(&server, &["--history=full"], base.path());
     server.sql("INSERT INTO d.t VALUES (2)");
     back_up(&server, &["--history=one", "--incremental-history-name=full"], one.path());
-    let rows = server.rows("SELECT name, tool_name, incremental, format, compressed FROM mysql.mariadb_backup_history ORDER BY name");
+    let rows = server.rows(
+        "SELECT name, tool_name, incremental, format, compressed FROM mysql.mariadb_backup_history ORDER BY name",
+    );
     assert_eq!(rows, [["full", "mariabackup", "N", "file", "N"], ["one", "mariabackup", "Y", "file", "N"]]);
     prepare(&server, &[], base.path());
     prepare(&server, &[&option("incremental-dir", one.path())], base.path());

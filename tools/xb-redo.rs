@@ -135,7 +135,8 @@ fn run(args: Redo, console: &Console) -> Result<()> {
         let Restore { incremental_dir: increments, to, server, wait, .. } = restore;
         let memory = restore.use_memory.map(|size| size.0);
         let server_options = restore.server_option.into_iter().collect();
-        let options = apply::Options { dir, increments, to, memory, server, server_options, threads, thorough, holes, wait };
+        let options =
+            apply::Options { dir, increments, to, memory, server, server_options, threads, thorough, holes, wait };
         return apply::run(&options, console);
     }
     if let Some(dir) = restore.status {

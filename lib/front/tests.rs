@@ -85,7 +85,10 @@ fn a_backup_becomes_a_pipeline() {
 fn what_is_copied_is_told_to_xb_snap() {
     let rest = " | xb-redo | xb-unpack --directory=./xtrabackup_backupfiles";
     for (theirs, ours) in [
-        ("--user=u --host=h --port=3307 --socket=/s --protocol=tcp", "--user=u --host=h --socket=/s --protocol=tcp --port=3307"),
+        (
+            "--user=u --host=h --port=3307 --socket=/s --protocol=tcp",
+            "--user=u --host=h --socket=/s --protocol=tcp --port=3307",
+        ),
         ("-uu -pp", "--user=u --password-file=/dev/stdin"),
         ("--defaults-file=/f --defaults-group-suffix=.2", "--defaults-file=/f --defaults-group-suffix=.2"),
         ("--slave-info --safe-slave-backup --galera-info", "--replica-info --safe-replica --galera-info"),
@@ -162,7 +165,10 @@ fn innobackupex_keeps_its_promises() {
         ("innobackupex /b", &format!("{rest}/b/2011-12-25_00-00-09")),
         ("innobackupex --no-timestamp /b", &format!("{rest}/b")),
         ("innobackupex --stream=xbstream /b", "xb-snap | xb-redo >"),
-        ("innobackupex --include=^d[.] /b", "xb-snap --tables=^d[.] | xb-redo | xb-unpack --directory=/b/2011-12-25_00-00-09"),
+        (
+            "innobackupex --include=^d[.] /b",
+            "xb-snap --tables=^d[.] | xb-redo | xb-unpack --directory=/b/2011-12-25_00-00-09",
+        ),
         ("innobackupex --Apply_log /b", "xb-redo --apply=/b --wait"),
         ("innobackupex --apply-log --redo-only /b --incremental-dir=/i", "xb-redo --merge=/b --incremental-dir=/i"),
         ("innobackupex --copy-back --datadir=/d /b", "xb-redo --copy-back=/b --datadir=/d --innodb-directories=/"),
@@ -216,7 +222,8 @@ fn what_would_change_the_result_is_refused() {
     }
     // What is turned off is not asked for.
     for text in ["--skip-ssl", "--ssl=0", "--innodb-force-recovery=0", "--innodb-log-write-ahead-size=10000"] {
-        plan(&format!("mariadb-backup --backup --target-dir=/b {text}")).unwrap_or_else(|error| panic!("{text}: {error}"));
+        plan(&format!("mariadb-backup --backup --target-dir=/b {text}"))
+            .unwrap_or_else(|error| panic!("{text}: {error}"));
     }
 }
 

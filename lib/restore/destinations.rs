@@ -66,7 +66,8 @@ impl Settings {
         if let Some(name) = operator.keys().find(|name| !PLACES.contains(&name.as_str())) {
             return Err(Error::usage("--server-option", format_args!("{name}: does not say where a file is")));
         }
-        let place = sources.file.as_ref().map_or_else(|| "--server-option".to_owned(), |file| file.display().to_string());
+        let place =
+            sources.file.as_ref().map_or_else(|| "--server-option".to_owned(), |file| file.display().to_string());
         Ok(Settings { place, file: sources.read(report)?, operator: operator.clone() })
     }
 

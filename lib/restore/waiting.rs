@@ -159,14 +159,8 @@ mod tests {
         };
         assert_eq!(moved(&["d/t.ibd", "x.new", "ibdata1"]), pairs(&[]));
         assert_eq!(moved(&["d/t.new"]), pairs(&[("d/t.new", "d/t.ibd")]));
-        assert_eq!(
-            moved(&["d/t.ibd", "d/t.new"]),
-            pairs(&[("d/t.ibd", "xb_aside.0"), ("d/t.new", "d/t.ibd")])
-        );
-        assert_eq!(
-            moved(&["d/t.del", "d/t.ibd"]),
-            pairs(&[("d/t.ibd", "xb_aside.0"), ("d/t.del", "xb_aside.1")])
-        );
+        assert_eq!(moved(&["d/t.ibd", "d/t.new"]), pairs(&[("d/t.ibd", "xb_aside.0"), ("d/t.new", "d/t.ibd")]));
+        assert_eq!(moved(&["d/t.del", "d/t.ibd"]), pairs(&[("d/t.ibd", "xb_aside.0"), ("d/t.del", "xb_aside.1")]));
         assert_eq!(moved(&["d/t.ren"]), None);
         assert_eq!(moved(&["d/t.isl"]), None);
     }

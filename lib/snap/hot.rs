@@ -113,7 +113,8 @@ fn has_innodb(session: &mut Session, family: Family) -> Result<bool> {
 /// Has the server write out all pages and make a checkpoint: less log for the backup, and more load at once.
 fn checkpoint(session: &mut Session) -> Result<()> {
     session.run("SET GLOBAL innodb_log_checkpoint_now=1").map_err(|refusal| {
-        Error::from(refusal).hint("leave --checkpoint-now out; it needs a server that has innodb_log_checkpoint_now, and SUPER")
+        Error::from(refusal)
+            .hint("leave --checkpoint-now out; it needs a server that has innodb_log_checkpoint_now, and SUPER")
     })
 }
 

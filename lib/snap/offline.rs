@@ -103,11 +103,7 @@ pub(super) fn run(
     let options = server.options(&variables);
     let snapshot = Snapshot { end_lsn: log.end_lsn, ..Snapshot::default() };
     let finish = Finish { job, report, options: &options, begin: &begin, start, began, copier: &steps.copier };
-    finish.send(
-        &out,
-        &snapshot,
-        |facts| server.members(&variables, &options, facts, &snapshot),
-    ).map(drop)
+    finish.send(&out, &snapshot, |facts| server.members(&variables, &options, facts, &snapshot)).map(drop)
 }
 
 /// What option files and the command line say; `encryption`: variables that say what is encrypted, and how.

@@ -14,9 +14,9 @@ use crate::error::Result;
 use crate::io::spool::Spool;
 use crate::metadata::Facts;
 use crate::report::{Level, Report};
-use crate::server::{Login, Session};
 use crate::server::applier::Applier;
 use crate::server::files::{Layout, Tablespace};
+use crate::server::{Login, Session};
 use crate::stream::Writer;
 
 /// What is copied under a lock waits in this much memory, then in a file.

@@ -191,7 +191,12 @@ fn replay(server: &Server, caller: &Caller) {
         assert!(!run.late && run.codes() == [0], "{}: {line}\n{}", caller.name, run.story());
     }
     let copy = server.twin(data.path()).start();
-    assert_eq!(copy.rows("SELECT * FROM d.t ORDER BY id"), server.rows("SELECT * FROM d.t ORDER BY id"), "{}", caller.name);
+    assert_eq!(
+        copy.rows("SELECT * FROM d.t ORDER BY id"),
+        server.rows("SELECT * FROM d.t ORDER BY id"),
+        "{}",
+        caller.name
+    );
     check::same(server, &copy).assert_good();
 }
 

@@ -86,7 +86,8 @@ fn noted(stage: Stage, program: Program, line: &Line, streamed: bool) -> Stage {
 /// The stock program refuses a number that is no power of two. It cuts it to what the option can be before.
 fn write_ahead(line: &Line) -> Result<()> {
     const BLOCK: u64 = 512;
-    let size = line.number::<u64>("innodb-log-write-ahead-size")?.map(|size| size.clamp(BLOCK, 8 * BLOCK) & !(BLOCK - 1));
+    let size =
+        line.number::<u64>("innodb-log-write-ahead-size")?.map(|size| size.clamp(BLOCK, 8 * BLOCK) & !(BLOCK - 1));
     match size {
         Some(size) if !size.is_power_of_two() => {
             Err(Error::usage("--innodb-log-write-ahead-size", format_args!("{size} is not a power of two")))
