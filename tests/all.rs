@@ -38,6 +38,7 @@ mod package;
 mod pages;
 mod partial;
 mod pass;
+mod peer;
 mod prepared;
 mod prints;
 mod recipes;
