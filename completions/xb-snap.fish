@@ -27,12 +27,21 @@ complete -c xb-snap -l defaults-extra-file -d 'Read this option file after the s
 complete -c xb-snap -l defaults-group-suffix -d 'Read groups with this suffix, too' -r
 complete -c xb-snap -s u -l user -d 'Connect as this account [default: the system\'s user]' -r
 complete -c xb-snap -s S -l socket -d 'Connect through this socket' -r -F
-complete -c xb-snap -l host -d 'Connect by TCP, which is not encrypted, unless it is localhost; the server\'s files must be here all the same' -r
+complete -c xb-snap -l host -d 'Connect by TCP, unless it is localhost; the server\'s files must be here all the same' -r
 complete -c xb-snap -s P -l port -d 'Connect by TCP to this port' -r
 complete -c xb-snap -l protocol -d 'Connect by tcp or through the socket' -r -f -a "tcp\t'A port of a host'
 socket\t'A socket of this host'"
 complete -c xb-snap -l connect-timeout -d 'Give up when the server has not let us in within S seconds [default: 10]' -r
 complete -c xb-snap -l password-file -d 'Read the password from the first line of FILE, which nobody else may read' -r -F
+complete -c xb-snap -l ssl-mode -d 'When to encrypt, and what to verify of the server\'s certificate' -r -f -a "disabled\t'Not encrypted'
+preferred\t'Encrypted by TCP, if the server offers it'
+required\t'Encrypted, or no connection'
+verify_ca\t'So, and the server\'s certificate is issued by an authority of --ssl-ca or --ssl-capath'
+verify_identity\t'So, and the certificate is made for this host'"
+complete -c xb-snap -l ssl-ca -d 'Trust the authorities whose certificates are in this PEM file, and verify the server\'s certificate' -r -F
+complete -c xb-snap -l ssl-capath -d 'Trust the authorities whose certificates are in the files of this directory' -r -F
+complete -c xb-snap -l ssl-cert -d 'Show this certificate (PEM) to the server, for accounts that REQUIRE X509' -r -F
+complete -c xb-snap -l ssl-key -d 'The private key of that certificate (PEM, without a passphrase)' -r -F
 complete -c xb-snap -l progress -d 'Show how far it is on stderr; auto: only on a terminal' -r -f -a "auto\t''
 always\t''
 never\t''
@@ -51,6 +60,10 @@ complete -c xb-snap -l galera-info -d 'Add xtrabackup_galera_info: the state of 
 complete -c xb-snap -l checkpoint-now -l innodb-log-checkpoint-now -d 'Have the server write out its pages and make a checkpoint before: less log is needed, and the server has more to do'
 complete -c xb-snap -l offline -d 'Copy a stopped server: no connection; option files and --datadir say where it is'
 complete -c xb-snap -l no-defaults -d 'Read no option file'
+complete -c xb-snap -l ssl -d 'Encrypt the connection, or do not connect [default: by TCP, if the server offers it]'
+complete -c xb-snap -l skip-ssl -d 'Do not encrypt the connection'
+complete -c xb-snap -l ssl-verify-server-cert -d 'Verify that the server\'s certificate is made for the host of --host, too'
+complete -c xb-snap -l skip-ssl-verify-server-cert -d 'Do not, even if an option file says so'
 complete -c xb-snap -s v -l verbose -d 'Say more: each file as it is done'
 complete -c xb-snap -s q -l quiet -d 'Say nothing but warnings and errors'
 complete -c xb-snap -s h -l help -d 'Print help (see more with \'--help\')'

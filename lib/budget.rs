@@ -1,4 +1,4 @@
-//! Memory that follows the input: names of members, and what is held of those that are open. It has a limit.
+//! A limit for memory that grows with the input: the names of members, and buffers of open members.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::error::Error;
 
-/// What the names and open members of a stream may take by default: so that a tool needs no more than 64 MiB in all. The
-/// names of a million members fit.
+/// The default limit for names and open members of a stream: a tool then needs at most 64 MiB in all. The names of a
+/// million members fit.
 pub const MEMORY: u64 = 44 << 20;
 /// What the operator can do.
 const MORE: &str = "if the input is real, --memory SIZE allows for more";
 
-/// Memory that is shared by all who hold a clone.
+/// Memory that all clones share.
 #[derive(Clone, Debug)]
 pub struct Budget {
     used: Arc<AtomicU64>,
@@ -20,12 +20,12 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// So many bytes.
+    /// A budget of this many bytes.
     pub fn new(limit: u64) -> Self {
         Budget { used: Arc::default(), limit }
     }
 
-    /// Takes so many bytes; nothing if not as many are left.
+    /// Takes this many bytes; takes nothing if fewer are left.
     pub fn take(&self, bytes: u64) -> Result<(), Exceeded> {
         let within = |used: u64| used.checked_add(bytes).filter(|used| *used <= self.limit);
         match self.used.fetch_update(Relaxed, Relaxed, within) {
@@ -34,12 +34,12 @@ impl Budget {
         }
     }
 
-    /// Gives back what was taken.
+    /// Gives bytes back.
     pub fn give(&self, bytes: u64) {
         let _ = self.used.fetch_update(Relaxed, Relaxed, |used| Some(used.saturating_sub(bytes)));
     }
 
-    /// A part of it, nothing yet.
+    /// A new share of this budget, which has taken nothing yet.
     pub fn share(&self) -> Share {
         Share { budget: self.clone(), bytes: 0 }
     }
@@ -51,7 +51,7 @@ impl Default for Budget {
     }
 }
 
-/// What one holder has taken, until it is dropped.
+/// What one holder has taken; it is given back on drop.
 #[derive(Debug)]
 pub struct Share {
     budget: Budget,
@@ -59,7 +59,7 @@ pub struct Share {
 }
 
 impl Share {
-    /// Makes it so many bytes; fails if it has to grow and cannot.
+    /// Sets the size of this share in bytes; fails if it has to grow and the budget does not allow it.
     pub fn set(&mut self, bytes: u64) -> Result<(), Exceeded> {
         match bytes.checked_sub(self.bytes) {
             Some(more) => self.budget.take(more)?,
@@ -69,7 +69,7 @@ impl Share {
         Ok(())
     }
 
-    /// Makes it so many bytes, if it is smaller.
+    /// Grows this share to so many bytes, unless it is larger already.
     pub fn grow(&mut self, bytes: u64) -> Result<(), Exceeded> {
         self.set(self.bytes.max(bytes))
     }
@@ -81,7 +81,7 @@ impl Drop for Share {
     }
 }
 
-/// More is wanted than may be.
+/// More memory is needed than the budget allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exceeded {
     wanted: u64,

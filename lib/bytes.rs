@@ -1,17 +1,18 @@
-//! Parts of slices, and numbers in arrays, at places that are inside by a rule of the program.
+//! Parts of slices, and numbers in arrays, at offsets that the program has checked.
 //!
-//! Bytes are checked once, where they enter. Later an index beyond an end is no fault of the input: [`Part`] makes it an
-//! internal error, never a shorter result; [`Fields`] makes the compiler see that it cannot be.
+//! Bytes are checked once, where they enter. After that, an index beyond the end is a bug and not a fault of the input:
+//! [`Part`] makes it an internal error, never a shorter result; [`Fields`] lets the compiler prove that it cannot
+//! happen.
 
 use std::slice::SliceIndex;
 
 use crate::error::{Internal, OrInternal as _};
 
-/// Parts of a slice that must be there.
+/// Parts of a slice that must exist.
 pub(crate) trait Part<T> {
     /// The elements of a range.
     fn part<I: SliceIndex<[T]>>(&self, range: I) -> Result<&I::Output, Internal>;
-    /// The elements of a range, to be changed.
+    /// The elements of a range, mutable.
     fn part_mut<I: SliceIndex<[T]>>(&mut self, range: I) -> Result<&mut I::Output, Internal>;
 }
 
@@ -27,15 +28,15 @@ impl<T> Part<T> for [T] {
     }
 }
 
-/// Numbers at fixed places of an array; a place that is not inside does not compile.
+/// Numbers at fixed offsets of an array; an offset that is not inside does not compile.
 pub(crate) trait Fields {
-    /// `N` bytes at `AT`.
+    /// The `N` bytes at `AT`.
     fn field<const AT: usize, const N: usize>(&self) -> [u8; N];
     /// The last `N` bytes.
     fn last_field<const N: usize>(&self) -> [u8; N];
-    /// Puts `N` bytes at `AT`.
+    /// Sets the `N` bytes at `AT`.
     fn set<const AT: usize, const N: usize>(&mut self, bytes: &[u8; N]);
-    /// Puts `N` bytes at the end.
+    /// Sets the last `N` bytes.
     fn set_last<const N: usize>(&mut self, bytes: &[u8; N]);
 
     /// Two bytes, big-endian.
@@ -87,7 +88,7 @@ impl<const LEN: usize> Fields for [u8; LEN] {
     }
 }
 
-/// How far a place is behind the last multiple of `unit`.
+/// The distance of an offset from the last multiple of `unit`.
 #[expect(clippy::cast_possible_truncation, reason = "less than `unit`")]
 pub(crate) fn within(place: u64, unit: usize) -> usize {
     (place % unit as u64) as usize

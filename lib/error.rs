@@ -1,8 +1,8 @@
 //! One error for all jobs: a kind that decides the exit code, and one line that says where and what.
 //!
 //! The text follows one grammar, `where: what: detail`, in lower case and without a full stop; the command line puts
-//! the tool's name before it. Formats have small fault enums of their own; whoever knows the place (member, stream
-//! byte, file, page) turns a fault into an [`Error`].
+//! the tool's name before it. Formats have small fault enums of their own; the code that knows the place (member,
+//! stream byte, file, page) turns a fault into an [`Error`].
 
 use std::fmt::{self, Display};
 use std::io;
@@ -25,12 +25,12 @@ pub enum Kind {
     Invalid,
     /// The reader of our output went away; the tool dies by SIGPIPE.
     Pipe,
-    /// Ended by this signal after cleaning up; the tool dies by it.
+    /// A signal ended the program, which has cleaned up; the tool dies by this signal.
     Signal(i32),
 }
 
 impl Kind {
-    /// The exit code of the table in the README; a death by signal shows as 128 + its number in a shell.
+    /// The exit code, as in the table of the README. A shell shows a death by signal as 128 + the signal's number.
     pub fn code(self) -> u8 {
         match self {
             Kind::Failed => 1,
@@ -79,7 +79,7 @@ impl Error {
         Self::new(Kind::Invalid, place, what)
     }
 
-    /// A fault of this program: something that its own rules exclude has happened.
+    /// A bug of this program: its own rules exclude what has happened.
     pub fn internal(what: impl Display) -> Self {
         Self::failed("internal error", format_args!("{what}; please report"))
     }
@@ -97,13 +97,13 @@ impl Error {
         self
     }
 
-    /// Needs no words: whoever read a listing has seen enough of it.
+    /// Suppresses the message for a broken pipe: the reader of a listing has seen enough of it.
     #[must_use]
     pub fn unsaid(self) -> Self {
         Error { unsaid: true, ..self }
     }
 
-    /// True if nothing is to be said of it.
+    /// True if no message is to be printed.
     pub fn is_unsaid(&self) -> bool {
         self.unsaid && self.kind == Kind::Pipe
     }
@@ -113,13 +113,13 @@ impl Error {
         self.kind
     }
 
-    /// What the operator can do, if there is something.
+    /// What the operator can do about it, if anything.
     pub fn advice(&self) -> Option<&str> {
         self.hint.as_deref()
     }
 }
 
-/// A fault of this program, found where no place is known: in a format, in a buffer. It becomes an [`Error`] by `?`.
+/// A bug of this program, found where no place is known: in a format, in a buffer. `?` turns it into an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Internal(pub &'static str);
 
@@ -141,9 +141,9 @@ impl From<Internal> for io::Error {
     }
 }
 
-/// What must be there by the program's own rules, in place of a default.
+/// A value that must exist by the program's own rules: an internal error in place of a default.
 pub(crate) trait OrInternal<T> {
-    /// The value; `what` says which rule was broken.
+    /// Returns the value; `what` says which rule was broken.
     fn or_internal(self, what: &'static str) -> Result<T, Internal>;
 }
 
@@ -167,7 +167,7 @@ impl Display for Error {
 
 impl std::error::Error for Error {}
 
-/// The system's words without Rust's: `no space left on device`.
+/// The text of the system's error without Rust's additions: `no space left on device`.
 pub fn reason(cause: &io::Error) -> String {
     let text = cause.to_string();
     let text = text.split_once(" (os error").map_or(text.as_str(), |(words, _)| words);

@@ -11,18 +11,18 @@ use jiff::Zoned;
 use crate::innodb::ids::Lsn;
 use crate::stream::native::Binlog;
 
-/// What mariadb-backup and xtrabackup call what they say of a backup's LSNs; 11.1 of mariadb-backup renamed it (MDEV-18931).
+/// The member with a backup's LSNs in mariadb-backup and xtrabackup. mariadb-backup 11.1 renamed it (MDEV-18931).
 pub(crate) const CHECKPOINTS: [&str; 2] = ["mariadb_backup_checkpoints", "xtrabackup_checkpoints"];
-/// The same of what they say of the server and the run.
+/// The member that describes the server and the run.
 pub(crate) const INFO: [&str; 2] = ["mariadb_backup_info", "xtrabackup_info"];
 
-/// Where the binary log stood.
+/// The binary log position of the backup.
 pub(crate) const BINLOG_INFO: &str = "xtrabackup_binlog_info";
-/// Where `--apply` and mariadb-backup's `--prepare` note the position in the binary log that InnoDB knows.
+/// Where `--apply`, and `--prepare` of mariadb-backup, write the binary log position that InnoDB has stored.
 pub(crate) const BINLOG_POSITION: &str = "xtrabackup_binlog_pos_innodb";
 
-/// Files at the root of a backup that describe it or hold its log, by us and by the stock programs, both generations of
-/// names. A server may have them left there from an earlier restore.
+/// Files at the root of a backup that describe it or contain its log, written by us or by the stock programs, with both
+/// generations of names. An earlier restore may have left them in a server's data directory.
 pub(crate) const OF_BACKUP: [&str; 20] = [
     "backup-my.cnf",
     "xtrabackup_binary",
@@ -46,8 +46,8 @@ pub(crate) const OF_BACKUP: [&str; 20] = [
     "aria_log_control",
 ];
 
-/// What mariadb-backup since 11.1 calls a file that had this name before. `xtrabackup_binlog_pos_innodb`, which preparing
-/// makes, kept its name. Source: `backup_copy.h`, `backup_mysql.cc`.
+/// The name that mariadb-backup since 11.1 uses for a file. `xtrabackup_binlog_pos_innodb`, which `--prepare` writes,
+/// kept its name. Source: `backup_copy.h`, `backup_mysql.cc`.
 pub(crate) fn since_11_1(name: &'static str) -> &'static str {
     match name {
         "xtrabackup_binlog_info" => "mariadb_backup_binlog_info",
@@ -64,7 +64,7 @@ pub(crate) fn has_kind(name: &[u8]) -> bool {
     CHECKPOINTS.iter().chain(&INFO).any(|file| file.as_bytes() == name)
 }
 
-/// The text of such a file, made that of a full backup.
+/// The text of such a file, changed to that of a full backup.
 pub(crate) fn as_full(text: &[u8]) -> Vec<u8> {
     let lines = text.lines_with_terminator().map(|line| {
         let key = line.split_once_str("=").map(|(key, _)| key.trim().to_vec()).unwrap_or_default();
@@ -79,7 +79,7 @@ pub(crate) fn as_full(text: &[u8]) -> Vec<u8> {
     lines.collect::<Vec<_>>().concat()
 }
 
-/// The `key = value` lines of metadata and option files; keys with underscores, values without quotes.
+/// The `key = value` lines of metadata and option files. Keys get underscores; values lose their quotes.
 pub(crate) fn pairs(text: &[u8]) -> BTreeMap<String, String> {
     let text = text.to_str_lossy();
     let lines = text.lines().filter(|line| !line.starts_with(['#', ';', '[']));
@@ -98,7 +98,7 @@ pub(crate) fn my_cnf<'o>(options: impl IntoIterator<Item = (&'o str, &'o str)>) 
     })
 }
 
-/// What is known when everything is copied.
+/// What is known once everything is copied.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     pub(crate) uuid: String,
@@ -121,8 +121,8 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// `xtrabackup_checkpoints`, with what a family has beside. `to_lsn` is the checkpoint LSN and not the end
-    /// checkpoint, which the stock tools write: the next increment must start there.
+    /// `xtrabackup_checkpoints`, with the lines that only this family has. `to_lsn` is the checkpoint LSN and not, as
+    /// in the stock tools, the checkpoint at the end: the next increment must start at the former.
     pub(crate) fn checkpoints(&self, more: &str) -> String {
         let kind = if self.since.is_some() { "incremental" } else { "full-backuped" };
         format!(
@@ -133,7 +133,7 @@ impl Facts {
         )
     }
 
-    /// `xtrabackup_info`; `format` as the stock tool of the family calls a stream.
+    /// `xtrabackup_info`; `format` is the name that the family's stock tool gives to a stream.
     pub(crate) fn info(&self, format: &str) -> String {
         self.fields(format).iter().fold(String::new(), |mut text, (key, value)| {
             let _ = writeln!(text, "{key} = {value}");
@@ -167,7 +167,7 @@ impl Facts {
     }
 }
 
-/// The position as mariadb-backup words it.
+/// The position in the words of mariadb-backup.
 fn position(binlog: &Binlog) -> String {
     let Binlog { file, position, gtid } = binlog;
     format!("filename '{file}', position '{position}', GTID of the last change '{gtid}'")

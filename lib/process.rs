@@ -1,8 +1,8 @@
-//! Chains of child programs, as a shell makes them of `a | b | c`: what each says is read line by line, and how each ended
-//! is kept.
+//! Chains of child programs, as a shell starts them for `a | b | c`. The standard error of each is read line by line,
+//! and the exit status of each is kept.
 //!
-//! All programs of a chain are one process group, which is ended as a whole. They inherit standard input, output and
-//! error only, as far as this program has opened its descriptors itself.
+//! All programs of a chain are in one process group, which is ended as a whole. They inherit only standard input,
+//! output and error, provided that this program has opened its own descriptors close-on-exec.
 
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -15,10 +15,10 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 
 use crate::error::{Error, Result};
 
-/// Longest line of standard error that is handed on in one piece.
+/// The longest line of standard error that is passed on in one piece.
 const LINE: u64 = 64 << 10;
 
-/// Programs that run. When it is dropped before [`Chain::wait`], they are killed.
+/// Running programs. They are killed if this is dropped before [`Chain::wait`].
 #[derive(Debug)]
 pub struct Chain {
     group: Group,
@@ -50,13 +50,13 @@ impl Group {
 pub struct Ended {
     /// Its name, without directories.
     pub name: String,
-    /// How it ended.
+    /// Its exit status.
     pub status: ExitStatus,
 }
 
 impl Chain {
-    /// Starts `programs`, the output of each the input of the next. `line` gets what they write to standard error: a
-    /// program's place in the chain, and a line without its newline.
+    /// Starts `programs` and connects the output of each to the input of the next. `line` gets what they write to
+    /// standard error: the program's index in the chain, and a line without its newline.
     ///
     /// # Errors
     ///
@@ -78,7 +78,7 @@ impl Chain {
             command.stdin(input).stderr(Stdio::piped()).process_group(Pid::as_raw(*chain.group.lock()));
             command.stdout(if last { output.take().unwrap_or_else(Stdio::null) } else { Stdio::piped() });
             let mut child = command.spawn().map_err(|cause| failed(&cause))?;
-            // The command keeps descriptors of its own, and a pipe with two writers has no end.
+            // The command keeps its descriptors open, and a pipe with two writers has no end.
             drop(command);
             let said = child.stderr.take();
             input = match child.stdout.take() {
@@ -101,21 +101,21 @@ impl Chain {
         Ok(chain)
     }
 
-    /// The last program's output, when it was started with [`Stdio::piped`]; once.
+    /// The output of the last program, if it was started with [`Stdio::piped`]. Returns it once.
     pub fn output(&mut self) -> Option<ChildStdout> {
         self.children.last_mut()?.1.stdout.take()
     }
 
-    /// Who is to get signals.
+    /// The receiver of signals for all programs of the chain.
     pub fn group(&self) -> Group {
         self.group.clone()
     }
 
-    /// Waits until all have ended, and all that they have said was handed on.
+    /// Waits until all programs have ended and all their lines have been passed on.
     ///
     /// # Errors
     ///
-    /// Failed, when one cannot be waited for.
+    /// Failed, if the status of a program cannot be read.
     pub fn wait(mut self) -> Result<Vec<Ended>> {
         for (_, child) in &self.children {
             // One that was waited for already is not here any more.
@@ -146,8 +146,8 @@ impl Drop for Chain {
     }
 }
 
-/// The program because of which a chain failed; `None` when all went well. One that died because its reader went away
-/// is not the cause if the reader failed.
+/// The program that made the chain fail; `None` if all succeeded. A program that died because its reader was gone is
+/// not the cause if the reader failed, too.
 pub fn cause(ended: &[Ended]) -> Option<&Ended> {
     let failed = || ended.iter().filter(|one| !one.status.success());
     failed().find(|one| !is_broken_pipe(one.status)).or_else(|| failed().next())
@@ -163,13 +163,13 @@ fn name(command: &Command) -> String {
     program.file_name().unwrap_or(command.get_program()).to_string_lossy().into_owned()
 }
 
-/// Reads lines until the end; longer ones come in pieces.
+/// Reads lines until the end of input; longer ones come in pieces.
 fn lines(from: impl io::Read, mut each: impl FnMut(&[u8])) {
     let mut from = BufReader::new(from);
     let mut text = Vec::new();
     loop {
         text.clear();
-        // An error is the end, too: the program's status tells how it went.
+        // An error ends the reading, too: the program's exit status tells how it went.
         match io::Read::take(&mut from, LINE).read_until(b'\n', &mut text) {
             Ok(0) | Err(_) => return,
             Ok(_) => each(text.strip_suffix(b"\n").unwrap_or(&text)),
@@ -237,7 +237,7 @@ mod tests {
             }
         };
         drop(chain);
-        // An orphan: whoever adopts it may leave it a zombie for a while.
+        // An orphan: the process that adopts it may leave it a zombie for a while.
         let runs = || std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|text| !text.contains(") Z"));
         let begun = std::time::Instant::now();
         while runs() {

@@ -1,33 +1,33 @@
-//! What a job tells while it runs. The command line prints it; a caller that wants silence passes `&()`.
+//! What a job reports while it runs. The command line prints it; a caller that wants no output passes `&()`.
 
 use std::fmt::Arguments;
 
 use crate::error::Error;
 
-/// How much an operator wants to know of a note.
+/// How important a note is to the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Only with `--verbose`.
     Detail,
-    /// What a run says by default, unless `--quiet`.
+    /// Printed by default, and not with `--quiet`.
     Info,
-    /// Said even with `--quiet`: the result may not be what was wanted.
+    /// Printed even with `--quiet`: the result may not be what was wanted.
     Warning,
 }
 
 /// Receives notes and progress. All methods may be called from any thread.
 pub trait Report: Sync {
-    /// One line, in the grammar of messages (`where: what`).
+    /// Prints one line, in the grammar of messages (`where: what`).
     fn note(&self, level: Level, text: Arguments<'_>);
-    /// A failure that the outcome of the job will not tell, because another comes first.
+    /// Prints a failure that the job does not return, because it returns another one.
     fn error(&self, error: &Error);
-    /// How many bytes are expected in all, as soon as that is known; 0 if it turns out that this is not what passes.
+    /// How many bytes are expected in all, as soon as that is known; 0 if the expectation turns out to be wrong.
     fn expect(&self, bytes: u64);
-    /// So many bytes more have gone through.
+    /// This many more bytes have been processed.
     fn advance(&self, bytes: u64);
-    /// Facts about the whole run, as an object: they go into the summary with which `--log=json` ends.
+    /// Facts about the whole run, as a JSON object; they go into the summary that `--log=json` prints last.
     fn facts(&self, _: serde_json::Value) {}
-    /// What is being done now: a phase ("copying", "waiting for commits") or a member's name.
+    /// What the job is doing now: a phase ("copying", "waiting for commits") or a member's name.
     fn stage(&self, text: &str);
 }
 

@@ -53,6 +53,7 @@ mod stream_faults;
 mod sum;
 mod support;
 mod throttle;
+mod tls;
 mod unpack;
 mod vectors;
 mod which_server;

@@ -38,10 +38,11 @@ test_on!(the_check_passes_a_good_backup: mariadb, mariadb118);
 
 fn the_check_passes_a_good_backup(flavour: Flavour) {
     let server = Server::new().flavour(flavour).start();
-    let load = Load::on(&server).bank(2).rows(1).formats(1).engines(1).start();
+    // Without tables of other engines: what mariadb-backup copies of them under a load may be broken.
+    let load = Load::on(&server).bank(2).rows(1).formats(1).start();
     load.wait_for(300);
     let restored = stock_backup(&server, || load.wait_for(100));
-    assert_eq!(load.stop().len(), 4, "every kind of load has done something");
+    assert_eq!(load.stop().len(), 3, "every kind of load has done something");
     check::restored(&server, restored.path()).assert_good();
 }
 

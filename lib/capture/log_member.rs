@@ -1,4 +1,4 @@
-//! The captured log on its way out: head, log from the checkpoint LSN to the end LSN, padding.
+//! The member with the captured log: head, log from the checkpoint LSN to the end LSN, padding.
 
 use crate::bytes::Part as _;
 use crate::error::{Error, Result};
@@ -9,12 +9,13 @@ use crate::log::queue::{Queue, Trail};
 use crate::stream::Writer;
 use crate::stream::native::{Entry, EntryKind};
 
-/// Less than this is not worth a chunk before the end.
+/// The smallest part that is sent before the end, in bytes.
 const LEAST: u64 = 256 << 10;
-/// Most bytes held here, and in a chunk: one mini-transaction fits for certain. A multiple of a block.
+/// The size of a part and of a chunk, in bytes, at most: the longest mini-transaction fits. A multiple of the block
+/// size.
 const WINDOW: usize = mtr::MAX.next_multiple_of(64 << 10) + (64 << 10);
 
-/// The member as far as it has been sent.
+/// The member, as far as it has been sent.
 pub(super) struct LogMember {
     format: LogFormat,
     /// Everything before is sent.
@@ -25,19 +26,19 @@ pub(super) struct LogMember {
 }
 
 impl LogMember {
-    /// A captured log of this form.
+    /// A captured log with this format.
     pub(super) fn new(format: LogFormat) -> Self {
         LogMember { lsn: format.first(), format, size: 0, digest: blake3::Hasher::new(), window: Vec::new() }
     }
 
-    /// What it looks like.
+    /// Its format.
     pub(super) fn format(&self) -> &LogFormat {
         &self.format
     }
 
-    /// How far it may go next: what is here and not beyond the newest mark, up to where it may be cut, if that is worth
-    /// a chunk. A mark was made before the manifest, so it cannot be beyond the end LSN; what the server's checkpoint
-    /// proved durable can.
+    /// How far the log may be sent now, if the part is large enough: up to the newest durable LSN mark, and a position
+    /// at which the log may be cut. A mark was written before the manifest, so it cannot exceed the end LSN; an LSN
+    /// that the server's checkpoint proves durable can.
     pub(super) fn due(&self, queue: &Queue) -> Option<Lsn> {
         let (mark, captured) = queue.reached();
         let until = self.format.settled(mark.min(captured));
@@ -47,10 +48,10 @@ impl LogMember {
         Some(self.format.settled(queue.cut(self.lsn, until))).filter(|cut| *cut > self.lsn)
     }
 
-    /// Sends what is before `until`, which is [`LogMember::due`]; how many bytes.
+    /// Sends what is before `until`, a result of [`LogMember::due`]; returns the number of bytes.
     pub(super) fn part(&mut self, until: Lsn, queue: &Queue, writer: &Writer) -> Result<u64> {
         let begin = self.lsn;
-        // All of it, for what is sent must end where a mini-transaction does: the rest is framed from there.
+        // All of it: what is sent must end at a boundary of mini-transactions, from which the rest is parsed.
         while self.lsn < until {
             let mut bytes = std::mem::take(&mut self.window);
             let wanted = usize::try_from(until.since(self.lsn)).unwrap_or(WINDOW).min(WINDOW);
@@ -65,7 +66,7 @@ impl LogMember {
         Ok(self.lsn.since(begin))
     }
 
-    /// Sends the rest up to exactly `end`, where the log must be one that can be cut, then padding and the end mark.
+    /// Sends the rest up to exactly `end`, where it must be possible to cut the log; then padding and the end mark.
     pub(super) fn complete(mut self, end: Lsn, queue: &Queue, writer: &Writer) -> Result<(Entry, Trail)> {
         let trail = queue.end(end)?;
         let mut bytes = std::mem::take(&mut self.window);
@@ -103,7 +104,7 @@ impl LogMember {
     }
 }
 
-/// Fills `bytes` up to `size` with captured log, as far as it goes.
+/// Fills `bytes` up to `size` with captured log, as far as available.
 fn fill(bytes: &mut Vec<u8>, size: usize, queue: &Queue) -> Result<()> {
     let have = bytes.len();
     bytes.resize(size.max(have), 0);
@@ -141,7 +142,7 @@ mod tests {
         (bytes, ends)
     }
 
-    /// Whatever is captured and marked when, the member is the log up to exactly the end.
+    /// Whenever log is captured and marked, the member is the log up to exactly the end LSN.
     #[test]
     fn however_it_is_sent_the_member_is_the_log_up_to_the_end() {
         let (bytes, ends) = log(3 << 20);

@@ -1,4 +1,4 @@
-//! `xb_manifest`, held back until the redo log is complete, and sent with one line more.
+//! Keeps `xb_manifest` until the redo log is complete, then sends it with the line of the log.
 
 use std::path::Path;
 
@@ -15,14 +15,14 @@ use crate::log::ddl_watch::mariadb;
 use crate::stream::native::{Entry, EntryKind, Line, MANIFEST, ManifestReader, Tally, Trailer, Verifier};
 use crate::stream::{Pass, Writer};
 
-/// Of a manifest so much stays in memory; that of 100,000 members has 20 MB.
+/// How much of a manifest is kept in memory, in bytes; that of 100,000 members has 20 MB.
 const MEMORY: usize = 1 << 20;
-/// Bytes of a chunk of it.
+/// Size of its chunks in bytes.
 const CHUNK: usize = 256 << 10;
 
-/// The manifest as far as it has come.
+/// The manifest received so far.
 pub(super) struct ManifestBuffer {
-    /// Its lines but for the last.
+    /// Its lines except the last.
     lines: Spool,
     tally: Tally,
     present: Present,
@@ -30,7 +30,7 @@ pub(super) struct ManifestBuffer {
 }
 
 impl ManifestBuffer {
-    /// What does not fit into memory goes to `dir`; the tablespaces that it lists take a share of the budget.
+    /// Lines that do not fit into memory go to a file in `dir`; the list of its tablespaces counts against the budget.
     pub(super) fn new(dir: &Path, budget: &Budget) -> Self {
         ManifestBuffer {
             lines: Spool::new(MEMORY, dir, u64::MAX),
@@ -40,7 +40,7 @@ impl ManifestBuffer {
         }
     }
 
-    /// Takes the payload of the current chunk; so many members have come.
+    /// Takes the payload of the current chunk; `members` is the number of members so far.
     pub(super) fn take(&mut self, pass: &mut Pass, members: usize, verifier: &mut Verifier) -> Result<()> {
         let ManifestBuffer { lines, tally, present, buffer } = self;
         loop {
@@ -63,8 +63,8 @@ impl ManifestBuffer {
         }
     }
 
-    /// Fails if the log deletes a tablespace before `end` that is here: a server that recovers would pass over all that the
-    /// log has of it. Nothing of the manifest can be sent then.
+    /// Fails if the log deletes a tablespace of the backup before `end`: a server that recovers would skip all its log
+    /// records. The manifest must not be sent then.
     pub(super) fn check(&mut self, deletions: &Deletions, end: Lsn) -> Result<()> {
         let Some(conflict) = self.present.conflict(deletions, end) else { return Ok(()) };
         let (mut reader, mut name) = (ManifestReader::default(), Vec::new());
@@ -85,7 +85,7 @@ impl ManifestBuffer {
         Err(mariadb::imported(name.as_bstr(), conflict.id, conflict.lsn, deletions))
     }
 
-    /// Sends it with the line of the redo log, counts and digest made anew.
+    /// Sends it with the line of the redo log, and with new counts and digest.
     pub(super) fn send(mut self, redo: &Entry, trailer: &Trailer, begin_blake3: String, writer: &Writer) -> Result<()> {
         let trailer = Trailer { begin_blake3: Some(begin_blake3), ..trailer.clone() };
         self.lines.push(self.tally.line(redo)?.as_bytes())?;

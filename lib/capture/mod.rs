@@ -1,8 +1,8 @@
-//! `xb-snap | xb-redo`: passes a stream on and adds the redo log that was written meanwhile.
+//! `xb-snap | xb-redo`: passes a stream on and adds the redo log that the server writes meanwhile.
 //!
-//! Two threads: one moves the stream, one follows the log, from the moment that `xb_begin` has come. Whichever fails
-//! first ends the run at once, even while the other is blocked in a read or write: a backup that cannot become good
-//! must not go on for hours.
+//! One thread moves the stream; once `xb_begin` has arrived, another one follows the log. The first to fail ends the
+//! program at once, even if the other is blocked in a read or write: a backup that can no longer become valid must not
+//! continue for hours.
 
 mod log_member;
 mod manifest_buffer;
@@ -33,35 +33,44 @@ use crate::log::queue::{Queue, Trail};
 use crate::report::{Level, Report};
 use crate::stream::{Members, Pass, Writer};
 
-/// How often progress is told.
+/// How often progress is reported.
 const TICK: Duration = Duration::from_millis(200);
 
-/// How to run the filter.
+/// Options of the filter.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where the log is, when it is not where the stream says.
+    /// The directory of the log, if it is not where the stream says.
     pub datadir: Option<PathBuf>,
-    /// The keys of the server, if its log is encrypted: MySQL's `component_keyring_file`.
+    /// The server's keys, if its log is encrypted: the file of MySQL's `component_keyring_file`.
     pub keyring: Option<PathBuf>,
-    /// Directory of the unlinked file that holds what cannot be sent yet.
+    /// Directory for an unlinked file with log and manifest that cannot be sent yet.
     pub spool_dir: PathBuf,
-    /// Bytes that are kept in memory before that file is used.
+    /// How many bytes are kept in memory before that file is used.
     pub spool_memory: u64,
-    /// Most bytes that are kept in all.
+    /// How many bytes are kept in all, at most.
     pub spool_limit: u64,
     /// Memory for names, open members and the tablespaces of the manifest.
     pub budget: Budget,
 }
 
-/// What a thread has to say at its end.
+/// The result of a thread.
 enum End {
     Followed,
     Streamed(relay::Summary),
 }
 
-/// Passes the stream `input` on to `output` and adds the redo log, cut exactly where the manifest says.
+/// Passes the stream `input` on to `output` and adds the redo log, which ends exactly at the end LSN in the manifest.
 ///
-/// When this fails, a thread may be left blocked on `input` or `output`; the caller is expected to end the process.
+/// # Errors
+///
+/// - Damaged: the stream is damaged or truncated, or did not come directly from xb-snap.
+/// - Invalid: the server has overwritten log that was not captured, or the log shows that the backup is not consistent.
+/// - Key: the keyring does not have the key of the log.
+/// - Pipe: the reader of `output` ended.
+/// - Failed: all else, such as a log that cannot be read.
+///
+/// After an error `output` has no manifest, so every reader reports the stream as truncated. A thread may still be
+/// blocked on `input` or `output`; the caller must end the process.
 pub fn run(options: &Options, input: File, output: File, report: &dyn Report) -> Result<()> {
     Spool::check(&options.spool_dir)?;
     let sink = output.try_clone().map_err(|cause| Error::io("stdout", "cannot use", &cause))?;
@@ -112,7 +121,7 @@ pub fn run(options: &Options, input: File, output: File, report: &dyn Report) ->
     }
 }
 
-/// Runs `work` in a thread that tells how it ended, also when it panics.
+/// Runs `work` in a thread that reports its result, even if it panics.
 fn spawn(
     name: &str,
     queue: &Arc<Queue>,
@@ -124,7 +133,7 @@ fn spawn(
         let end = catch_unwind(AssertUnwindSafe(work));
         let end = end.unwrap_or_else(|_| Err(Error::internal("a thread panicked")));
         let failed = end.is_err();
-        // First the cause, then what the other thread makes of it.
+        // Report the cause before the other thread fails because of it.
         let _ = tell.send(end);
         if failed {
             queue.close();
@@ -134,7 +143,7 @@ fn spawn(
     spawned.map(drop).map_err(|cause| Error::io("xb-redo", "cannot start a thread", &cause))
 }
 
-/// What an operator wants to know to choose the size of the log.
+/// Reports what an operator needs to choose the size of the log.
 fn say(report: &dyn Report, name: &str, start: Lsn, summary: &relay::Summary, queue: &Queue) {
     let relay::Summary { end, trail } = summary;
     let Trail { spare, capacity, resized, .. } = trail;

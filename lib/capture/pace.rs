@@ -1,25 +1,25 @@
-//! Whether the stream keeps up with the log, looked at while it runs.
+//! Checks during the run whether the stream keeps up with the log.
 
 use std::time::{Duration, Instant};
 
 use crate::innodb::ids::Lsn;
 use crate::log::queue::Queue;
 
-/// For how long rates are measured.
+/// The interval over which rates are measured.
 const SPAN: Duration = Duration::from_secs(3);
-/// How often it is said again.
+/// How often the warning is repeated.
 const AGAIN: Duration = Duration::from_secs(60);
-/// What waits must have grown by so much in each of two spans.
+/// The warning needs the waiting log to grow by this many bytes in each of two intervals.
 const GROWN: u64 = 2 << 20;
 
-/// The rates since the last look.
+/// The rates since the last check.
 pub(super) struct Pace {
     since: Instant,
     captured: Lsn,
     waiting: u64,
-    /// Bytes of data.
+    /// Bytes of data sent.
     passed: u64,
-    /// The span before this one was too slow, too.
+    /// The interval before this one was too slow, too.
     behind: bool,
     said: Option<Instant>,
 }
@@ -30,8 +30,8 @@ impl Pace {
         Pace { since: Instant::now(), captured, waiting, passed: 0, behind: false, said: None }
     }
 
-    /// `passed` bytes of data have gone since the last call. What there is to say, if the log grows faster than it can
-    /// be sent.
+    /// `passed` bytes of data were sent since the last call. Returns a warning if the log grows faster than it can be
+    /// sent.
     pub(super) fn look(&mut self, passed: u64, queue: &Queue) -> Option<String> {
         self.passed = self.passed.saturating_add(passed);
         let time = self.since.elapsed();
@@ -45,7 +45,7 @@ impl Pace {
         self.judge(&span, Instant::now())
     }
 
-    /// Twice in a row is too slow, once may be chance; it is not said again for a while.
+    /// Two slow intervals in a row give a warning, because one may be chance; then none for a while.
     fn judge(&mut self, span: &Span, now: Instant) -> Option<String> {
         let behind = span.more() >= GROWN;
         let twice = std::mem::replace(&mut self.behind, behind) && behind;
@@ -57,13 +57,13 @@ impl Pace {
     }
 }
 
-/// What was seen from one look to the next.
+/// Measurements of one interval.
 struct Span {
     time: Duration,
-    /// Bytes by which the log has grown, and of data that have gone.
+    /// Bytes of log written by the server, and bytes of data sent.
     log: u64,
     passed: u64,
-    /// Bytes of log that waited at its beginning, and at its end.
+    /// Bytes of log that waited at its start, and at its end.
     before: u64,
     waiting: u64,
 }
@@ -73,7 +73,7 @@ impl Span {
         self.waiting.saturating_sub(self.before)
     }
 
-    /// Data has half of the stream, so that the log needs twice its own rate.
+    /// Data gets half of the stream, so the stream needs twice the rate of the log.
     fn warning(&self) -> String {
         let stream = self.passed.saturating_add(self.log.saturating_sub(self.more()));
         let rate = |bytes: u64| u128::from(bytes) * 1000 / self.time.as_millis().max(1) / 1024;
@@ -96,10 +96,10 @@ mod tests {
 
     #[test]
     fn two_slow_spans_in_a_row_are_told_once_a_minute() {
-        // Seconds at the end of a span, MiB that wait by then, and whether it is told.
+        // Seconds at the end of an interval, MiB that wait by then, and whether a warning is expected.
         let looks = [
             (3, 1, false),
-            // Less than two more each time: it may be chance.
+            // Less than two more each time: this may be chance.
             (6, 2, false),
             (9, 3, false),
             // Two more, but not twice.
@@ -107,7 +107,7 @@ mod tests {
             (15, 5, false),
             (18, 7, false),
             (21, 9, true),
-            // Not again for a minute, and not if it got better by then.
+            // No repetition within a minute, nor if the stream has caught up by then.
             (24, 20, false),
             (80, 30, false),
             (81, 40, true),
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn the_rate_that_is_enough_is_twice_that_of_the_log() {
-        // In 2 s the log grows by 20 MiB, of which 4 go, beside 4 of data.
+        // In 2 s the log grows by 20 MiB, of which 4 are sent, in addition to 4 of data.
         let span =
             Span { time: Duration::from_secs(2), log: 20 * MIB, passed: 4 * MIB, before: 8 * MIB, waiting: 24 * MIB };
         assert_eq!(

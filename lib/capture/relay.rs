@@ -1,4 +1,5 @@
-//! The stream's way through the filter: members pass, marks are swallowed, the log is put between, the manifest waits.
+//! Moves the stream through the filter: passes members on, removes durable LSN marks, inserts the log, and keeps the
+//! manifest for the end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -14,11 +15,11 @@ use crate::log::queue::{Queue, Trail};
 use crate::stream::native::{self, BEGIN, Begin, MANIFEST, MARK, Trailer, Verdict, Verifier};
 use crate::stream::{Body, Head, Members, Pass, SENDER, Writer};
 
-/// What went through.
+/// The results.
 pub(super) struct Summary {
     /// The end LSN.
     pub(super) end: Lsn,
-    /// What following the log was like.
+    /// Statistics of the follower.
     pub(super) trail: Trail,
 }
 
@@ -30,27 +31,27 @@ pub(super) struct Relay {
     pub(super) manifest: ManifestBuffer,
     pub(super) members: Members,
     pub(super) queue: Arc<Queue>,
-    /// Bytes handed on that have not been reported yet.
+    /// Bytes passed on that have not been reported yet.
     pub(super) moved: Arc<AtomicU64>,
-    /// Bytes by which data is ahead of log.
+    /// Bytes by which data is ahead of the log.
     pub(super) credit: i64,
 }
 
-/// So far data may be ahead and log catch up.
+/// How many bytes data may be ahead for the log to catch up later.
 const CREDIT: i64 = 4 << 20;
 
 fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// The beginning of a stream, which has come.
+/// The received beginning of a stream.
 pub(super) struct Begun {
-    /// Its chunks, as they came.
+    /// Its chunks, unchanged.
     pub(super) raw: Vec<u8>,
     pub(super) verifier: Verifier,
 }
 
-/// Reads `xb_begin`, which must stand first.
+/// Reads `xb_begin`, which must come first.
 pub(super) fn begin(pass: &mut Pass) -> Result<(Begin, Begun)> {
     let place = pass.place().to_owned();
     let (mut raw, mut verifier) = (Vec::new(), Verifier::default());
@@ -101,7 +102,7 @@ impl Relay {
         let log = self.log_member.format().name();
         while let Some(head) = self.pass.next()? {
             verifier.chunk(self.pass.place(), &head)?;
-            // What cannot be unpacked is no backup, and is found out now.
+            // A member that cannot be unpacked must be reported now, not at the restore.
             self.members.accept(self.pass.place(), &head)?;
             match (head.path.as_slice(), &head.body) {
                 (MANIFEST, Body::Payload { .. }) => {
@@ -141,21 +142,21 @@ impl Relay {
         }
     }
 
-    /// Sends log, but no more than half of all as long as data waits: the snapshot must come to its end, with its locks,
-    /// however fast the log grows. What cannot be sent meanwhile waits in the spool.
+    /// Sends log, but at most half of all bytes as long as data waits: xb-snap must finish and release its locks,
+    /// however fast the log grows. Log that cannot be sent yet waits in the spool.
     fn share(&mut self) -> Result<()> {
         while let Some(until) = self.log_member.due(&self.queue) {
             if self.credit <= 0 && !self.pass.is_idle() {
                 return Ok(());
             }
             let sent = self.log_member.part(until, &self.queue, &self.writer)?;
-            // A part may be larger than what data is ahead by; then the log waits for as much more.
+            // A part may be larger than the lead of the data; then the log has to wait for as many bytes of data.
             self.credit = if self.pass.is_idle() { 0 } else { self.credit.saturating_sub(signed(sent)) };
         }
         Ok(())
     }
 
-    /// The log up to the end LSN, then the manifest.
+    /// Sends the log up to the end LSN, then the manifest.
     fn finish(mut self, begin: &[u8], trailer: &Trailer) -> Result<Summary> {
         let fault = |what: String| Error::damaged("xb_manifest", what);
         let Some(end) = trailer.end_lsn else { return Err(fault("it has no end lsn".into())) };
@@ -170,7 +171,7 @@ impl Relay {
         Ok(Summary { end, trail })
     }
 
-    /// The server's log is durable up to the LSN in this member.
+    /// Handles a durable LSN mark: the server's log is durable up to the LSN in this member.
     fn mark(&mut self, head: &Head) -> Result<()> {
         let Body::Payload { .. } = head.body else { return Ok(()) };
         let mut text = [0; 32];

@@ -1,5 +1,5 @@
-//! The tablespaces that a backup has, by its manifest, once its markers are resolved: held against those whose file the log
-//! deletes.
+//! The tablespaces of a backup, by its manifest with its markers resolved, compared with the tablespaces whose file the
+//! log deletes.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -13,42 +13,42 @@ use crate::innodb::redo::mariadb::Deletions;
 use crate::stream::native::Entry;
 use crate::stream::native::names::{AGAIN, DROPPED, marked};
 
-/// What a set needs for a hash when it has just grown.
+/// Bytes that a set needs for one hash just after it has grown.
 const HASH: usize = 24;
 
-/// The tablespaces in few bytes, for there may be a million: names are kept as their hashes.
+/// The tablespaces in compact form, because there may be a million: names are kept as hashes.
 #[derive(Debug)]
 pub(super) struct Present {
     hasher: RandomState,
     spaces: Vec<Space>,
     again: HashSet<u64>,
     dropped: HashSet<u64>,
-    /// What they take.
+    /// The memory that they use.
     memory: Share,
 }
 
 #[derive(Debug)]
 struct Space {
     name: u64,
-    /// Zero if that is not known.
+    /// Zero if unknown.
     there_since: Lsn,
     id: SpaceId,
-    /// Bytes of the name by which the server opens it, which has at most 4000 (`OS_FILE_MAX_PATH`).
+    /// Length of the name by which the server opens it, at most 4000 bytes (`OS_FILE_MAX_PATH`).
     opened: u16,
     again: bool,
 }
 
-/// A tablespace that is here although its file was deleted.
+/// A tablespace of the backup whose file was deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Conflict {
     pub(super) id: SpaceId,
-    /// Where the log deletes it.
+    /// The LSN of the deletion.
     pub(super) lsn: Lsn,
     name: u64,
 }
 
 impl Present {
-    /// Of a backup whose tablespaces may take so much memory.
+    /// An empty set whose memory counts against the budget.
     pub(super) fn within(budget: &Budget) -> Self {
         Present {
             hasher: RandomState::new(),
@@ -59,7 +59,7 @@ impl Present {
         }
     }
 
-    /// Takes a line of the manifest.
+    /// Adds a line of the manifest.
     pub(super) fn add(&mut self, entry: &Entry) -> Result<(), Exceeded> {
         self.note(entry);
         let bytes =
@@ -78,33 +78,33 @@ impl Present {
         if again {
             self.again.insert(hash);
         }
-        // What an ALTER was building is dropped by the restored server, be it whole or not.
+        // The restored server drops a table that an ALTER was building, whether it is complete or not.
         let Some(id) = entry.space_id.filter(|_| !name.contains_str("/#sql")) else { return };
         let opened = entry.location.as_ref().map_or("./".len() + name.len(), String::len);
         let opened = u16::try_from(opened).unwrap_or(u16::MAX);
         self.spaces.push(Space { name: hash, there_since: entry.there_since.unwrap_or_default(), id, opened, again });
     }
 
-    /// The first tablespace that is deleted before `end` and here all the same.
+    /// The first tablespace of the backup that the log deletes before `end`.
     pub(super) fn conflict(&self, deletions: &Deletions, end: Lsn) -> Option<Conflict> {
         let stays =
             |space: &&Space| space.again || !(self.again.contains(&space.name) || self.dropped.contains(&space.name));
         self.spaces.iter().filter(stays).find_map(|space| {
-            // Only where numbers cannot be seen a file must do for them.
+            // Only if the log hides the ids, the file has to identify the tablespace.
             let since = Some(space.there_since).filter(|lsn| *lsn > Lsn::ZERO && deletions.is_sealed());
             let lsn = deletions.of(space.id, usize::from(space.opened), since.unwrap_or(end).min(end))?;
             Some(Conflict { id: space.id, lsn, name: space.name })
         })
     }
 
-    /// True if this line is about that tablespace.
+    /// True if this line describes that tablespace.
     pub(super) fn is(&self, conflict: Conflict, entry: &Entry) -> bool {
         let name = file(&entry.path().unwrap_or_default()).0;
         entry.space_id == Some(conflict.id) && self.hasher.hash_one(name) == conflict.name
     }
 }
 
-/// The file that a member is about, and whether it replaces another member.
+/// The file that a member describes, and whether it replaces another member.
 pub(super) fn file(path: &[u8]) -> (Vec<u8>, bool) {
     let path = path.strip_suffix(DELTA).unwrap_or(path);
     marked(path, AGAIN).map_or_else(|| (path.to_vec(), false), |name| (name, true))
@@ -121,7 +121,7 @@ mod tests {
         entry
     }
 
-    /// The tablespaces that conflict with the deletion of 7 at LSN 500.
+    /// The tablespaces that conflict with the deletion of id 7 at LSN 500.
     fn found(lines: &[(&str, Option<u32>)]) -> Option<String> {
         let mut deletions = Deletions::default();
         deletions.see(b"\x9c\x07\0./db/t.ibd\x01....", Lsn::new(500), false);

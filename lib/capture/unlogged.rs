@@ -1,5 +1,4 @@
-//! The stream of a server without InnoDB on its way through the filter: no log belongs to it, so it passes as it is, once it
-//! is seen that it is whole.
+//! Passes on the stream of a server without InnoDB: it has no redo log, so it is only checked for completeness.
 
 use bstr::ByteSlice;
 
@@ -10,7 +9,7 @@ use crate::report::Report;
 use crate::stream::native::{BEGIN, EntryKind, Line, MANIFEST, Verdict, Verifier};
 use crate::stream::{Body, Head, Members, Pass, Writer};
 
-/// Bytes of the manifest that are read at a time.
+/// How many bytes of the manifest are read at a time.
 const PIECE: usize = 64 << 10;
 
 /// Moves everything from input to output.
@@ -32,7 +31,7 @@ pub(super) fn run(
             (MANIFEST, Body::Payload { .. }) => {
                 size = manifest(&mut pass, writer, &mut verifier, members.count() + 1, size)?;
             }
-            // Goes out when all is known to be well: without it there is no manifest.
+            // It is passed on once everything is checked: without it the stream has no manifest.
             (MANIFEST, _) => drop(verifier.end(pass.place(), MANIFEST)?),
             (BEGIN, _) => return Err(twice(&pass, &head)),
             _ => pass.forward(|bytes| report.advance(bytes))?,
@@ -48,7 +47,8 @@ pub(super) fn run(
     }
 }
 
-/// Reads the payload of the current chunk of the manifest and hands it on, to `size`; so many members have come.
+/// Reads the payload of the current chunk of the manifest and passes it on; `members` is the number of members so far,
+/// `size` that of the manifest.
 fn manifest(pass: &mut Pass, writer: &Writer, verifier: &mut Verifier, members: usize, mut size: u64) -> Result<u64> {
     let mut piece = vec![0; PIECE];
     loop {

@@ -13,6 +13,7 @@ use crate::server::address::{Asked, Protocol};
 use crate::server::options::Sources;
 use crate::server::password::Password;
 use crate::server::session::{Login, password_file};
+use crate::server::tls::{self, Mode};
 
 /// How to reach the server.
 #[derive(Args, Debug, Clone)]
@@ -36,7 +37,7 @@ pub struct Connection {
     /// Connect through this socket
     #[arg(short = 'S', long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Connect by TCP, which is not encrypted, unless it is localhost; the server's files must be here all the same
+    /// Connect by TCP, unless it is localhost; the server's files must be here all the same
     #[arg(long)]
     host: Option<String>,
     /// Connect by TCP to this port
@@ -51,6 +52,56 @@ pub struct Connection {
     /// Read the password from the first line of FILE, which nobody else may read
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
+    #[command(flatten)]
+    encryption: Encryption,
+}
+
+/// How the connection is encrypted.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Encryption of the connection")]
+struct Encryption {
+    /// Encrypt the connection, or do not connect [default: by TCP, if the server offers it]
+    #[arg(long, overrides_with = "skip_ssl")]
+    ssl: bool,
+    /// Do not encrypt the connection
+    #[arg(long, alias = "disable-ssl", overrides_with = "ssl")]
+    skip_ssl: bool,
+    /// When to encrypt, and what to verify of the server's certificate
+    #[arg(long, value_enum, value_name = "MODE", ignore_case = true)]
+    ssl_mode: Option<Mode>,
+    /// Trust the authorities whose certificates are in this PEM file, and verify the server's certificate
+    #[arg(long, value_name = "FILE")]
+    ssl_ca: Option<PathBuf>,
+    /// Trust the authorities whose certificates are in the files of this directory
+    #[arg(long, value_name = "DIR")]
+    ssl_capath: Option<PathBuf>,
+    /// Show this certificate (PEM) to the server, for accounts that REQUIRE X509
+    #[arg(long, value_name = "FILE")]
+    ssl_cert: Option<PathBuf>,
+    /// The private key of that certificate (PEM, without a passphrase)
+    #[arg(long, value_name = "FILE")]
+    ssl_key: Option<PathBuf>,
+    /// Verify that the server's certificate is made for the host of --host, too
+    #[arg(long, overrides_with = "skip_ssl_verify_server_cert")]
+    ssl_verify_server_cert: bool,
+    /// Do not, even if an option file says so
+    #[arg(long, alias = "disable-ssl-verify-server-cert", overrides_with = "ssl_verify_server_cert")]
+    skip_ssl_verify_server_cert: bool,
+}
+
+impl Encryption {
+    fn asked(&self) -> tls::Asked {
+        let switch = |on: bool, off: bool| on.then_some(true).or(off.then_some(false));
+        tls::Asked {
+            mode: self.ssl_mode,
+            ssl: switch(self.ssl, self.skip_ssl),
+            verify: switch(self.ssl_verify_server_cert, self.skip_ssl_verify_server_cert),
+            ca: self.ssl_ca.clone(),
+            capath: self.ssl_capath.clone(),
+            cert: self.ssl_cert.clone(),
+            key: self.ssl_key.clone(),
+        }
+    }
 }
 
 impl Connection {
@@ -93,6 +144,7 @@ impl Connection {
                 port: self.port,
                 protocol: self.protocol,
             },
+            encryption: self.encryption.asked(),
             patience: self.connect_timeout.map(Duration::from_secs),
             lock_timeout,
             ..Login::default()

@@ -5,6 +5,7 @@ use clap::builder::PossibleValue;
 
 use crate::io::cache::Policy;
 use crate::server::address::Protocol;
+use crate::server::tls::Mode;
 use crate::snap::LockDdl;
 use crate::sum::Algorithm;
 
@@ -35,6 +36,14 @@ values!(Policy {
 values!(Protocol {
     Tcp = "tcp", "A port of a host";
     Socket = "socket", "A socket of this host";
+});
+
+values!(Mode {
+    Disabled = "disabled", "Not encrypted";
+    Preferred = "preferred", "Encrypted by TCP, if the server offers it";
+    Required = "required", "Encrypted, or no connection";
+    VerifyCa = "verify_ca", "So, and the server's certificate is issued by an authority of --ssl-ca or --ssl-capath";
+    VerifyIdentity = "verify_identity", "So, and the certificate is made for this host";
 });
 
 values!(LockDdl {

@@ -1,13 +1,13 @@
-//! Blocks of Aria tables: `.MAI` (index) and `.MAD` (rows), to notice one that was read while it was written. Source:
+//! Blocks of Aria tables: `.MAI` (index) and `.MAD` (rows), to detect one that was read while it was written. Source:
 //! `facts/mariadb-hot-backup#aria`, `ma_open.c`, `ma_pagecrc.c`.
 //!
-//! The last four bytes of a block are, **little-endian**, zlib's CRC-32 begun with the block's number.
+//! The last four bytes of a block are, **little-endian**, zlib's CRC-32, started with the block's number.
 
 use super::is_zero;
 use super::page::{Content, Fault};
 use crate::bytes::Fields as _;
 
-/// How much of an `.MAI` decides what the table is; all of a shorter file.
+/// How much of an `.MAI` is needed to parse its head; all of a shorter file.
 pub const HEAD: usize = 64 << 10;
 
 const MAGIC: [u8; 3] = [0xfe, 0xfe, 9];
@@ -30,26 +30,26 @@ const PAGE: u8 = 3;
 
 /// Bytes of checksum at the end of a block.
 const SUM: usize = 4;
-/// Stands for "no checksum" in bitmap blocks, and the next value in others; a sum never has these values.
+/// Means "no checksum" in bitmap blocks; the next value means that in others. No checksum has these values.
 const NO_SUM: u32 = 0xffff_fffe;
 const LARGEST_SUM: u32 = 0xffff_fffd;
 
 /// What the head of an `.MAI` says of both files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Aria {
-    /// Bytes of a block, in both files.
+    /// Size of a block in bytes, in both files.
     pub block_size: u32,
-    /// The first block of the `.MAI` that is an index block; those before are the head.
+    /// The first index block of the `.MAI`; the blocks before are the head.
     pub first_index: u64,
-    /// True if index blocks carry checksums that can be checked without a key.
+    /// True if index blocks have checksums that can be verified without a key.
     pub index_sums: bool,
-    /// True if the `.MAD` is made of blocks with such checksums.
+    /// True if the `.MAD` consists of blocks with such checksums.
     pub data_sums: bool,
     transactional: bool,
 }
 
 impl Aria {
-    /// From the start of an `.MAI` ([`HEAD`] bytes, or all of a shorter file); `None` if it is no Aria index.
+    /// Parses the start of an `.MAI` ([`HEAD`] bytes, or all of a shorter file); `None` if it is not an Aria index.
     pub fn parse(head: &[u8]) -> Option<Aria> {
         if !head.starts_with(&MAGIC) {
             return None;
@@ -72,7 +72,7 @@ impl Aria {
         })
     }
 
-    /// Whether a block of the `.MAI` is complete.
+    /// Checks that a block of the `.MAI` is complete.
     pub fn check_index(&self, number: u64, block: &[u8]) -> Result<Content, Fault> {
         let (all, stored) = self.split(block)?;
         let start = all.first_chunk::<17>().ok_or(Fault::Size { want: self.block_size, found: block.len() })?;
@@ -82,8 +82,8 @@ impl Aria {
         if is_zero(block) {
             return Ok(Content::Zero);
         }
-        // The used length is the end of the block's header, which begins with an LSN and a transaction only where there
-        // are transactions. The rest of the block is not in the sum.
+        // The used length is at the end of the block's header, which starts with an LSN and a transaction id only for
+        // transactional tables. The checksum does not cover the rest of the block.
         let used = if self.transactional { start.be_u16::<15>() } else { start.be_u16::<2>() };
         let Some(covered) = all.get(..usize::from(used)) else {
             return Err(Fault::Length { len: used.into() });
@@ -91,7 +91,7 @@ impl Aria {
         sum(number, stored, covered, NO_SUM + 1)
     }
 
-    /// Whether a block of the `.MAD` is complete.
+    /// Checks that a block of the `.MAD` is complete.
     pub fn check_data(&self, number: u64, block: &[u8]) -> Result<Content, Fault> {
         if !self.data_sums {
             return Ok(Content::Unverified);
@@ -100,13 +100,13 @@ impl Aria {
         if is_zero(block) {
             return Ok(Content::Zero);
         }
-        // Each bitmap describes, six bytes for 16 pages, the pages up to the next.
+        // Each bitmap describes the pages up to the next one: six bytes for 16 pages.
         let distance = u64::from((self.block_size - 4) / 6 * 16 + 1);
         let none = if number.is_multiple_of(distance) { NO_SUM } else { NO_SUM + 1 };
         sum(number, stored, all, none)
     }
 
-    /// What the sum can cover, and the sum.
+    /// The bytes that the checksum can cover, and the checksum.
     fn split<'a>(&self, block: &'a [u8]) -> Result<(&'a [u8], &'a [u8; SUM]), Fault> {
         let split = block.split_last_chunk().filter(|_| u32::try_from(block.len()) == Ok(self.block_size));
         split.ok_or(Fault::Size { want: self.block_size, found: block.len() })
@@ -118,7 +118,7 @@ fn sum(number: u64, stored: &[u8; SUM], covered: &[u8], none: u32) -> Result<Con
     if stored == none {
         return Ok(Content::Unverified);
     }
-    // The server, too, takes the low half of the number.
+    // The server uses the low half of the number, too.
     let start = number.to_le_bytes().le_u32::<0>();
     let mut hasher = crc32fast::Hasher::new_with_initial(start);
     hasher.update(covered);

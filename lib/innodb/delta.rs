@@ -1,7 +1,7 @@
-//! `t.ibd.delta` and `t.ibd.meta`: the pages of a tablespace that an increment brings, and what they belong to.
+//! `t.ibd.delta` and `t.ibd.meta`: the pages of a tablespace in an increment, and a description of the tablespace.
 //! Source: `facts/mariadb-hot-backup#delta`, `write_filt.cc`, `xb_write_delta_metadata`.
 //!
-//! A delta is a row of clusters; all sizes are the tablespace's physical page size P:
+//! A delta is a sequence of clusters; P is the tablespace's physical page size:
 //!
 //! ```text
 //! 0      4  "xtra", in the last cluster "XTRA"
@@ -9,8 +9,8 @@
 //! P      P  the first page, then the others
 //! ```
 //!
-//! All clusters but the last are full: [`capacity`] pages, which is 1 GiB of 64 KiB pages. A delta may be one empty
-//! cluster. Pages of which nothing is left but zeros are as good as any here; ours stand in the manifest instead.
+//! All clusters but the last are full: they have [`capacity`] pages, which is 1 GiB with pages of 64 KiB. A delta may
+//! be one empty cluster. Pages of zeros may be in a delta; ours are listed in the manifest instead.
 
 mod scan;
 
@@ -23,9 +23,9 @@ use crate::error::Internal;
 
 pub use scan::Scan;
 
-/// Ends the name of a delta, after the name of the file that it belongs to.
+/// Suffix of the name of a delta, after the name of the tablespace's file.
 pub const DELTA: &[u8] = b".delta";
-/// The same of what says to which tablespace a delta belongs.
+/// Suffix of the name of the file that describes the tablespace.
 pub const META: &[u8] = b".meta";
 
 const MORE: [u8; 4] = *b"xtra";
@@ -33,21 +33,21 @@ const LAST: [u8; 4] = *b"XTRA";
 /// Ends a list that does not fill its page.
 const END: u32 = u32::MAX;
 
-/// The first page of a cluster.
+/// The first page of a cluster: its list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
-    /// No cluster follows.
+    /// True if no cluster follows.
     pub last: bool,
-    /// Where in the file the pages belong that follow; ascending.
+    /// The numbers of the pages that follow; ascending.
     pub pages: Vec<u32>,
 }
 
-/// What a delta belongs to.
+/// The tablespace of a delta.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta {
-    /// Bytes of a page in the file.
+    /// The physical page size.
     pub page_size: PageSize,
-    /// The same for ROW_FORMAT=COMPRESSED.
+    /// The same for ROW_FORMAT=COMPRESSED; otherwise `None`.
     pub zip_size: Option<PageSize>,
     /// The tablespace.
     pub space_id: SpaceId,
@@ -55,18 +55,18 @@ pub struct Meta {
     pub space_flags: Option<u32>,
 }
 
-/// Why bytes are no delta.
+/// Why bytes are not a delta.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// A cluster begins with something else.
+    /// A cluster does not begin with the magic bytes.
     Magic,
     /// No page has this size.
     PageSize(usize),
-    /// The list is not ascending at this place of it.
+    /// The list is not ascending at this index.
     Order(usize),
-    /// A cluster that is not the last is not full.
+    /// A cluster is not full and not the last.
     Short(usize),
-    /// A `.meta` without this key, or with a value that cannot be.
+    /// A `.meta` lacks this key, or its value is impossible.
     Meta(&'static str),
 }
 
@@ -82,13 +82,13 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Most pages of a cluster.
+/// The number of pages in a full cluster.
 pub fn capacity(page_size: PageSize) -> usize {
     page_size.bytes() / 4 - 1
 }
 
 impl Cluster {
-    /// Reads the first page of a cluster; its length is the page size.
+    /// Parses the first page of a cluster; its length is the page size.
     pub fn parse(head: &[u8]) -> Result<Cluster, Fault> {
         let size = u32::try_from(head.len()).ok().and_then(PageSize::new);
         let size = size.ok_or(Fault::PageSize(head.len()))?;
@@ -109,10 +109,11 @@ impl Cluster {
         Ok(Cluster { last, pages })
     }
 
-    /// The first page of a cluster; `pages` are at most [`capacity`] of them.
+    /// The first page of a cluster with these pages.
     ///
     /// # Errors
-    /// More pages than that.
+    ///
+    /// Internal, if there are more than [`capacity`].
     pub fn head(page_size: PageSize, pages: &[u32], last: bool) -> Result<Vec<u8>, Internal> {
         let size = page_size.bytes();
         if pages.len() > capacity(page_size) {
@@ -128,7 +129,7 @@ impl Cluster {
 }
 
 impl Meta {
-    /// Reads a `.meta`, in which keys may stand in any order and unknown ones are passed over.
+    /// Parses a `.meta`; keys may be in any order, and unknown ones are skipped.
     pub fn parse(text: &[u8]) -> Result<Meta, Fault> {
         let value = |key: &str| {
             let mut pairs = text.lines().filter_map(|line| line.split_once_str("="));
@@ -147,7 +148,7 @@ impl Meta {
         Ok(Meta { page_size, zip_size, space_id, space_flags: value("space_flags") })
     }
 
-    /// The text of a `.meta`. The blank behind the second number is in the originals, too.
+    /// The text of a `.meta`. The original programs write the blank after the second number, too.
     pub fn text(&self) -> String {
         let Meta { page_size, zip_size, space_id, space_flags } = self;
         let zip_size = zip_size.map_or(0, PageSize::get);
@@ -199,7 +200,7 @@ mod tests {
             for (cluster, pages) in &clusters {
                 written.extend(Cluster::head(meta.page_size, &cluster.pages, cluster.last).unwrap());
                 written.extend(pages);
-                // Each page is the one that the list says.
+                // Each page is the one in the list.
                 for (number, page) in cluster.pages.iter().zip(pages.chunks(meta.page_size.bytes())) {
                     assert_eq!(crate::innodb::page::number(page).map(|number| number.get()), Some(*number), "{name}");
                 }

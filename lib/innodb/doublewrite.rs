@@ -1,6 +1,6 @@
-//! Where the doublewrite area of the system tablespace is. Copies of any page lie there, so its pages have other
-//! numbers and tablespaces' formats than their place suggests; no checker can make sense of them, and recovery uses
-//! them only in place of a torn page. Source: `facts/mariadb-hot-backup#doublewrite`, `trx0sys.h`.
+//! Where the doublewrite area of the system tablespace is. It contains copies of any pages, so the number and format of
+//! its pages do not fit their place. They cannot be checked, and recovery uses them only in place of a torn page.
+//! Source: `facts/mariadb-hot-backup#doublewrite`, `trx0sys.h`.
 
 use std::ops::Range;
 
@@ -23,8 +23,8 @@ pub struct Doublewrite {
 }
 
 impl Doublewrite {
-    /// From page 5 of the system tablespace, verified by the caller. `None`: there is no area (a server that has
-    /// always run with `innodb_doublewrite=OFF`).
+    /// Parses page 5 of the system tablespace, which the caller has verified. `None` if there is no area, because the
+    /// server has always run with `innodb_doublewrite=OFF`.
     pub fn parse(page5: &[u8], page_size: PageSize) -> Option<Self> {
         let header = page5.last_chunk::<FROM_END>().filter(|_| page5.len() == page_size.bytes())?;
         if header.be_u32::<SEGMENT>() != MAGIC {
@@ -36,20 +36,20 @@ impl Doublewrite {
         Some(Doublewrite { blocks })
     }
 
-    /// Where it lies when its page cannot be seen: servers make it before anything else, behind the first extent.
+    /// Where it is if its page is not available: servers create it first, after the first extent.
     pub fn usual(page_size: PageSize) -> Self {
         let extent = extent(page_size);
         let block = |from, to| PageNo::new(from * extent)..PageNo::new(to * extent);
         Doublewrite { blocks: [block(1, 2), block(2, 3)] }
     }
 
-    /// True if page `number` of the system tablespace lies in the area.
+    /// True if page `number` of the system tablespace is in the area.
     pub fn covers(&self, number: PageNo) -> bool {
         self.blocks.iter().any(|block| block.contains(&number))
     }
 }
 
-/// Pages of an extent: 1 MiB, but at least 64 pages.
+/// Number of pages in an extent: 1 MiB, but at least 64 pages.
 fn extent(page_size: PageSize) -> u32 {
     ((1 << 20) / page_size.get()).max(64)
 }

@@ -1,14 +1,13 @@
-//! The numbers that InnoDB counts by, each a type of its own, with the arithmetic that makes sense for it and no other.
+//! InnoDB's numbers, each with its own type and only the arithmetic that makes sense for it.
 //!
-//! None of them checks a rule of the server but [`PageSize`] and [`LogicalPageSize`]: those that are not of a legal size do
-//! not come into being.
+//! [`PageSize`] and [`LogicalPageSize`] can have legal values only; the other types accept any number.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Makes a number a type that can be compared, shown, and read and written as the number is.
+/// Defines a type for a number that can be compared, printed, serialized and deserialized like the number.
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($of:ty)) => {
         $(#[$doc])*
@@ -17,7 +16,7 @@ macro_rules! number {
         pub struct $name($of);
 
         impl $name {
-            /// The one with this number.
+            /// Makes one from a number.
             pub const fn new(number: $of) -> Self {
                 $name(number)
             }
@@ -45,28 +44,28 @@ macro_rules! number {
 }
 
 number! {
-    /// A log sequence number: a place in the redo log, in bytes since the server was initialised.
+    /// A log sequence number: a position in the redo log, in bytes since the server was initialized.
     Lsn(u64)
 }
 
 number! {
-    /// A tablespace's number; 0 is the system tablespace. It stays when a table is renamed.
+    /// The id of a tablespace; 0 is the system tablespace. It stays the same when a table is renamed.
     SpaceId(u32)
 }
 
 number! {
-    /// A page's number in its tablespace. The later files of the system tablespace go on counting where the one before
-    /// ends, so it is not everywhere the page's place in its file.
+    /// A page's number in its tablespace. In the system tablespace it continues from file to file, so it may differ
+    /// from the page's position in its file.
     PageNo(u32)
 }
 
 impl Lsn {
-    /// Before any other; what was never logged has it.
+    /// The smallest LSN, which also stands for "never logged".
     pub const ZERO: Lsn = Lsn(0);
-    /// Behind any other.
+    /// The largest LSN.
     pub const MAX: Lsn = Lsn(u64::MAX);
 
-    /// So many bytes further on; `None` beyond the last that there can be.
+    /// The LSN this many bytes later; `None` on overflow.
     pub const fn checked_add(self, bytes: u64) -> Option<Lsn> {
         match self.0.checked_add(bytes) {
             Some(lsn) => Some(Lsn(lsn)),
@@ -74,17 +73,17 @@ impl Lsn {
         }
     }
 
-    /// So many bytes further on, at most the last that there can be.
+    /// The LSN this many bytes later; the largest one on overflow.
     pub const fn saturating_add(self, bytes: u64) -> Lsn {
         Lsn(self.0.saturating_add(bytes))
     }
 
-    /// Bytes from an earlier one up to here; `None` if that is the later.
+    /// The distance in bytes from an earlier LSN; `None` if that is the later one.
     pub const fn checked_since(self, earlier: Lsn) -> Option<u64> {
         self.0.checked_sub(earlier.0)
     }
 
-    /// Bytes from an earlier one up to here; 0 if that is the later.
+    /// The distance in bytes from an earlier LSN; 0 if that is the later one.
     pub const fn since(self, earlier: Lsn) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
@@ -96,39 +95,39 @@ impl SpaceId {
 }
 
 impl PageNo {
-    /// So many pages further on; `None` beyond the last that there can be.
+    /// The page this many pages later; `None` on overflow.
     pub fn checked_add(self, pages: u32) -> Option<PageNo> {
         self.0.checked_add(pages).map(PageNo)
     }
 
-    /// Pages from an earlier one up to here; `None` if that is the later.
+    /// The distance in pages from an earlier page; `None` if that is the later one.
     pub fn checked_since(self, earlier: PageNo) -> Option<u32> {
         self.0.checked_sub(earlier.0)
     }
 
-    /// This page and those that follow it, up to the last that there can be.
+    /// This page number and all that follow.
     pub fn onward(self) -> impl Iterator<Item = PageNo> {
         (self.0..=u32::MAX).map(PageNo)
     }
 }
 
-/// Bytes of a page in its file, the *physical* page size: a power of two from 1 KiB to 64 KiB. Smaller than the logical one
-/// for ROW_FORMAT=COMPRESSED.
+/// The *physical* page size, which is the size of a page in its file, in bytes: a power of two from 1 KiB to 64 KiB.
+/// For ROW_FORMAT=COMPRESSED it is smaller than the logical one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PageSize(u32);
 
-/// Bytes of a page in memory, the *logical* page size, which all tablespaces of a server have in common
-/// (`innodb_page_size`): a power of two from 4 KiB to 64 KiB.
+/// The *logical* page size, which is the size of a page in memory, in bytes. It is the same for all tablespaces of a
+/// server (`innodb_page_size`): a power of two from 4 KiB to 64 KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogicalPageSize(u32);
 
 impl PageSize {
-    /// Smallest (ROW_FORMAT=COMPRESSED KEY_BLOCK_SIZE=1).
+    /// The smallest one (ROW_FORMAT=COMPRESSED KEY_BLOCK_SIZE=1).
     pub const MIN: PageSize = PageSize(1 << 10);
-    /// Largest.
+    /// The largest one.
     pub const MAX: PageSize = PageSize(64 << 10);
 
-    /// `None` if no page has so many bytes.
+    /// `None` if this is not a legal size.
     pub const fn new(bytes: u32) -> Option<PageSize> {
         if bytes.is_power_of_two() && bytes >= Self::MIN.0 && bytes <= Self::MAX.0 {
             Some(PageSize(bytes))
@@ -137,34 +136,34 @@ impl PageSize {
         }
     }
 
-    /// All of them, the smallest first.
+    /// All legal sizes, the smallest first.
     pub fn all() -> impl Iterator<Item = PageSize> {
         (10..=16).map(|power| PageSize(1 << power))
     }
 
-    /// As formats have it.
+    /// In bytes, as in file formats.
     pub const fn get(self) -> u32 {
         self.0
     }
 
-    /// As a length in memory.
+    /// In bytes, as a length in memory.
     pub const fn bytes(self) -> usize {
         self.0 as usize
     }
 
-    /// Bytes of so many pages, which is where the page with this place in a file begins.
+    /// The size of this many pages in bytes, which is also the offset of the page with this index in a file.
     pub const fn offset(self, pages: u32) -> u64 {
         pages as u64 * self.0 as u64
     }
 
-    /// How many whole pages there are in so many bytes.
+    /// How many whole pages fit into this many bytes.
     pub const fn pages_in(self, bytes: u64) -> u64 {
         bytes / self.0 as u64
     }
 }
 
 impl LogicalPageSize {
-    /// `None` if no server has it.
+    /// `None` if this is not a legal size.
     pub const fn new(bytes: u32) -> Option<LogicalPageSize> {
         match PageSize::new(bytes) {
             Some(PageSize(bytes)) if bytes >= 4 << 10 => Some(LogicalPageSize(bytes)),
@@ -172,7 +171,7 @@ impl LogicalPageSize {
         }
     }
 
-    /// As formats have it.
+    /// In bytes, as in file formats.
     pub const fn get(self) -> u32 {
         self.0
     }

@@ -1,7 +1,7 @@
-//! What InnoDB and Aria keep on disk: pages, tablespaces, redo. Pure functions of bytes: no files, no threads.
+//! The file formats of InnoDB and Aria: pages, tablespaces, redo log. Pure functions of bytes: no files, no threads.
 //!
-//! Integers are big-endian unless said otherwise. What is on disk decides how it is read, never what a server says about
-//! itself: MySQL's tablespaces are known by flag bits that MariaDB's never have, and its pages by types that MariaDB does
+//! Integers are big-endian unless noted otherwise. The bytes decide how they are parsed, not what a server reports:
+//! MySQL's tablespaces are recognized by flag bits that MariaDB's never have, and its pages by types that MariaDB does
 //! not write.
 
 pub mod aria;
@@ -23,9 +23,9 @@ pub use page::{Content, Fault};
 pub use scan::Scan;
 pub use space::Space;
 
-/// True if there is no bit set; as fast as memory.
+/// True if all bits are zero; as fast as memory.
 pub fn is_zero(bytes: &[u8]) -> bool {
-    // Whole words or-ed together in blocks: the compiler makes vectors of it, and a page that is not zero ends early.
+    // Words are or-ed in blocks, which the compiler vectorizes; a page that is not zero ends the loop early.
     let mut blocks = bytes.chunks_exact(256);
     blocks.all(|block| block.iter().fold(0, |bits, byte| bits | byte) == 0)
         && blocks.remainder().iter().all(|byte| *byte == 0)

@@ -1,8 +1,7 @@
-//! Pages as only MySQL stores them: squeezed by page compression, and encrypted. Source:
-//! `facts/mysql-hot-backup#page-header`, `facts/mysql-hot-backup#page-checks` and `facts/mysql-hot-backup#encryption`;
-//! `fil0types.h`, `os0file.cc`.
+//! Page formats that only MySQL has: its page compression and encryption. Source: `facts/mysql-hot-backup#page-header`,
+//! `facts/mysql-hot-backup#page-checks` and `facts/mysql-hot-backup#encryption`; `fil0types.h`, `os0file.cc`.
 //!
-//! Both keep the page's header but for bytes 26 to 34, which say how to undo them:
+//! Both keep the page's header except bytes 26 to 34, which describe the change:
 //!
 //! ```text
 //! 24  2  type: 14 squeezed, 15 encrypted, 16 both, 17 encrypted R-tree
@@ -17,25 +16,25 @@ use super::SpaceId;
 use super::page::{Fault, HEADER, Page, TYPE};
 use crate::bytes::Fields as _;
 
-/// Numbers of undo tablespaces (`dict_sys_t::s_min_undo_space_id`); no MariaDB has come as far.
+/// Ids of undo tablespaces (`dict_sys_t::s_min_undo_space_id`). No MariaDB server has ids that large.
 pub(super) const UNDO: Range<u32> = 0xffff_fff0 - UNDO_SPACES * 400_000..0xffff_fff0;
-/// There are so many undo tablespaces at most; each gets a number this much smaller whenever it is truncated.
+/// The largest number of undo tablespaces. Each truncation lowers the id of one by this much.
 const UNDO_SPACES: u32 = 127;
 
-/// A number that stays with a tablespace: the first one that it had, if it is one of undo.
+/// An id that does not change: for an undo tablespace, the first id that it had.
 pub fn lasting_id(id: SpaceId) -> SpaceId {
     let first = |end: u32| SpaceId::new(end - 1 - (end - 1 - id.get()) % UNDO_SPACES);
     if is_undo(id) { first(UNDO.end) } else { id }
 }
 
-/// True for the number of an undo tablespace.
+/// True for the id of an undo tablespace.
 pub fn is_undo(id: SpaceId) -> bool {
     UNDO.contains(&id.get())
 }
 
-/// The type of a page whose body is squeezed.
+/// The type of a page whose body is compressed.
 pub(super) const SQUEEZED: u16 = 14;
-/// Types of pages whose body is encrypted, squeezed before or not.
+/// The types of pages whose body is encrypted, compressed or not.
 const ENCRYPTED: u16 = 15;
 const SQUEEZED_ENCRYPTED: u16 = 16;
 const ENCRYPTED_RTREE: u16 = 17;
@@ -45,12 +44,12 @@ const PLAIN_TYPE: usize = 28;
 const PLAIN_LEN: usize = 30;
 const LEN: usize = 32;
 
-/// True if the sum of the page is encrypted with it, so that only a key could tell whether the page is whole.
+/// True if the checksum of the page is encrypted with it, so that the page cannot be verified without a key.
 pub(super) fn is_encrypted(page: Page<'_>) -> bool {
     matches!(page.kind(), ENCRYPTED | SQUEEZED_ENCRYPTED | ENCRYPTED_RTREE)
 }
 
-/// What can be said of an encrypted page without a key: that the lengths in its header are possible.
+/// Checks what can be checked of an encrypted page without a key: whether the lengths in its header are possible.
 pub(super) fn check_encrypted(page: Page<'_>) -> Result<(), Fault> {
     if page.kind() != SQUEEZED_ENCRYPTED {
         return Ok(());
@@ -60,7 +59,7 @@ pub(super) fn check_encrypted(page: Page<'_>) -> Result<(), Fault> {
     if fits(plain) && len <= plain && len > 0 { Ok(()) } else { Err(Fault::Length { len: len.into() }) }
 }
 
-/// The page as it was before it was squeezed; the sum in its header is over that.
+/// The uncompressed page, which the checksum in its header covers.
 pub(super) fn unsqueezed(page: Page<'_>) -> Result<Vec<u8>, Fault> {
     let len = page.head.be_u16::<LEN>();
     let whole = HEADER + usize::from(page.head.be_u16::<PLAIN_LEN>());

@@ -1,4 +1,4 @@
-//! One page: its header, and what can be wrong with it. Source: `facts/mariadb-hot-backup#page-header`, `fil0fil.h`.
+//! A page: its header, and possible faults. Source: `facts/mariadb-hot-backup#page-header`, `fil0fil.h`.
 //!
 //! ```text
 //!  0  4  checksum (full_crc32: key version)     24  2  type
@@ -12,78 +12,78 @@ use std::fmt;
 use super::{Lsn, PageNo, PageSize};
 use crate::bytes::Fields as _;
 
-/// Smallest page on disk (ROW_FORMAT=COMPRESSED KEY_BLOCK_SIZE=1).
+/// The smallest page on disk in bytes (ROW_FORMAT=COMPRESSED KEY_BLOCK_SIZE=1).
 pub const MIN: u32 = PageSize::MIN.get();
-/// Largest page on disk.
+/// The largest page on disk in bytes.
 pub const MAX: u32 = PageSize::MAX.get();
-/// Bytes of header.
+/// Length of the header in bytes.
 pub const HEADER: usize = 38;
 
 pub(crate) const NUMBER: usize = 4;
 pub(crate) const LSN: usize = 16;
 pub(crate) const TYPE: usize = 24;
 
-/// What a page that is complete holds.
+/// The content of a complete page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// Only zeros: never written, or freed and scrubbed.
     Zero,
     /// A page whose checksum is right.
     Verified,
-    /// A page without a checksum over what is stored: page_compressed in the format before full_crc32, and
+    /// A page without a checksum over the stored bytes: page_compressed in the format before full_crc32, or
     /// `innodb_checksum_algorithm=none`. Its number is right.
     Unverified,
-    /// A page of MySQL whose checksum is encrypted with it. Its number is right; that it is whole can be seen from two
-    /// reads some time apart that agree.
+    /// A page of MySQL whose checksum is encrypted with it. Its number is right. It is complete if two reads, some time
+    /// apart, agree.
     Encrypted,
 }
 
 /// Why a page is not complete: torn, misplaced or damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// A page of this length cannot be in this tablespace.
+    /// This tablespace cannot have a page of this length.
     Size {
-        /// Bytes of a page here.
+        /// The page size of the tablespace.
         want: u32,
-        /// Bytes that there are.
+        /// The length of the page.
         found: usize,
     },
-    /// No page of a file of the system tablespace is good in any format.
+    /// No page of a file of the system tablespace is valid in any format.
     Format,
-    /// The flags of page 0 are not of any known tablespace.
+    /// No known tablespace has these flags in page 0.
     Flags(u32),
-    /// The page belongs to another place of the file.
+    /// The page belongs to another position.
     Number {
-        /// Its place.
+        /// The number of its position.
         want: PageNo,
-        /// What it says itself.
+        /// The number in the page.
         found: PageNo,
     },
-    /// The sum over the page is another than the one it carries.
+    /// The checksum in the page is wrong.
     Checksum {
-        /// What the page carries.
+        /// The checksum in the page.
         stored: u32,
-        /// The sum over what is there.
+        /// The computed checksum.
         computed: u32,
     },
-    /// Header and trailer are of different writes.
+    /// Header and trailer are from different writes.
     LsnHalves {
         /// Low half of the LSN in the header.
         head: u32,
         /// The same in the trailer.
         tail: u32,
     },
-    /// A length that does not fit into the page: compressed (InnoDB), used (Aria).
+    /// A length in the page does not fit: that of compressed data (InnoDB), or of used bytes (Aria).
     Length {
-        /// Bytes, as the page says.
+        /// The length in bytes.
         len: u32,
     },
-    /// The body of a page that MySQL has squeezed is not what its algorithm makes.
+    /// The compressed body of a MySQL page cannot be decompressed.
     Squeezed {
         /// 1 for zlib, 2 for LZ4.
         algorithm: u8,
     },
-    /// Two reads of a page differ, of which nothing else can be said.
+    /// Repeated reads of a page without a usable checksum differ.
     Changing,
 }
 
@@ -109,34 +109,34 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The number of the page in its tablespace, as it says itself.
+/// The page number in the header.
 pub fn number(page: &[u8]) -> Option<PageNo> {
     page.first_chunk::<HEADER>().map(|header| PageNo::new(header.be_u32::<NUMBER>()))
 }
 
-/// LSN of the end of the last mini-transaction that changed the page; in the clear in every format.
+/// The end LSN of the last mini-transaction that changed the page; not encrypted in any format.
 pub fn lsn(page: &[u8]) -> Option<Lsn> {
     page.first_chunk::<HEADER>().map(|header| Lsn::new(header.be_u64::<LSN>()))
 }
 
-/// The page's type; full_crc32 with page_compressed stores a length here, with the highest bit set.
+/// The page's type. With full_crc32 and page_compressed it is a length instead, with the highest bit set.
 pub fn kind(page: &[u8]) -> Option<u16> {
     page.first_chunk::<HEADER>().map(|header| header.be_u16::<TYPE>())
 }
 
-/// A page that is as long as the smallest at least, so that its fields are there.
+/// A page that is at least as long as the smallest one, so that all fields exist.
 #[derive(Clone, Copy, Debug)]
 pub struct Page<'a> {
-    /// All of it.
+    /// All its bytes.
     pub(super) bytes: &'a [u8],
-    /// As much as every page has.
+    /// The part that every page has.
     pub(super) head: &'a [u8; MIN as usize],
-    /// The trailer, unless it is ROW_FORMAT=COMPRESSED.
+    /// The trailer; ROW_FORMAT=COMPRESSED has none.
     pub(super) trailer: &'a [u8; 8],
 }
 
 impl<'a> Page<'a> {
-    /// What is shorter is none.
+    /// Fails for anything shorter.
     pub fn of(bytes: &'a [u8]) -> Result<Self, Fault> {
         match (bytes.first_chunk(), bytes.last_chunk()) {
             (Some(head), Some(trailer)) => Ok(Page { bytes, head, trailer }),

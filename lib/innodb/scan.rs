@@ -1,51 +1,51 @@
-//! All pages of a tablespace file whose bytes come in order, in pieces of any length, with holes: what
-//! `xb-unpack --verify --pages` sees of a member.
+//! Checks all pages of a tablespace file whose bytes arrive in order, in pieces of any length, with holes: for
+//! `xb-unpack --verify --pages`.
 
 use super::page::{self, Fault, MAX};
 use super::space::has_flush_lsn_only;
 use super::space::{HEAD, Tally};
 use super::{Doublewrite, PageNo, Space, SpaceId, doublewrite, is_zero};
 
-/// Bytes of the system tablespace that hold the page which says where the doublewrite area is.
+/// How much of the system tablespace is needed to find the doublewrite area, in bytes.
 const SYSTEM_HEAD: usize = (doublewrite::PAGE as usize + 1) * MAX as usize;
 
-/// A page that is not good: its number, and why.
+/// A bad page: its number, and why.
 pub type BadPage = (u64, Fault);
 
-/// One file of pages.
+/// The state of the check of one file.
 pub struct Scan {
-    /// Whether this may be a second or later file of the system tablespace, which has no page 0.
+    /// True for a file of the system tablespace; a second or later one has no page 0.
     system: bool,
     state: State,
     /// Bytes that wait for more: of the head, then of a page.
     rest: Vec<u8>,
-    /// Bytes before `rest`.
+    /// How many bytes precede `rest`.
     at: u64,
     tally: Tally,
 }
 
 enum State {
-    /// Too little has come to say what it is.
+    /// There are too few bytes yet to parse the head.
     Open,
-    /// Known.
+    /// Parsed.
     Known { space: Space, first: u64, area: Option<Doublewrite> },
-    /// Page 0 has not been written, so nothing is known of the pages; the redo log has all of them.
+    /// Page 0 is uninitialized, so the pages cannot be checked; the redo log has all of them.
     Deferred { written: bool },
 }
 
-/// What a whole file was.
+/// The result for a whole file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// How many pages of each kind.
+    /// Number of pages of each kind.
     pub tally: Tally,
-    /// Number of the first page, and how many there are; `None` if page 0 has not been written.
+    /// Number of the first page, and number of pages; `None` if page 0 is uninitialized.
     pub range: Option<(u64, u64)>,
-    /// True if page 0 has not been written but others have: they could not be checked.
+    /// True if page 0 is uninitialized but other pages are not: they could not be checked.
     pub unread: bool,
 }
 
 impl Scan {
-    /// A file with a tablespace of its own: a table's, an undo tablespace.
+    /// A file with a tablespace of its own: that of a table, or an undo tablespace.
     pub fn table() -> Self {
         Scan { system: false, state: State::Open, rest: Vec::new(), at: 0, tally: Tally::default() }
     }
@@ -55,7 +55,7 @@ impl Scan {
         Scan { system: true, ..Self::table() }
     }
 
-    /// The next bytes.
+    /// Adds bytes.
     pub fn bytes(&mut self, mut bytes: &[u8]) -> Result<(), BadPage> {
         while !bytes.is_empty() {
             let want = match &mut self.state {
@@ -67,7 +67,7 @@ impl Scan {
                 State::Known { space, .. } => {
                     let size = page_size(space);
                     if self.rest.is_empty() && bytes.len() >= size {
-                        // The usual case: whole pages, checked where they lie.
+                        // The usual case: whole pages are checked in place.
                         let (pages, tail) = bytes.split_at(bytes.len() - bytes.len() % size);
                         self.pages(pages)?;
                         bytes = tail;
@@ -86,7 +86,7 @@ impl Scan {
         Ok(())
     }
 
-    /// A hole of this length.
+    /// Adds a hole of this length.
     pub fn zeros(&mut self, mut len: u64) -> Result<(), BadPage> {
         const ZEROS: [u8; 4096] = [0; 4096];
         while len > 0 {
@@ -95,7 +95,7 @@ impl Scan {
                 State::Open => self.head() as u64,
                 State::Known { space, .. } => u64::from(space.page_size),
             };
-            // Whole pages, or heads, of zeros are not made to be looked at: a hole may be of any length.
+            // Whole pages, or heads, of zeros are only counted, because a hole may have any length.
             if self.rest.is_empty() && len >= unit && (self.system || !matches!(self.state, State::Open)) {
                 if let State::Known { .. } = self.state {
                     self.tally.zero += len / unit;
@@ -112,7 +112,7 @@ impl Scan {
         Ok(())
     }
 
-    /// There is no more. A last piece shorter than a page is good if it is zero: the file was just growing.
+    /// Ends the file. An incomplete last page is good if it is zero: the file was growing.
     pub fn end(mut self) -> Result<Found, BadPage> {
         if matches!(self.state, State::Open) && !self.rest.is_empty() {
             self.settle()?;
@@ -128,12 +128,12 @@ impl Scan {
         Ok(Found { tally: self.tally, range: Some((*first, pages)), unread: false })
     }
 
-    /// How many bytes decide what this is.
+    /// How many bytes are needed to parse the head.
     fn head(&self) -> usize {
         if self.system { SYSTEM_HEAD } else { HEAD }
     }
 
-    /// Looks at what has been waiting: a head, or a page.
+    /// Checks the waiting bytes: a head, or a page.
     fn settle(&mut self) -> Result<(), BadPage> {
         let waiting = std::mem::take(&mut self.rest);
         if matches!(self.state, State::Open) {
@@ -186,7 +186,7 @@ impl Scan {
         let State::Known { space, first, area } = &self.state else { return Err((0, Fault::Format)) };
         let number = first + space.page_size.pages_in(self.at);
         self.at = self.at.saturating_add(pages.len() as u64);
-        // A hole may reach beyond the last page there can be.
+        // A hole may reach beyond the last possible page.
         let end = first + space.page_size.pages_in(self.at);
         let (Ok(number), Ok(_)) = (u32::try_from(number), u32::try_from(end)) else {
             return Err((

@@ -1,12 +1,11 @@
-//! A tablespace file: what page 0 says of it, and whether its pages are complete. Source:
-//! `facts/mariadb-hot-backup#page-size` and `facts/mariadb-hot-backup#page-checks`, `facts/mysql-hot-backup#pages`,
-//! `fsp0types.h`, `buf_page_is_corrupted`.
+//! A tablespace file: parses page 0, and checks its pages. Source: `facts/mariadb-hot-backup#page-size` and
+//! `facts/mariadb-hot-backup#page-checks`, `facts/mysql-hot-backup#pages`, `fsp0types.h`, `buf_page_is_corrupted`.
 
 use super::page::{Content, Fault, LSN, NUMBER, Page};
 use super::{Doublewrite, PageNo, PageSize, SpaceId, checksum, is_zero, mysql};
 use crate::bytes::Fields as _;
 
-/// How much of the start of a file decides what it is: the largest page, or all of a shorter file.
+/// How much of the start of a file is needed to parse it, in bytes: the largest page, or all of a shorter file.
 pub const HEAD: usize = 64 << 10;
 
 /// The fields of page 0.
@@ -14,47 +13,48 @@ const ID: usize = 38;
 const PAGES: usize = 46;
 const FLAGS: usize = 54;
 
-/// Where the format before full_crc32 keeps the key version, and the sum over the encrypted page.
+/// Offsets of the key version, and of the checksum over the encrypted page, in the format before full_crc32.
 const KEY_VERSION: usize = 26;
 const ENCRYPTED_SUM: usize = 30;
 
-/// Page types of page_compressed in the format before full_crc32, plain and encrypted.
+/// Page types of page_compressed in the format before full_crc32, not encrypted and encrypted.
 const PAGE_COMPRESSED: [u16; 2] = [34354, 37401];
 /// Bit of the type that makes it a length, in full_crc32 with page_compressed; the rest counts units of 256 bytes.
 const LENGTH_MARK: u16 = 0x8000;
 
-/// What page 0 says of a tablespace.
+/// A tablespace, from its page 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Space {
-    /// The tablespace's number; 0 is the system tablespace. It stays when a table is renamed.
+    /// The tablespace's id; 0 is the system tablespace. It stays the same when a table is renamed.
     pub id: SpaceId,
     /// The flags as stored.
     pub flags: u32,
-    /// Bytes of a page in the file, 1 KiB to 64 KiB; smaller than the server's for ROW_FORMAT=COMPRESSED.
+    /// The physical page size; for ROW_FORMAT=COMPRESSED it is smaller than the server's page size.
     pub page_size: PageSize,
-    /// Size of the tablespace in pages. In a file that is in use page 0 may be older than the file's end; and the server
-    /// rounds the length of a file down to 4 KiB, so a last page of ROW_FORMAT=COMPRESSED may be missing.
+    /// Size of the tablespace in pages. In a file that is in use, page 0 may be older than the end of the file. The
+    /// server also rounds the length of a file down to 4 KiB, so the last page of a ROW_FORMAT=COMPRESSED table may be
+    /// missing.
     pub pages: u32,
     format: Format,
 }
 
-/// Which sum the pages carry.
+/// Which checksum the pages have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
-    /// One CRC-32C at the end, over the page as stored.
+    /// One CRC-32C at the end, over the stored page.
     Full,
-    /// Two fields, of several algorithms. `page_compressed` is of MariaDB.
+    /// Two fields, with several algorithms. Only MariaDB has `page_compressed`.
     Old { page_compressed: bool, mysql: bool },
-    /// ROW_FORMAT=COMPRESSED: one field and no trailer.
+    /// ROW_FORMAT=COMPRESSED: one field, and no trailer.
     Zip { mysql: bool },
 }
 
-/// The tablespace's number in the first bytes of its file, right or wrong; 0 if they are fewer.
+/// The tablespace id in the first bytes of a file, unchecked; 0 if there are too few.
 pub fn id(head: &[u8]) -> SpaceId {
     SpaceId::new(field(head, ID))
 }
 
-/// Its flags, likewise.
+/// Its flags, unchecked, too.
 pub fn flags(head: &[u8]) -> u32 {
     field(head, FLAGS)
 }
@@ -63,7 +63,7 @@ fn field(head: &[u8], at: usize) -> u32 {
     head.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |four| u32::from_be_bytes(*four))
 }
 
-/// How many pages of each kind there were.
+/// Number of pages of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Only zeros.
@@ -72,12 +72,12 @@ pub struct Tally {
     pub verified: u64,
     /// Without a checksum over what is stored.
     pub unverified: u64,
-    /// Not looked at: in the doublewrite area, or the same as in a base, for which they were.
+    /// Not checked: in the doublewrite area, or equal to the page in the base, which was checked.
     pub skipped: u64,
 }
 
 impl Tally {
-    /// All pages.
+    /// The number of all pages.
     pub fn pages(&self) -> u64 {
         self.zero + self.verified + self.unverified + self.skipped
     }
@@ -93,12 +93,12 @@ impl std::ops::AddAssign for Tally {
 }
 
 impl Space {
-    /// Decides from the start of a file ([`HEAD`] bytes, or all of a shorter one) and verifies page 0.
+    /// Parses the start of a file ([`HEAD`] bytes, or all of a shorter one) and verifies page 0.
     ///
-    /// `Ok(None)`: the server has created the file and not yet written page 0; then the redo log has all of it.
+    /// `Ok(None)`: page 0 is uninitialized; then the redo log has the whole content.
     pub fn parse(head: &[u8]) -> Result<Option<Space>, Fault> {
-        // 4 KiB are the smallest page of which the server has many files; of a larger page they hold the header. A
-        // real page 0 is never zero there: it has a size.
+        // 4 KiB is the smallest page size of most servers; of a larger page they contain the header. An initialized
+        // page 0 is never zero there, because it has a size.
         if !head.is_empty() && is_zero(head.get(..4 << 10).unwrap_or(head)) {
             return Ok(None);
         }
@@ -111,15 +111,15 @@ impl Space {
         Ok(Some(space))
     }
 
-    /// The page size again for ROW_FORMAT=COMPRESSED.
+    /// The page size of a ROW_FORMAT=COMPRESSED table; otherwise `None`.
     pub fn zip_size(&self) -> Option<PageSize> {
         matches!(self.format, Format::Zip { .. }).then_some(self.page_size)
     }
 
-    /// The format of a system tablespace from any piece of it but the first: that in which a page is good. Also the
-    /// page's number, and where in `piece` it is. The later files have no page 0 that could say it.
+    /// The format of a system tablespace from a part of it that does not include page 0: the format in which a page is
+    /// valid. Also returns the page's number and its offset in `piece`. The later files have no page 0.
     pub fn of_system_page(piece: &[u8]) -> Option<(Space, PageNo, u64)> {
-        // The usual page size first; page sizes of the format before full_crc32 are at bit 6.
+        // The default page size comes first; in the format before full_crc32 the page size is at bit 6.
         let sizes = [5, 3, 4, 6, 7];
         let formats = sizes.into_iter().flat_map(|size| [0x10 | size, if size == 5 { 0 } else { size << 6 }]);
         formats.into_iter().find_map(|flags| {
@@ -134,10 +134,10 @@ impl Space {
         })
     }
 
-    /// Whether `page` is complete and is page `number` of the tablespace; the second and later files of the system
-    /// tablespace go on counting where the one before ends. Needs no keys: the sums are over the encrypted bytes.
+    /// Checks that `page` is complete and is page `number` of the tablespace; in the second and later files of the
+    /// system tablespace the numbers continue. Needs no keys: the checksums cover the encrypted bytes.
     ///
-    /// What the formats do not cover stays unnoticed: bytes 26 to 38 before full_crc32, and the LSN in
+    /// Changes outside the checksums are not detected: bytes 26 to 38 before full_crc32, and the LSN in
     /// ROW_FORMAT=COMPRESSED.
     pub fn check(&self, number: PageNo, page: &[u8]) -> Result<Content, Fault> {
         if page.len() != self.page_size.bytes() {
@@ -163,7 +163,7 @@ impl Space {
                 mysql::check_encrypted(page).map(|()| Content::Encrypted)
             }
             Format::Old { page_compressed: true, .. } if PAGE_COMPRESSED.contains(&kind) => Ok(Content::Unverified),
-            // No flag tells of this one.
+            // No flag shows this compression.
             Format::Old { .. } if kind == mysql::SQUEEZED => old(Page::of(&mysql::unsqueezed(page)?)?),
             Format::Old { .. } => encrypted_or(page, checksum::crc32, old),
             Format::Zip { .. } => encrypted_or(page, checksum::zip_crc32, zip),
@@ -175,8 +175,8 @@ impl Space {
         matches!(self.format, Format::Old { mysql: true, .. } | Format::Zip { mysql: true })
     }
 
-    /// Checks consecutive pages, the first of them page `first`; on failure says which number is bad. A last piece
-    /// shorter than a page is bad, too: whoever reads files cuts it off.
+    /// Checks consecutive pages, starting with page `first`; the error contains the number of the bad page. An
+    /// incomplete last page is bad, too: callers that read files cut it off.
     pub fn check_run(
         &self,
         first: PageNo,
@@ -199,22 +199,22 @@ impl Space {
     }
 }
 
-/// True if nothing is written on a page but `FIL_PAGE_FILE_FLUSH_LSN`.
+/// True if a page is empty except for `FIL_PAGE_FILE_FLUSH_LSN`.
 pub(super) fn has_flush_lsn_only(page: &[u8]) -> bool {
     page.split_first_chunk::<26>().is_some_and(|(before, rest)| is_zero(before) && rest.get(8..).is_some_and(is_zero))
 }
 
-/// Page size and format from flags and number of a tablespace; `None` for what every server would refuse, too.
+/// Page size and format, from flags and id of a tablespace; `None` if every server would refuse them.
 fn decode(flags: u32, id: SpaceId) -> Option<(PageSize, Format)> {
-    // Bit 4 is the top bit of the old format's compressed page size, which never reaches it.
+    // Bit 4 is the highest bit of the compressed page size in the old format, which never uses it.
     if flags & 0x10 != 0 {
         let (size, algorithm, unused) = (flags & 15, flags >> 5 & 7, flags >> 8);
         let legal = (3..=7).contains(&size) && algorithm <= 6 && unused == 0;
         return PageSize::new(512 << size).filter(|_| legal).map(|size| (size, Format::Full));
     }
-    // Bit 10 is DATA DIRECTORY, which means nothing to MariaDB any more. Bits 11 to 14 are MySQL's: shared, temporary,
-    // encrypted, with SDI; its undo tablespaces may have none of them, also while pages behind page 0 are encrypted
-    // already. (MariaDB 10.1.0 to 10.1.20 set some by mistake; servers of today convert those files when they open them.)
+    // Bit 10 is DATA DIRECTORY, which MariaDB ignores today. Bits 11 to 14 are MySQL's: shared, temporary, encrypted,
+    // with SDI. Its undo tablespaces may have none of them, even while pages after page 0 are encrypted already.
+    // (MariaDB 10.1.0 to 10.1.20 set some by mistake; current servers convert those files when they open them.)
     let (zip, size) = (flags >> 1 & 15, flags >> 6 & 15);
     let mysql = flags >> 11 & 15 != 0 || mysql::is_undo(id);
     let (size, page_compressed) = (if size == 0 { 5 } else { size }, flags >> 16 & 1 == 1);
@@ -232,7 +232,7 @@ fn full(page: Page<'_>) -> Result<Content, Fault> {
     let compressed = kind & LENGTH_MARK != 0;
     let units = kind & !LENGTH_MARK;
     let len = if compressed { usize::from(units) * 256 } else { page.bytes.len() };
-    // What follows a compressed page is a hole or what was there before.
+    // After a compressed page follows a hole, or old content.
     let stored = page.bytes.get(..len).filter(|stored| !compressed || stored.len() < page.bytes.len());
     let Some((covered, sum)) = stored.and_then(|stored| stored.split_last_chunk::<4>()) else {
         return Err(Fault::Length { len: u32::from(units) * 256 });
@@ -245,8 +245,9 @@ fn full(page: Page<'_>) -> Result<Content, Fault> {
     Ok(Content::Verified)
 }
 
-/// Before full_crc32 an encrypted page carries a second sum, over what is stored. A key version may be something else
-/// (R-tree pages, and the first page of system files of old servers), so a page that fails this is tried as a plain one.
+/// Before full_crc32 an encrypted page has a second checksum, over the stored bytes. A key version may be another field
+/// (R-tree pages, and the first page of system files of old servers), so a page that fails this check is tried as an
+/// unencrypted one.
 fn encrypted_or(
     page: Page<'_>,
     sum: fn(Page<'_>) -> u32,
@@ -289,7 +290,7 @@ fn equal(stored: u32, computed: u32) -> Result<(), Fault> {
     if stored == computed { Ok(()) } else { Err(Fault::Checksum { stored, computed }) }
 }
 
-/// The low half of the LSN stands in the header and in the trailer.
+/// Header and trailer both contain the low half of the LSN.
 fn lsn_halves(page: Page<'_>, tail: u32) -> Result<(), Fault> {
     let head = page.head.be_u32::<{ LSN + 4 }>();
     if head == tail { Ok(()) } else { Err(Fault::LsnHalves { head, tail }) }
@@ -343,7 +344,7 @@ mod tests {
         assert_eq!(number, PageNo::new(3));
         let text = fault.to_string();
         assert!(text.starts_with(&format!("checksum {sum:#010x} is stored, 0x")), "{text}");
-        // The other faults, in the order in which they are looked for.
+        // The other faults, in the order in which they are checked.
         assert_eq!(space.check(PageNo::new(3), &bytes[..100]), Err(Fault::Size { want: 4096, found: 100 }));
         assert_eq!(
             space.check(PageNo::new(7), &bytes[..4096]),
@@ -364,7 +365,7 @@ mod tests {
         assert!(of(0).check(PageNo::new(768), &page).is_err());
     }
 
-    /// Page 0 tells of the encryption of an undo tablespace only when it is written next.
+    /// Page 0 shows the encryption of an undo tablespace only after it is written the next time.
     #[test]
     fn undo_of_mysql_may_be_encrypted_whatever_page_0_says() {
         let mut page = vec![7; 16384];
@@ -382,7 +383,7 @@ mod tests {
     fn a_file_whose_page_0_is_not_yet_written_is_deferred() {
         assert_eq!(Space::parse(&[0; HEAD]), Ok(None));
         assert_eq!(Space::parse(&[0; 4096]), Ok(None));
-        // The next page is there already.
+        // The next page is initialized already.
         let bytes = golden("full-plain");
         assert_eq!(Space::parse(&[&[0; 4096], &bytes[4096..]].concat()), Ok(None));
         assert_eq!(Space::parse(&[]), Err(Fault::Size { want: 1024, found: 0 }));

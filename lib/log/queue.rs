@@ -1,4 +1,4 @@
-//! What the follower and the stream share: the captured log that waits, and how far either may go.
+//! What the follower and the stream share: the captured log that waits to be sent, and how far each may go.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use crate::innodb::ids::Lsn;
 use crate::innodb::redo::mariadb::Deletions;
 use crate::io::spool::Spool;
 
-/// How far apart the places are at which captured log may be cut.
+/// The distance between positions at which the captured log may be cut, in bytes.
 const STEP: u64 = 256 << 10;
 
 /// Log on its way from the follower to the stream.
@@ -23,45 +23,45 @@ pub(crate) struct Queue {
 struct State {
     spool: Spool,
     goal: Goal,
-    /// LSN up to which the log has been put into the spool.
+    /// LSN up to which the log is in the spool.
     captured: Lsn,
-    /// LSNs before that, between mini-transactions, at which the log may be cut; each at least [`STEP`] behind another.
+    /// LSNs before that, between mini-transactions, at which the log may be cut; at least [`STEP`] apart.
     cuts: VecDeque<Lsn>,
-    /// What the follower leaves when it has reached the end and everything was right.
+    /// Statistics that the follower leaves when it has reached the end without error.
     trail: Option<Trail>,
 }
 
-/// How far the stream says that the log is good.
+/// How far the log may be captured, as the stream says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Goal {
-    /// The newest mark: the log is durable up to this LSN; 0 before the first.
+    /// The newest durable LSN mark; 0 before the first.
     pub(crate) mark: Lsn,
-    /// The end LSN, once the manifest has come: the log up to here is wanted, and no more.
+    /// The end LSN, once the manifest has arrived: the log is wanted exactly up to here.
     pub(crate) end: Option<Lsn>,
     /// The other side has ended; nothing is wanted any more.
     pub(crate) over: bool,
 }
 
-/// What following was like, for the operator.
+/// Statistics of the follower, for the operator.
 #[derive(Clone, Debug)]
 pub(crate) struct Trail {
-    /// Bytes that the server could still write before it overwrote what was not captured: the least there ever were.
+    /// How many bytes the server could still write before it would overwrite log that was not captured: the minimum.
     pub(crate) spare: u64,
-    /// Bytes of log that there was room for at that time.
+    /// Capacity of the log in bytes at that time.
     pub(crate) capacity: u64,
     /// How often the log was replaced by one of another size.
     pub(crate) resized: u32,
-    /// MariaDB: tablespaces whose file was deleted, perhaps after the end.
+    /// MariaDB: tablespaces whose file was deleted, perhaps after the end LSN.
     pub(crate) deletions: Deletions,
 }
 
 impl Trail {
-    /// Nothing has happened yet.
+    /// Statistics at the beginning.
     pub(crate) fn new(capacity: u64) -> Self {
         Trail { spare: capacity, capacity, resized: 0, deletions: Deletions::default() }
     }
 
-    /// Notes how close the server has come to overwriting what is not captured: it is `ahead` bytes further.
+    /// Records how close the server is to overwriting log that was not captured: it is `ahead` bytes further.
     pub(crate) fn measure(&mut self, ahead: u64, capacity: u64) {
         let spare = capacity.saturating_sub(ahead);
         if u128::from(spare) * u128::from(self.capacity) < u128::from(self.spare) * u128::from(capacity) {
@@ -71,7 +71,7 @@ impl Trail {
 }
 
 impl Queue {
-    /// Nothing is captured yet from `lsn` on.
+    /// A queue in which nothing is captured yet, from `lsn` on.
     pub(crate) fn new(spool: Spool, lsn: Lsn) -> Self {
         let state = State { spool, goal: Goal::default(), captured: lsn, cuts: VecDeque::new(), trail: None };
         Queue { state: Mutex::new(state), changed: Condvar::new() }
@@ -84,7 +84,7 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Stream: the log is wanted up to `lsn`. Returns when it is here and the follower has found it good.
+    /// Stream: the log is wanted up to `lsn`. Returns once it is captured and the follower has checked it.
     pub(crate) fn end(&self, lsn: Lsn) -> Result<Trail> {
         let mut state = self.lock();
         state.goal.end = Some(lsn);
@@ -98,13 +98,14 @@ impl Queue {
         }
     }
 
-    /// Stream: the newest mark, and the LSN up to which the log is here.
+    /// Stream: the newest durable LSN mark, and the LSN up to which the log is captured.
     pub(crate) fn reached(&self) -> (Lsn, Lsn) {
         let state = self.lock();
         (state.goal.mark, state.captured)
     }
 
-    /// Stream: the first place behind `lsn`, and not behind `until`, at which the log may be cut; else `until` itself.
+    /// Stream: the first position after `lsn`, and at most `until`, at which the log may be cut; otherwise `until`
+    /// itself.
     pub(crate) fn cut(&self, lsn: Lsn, until: Lsn) -> Lsn {
         let mut state = self.lock();
         while state.cuts.front().is_some_and(|cut| *cut <= lsn) {
@@ -113,24 +114,24 @@ impl Queue {
         state.cuts.front().map_or(until, |cut| until.min(*cut))
     }
 
-    /// The LSN up to which the log is here, and how many bytes of it wait to be sent.
+    /// The LSN up to which the log is captured, and how many bytes of it wait to be sent.
     pub(crate) fn waiting(&self) -> (Lsn, u64) {
         let state = self.lock();
         (state.captured, state.spool.len())
     }
 
-    /// Stream: takes the next bytes of the log; fewer than fit only when no more are here.
+    /// Stream: takes the next bytes of the log; fewer than requested only if no more are captured.
     pub(crate) fn pull(&self, buffer: &mut [u8]) -> Result<usize> {
         self.lock().spool.pull(buffer)
     }
 
-    /// Either side: ends the other one's waiting.
+    /// Either side: wakes the other one and tells it to end.
     pub(crate) fn close(&self) {
         self.lock().goal.over = true;
         self.changed.notify_all();
     }
 
-    /// Follower: adds whole mini-transactions; the last one ends at `lsn`.
+    /// Follower: adds complete mini-transactions; the last one ends at `lsn`.
     pub(crate) fn push(&self, bytes: &[u8], lsn: Lsn) -> Result<()> {
         let mut state = self.lock();
         state.spool.push(bytes)?;
@@ -148,13 +149,13 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Follower: the goal, as soon as it is another one than `last`, but after `wait` in any case.
+    /// Follower: waits for a goal other than `last`, but at most `wait`.
     pub(crate) fn goal(&self, last: &Goal, wait: Duration) -> Goal {
         let waited = self.changed.wait_timeout_while(self.lock(), wait, |state| state.goal == *last);
         waited.map_or_else(|poisoned| poisoned.into_inner().0.goal, |(state, _)| state.goal)
     }
 
-    /// The most bytes that ever waited.
+    /// The largest number of bytes that ever waited.
     pub(crate) fn peak(&self) -> u64 {
         self.lock().spool.peak()
     }

@@ -1,8 +1,8 @@
-//! `xb-redo --apply`: an unpacked backup becomes a data directory.
+//! `xb-redo --apply`: turns an unpacked backup into a data directory.
 //!
-//! Check everything, note that, give files and log their final form, note that, have the server recover, check what it
-//! did, note that. Killed anywhere, it can be run again and goes on; `state` says why each step can be repeated,
-//! `recover` why the server's part can.
+//! The steps are: check everything; give the files and the log their final names and lengths; let a server recover the
+//! directory; check the result. The state is recorded after each step. If the program is killed at any point, it can be
+//! run again and continues; `state` says why each step can be repeated, `recover` why the server's part can.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -29,7 +29,7 @@ use crate::server::program::{self, Program};
 use crate::stream::native::StreamKind;
 use crate::stream::native::names::{PRINTS, SERVER_LOG};
 
-/// Least and most buffer pool that is chosen without `--use-memory`.
+/// The smallest and largest buffer pool that is chosen without `--use-memory`.
 const MEMORY: (u64, u64) = (128 << 20, 8 << 30);
 
 /// How to apply.
@@ -41,17 +41,17 @@ pub struct Options {
     pub increments: Vec<PathBuf>,
     /// Apply to a copy in this directory instead.
     pub to: Option<PathBuf>,
-    /// Bytes of buffer pool for the server.
+    /// Size of the server's buffer pool in bytes.
     pub memory: Option<u64>,
     /// The server program.
     pub server: Option<PathBuf>,
-    /// Options of that server that the operator sets.
+    /// Options for that server, set by the operator.
     pub server_options: BTreeMap<String, String>,
-    /// Threads that read and copy files.
+    /// Number of threads that read and copy files.
     pub threads: usize,
-    /// Which files are read before.
+    /// Which files are verified before.
     pub thorough: Thorough,
-    /// Most bytes of zeros that increments may bring, as [`merge::Options::holes`].
+    /// How many bytes of zeros increments may add, as [`merge::Options::holes`].
     pub holes: u64,
     /// Leave the log, so that increments fit, until the backup is copied back or a server is started on it: as long as
     /// nothing else is to be done before.
@@ -76,7 +76,18 @@ impl Options {
     }
 }
 
-/// Applies a backup, in its place or in a copy, with what increments bring.
+/// Applies a backup, in place or in a copy, after merging `increments` into it.
+///
+/// # Errors
+///
+/// - Damaged: the backup is incomplete, a file differs from the manifest, or the log does not end where the backup
+///   says.
+/// - Invalid: the increments do not fit, or prepared transactions remain undecided.
+/// - Signal: the server was stopped because of a signal.
+/// - Failed: all else, such as a missing server program or a full disk.
+///
+/// The directory keeps its state in `xb_applied` (or `xb_merging`). Unless the message says to unpack the backup again,
+/// another run continues there. Nothing is changed before the backup has been checked.
 pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
     let Options { dir, increments, to, threads, thorough, .. } = options;
     waiting::end(dir, report)?;
@@ -89,7 +100,7 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
             thorough: *thorough,
             holes: options.holes,
         };
-        // A server that is not here is missed before anything is merged.
+        // A missing server program is reported before anything is merged.
         let ready = |last: &Backup| match last.without_innodb() {
             true => Ok(()),
             false => of_version(last, options).map(drop),
@@ -106,10 +117,10 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
     }
 }
 
-/// `proved`: every file agrees with the manifest, as this run has just made sure.
+/// `proved`: this run has just verified that every file agrees with the manifest.
 fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Result<()> {
     let dir = &dir.canonicalize().map_err(|cause| fail(dir, "cannot open", &cause))?;
-    // Read once without the lock, so that what is no backup gets no file of ours.
+    // The first read is without the lock, so that no lock file is created in a directory that is not a backup.
     Backup::read(dir)?.refuse_increment()?;
     let lock = lock::take(dir, report)?;
     let backup = Backup::read(dir)?;
@@ -153,7 +164,8 @@ fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Re
     lock::give_back(dir)
 }
 
-/// Holds the directory against its manifest, its files' digests in so many threads. Nothing is written.
+/// Checks the directory against its manifest, and reads files with this many threads to verify their digests. Nothing is
+/// written.
 fn examine(
     backup: &Backup,
     program: Option<&Program>,
@@ -170,7 +182,7 @@ fn examine(
     let (start_lsn, end_lsn) = match backup.family {
         _ if backup.without_innodb() => (Lsn::ZERO, Lsn::ZERO),
         Family::MariaDb => mariadb_log(backup, &locations)?,
-        // It has been checked from end to end.
+        // The log has been read from end to end.
         Family::MySql => backup.start_lsn.zip(backup.end_lsn).or_internal("a checked backup has no lsn")?,
     };
     let server = program.map(|program| program.release.version.to_string());
@@ -210,7 +222,7 @@ fn wait(backup: &Backup, state: &State, waiting: &Waiting, report: &dyn Report) 
     Ok(())
 }
 
-/// Where the log begins and ends, if it is one that can be recovered here.
+/// Where the log begins and ends, if it can be recovered here.
 fn mariadb_log(backup: &Backup, locations: &BTreeMap<String, String>) -> Result<(Lsn, Lsn)> {
     let captured = Captured::open(&backup.path)?;
     if !captured.is_captured() {
@@ -228,7 +240,7 @@ fn mariadb_log(backup: &Backup, locations: &BTreeMap<String, String>) -> Result<
     layout::refuse_unseen(&captured, backup, locations)?;
     let end_lsn = match (&backup.ours, backup.end_lsn) {
         (Some(_), Some(end)) => end,
-        // Other programs copy some more than they say. What is there is recovered.
+        // Other programs copy more of the log than they record. All of it is recovered.
         _ => captured.walk(|_, _| Ok(()))?,
     };
     Ok((captured.start_lsn(), end_lsn))
@@ -250,7 +262,7 @@ fn lay_out(backup: &Backup, state: State, report: &dyn Report) -> Result<State> 
         Family::MySql => {
             let version = backup.server_version.as_deref().unwrap_or_default();
             layout::names(dir, true)?;
-            // Without it, which a partial backup may have left out, a server begins a new dictionary.
+            // A partial backup may lack this database, without which a server would create a new dictionary.
             let dictionary = dir.join("mysql");
             if !dictionary.is_dir() {
                 clone::directory(dir, &dictionary, None)?;
@@ -321,7 +333,7 @@ fn recover(
         }
         Err(error) if error.kind() == Kind::Invalid => {
             State { step: Step::Undecided, ..state }.write(dir)?;
-            // In its words, which --status repeats.
+            // The server's message, which --status repeats.
             report.note(Level::Detail, format_args!("{error}"));
             Backup::read(dir)?.check().and(Err(error))
         }
@@ -329,10 +341,10 @@ fn recover(
     }
 }
 
-/// Notes that the directory is applied, where mariadb-backup looks for that and where we do.
+/// Records that the directory is applied: in our own file, and where mariadb-backup looks for it.
 fn finish(backup: &Backup, state: State, report: &dyn Report) -> Result<()> {
     let dir = &backup.path;
-    // The words of mariadb-backup and of xtrabackup.
+    // The backup_type of mariadb-backup and of xtrabackup.
     let prepared = match backup.family {
         Family::MariaDb => "backup_type = log-applied",
         Family::MySql => "backup_type = full-prepared",
@@ -346,7 +358,7 @@ fn finish(backup: &Backup, state: State, report: &dyn Report) -> Result<()> {
     if backup.family == Family::MariaDb {
         note_position(dir)?;
     }
-    // The server has its own log now.
+    // The server has created its own log.
     files::remove(&dir.join(mysql::FILE))?;
     files::remove(&dir.join(PRINTS))?;
     files::sync(dir)?;
@@ -377,8 +389,8 @@ fn finish(backup: &Backup, state: State, report: &dyn Report) -> Result<()> {
     Ok(())
 }
 
-/// Notes which transaction of the binary log is the last that InnoDB has, as mariadb-backup's `--prepare` does: from the
-/// words of the server that recovered it (`trx0rseg.cc`), which says none if there was no binary log.
+/// Writes the binary log position of the last transaction that InnoDB has, as mariadb-backup's `--prepare` does. It
+/// comes from the log of the server that recovered it (`trx0rseg.cc`), which has none if there was no binary log.
 fn note_position(dir: &Path) -> Result<()> {
     let path = dir.join(SERVER_LOG);
     let log = match fs::read(&path) {
@@ -389,7 +401,7 @@ fn note_position(dir: &Path) -> Result<()> {
     last_position(&log).map_or(Ok(()), |text| files::replace(dir, BINLOG_POSITION, &text))
 }
 
-/// File, tab, position, from what a server has logged.
+/// File, tab, position: from a server's error log.
 fn last_position(log: &[u8]) -> Option<Vec<u8>> {
     let (_, said) = log.lines().rev().find_map(|line| line.split_once_str("InnoDB: Last binlog file '"))?;
     let (file, position) = said.split_once_str("', position ")?;
@@ -413,7 +425,7 @@ fn of_version(backup: &Backup, options: &Options) -> Result<Program> {
     program::find(version, options.server.as_deref())
 }
 
-/// Enough for the pages of so much log, as far as half of the free memory goes.
+/// Large enough for the pages of this much log, but at most half of the free memory.
 fn buffer_pool(log: u64) -> u64 {
     let free = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
         let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;

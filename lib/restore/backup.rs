@@ -1,7 +1,7 @@
-//! What a directory is: a backup of ours or of mariadb-backup, of which kind, complete or not, applied or not.
+//! What a directory contains: a backup of ours or of another program, of which kind, complete or not, applied or not.
 //!
-//! Everything here only reads. A directory that is not what it should be is an error of kind *damaged* with the reason;
-//! so [`Backup::read`] followed by [`Backup::check`] is the whole of `--status`.
+//! Everything here only reads. A directory with a fault gives an error of kind *damaged* with the reason; so
+//! [`Backup::read`] followed by [`Backup::check`] is all that `--status` does.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -27,16 +27,16 @@ use crate::stream::name;
 use crate::stream::native::names::{APPLIED, BEGIN, INCOMPLETE, MANIFEST, MERGING};
 use crate::stream::native::{self, Begin, Entry, EntryKind, Line, ManifestReader, StreamKind, Trailer};
 
-/// What [`INCOMPLETE`] says after the name of the program.
+/// The text of [`INCOMPLETE`] after the name of the program.
 pub(super) const UNFINISHED: &str = " has not ended well in this directory: do not use what is in it.";
 const OPTIONS: &str = "backup-my.cnf";
 
 /// How far a backup has been restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// As it was unpacked.
+    /// Unpacked, not changed since.
     Unpacked,
-    /// Applying was interrupted; doing it again goes on.
+    /// `--apply` was interrupted; another run continues.
     Half,
     /// Ready to be copied into a data directory.
     Applied,
@@ -45,25 +45,25 @@ pub(super) enum Progress {
 /// A backup in a directory.
 #[derive(Clone, Debug)]
 pub(super) struct Backup {
-    /// Where.
+    /// Its path.
     pub(super) path: PathBuf,
     /// The manifest; `None`: another program made it.
     pub(super) ours: Option<Box<Ours>>,
-    /// Whose files it holds.
+    /// The family of the server that was copied.
     pub(super) family: Family,
-    /// What it holds.
+    /// The kind of the stream.
     pub(super) kind: StreamKind,
-    /// How far it is.
+    /// How far it has been restored.
     pub(super) progress: Progress,
-    /// What `--apply` has noted.
+    /// The state that `--apply` has recorded.
     pub(super) state: Option<State>,
-    /// Where its log begins: the checkpoint LSN. Not told by other programs' files.
+    /// Where its log begins: the checkpoint LSN. Backups of other programs do not record it.
     pub(super) start_lsn: Option<Lsn>,
-    /// Where its log ends: the end LSN. Other programs say a number that the log may exceed.
+    /// Where its log ends: the end LSN. In backups of other programs the log may go beyond it.
     pub(super) end_lsn: Option<Lsn>,
-    /// The server that was copied, as it told: `10.11.19-MariaDB`.
+    /// The version that the server reported: `10.11.19-MariaDB`.
     pub(super) server_version: Option<String>,
-    /// True if tables were left out on purpose.
+    /// True if the operator left tables out.
     pub(super) partial: bool,
     /// Variables of that server that recovery needs.
     pub(super) options: BTreeMap<String, String>,
@@ -71,7 +71,7 @@ pub(super) struct Backup {
     pub(super) waiting: Option<Waiting>,
 }
 
-/// What only our own backups have.
+/// The parts that only our own backups have.
 #[derive(Clone, Debug)]
 pub(super) struct Ours {
     /// `xb_begin`.
@@ -83,7 +83,7 @@ pub(super) struct Ours {
 }
 
 impl Backup {
-    /// Reads what the directory says of itself.
+    /// Reads the metadata of a directory.
     pub(super) fn read(path: &Path) -> Result<Backup> {
         let data = std::fs::metadata(path).map_err(|cause| fail(path, "cannot open", &cause))?;
         if !data.is_dir() {
@@ -111,7 +111,7 @@ impl Backup {
         }
     }
 
-    /// One of ours, in which a merge may be under way.
+    /// Reads a backup of ours, whether a merge is unfinished or not.
     pub(super) fn ours(path: &Path, state: Option<State>) -> Result<Backup> {
         let bytes = io::small(&path.join(BEGIN))?.unwrap_or_default();
         let begin = native::parse_begin(&path.display().to_string(), &bytes)?;
@@ -126,7 +126,7 @@ impl Backup {
         }
         let family = match (begin.family, begin.kind) {
             (Some(family), _) => family,
-            // Refused where it counts: there is no server.
+            // The caller that needs a server refuses it: there is none.
             (None, StreamKind::Files) => Family::MariaDb,
             (None, _) => return Err(Error::damaged(path.display(), "damaged: xb_begin names no server")),
         };
@@ -193,12 +193,12 @@ impl Backup {
         })
     }
 
-    /// True if it is of a server without InnoDB: no redo log belongs to it.
+    /// True for a server without InnoDB, whose backup has no redo log.
     pub(super) fn without_innodb(&self) -> bool {
         self.ours.as_ref().is_some_and(|ours| ours.begin.without_innodb)
     }
 
-    /// Tablespaces of MySQL that were left out, by number.
+    /// Ids of MySQL tablespaces that were left out.
     pub(super) fn left_out(&self) -> &[SpaceId] {
         self.ours.as_ref().map_or(&[], |ours| &ours.trailer.left_out)
     }
@@ -208,7 +208,7 @@ impl Backup {
         self.ours.as_ref().map(|ours| ours.begin.backup_id.as_str())
     }
 
-    /// What no other backup has in common with it: its id, or the digest of what another program says of it.
+    /// Identifies this backup among all others: its id, or the digest of another program's metadata.
     pub(super) fn identity(&self) -> Result<String> {
         match (self.id(), self.end_lsn) {
             (Some(id), Some(end)) => Ok(format!("backup {id} up to lsn {end}")),
@@ -219,7 +219,8 @@ impl Backup {
         }
     }
 
-    /// Checks all that can be checked without reading the data: that it can be restored, its files, its log.
+    /// Checks everything that does not need the data to be read: that it can be restored, that its files exist, and its
+    /// log.
     pub(super) fn check(&self) -> Result<()> {
         let place = self.path.display();
         match self.kind {
@@ -274,7 +275,7 @@ impl Backup {
         }
     }
 
-    /// Increments are no backup by themselves.
+    /// Refuses an increment, which is not a backup by itself.
     pub(super) fn refuse_increment(&self) -> Result<()> {
         if self.kind != StreamKind::Incremental {
             return Ok(());
@@ -284,8 +285,8 @@ impl Backup {
             .hint(format_args!("xb-redo --apply BASE --incremental-dir {}", self.path.display())))
     }
 
-    /// Checks that all files of a backup that was not begun to be applied are there, in their plain form; their content
-    /// is not read.
+    /// Checks that all files of a backup exist in their plain form, before `--apply` begins; does not read their
+    /// content.
     pub(super) fn check_present(&self) -> Result<()> {
         match (&self.ours, self.kind, self.progress) {
             (Some(ours), StreamKind::Full, Progress::Unpacked) => {
@@ -328,7 +329,7 @@ impl Backup {
         lsns.map_or(Ok(()), |(start, end)| captured::verify(&self.path, self.family, start, end))
     }
 
-    /// Without a manifest only what no server can do without.
+    /// Without a manifest: checks the files that every server needs.
     fn check_essentials(&self) -> Result<()> {
         let system = self.options.get("innodb_data_file_path").map_or("ibdata1", String::as_str);
         let system = system.split([':', ';']).next().unwrap_or("ibdata1");
@@ -367,13 +368,13 @@ impl Backup {
         }
     }
 
-    /// Bytes of an entry's file, without what was added to let it wait.
+    /// Size of an entry's file without the room that its log has while the directory waits.
     fn plain_size(&self, entry: &Entry, size: u64) -> u64 {
         let path = entry.path().unwrap_or_default();
         self.waiting.as_ref().map_or(size, |waiting| waiting.size(Path::new(OsStr::from_bytes(&path)), size))
     }
 
-    /// Where an entry's file is. A name that leads out of the directory is damage.
+    /// The path of an entry's file. A name that leads out of the directory means damage.
     pub(super) fn file(&self, entry: &Entry) -> Result<PathBuf> {
         let path = entry.path().unwrap_or_default();
         match name::clean(&path) {
@@ -386,13 +387,13 @@ impl Backup {
     }
 }
 
-/// A note of ours is about something else than what is in the directory.
+/// The error for a state file of ours that belongs to another backup than the one in the directory.
 pub(super) fn of_another(note: &Path) -> Error {
     Error::damaged(note.display(), "is of another backup than what is here now")
         .hint("unpack the backup again, into a new directory")
 }
 
-/// The lines of a manifest, if it is whole.
+/// The lines of a manifest, if it is complete.
 fn manifest(path: &Path) -> Result<(Vec<Entry>, Trailer)> {
     use std::io::Read;
     let mut file = std::fs::File::open(path).map_err(|cause| fail(path, "cannot open", &cause))?;
@@ -430,7 +431,7 @@ fn backup_type(path: &Path) -> Result<Option<String>> {
     Ok(first_of(path, &CHECKPOINTS)?.and_then(|text| metadata::pairs(&text).remove("backup_type")))
 }
 
-/// The content of the first file that is there.
+/// The content of the first file that exists.
 fn first_of(dir: &Path, names: &[&str]) -> Result<Option<Vec<u8>>> {
     for name in names {
         if let Some(bytes) = io::small(&dir.join(name))? {

@@ -1,4 +1,4 @@
-//! Every file of a backup held against its manifest.
+//! Verifies the files of a backup against its manifest.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,23 +12,23 @@ use crate::report::{Level, Report};
 use crate::stream::native::Entry;
 use crate::stream::native::prints::Prints;
 
-/// Read at a time; BLAKE3 is fastest on large pieces.
+/// How many bytes are read at a time; BLAKE3 is fastest on large pieces.
 const PIECE: usize = 1 << 20;
 
-/// How thoroughly.
+/// Which files are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Thorough {
     /// Every file is read.
     All,
-    /// Those are not that are as xb-unpack left them, once they had been summed and were on disk.
+    /// Every file that has changed since xb-unpack verified it and synced it to disk.
     Changed,
 }
 
-/// Reads files and compares their digests. Backups of other programs have none.
+/// Reads files and compares their digests with the manifest. Backups of other programs have no digests.
 pub(super) fn digests(backup: &Backup, thorough: Thorough, threads: usize, report: &dyn Report) -> Result<()> {
     let Some(ours) = &backup.ours else { return Ok(()) };
     report.stage("checking");
-    // The largest first, so that no thread is left alone with one at the end.
+    // The largest come first, so that no thread reads one alone at the end.
     let mut entries: Vec<&Entry> = ours.entries.iter().collect();
     if let Some(prints) = (thorough == Thorough::Changed).then(|| Prints::read(&backup.path, &ours.trailer)).flatten() {
         let same = |entry: &Entry| entry.path().zip(backup.file(entry).ok());
@@ -58,7 +58,7 @@ fn digest(backup: &Backup, entry: &Entry, report: &dyn Report) -> Result<()> {
         .hint("the copy was damaged after it was unpacked; unpack the backup again"))
 }
 
-/// Bytes of a file, and their digest.
+/// The size of a file and its digest.
 pub(super) fn of_file(path: &Path, report: &dyn Report) -> Result<(u64, blake3::Hash)> {
     let mut file = File::open(path).map_err(|cause| fail(path, "cannot open", &cause))?;
     let len = file.metadata().map_or(0, |data| data.len());

@@ -1,4 +1,4 @@
-//! Copies of a whole directory: `--to`, which leaves the backup as it is, and `--copy-back`.
+//! Copies a directory: for `--to`, which leaves the backup unchanged, and for `--copy-back`.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -14,11 +14,11 @@ use crate::io::copy;
 use crate::report::{Level, Report};
 use crate::stream::native::names::{INCOMPLETE, LOCK};
 
-/// What the marker in a directory that we fill says.
+/// The text of the marker in a directory that is being filled.
 const COPYING: &str = "xb-redo --to";
 
-/// Copies a backup to `to`, which is new, empty, or what an interrupted run has left. False if it is a copy already, by
-/// what it says of itself; it may have been applied.
+/// Copies a backup to `to`, which must be new, empty, or left by an interrupted run. False if it is a copy already, by
+/// its metadata; that copy may have been applied.
 pub(super) fn run(from: &Path, to: &Path, threads: usize, report: &dyn Report) -> Result<bool> {
     let source = Backup::read(from)?;
     if source.progress != Progress::Unpacked {
@@ -49,9 +49,9 @@ fn same_backup(source: &Backup, to: &Path) -> bool {
     Backup::read(to).is_ok_and(|copy| id(&copy).is_some() && id(&copy) == id(source))
 }
 
-/// Makes a directory ours to fill: creates it, or takes an empty one, or one that an interrupted run of the same kind
-/// (`who`) with the same backup has marked; `keep`: or one that holds something else. `lost+found` is what an empty file
-/// system has.
+/// Creates and marks a directory to be filled. Accepts an empty one, or one that an interrupted run of the same kind
+/// (`who`) with the same backup has marked; with `keep`, also one with other files. Ignores `lost+found`, which an empty
+/// file system has.
 pub(super) fn claim(to: &Path, who: &str, source: &Backup, keep: bool) -> Result<()> {
     apart(&source.path, to, keep)?;
     fs::create_dir_all(to).map_err(|cause| fail(to, "cannot create", &cause))?;
@@ -78,7 +78,8 @@ pub(super) fn claim(to: &Path, who: &str, source: &Backup, keep: bool) -> Result
     fs::write(&marker, text).map_err(|cause| fail(&marker, "cannot write", &cause))
 }
 
-/// Copies items to their places, directories first; `owner` gives all of them to one user and group, otherwise root keeps the owners.
+/// Copies items to their destinations, directories first. `owner` becomes the owner of all; without it, root preserves
+/// owners.
 pub(super) fn tree(
     from: &Path,
     place: &(dyn Fn(&Path) -> PathBuf + Sync),
@@ -101,7 +102,7 @@ pub(super) fn tree(
     })
 }
 
-/// Makes a directory like another.
+/// Creates a directory with the mode and owner of another.
 pub(super) fn directory(from: &Path, to: &Path, owner: Option<(u32, u32)>) -> Result<()> {
     let data = fs::metadata(from).map_err(|cause| fail(from, "cannot read", &cause))?;
     match fs::create_dir(to) {

@@ -1,4 +1,4 @@
-//! `xb-redo --copy-back`: an applied backup goes into an empty data directory.
+//! `xb-redo --copy-back`: copies an applied backup into an empty data directory.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,7 +20,7 @@ use crate::stream::native::names::INCOMPLETE;
 
 const COPYING: &str = "xb-redo --copy-back";
 /// Files at the root that mariadb-backup and xtrabackup do not copy back either
-/// (`facts/mariadb-hot-backup#stock-prepare`); both generations of names.
+/// (`facts/mariadb-hot-backup#stock-prepare`), with both generations of names.
 const METADATA: [&str; 7] = [
     "backup-my.cnf",
     "xtrabackup_binary",
@@ -36,27 +36,36 @@ const METADATA: [&str; 7] = [
 pub struct Options {
     /// The applied backup.
     pub dir: PathBuf,
-    /// The data directory, empty or new; otherwise what the option file says.
+    /// The data directory, empty or new; by default that of the option file.
     pub datadir: Option<PathBuf>,
     /// The option file of the server that will run on it.
     pub defaults_file: Option<PathBuf>,
-    /// A suffix of groups that are read in it, too.
+    /// Read groups of the option file with this suffix, too.
     pub group_suffix: Option<String>,
-    /// Options that count before those of the file.
+    /// Options for file locations; they override the option file.
     pub server_options: BTreeMap<String, String>,
-    /// Directories outside the data directory in which tables may be that had one of their own.
+    /// Directories outside the data directory to which tables with DATA DIRECTORY may return.
     pub directories: Vec<PathBuf>,
-    /// Whether the data directory may hold something else, all of which stays.
+    /// Accept a data directory with other files, and keep them.
     pub keep: bool,
-    /// Take the files away from the backup instead of copying them.
+    /// Move the files instead of copying them.
     pub take: bool,
-    /// `USER[:GROUP]`, names or numbers; otherwise the data directory's own.
+    /// `USER[:GROUP]`, names or numbers; by default the owner of the data directory.
     pub owner: Option<String>,
-    /// Threads that copy.
+    /// Number of threads that copy.
     pub threads: usize,
 }
 
 /// Copies or moves the files of an applied backup.
+///
+/// # Errors
+///
+/// - Usage: no data directory, unknown owner, or a directory inside of the other.
+/// - Damaged: the backup is incomplete, or has changed since it was applied.
+/// - Failed: it is not applied, the data directory is not empty, or files cannot be written.
+///
+/// Until all files are copied, the data directory has a marker, `xb_incomplete`, and another run with the same backup
+/// continues there. With `take`, the backup records the move as soon as it begins.
 pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
     let mut backup = Backup::read(&options.dir)?;
     if backup.waiting.is_some() {
@@ -106,7 +115,7 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
     if options.take {
         note(&backup, Step::Moved, datadir)?;
     }
-    // No server of that owner can come in before.
+    // The owner's server cannot enter before this.
     give_directory(datadir, owner)?;
     files::remove(&datadir.join(INCOMPLETE))?;
     let bytes: u64 = items.iter().map(|item| item.size).sum();
@@ -156,7 +165,7 @@ fn places(options: &Options, backup: &Backup, report: &dyn Report) -> Result<Des
     }
 }
 
-/// A directory that the option file names. One that was there is left as it is, unless it is root's and empty.
+/// Creates a directory that the option file names. An existing one is left unchanged, unless it is root's and empty.
 fn make(dir: &Path, owner: Option<(u32, u32)>) -> Result<()> {
     if !dir.exists() {
         fs::create_dir_all(dir).map_err(|cause| fail(dir, "cannot create", &cause))?;
@@ -167,7 +176,7 @@ fn make(dir: &Path, owner: Option<(u32, u32)>) -> Result<()> {
     if facts.uid() == 0 && entries.next().is_none() { files::give(dir, owner) } else { Ok(()) }
 }
 
-/// A directory for a server alone: others have nothing to look for there.
+/// Gives a directory to the server's account and closes it to others.
 fn give_directory(dir: &Path, owner: Option<(u32, u32)>) -> Result<()> {
     let mode = fs::metadata(dir).map_err(|cause| fail(dir, "cannot read", &cause))?.mode();
     let tight = fs::Permissions::from_mode(mode & 0o050 | 0o700);
@@ -175,8 +184,8 @@ fn give_directory(dir: &Path, owner: Option<(u32, u32)>) -> Result<()> {
     files::give(dir, owner)
 }
 
-/// True if the files are on their way into this data directory. It is still marked then; only what an earlier run has put
-/// there and what it has left together are a backup.
+/// True if the files are being moved into this data directory. It has its marker until the end; only the files already
+/// moved and those still in the backup together are a complete backup.
 fn goes_on(backup: &Backup, datadir: &Path) -> Result<bool> {
     let Some(state) = backup.state.as_ref().filter(|state| matches!(state.step, Step::Moving | Step::Moved)) else {
         return Ok(false);
@@ -187,7 +196,8 @@ fn goes_on(backup: &Backup, datadir: &Path) -> Result<bool> {
     Ok(same && marker.try_exists().map_err(|cause| fail(&marker, "cannot read", &cause))?)
 }
 
-/// Notes in the backup how far it has been moved, and where. One that another program has applied has no note before.
+/// Records in the backup how far it has been moved, and to where. A backup that another program applied has no state
+/// file before.
 fn note(backup: &Backup, step: Step, datadir: &Path) -> Result<()> {
     let datadir = datadir.canonicalize().map_err(|cause| fail(datadir, "cannot open", &cause))?;
     let state = backup.state.clone().unwrap_or_else(|| {
@@ -197,7 +207,7 @@ fn note(backup: &Backup, step: Step, datadir: &Path) -> Result<()> {
     State { step, datadir: Some(datadir.to_string_lossy().into_owned()), ..state }.write(&backup.path)
 }
 
-/// Renames where it can. The directory is no backup any more as soon as this begins, and says so.
+/// Renames files where possible. From the beginning the directory is not a backup any more, and its state says so.
 fn take(
     backup: &Backup,
     options: &Options,
@@ -238,10 +248,10 @@ fn is_metadata(item: &Item) -> bool {
         || path == Path::new("lost+found")
 }
 
-/// Options without which the server refuses the files, or takes them for something else.
+/// Prints the options without which the server refuses or misreads the files.
 fn needs(backup: &Backup, options: &Options, report: &dyn Report) {
     for (key, usual) in [("innodb_page_size", "16384"), ("innodb_data_file_path", "ibdata1:12M:autoextend")] {
-        // Its own option file has as many files.
+        // The server's own option file has the same number of files.
         let told = options.defaults_file.is_some() && key == "innodb_data_file_path";
         if let Some(value) = backup.options.get(key).filter(|value| *value != usual && !value.is_empty() && !told) {
             report.note(Level::Info, format_args!("the server needs {key}={value}"));
@@ -249,7 +259,7 @@ fn needs(backup: &Backup, options: &Options, report: &dyn Report) {
     }
 }
 
-/// Who is to own the files.
+/// The account that is to own the files.
 struct Account {
     uid: u32,
     /// `None`: the group of the data directory.
@@ -275,7 +285,7 @@ impl Account {
     }
 }
 
-/// The owner that files get; `None` without root, whose files are its own in any case.
+/// The owner that files get; `None` without root, which owns the files in any case.
 fn owner(account: Option<Account>, datadir: &Path) -> Result<Option<(u32, u32)>> {
     let data = fs::metadata(datadir).map_err(|cause| fail(datadir, "cannot read", &cause))?;
     Ok(match account {

@@ -1,5 +1,5 @@
-//! Where the files of a backup go when they are copied back: into the data directory, but for those that the server's
-//! option file wants elsewhere, as the stock programs do it.
+//! Where the files of a backup go when they are copied back: into the data directory, except for those with other
+//! places in the server's option file, as with the stock programs.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -15,22 +15,22 @@ use crate::server::Family;
 use crate::server::files::{base_data_files, data_files};
 use crate::server::options::{Options, Sources};
 
-/// Places by the names that files have in the backup.
+/// Destinations, by the names that files have in the backup.
 #[derive(Debug)]
 pub(super) struct Destinations {
     /// The data directory.
     pub(super) datadir: PathBuf,
     family: Family,
-    /// Files of the system tablespace, with the paths that they get.
+    /// Files of the system tablespace, with their destinations.
     system: Vec<(PathBuf, PathBuf)>,
     undo: PathBuf,
     redo: PathBuf,
     aria: PathBuf,
-    /// Name of the binary log in the backup, and its new directory.
+    /// Base name of the binary log in the backup, and its new directory.
     binlog: Option<(String, PathBuf)>,
-    /// Directories in which tables may be that had one of their own.
+    /// Directories to which tables with DATA DIRECTORY may return.
     roots: Vec<PathBuf>,
-    /// Such tables, by their names in the backup, with the paths that they had.
+    /// Such tables, by their names in the backup, with their original paths.
     tables: BTreeMap<PathBuf, PathBuf>,
 }
 
@@ -78,7 +78,7 @@ impl Settings {
 }
 
 impl Destinations {
-    /// All in the data directory.
+    /// Everything goes into the data directory.
     pub(super) fn plain(datadir: &Path, family: Family) -> Destinations {
         let dir = || datadir.to_owned();
         Destinations {
@@ -94,7 +94,7 @@ impl Destinations {
         }
     }
 
-    /// As the server's options say; `datadir` goes before what they say of that.
+    /// As the server's options say; `datadir` overrides them.
     pub(super) fn read(options: &Settings, datadir: Option<&Path>, backup: &Backup) -> Result<Destinations> {
         let named = options.server("datadir").map(PathBuf::from);
         let Some(datadir) = datadir.map(Path::to_owned).or(named) else {
@@ -116,8 +116,9 @@ impl Destinations {
         })
     }
 
-    /// Tables that had a directory of their own go back into it, if that is in one of `more` or of those that the option file
-    /// names. A backup alone must not say where files are written. What stays in the data directory, with where it was.
+    /// Decides which tables return to their own directory (DATA DIRECTORY): those whose directory is in `more` or in
+    /// one that the option file names. A backup alone must not decide where files are written. Returns the tables that
+    /// stay in the data directory, with their original paths.
     pub(super) fn send_back(&mut self, more: &[PathBuf], backup: &Backup, items: &[Item]) -> Vec<(PathBuf, PathBuf)> {
         self.roots.extend(more.iter().cloned());
         let mut left = Vec::new();
@@ -135,13 +136,13 @@ impl Destinations {
         left
     }
 
-    /// The files that tell a server of MariaDB where such tables are, with what they say.
+    /// The `.isl` files by which MariaDB finds such tables, with their content.
     pub(super) fn links(&self) -> impl Iterator<Item = (PathBuf, &Path)> {
         let links = self.tables.iter().filter(|_| self.family == Family::MariaDb);
         links.map(|(name, place)| (self.datadir.join(name.with_extension("isl")), place.as_path()))
     }
 
-    /// Directories outside the data directory.
+    /// Destinations outside the data directory.
     pub(super) fn elsewhere(&self) -> Vec<&Path> {
         let system = self.system.iter().filter_map(|(_, path)| path.parent());
         let dirs = [self.undo.as_path(), &self.redo, &self.aria].into_iter();
@@ -154,7 +155,7 @@ impl Destinations {
         dirs
     }
 
-    /// Where a file or directory of the backup goes.
+    /// The destination of a file or directory.
     pub(super) fn of(&self, item: &Path) -> PathBuf {
         let mut parts = item.components();
         let first = parts.next().map(|part| part.as_os_str().as_bytes()).unwrap_or_default();
@@ -177,7 +178,7 @@ impl Destinations {
         dir.join(item)
     }
 
-    /// The first file that is there already. `all`: also in the data directory, which otherwise is looked at as a whole.
+    /// The first file whose destination is taken. `all`: also in the data directory, which otherwise is checked as a whole.
     pub(super) fn occupied<'a>(&self, items: &'a [Item], all: bool) -> Option<(&'a Item, PathBuf)> {
         let placed = items.iter().filter(|item| !item.is_dir).map(|item| (item, self.of(&item.path)));
         placed
@@ -191,12 +192,12 @@ impl Destinations {
     }
 }
 
-/// The directories of `innodb_directories`; MySQL takes quotes around it.
+/// The directories of `innodb_directories`, which MySQL may quote.
 pub(super) fn roots(text: &str) -> Vec<PathBuf> {
     text.trim_matches('"').split(';').map(str::trim).filter(|dir| !dir.is_empty()).map(PathBuf::from).collect()
 }
 
-/// True if a file is in a directory, by names alone: both are absolute, and nothing in them leads up.
+/// True if a file is in a directory, by names alone: both are absolute, without `..`.
 fn is_below(file: &Path, dir: &Path) -> bool {
     let plain = |path: &Path| {
         let mut parts = path.components();
@@ -205,7 +206,7 @@ fn is_below(file: &Path, dir: &Path) -> bool {
     plain(file) && plain(dir) && file != dir && file.starts_with(dir)
 }
 
-/// Pairs the system tablespace's files with those of the option file, in order.
+/// Pairs the files of the system tablespace with those of the server's options, in order.
 fn system(options: &Settings, datadir: &Path, backup: &Backup) -> Result<Vec<(PathBuf, PathBuf)>> {
     const USUAL: &str = "ibdata1:12M:autoextend";
     let theirs = backup.options.get("innodb_data_file_path").filter(|path| !path.is_empty());
@@ -230,13 +231,13 @@ fn is_numbered(name: &[u8], prefix: &[u8]) -> bool {
     name.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty() && rest.iter().all(u8::is_ascii_digit))
 }
 
-/// The same directory, `./` and the like aside.
+/// True if both are the same directory; ignores `./` and the like.
 fn same(a: &Path, b: &Path) -> bool {
     a.components().eq(b.components()) || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-/// Fails if one of these directories is the other, or in it: copying would never end, or the copy would be lost with the
-/// backup. `to` may not be there yet; `around`: it may have the backup below it.
+/// Fails if one of these directories is the other, or inside of it: copying would never end, or the copy would be lost
+/// with the backup. `to` need not exist yet; with `around`, the backup may be inside of it.
 pub(super) fn apart(backup: &Path, to: &Path, around: bool) -> Result<()> {
     let (Some(backup), Some(place)) = (real(backup), real(to)) else { return Ok(()) };
     let what = match (place.starts_with(&backup), backup.starts_with(&place)) {
@@ -248,7 +249,7 @@ pub(super) fn apart(backup: &Path, to: &Path, around: bool) -> Result<()> {
     Err(Error::usage(to.display(), what).hint("give a directory beside it"))
 }
 
-/// A path without symlinks, as far as it exists.
+/// The path without symbolic links, as far as it exists.
 fn real(path: &Path) -> Option<PathBuf> {
     let path = std::path::absolute(path).ok()?;
     let found = path.ancestors().find_map(|above| Some((above.canonicalize().ok()?, path.strip_prefix(above).ok()?)));

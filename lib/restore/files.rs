@@ -1,4 +1,4 @@
-//! The files of a backup directory: small ones read and replaced whole, all of them listed.
+//! Files of a backup directory: reads and replaces small ones as a whole, and lists all.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -14,14 +14,14 @@ pub(super) use crate::io::files::{fail, give, owner, remove, sync};
 pub(super) use crate::log::captured::space_of;
 use crate::stream::native::names::{self, NEW};
 
-/// What files a directory holds, in few bytes: two with the same fingerprint have the same names and sizes.
+/// Summarizes the files in a directory: equal fingerprints mean equal names and sizes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Fingerprint {
-    /// Files.
+    /// Number of files.
     pub(super) count: u64,
     /// Sum of their sizes.
     pub(super) bytes: u64,
-    /// BLAKE3 of the sorted names and sizes, in hex.
+    /// BLAKE3 of the sorted names and sizes, in hexadecimal.
     pub blake3: String,
 }
 
@@ -36,8 +36,7 @@ pub(super) struct Item {
     pub(super) size: u64,
 }
 
-/// Puts a file in the place of another, so that one of the two is there whatever happens. Owner and mode of the old one
-/// are kept.
+/// Replaces a file atomically: at any time either the old or the new one exists. Keeps owner and mode of the old one.
 pub(super) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     let (path, new) = (dir.join(name), dir.join(format!("{NEW}{name}")));
     let old = fs::metadata(&path).or_else(|_| fs::metadata(dir)).map_err(|cause| fail(dir, "cannot read", &cause))?;
@@ -55,8 +54,8 @@ pub(super) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     write().map_err(|cause| fail(&path, "cannot write", &cause))
 }
 
-/// Everything below a directory, directories before what is in them, each in order of names. Symlinks are refused: a
-/// backup has none, and following one would lead out of it.
+/// Everything below a directory: directories before their content, sorted by name. Symbolic links are refused: a backup
+/// has none, and following one would lead out of it.
 pub(super) fn list(root: &Path) -> Result<Vec<Item>> {
     let mut items = Vec::new();
     let mut directories = vec![PathBuf::new()];
@@ -84,7 +83,7 @@ pub(super) fn is_own(item: &Item) -> bool {
     !item.is_dir && names::is_ours(item.path.as_os_str().as_bytes())
 }
 
-/// The fingerprint of all files but our own.
+/// The fingerprint of all files except our own.
 pub(super) fn fingerprint(root: &Path) -> Result<Fingerprint> {
     let (mut count, mut bytes, mut digest) = (0, 0u64, blake3::Hasher::new());
     for item in list(root)?.iter().filter(|item| !item.is_dir && !is_own(item)) {
@@ -97,7 +96,7 @@ pub(super) fn fingerprint(root: &Path) -> Result<Fingerprint> {
     Ok(Fingerprint { count, bytes, blake3: digest.finalize().to_hex().to_string() })
 }
 
-/// Runs `work` for each item on so many threads; the first error ends all.
+/// Runs `work` for each item on this many threads; the first error ends all.
 pub(super) fn each<T: Sync>(items: &[T], threads: usize, work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
     let threads = threads.clamp(1, items.len().max(1));
     pool::for_each(threads, &FirstError::default(), items.iter().map(Ok), || (), |(), item| work(item))

@@ -1,7 +1,7 @@
-//! Tables of another backup in a directory: a server would serve them with those of this one.
+//! Finds tables of another backup in a directory: a server would use them together with those of this backup.
 //!
-//! People may add what they like: notes, sums, a keyring's `mysqld.my`. Only what a server, or `layout`, would take for part of
-//! the data is refused when the manifest does not list it.
+//! Other files are allowed: notes, checksums, a keyring's `mysqld.my`. A file that the manifest does not list is
+//! refused only if a server, or `layout`, would treat it as data.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -16,10 +16,10 @@ const SUFFIXES: [&str; 20] = [
     "ibd", "ibu", "frm", "myd", "myi", "mad", "mai", "csv", "csm", "arz", "mrg", "par", "sdi", "isl", "trg", "trn",
     "del", "ren", "new", "delta",
 ];
-/// Begin, before a number, the names of files that a server looks for at the root.
+/// First parts of the names of files, before a number, that a server looks for at the root.
 const NUMBERED: [&str; 5] = ["ibdata", "undo", "undo_", "ib_logfile", "aria_log."];
 
-/// Refuses a directory with data that is not `listed`, by path.
+/// Refuses a directory with data files whose paths are not `listed`.
 pub(super) fn refuse(backup: &Path, listed: &HashSet<PathBuf>) -> Result<()> {
     for item in files::list(backup)?.iter().filter(|item| !item.is_dir) {
         let (name, parent) = (item.path.file_name().unwrap_or_default(), item.path.parent().unwrap_or(Path::new("")));
@@ -43,7 +43,7 @@ fn is_numbered(name: &[u8]) -> bool {
     rest.into_iter().any(|rest| !rest.is_empty() && rest.iter().all(u8::is_ascii_digit))
 }
 
-/// `#` begins the names of a server's own directories, which are no databases and have none in them.
+/// A server's own directories have names with `#`; they are not databases and contain none.
 fn is_database(name: &[u8]) -> bool {
     name != b"lost+found" && !name.starts_with(b".") && !name.starts_with(b"#")
 }

@@ -1,6 +1,7 @@
-//! Makes an unpacked backup what a server expects: final names, local names in the log, room in the log.
+//! Prepares an unpacked backup for a server: resolves the markers of DDL, makes the paths in the log local, and extends
+//! the log.
 //!
-//! Every step can be repeated after a kill at any point, and none needs to know how far an earlier run came. Sources:
+//! Every step can be repeated after a kill at any point, and none depends on how far an earlier run came. Sources:
 //! `facts/mariadb-hot-backup#restore` and `facts/mariadb-hot-backup#stock-prepare`, and `xtrabackup.cc` for the order
 //! `.del`, `.ren`, `.new`.
 
@@ -22,8 +23,8 @@ use crate::report::{Level, Report};
 use crate::stream::name;
 use crate::stream::native::names::{AGAIN, DROPPED, marked};
 
-/// Tables with DATA DIRECTORY, by name without suffix, and where the source has them: from the manifest, and from the
-/// `.isl` files that mariadb-backup copies.
+/// Tables with DATA DIRECTORY, by name without suffix, and their paths on the source server: from the manifest, and
+/// from the `.isl` files that mariadb-backup copies.
 pub(super) fn locations(backup: &Backup) -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     for entry in backup.ours.iter().flat_map(|ours| &ours.entries) {
@@ -42,9 +43,10 @@ pub(super) fn locations(backup: &Backup) -> Result<BTreeMap<String, String>> {
     Ok(found)
 }
 
-/// Resolves the markers of tables that were dropped, renamed or copied again during the backup, and takes the `.isl`
-/// files away: all tables lie in the directory now, and a server that follows an `.isl` opens the source's file.
-/// `everywhere`: not only in databases, for MySQL has tablespaces wherever it likes; otherwise such a file is somebody's own.
+/// Resolves the markers of tables that were dropped, renamed or copied again during the backup. Removes the `.isl`
+/// files: all tables are in the directory now, and a server that follows an `.isl` opens the source's file.
+/// `everywhere`: not only in the directories of databases, because MySQL's tablespaces may be anywhere; for MariaDB
+/// such a file at the root may be the user's own.
 pub(super) fn names(dir: &Path, everywhere: bool) -> Result<()> {
     let items = files::list(dir)?;
     for marker in with_suffix(dir, &items, "del", everywhere) {
@@ -58,14 +60,15 @@ pub(super) fn names(dir: &Path, everywhere: bool) -> Result<()> {
     with_suffix(dir, &items, "isl", false).iter().try_for_each(|link| files::remove(link))
 }
 
-/// The file that a marker is about.
+/// The file that a marker refers to.
 fn meant(dir: &Path, marker: &Path, ending: &[u8]) -> PathBuf {
     let path = marker.strip_prefix(dir).unwrap_or(marker).as_os_str().as_bytes();
     dir.join(OsStr::from_bytes(&marked(path, ending).unwrap_or_else(|| path.to_vec())))
 }
 
-/// `.ren` holds a table's new name. Tables may have swapped names, so all step aside before the first takes its new
-/// name. A `.ren` is renamed only after its table has stepped aside; none is left when the second half begins.
+/// A `.ren` file has a table's new name. Tables may have swapped names, so all get a temporary name before the first
+/// gets its new one. A `.ren` file is removed only after its table has the temporary name; none is left when the second
+/// half begins.
 fn renames(dir: &Path, items: &[Item]) -> Result<()> {
     let mut rest = with_suffix(dir, items, "xb_to", false);
     for marker in with_suffix(dir, items, "ren", false) {
@@ -93,8 +96,9 @@ fn renames(dir: &Path, items: &[Item]) -> Result<()> {
     Ok(())
 }
 
-/// Refuses an encrypted log if the source has tables elsewhere: their names cannot be seen, let alone changed, without
-/// the key, and a server would open the originals, or find nothing. mariadb-backup knows better, for it has the key.
+/// Refuses an encrypted log if the source has tables outside its data directory. Without the key the paths in the log
+/// can be neither seen nor changed, and a server would open the originals, or find nothing. mariadb-backup can do it,
+/// because it has the key.
 pub(super) fn refuse_unseen(captured: &Captured, backup: &Backup, elsewhere: &BTreeMap<String, String>) -> Result<()> {
     match elsewhere.iter().next() {
         Some((table, place)) if captured.encrypted() => {
@@ -107,7 +111,7 @@ pub(super) fn refuse_unseen(captured: &Captured, backup: &Backup, elsewhere: &BT
     }
 }
 
-/// Gives the log, which ends at `end`, local names and room.
+/// Makes the paths in the log local and extends it; the log ends at `end`.
 pub(super) fn redo(backup: &Backup, end: Lsn, report: &dyn Report) -> Result<()> {
     let dir = &backup.path;
     let captured = Captured::open(dir)?;
@@ -123,13 +127,13 @@ pub(super) fn redo(backup: &Backup, end: Lsn, report: &dyn Report) -> Result<()>
     log::extend(dir, captured.roomy(end))
 }
 
-/// Makes sure that nothing is taken for left out that is in the backup: a server would throw away what the log has of it.
+/// Checks that no tablespace counted as left out is in the backup: a server would discard its part of the log.
 pub(super) fn none_is_here(backup: &Backup, left_out: &BTreeSet<SpaceId>) -> Result<()> {
     let entries = backup.ours.iter().flat_map(|ours| &ours.entries);
     for (entry, space) in entries.filter_map(|entry| Some((entry, entry.space_id?))) {
         let Some(path) = entry.path().filter(|_| left_out.contains(&space)) else { continue };
         let path = backup.path.join(OsStr::from_bytes(&marked(&path, AGAIN).unwrap_or(path)));
-        // A table that was dropped has left its number, another may have its name.
+        // The file of a dropped table keeps its id; another table may have its name now.
         if files::space_of(&path)? == Some(space) {
             return Err(Error::damaged(
                 path.display(),
@@ -222,7 +226,7 @@ mod tests {
         assert_eq!(content(dir.path()), files.map(|(name, text)| (name.to_owned(), text.to_owned())));
     }
 
-    /// Every state that a kill between two renames of a swap can leave leads to the same end.
+    /// Every state that a kill between two renames of a swap can leave leads to the same result.
     #[test]
     fn a_swap_survives_a_kill_at_every_step() {
         let end = [("db/a.ibd", "was b"), ("db/b.ibd", "was a")];

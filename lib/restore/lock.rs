@@ -1,5 +1,5 @@
-//! One `xb-redo` at a time in a directory, together with the servers that it starts. The lock file is empty, because it is
-//! a server's standard input, too.
+//! Allows one `xb-redo` at a time in a directory, including the servers that it starts. The lock file is empty, because
+//! it is also a server's standard input.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::os::unix::fs::MetadataExt;
@@ -13,7 +13,8 @@ use crate::error::Result;
 use crate::report::{Level, Report};
 use crate::stream::native::names::LOCK;
 
-/// Takes the directory for this run and the servers it starts; waits for a server that an interrupted run has left.
+/// Locks the directory for this run and the servers that it starts; waits for a server that an interrupted run has
+/// left.
 pub(super) fn take(dir: &Path, report: &dyn Report) -> Result<File> {
     let path = dir.join(LOCK);
     let mut told = false;
@@ -21,7 +22,7 @@ pub(super) fn take(dir: &Path, report: &dyn Report) -> Result<File> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(|cause| fail(&path, "cannot write", &cause))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            // Whoever had it may have removed the file, and another made a new one.
+            // The last holder may have removed the file, and another run created a new one.
             Ok(()) if is_at(&file, &path) => return Ok(file),
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -37,13 +38,13 @@ pub(super) fn take(dir: &Path, report: &dyn Report) -> Result<File> {
     }
 }
 
-/// True if this open file is the one that has the name.
+/// True if this open file is still the one with this name.
 fn is_at(file: &File, path: &Path) -> bool {
     let place = |data: Metadata| (data.dev(), data.ino());
     file.metadata().ok().map(place).is_some_and(|open| path.metadata().ok().map(place) == Some(open))
 }
 
-/// Ends it; the file goes.
+/// Releases the lock and removes the file.
 pub(super) fn give_back(dir: &Path) -> Result<()> {
     files::remove(&dir.join(LOCK))
 }

@@ -1,4 +1,4 @@
-//! `xb-redo` on a directory that was unpacked: [`merge`] of increments, [`apply`], [`status`], [`copy_back`].
+//! `xb-redo` on an unpacked directory: [`merge`] for increments, [`apply`], [`status`], [`copy_back`].
 
 pub mod apply;
 mod backup;

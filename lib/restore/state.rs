@@ -1,12 +1,11 @@
-//! How far a directory has been applied: `xb_applied`, written by rename and synced before and after everything that
+//! How far a directory has been applied: `xb_applied`, replaced by rename and synced before and after everything that
 //! cannot be undone.
 //!
-//! The file is what makes `--apply` safe to kill and to run again. It is absent as long as the directory is exactly what
-//! was unpacked. `Started` says that it was checked and that files are being renamed; each of those steps can be repeated.
-//! `LaidOut` says that the redo log has its final length and names, so from here on only servers write to the directory,
-//! and what they write is theirs to recover.
-//! Unless a server finds that the log ends elsewhere than it should: what it has written then, a second one would take
-//! for progress, so `Astray` is the end.
+//! Because of this file, `--apply` can be killed and run again. It does not exist as long as the directory is exactly
+//! what was unpacked. `Started` means that the directory was checked and that files are being renamed; each of those
+//! steps can be repeated. `LaidOut` means that the redo log has its final length and names, so from here on only
+//! servers write to the directory, and recover what they write. If a server finds the end of the log at another LSN,
+//! the state is `Astray`, which is final: another server would accept what the first one has written.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,26 +18,26 @@ use crate::innodb::ids::Lsn;
 use crate::io;
 use crate::stream::native::names::APPLIED;
 
-/// Version of the file; a greater one is refused.
+/// Version of the file format; a newer one is refused.
 const FORMAT: u32 = 1;
 
 /// How far it went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Step {
-    /// Checked; markers are being resolved, the log is being extended.
+    /// Checked; markers are being resolved, and the log is being extended.
     Started,
-    /// A server recovers, or did and was interrupted.
+    /// A server is recovering the directory, or was interrupted.
     LaidOut,
-    /// Done, and checked.
+    /// Recovered and checked.
     Applied,
-    /// The server found the end of the log elsewhere than the backup says. Nothing can be made of the directory any more.
+    /// The server found the end of the log at another LSN than the backup's. The directory cannot be used any more.
     Astray,
-    /// Transactions are prepared, and only the source's binary log, which is not here, can say what became of them.
+    /// There are prepared transactions, and the binary log of the source, which decides about them, is missing.
     Undecided,
-    /// `--copy-back --move` has begun to take files away.
+    /// `--copy-back --move` has begun to move files.
     Moving,
-    /// It has taken all.
+    /// All files have been moved.
     Moved,
 }
 
@@ -49,28 +48,28 @@ pub(super) struct State {
     pub(super) format: u32,
     /// How far it went.
     pub(super) step: Step,
-    /// The backup that this is about; `None` if that has no id, because another program made it.
+    /// The id of the backup; `None` if another program made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) backup_id: Option<String>,
     /// Where the captured log begins.
     pub(super) start_lsn: Lsn,
-    /// Where it ends: the LSN that recovery must reach.
+    /// Where the log ends: the LSN that recovery must reach.
     pub(super) end_lsn: Lsn,
-    /// There is no log: the server has no InnoDB.
+    /// There is no log, because the server has no InnoDB.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) without_log: bool,
-    /// Times that a server was started on the directory.
+    /// How often a server was started on the directory.
     pub(super) runs: u32,
-    /// Tables that the source had elsewhere (DATA DIRECTORY): name without suffix, and place.
+    /// Tables that were outside the source's data directory (DATA DIRECTORY): name without suffix, and path.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) locations: BTreeMap<String, String>,
     /// The server that recovered it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) server: Option<String>,
-    /// Once applied: what files there are.
+    /// After recovery: the files that exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) files: Option<Fingerprint>,
-    /// Where the files are being moved, or were.
+    /// Where the files are being moved, or have been moved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) datadir: Option<String>,
     /// Name and version of the program that wrote this.
@@ -78,7 +77,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Before anything was done.
+    /// The state before anything was done.
     pub(super) fn new(step: Step, backup_id: Option<&str>, start_lsn: Lsn, end_lsn: Lsn) -> State {
         State {
             format: FORMAT,
@@ -112,9 +111,9 @@ impl State {
         Ok(Some(state))
     }
 
-    /// Makes this the state of a directory, on disk.
+    /// Writes this state to disk.
     pub(super) fn write(&self, dir: &Path) -> Result<()> {
-        // Strings, numbers and maps of strings always serialise.
+        // Strings, numbers and maps of strings can always be serialized.
         let text =
             serde_json::to_string_pretty(self).map_err(|_| Error::internal("a note cannot be written as JSON"))? + "\n";
         files::replace(dir, APPLIED, text.as_bytes())

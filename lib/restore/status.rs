@@ -1,4 +1,4 @@
-//! `xb-redo --status`: what a directory is, in one line.
+//! `xb-redo --status`: describes a directory in one line.
 
 use std::path::Path;
 
@@ -8,18 +8,18 @@ use super::backup::{Backup, Progress};
 use crate::error::{Error, Result};
 use crate::stream::native::StreamKind;
 
-/// What there is to say, and whether the directory is good for anything.
+/// The description of a directory, and whether it can be used.
 #[derive(Debug)]
 pub struct Status {
     /// One line for people.
     pub line: String,
     /// The same for programs.
     pub json: Value,
-    /// Why the directory cannot be used; the exit code.
+    /// Why the directory cannot be used; decides the exit code.
     pub outcome: Result<()>,
 }
 
-/// Looks at a directory. Its data are not read: `--apply` does that before it begins.
+/// Examines a directory without reading its data: `--apply` does that before it begins.
 pub fn of(dir: &Path) -> Status {
     let read = Backup::read(dir);
     let outcome = read.as_ref().map_err(Clone::clone).and_then(Backup::check);
@@ -71,7 +71,7 @@ fn describe(backup: &Backup, line: &mut String, json: &mut Value, good: bool) {
         (true, _) if backup.waiting.is_some() => ", complete, waits: ready for xb-redo --merge or --copy-back",
         (true, _) => ", complete, not applied: ready for xb-redo --apply",
         (false, Progress::Applied) => ", applied",
-        // The reason says what was half done.
+        // The reason of the failure names the unfinished step.
         (false, Progress::Half) => "",
         (false, Progress::Unpacked) => ", not applied",
     });

@@ -1,8 +1,8 @@
-//! Which server connection data lead to: what they mean to the client programs of both families, and where those differ, or
-//! two data name two servers, a refusal.
+//! Which server the connection options lead to. They mean what they mean to the client programs of both families. Where
+//! these differ, or two options name two servers, they are refused.
 //!
-//! Sources: `mysql_real_connect` of both families' libraries; MariaDB's `client/mysql.cc` for `--port` and `--socket`, which
-//! choose the protocol there (`facts/mariadb-hot-backup#connection`).
+//! Sources: `mysql_real_connect` of both families' libraries; MariaDB's `client/mysql.cc` for `--port` and `--socket`,
+//! which choose the protocol there (`facts/mariadb-hot-backup#connection`).
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,28 +10,28 @@ use std::path::PathBuf;
 use super::options::Options;
 use crate::error::{Error, Result};
 
-/// Where distributions put the socket; the first that exists is taken when nothing names one.
+/// Where distributions put the socket; the first that exists is used if no option names one.
 const SOCKETS: [&str; 4] =
     ["/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/run/mariadb/mariadb.sock", "/tmp/mysql.sock"];
-/// The host that means the socket, unless something asks for TCP.
+/// The host name that means the socket, unless an option asks for TCP.
 const LOCAL: &str = "localhost";
-/// The port that nothing names.
+/// The default port.
 const PORT: u16 = 3306;
-/// Environment variables; the first that is set counts.
+/// Environment variables; the first that is set is used.
 const HOSTS: [&str; 2] = ["MARIADB_HOST", "MYSQL_HOST"];
 const PORTS: [&str; 1] = ["MYSQL_TCP_PORT"];
 const UNIX_PORTS: [&str; 2] = ["MYSQL_UNIX_PORT", "MARIADB_UNIX_PORT"];
 
-/// What a connection goes through.
+/// How the connection is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// A port of a host.
+    /// Through a port of a host.
     Tcp,
-    /// A socket of this host.
+    /// Through a socket on this host.
     Socket,
 }
 
-/// What the command line says.
+/// Options on the command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
     /// `--socket`
@@ -44,12 +44,12 @@ pub struct Asked {
     pub protocol: Option<Protocol>,
 }
 
-/// Where a server is.
+/// The address of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// At a socket of this host.
+    /// A socket on this host.
     Socket(PathBuf),
-    /// At a port of a host.
+    /// A port of a host.
     Tcp(String, u16),
 }
 
@@ -63,8 +63,12 @@ impl fmt::Display for Address {
 }
 
 impl Address {
-    /// From the command line, then option files, then the environment. Of the server's own groups only a socket counts, and
-    /// last.
+    /// The address from the command line, then option files, then the environment. Of the server's own groups only
+    /// `socket` is used, and last.
+    ///
+    /// # Errors
+    ///
+    /// Usage, if options contradict each other or have invalid values.
     pub fn of(asked: &Asked, options: &Options, variable: &dyn Fn(&str) -> Option<String>) -> Result<Address> {
         let first = |names: &[&str]| names.iter().find_map(|name| variable(name).filter(|value| !value.is_empty()));
         let host = asked.host.clone().or_else(|| options.client("host").map(str::to_owned)).or_else(|| first(&HOSTS));
@@ -73,7 +77,7 @@ impl Address {
         let port = port(asked, options, first(&PORTS))?;
         let protocol = match (asked.protocol, options.client("protocol")) {
             (Some(protocol), _) => Some(protocol),
-            // What the command line says of port and socket counts before the file.
+            // A port or socket on the command line has priority over the file.
             _ if asked.port.is_some() || asked.socket.is_some() => None,
             (None, Some(name)) => Some(Protocol::named(name)?),
             (None, None) => None,
@@ -107,7 +111,7 @@ impl Address {
 }
 
 impl Protocol {
-    /// As client programs read it: capital letters do not matter, and a beginning will do.
+    /// A protocol as client programs read it: in any case, and possibly abbreviated.
     fn named(name: &str) -> Result<Protocol> {
         let is = |protocol: &str| {
             let beginning = protocol.get(..name.len()).unwrap_or_default();
@@ -125,7 +129,7 @@ impl Protocol {
     }
 }
 
-/// Port 0 is the one that is the default.
+/// Port 0 means the default port.
 fn port(asked: &Asked, options: &Options, variable: Option<String>) -> Result<u16> {
     let number = |place: &str, text: String| {
         text.trim().parse::<u16>().map_err(|_| Error::usage(place, format_args!("{text:?} is no port")))
@@ -151,7 +155,7 @@ fn socket(asked: &Asked, options: &Options, variable: Option<String>) -> PathBuf
         .unwrap_or_else(first)
 }
 
-/// Two data that may name two servers.
+/// The error for two options that may name two servers.
 fn two(one: &str, other: impl fmt::Display) -> Error {
     Error::usage(one, format_args!("contradicts {other}"))
 }

@@ -1,17 +1,17 @@
-//! The threads that apply replicated events, in the words of each family.
+//! The threads that apply replicated events, in the terms of each family.
 
 use super::session::{Record, Session};
 use crate::error::Result;
 
-/// How a family names them, and stops and starts one.
+/// How a family names these threads, and stops and starts them.
 pub struct Applier {
     /// Lists the connections to sources, with these columns.
     list: &'static str,
     name: &'static str,
     running: &'static str,
-    /// `STOP` or `START`, and the name of a connection; the default one's is empty.
+    /// The statement for `STOP` or `START` and the name of a connection; that of the default one is empty.
     statement: fn(&str, &str) -> String,
-    /// The status variable that counts temporary tables.
+    /// The status variable with the number of temporary tables.
     temporary_tables: &'static str,
 }
 
@@ -42,13 +42,13 @@ impl Applier {
         Ok(connections.into_iter().filter(running).map(name).collect())
     }
 
-    /// Stops applying the events of these connections, each between two groups of events.
+    /// Stops applying the events of these connections, each between two event groups.
     pub fn stop(&self, session: &mut Session, connections: &[String]) -> Result<()> {
         connections.iter().try_for_each(|name| Ok(session.run(&(self.statement)("STOP", name))?))
     }
 
-    /// Goes on applying the events of these connections: of all that can. The others are left in the list, and it fails as
-    /// the first of them.
+    /// Starts applying the events of as many of these connections as possible. The others remain in the list, and the
+    /// error of the first of them is returned.
     pub fn start(&self, session: &mut Session, connections: &mut Vec<String>) -> Result<()> {
         let mut first = None;
         connections.retain(|name| match session.run(&(self.statement)("START", name)) {
@@ -61,19 +61,19 @@ impl Applier {
         first.map_or(Ok(()), |refusal| Err(refusal.into()))
     }
 
-    /// The statements that do so, for the operator.
+    /// The statements for it, for the operator.
     pub fn starts(&self, connections: &[String]) -> String {
         let statements: Vec<String> = connections.iter().map(|name| (self.statement)("START", name)).collect();
         statements.join("; ")
     }
 
-    /// Temporary tables that applied events hold open: a replica is safe to copy when there are none.
+    /// The number of temporary tables that replication has open: a replica can be copied safely if it is 0.
     pub fn temporary_tables(&self, session: &mut Session) -> Result<u64> {
         session.status(self.temporary_tables)
     }
 }
 
-/// A name between two pieces of text; nothing at all for an empty one.
+/// A name between two pieces of text; nothing for an empty name.
 pub(super) fn quoted(before: &str, name: &str, after: &str) -> String {
     if name.is_empty() { String::new() } else { format!("{before}{}{after}", name.replace('\'', "''")) }
 }

@@ -1,10 +1,10 @@
-//! Which tablespaces the server says that it has, and whose a file is: a tablespace is the number on page 0 of its file,
-//! held against this list. A name proves nothing, for anybody can give one to a copy.
+//! The tablespaces that the server has, and whether a file is one of them: the id on page 0 of the file is looked up in
+//! this list. A name proves nothing, because a copy can have any name.
 //!
-//! MariaDB: `INNODB_SYS_TABLES` has all tables, `INNODB_SYS_TABLESPACES` the files of those that were opened since the server
+//! MariaDB: `INNODB_SYS_TABLES` has all tables, `INNODB_SYS_TABLESPACES` the files that were opened since the server
 //! started. A table without a file (after DISCARD TABLESPACE, or because it is lost) looks like one that was not opened
-//! yet, until `INNODB_SYS_TABLESTATS` has opened all that can be opened. MySQL: `FILES`. All need `PROCESS`. More is in
-//! `facts/mariadb-hot-backup#dictionary` and `facts/mysql-hot-backup#dictionary`.
+//! yet, until `INNODB_SYS_TABLESTATS` has opened all tables that can be opened. MySQL: `FILES`. All need `PROCESS`.
+//! More is in `facts/mariadb-hot-backup#dictionary` and `facts/mysql-hot-backup#dictionary`.
 
 use std::collections::HashMap;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -19,25 +19,25 @@ use crate::error::{Error, Result};
 use crate::innodb::ids::SpaceId;
 use crate::innodb::{is_undo, lasting_id};
 
-/// What InnoDB of MariaDB has open.
+/// The files that InnoDB of MariaDB has open.
 const OPEN: &str = "SELECT SPACE, NAME, FILENAME FROM information_schema.INNODB_SYS_TABLESPACES";
-/// What its tables are in. Those that have no tablespace of their own are in that of the system.
+/// The tablespaces of its tables. Tables without one of their own are in the system tablespace.
 const TABLES: &str = "SELECT SPACE, NAME, '' FROM information_schema.INNODB_SYS_TABLES WHERE SPACE<>0";
-/// Opens all tables that it can open.
+/// Opens all tables that can be opened.
 const OPEN_ALL: &str = "SELECT COUNT(*) FROM information_schema.INNODB_SYS_TABLESTATS";
-/// All of MySQL. A tablespace that is discarded has no number there.
+/// All tablespaces of MySQL. A discarded tablespace has no id there.
 const FILES: &str = "SELECT FILE_ID, TABLESPACE_NAME, FILE_NAME FROM information_schema.FILES \
     WHERE ENGINE='InnoDB' AND (FILE_TYPE IS NULL OR FILE_TYPE<>'TEMPORARY')";
-/// The tablespaces of temporary tables, and of the system, which is not of one file and known by its place.
+/// The tablespace of temporary tables.
 const MARIADB_TEMPORARY: SpaceId = SpaceId::new(0xFFFF_FFFE);
 const SYSTEM: SpaceId = SpaceId::SYSTEM;
 
 /// A tablespace of the server. There may be a hundred thousand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Its number; of MySQL's undo tablespaces the first one that they had, for a truncation changes it.
+    /// Its id; for an undo tablespace of MySQL the first id that it had, because a truncation changes it.
     pub id: SpaceId,
-    /// True if the server has a file of it open, and has said where that is.
+    /// True if the server has its file open, and has reported the path.
     open: bool,
     name: (u32, u32),
 }
@@ -46,11 +46,11 @@ pub struct Row {
 #[derive(Debug, Default)]
 pub struct Dictionary {
     datadir: PathBuf,
-    /// Sorted by number.
+    /// Sorted by id.
     rows: Vec<Row>,
-    /// Places in `rows`, sorted by name.
+    /// Indexes of `rows`, sorted by name.
     by_name: Vec<u32>,
-    /// All names, one after the other.
+    /// All names, concatenated.
     names: Vec<u8>,
     /// Files that are not below the data directory.
     external: HashMap<SpaceId, PathBuf>,
@@ -59,39 +59,39 @@ pub struct Dictionary {
 /// A file that may be a tablespace.
 #[derive(Clone, Copy, Debug)]
 pub struct File<'a> {
-    /// The number on its page 0; `None` if that is not written yet.
+    /// The id on its page 0; `None` if that is uninitialized.
     pub id: Option<SpaceId>,
     /// Its name in the stream.
     pub name: &'a [u8],
-    /// Where it is, if not where its name says.
+    /// Its path, if that is not the one of its name.
     pub external: Option<&'a Path>,
 }
 
-/// Whose a file is.
+/// The owner of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
     /// The server has this tablespace, in this file.
     Server(Row),
-    /// The server has a tablespace of this number, in another file.
+    /// The server has a tablespace with this id, in another file.
     Copy(Row),
-    /// The server knows nothing of it.
+    /// The server has no such tablespace.
     Nobody,
 }
 
 impl Row {
-    /// True if the server has opened it, and said where its file is.
+    /// True if the server has opened it, and has reported the path of its file.
     pub fn is_open(&self) -> bool {
         self.open
     }
 
-    /// True for what an ALTER is building, which a server that recovers drops.
+    /// True for a table that an ALTER is building; a server that recovers drops it.
     pub fn is_temporary(&self, dictionary: &Dictionary) -> bool {
         dictionary.name(self).contains_str("/#sql")
     }
 }
 
 impl Dictionary {
-    /// Asks a server of MariaDB.
+    /// Asks a MariaDB server.
     pub fn of_mariadb(session: &mut Session, datadir: &Path) -> Result<Self> {
         let mut dictionary = Dictionary::new(datadir);
         session.each(OPEN, &mut |row| {
@@ -100,7 +100,7 @@ impl Dictionary {
             if [SYSTEM, MARIADB_TEMPORARY].contains(&id) {
                 return Ok(());
             }
-            // `d/t`, or `innodb_undo001`, which is called after its file.
+            // `d/t`, or `innodb_undo001`, which has the name of its file.
             let (name, file) = (fields.name()?, fields.file()?);
             dictionary.open(id, name, file, name.contains(&b'/'))
         })?;
@@ -121,17 +121,17 @@ impl Dictionary {
         Ok(dictionary)
     }
 
-    /// Lets a server of MariaDB open all tables that it has files of. That takes seconds for many.
+    /// Makes a MariaDB server open all tables that have a file. That takes seconds if there are many.
     pub fn open_all(session: &mut Session) -> Result<()> {
         Ok(session.run(OPEN_ALL)?)
     }
 
-    /// Asks a server of MySQL.
+    /// Asks a MySQL server.
     pub fn of_mysql(session: &mut Session, layout: &Layout) -> Result<Self> {
         let mut dictionary = Dictionary::new(&layout.datadir);
         session.each(FILES, &mut |row| {
             let fields = Fields::of(row);
-            // One that is discarded.
+            // A discarded tablespace.
             if fields.id.is_none() {
                 return Ok(());
             }
@@ -148,7 +148,7 @@ impl Dictionary {
         Dictionary { datadir: datadir.to_owned(), ..Dictionary::default() }
     }
 
-    /// Takes in a tablespace that has a file. `named`: a file elsewhere is called after the tablespace.
+    /// Adds a tablespace that has a file. `named`: an external file gets the name of the tablespace.
     fn open(&mut self, id: SpaceId, name: &[u8], file: &[u8], named: bool) -> Result<()> {
         let path = self.datadir.join(std::ffi::OsStr::from_bytes(file));
         if let Ok(below) = path.strip_prefix(&self.datadir) {
@@ -188,13 +188,13 @@ impl Dictionary {
         self.rows.binary_search_by_key(&id, |row| row.id).ok()
     }
 
-    /// What a row's file is called in a stream.
+    /// The name of the tablespace's file in a stream.
     pub fn name(&self, row: &Row) -> &[u8] {
         let (start, length) = row.name;
         self.names.split_at(start as usize).1.split_at(length as usize).0
     }
 
-    /// Where a row's file is.
+    /// The path of the tablespace's file.
     pub fn path(&self, row: &Row) -> PathBuf {
         let below = || files::path_of(&self.datadir, self.name(row));
         self.external.get(&row.id).cloned().unwrap_or_else(below)
@@ -205,7 +205,7 @@ impl Dictionary {
         &self.rows
     }
 
-    /// The tablespace of this number.
+    /// The tablespace with this id.
     pub fn row(&self, id: SpaceId) -> Option<&Row> {
         self.find(id).and_then(|at| self.rows.get(at))
     }
@@ -220,12 +220,12 @@ impl Dictionary {
         all(self) == all(other) && self.rows.iter().all(same)
     }
 
-    /// Whose a file is.
+    /// The owner of a file.
     pub fn owner(&self, file: File<'_>) -> Owner {
         self.owner_by(file, &same_file)
     }
 
-    /// True if it is the server's.
+    /// True if the file is the server's.
     pub fn has(&self, file: File<'_>) -> bool {
         matches!(self.owner(file), Owner::Server(_))
     }
@@ -244,15 +244,15 @@ impl Dictionary {
         }
     }
 
-    /// Those of this name, of which there is one in a server that is well.
+    /// The tablespaces with this name; normally there is one.
     fn named(&self, name: &[u8]) -> impl Iterator<Item = &Row> {
         let of = |at: &u32| self.at(*at).map(|row| self.name(row)).unwrap_or_default();
         let from = self.by_name.partition_point(|at| of(at) < name);
         self.by_name.iter().skip(from).map_while(move |at| self.at(*at).filter(|row| self.name(row) == name))
     }
 
-    /// Whether a row's file is this one. Two places are compared as files only if one is outside the data directory, where
-    /// a path may have several spellings; below it a second name of a file is somebody's copy.
+    /// True if this is the tablespace's file. The paths are compared as files only if one is outside the data
+    /// directory, where a path may have several spellings; below it, a second name of a file is a copy.
     fn is_at(&self, row: &Row, file: File<'_>, same: &dyn Fn(&Path, &Path) -> bool) -> bool {
         match (self.external.get(&row.id), file.external) {
             _ if !row.open => self.name(row) == file.name,
@@ -264,24 +264,24 @@ impl Dictionary {
     }
 }
 
-/// Holds files against a dictionary, one after the other.
+/// Compares files with a dictionary, one after the other.
 #[derive(Debug)]
 pub struct Ledger<'a> {
     /// What the server has.
     pub dictionary: &'a Dictionary,
-    /// By the places of rows: whether a file was there.
+    /// For each row: true if its file was found.
     taken: Vec<bool>,
-    /// Files that are not the server's, with what is known of them.
+    /// Files that are not the server's, with the reason.
     pub strangers: Vec<(Vec<u8>, Owner)>,
 }
 
 impl<'a> Ledger<'a> {
-    /// Nothing was there yet.
+    /// A ledger in which no file was found yet.
     pub fn new(dictionary: &'a Dictionary) -> Self {
         Ledger { dictionary, taken: vec![false; dictionary.rows.len()], strangers: Vec::new() }
     }
 
-    /// True if the file is the server's. Two for one tablespace are an error.
+    /// True if the file is the server's. Two files for one tablespace are an error.
     pub fn take(&mut self, file: File<'_>) -> Result<bool> {
         self.take_by(file, &same_file)
     }
@@ -300,7 +300,7 @@ impl<'a> Ledger<'a> {
         Ok(true)
     }
 
-    /// Tablespaces that the server has, and whose file was not among ours.
+    /// Tablespaces of the server whose file was not found.
     pub fn missing(&self) -> impl Iterator<Item = &'a Row> {
         self.left().filter(|row| row.open)
     }
@@ -315,8 +315,9 @@ impl<'a> Ledger<'a> {
     }
 }
 
-/// Where a tablespace of MySQL is: one of undo that was made without a directory is in `undo` (`innodb_undo_directory`),
-/// and `FILES` calls it `./name.ibu` all the same. One that is in the data directory has its whole path there.
+/// The path of a MySQL tablespace. An undo tablespace that was created without a directory is in `undo`
+/// (`innodb_undo_directory`), although `FILES` calls it `./name.ibu`. For one in the data directory it has the full
+/// path.
 fn place(id: SpaceId, file: &[u8], undo: &Path) -> Vec<u8> {
     let name = mysql::clean(Path::new(std::ffi::OsStr::from_bytes(file)));
     if !is_undo(id) || name.contains(&b'/') {
@@ -325,13 +326,13 @@ fn place(id: SpaceId, file: &[u8], undo: &Path) -> Vec<u8> {
     files::path_of(undo, &name).into_os_string().into_vec()
 }
 
-/// Whether two paths lead to one file.
+/// True if two paths lead to one file.
 fn same_file(one: &Path, other: &Path) -> bool {
     let identity = |path: &Path| path.metadata().ok().map(|meta| files::Identity::of(&meta));
     identity(one).is_some_and(|found| identity(other) == Some(found))
 }
 
-/// The three columns of each of the statements, as the server has answered.
+/// The three columns that each statement returns.
 #[derive(Debug)]
 struct Fields {
     id: Option<Vec<u8>>,
@@ -374,7 +375,7 @@ impl Fields {
 mod tests {
     use super::*;
 
-    /// Tablespaces: number and place, absolute if it is elsewhere; those in brackets have no file.
+    /// Tablespaces: id and path, absolute if external; those in brackets have no file.
     fn dictionary(rows: &[(u32, &str)]) -> Dictionary {
         let mut dictionary = Dictionary::new(Path::new("/data"));
         for (id, place) in rows {
@@ -387,7 +388,7 @@ mod tests {
         dictionary
     }
 
-    /// `FILE[@PLACE]=NUMBER ...`, `?` for a page 0 that is not written; what is wrong with them.
+    /// `FILE[@PATH]=ID ...`, `?` for an uninitialized page 0; returns what is wrong with them.
     fn held(rows: &[(u32, &str)], list: &str) -> String {
         let dictionary = dictionary(rows);
         let mut ledger = Ledger::new(&dictionary);
@@ -431,16 +432,16 @@ mod tests {
         let far = [(5, "/far/d/far.ibd")];
         for (rows, files, expect) in [
             (&two[..], "d/t.ibd=5 d/u.ibd=7", ""),
-            // Copies, by names before and after, in other databases and at the top.
+            // Copies, with names before and after, in other databases and at the top.
             (
                 &two,
                 "d/a.ibd=5 d/t.ibd=5 d/u.ibd=7 e/t.ibd=5 d/#sql-1.ibd=7",
                 "d/a.ibd copy of d/t.ibd, \
                 e/t.ibd copy of d/t.ibd, d/#sql-1.ibd copy of d/u.ibd",
             ),
-            // A file of another server, or one that is left of a table.
+            // A file of another server, or one that a table has left.
             (&two, "d/t.ibd=5 d/u.ibd=7 d/x.ibd=9", "d/x.ibd nobody's"),
-            // The name is there, the tablespace is not.
+            // The name exists, the tablespace does not.
             (&two, "d/t.ibd=9 d/u.ibd=7", "d/t.ibd missing, d/t.ibd nobody's"),
             (
                 &two,
@@ -450,7 +451,7 @@ mod tests {
             ),
             (&two, "d/u.ibd=7", "d/t.ibd missing"),
             (&two, "d/a.ibd=5 d/u.ibd=7", "d/t.ibd missing, d/a.ibd copy of d/t.ibd"),
-            // Page 0 is not written: all that there is to go by is the place.
+            // Page 0 is uninitialized: only the path can be compared.
             (&two, "d/t.ibd=? d/u.ibd=7 d/x.ibd=?", "d/x.ibd nobody's"),
             // DATA DIRECTORY.
             (&far, "d/far.ibd@/far/d/far.ibd=5", ""),
@@ -458,7 +459,7 @@ mod tests {
             (&far, "d/far.ibd=5", "d/far.ibd missing, d/far.ibd copy of d/far.ibd"),
             (&far, "d/far.ibd@/old/d/far.ibd=5", "d/far.ibd missing, d/far.ibd copy of d/far.ibd"),
             (&far, "d/far.ibd@/far/d/far.ibd=5 d/x.ibd@/link/far.ibd=5", "d/x.ibd twice"),
-            // General tablespaces, undo, and what DISCARD TABLESPACE leaves, with and without a file to come.
+            // General tablespaces, undo, and what DISCARD TABLESPACE leaves, with and without a new file.
             (&[(3, "gen.ibd"), (4, ".//undo001")], "gen.ibd=3 undo001=4", ""),
             (
                 &[(0xffff_ffec, "a.ibu"), (0xffff_ffed, "b.ibu")],

@@ -1,4 +1,4 @@
-//! Which server this is: its family, and its version.
+//! The server's family and version.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub enum Family {
     /// MariaDB.
     #[serde(rename = "mariadb")]
     MariaDb,
-    /// MySQL, and what is made of it (Percona Server).
+    /// MySQL and its derivatives (Percona Server).
     #[serde(rename = "mysql")]
     MySql,
 }
@@ -39,16 +39,16 @@ impl fmt::Display for Version {
 /// A server that can be copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Release {
-    /// Of which family it is.
+    /// Its family.
     pub family: Family,
-    /// Its number.
+    /// Its version.
     pub version: Version,
 }
 
-/// The oldest with the redo log in one file and in today's format.
+/// The oldest version with the redo log in one file and in the current format.
 const OLDEST_MARIADB: Version = Version(10, 8, 0);
-/// The oldest with the redo log in `#innodb_redo`, in today's format. The log's header decides; this only says so before
-/// anything is locked.
+/// The oldest version with the redo log in `#innodb_redo`, in the current format. The log's header decides; this check
+/// only comes before anything is locked.
 const OLDEST_MYSQL: Version = Version(8, 0, 30);
 
 impl fmt::Display for Release {
@@ -62,7 +62,7 @@ impl Release {
     ///
     /// # Errors
     ///
-    /// Failed, when it cannot be read, or is too old for these programs.
+    /// Failed, if it cannot be parsed, or is too old for these programs.
     pub fn of(version: &str) -> Result<Self> {
         let refuse = |what: &str| Error::failed("server", format_args!("version {version}: {what}"));
         let mut numbers = version.split(['.', '-']).map(str::parse);

@@ -1,5 +1,5 @@
-//! Which files make a server's data, where they are, and what they are called in a stream. Source:
-//! `facts/mariadb-hot-backup#file-set`. The lists are MariaDB's; those of MySQL are in [`super::mysql::files`].
+//! The files of a server's data, their paths, and their names in a stream. Source: `facts/mariadb-hot-backup#file-set`.
+//! The lists here are MariaDB's; those of MySQL are in [`super::mysql::files`].
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirEntry, FileType, Metadata, ReadDir};
@@ -14,20 +14,20 @@ use crate::error::{Error, Result};
 use crate::metadata::CHECKPOINTS;
 use crate::stream::native::names::BEGIN;
 
-/// Extensions of files in database directories that are not InnoDB's. A `.isl` is not among them: a restored one would
-/// lead a second server on the same host to the original's file; what it points at is stored in its place.
+/// Extensions of files in database directories that are not InnoDB's. `.isl` is not among them: a restored one would
+/// lead a second server on the same host to the original's file. The file to which it points is copied in its place.
 const OTHERS: [&str; 14] =
     ["frm", "MYD", "MYI", "MAD", "MAI", "MRG", "TRG", "TRN", "ARM", "ARZ", "CSM", "CSV", "opt", "par"];
-/// What to do about a file of the server that cannot be seen.
+/// The hint for a file of the server that is not visible here.
 pub const UNSEEN: &str = "xb-snap must run where all of the server's files are seen under the names that the server has for \
     them; --datadir maps only what is in the data directory";
-/// How often and how long apart a link that leads nowhere is looked at again.
+/// How often, and at what interval, a symbolic link to nothing is checked again.
 const LOOKS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(50);
 /// The database whose tables are locked last.
 pub const SYSTEM_DATABASE: &str = "mysql";
 
-/// Where a server keeps what.
+/// Where a server's files are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// The data directory.
@@ -38,7 +38,7 @@ pub struct Layout {
     pub undo: PathBuf,
     /// The directory of the redo log's files.
     pub redo: PathBuf,
-    /// Directories that are no databases, though they look so (MariaDB's `ignore_db_dirs`).
+    /// Directories that look like databases and are not (MariaDB's `ignore_db_dirs`).
     pub ignored: Vec<OsString>,
 }
 
@@ -57,13 +57,13 @@ impl Layout {
         })
     }
 
-    /// What the files of the system tablespace are called in a stream.
+    /// The names of the system tablespace's files in a stream.
     pub fn system_names(&self) -> Vec<Vec<u8>> {
         distinct(self.system.iter().map(|path| path.file_name().unwrap_or_default().as_bytes()).collect())
     }
 }
 
-/// The names of `ignore_db_dirs`: a comma is between two, one of a name has a backslash before it.
+/// The names in `ignore_db_dirs`: separated by commas; a comma in a name has a backslash before it.
 fn ignored(value: &str) -> Vec<OsString> {
     let mut names = vec![String::new()];
     let mut letters = value.chars();
@@ -78,7 +78,7 @@ fn ignored(value: &str) -> Vec<OsString> {
     names.into_iter().filter(|name| !name.is_empty()).map(OsString::from).filter(|name| may_be_database(name)).collect()
 }
 
-/// No database is called so, whatever the server ignores besides.
+/// False for a name that no database has, whatever the server ignores.
 fn may_be_database(name: &OsStr) -> bool {
     !matches!(name.as_bytes().first(), Some(b'#' | b'.')) && name != "lost+found"
 }
@@ -96,7 +96,7 @@ pub fn data_files(value: &str) -> Result<Vec<&str>, String> {
     names.and_then(|names| if names.is_empty() { Err("is empty".into()) } else { Ok(names) })
 }
 
-/// The same as it is for a backup, where all files are in one directory, by [`Layout::system_names`].
+/// The same for a backup, where all files are in one directory, by [`Layout::system_names`].
 pub fn base_data_files(value: &str) -> String {
     let parts = || value.split(';').map(|part| part.trim().split_once(':').unwrap_or((part.trim(), "")));
     let names = distinct(parts().map(|(path, _)| path.rsplit('/').next().unwrap_or(path).as_bytes()).collect());
@@ -107,7 +107,7 @@ pub fn base_data_files(value: &str) -> String {
     whole.collect::<Vec<_>>().join(";")
 }
 
-/// Makes names different that are those of files in different directories: the second `ibdata1` becomes `ibdata1_2`.
+/// Makes the names of files from different directories unique: the second `ibdata1` becomes `ibdata1_2`.
 fn distinct(names: Vec<&[u8]>) -> Vec<Vec<u8>> {
     let mut given: Vec<Vec<u8>> = Vec::with_capacity(names.len());
     for name in &names {
@@ -124,42 +124,42 @@ fn distinct(names: Vec<&[u8]>) -> Vec<Vec<u8>> {
 pub struct Tablespace {
     /// Its name in the stream, `db/t.ibd`.
     pub name: Vec<u8>,
-    /// Where the file is, when that is not below the data directory (`DATA DIRECTORY`).
+    /// The path of the file, if it is not below the data directory (`DATA DIRECTORY`).
     pub external: Option<PathBuf>,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Which file it is.
+    /// Identity of the file.
     pub identity: Identity,
-    /// When it was last written to or moved: the inode's time of change, in seconds and nanoseconds.
+    /// When it was last written or renamed: the inode's change time, in seconds and nanoseconds.
     pub changed: (i64, i64),
-    /// True if there is another file of this name: one in the database's directory, and one that a `.isl` names.
+    /// True if there is another file with this name: one in the database's directory, and one that a `.isl` names.
     pub twin: bool,
 }
 
-/// What tells a file from another that has taken its place. ext4 gives an inode that was freed to the next file, so its
-/// number says nothing without the time of birth.
+/// Distinguishes a file from another that has replaced it. ext4 reuses the inode of a deleted file for the next one, so
+/// the inode number needs the time of birth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     device: u64,
     inode: u64,
-    /// `None` where the file system does not keep it.
+    /// `None` where the file system does not store it.
     born: Option<SystemTime>,
 }
 
 impl Identity {
-    /// Of an open file, or of what a path leads to.
+    /// Of an open file, or of the file that a path leads to.
     pub fn of(meta: &Metadata) -> Self {
         Identity { device: meta.dev(), inode: meta.ino(), born: meta.created().ok() }
     }
 
-    /// True if no other file can have had it before.
+    /// True if no earlier file can have had it.
     pub fn is_unique(&self) -> bool {
         self.born.is_some()
     }
 }
 
 impl Tablespace {
-    /// From what the system says of the file.
+    /// From the file's metadata.
     pub fn new(name: Vec<u8>, external: Option<PathBuf>, meta: &Metadata) -> Self {
         let (identity, changed) = (Identity::of(meta), changed(meta));
         Tablespace { name, external, size: meta.len(), identity, changed, twin: false }
@@ -171,7 +171,7 @@ pub fn changed(meta: &Metadata) -> (i64, i64) {
     (meta.ctime(), meta.ctime_nsec())
 }
 
-/// The database directories, sorted. Links are followed; what the server does not take for a database is left out.
+/// The database directories, sorted. Follows links; leaves out what the server does not treat as a database.
 pub fn databases(datadir: &Path) -> Result<Vec<OsString>> {
     let fail = |cause: io::Error| Error::io(datadir.display(), "cannot list", &cause);
     let mut found = Vec::new();
@@ -181,7 +181,7 @@ pub fn databases(datadir: &Path) -> Result<Vec<OsString>> {
         if !may_be_database(&name) {
             continue;
         }
-        // The server writes a dot in the name of a database in another way.
+        // The server encodes a dot in the name of a database.
         let is_link = entry.file_type().map_err(fail)?.is_symlink() && !name.as_bytes().contains(&b'.');
         let meta = if is_link { seen(&entry.path())? } else { present(entry.path().metadata()).map_err(fail)? };
         if meta.is_some_and(|meta| meta.is_dir()) {
@@ -192,7 +192,7 @@ pub fn databases(datadir: &Path) -> Result<Vec<OsString>> {
     Ok(found)
 }
 
-/// Visits every `.ibd` of a database directory, those of `.isl` files at the place they name.
+/// Visits every `.ibd` of a database directory; for an `.isl`, the file that it names.
 pub fn tablespaces(datadir: &Path, database: &OsStr, visit: &mut dyn FnMut(Tablespace) -> Result<()>) -> Result<()> {
     let dir = datadir.join(database);
     let links = of_database(&dir, |name| name.ends_with(b".isl"))?;
@@ -224,7 +224,7 @@ pub fn tablespaces(datadir: &Path, database: &OsStr, visit: &mut dyn FnMut(Table
     Ok(())
 }
 
-/// The tablespace that a `.isl` names; `None` if the file has gone or is empty.
+/// The tablespace that a `.isl` names; `None` if the file no longer exists or is empty.
 fn link_target(path: &Path) -> Result<Option<PathBuf>> {
     if seen(path)?.is_none_or(|meta| !meta.is_file()) {
         return Ok(None);
@@ -234,7 +234,8 @@ fn link_target(path: &Path) -> Result<Option<PathBuf>> {
     Ok(text.map(|text| PathBuf::from(OsString::from_vec(text))))
 }
 
-/// A file that an `.isl` names has gone. DROP TABLE leaves its directory; without that the file is where we cannot see it.
+/// Handles a missing file that an `.isl` names. DROP TABLE leaves its directory; if that is missing, too, the file is
+/// not visible here.
 fn dropped(link: &Path, target: &Path) -> Result<()> {
     if target.parent().is_none_or(Path::is_dir) || link_target(link)?.is_none() {
         return Ok(());
@@ -243,8 +244,9 @@ fn dropped(link: &Path, target: &Path) -> Result<()> {
         .hint(UNSEEN))
 }
 
-/// The names in the stream of a database's files that are not InnoDB's, sorted; an empty directory gives its `db.opt`
-/// alone, so that it is made again. Files of a running ALTER are left out: nobody would remove them.
+/// The names in the stream of a database's files that are not InnoDB's, sorted. An empty directory is represented by a
+/// `db.opt`, so that it is created again. Files of a running ALTER are left out: no server would remove them after a
+/// restore.
 pub fn others(datadir: &Path, database: &OsStr) -> Result<Vec<Vec<u8>>> {
     let dir = datadir.join(database);
     let Some(entries) = list(&dir)? else { return Ok(Vec::new()) };
@@ -290,12 +292,12 @@ pub fn aria_logs(dir: &Path) -> Result<Vec<Vec<u8>>> {
     })
 }
 
-/// Names of the files in a directory that are wanted, sorted.
+/// Names of the wanted files in a directory, sorted.
 pub(super) fn matching(dir: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>> {
     found(dir, wanted)?.ok_or_else(|| Error::failed(dir.display(), "is not there").hint(UNSEEN))
 }
 
-/// The same of a database's directory, which may have gone since it was listed.
+/// The same for a database's directory, which may have been dropped since it was listed.
 pub fn of_database(dir: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>> {
     Ok(found(dir, wanted)?.unwrap_or_default())
 }
@@ -314,13 +316,13 @@ fn found(dir: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Option<Vec<Vec<u8
     Ok(Some(names))
 }
 
-/// A tablespace's file; `None` if it is not there.
+/// A tablespace's file; `None` if it does not exist.
 pub fn tablespace(path: PathBuf, name: Vec<u8>, external: bool) -> Result<Option<Tablespace>> {
     let meta = seen(&path)?.filter(Metadata::is_file);
     Ok(meta.map(|meta| Tablespace::new(name, external.then_some(path), &meta)))
 }
 
-/// The place of a member below a directory.
+/// The path of a member below a directory.
 pub fn path_of(dir: &Path, name: &[u8]) -> PathBuf {
     dir.join(OsStr::from_bytes(name))
 }
@@ -344,8 +346,8 @@ fn is_file(entry: &DirEntry) -> Result<bool> {
     Ok(kind.is_file())
 }
 
-/// What a path leads to; `None` if it has gone. A symbolic link that leads nowhere is an error: what it stands for is
-/// where we cannot see it. A server that renames a table may leave one for a moment.
+/// The metadata of what a path leads to; `None` if it does not exist. A symbolic link to nothing is an error: its
+/// target is not visible here. A server that renames a table may leave one for a moment.
 pub fn seen(path: &Path) -> Result<Option<Metadata>> {
     let fail = |cause: io::Error| Error::io(path.display(), "cannot look at", &cause);
     for _ in 0..LOOKS {
@@ -362,7 +364,7 @@ pub fn seen(path: &Path) -> Result<Option<Metadata>> {
     Err(Error::invalid(path.display(), what).hint(UNSEEN))
 }
 
-/// Directories that a server takes for databases, and that are unpacked backups: nothing in them is a database's.
+/// Directories that look like databases and are unpacked backups, whose files belong to no database.
 pub fn backups(datadir: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for database in databases(datadir)? {
@@ -375,7 +377,7 @@ pub fn backups(datadir: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Pipes, sockets and devices in the directories of databases, which are nobody's data.
+/// Pipes, sockets and devices in the directories of databases, which are not data.
 pub fn specials(datadir: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for database in databases(datadir)? {
@@ -458,7 +460,7 @@ mod tests {
         assert_eq!(names("linked"), [b"linked/m.MYD".to_vec()]);
         assert!(names("dropped").is_empty());
         assert!(undo_files(&data.join("nowhere")).unwrap_err().to_string().ends_with("nowhere: is not there"));
-        // A table elsewhere that was dropped, and one whose place is not seen.
+        // A dropped external table, and one whose directory is not visible.
         let list = || tablespaces(&data, OsStr::new("sb"), &mut |_| Ok(()));
         std::fs::remove_file(far.join("away.ibd")).unwrap();
         list().unwrap();

@@ -1,26 +1,26 @@
-//! What a server writes to its error log while it recovers. Sources: `log0recv.cc`, `srv0start.cc`, `trx0roll.cc`, and
+//! The messages in the error log of a server that recovers. Sources: `log0recv.cc`, `srv0start.cc`, `trx0roll.cc`, and
 //! the logs of MariaDB 10.11 and 11.8 and of MySQL 9.7.
 
 use crate::innodb::ids::Lsn;
 
-/// A line that matters.
+/// A relevant line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// The redo log was read to its end.
     EndOfLog(Lsn),
-    /// The LSN at which the server goes on; said by every start.
+    /// The LSN at which the server continues; logged at every start.
     Sequence(Lsn),
-    /// MySQL: the log was read so far, to the end of a block. It is said several times.
+    /// MySQL: the log was read up to here, the end of a block. Logged repeatedly.
     Scanned(Lsn),
-    /// MySQL: the server has ended as it should.
+    /// MySQL: the server has shut down cleanly.
     ShutDown,
     /// An error, without time and thread.
     Error(String),
-    /// How far it is.
+    /// Progress of recovery.
     Progress(String),
 }
 
-/// What InnoDB and Aria say about their progress.
+/// Messages of InnoDB and Aria about their progress.
 const PROGRESS: [&str; 9] = [
     "Starting crash recovery",
     "Applying a batch of",
@@ -33,7 +33,7 @@ const PROGRESS: [&str; 9] = [
     "Aria engine: starting recovery",
 ];
 
-/// Reads a line; `None` if it tells nothing that matters.
+/// Parses a line; `None` if it is not relevant.
 pub fn parse(line: &str) -> Option<Message> {
     let number = |text: &str| {
         let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -42,9 +42,9 @@ pub fn parse(line: &str) -> Option<Message> {
     if let Some((_, text)) = line.split_once("[ERROR] ") {
         return Some(Message::Error(text.trim().to_owned()));
     }
-    // A note only; what merely quotes these words (a warning) does not count.
+    // Only a note counts, and not a warning that quotes these words.
     let (_, text) = line.split_once("[Note] ")?;
-    // MySQL's lines have a code and a part of the server before the text.
+    // In MySQL a code and a subsystem precede the text.
     let (place, text) = match text.trim().strip_prefix("[MY-").and_then(|text| text.split_once("] [")) {
         Some((_, text)) => text.split_once("] ").unwrap_or(("", text)),
         None => ("", text.trim()),

@@ -1,12 +1,13 @@
-//! The server that is copied: how to reach it, what it may and can do, its locks, its positions and its files.
+//! The server that is copied: how to connect to it, its privileges, locks, positions and files.
 //!
-//! And of the servers on this host: finding their programs, understanding what they say.
+//! Also the server programs on this host: how to find them, and how to read their messages.
 //!
-//! MariaDB 10.11 and 11.x, MySQL 8.0.30 and later. [`Release`] says which; what only one of the families has is
-//! in [`mariadb`] or [`mysql`].
+//! Supported are MariaDB 10.11 and 11.x, and MySQL 8.0.30 and later; see [`Release`]. What only one family has is in
+//! [`mariadb`] or [`mysql`].
 
 pub mod address;
 pub mod applier;
+mod channel;
 pub mod dictionary;
 mod family;
 pub mod files;
@@ -21,6 +22,7 @@ pub mod positions;
 pub mod privileges;
 pub mod program;
 pub mod session;
+pub mod tls;
 pub mod variables;
 
 pub use family::{Family, Release, Version};

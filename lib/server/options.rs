@@ -1,6 +1,6 @@
 //! Option files as the server and its clients read them: groups of `key = value`, with includes.
 //!
-//! Source: MariaDB's `my_default.c`. Of all the files and groups the last value counts, in the order of reading.
+//! Source: MariaDB's `my_default.c`. Of all files and groups, in the order of reading, the last value is used.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::report::{Level, Report};
 
-/// Where the system's option files are, in the order in which they are read.
+/// The system's option files, in the order in which they are read.
 pub(crate) const SYSTEM: [&str; 2] = ["/etc/my.cnf", "/etc/mysql/my.cnf"];
-/// Groups that say how to connect: those of all clients, and of the programs for backups. `mariadb-client` is that of one
-/// other client, which `mariadb-backup` does not read, either (MDEV-22894).
+/// Groups for connection options: those of all clients, and of the backup programs. `mariadb-client` is the group of
+/// one other client, and `mariadb-backup` does not read it, either (MDEV-22894).
 const CLIENT: [&str; 8] =
     ["client", "client-server", "client-mariadb", "mysql", "xtrabackup", "mariabackup", "mariadb-backup", "xb-snap"];
-/// Groups that say where the server keeps things; `xtrabackup` and its kin may name a data directory, too.
+/// Groups with the server's paths; `xtrabackup` and similar groups may set a data directory, too.
 const SERVER: [&str; 10] = [
     "mysqld",
     "server",
@@ -27,27 +27,27 @@ const SERVER: [&str; 10] = [
     "mariadb-backup",
     "xb-snap",
 ];
-/// Environment variables: a directory with a `my.cnf` between the system's and the user's, and a suffix of groups. The
-/// first that is set counts.
+/// Environment variables: a directory with a `my.cnf` that is read between the system's and the user's, and a suffix of
+/// groups. The first that is set is used.
 const HOME: [&str; 2] = ["MARIADB_HOME", "MYSQL_HOME"];
 const SUFFIX: [&str; 2] = ["MARIADB_GROUP_SUFFIX", "MYSQL_GROUP_SUFFIX"];
-/// Includes within includes; the server stops at the same depth.
+/// How deep includes may be nested; the server has the same limit.
 const DEPTH_MAX: u32 = 10;
 
 /// Which option files are read.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    /// Only this one.
+    /// Only this file.
     pub file: Option<PathBuf>,
-    /// This one after the system's and before the user's.
+    /// This file, after the system's and before the user's.
     pub extra: Option<PathBuf>,
-    /// None at all.
+    /// No file at all.
     pub none: bool,
-    /// Also groups whose name ends in this; otherwise what the environment says.
+    /// Also read groups with this suffix; by default the suffix in the environment.
     pub suffix: Option<String>,
 }
 
-/// What the option files say.
+/// The content of the option files.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     settings: Vec<Setting>,
@@ -66,19 +66,19 @@ struct Setting {
 pub enum Line {
     /// Blank, or a comment.
     Nothing,
-    /// The settings that follow are of this group.
+    /// The following settings belong to this group.
     Group(String),
-    /// A key, with `-` for `_`, and its value; an empty one for a key alone.
+    /// A key, with `-` for `_`, and its value, which is empty if there is none.
     Setting(String, String),
-    /// Another file goes here.
+    /// Another file is included here.
     Include(PathBuf),
-    /// So do the `.cnf` files of a directory.
+    /// The `.cnf` files of a directory are included here.
     IncludeDir(PathBuf),
 }
 
 impl Sources {
-    /// Reads the files. A file that the command names must be there, and be safe; the others may be missing, and are
-    /// passed over if anybody can write to them.
+    /// Reads the files. A file that the command names must exist, and must not be writable for everybody; the others
+    /// may be missing, and are skipped if everybody can write to them.
     pub fn read(&self, report: &dyn Report) -> Result<Options> {
         let suffix = self.suffix.clone().or_else(|| set(&SUFFIX)?.into_string().ok());
         let mut options = Options { suffix, ..Options::default() };
@@ -116,13 +116,13 @@ impl Options {
         self.of(&SERVER, key)
     }
 
-    /// All settings of some groups, in the order of reading: keys with `-` for `_`, and values.
+    /// All settings of these groups, in the order of reading: keys with `-` for `_`, and values.
     pub fn all<'o>(&'o self, groups: &'o [&str]) -> impl DoubleEndedIterator<Item = (&'o str, &'o str)> {
         let wanted = self.settings.iter().filter(|setting| self.is_of(&setting.group, groups));
         wanted.map(|setting| (setting.key.as_str(), setting.value.as_str()))
     }
 
-    /// An option of whatever reads these groups; each stands for those with its name and the suffix, or a version, too.
+    /// An option in these groups; each name also stands for the group with the suffix, or with a version.
     pub fn of(&self, groups: &[&str], key: &str) -> Option<&str> {
         let found = self.settings.iter().rev().find(|setting| setting.key == key && self.is_of(&setting.group, groups));
         found.map(|setting| setting.value.as_str())
@@ -138,7 +138,7 @@ impl Options {
     fn read(&mut self, file: &Path, must_exist: bool, depth: u32, report: &dyn Report) -> Result<()> {
         if std::fs::metadata(file).is_ok_and(|facts| facts.is_file() && facts.mode() & 0o002 != 0) {
             if must_exist {
-                // Without it another server might be backed up, and nobody would see.
+                // Without this file, another server might be backed up unnoticed.
                 let what = "not used: anybody can write to it";
                 return Err(Error::failed(file.display(), what).hint(format_args!("chmod o-w {}", file.display())));
             }
@@ -148,7 +148,7 @@ impl Options {
         let bytes = match std::fs::read(file) {
             Ok(bytes) => bytes,
             Err(cause) if !must_exist && cause.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            // A file in the system's place that is for other users only is none of ours.
+            // A file of the system that only other users may read does not concern us.
             Err(cause) if !must_exist && cause.kind() == std::io::ErrorKind::PermissionDenied => return Ok(()),
             Err(cause) => return Err(Error::io(file.display(), "cannot read", &cause)),
         };
@@ -183,12 +183,13 @@ fn set(names: &[&str]) -> Option<std::ffi::OsString> {
     names.iter().find_map(std::env::var_os)
 }
 
-/// `-10.11` in `mariadb-10.11`: groups for one release series. Which server runs is not known yet, so any counts.
+/// True for `-10.11` in `mariadb-10.11`, a group for one release series. The server's version is not known yet, so all
+/// are used.
 fn is_version(rest: &str) -> bool {
     rest.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-/// Reads a line. Every text is one: the servers refuse keys that they do not know, and we look for a few.
+/// Parses a line. Any text is accepted: servers refuse unknown keys, and xb-snap needs only a few.
 pub fn line(text: &str) -> Line {
     let text = text.trim();
     if text.is_empty() || text.starts_with(['#', ';']) {
@@ -210,7 +211,7 @@ pub fn line(text: &str) -> Line {
     Line::Setting(key, value(rest))
 }
 
-/// A value without comment and quotes, its escapes resolved.
+/// A value without comment and quotes, with its escapes resolved.
 fn value(text: &str) -> String {
     let text = uncommented(text).trim();
     let mut inner = text;
@@ -240,7 +241,7 @@ fn value(text: &str) -> String {
     out
 }
 
-/// What stands before a `#` that is not in quotes.
+/// The part before a `#` that is not in quotes.
 fn uncommented(text: &str) -> &str {
     let (mut quote, mut escaped) = (None, false);
     for (at, letter) in text.char_indices() {

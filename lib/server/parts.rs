@@ -1,18 +1,19 @@
-//! Which table a file belongs to that bears another name than the table. Sources: `fts0priv.ic`, `fts0fts.cc` (full-text
+//! Finds the table of a file whose name is not that of its table. Sources: `fts0priv.ic`, `fts0fts.cc` (full-text
 //! indexes), `sql_table.cc`, `table.h` (MariaDB's high-level indexes), `strfunc.cc` (names of files).
 
 use bstr::ByteSlice;
 
-/// Between the name of a table and that of a vector index. No table has it in its name, which would have `@0023`.
+/// Separates the name of a table from that of a vector index. A table name cannot contain it: `#` is encoded as
+/// `@0023`.
 const INDEX: &str = "#i#";
-/// The same of a partition, of both families.
+/// The same for a partition, of both families.
 const PARTITION: [&str; 2] = ["#P#", "#p#"];
-/// Endings of the tables that all full-text indexes of a table share.
+/// Suffixes of the tables that all full-text indexes of a table share.
 const SHARED: [&[u8]; 5] = [b"config", b"deleted", b"deleted_cache", b"being_deleted", b"being_deleted_cache"];
-/// Hexadecimal digits of an id in a name.
+/// Number of hexadecimal digits of an id in a name.
 const ID: usize = 16;
 
-/// The table's name, without what says that a file is its vector index: `t#i#00`, of MariaDB from 11.7 on.
+/// The table's name, without the suffix of a vector index: `t#i#00`, in MariaDB since 11.7.
 pub fn without_index(stem: &[u8]) -> &[u8] {
     stem.find(INDEX).and_then(|at| stem.get(..at)).unwrap_or(stem)
 }
@@ -44,7 +45,7 @@ pub fn of_fulltext(file: &[u8]) -> Option<u64> {
     stem.and_then(fulltext)
 }
 
-/// An id and what follows it.
+/// Parses an id; returns also what follows it.
 fn id(text: &[u8]) -> Option<(u64, &[u8])> {
     let (digits, rest) = text.split_at_checked(ID)?;
     let id =
@@ -52,8 +53,8 @@ fn id(text: &[u8]) -> Option<(u64, &[u8])> {
     Some((id, rest.strip_prefix(b"_")?))
 }
 
-/// The name that the files of a table have: all but letters, digits and `_` as `@` and four digits. `None` if it is not
-/// ASCII: the rules for other letters are many, and no decision is made by them.
+/// The file name of a table: everything but letters, digits and `_` is encoded as `@` and four digits. `None` if it is
+/// not ASCII: the rules for other letters are complex, and no decision depends on them.
 pub fn file_name(table: &[u8]) -> Option<Vec<u8>> {
     let mut name = Vec::with_capacity(table.len());
     for byte in table {
@@ -66,7 +67,7 @@ pub fn file_name(table: &[u8]) -> Option<Vec<u8>> {
     Some(name)
 }
 
-/// The table of a trigger, in SQL's words, from the content of the trigger's `.TRN`.
+/// The SQL name of a trigger's table, from the content of its `.TRN`.
 pub fn of_trigger(text: &[u8]) -> Option<&[u8]> {
     text.lines().find_map(|line| line.strip_prefix(b"trigger_table="))
 }

@@ -1,9 +1,9 @@
-//! The password: in one place for all who connect, and only until the last of them has.
+//! The password: in one place for all connections, and only until the last of them is made.
 //!
-//! The client library takes a copy into each connection, keeps it as long as that is open, and has no way to be rid of it. A
-//! second writer cannot be given to it in Rust; the system can: what is written to `/proc/self/mem` at the place of that copy
-//! is zeros, as long a string, of which nobody makes use once the server has let us in. Copies that were freed on the way are
-//! overwritten by the program's allocator (`tools/xb-snap.rs`).
+//! The client library copies it for each connection, keeps the copy while that is open, and cannot delete it. Rust does
+//! not allow a second writer to that memory, but the kernel does: zeros of the same length are written to
+//! `/proc/self/mem` at the address of the copy, which is not used after the login. Freed copies are overwritten by the
+//! program's allocator (`tools/xb-snap.rs`).
 
 use std::fmt;
 use std::fs::File;
@@ -12,14 +12,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zeroize::Zeroizing;
 
-/// Clones share what there is, so that it is forgotten by all at once.
+/// Clones share the password, so all of them forget it at once.
 #[derive(Clone, Default)]
 pub struct Password {
     text: Arc<Mutex<Option<Zeroizing<String>>>>,
     memory: Option<Arc<File>>,
 }
 
-/// Where a copy is that somebody else owns.
+/// The address of a copy that the library owns.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     at: u64,
@@ -33,7 +33,8 @@ impl fmt::Debug for Password {
 }
 
 impl Password {
-    /// None yet. To be made before the process cannot be dumped any more, for then only root can open what belongs to it.
+    /// No password yet. Must be created before the process is made undumpable, because then only root can open its
+    /// files in /proc.
     pub fn none() -> Self {
         let memory = File::options().write(true).open("/proc/self/mem");
         Password { memory: memory.ok().map(Arc::new), ..Password::default() }
@@ -44,7 +45,7 @@ impl Password {
         self.memory.is_some()
     }
 
-    /// Takes a password, unless there is one.
+    /// Sets the password, unless there is one.
     pub fn or(&self, text: impl FnOnce() -> Option<Zeroizing<String>>) {
         let mut known = self.lock();
         if known.is_none() {
@@ -52,7 +53,7 @@ impl Password {
         }
     }
 
-    /// From now on there is none.
+    /// Deletes the password.
     pub fn forget(&self) {
         *self.lock() = None;
     }
@@ -62,15 +63,15 @@ impl Password {
         self.lock().as_deref().cloned()
     }
 
-    /// Where that copy is, as the library has it.
+    /// The address of that copy in the library.
     pub(super) fn place(copy: Option<&str>) -> Option<Place> {
         copy.map(|text| Place { at: text.as_ptr().addr() as u64, len: text.len() })
     }
 
-    /// Overwrites it. It must still belong to somebody, who does not look at it meanwhile.
+    /// Overwrites it. The library must still own it, and must not read it meanwhile.
     pub(super) fn wipe(&self, place: Option<Place>) {
         if let (Some(memory), Some(Place { at, len })) = (&self.memory, place) {
-            // That it can be done was seen when the file was opened.
+            // The file is open for writing, so this can succeed.
             let _ = memory.write_all_at(&vec![0; len], at);
         }
     }

@@ -1,4 +1,4 @@
-//! Where a snapshot stands in the server's logs: binary log, replication, Galera.
+//! The positions of a snapshot: binary log, replication, Galera.
 
 use std::fmt::Write;
 
@@ -7,12 +7,12 @@ use super::session::{Record, Session, told};
 use crate::error::Result;
 use crate::stream::native::Binlog;
 
-/// The binary log's end and the GTID position; `None` if the server writes no binary log.
+/// The position in the binary log and the GTID position; `None` if the server writes no binary log.
 pub fn binlog(session: &mut Session) -> Result<Option<Binlog>> {
     let Some(status) = session.record("SHOW MASTER STATUS")? else { return Ok(None) };
     let (file, position) =
         (told(&status, "SHOW MASTER STATUS", "file")?, told(&status, "SHOW MASTER STATUS", "position")?);
-    // The current position has what was replicated, too; it is what scripts expect in xtrabackup_binlog_info.
+    // The current position includes what was replicated; scripts expect it in xtrabackup_binlog_info.
     let gtid = session.record("SELECT @@global.gtid_current_pos AS current, @@global.gtid_binlog_pos AS binlog")?;
     let of = |key: &str| gtid.as_ref().and_then(|row| row.get(key)).filter(|pos| !pos.is_empty()).cloned();
     let gtid = of("current").or_else(|| of("binlog")).unwrap_or_default();
@@ -20,7 +20,7 @@ pub fn binlog(session: &mut Session) -> Result<Option<Binlog>> {
 }
 
 /// The statements that make a restored server a replica of the same sources: `xtrabackup_slave_info`. `None` if the
-/// server replicates from nobody.
+/// server is not a replica.
 pub fn replica(session: &mut Session) -> Result<Option<String>> {
     let connections = session.records("SHOW ALL SLAVES STATUS")?;
     let position = session.value("SELECT @@global.gtid_slave_pos")?.unwrap_or_default();
@@ -30,7 +30,7 @@ pub fn replica(session: &mut Session) -> Result<Option<String>> {
 fn statements(connections: &[Record], position: &str) -> Result<String> {
     let mut out = String::new();
     let text = |record: &Record, key: &str| told::<String>(record, "SHOW ALL SLAVES STATUS", key);
-    // From an empty position a replica would fetch all that its source has ever done.
+    // From an empty position a replica would fetch everything that its source has ever done.
     let by_gtid = |connection: &Record| uses_gtid(connection) && !position.is_empty();
     if connections.iter().any(by_gtid) {
         let _ = writeln!(out, "SET GLOBAL gtid_slave_pos = '{position}';");
@@ -52,7 +52,7 @@ fn uses_gtid(connection: &Record) -> bool {
     connection.get("using_gtid").is_some_and(|using| using != "No")
 }
 
-/// `UUID:SEQNO DOMAIN` of a Galera node; `None` if the server is none.
+/// `UUID:SEQNO DOMAIN` of a Galera node; `None` for other servers.
 pub fn galera(session: &mut Session) -> Result<Option<String>> {
     let records = session.records("SHOW GLOBAL STATUS LIKE 'wsrep_%'")?;
     let get = |name: &str| {

@@ -1,15 +1,15 @@
-//! What the account may do, checked before anything is locked or copied.
+//! Checks the privileges of the account before anything is locked or copied.
 
 use super::session::Session;
 use crate::error::{Error, Result};
 
-/// A privilege that is needed: its name as `GRANT` spells it, and on what.
+/// A required privilege: its name in `GRANT`, and its object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Need {
     privilege: &'static str,
     /// Database and table; `None` stands for `*`.
     object: (Option<String>, Option<String>),
-    /// Where the table has it not, it is asked for on the whole database.
+    /// If the table lacks it, ask for it on the whole database.
     widely: bool,
 }
 
@@ -19,12 +19,12 @@ impl Need {
         Need { privilege, object: (None, None), widely: false }
     }
 
-    /// On a table. A grant on its database or on everything will do.
+    /// On a table. A grant on its database or on everything is enough.
     pub fn on_table(privilege: &'static str, database: &str, table: &str) -> Self {
         Need { privilege, object: (Some(database.to_owned()), Some(table.to_owned())), widely: false }
     }
 
-    /// On one of many tables of a database: asked for on all of them.
+    /// On one of many tables of a database: the grant is suggested for the whole database.
     pub fn on_tables(privilege: &'static str, database: &str, table: &str) -> Self {
         Need { widely: true, ..Self::on_table(privilege, database, table) }
     }
@@ -42,8 +42,8 @@ impl Need {
     }
 }
 
-/// Checks that the account has all that is needed. What is missing is said in statements that an administrator can
-/// paste.
+/// Checks that the account has all required privileges. Missing ones are reported as statements that an administrator
+/// can paste.
 pub fn check(session: &mut Session, needed: &[Need]) -> Result<()> {
     let grants = grants(session)?;
     let missing = missing(&grants, needed);
@@ -61,7 +61,7 @@ pub fn check(session: &mut Session, needed: &[Need]) -> Result<()> {
         .hint(statements(&missing, &quoted(&account))))
 }
 
-/// True if the account has all that is needed.
+/// True if the account has all required privileges.
 pub fn has(session: &mut Session, needed: &[Need]) -> Result<bool> {
     Ok(missing(&grants(session)?, needed).is_empty())
 }
@@ -71,7 +71,7 @@ fn grants(session: &mut Session) -> Result<Vec<String>> {
     Ok(rows.into_iter().flat_map(std::collections::HashMap::into_values).collect())
 }
 
-/// Which of `needed` none of the lines of `SHOW GRANTS` gives. Lines of the active roles are among them.
+/// Those of `needed` that no line of `SHOW GRANTS` gives. The lines include those of active roles.
 fn missing<'a>(grants: &[String], needed: &'a [Need]) -> Vec<&'a Need> {
     let held: Vec<(&str, &str, &str)> = grants.iter().filter_map(|line| grant(line)).collect();
     let has = |need: &Need| {
@@ -88,19 +88,19 @@ fn missing<'a>(grants: &[String], needed: &'a [Need]) -> Vec<&'a Need> {
     needed.iter().filter(|need| !has(need)).collect()
 }
 
-/// The list of privileges, database and table of a line that grants some.
+/// The list of privileges, the database and the table of a grant line.
 fn grant(line: &str) -> Option<(&str, &str, &str)> {
     let (list, rest) = line.strip_prefix("GRANT ")?.split_once(" ON ")?;
     let (object, _) = rest.split_once(" TO ")?;
     if let Some(table) = object.strip_prefix("*.") {
         return Some((list, "*", table));
     }
-    // A name may hold a dot.
+    // A name may contain a dot.
     let (database, table) = object.split_once("`.")?;
     Some((list, object.get(..=database.len())?, table))
 }
 
-/// One statement for each object.
+/// One statement per object.
 fn statements(missing: &[&Need], account: &str) -> String {
     let mut objects: Vec<(String, Vec<&str>)> = Vec::new();
     for need in missing {
@@ -115,7 +115,7 @@ fn statements(missing: &[&Need], account: &str) -> String {
     lines.collect::<Vec<_>>().join(" ")
 }
 
-/// A name as SQL wants it.
+/// A quoted SQL name.
 pub(crate) fn quote(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
@@ -124,7 +124,7 @@ fn unquoted(name: &str) -> &str {
     name.strip_prefix('`').and_then(|rest| rest.strip_suffix('`')).unwrap_or(name)
 }
 
-/// `LIKE` with backslash: a database in a grant is a pattern.
+/// `LIKE` with backslash: the database in a grant is a pattern.
 fn like(name: &str, pattern: &str) -> bool {
     let mut pattern_chars = pattern.chars();
     match pattern_chars.next() {

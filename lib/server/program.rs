@@ -1,4 +1,4 @@
-//! Finding a server program of the right version on this host.
+//! Finds a server program of the right version on this host.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,15 +7,15 @@ use std::process::{Command, Stdio};
 use super::{Family, Release, Version};
 use crate::error::{Error, Result};
 
-/// What distributions, upstream packages and source builds call it.
+/// Its names in distributions, upstream packages and source builds.
 const NAMES: [&str; 2] = ["mariadbd", "mysqld"];
-/// Where it is beside `PATH`, which an ordinary user has without the system's directories.
+/// Directories in addition to `PATH`, which lacks the system's directories for ordinary users.
 const PLACES: [&str; 6] =
     ["/usr/sbin", "/usr/libexec", "/usr/bin", "/usr/local/sbin", "/usr/local/libexec", "/usr/local/mysql/bin"];
 
-/// Reads what a server says of itself: `10.11.19-MariaDB-log`, `9.7.4-2`, `mariadbd  Ver 10.11.19-MariaDB for …`.
+/// Parses a version: `10.11.19-MariaDB-log`, `9.7.4-2`, `mariadbd  Ver 10.11.19-MariaDB for …`.
 pub fn version(text: &str) -> Option<Release> {
-    // Before "Ver" stands a path, which may have numbers in it.
+    // A path precedes "Ver", and may contain numbers.
     let text = text.split_once(" Ver ").map_or(text, |(_, text)| text);
     let number = text.split(|c: char| !c.is_ascii_digit() && c != '.').find_map(|word| {
         let mut numbers = word.split('.').map(str::parse);
@@ -28,7 +28,7 @@ pub fn version(text: &str) -> Option<Release> {
     Some(Release { family, version: number })
 }
 
-/// Can this server recover what that one wrote? Only releases of one series understand each other's redo log.
+/// True if `server` can recover what `backup` wrote. Only releases of one series can read each other's redo log.
 pub fn recovers(server: Release, backup: Release) -> bool {
     let (Version(major, minor, release), of) = (server.version, backup.version);
     server.family == backup.family && (major, minor) == (of.0, of.1) && release >= of.2
@@ -37,14 +37,14 @@ pub fn recovers(server: Release, backup: Release) -> bool {
 /// A server program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// What it says it is.
+    /// The release that it reports.
     pub release: Release,
 }
 
 impl Program {
-    /// Asks a program for its version; `None` if it is no server.
+    /// Asks a program for its version; `None` if it is not a server.
     pub fn ask(path: &Path) -> Option<Program> {
         let output = Command::new(path)
             .args(["--no-defaults", "--version"])
@@ -56,7 +56,7 @@ impl Program {
         Some(Program { path: path.to_owned(), release })
     }
 
-    /// Where its own plugins are, by what it says of its variables.
+    /// The directory of its plugins, as it reports it.
     pub fn plugins(&self) -> Option<PathBuf> {
         let output = Command::new(&self.path)
             .args(["--no-defaults", "--verbose", "--help", "--log-error-verbosity=1"])
@@ -69,7 +69,7 @@ impl Program {
         lines.find(|rest| rest.starts_with(' ')).map(|rest| PathBuf::from(rest.trim()))
     }
 
-    /// The prefix of an installation outside the system's directories: where its messages and character sets are.
+    /// The prefix of an installation outside the system's directories, with its messages and character sets.
     pub fn basedir(&self) -> Option<PathBuf> {
         let path = self.path.canonicalize().ok()?;
         path.ancestors()
@@ -84,7 +84,7 @@ impl Program {
     }
 }
 
-/// The newest server that can recover a backup of `backup`, or the one the operator chose.
+/// The newest server that can recover a backup of `backup`, or the one that the operator chose.
 pub fn find(backup: Release, chosen: Option<&Path>) -> Result<Program> {
     if let Some(path) = chosen {
         let program =
@@ -96,7 +96,7 @@ pub fn find(backup: Release, chosen: Option<&Path>) -> Result<Program> {
         return Err(Error::failed(path.display(), what).hint(wanted(backup)));
     }
     let found = all();
-    // The first of the newest: the name of today before the old one.
+    // The first of the newest: the current name comes before the old one.
     let fits = found
         .iter()
         .rev()

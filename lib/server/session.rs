@@ -1,4 +1,4 @@
-//! A connection: how it is made, statements, and what the server says when it refuses.
+//! A connection to the server: login, statements, and errors.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use mysql::prelude::Queryable;
@@ -15,49 +15,56 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
 use zeroize::Zeroizing;
 
 use super::address::{Address, Asked};
+use super::channel::Channel;
 use super::options::Options;
 use super::password::Password;
+use super::tls::{self, Tls, When};
 use crate::error::{Error, Kind, Result, reason};
 use crate::io::accounts;
 
-/// How long a server that accepts may keep silent, as client programs have it.
+/// How long a server that accepts the connection may be silent; client programs have the same limit.
 const CONNECT: Duration = Duration::from_secs(10);
-/// How long an answer may take that waits for no lock: the server may have to list all its tables, or write a large cache.
+/// How long an answer that waits for no lock may take: the server may have to list all its tables, or write a large
+/// cache.
 const ANSWER: Duration = Duration::from_secs(600);
-/// The largest answer that is taken. Without it the library would ask the server first, and a server whose
-/// `sql_select_limit` is 0 does not say.
+/// The largest answer that is accepted, in bytes. Without it the library would ask the server, which does not answer if
+/// its `sql_select_limit` is 0.
 const PACKET_MAX: usize = 1 << 30;
-/// The process namespace of the host, in which no process is hidden. Source: `proc_ns.h` (`PROC_PID_INIT_INO`).
+/// The process namespace of the host, which shows all processes. Source: `proc_ns.h` (`PROC_PID_INIT_INO`).
 const HOST_PROCESSES: &str = "pid:[4026531836]";
 
-/// What every session must be, whatever the server's defaults and its `init_connect` are: not ended while it idles or waits,
-/// with whole and unchanged answers, each statement a transaction of its own. `DEFAULT` would be the server's.
+/// Settings of every session, whatever the server's defaults and its `init_connect`: no timeout while it is idle or
+/// waits, complete and unchanged answers, autocommit. `DEFAULT` would be the server's.
 const NEUTRAL: &str = "SET SESSION wait_timeout=31536000, interactive_timeout=31536000, net_read_timeout=31536000, \
     net_write_timeout=31536000, sql_mode='', autocommit=1, sql_select_limit=18446744073709551615, sql_big_selects=1, \
     sql_safe_updates=0, sql_quote_show_create=1, lock_wait_timeout=60, \
     group_concat_max_len=1048576, big_tables=0";
-/// The same for what only some servers have.
+/// The same for variables that only some servers have.
 const NEUTRAL_WHERE_KNOWN: [&str; 4] =
     ["max_statement_time=0", "max_execution_time=0", "wsrep_sync_wait=0", "innodb_lock_wait_timeout=50"];
 
-/// What an operator is told when a session that a backup needs is gone.
+/// The hint when a session that a backup needs is lost.
 pub const LOST: &str = "the session was killed, or the server stopped; run the backup again";
 
 /// How to connect.
 #[derive(Clone, Default)]
 pub struct Login {
-    /// The account; without it, the name of the system's user.
+    /// The account; by default the name of the system user.
     pub user: Option<String>,
-    /// Never from the command line: a file, the environment or an option file.
+    /// From a file, the environment or an option file; never from the command line.
     pub password: Password,
-    /// Which server, as far as the command line says.
+    /// The connection options on the command line.
     pub asked: Asked,
-    /// How long a server may take until it has let us in.
+    /// How long connecting may take.
     pub patience: Option<Duration>,
-    /// How long an answer may take that waits for locks.
+    /// How long an answer that waits for locks may take.
     pub lock_timeout: Duration,
-    /// Which server, by option files and environment, too; found out by [`Login::or_from`].
+    /// The address by all sources, including option files and the environment; set by [`Login::or_from`].
     pub address: Option<Address>,
+    /// How connections are encrypted, as far as the command line says.
+    pub encryption: tls::Asked,
+    /// How they are, by option files, too; found out by [`Login::or_from`].
+    pub tls: Tls,
 }
 
 impl fmt::Debug for Login {
@@ -66,26 +73,31 @@ impl fmt::Debug for Login {
     }
 }
 
-/// A statement that the server refused, or a connection that broke.
+/// A statement that the server refused, or a broken connection.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     /// The server's error number; `None` if the connection broke.
     pub code: Option<u16>,
-    /// The server's words.
+    /// The server's message.
     pub message: String,
 }
 
-/// Its numbers are those of `mysqld_error.h`; few are told apart.
+/// Error numbers are those of `mysqld_error.h`; only a few are distinguished.
 impl Refusal {
-    /// `ER_LOCK_WAIT_TIMEOUT`: somebody else holds what we wait for.
+    /// `ER_LOCK_WAIT_TIMEOUT`: another session holds the lock.
     pub const LOCK_WAIT: u16 = 1205;
     /// `ER_UNKNOWN_SYSTEM_VARIABLE`
     const UNKNOWN_VARIABLE: u16 = 1193;
     /// `ER_SERVER_SHUTDOWN`, `ER_QUERY_INTERRUPTED`, `ER_CONNECTION_KILLED` (MariaDB), `ER_CLIENT_INTERACTION_TIMEOUT`
-    /// (MySQL): the last words of a connection that ends.
+    /// (MySQL): the last errors of a connection that the server ends.
     const FAREWELL: [u16; 4] = [1053, 1317, 1927, 4031];
 
-    /// True if the connection is gone, and with it what the session held.
+    /// A connection that broke, or did not come about.
+    pub(super) fn broken(cause: &std::io::Error) -> Self {
+        Refusal { code: None, message: broken(cause) }
+    }
+
+    /// True if the connection is lost, and with it the locks of the session.
     pub fn is_lost(&self) -> bool {
         self.code.is_none_or(|code| Self::FAREWELL.contains(&code))
     }
@@ -104,7 +116,7 @@ impl From<mysql::Error> for Refusal {
     fn from(error: mysql::Error) -> Self {
         match error {
             mysql::Error::MySqlError(error) => Refusal { code: Some(error.code), message: error.message },
-            mysql::Error::IoError(cause) => Refusal { code: None, message: broken(&cause) },
+            mysql::Error::IoError(cause) => Refusal::broken(&cause),
             mysql::Error::DriverError(error) => {
                 let words = match error {
                     mysql::DriverError::CouldNotConnect(Some((_, cause, _))) => cause,
@@ -129,7 +141,7 @@ fn broken(cause: &std::io::Error) -> String {
 }
 
 impl From<Refusal> for Error {
-    /// A session that is lost in the middle of a job takes the snapshot with it; anything else is for the operator.
+    /// A lost session makes the snapshot invalid; any other error is for the operator.
     fn from(refusal: Refusal) -> Self {
         match refusal.is_lost() {
             true => Error::invalid("server", refusal).hint(LOST),
@@ -139,10 +151,11 @@ impl From<Refusal> for Error {
 }
 
 impl Login {
-    /// Fills what the command line left open, from option files and the environment.
+    /// Adds options from option files and the environment that the command line lacks.
     pub fn or_from(mut self, options: &Options) -> Result<Self> {
         let variable = |name: &str| std::env::var(name).ok();
         self.address = Some(Address::of(&self.asked, options, &variable)?);
+        self.tls = self.encryption.or_from(options)?;
         self.user = self.user.or_else(|| options.client("user").map(str::to_owned));
         self.password.or(|| options.client("password").map(|text| Zeroizing::new(text.to_owned())));
         if self.patience.is_none() {
@@ -155,7 +168,7 @@ impl Login {
         Ok(self)
     }
 
-    /// Where it leads to.
+    /// The address of the server.
     pub fn address(&self) -> Result<Address> {
         match &self.address {
             Some(address) => Ok(address.clone()),
@@ -163,7 +176,12 @@ impl Login {
         }
     }
 
-    /// Connects.
+    /// Connects to the server.
+    ///
+    /// # Errors
+    ///
+    /// - Usage: options contradict each other.
+    /// - Failed: the server cannot be reached, does not answer in time, or refuses the account.
     pub fn connect(&self) -> Result<Session> {
         let address = self.address()?;
         let user = self.user.clone().unwrap_or_else(system_user);
@@ -179,22 +197,17 @@ impl Login {
             .max_allowed_packet(Some(PACKET_MAX))
             .read_timeout(Some(ANSWER.saturating_add(self.lock_timeout)))
             .tcp_connect_timeout(Some(patience));
-        let opts = match &address {
-            Address::Tcp(host, port) => opts.ip_or_hostname(Some(host)).tcp_port(*port).prefer_socket(false),
-            Address::Socket(path) => opts.socket(Some(path.to_string_lossy())),
+        let when = match &address {
+            Address::Tcp(..) => self.tls.tcp(),
+            Address::Socket(_) => self.tls.socket(),
         };
-        let opts = mysql::Opts::from(opts);
-        let (password, copy) = (self.password.clone(), Password::place(opts.get_pass()));
-        // A server that has stopped accepts all the same, and then says nothing.
+        let config = if when == When::Never { None } else { Some(Arc::new(self.tls.config()?)) };
+        let (password, to) = (self.password.clone(), address.clone());
+        // A stopped (SIGSTOP) server still accepts connections, and then is silent.
         let (sender, receiver) = mpsc::channel();
-        let local = matches!(address, Address::Socket(_));
         let connect = move || {
-            let session = mysql::Conn::new(opts).map_err(Refusal::from).and_then(|conn| {
-                password.wipe(copy);
-                let mut session = Session { conn, local };
-                session.neutral()?;
-                Ok(session)
-            });
+            let channel = config.map(|config| Channel::open(&to, when, config, patience)).transpose();
+            let session = channel.and_then(|channel| Session::open(opts, &to, channel.flatten(), &password));
             let _ = sender.send(session);
         };
         std::thread::Builder::new()
@@ -219,7 +232,7 @@ impl Login {
     }
 }
 
-/// True unless nobody is there.
+/// False if nobody listens at the socket.
 fn listens(socket: &Path) -> bool {
     let outcome = std::os::unix::net::UnixStream::connect(socket);
     !outcome.is_err_and(|cause| matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused))
@@ -237,7 +250,7 @@ pub fn password_file(path: &Path) -> Result<Zeroizing<String>> {
     Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
 }
 
-/// The name clients use by default.
+/// The default account name of clients.
 fn system_user() -> String {
     accounts::own_name().or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "root".into())
 }
@@ -246,14 +259,14 @@ fn system_user() -> String {
 #[derive(Debug)]
 pub struct Session {
     conn: mysql::Conn,
-    /// It goes through a socket.
-    local: bool,
+    /// Connected to the server's socket; `None` over TCP.
+    socket: Option<OwnedFd>,
 }
 
-/// A row by column names, in lower case. NULL is left out.
+/// A row by column names, in lower case, without NULL values.
 pub type Record = HashMap<String, String>;
 
-/// A value that no row of `from` may lack, as text or as a number. What the server answered instead is in the message.
+/// A value that every row of `from` must have, as text or as a number. The error shows what the server answered.
 pub fn told<T: std::str::FromStr>(record: &Record, from: &str, column: &str) -> Result<T> {
     record.get(column).and_then(|value| value.parse().ok()).ok_or_else(|| {
         let answer: BTreeMap<_, _> = record.iter().collect();
@@ -262,28 +275,54 @@ pub fn told<T: std::str::FromStr>(record: &Record, from: &str, column: &str) -> 
 }
 
 impl Session {
-    /// The server's number of this connection.
+    /// The server's id of this connection.
     pub fn id(&self) -> u32 {
         self.conn.connection_id()
     }
 
-    /// The process that listens at the socket through which we came; `None` if that cannot be told: by TCP, or where
-    /// processes may be hidden from us, which the kernel tells by a number that is none.
+    /// Logs in.
+    fn open(
+        opts: mysql::OptsBuilder,
+        address: &Address,
+        channel: Option<Channel>,
+        password: &Password,
+    ) -> Result<Session, Refusal> {
+        let opts = match (&channel, address) {
+            (Some(channel), _) => opts.socket(Some(channel.path().to_string_lossy())),
+            (None, Address::Tcp(host, port)) => opts.ip_or_hostname(Some(host)).tcp_port(*port).prefer_socket(false),
+            (None, Address::Socket(path)) => opts.socket(Some(path.to_string_lossy())),
+        };
+        let opts = mysql::Opts::from(opts);
+        let copy = Password::place(opts.get_pass());
+        let conn = mysql::Conn::new(opts).map_err(|error| match (Refusal::from(error), &channel) {
+            // The library only saw the end of the connection.
+            (Refusal { code: None, message }, Some(channel)) => {
+                Refusal { code: None, message: channel.failure().unwrap_or(message) }
+            }
+            (refusal, _) => refusal,
+        })?;
+        password.wipe(copy);
+        let socket = match (address, channel) {
+            (Address::Tcp(..), _) => None,
+            (Address::Socket(_), Some(channel)) => channel.server,
+            (Address::Socket(_), None) => descriptor(&conn),
+        };
+        let mut session = Session { conn, socket };
+        session.neutral()?;
+        Ok(session)
+    }
+
+    /// The process that listens at our socket; `None` if it is unknown: over TCP, or if processes may be hidden from
+    /// us, which the kernel shows by an invalid number.
     pub fn peer(&self) -> Option<Pid> {
         let host = std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == HOST_PROCESSES);
-        if !host || !self.local {
+        if !host {
             return None;
         }
-        Some(socket_peercred(self.descriptor()?).ok()?.pid)
+        Some(socket_peercred(self.socket.as_ref()?).ok()?.pid)
     }
 
-    /// The connection's descriptor once more.
-    fn descriptor(&self) -> Option<OwnedFd> {
-        let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).ok()?;
-        rustix::process::pidfd_getfd(own, self.conn.as_raw_fd(), PidfdGetfdFlags::empty()).ok()
-    }
-
-    /// Makes the session what [`NEUTRAL`] says.
+    /// Applies [`NEUTRAL`] to the session.
     fn neutral(&mut self) -> Result<(), Refusal> {
         self.run(NEUTRAL)?;
         self.run("SET NAMES utf8mb4")?;
@@ -293,18 +332,18 @@ impl Session {
         })
     }
 
-    /// Runs a statement without result.
+    /// Runs a statement without a result.
     pub fn run(&mut self, sql: &str) -> Result<(), Refusal> {
         Ok(self.conn.query_drop(sql)?)
     }
 
-    /// All rows of a small result.
+    /// Returns all rows of a small result.
     pub fn records(&mut self, sql: &str) -> Result<Vec<Record>, Refusal> {
         let rows: Vec<mysql::Row> = self.conn.query(sql)?;
         Ok(rows.into_iter().map(record).collect())
     }
 
-    /// Visits the rows of a result that may be large, as they come. NULL is `None`.
+    /// Visits the rows of a large result as they arrive. NULL is `None`.
     pub fn each(&mut self, sql: &str, visit: &mut dyn FnMut(Vec<Option<Vec<u8>>>) -> Result<()>) -> Result<()> {
         let rows = self.conn.query_iter(sql).map_err(Refusal::from)?;
         for row in rows {
@@ -314,7 +353,7 @@ impl Session {
         Ok(())
     }
 
-    /// The first row, if there is one.
+    /// The first row, if any.
     pub fn record(&mut self, sql: &str) -> Result<Option<Record>, Refusal> {
         Ok(self.records(sql)?.into_iter().next())
     }
@@ -325,12 +364,18 @@ impl Session {
         Ok(row.and_then(|row| row.unwrap().into_iter().next()).and_then(text))
     }
 
-    /// A number of `SHOW GLOBAL STATUS`.
+    /// A numeric value of `SHOW GLOBAL STATUS`.
     pub fn status(&mut self, name: &str) -> Result<u64> {
         let found = self.record(&format!("SHOW GLOBAL STATUS LIKE '{name}'"))?;
         let value = found.and_then(|record| record.get("value").and_then(|value| value.parse().ok()));
         value.ok_or_else(|| Error::failed("server", format_args!("status {name} is not there")))
     }
+}
+
+/// A duplicate of the connection's descriptor.
+fn descriptor(conn: &mysql::Conn) -> Option<OwnedFd> {
+    let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).ok()?;
+    rustix::process::pidfd_getfd(own, conn.as_raw_fd(), PidfdGetfdFlags::empty()).ok()
 }
 
 fn record(row: mysql::Row) -> Record {

@@ -1,4 +1,4 @@
-//! The server's global variables, with the types they have.
+//! The server's global variables, and their types.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ impl Variables {
         Ok(Variables { values: records.into_iter().filter_map(pair).collect() })
     }
 
-    /// The value, or nothing if the server does not know the name.
+    /// The value; `None` if the server does not know the name.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str)
     }
@@ -43,12 +43,12 @@ impl Variables {
         matches!(self.text(name), "ON" | "1" | "YES")
     }
 
-    /// The value for an option; an option file's key alone means that it is on.
+    /// The value of an option; a key without a value in an option file means `ON`.
     pub fn option(&self, name: &str) -> Option<&str> {
         self.get(name).map(|value| if value.is_empty() { "ON" } else { value })
     }
 
-    /// A directory; a relative one is below the data directory, an empty one is the data directory.
+    /// A directory: a relative one is below the data directory; an empty one is the data directory.
     pub fn dir(&self, name: &str) -> PathBuf {
         self.datadir().join(self.text(name))
     }
@@ -58,7 +58,8 @@ impl Variables {
         PathBuf::from(self.text("datadir"))
     }
 
-    /// Another place of the data directory, as it is seen from here. What the server has below its own moves along.
+    /// Sets another path of the data directory, as seen from here. Paths below the server's own data directory change
+    /// with it.
     pub fn set_datadir(&mut self, dir: &Path) {
         let old = self.datadir();
         if old.is_absolute() {
@@ -71,12 +72,12 @@ impl Variables {
         self.values.insert("datadir".into(), dir.display().to_string());
     }
 
-    /// Says what the server does not.
+    /// Sets a value that the server does not report.
     pub fn set(&mut self, name: &str, value: String) {
         self.values.insert(name.to_owned(), value);
     }
 
-    /// All whose name begins with `prefix`, sorted.
+    /// All whose names begin with `prefix`, sorted.
     pub fn beginning(&self, prefix: &str) -> Vec<(&str, &str)> {
         let all = self.values.iter().filter(|(name, _)| name.starts_with(prefix));
         let mut found: Vec<_> = all.map(|(name, value)| (name.as_str(), value.as_str())).collect();

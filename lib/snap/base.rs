@@ -1,10 +1,10 @@
-//! What an increment builds on: `--incremental-basedir`, `-lsn` or `-history`. Source:
+//! The base of an increment: `--incremental-basedir`, `-lsn` or `-history`. Source:
 //! `facts/mariadb-hot-backup#increments`.
 //!
-//! The threshold is the base's checkpoint LSN, at which it began; `to_lsn` of our own backups says it. A backup of
-//! mariadb-backup or xtrabackup says as `to_lsn` the checkpoint at its end, because its log is applied before an
-//! increment is: an increment on such a base has the pages since then, and only the `--prepare` of that program can use
-//! it.
+//! An increment copies the pages that are newer than the checkpoint LSN at which its base began; our own backups have
+//! it as `to_lsn`. mariadb-backup and xtrabackup write the checkpoint at the end of the backup as `to_lsn`, because
+//! they apply the log of the base before they apply an increment. An increment on such a base has the pages since that
+//! checkpoint, and only the `--prepare` of that program can use it.
 
 pub(super) mod pages;
 mod stream;
@@ -38,13 +38,13 @@ use crate::stream::native::{
 };
 use crate::stream::{Body, Reader};
 
-/// So many pages may differ without a word: what a server changes without an LSN is far less.
+/// This many pages may differ without a warning. A server changes far fewer pages without a new LSN.
 const FEW: u64 = 64;
 /// The last chunk of a stream is shorter than this.
 const TAIL: u64 = 128;
-/// Options of the server, in a backup of any program.
+/// The server's options, in a backup of any program.
 const OPTIONS: &str = "backup-my.cnf";
-/// Bytes of a manifest that are read at a time.
+/// How many bytes of a manifest are read at a time.
 const PIECE: u64 = 256 << 10;
 
 /// What the operator asks for; at most one of these.
@@ -70,34 +70,34 @@ pub enum Noted {
 /// The backup that an increment builds on.
 #[derive(Clone, Debug)]
 pub struct Base {
-    /// Where it is, for messages.
+    /// Its path or name, for messages.
     place: String,
-    /// Its id; unknown if another program made it, or only an LSN was given.
+    /// Its id; `None` if another program made it, or if only an LSN was given.
     id: Option<String>,
     /// Pages newer than this are copied.
     lsn: Lsn,
     /// Family of the server that was copied.
     family: Option<Family>,
-    /// That server's identity.
+    /// The UUID of that server.
     server: Option<String>,
-    /// MySQL: the number of its redo log.
+    /// MySQL: the UUID of its redo log.
     log_uuid: Option<u32>,
     /// Which tables it has.
     filter: Option<String>,
-    /// Bytes of a page of the server, if that is known.
+    /// The server's page size in bytes, if known.
     page_size: Option<LogicalPageSize>,
     /// The digests of its pages, or why there are none.
     pages: Result<Arc<BasePages>, String>,
 }
 
-/// Why nothing is known of the pages of a base that is not one of ours.
+/// Why the page digests of a base are unknown: another program made it, or only its LSN was given.
 const FOREIGN: &str = "nothing but an lsn is known of it";
-/// The same of one of ours that was made by an older program, or with an increment on such a base.
+/// The same for a base of ours that an older program made, or that is an increment on a base without digests.
 const UNKNOWN: &str = "it has no xb_pages";
 
 impl Asked {
-    /// Reads what the base says of itself, or what a server that can be reached so says of it; `None` for a full backup.
-    /// What is read of a stream is kept in an unlinked file in `dir`.
+    /// Reads `xb_begin`, the metadata and the page digests of the base, or finds it in the server's history tables;
+    /// `None` for a full backup. What is read from a stream is kept in an unlinked file in `dir`.
     pub fn base(
         &self,
         server: impl FnOnce() -> Result<Session>,
@@ -114,7 +114,7 @@ impl Asked {
 }
 
 impl Base {
-    /// One of which nothing but its LSN is known.
+    /// A base of which only the LSN is known.
     fn foreign(place: String, lsn: Lsn) -> Base {
         let pages = Err(FOREIGN.to_owned());
         Base { place, id: None, lsn, family: None, server: None, log_uuid: None, filter: None, page_size: None, pages }
@@ -168,24 +168,24 @@ impl Base {
         }
     }
 
-    /// What `xb_begin` says of it.
+    /// The base as `xb_begin` of the increment names it.
     pub(super) fn profile(&self) -> native::Base {
         native::Base { id: self.id.clone(), lsn: self.lsn, proved: self.pages.is_ok() }
     }
 
-    /// The same with its digests.
+    /// Adds the page digests.
     fn with(self, file: File, place: &dyn Display) -> Result<Base> {
         let pages = BasePages::open(file, place, self.id.as_deref().unwrap_or_default())?;
         Ok(Base { page_size: pages.page_size(), pages: Ok(Arc::new(pages)), ..self })
     }
 
-    /// What an increment on it has.
+    /// What an increment on this base copies.
     pub(super) fn since(&self, family: Family) -> Since<'_> {
         let pages = self.pages.as_ref().ok().map(|pages| &**pages);
         Since { lsn: self.lsn, flags: family == Family::MySql, pages }
     }
 
-    /// Says that this increment is right only if the server's history is that of the base.
+    /// Warns that this increment is right only if the server has the same history as the base.
     pub(super) fn warn(&self, report: &dyn Report) {
         if let Err(reason) = &self.pages {
             let what = "cannot prove that pages which are not newer are the same as in the base";
@@ -194,7 +194,7 @@ impl Base {
         }
     }
 
-    /// Says which backup the increment needs, and how many pages were not the same although they were not newer.
+    /// Reports which backup the increment needs, and how many pages differ from the base although they are not newer.
     pub(super) fn tell(&self, report: &dyn Report) {
         if let Some(id) = &self.id {
             report
@@ -221,7 +221,7 @@ impl Base {
         }
     }
 
-    /// Checks that the server has pages of the same size.
+    /// Checks that the page size of the server is that of the base.
     pub(super) fn check_pages(&self, server: u64) -> Result<()> {
         match self.page_size {
             Some(then) if u64::from(then.get()) != server => {
@@ -232,7 +232,7 @@ impl Base {
         }
     }
 
-    /// Checks that the server can be a later state of the base, as far as that can be seen.
+    /// Checks that the server can be a later state of the base, as far as its identity, LSN and log show.
     pub(super) fn check(&self, family: Family, server: Option<&str>, redo: &Redo, filter: &Filter) -> Result<()> {
         let checkpoint_lsn = redo.checkpoint_lsn;
         if let Some(then) = self.family.filter(|then| *then != family) {
@@ -250,7 +250,7 @@ impl Base {
             return Err(Error::invalid(&self.place, what)
                 .hint("is it of another server, or was this one restored since? take a full backup"));
         }
-        // A log is made anew by a restore, and now and then by the same server. What the pages prove decides.
+        // A restore creates a new log, and sometimes the same server does. The page digests decide.
         if let (Err(reason), Some(then), Some(now)) = (&self.pages, self.log_uuid, redo.log_uuid)
             && then != now
         {
@@ -270,7 +270,7 @@ impl Base {
     }
 }
 
-/// The page size in a `backup-my.cnf`; `None` if it does not say.
+/// The page size in a `backup-my.cnf`; `None` if it has none.
 fn page_size(path: &Path, options: &[u8]) -> Result<Option<LogicalPageSize>> {
     let pairs = options.lines().filter_map(|line| line.split_once_str("="));
     let value = pairs.into_iter().find(|(key, _)| key.trim() == b"innodb_page_size").map(|(_, value)| value.trim());
@@ -287,7 +287,7 @@ fn page_size(path: &Path, options: &[u8]) -> Result<Option<LogicalPageSize>> {
         .transpose()
 }
 
-/// Checks that `xb_begin` is the one that the manifest means, if there is one: `--extra-lsndir` has none.
+/// Checks that `xb_begin` belongs to the manifest, if there is one: a directory of `--extra-lsndir` has none.
 fn bound(path: &Path, begin: &[u8]) -> Result<()> {
     let fail = |cause: &std::io::Error| Error::io(path.display(), "cannot read", cause);
     let mut file = match File::open(path) {
@@ -329,7 +329,7 @@ fn of_begin(path: &Path, begin: &[u8]) -> Result<Base> {
     }
 }
 
-/// A backup that the server's table of backups has. Source: `backup_mysql.cc` (`select_incremental_lsn_from_history`).
+/// A backup in the server's history table. Source: `backup_mysql.cc` (`select_incremental_lsn_from_history`).
 fn of_history(session: &mut Session, noted: &Noted, report: &dyn Report) -> Result<Base> {
     let (option, column, key) = match noted {
         Noted::Name(name) => ("--incremental-history", "name", name),
@@ -373,7 +373,7 @@ fn of_checkpoints(path: &Path, text: &[u8]) -> Result<Base> {
     Ok(Base::foreign(path.display().to_string(), lsn))
 }
 
-/// `xb_begin` of a stream in a file, which must be one of ours and end as such streams do.
+/// `xb_begin` of a stream in a file. It must be a stream of xb-snap, and end with a manifest.
 fn of_stream(path: &Path) -> Result<(File, Vec<u8>)> {
     let place = path.display().to_string();
     let mut file = File::open(path).map_err(|cause| Error::io(&place, "cannot open", &cause))?;
@@ -396,7 +396,7 @@ fn of_stream(path: &Path) -> Result<(File, Vec<u8>)> {
         .hint("of another stream, unpack it, or keep what --extra-lsndir writes"))
 }
 
-/// Whether the last chunk ends the manifest, encrypted or not; leaves the file at its start.
+/// True if the last chunk is the end mark of the manifest, encrypted or not. Leaves the file at its start.
 fn ends_with_manifest(file: &mut File) -> std::io::Result<bool> {
     let len = file.seek(SeekFrom::End(0))?;
     let mut tail = Vec::new();

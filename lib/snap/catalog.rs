@@ -1,4 +1,4 @@
-//! The tablespaces of one file each: which there are, and what has changed since they were copied. Source:
+//! The file-per-table and general tablespaces: which exist, and which have changed since they were copied. Source:
 //! `facts/mariadb-hot-backup#ddl`, rule C.
 
 use std::collections::BTreeSet;
@@ -19,16 +19,17 @@ use crate::server::dictionary::{Dictionary, File, Ledger};
 use crate::server::files::{self, Tablespace};
 use crate::server::mariadb::ddl_log::Named;
 
-/// A tablespace that a listing found. About 170 bytes with its name, for there may be a hundred thousand.
+/// A tablespace found by a listing. It takes about 170 bytes with its name, because a server may have a hundred
+/// thousand.
 #[derive(Debug)]
 pub(super) struct Table {
     /// Its name in the stream.
     pub(super) name: Box<[u8]>,
     external: Option<Box<Path>>,
     outcome: OnceLock<Outcome>,
-    /// Seen by the last listing.
+    /// The last listing found it.
     present: AtomicBool,
-    /// Copied when the DDL log had this length: earlier statements do not concern it. False: all do.
+    /// It was copied by the extra pass: DDL logged before that pass does not concern it.
     late: bool,
 }
 
@@ -36,38 +37,38 @@ pub(super) struct Table {
 #[derive(Debug, Default)]
 pub(super) struct Catalog {
     tables: Vec<Table>,
-    /// Bytes, as listed.
+    /// Total size in bytes, as listed.
     pub(super) bytes: u64,
-    /// What the server had then; `None` if it does not run.
+    /// The server's dictionary at that time; `None` if the server does not run.
     pub(super) dictionary: Option<Dictionary>,
-    /// Files that are not the server's, where one of that name is.
+    /// Files with the name of a tablespace that are not the server's.
     twins: Vec<(Tablespace, Head)>,
 }
 
-/// What a listing under the lock found out.
+/// What changed, as a listing under the lock shows.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    /// To be copied again, under another name.
+    /// Must be copied again, under another name.
     pub(super) again: Vec<Tablespace>,
-    /// To be copied so for the first time: the same file as before, whose page 0 was not written yet.
+    /// Must be copied for the first time: page 0 of the same file was not initialized before.
     pub(super) unwritten: Vec<Tablespace>,
-    /// In the stream, and gone: their names there.
+    /// Names of members whose tablespaces no longer exist.
     pub(super) gone: Vec<Vec<u8>>,
 }
 
-/// How a listing under the lock is held against what the server has.
+/// What a listing under the lock is compared with.
 pub(super) struct Review<'a, 'd> {
-    /// What was there.
+    /// The tablespaces of the server's dictionary.
     pub(super) ledger: &'a mut Ledger<'d>,
-    /// Reads the first bytes of files; those that have gone are left out.
+    /// Reads page 0 of files; leaves out files that no longer exist.
     pub(super) heads: &'a dyn Fn(Vec<Tablespace>) -> Result<Vec<(Tablespace, Head)>>,
 }
 
-/// A listing that is being gone through.
+/// One pass through a listing.
 struct Pass<'a> {
     touched: &'a Touched<'a>,
     changes: Changes,
-    /// Files whose page 0 must be read.
+    /// Files whose page 0 must be read before a decision.
     unsure: Vec<Tablespace>,
 }
 
@@ -78,17 +79,17 @@ impl<'a> Pass<'a> {
 }
 
 impl Table {
-    /// The file.
+    /// Path of the file.
     pub(super) fn path(&self, datadir: &Path) -> PathBuf {
         self.external.as_deref().map_or_else(|| files::path_of(datadir, &self.name), Path::to_owned)
     }
 
-    /// True if the file is not where its name says.
+    /// True if the path of the file differs from its member name.
     pub(super) fn is_elsewhere(&self) -> bool {
         self.external.is_some()
     }
 
-    /// Notes what became of the copy.
+    /// Records the result of the copy.
     pub(super) fn set(&self, outcome: Outcome) {
         let _ = self.outcome.set(outcome);
     }
@@ -105,7 +106,7 @@ impl Table {
 }
 
 impl Catalog {
-    /// Lists all that are wanted.
+    /// Lists all wanted tablespaces.
     pub(super) fn list(datadir: &Path, filter: &Filter, dictionary: Option<Dictionary>) -> Result<Self> {
         let mut catalog = Catalog::default();
         each(datadir, filter, &mut |found| {
@@ -123,7 +124,7 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// Those that were listed elsewhere.
+    /// A catalog of tablespaces that the caller has listed.
     pub(super) fn of(spaces: Vec<Tablespace>) -> Self {
         let bytes = spaces.iter().fold(0, |bytes: u64, space| bytes.saturating_add(space.size));
         let tables = spaces.into_iter().map(|space| Table::of(space, false)).collect();
@@ -132,7 +133,7 @@ impl Catalog {
         catalog
     }
 
-    /// Takes in some more.
+    /// Adds tablespaces.
     pub(super) fn add(&mut self, spaces: Vec<Tablespace>) {
         let more = Catalog::of(spaces);
         self.bytes = self.bytes.saturating_add(more.bytes);
@@ -140,19 +141,19 @@ impl Catalog {
         self.sort();
     }
 
-    /// The name of one that had gone when it was to be copied.
+    /// The name of a tablespace that no longer existed when it was to be copied.
     pub(super) fn missed(&self) -> Option<&[u8]> {
         let gone = |table: &&Table| table.outcome.get() == Some(&Outcome::Gone);
         self.tables.iter().find(gone).map(|table| &*table.name)
     }
 
-    /// The tables, in order.
+    /// The tablespaces, sorted by name.
     pub(super) fn tables(&self) -> &[Table] {
         &self.tables
     }
 
-    /// Tablespaces whose path nobody has seen yet, or whose page 0 was not there: their copies can be sent under their
-    /// own names, without a lock.
+    /// Tablespaces with a new path, or whose page 0 was not initialized when they were to be copied. Nothing was sent
+    /// for them, so they can be sent under their own names, without a lock.
     pub(super) fn fresh(&self, datadir: &Path, filter: &Filter, dictionary: Dictionary) -> Result<Catalog> {
         let mut fresh = Catalog::default();
         each(datadir, filter, &mut |found| {
@@ -176,14 +177,15 @@ impl Catalog {
         Ok(fresh)
     }
 
-    /// Takes in what [`Catalog::fresh`] found and was then copied.
+    /// Adds the copied tablespaces of [`Catalog::fresh`].
     pub(super) fn merge(&mut self, fresh: Catalog) {
         self.tables.retain(|table| table.sent() || !fresh.tables.iter().any(|one| one.name == table.name));
         self.tables.extend(fresh.tables);
         self.sort();
     }
 
-    /// Lists again, under the lock. `all` are the statements since the backup began, `late` those since the extra pass.
+    /// Lists again, under the lock. `all` are the logged DDL statements since the backup began, `late` those since the
+    /// extra pass.
     pub(super) fn changes(
         &self,
         datadir: &Path,
@@ -203,8 +205,8 @@ impl Catalog {
         Ok(changes)
     }
 
-    /// The same of those that were listed elsewhere. `touched` are tablespaces, by their numbers, with content that is not
-    /// in the redo log; all of undo is.
+    /// The same for tablespaces that the caller has listed. `touched` are the ids of tablespaces with content that is
+    /// not in the redo log. Undo tablespaces are complete in the log.
     pub(super) fn changes_of(
         &self,
         tables: Vec<Tablespace>,
@@ -229,7 +231,7 @@ impl Catalog {
         Ok(changes)
     }
 
-    /// What has been copied while no DDL could run, held against what the server has.
+    /// Compares what was copied while no DDL could run with the server's dictionary.
     pub(super) fn held_against(&self, ledger: &mut Ledger<'_>) -> Result<()> {
         for table in &self.tables {
             let head = match table.outcome.get() {
@@ -243,8 +245,8 @@ impl Catalog {
         self.twins.iter().try_for_each(|(found, head)| ledger.take(file(found, *head)).map(|_| ()))
     }
 
-    /// Finds out whose a file is and decides on it ([`decide`]). `read` is what its page 0 says, if it was read just now;
-    /// a file whose page 0 must be read first becomes unsure.
+    /// Finds out whether a file is the server's and decides on it ([`decide`]). `read` is its page 0, if it was read
+    /// just now; a file whose page 0 must be read first is added to `unsure`.
     fn hold(
         &self,
         found: Tablespace,
@@ -276,7 +278,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Reads page 0 of the unsure files and decides on them. What has gone meanwhile is not among them.
+    /// Reads page 0 of the unsure files and decides on them. Files that no longer exist are left out.
     fn hold_unsure(&self, mut pass: Pass<'_>, review: &mut Review<'_, '_>) -> Result<Changes> {
         for (found, head) in (review.heads)(std::mem::take(&mut pass.unsure))? {
             self.hold(found, Some(head), false, review.ledger, &mut pass)?;
@@ -284,7 +286,7 @@ impl Catalog {
         Ok(pass.changes)
     }
 
-    /// Names of those in the stream that the server no longer has.
+    /// Names of members whose tablespaces the server no longer has.
     fn gone(&self) -> Vec<Vec<u8>> {
         let none = Evidence { is_servers: false, is_touched: false, is_temporary: false };
         let gone = self
@@ -294,7 +296,7 @@ impl Catalog {
         gone.map(|table| table.name.to_vec()).collect()
     }
 
-    /// True if a listing had this name.
+    /// True if a listing has this name.
     pub(super) fn has(&self, name: &[u8]) -> bool {
         self.find(name).is_some()
     }
@@ -315,14 +317,15 @@ impl Table {
     }
 }
 
-/// Whether a tablespace has content that is not in the redo log: its entry, and what page 0 said when it was copied.
+/// True if a tablespace has content that is not in the redo log. Arguments: its entry, and its page 0 when it was
+/// copied.
 type Touched<'a> = dyn Fn(&Table, Head) -> bool + 'a;
 
 fn file(found: &Tablespace, head: Head) -> File<'_> {
     File { id: head.id(), name: &found.name, external: found.external.as_deref() }
 }
 
-/// Of two files with one name: what page 0 says of this one, if it is not the server's.
+/// Handles the second file with one name: returns its page 0 if the server's tablespace is not in this file.
 fn twin(found: &Tablespace, datadir: &Path, dictionary: Option<&Dictionary>) -> Result<Option<Head>> {
     if !found.twin {
         return Ok(None);
@@ -332,7 +335,7 @@ fn twin(found: &Tablespace, datadir: &Path, dictionary: Option<&Dictionary>) -> 
         let what = format!("{} is in two files, and only the server knows which is the table's", found.name.as_bstr());
         return Err(Error::invalid(path.display(), what).hint("move the other one away, or let the server run"));
     };
-    // One that has gone meanwhile is found out when it is copied.
+    // If it no longer exists, the copy will notice.
     let head = open::head(&path, Policy::Keep, &mut Aligned::new(ALIGN))?;
     Ok(head.filter(|head| !dictionary.has(file(found, *head))))
 }

@@ -31,22 +31,22 @@ use crate::stream::native::{Entry, EntryKind};
 #[derive(Clone, Copy)]
 pub(super) struct Copier<'a> {
     pub(super) policy: Policy,
-    /// What the server sees under the names of its files.
+    /// The files as the server sees them.
     pub(super) view: &'a View,
     pub(super) report: &'a dyn Report,
     pub(super) manifest: &'a Manifest,
     /// The digests of all pages.
     pub(super) noted: &'a Noted,
     pub(super) abort: &'a FirstError,
-    /// Pages of all tablespaces.
+    /// Counts of pages in all tablespaces.
     pub(super) pages: &'a Mutex<Tally>,
-    /// The files that were there at the beginning, if the log cannot tell which were not.
+    /// The files that existed at the beginning, if the log cannot tell which did not.
     pub(super) listed: &'a OnceLock<Listed>,
     /// An increment; `None`: all pages are copied.
     pub(super) since: Option<Since<'a>>,
 }
 
-/// What a copy collects: the manifest, digests of pages, counts, the first failure.
+/// What a copy collects: the manifest, page digests, counts, the first error.
 pub(super) struct Records {
     pub(super) abort: FirstError,
     manifest: Manifest,
@@ -56,7 +56,8 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// Nothing yet. An increment that cannot be held against its base has no digests: what it leaves out was not compared.
+    /// Empty records. An increment that cannot be compared with its base has no digests: the pages that it leaves out
+    /// were not compared.
     pub(super) fn new(job: &Job, since: Option<Since<'_>>) -> Self {
         Records {
             abort: FirstError::default(),
@@ -89,7 +90,7 @@ impl Records {
     }
 }
 
-/// Files that were there at an LSN, by what tells them from all others.
+/// Files that existed at an LSN, by identity.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Listed {
     pub(super) lsn: Lsn,
@@ -101,31 +102,31 @@ pub(super) struct Listed {
 pub(super) struct Since<'a> {
     /// Pages newer than this.
     pub(super) lsn: Lsn,
-    /// In `.meta` the tablespace's flags, too, as MySQL's programs want it.
+    /// Also write the tablespace's flags into `.meta`, which MySQL's programs require.
     pub(super) flags: bool,
-    /// And pages that the base has otherwise, if it says what it has.
+    /// Also copy pages whose digest differs from that in the base, if the base has digests.
     pub(super) pages: Option<&'a BasePages>,
 }
 
-/// A file of pages.
+/// A file that consists of pages.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pages<'a> {
     /// The member's name.
     pub(super) name: &'a [u8],
     /// The file.
     pub(super) path: &'a Path,
-    /// True if the file is not below the data directory, or has another name there.
+    /// True if the file is not below the data directory, or has a different name there.
     pub(super) external: bool,
-    /// A file of the system tablespace, which is known before.
+    /// Set for a file of the system tablespace, whose tablespace is known beforehand.
     pub(super) part: Option<Part<'a>>,
-    /// Copy a file whose page 0 is not written yet as it is.
+    /// Copy a file whose page 0 is not initialized as it is.
     pub(super) unwritten: bool,
-    /// What the server had when the file was listed; `None` if it is known whose the file is.
+    /// The server's dictionary when the file was listed; `None` if the file is known to be the server's.
     pub(super) dictionary: Option<&'a Dictionary>,
 }
 
 impl Pages<'_> {
-    /// True if the server has this tablespace, in this file; without a number: if it has one here.
+    /// True if the server has this tablespace in this file; without an id, if it has any tablespace in this file.
     fn is_of_server(&self, id: Option<SpaceId>) -> bool {
         let external = self.external.then_some(self.path);
         let file = dictionary::File { id, name: self.name, external };
@@ -133,28 +134,28 @@ impl Pages<'_> {
     }
 }
 
-/// What became of a tablespace.
+/// Result of the copy of a tablespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// It is in the stream.
     Copied(Seen),
-    /// Page 0 is not written yet; nothing was sent.
+    /// Page 0 is not initialized; nothing was sent.
     Deferred(Identity),
     /// The server does not have this tablespace, or not in this file; nothing was sent.
     Strange(Seen),
-    /// The file has gone since it was listed.
+    /// The file was removed after it was listed.
     Gone,
 }
 
 impl Copier<'_> {
-    /// Opens a file of the server; `None` if it has gone since it was listed.
+    /// Opens a file of the server; `None` if it was removed after it was listed.
     fn open<'p>(&self, path: &'p Path) -> Result<Option<Open<'p>>> {
         let file = open(path, self.policy)?;
         self.view.check(path)?;
         Ok(file)
     }
 
-    /// Copies a tablespace. Pages that stay bad end the backup.
+    /// Copies a tablespace. A page that stays bad ends the backup.
     pub(super) fn tablespace(
         &self,
         out: &Writer<impl Write>,
@@ -166,7 +167,7 @@ impl Copier<'_> {
         let Some(mut read) = open.batch(&mut buffers.batch, 0)? else { return Ok(Outcome::Deferred(open.identity)) };
         let own;
         let head = Head::of(buffers.batch.as_ref());
-        // Of a file where the server has one a bad page 0 is an error, of any other it is nobody's loss.
+        // A bad page 0 is an error only in a file where the server has a tablespace.
         if !file.is_of_server(head.id()) && !file.is_of_server(None) {
             return Ok(Outcome::Strange(open.seen(head)));
         }
@@ -193,7 +194,7 @@ impl Copier<'_> {
         let mut notes = self.noted.file(file.name, part.space);
         loop {
             self.abort.check()?;
-            // A piece of a page at the end is a page that is being added; the log has it.
+            // An incomplete page at the end is being added to the file; the log has it.
             let whole = read - read % page;
             if whole == 0 {
                 break;
@@ -232,18 +233,19 @@ impl Copier<'_> {
         Ok(Outcome::Copied(seen))
     }
 
-    /// The LSN at which this file was there already.
+    /// The LSN at which this file already existed.
     pub(super) fn there_since(&self, file: Identity) -> Option<Lsn> {
         let listed = self.listed.get().filter(|listed| file.is_unique() && listed.files.contains(&file))?;
         Some(listed.lsn)
     }
 
-    /// Adds the pages of a tablespace to those of all.
+    /// Adds the counts of a tablespace to the totals.
     pub(super) fn count(&self, tally: Tally) {
         *self.pages.lock().unwrap_or_else(PoisonError::into_inner) += tally;
     }
 
-    /// A tablespace whose page 0 is not written: the log has all of it (`facts/mariadb-hot-backup#ddl`).
+    /// Copies a tablespace whose page 0 is not initialized: the log has its whole content
+    /// (`facts/mariadb-hot-backup#ddl`).
     fn raw(
         &self,
         out: &Writer<impl Write>,
@@ -258,7 +260,7 @@ impl Copier<'_> {
         Ok(Outcome::Copied(open.seen(Head::default())))
     }
 
-    /// Copies any other file as it is. False if it has gone.
+    /// Copies any other file as it is. False if it no longer exists.
     pub(super) fn file(
         &self,
         out: &Writer<impl Write>,
@@ -274,7 +276,7 @@ impl Copier<'_> {
         Ok(true)
     }
 
-    /// Copies so many bytes of a file that grows.
+    /// Copies the first `size` bytes of a file that grows.
     pub(super) fn beginning(
         &self,
         out: &Writer<impl Write>,
@@ -294,7 +296,7 @@ impl Copier<'_> {
         self.done(&Entry::new(name, EntryKind::File, size, &digest), name, size)
     }
 
-    /// A member made here.
+    /// Writes a member whose content the caller has built.
     pub(super) fn made(&self, out: &Writer<impl Write>, name: &[u8], kind: EntryKind, content: &[u8]) -> Result<()> {
         is_free(name)?;
         out.member(name, content)?;
@@ -334,7 +336,7 @@ impl Copier<'_> {
         Ok((offset, digest.finalize()))
     }
 
-    /// A member is complete.
+    /// Records a complete member.
     pub(super) fn done(&self, entry: &Entry, name: &[u8], size: u64) -> Result<()> {
         self.noted.member(name);
         self.manifest.add(entry)?;

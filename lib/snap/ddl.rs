@@ -1,18 +1,18 @@
-//! What becomes of the copy of a tablespace when DDL has run since: decided under the lock, by how the copy went and
-//! what the file is now. Source: `facts/mariadb-hot-backup#ddl`, rule C.
+//! Decides, under the lock, what happens to the copy of a tablespace after DDL, by the result of the copy and the state
+//! of the file now. Source: `facts/mariadb-hot-backup#ddl`, rule C.
 
 use super::copy::Outcome;
 use super::open::Head;
 use crate::server::files::{Identity, Tablespace};
 
-/// What becomes of the copy.
+/// What happens to the copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
     /// The copy is right; or there is none, and none is needed.
     Keep,
-    /// The file is copied, under another name if one was sent already.
+    /// Copy the file again, under another name if one was sent already.
     Recopy,
-    /// The file is copied for the first time: its page 0 was not written when it was read.
+    /// Copy the file for the first time: its page 0 was not initialized when it was read.
     CopyFirst,
     /// Page 0 must be read before this can be decided.
     CheckPage0,
@@ -20,27 +20,27 @@ pub(super) enum Decision {
     Drop,
 }
 
-/// The file as the listing under the lock has found it.
+/// The file as the listing under the lock found it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Now {
     identity: Identity,
-    /// What page 0 says; `None` if it must be read first.
+    /// Its page 0; `None` if it must be read first.
     pub(super) head: Option<Head>,
 }
 
-/// What others say of the tablespace.
+/// What the dictionary and the log say of the tablespace.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Evidence {
     /// The file is the server's, by its dictionary.
     pub(super) is_servers: bool,
-    /// It has content that is not in the redo log: the copy is not good, whatever the file looks like.
+    /// It has content that is not in the redo log: the copy cannot be used, whatever the file looks like.
     pub(super) is_touched: bool,
-    /// It has the name of a table that an ALTER is building; the restored server drops it, and no record needs it.
+    /// It has the name of a table that an ALTER is building. The restored server drops it, and no log record needs it.
     pub(super) is_temporary: bool,
 }
 
 impl Now {
-    /// `read` is what page 0 says if it was read just now. It need not be when the file is as it was.
+    /// `read` is page 0, if it was read just now. It is not needed for an unchanged file.
     pub(super) fn of(found: &Tablespace, before: Option<&Outcome>, read: Option<Head>) -> Self {
         let unchanged = match before {
             Some(Outcome::Copied(seen) | Outcome::Strange(seen)) => {
@@ -53,8 +53,8 @@ impl Now {
     }
 }
 
-/// Decides on a tablespace: `before` is how its copy went (`None`: no listing had its name), `now` its file (`None`: it
-/// has gone).
+/// Decides on a tablespace. `before` is the result of its copy (`None`: no listing had its name), `now` its file
+/// (`None`: it no longer exists).
 pub(super) fn decide(before: Option<&Outcome>, now: Option<Now>, evidence: Evidence) -> Decision {
     let without_file = match before {
         Some(Outcome::Copied(_)) => Decision::Drop,
@@ -70,7 +70,8 @@ pub(super) fn decide(before: Option<&Outcome>, now: Option<Now>, evidence: Evide
     }
     match before {
         Some(&Outcome::Deferred(identity)) if identity == now.identity => Decision::CopyFirst,
-        // What no redo can have led to, an IMPORT TABLESPACE wrote, which neither redo nor the DDL log tells.
+        // Redo cannot have led to this page 0, so IMPORT TABLESPACE wrote it; neither the redo log nor the DDL log
+        // shows that.
         Some(Outcome::Copied(seen))
             if seen.identity == now.identity && !evidence.is_touched && seen.head.leads_to(head) =>
         {
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
     use crate::snap::open::Seen;
 
-    /// Everything that `decide` looks at, against what it decides.
+    /// Every combination that `decide` looks at, and its decision.
     #[test]
     fn every_state_of_a_copy_and_its_file_has_one_decision() {
         let dir = tempfile::tempdir().unwrap();
@@ -117,19 +118,19 @@ mod tests {
         let temporary = Evidence { is_temporary: true, ..nobodys };
         type Row<'f> = (Option<Outcome>, Option<(&'f Tablespace, Option<Head>)>, Evidence, Decision);
         let table: [Row<'_>; 26] = [
-            // The file has gone.
+            // The file no longer exists.
             (copied, None, nobodys, Drop),
             (strange, None, nobodys, Keep),
             (deferred, None, nobodys, Keep),
             (gone, None, nobodys, Keep),
             (None, None, nobodys, Keep),
-            // It is as it was.
+            // The file is unchanged.
             (copied, Some((&same, None)), servers, Keep),
             (copied, Some((&same, None)), touched, Recopy),
             (copied, Some((&same, None)), nobodys, Drop),
             (strange, Some((&same, None)), servers, Recopy),
             (strange, Some((&same, None)), nobodys, Keep),
-            // It may be another, and page 0 tells.
+            // It may be another file; page 0 decides.
             (copied, Some((&changed, None)), servers, CheckPage0),
             (copied, Some((&twin, None)), servers, CheckPage0),
             (copied, Some((&other, None)), servers, CheckPage0),

@@ -1,13 +1,13 @@
 //! Copies what changed in a tablespace since the base, as `t.ibd.delta` and `t.ibd.meta`. Source:
 //! `facts/mariadb-hot-backup#increments` and `facts/mariadb-hot-backup#delta`, and `facts/mysql-hot-backup#increments`.
 //!
-//! The list of a cluster stands before its pages, and a cluster may be 1 GiB, so the file is read twice: once for the
-//! LSNs, and the chosen pages again once a list is full. A page that became newer in between is as good, for the log
-//! begins before both.
+//! The list of a cluster precedes its pages, and a cluster may have 1 GiB. So the file is read twice: once for the
+//! LSNs; then, whenever a list is full, the chosen pages again. A page that the server changed in between is as good,
+//! because the log begins before both reads.
 //!
-//! That a page is not newer proves nothing if the server has another history than the base: it was restored from an older
-//! backup, or the base's was. So each such page is held against the digest that the base has of it, and base and increment
-//! together are what a full copy would have been, whatever the base.
+//! A page that is not newer is unchanged only if the server and the base have the same history. They do not if the
+//! server was restored from an older backup, or the server of the base was. So each such page is compared with its
+//! digest in the base. Base and increment together are then equal to a full backup, whatever the base.
 
 use std::io::Write;
 
@@ -31,35 +31,35 @@ use crate::stream::Writer;
 use crate::stream::native::pages::{self, Digest};
 use crate::stream::native::{Entry, EntryKind};
 
-/// Most runs of zero pages in a line of the manifest, which readers hold in memory; further ones are sent as pages.
+/// Most runs of zero pages in a line of the manifest, which readers keep in memory; further ones are sent as pages.
 const RUNS: usize = 32 << 10;
 
-/// What is found out of a tablespace.
+/// The changed pages found in a tablespace.
 #[derive(Debug, Default)]
 struct Changes {
-    /// Places of pages that go into the delta and have not yet been sent; ascending.
+    /// Numbers of pages that go into the delta and have not been sent yet; ascending.
     pages: Vec<u32>,
     /// Their digests.
     digests: Vec<Digest>,
     zero: Vec<(u32, u32)>,
-    /// Pages that are not newer than the base and that it has otherwise.
+    /// Number of pages that differ from the base although they are not newer.
     different: u64,
 }
 
-/// A delta on its way out.
+/// A delta that is being written.
 struct Member<'a, W> {
     out: &'a Writer<W>,
     name: Vec<u8>,
     digest: blake3::Hasher,
     sent: u64,
-    /// Gathers pages, so that single ones make no chunks of their own.
+    /// Collects pages, so that a single page does not become a chunk.
     gathered: Vec<u8>,
-    /// Pages of the last cluster that had become others when they were read again.
+    /// Pages of the last cluster that had changed when they were read again.
     changed: Vec<(u32, Digest)>,
 }
 
 impl Copier<'_> {
-    /// Copies the pages of a tablespace that `since` asks for.
+    /// Copies the pages of a tablespace that `since` selects.
     pub(super) fn delta(
         &self,
         out: &Writer<impl Write>,
@@ -79,7 +79,7 @@ impl Copier<'_> {
         let size = page_size.bytes();
         let (mut changes, mut tally, mut place) = (Changes::default(), Tally::default(), 0u32);
         let mut notes = self.noted.file(file.name, part.space);
-        // MySQL makes undo anew when it truncates it, and does not log its first pages.
+        // MySQL creates an undo tablespace anew when it truncates it, and does not log its first pages.
         let undo = is_undo(part.space.id);
         let mut before = since.pages.map(|base| Before { known: base.of(file.name, part.space), pages: Vec::new() });
         loop {
@@ -102,7 +102,7 @@ impl Copier<'_> {
                 place = place.saturating_add(1);
             }
             self.report.advance(good as u64);
-            // A full cluster must not be the last, so it waits for a page that follows it.
+            // A full cluster must not be the last, so it is sent when another page follows.
             while changes.pages.len() > capacity(page_size) {
                 let full: Vec<u32> = changes.pages.drain(..capacity(page_size)).collect();
                 let digests: Vec<Digest> = changes.digests.drain(..full.len()).collect();
@@ -141,7 +141,7 @@ impl Copier<'_> {
 
 const BEYOND: &str = "a page beyond the last that there can be";
 
-/// A page's digest now, and in the base, where 0 is not known.
+/// The digest of a page now and in the base; 0 means unknown.
 #[derive(Clone, Copy, Debug)]
 struct Compared {
     now: Digest,
@@ -154,17 +154,17 @@ impl Compared {
     }
 }
 
-/// What the base has of a file.
+/// The digests that the base has of a file.
 struct Before<'a> {
-    /// `None`: it does not have this tablespace, of which all pages are wanted then.
+    /// `None`: the base does not have this tablespace, so all its pages are wanted.
     known: Option<BaseDigests<'a>>,
-    /// The pages of a batch.
+    /// The digests for a batch of pages.
     pages: Vec<Compared>,
 }
 
 impl Before<'_> {
-    /// Compares a batch of pages, and verifies those that are not the same as in the base: the others were verified when
-    /// that was made, and a sum of each is enough. Returns how many bytes are good, as [`Open::verify`].
+    /// Compares a batch of pages with the base and verifies those that differ. The others were verified when the base
+    /// was made, so a digest of each is enough. Returns how many bytes are good, as [`Open::verify`].
     fn verify(
         &mut self,
         open: &mut Open<'_>,
@@ -191,7 +191,7 @@ impl Before<'_> {
                 let pages = pages.part_mut(bytes.clone())?;
                 let first = part.first.checked_add(at).or_internal(BEYOND)?;
                 let good = open.verify(pages, first, offset, part, tally, again)?;
-                // Torn ones were read again.
+                // Torn pages were read again.
                 run.iter_mut().zip(pages.chunks_exact(size)).for_each(|(run, page)| run.now = pages::digest(page));
                 if good < pages.len() {
                     return Ok(bytes.start + good);
@@ -204,9 +204,10 @@ impl Before<'_> {
 }
 
 impl Changes {
-    /// Judges one page. Page 0 is always taken: at a restart it may change without a new LSN. Pages that an import wrote
-    /// have no LSN (`facts/mariadb-hot-backup#pages-without-lsn`). `compared`: with the base, if that says what it has;
-    /// `anyway`: it may differ in the same history, too, as a page of the doublewrite area does between any two copies.
+    /// Decides on one page. Page 0 is always copied: a restart may change it without a new LSN. Pages that an import
+    /// wrote have no LSN (`facts/mariadb-hot-backup#pages-without-lsn`). `compared` has the digests, if the base has
+    /// any. `anyway`: the page may also differ within one history, as a page of the doublewrite area does between any
+    /// two copies.
     fn look(&mut self, place: u32, page: &[u8], since: Lsn, compared: Option<Compared>, anyway: bool) {
         let lsn = page::lsn(page).unwrap_or_default();
         let changed = match lsn {
@@ -226,7 +227,7 @@ impl Changes {
         }
     }
 
-    /// Notes a page of zeros; false if there are too many runs.
+    /// Records a page of zeros; false if there are too many runs.
     fn add_zero(&mut self, place: u32) -> bool {
         let room = self.zero.len() < RUNS;
         match self.zero.last_mut() {
@@ -250,7 +251,7 @@ impl<'a, W: Write> Member<'a, W> {
         }
     }
 
-    /// Sends one cluster, reading its pages again: places, and the digests of the pages as they were.
+    /// Sends one cluster and reads its pages again. Takes page numbers, and the digests of the pages as first read.
     fn cluster(
         &mut self,
         (places, digests): (&[u32], &[Digest]),
@@ -277,7 +278,7 @@ impl<'a, W: Write> Member<'a, W> {
             let number = part.first.checked_add(first).or_internal(BEYOND)?;
             let good = open.verify(pages, number, offset, part, &mut Tally::default(), &mut buffers.again)?;
             let pages = pages.part(..good)?;
-            // What is known of a page must be true of what is sent; nothing is of one that is gone.
+            // The digest must be that of the page sent; a page that no longer exists has none.
             for (place, before) in (first..).zip(digests.by_ref().take(neighbours)) {
                 let at = (place - first) as usize * size;
                 let now = pages.get(at..at.saturating_add(size)).map_or(0, pages::digest);
@@ -286,7 +287,7 @@ impl<'a, W: Write> Member<'a, W> {
                 }
             }
             self.put(pages)?;
-            // The file was cut off meanwhile (a truncated undo tablespace); the log knows, and writes these pages anew.
+            // The file was truncated in the meantime (an undo tablespace); the log writes these pages again.
             self.put(&vec![0; want - good])?;
         }
         Ok(())

@@ -1,5 +1,5 @@
-//! Tells xb-redo, while the copy runs, how far the server's log is durable. Source: `facts/mariadb-hot-backup#stream`
-//! and `facts/mariadb-hot-backup#durable-bound`.
+//! Tells xb-redo during the copy how far the server's log is durable. Source: `facts/mariadb-hot-backup#stream` and
+//! `facts/mariadb-hot-backup#durable-bound`.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -16,17 +16,17 @@ use crate::stream::native::{MARK, mark_bytes};
 
 /// How often the server is asked.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// How often, in intervals, the session that holds the locks is looked for: its loss must not be found out hours later.
+/// After how many intervals the session that holds the locks is checked: its loss must not be noticed hours later.
 const LOOK: u64 = 10;
 
 /// Writes `xb_mark.N` members.
 pub(super) struct DurableLsn<'a> {
     out: &'a Writer<File>,
-    /// The status variable that is asked for, if the server writes a log.
+    /// The status variable with the durable LSN; `None` if the server writes no log.
     flushed: Option<&'static str>,
     next: AtomicU64,
-    /// Set once no mark may be asked for any more. Asking happens under the lock: a mark never exceeds the end LSN,
-    /// because it was asked for before that.
+    /// Set once no mark may be written any more. The server is asked while this is locked, so a mark never exceeds the
+    /// end LSN: it was read before that.
     stopped: Mutex<bool>,
     wake: Condvar,
 }
@@ -36,7 +36,7 @@ impl<'a> DurableLsn<'a> {
         DurableLsn { out, flushed, next: AtomicU64::new(1), stopped: Mutex::new(false), wake: Condvar::new() }
     }
 
-    /// Sends marks until [`DurableLsn::stop`]. `holder` is the session with the locks, if there is one.
+    /// Sends marks until [`DurableLsn::stop`]. `holder` is the session with the locks, if any.
     pub(super) fn run(&self, mut session: Session, holder: Option<u32>, abort: &FirstError) {
         for round in 1u64.. {
             let lsn = {
@@ -59,7 +59,7 @@ impl<'a> DurableLsn<'a> {
         }
     }
 
-    /// Says where the backup ends, if there is a log that has to be followed to there.
+    /// Sends the end LSN, if there is a log for xb-redo to follow.
     pub(super) fn end(&self, lsn: Lsn) -> Result<()> {
         self.flushed.map_or(Ok(()), |_| self.send(lsn))
     }
@@ -70,14 +70,14 @@ impl<'a> DurableLsn<'a> {
         self.out.member(&name, &mark_bytes(lsn))
     }
 
-    /// After this the server is not asked again.
+    /// The server is not asked again after this returns.
     pub(super) fn stop(&self) {
         *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.wake.notify_all();
     }
 }
 
-/// The account's own connections are visible without any privilege.
+/// An account sees its own connections without any privilege.
 fn look_for(session: &mut Session, id: u32) -> Result<()> {
     let sql = format!("SELECT 1 FROM information_schema.processlist WHERE id={id}");
     match session.value(&sql)? {

@@ -1,5 +1,5 @@
-//! The files that are copied, held against the server's dictionary. A tablespace without a file of ours ends the backup; a
-//! file that is nobody's is left out, and named.
+//! Compares the files to be copied with the server's dictionary. A tablespace that has no file ends the backup; a file
+//! that belongs to no tablespace is left out, with a warning.
 
 use std::path::PathBuf;
 
@@ -15,10 +15,10 @@ use crate::report::{Level, Report};
 use crate::server::dictionary::{Dictionary, File, Ledger, Owner, Row};
 use crate::server::files::{self, Layout, Tablespace, UNSEEN};
 
-/// So many files that are nobody's get a line of their own.
+/// This many files that are left out get a line of their own.
 const LINES: usize = 20;
 
-/// Which of the files that are called like undo tablespaces are the server's.
+/// Which of the files with the name of an undo tablespace are the server's.
 pub(super) fn undo(found: &[Tablespace], dictionary: &Dictionary, layout: &Layout) -> Result<Vec<Tablespace>> {
     let mut ours = Vec::new();
     each_head(found, layout, &mut |space, file| {
@@ -30,7 +30,7 @@ pub(super) fn undo(found: &[Tablespace], dictionary: &Dictionary, layout: &Layou
     Ok(ours)
 }
 
-/// Takes files into account that are few.
+/// Marks the tablespaces of these files as found.
 pub(super) fn take(ledger: &mut Ledger<'_>, found: &[Tablespace], layout: &Layout) -> Result<()> {
     each_head(found, layout, &mut |_, file| ledger.take(file).map(|_| ()))
 }
@@ -49,8 +49,8 @@ fn each_head(
     Ok(())
 }
 
-/// Of a stopped server, which cannot be asked: fails if two files have one number. Only
-/// its dictionary, once it is recovered, tells which of them is the table's.
+/// For a stopped server: fails if two files have the same tablespace id. Only the dictionary of a recovered server
+/// tells which of them is the table's.
 pub(super) fn distinct(found: &Found, layout: &Layout) -> Result<()> {
     let paths = || {
         let tables = found.catalog.tables().iter().map(|table| table.path(&layout.datadir));
@@ -74,8 +74,8 @@ fn path(space: &Tablespace, layout: &Layout) -> PathBuf {
     space.external.clone().unwrap_or_else(|| files::path_of(&layout.datadir, &space.name))
 }
 
-/// The tablespaces, by number, where no file is: none that was `listed`, and no other. What is in the files is not looked
-/// at yet.
+/// The ids of tablespaces for which there is no file: neither one that was `listed` nor another. Does not read the
+/// files.
 pub(super) fn unseen(dictionary: &Dictionary, listed: impl Fn(&[u8]) -> bool, filter: &Filter) -> Result<Vec<SpaceId>> {
     let mut unseen = Vec::new();
     for row in dictionary.rows().iter().filter(|row| wanted(dictionary, row, filter)) {
@@ -86,7 +86,7 @@ pub(super) fn unseen(dictionary: &Dictionary, listed: impl Fn(&[u8]) -> bool, fi
     Ok(unseen)
 }
 
-/// Those of them of which that is still so.
+/// Those of them for which there is still no file.
 pub(super) fn still_unseen(dictionary: &Dictionary, before: &[SpaceId]) -> Result<Vec<SpaceId>> {
     let mut unseen = Vec::new();
     for row in before.iter().filter_map(|id| dictionary.row(*id)) {
@@ -103,14 +103,14 @@ pub(super) fn none_open(dictionary: &Dictionary, unseen: &[SpaceId]) -> Result<(
     open.map_or(Ok(()), |row| Err(missing(dictionary, row)))
 }
 
-/// Fails if the server has a tablespace that was not among the files.
+/// Fails if the server has a tablespace for which no file was found.
 pub(super) fn none_missing(ledger: &Ledger<'_>, filter: &Filter) -> Result<()> {
     let dictionary = ledger.dictionary;
     let first = ledger.missing().find(|row| wanted(dictionary, row, filter));
     first.map_or(Ok(()), |row| Err(missing(dictionary, row)))
 }
 
-/// Tablespaces that were not among the files, and that the server has not opened: by number.
+/// Ids of tablespaces for which no file was found and that the server has not opened.
 pub(super) fn unopened(ledger: &Ledger<'_>, filter: &Filter) -> Vec<SpaceId> {
     let dictionary = ledger.dictionary;
     ledger.unopened().filter(|row| wanted(dictionary, row, filter)).map(|row| row.id).collect()
@@ -122,12 +122,12 @@ fn missing(dictionary: &Dictionary, row: &Row) -> Error {
     Error::invalid(dictionary.name(row).as_bstr(), what).hint(UNSEEN)
 }
 
-/// What an ALTER is building may come and go, and a server that recovers drops it.
+/// A table that an ALTER is building may come and go; a server that recovers drops it.
 fn wanted(dictionary: &Dictionary, row: &Row, filter: &Filter) -> bool {
     !row.is_temporary(dictionary) && filter.wants(dictionary.name(row))
 }
 
-/// Names the files that were left out.
+/// Warns of the files that were left out.
 pub(super) fn tell(ledger: &Ledger<'_>, report: &dyn Report) {
     let warn = |text: std::fmt::Arguments<'_>| report.note(Level::Warning, text);
     for (name, owner) in ledger.strangers.iter().take(LINES) {

@@ -2,8 +2,8 @@
 //! (`check_if_skip_table`, `check_if_skip_database`).
 //!
 //! Names are those of files: `db.table` for `db/table.ibd`, with the server's encoding of special characters. System
-//! and undo tablespaces are always there. Other than there, what belongs to a table goes with it: its full-text and vector
-//! indexes, without which the server ends or refuses the table, and its triggers.
+//! and undo tablespaces are always copied. Unlike mariadb-backup, all files of a table go with it: its full-text and
+//! vector indexes, without which the server aborts or refuses the table, and its triggers.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
@@ -19,7 +19,7 @@ use crate::io;
 use crate::report::{Level, Report};
 use crate::server::{Session, files, parts};
 
-/// What the operator asks for.
+/// The options of the operator.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
     /// `--tables`
@@ -36,27 +36,27 @@ pub struct Wanted {
     pub databases_file: Option<std::path::PathBuf>,
 }
 
-/// What is wanted. Empty: everything.
+/// Selects tables. Empty: all.
 #[derive(Debug, Default)]
 pub struct Filter {
     include: Names,
     exclude: Names,
-    /// What the server has told; `None`: there is none to ask.
+    /// What the server's dictionary says; `None`: there is no server to ask.
     told: RwLock<Option<Told>>,
 }
 
-/// What a server says of its tables, by names of files: `db/t`.
+/// What the server's dictionary says of tables, with names of files: `db/t`.
 #[derive(Debug, Default)]
 struct Told {
     /// The tables that have full-text indexes, by id.
     owners: HashMap<u64, Vec<u8>>,
-    /// Tables of which no file has the name.
+    /// Tables for which no file has the same name.
     shared: Vec<Vec<u8>>,
-    /// Foreign keys: of this table to that.
+    /// Foreign keys: the child table, the parent table.
     foreign: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// Databases and tables that are named, or match.
+/// Databases and tables, by name or by expression.
 #[derive(Clone, Debug, Default)]
 struct Names {
     /// True if only tables of the database are named.
@@ -65,7 +65,7 @@ struct Names {
     patterns: Option<RegexSet>,
 }
 
-/// What the lists of databases say of one.
+/// What the lists of databases say of a database.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Database {
     Skip,
@@ -75,7 +75,7 @@ enum Database {
 }
 
 impl Wanted {
-    /// Reads the files and compiles the expressions; warns when they do not choose what it looks like.
+    /// Reads the files and compiles the expressions. Warns if they select something else than they appear to.
     pub fn filter(&self, report: &dyn Report) -> Result<Filter> {
         let named = self.databases.is_some() || self.databases_file.is_some() || self.tables_file.is_some();
         if self.tables.is_some() && named {
@@ -120,7 +120,7 @@ impl Filter {
         !empty(&self.include) || !empty(&self.exclude)
     }
 
-    /// What two filters have in common if they come of the same options, in whatever order; `None`: everything is wanted.
+    /// Equal for two filters with the same options, in any order; `None`: everything is wanted.
     pub(super) fn identity(&self) -> Option<String> {
         self.is_partial().then(|| {
             let mut digest = blake3::Hasher::new();
@@ -136,8 +136,8 @@ impl Filter {
         })
     }
 
-    /// Asks a server, when the backup begins, what there is to know for [`Filter::wants`] and [`Filter::check`]. `files` are
-    /// those that are seen.
+    /// Asks a server, when the backup begins, what [`Filter::wants`] and [`Filter::check`] need to know. `files` are
+    /// the files found so far.
     pub(super) fn ask<'n>(
         &self,
         session: &mut Session,
@@ -152,8 +152,8 @@ impl Filter {
         self.ask_again(session, dictionary, files)
     }
 
-    /// Asks again to which tables full-text indexes belong. What is seen that it does not know came later; so the last
-    /// answer must be one that was given while no table can come.
+    /// Asks again to which tables full-text indexes belong. Files unknown to the first answer were created later, so
+    /// the last answer must come while no table can be created.
     pub(super) fn ask_again<'n>(
         &self,
         session: &mut Session,
@@ -176,7 +176,7 @@ impl Filter {
         let stem = stem(file);
         if let Some(id) = parts::fulltext(stem).filter(|_| file.ends_with(b".ibd")) {
             match self.told.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
-                // Which of them a table has, only a server can tell. One too many does no harm.
+                // Only a server can tell which table they belong to. One too many does no harm.
                 None => return self.database(database) != Database::Skip,
                 Some(told) => {
                     let owner = told.owners.get(&id).and_then(|name| name.split_once_str(b"/"));
@@ -189,7 +189,7 @@ impl Filter {
         self.wants_table(database, stem)
     }
 
-    /// The same of a file in the data directory, which may say itself to which table it belongs.
+    /// The same for a file in the data directory, whose content may name its table.
     pub(super) fn wants_file(&self, name: &[u8], path: &Path) -> Result<bool> {
         let trigger = name.strip_suffix(b".TRN").filter(|_| self.is_partial());
         let Some((database, _)) = trigger.and_then(|stem| stem.split_once_str(b"/")) else {
@@ -198,18 +198,18 @@ impl Filter {
         let text = io::small(path)?.unwrap_or_default();
         Ok(match parts::of_trigger(&text).map(parts::file_name) {
             Some(Some(table)) => self.wants_table(database, &table),
-            // Its table's file has a name that is not known here. One too many does no harm.
+            // The file of its table has an unknown name. One too many does no harm.
             _ => self.database(database) != Database::Skip,
         })
     }
 
-    /// True if a table, or a partition, is wanted, by the name of its files.
+    /// True if a table or partition is wanted, by the name of its files.
     fn wants_table(&self, database: &[u8], stem: &[u8]) -> bool {
         let rule = self.database(database);
         if rule == Database::Skip {
             return false;
         }
-        // A partition is judged by its own name first, then by its table's.
+        // A partition is matched by its own name first, then by that of its table.
         for table in candidates(database, stem) {
             if self.exclude.matches(&table) {
                 return false;
@@ -225,8 +225,8 @@ impl Filter {
         }
     }
 
-    /// Warns of names and expressions to which nothing belongs, and of foreign keys that lead to what is left out. Fails if
-    /// nothing at all was chosen.
+    /// Warns of names and expressions that match nothing, and of foreign keys to tables that are left out. Fails if
+    /// nothing at all was selected.
     pub(super) fn check(&self, datadir: &Path, report: &dyn Report) -> Result<()> {
         if !self.is_partial() {
             return Ok(());
@@ -277,8 +277,8 @@ impl Filter {
     fn database(&self, database: &[u8]) -> Database {
         let excluded = self.exclude.databases.get(database);
         if excluded.is_some_and(|tables_only| !tables_only || self.include.databases.is_empty()) {
-            // mariadb-backup leaves the whole database out when only tables of it are excluded and none is included;
-            // that is surely not meant, but the set must be the same.
+            // mariadb-backup leaves out the whole database if only some of its tables are excluded and none is
+            // included. That is hardly intended, but the selection must be the same.
             return Database::Skip;
         }
         match self.include.databases.get(database) {
@@ -303,7 +303,7 @@ impl Names {
         }
     }
 
-    /// All of it, in an order of its own.
+    /// All lists, sorted.
     fn lists(&self) -> [Vec<Vec<u8>>; 3] {
         let databases =
             self.databases.iter().map(|(name, some)| [name.as_slice(), if *some { b"." } else { b"" }].concat());
@@ -322,14 +322,14 @@ impl Names {
     }
 }
 
-/// What was asked for and not found yet.
+/// Names and expressions that have matched nothing yet.
 #[derive(Debug)]
 struct Unmatched<'a> {
     patterns: Option<&'a RegexSet>,
     asked: usize,
     databases: BTreeSet<&'a [u8]>,
     tables: BTreeSet<&'a [u8]>,
-    /// By their places in the list.
+    /// By their index in the list.
     unused: BTreeSet<usize>,
 }
 
@@ -343,7 +343,7 @@ impl<'a> Unmatched<'a> {
         Unmatched { patterns, asked: databases.len() + tables.len() + unused.len(), databases, tables, unused }
     }
 
-    /// A database, or a table in it.
+    /// Notes that there is a database, or a table in it.
     fn see(&mut self, database: &[u8], stem: Option<&[u8]>) {
         self.databases.remove(database);
         for table in stem.into_iter().flat_map(|stem| candidates(database, stem)) {
@@ -367,26 +367,26 @@ impl<'a> Unmatched<'a> {
 /// The file's name up to the first dot: the server never has one in the file name of a table.
 fn stem(file: &[u8]) -> &[u8] {
     let stem = file.find_byte(b'.').and_then(|dot| file.get(..dot)).unwrap_or(file);
-    // A definition of MySQL carries a number: t_375.sdi.
+    // The file of a definition in MySQL has a number: t_375.sdi.
     let number = file.ends_with(b".sdi").then(|| stem.trim_end_with(|letter| letter.is_ascii_digit()));
     number.and_then(|name| name.strip_suffix(b"_")).unwrap_or(stem)
 }
 
-/// What a file is judged by, `db.table` each: its own name, and that of the table of which it is a partition. A vector index
-/// has no name but its table's.
+/// The names by which a file is matched, each as `db.table`: its own, and that of its table if it is a partition. A
+/// vector index has only its table's name.
 fn candidates(database: &[u8], stem: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     let own = parts::without_index(stem);
     let names = [Some(own), parts::partitioned(own)].map(|name| name.map(|name| [database, b".", name].concat()));
     names.into_iter().flatten()
 }
 
-/// What is said of a name, or an expression, to which nothing belongs.
+/// The warning for a name or an expression that matches nothing.
 fn nothing(name: &str) -> String {
     let mut text = "no database and no table is so called".to_owned();
     let encoded = name.split_once('.').and_then(|(database, table)| {
         Some([parts::file_name(database.as_bytes())?, parts::file_name(table.as_bytes())?].join(&b'.'))
     });
-    // A dash in a name that was meant as SQL has it.
+    // A dash in a name that was given as in SQL.
     if let Some(encoded) = encoded.filter(|_| name.contains('-') && !name.contains(['^', '[', '@'])) {
         text.push_str(&format!(" (its files would be called {})", encoded.as_bstr()));
     }

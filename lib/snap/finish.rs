@@ -1,4 +1,5 @@
-//! What follows the locks: the log made durable, the spool sent, metadata, and the lines that say how it went.
+//! What follows after the locks: the log becomes durable; the spool, the metadata and the manifest are sent; the
+//! results are printed.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -25,12 +26,12 @@ use crate::stream::native::{Begin, Binlog, EntryKind, FORMAT, PAGES, Trailer, be
 /// How long the server may take to make its log durable up to the end LSN.
 const DURABLE: Duration = Duration::from_secs(60);
 
-/// Where the server's positions were while commits were blocked.
+/// The server's positions while commits were blocked.
 #[derive(Debug, Default)]
 pub(super) struct Snapshot {
     /// The end LSN.
     pub(super) end_lsn: Lsn,
-    /// MySQL: tablespaces that a partial backup leaves out, by number.
+    /// MySQL: ids of tablespaces that a partial backup leaves out.
     pub(super) left_out: Vec<SpaceId>,
     pub(super) binlog: Option<Binlog>,
     pub(super) replica: Option<String>,
@@ -38,7 +39,7 @@ pub(super) struct Snapshot {
     pub(super) times: Times,
 }
 
-/// The last steps, of running and stopped servers.
+/// The last steps, for running and stopped servers.
 pub(super) struct Finish<'a> {
     pub(super) job: &'a Job,
     pub(super) report: &'a dyn Report,
@@ -51,7 +52,7 @@ pub(super) struct Finish<'a> {
 }
 
 impl Finish<'_> {
-    /// Sends the metadata and the manifest, and says how it went; what was known at the end.
+    /// Sends the metadata and the manifest, and reports the results. Returns what was known at the end.
     pub(super) fn send(
         &self,
         out: &Writer<File>,
@@ -105,7 +106,7 @@ impl Finish<'_> {
         }
     }
 
-    /// The manifest's last line but its sums.
+    /// The last line of the manifest without its digests.
     fn trailer(&self, snapshot: &Snapshot) -> Result<Trailer> {
         Ok(Trailer {
             manifest: FORMAT,
@@ -124,7 +125,7 @@ impl Finish<'_> {
         })
     }
 
-    /// The last two lines.
+    /// Prints the last two lines.
     fn print(&self, snapshot: &Snapshot, sent: u64) {
         let (report, time) = (self.report, self.began.elapsed());
         let pages = *self.copier.pages.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -162,7 +163,7 @@ impl Finish<'_> {
             Some(redo) => format!("lsn {} to {}", redo.checkpoint_lsn, snapshot.end_lsn),
             None => "no InnoDB, so no redo log".to_owned(),
         };
-        // A stopped server needs its log no less, and who copies one may not expect it.
+        // The backup of a stopped server needs its log, too, which may surprise the operator.
         let follows = self.job.offline && self.begin.redo.is_some();
         report.note(
             Level::Info,
@@ -180,9 +181,9 @@ impl Finish<'_> {
     }
 }
 
-/// Waits until the log is in its file up to the end LSN. No lock is needed for that: what the log holds there is
-/// settled, and with `innodb_flush_log_at_trx_commit` 0 or 2 the server may take a second
-/// (`facts/mariadb-hot-backup#end-lsn`). An account that `may_flush` has it do so at once.
+/// Waits until the log is durable up to the end LSN. This needs no lock: the content of the log up to there does not
+/// change any more. With `innodb_flush_log_at_trx_commit` 0 or 2 the server may take a second
+/// (`facts/mariadb-hot-backup#end-lsn`). If the account `may_flush`, the server is told to flush at once.
 pub(super) fn durable(session: &mut Session, end_lsn: Lsn, may_flush: bool) -> Result<()> {
     if may_flush {
         session.run("FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS")?;
@@ -198,7 +199,7 @@ pub(super) fn durable(session: &mut Session, end_lsn: Lsn, may_flush: bool) -> R
     Ok(())
 }
 
-/// Sends ready-made chunks.
+/// Sends the chunks of the spool.
 pub(super) fn drain(mut spool: Spool, out: &Writer<File>) -> Result<()> {
     let mut buffer = vec![0; crate::io::BUFFER];
     loop {

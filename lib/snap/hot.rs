@@ -1,4 +1,4 @@
-//! The copy of a running server: what both families have in common. What each does in its own way is a [`Running`].
+//! The copy of a running server: what both families have in common. What differs is in [`Running`].
 
 use std::fs::File;
 use std::time::Instant;
@@ -35,7 +35,7 @@ pub(super) struct Connected {
     pub(super) has_innodb: bool,
 }
 
-/// Connects to the server and asks who it is.
+/// Connects to the server and asks for its family and version.
 pub(super) fn connect(job: &Job, report: &dyn Report) -> Result<(Connected, Session)> {
     let (start, began) = (Zoned::now(), Instant::now());
     report.stage("connecting");
@@ -88,7 +88,7 @@ pub(super) fn run(
         Some(applier) => hot.with_replication_stopped(applier, copied)?,
         None => copied()?,
     };
-    // Replication goes on again.
+    // Replication runs again.
     login.password.forget();
     release(&hot, server, &snapshot, spool)?;
     let (start, began, copier) = (start.clone(), *began, &hot.steps.copier);
@@ -100,7 +100,7 @@ pub(super) fn run(
     }
 }
 
-/// MySQL cannot be without it.
+/// MySQL always has InnoDB.
 fn has_innodb(session: &mut Session, family: Family) -> Result<bool> {
     let support = session.value("SELECT SUPPORT FROM information_schema.ENGINES WHERE ENGINE='InnoDB'")?;
     match (matches!(support.as_deref(), Some("YES" | "DEFAULT")), family) {
@@ -110,7 +110,7 @@ fn has_innodb(session: &mut Session, family: Family) -> Result<bool> {
     }
 }
 
-/// Has the server write out all pages and make a checkpoint: less log for the backup, and more load at once.
+/// Has the server write out all pages and make a checkpoint.
 fn checkpoint(session: &mut Session) -> Result<()> {
     session.run("SET GLOBAL innodb_log_checkpoint_now=1").map_err(|refusal| {
         Error::from(refusal)
@@ -118,7 +118,7 @@ fn checkpoint(session: &mut Session) -> Result<()> {
     })
 }
 
-/// From the first lock to the end of the last.
+/// From the first lock to the release of the last.
 fn copy(
     hot: &Hot<'_>,
     server: &mut dyn Running,
@@ -153,14 +153,14 @@ fn copy(
         hot.durable_lsn.stop();
         done
     });
-    // What the other thread found out is the reason, not that a statement was refused afterwards.
+    // The error of the other thread is the cause, not the statement that was refused afterwards.
     abort.check()?;
     let (snapshot, spool) = done?;
     Ok((begin, snapshot, spool))
 }
 
-/// After the locks: the log durable up to the end LSN, then all that waited. xb-redo learns the end LSN first, and may
-/// follow to it however long the rest takes to be sent.
+/// After the locks: waits until the log is durable up to the end LSN, then sends the spool. The end LSN goes to xb-redo
+/// first, which can follow the log up to there however long the spool takes.
 fn release(hot: &Hot<'_>, server: &mut dyn Running, snapshot: &Snapshot, spool: Spool) -> Result<()> {
     hot.report.stage("waiting until the log is durable");
     server.settle(snapshot)?;

@@ -1,10 +1,10 @@
-//! Whether the data directory is that of the server that answers: a clone of it, or that of another server, has the same
-//! names, numbers and contents.
+//! Proves that the data directory belongs to the server that answers. A clone of it, or the directory of another
+//! server, has the same names, ids and contents.
 //!
-//! The server is had to do something that shows in its data directory at once, several times, at moments and in sizes that
-//! nobody else knows: that holds by TCP, from another container, and with every account that can make a backup. Where that
-//! cannot be had, the kernel knows which process listens at the socket, and which holds the locks on the files.
-//! Source: `facts/mariadb-hot-backup#identity`; `facts/mysql-hot-backup#identity`.
+//! The server is made to do something that shows in its data directory at once, several times, at moments and in sizes
+//! that nobody else knows. That works over TCP, from another container, and with every account that can make a backup.
+//! Where it does not work, the kernel tells which process listens at the socket, and which process holds the locks on
+//! the files. Source: `facts/mariadb-hot-backup#identity`; `facts/mysql-hot-backup#identity`.
 
 use std::fs::{self, File, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -22,46 +22,47 @@ use crate::server::address::Address;
 use crate::server::mariadb::locks::{Stage, Stages};
 use crate::server::{Login, Session};
 
-/// What an operator can do about a wrong directory, and about one of which nothing could be shown.
+/// Hints for a wrong directory, and for a directory that nothing could be shown of.
 const CHOOSE: &str =
     "--socket, or --host and --port, choose the server; --datadir says where its data directory is seen from here";
 const SHOW: &str = "let the account do it, or connect through the server's socket, on its host and outside of containers; \
     --trust-datadir goes on if you know that it is";
-/// How often something must show.
+/// How often the server must do it.
 const ROUNDS: u32 = 2;
-/// How many ever larger temporary tables are made, at most.
+/// How many temporary tables, each larger than the last, are made at most.
 const QUERIES: u32 = 8;
-/// How often a round is begun again because another backup of the server came between.
+/// How often a round is repeated because another backup of the server came between.
 const AGAIN: u32 = 5;
-/// How long a file of the server may look as before: file systems of other hosts tell late.
+/// How long a file of the server may look unchanged: network file systems show changes late.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often it is looked at.
+/// How often the file is looked at.
 const POLL: Duration = Duration::from_millis(5);
-/// Longer than a tick of the clock that stamps files.
+/// Longer than a tick of the clock that sets file times.
 const TICK: Duration = Duration::from_millis(20);
 
-/// What the server did, as it shows in the data directory.
+/// What the data directory showed of the server's actions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Evidence {
-    /// It is this server's.
+    /// It belongs to this server.
     Given,
-    /// What should have been seen and was not: it is another server's.
+    /// The expected change did not appear: it belongs to another server. Says what was expected.
     Missing(String),
-    /// Why nothing could be shown.
+    /// Nothing could be shown. Says why.
     Untried(String),
 }
 
-/// That a directory is the data directory of the server at an address.
+/// The claim that a directory is the data directory of the server at an address.
 pub(super) struct Claim {
     pub(super) address: Address,
-    /// As the server names it.
+    /// The data directory, as the server names it.
     pub(super) datadir: PathBuf,
-    /// The process that listens there.
+    /// The process that listens at the address.
     pub(super) peer: Option<Pid>,
 }
 
 impl Claim {
-    /// Fails if it is another server's, or if nothing can be shown and nobody vouches for it.
+    /// Fails if the directory belongs to another server, or if nothing can be shown and the operator does not vouch for
+    /// it.
     pub(super) fn prove(
         &self,
         server: &mut dyn Running,
@@ -75,7 +76,7 @@ impl Claim {
             Evidence::Untried(why) => (why, false),
         };
         let datadir = &server.layout().datadir;
-        // A file that is elsewhere says nothing of the directory.
+        // A file outside the data directory proves nothing about it.
         let guarded = server.guarded().into_iter().filter(|path| path.parent() == Some(datadir));
         let holders: Vec<Option<Pid>> = guarded.filter_map(|path| holder(&path)).collect();
         if self.peer.is_some() && holders.contains(&self.peer) {
@@ -106,27 +107,28 @@ impl Claim {
     }
 }
 
-/// True if two processes run one program: two servers. The one that listens may also be a proxy, or be systemd.
+/// True if both processes run the same program: these are two servers. Otherwise the one that listens may be a proxy,
+/// or systemd.
 fn are_two(one: Pid, other: Pid) -> bool {
     let name = |pid: Pid| fs::read(format!("/proc/{}/comm", pid.as_raw_nonzero())).ok();
     one != other && name(one).is_some_and(|program| name(other) == Some(program))
 }
 
-/// Who holds a lock on this file; `Some(None)`: somebody who cannot be seen from here.
+/// The process that holds a lock on this file; `Some(None)`: a process that is not visible from here.
 fn holder(path: &Path) -> Option<Option<Pid>> {
     let held = fcntl_getlk(open(path).ok()?, &Flock::from(FlockType::ReadLock)).ok()??;
     Some(held.pid)
 }
 
-/// The file itself, not what a link of its name leads to.
+/// Opens the file itself; does not follow a symbolic link.
 fn open(path: &Path) -> std::io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
 }
 
-/// What is known of a file when it is opened anew; `None` if it is not there.
+/// The file's metadata after opening it again; `None` if it does not exist.
 fn look(path: &Path) -> Result<Option<Metadata>> {
-    // NFS tells the present state to those who open.
+    // NFS guarantees current attributes only after an open.
     let metadata = open(path).and_then(|file| file.metadata()).or_else(|_| fs::symlink_metadata(path));
     match metadata {
         Ok(metadata) => Ok(Some(metadata)),
@@ -135,7 +137,7 @@ fn look(path: &Path) -> Result<Option<Metadata>> {
     }
 }
 
-/// Waits until something is true, not for long.
+/// Waits for a short time until a condition is true.
 fn comes(mut true_now: impl FnMut() -> Result<bool>) -> Result<bool> {
     let begun = Instant::now();
     while !true_now()? {
@@ -147,14 +149,14 @@ fn comes(mut true_now: impl FnMut() -> Result<bool>) -> Result<bool> {
     Ok(true)
 }
 
-/// Some number below `limit`, at most 256.
+/// A random number below `limit`, which is at most 256.
 fn any(limit: u64) -> Result<u64> {
     let mut byte = [0];
     random::fill(&mut byte)?;
     Ok(byte.iter().fold(0, |_, byte| u64::from(*byte)) % limit.max(1))
 }
 
-/// MariaDB: with its first stage a backup empties the server's `ddl.log`, and one session at a time is in it.
+/// MariaDB: BACKUP STAGE START empties the server's `ddl.log`, and only one session at a time can be in that stage.
 pub(super) fn stages(stages: &mut Stages, log: &Path) -> Result<Evidence> {
     let stamp = |log: &Path| -> Result<_> {
         Ok(look(log)?.map(|file| (file.dev(), file.ino(), file.ctime(), file.ctime_nsec(), file.size())))
@@ -182,13 +184,13 @@ pub(super) fn stages(stages: &mut Stages, log: &Path) -> Result<Evidence> {
     Ok(Evidence::Given)
 }
 
-/// MySQL: a session's temporary tables, if they are large, are in a file of its own, which grows with them and whose size the
-/// server tells. `dir` has these files, `session` none yet.
+/// MySQL: a session's temporary tables, if they are large, are in a file of its own, which grows with them and whose
+/// size the server reports. These files are in `dir`; `session` has none yet.
 pub(super) fn temporary_tables(mut session: Session, dir: &Path, datadir: &Path) -> Result<Evidence> {
     if !dir.starts_with(datadir) {
         return Ok(Evidence::Untried(format!("temporary tables are elsewhere, in {}", dir.display())));
     }
-    // So many rows that recursion is stopped at otherwise.
+    // The default limit for recursion is lower than the number of rows.
     session.run("SET SESSION cte_max_recursion_depth=1000000")?;
     let (mut rows, mut size, mut shown) = (0, 0, 0);
     for _ in 0..QUERIES {
@@ -209,7 +211,7 @@ pub(super) fn temporary_tables(mut session: Session, dir: &Path, datadir: &Path)
         let path = dir.join(Path::new(text("path")).file_name().unwrap_or_default());
         let told: u64 = text("size").parse().unwrap_or_default();
         if told <= size {
-            // There was room left: the file grows by some MiB at a time.
+            // The table fit into the free space: the file grows in steps of some MiB.
             continue;
         }
         size = told;

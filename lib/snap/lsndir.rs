@@ -1,8 +1,8 @@
-//! `--extra-lsndir`: what the next increment has to know of this backup, outside the stream.
+//! `--extra-lsndir`: what the next increment needs to know of this backup, outside the stream.
 //!
-//! It is written once the next program has taken the stream to its end, beside what an older backup left there, which stays
-//! a base until all is on disk. While files take each other's place `xb_incomplete` stands in the directory: so half of a
-//! base is never taken for one.
+//! The files are written once the next program has read the stream to its end, beside those of an older backup, which
+//! remains a usable base until the new files are on disk. While the new files replace the old ones, the directory
+//! contains `xb_incomplete`, so that a mixture is never used as a base.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
@@ -15,26 +15,26 @@ use crate::error::{Error, Result};
 use crate::metadata::{CHECKPOINTS, INFO};
 use crate::stream::native::names::{BEGIN, INCOMPLETE, PAGES};
 
-/// What [`INCOMPLETE`] says.
+/// The content of [`INCOMPLETE`].
 const UNFINISHED: &[u8] = b"xb-snap has not ended well in this directory: do not use what is in it.\n";
 
 /// The directory while its backup is being sent.
 #[derive(Debug)]
 pub(super) struct LsnDir<'a> {
     dir: &'a Path,
-    /// Has no name of ours until the stream is complete.
+    /// It gets its final name once the stream is complete.
     pages: Option<NamedTempFile>,
 }
 
 impl<'a> LsnDir<'a> {
-    /// Makes the directory, if it is not there.
+    /// Creates the directory, if it does not exist.
     pub(super) fn new(dir: &'a Path) -> Result<Self> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.map_err(|cause| Error::io(dir.display(), "cannot create", &cause))?;
         Ok(LsnDir { dir, pages: None })
     }
 
-    /// The next bytes of `xb_pages`.
+    /// Appends bytes to `xb_pages`.
     pub(super) fn pages(&mut self, bytes: &[u8]) -> Result<()> {
         let dir = self.dir;
         let mut write = || {
@@ -44,7 +44,7 @@ impl<'a> LsnDir<'a> {
         write().map_err(|cause| self.fail(&cause))
     }
 
-    /// Writes everything beside what is there; then puts it in its place.
+    /// Writes all files under temporary names, then replaces the old ones.
     pub(super) fn write<'t>(self, texts: impl Iterator<Item = (&'t str, &'t [u8])>, begin: &'t [u8]) -> Result<()> {
         let dir = self.dir;
         self.beside(texts.chain([(BEGIN, begin)]))
@@ -52,7 +52,7 @@ impl<'a> LsnDir<'a> {
             .map_err(|cause| Error::io(dir.display(), "cannot write", &cause))
     }
 
-    /// The files, on disk, and the names that they will have.
+    /// Writes and syncs the files; returns them with their final names.
     fn beside<'t>(self, texts: impl Iterator<Item = (&'t str, &'t [u8])>) -> io::Result<Vec<(&'t str, NamedTempFile)>> {
         let mut files: Vec<(&str, NamedTempFile)> = self.pages.map(|pages| (PAGES, pages)).into_iter().collect();
         for (name, text) in texts {
@@ -69,7 +69,7 @@ impl<'a> LsnDir<'a> {
     }
 }
 
-/// Replaces what is in the directory. From its first step to the last it is no base.
+/// Replaces the files in the directory. While it does, the directory is not a base.
 fn put(dir: &Path, files: Vec<(&str, NamedTempFile)>) -> io::Result<()> {
     let mark = dir.join(INCOMPLETE);
     let mut file = NamedTempFile::new_in(dir)?;
@@ -77,7 +77,7 @@ fn put(dir: &Path, files: Vec<(&str, NamedTempFile)>) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(&mark)?;
     sync(dir)?;
-    // What an older backup left is not mixed with this one, which may have no digests.
+    // Files of an older backup must not remain beside this one, which may have no digests.
     for name in [BEGIN, PAGES].into_iter().chain(CHECKPOINTS).chain(INFO) {
         match fs::remove_file(dir.join(name)) {
             Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),

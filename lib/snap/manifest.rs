@@ -1,4 +1,4 @@
-//! The manifest while it grows: a line per member, kept out of memory.
+//! The manifest while the backup runs: one line per member, outside of memory.
 
 use std::io::Write;
 use std::path::Path;
@@ -9,12 +9,12 @@ use crate::io::spool::Spool;
 use crate::stream::Writer;
 use crate::stream::native::{Entry, MANIFEST, Tally, Trailer};
 
-/// Bytes of lines in memory; a hundred thousand tables have thirty million.
+/// How many bytes of lines are kept in memory; a hundred thousand tables have thirty million.
 const MEMORY: usize = 1 << 20;
-/// Bytes of a chunk of the manifest.
+/// Size of a chunk of the manifest in bytes.
 const CHUNK: usize = 256 << 10;
 
-/// Lines so far.
+/// The lines so far.
 #[derive(Debug)]
 pub(super) struct Manifest {
     lines: Mutex<Lines>,
@@ -28,13 +28,13 @@ struct Lines {
 }
 
 impl Manifest {
-    /// Lines that do not fit into memory go to a file in `dir`.
+    /// Lines that do not fit into memory go to an unlinked file in `dir`.
     pub(super) fn new(dir: &Path) -> Self {
         let spool = Spool::new(MEMORY, dir, u64::MAX);
         Manifest { lines: Mutex::new(Lines { spool, tally: Tally::default(), bytes: 0 }) }
     }
 
-    /// Adds the line of a member that was written whole.
+    /// Adds the line of a complete member.
     pub(super) fn add(&self, entry: &Entry) -> Result<()> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let line = lines.tally.line(entry)?;
@@ -42,12 +42,12 @@ impl Manifest {
         lines.spool.push(line.as_bytes())
     }
 
-    /// Bytes of all members.
+    /// The total size of all members in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).bytes
     }
 
-    /// Writes the last member.
+    /// Writes the manifest, which is the last member.
     pub(super) fn send(&self, trailer: Trailer, out: &Writer<impl Write>) -> Result<()> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let last = lines.tally.finish(trailer)?;

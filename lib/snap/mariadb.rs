@@ -1,4 +1,4 @@
-//! A running MariaDB server: its backup stages, in order, and what is copied in each. Source:
+//! The backup of a running MariaDB server: its backup stages in order, and what is copied in each. Source:
 //! `facts/mariadb-hot-backup#sql`, `facts/mariadb-hot-backup#ddl`, `facts/mariadb-hot-backup#file-set` and
 //! `facts/mariadb-hot-backup#end-lsn`.
 
@@ -44,17 +44,17 @@ use start::Start;
 pub(super) use stopped::Stopped;
 pub(super) use switched_off::SwitchedOff;
 
-/// New tables are copied before the lock until they are fewer bytes than this, but not forever.
+/// Extra passes copy new tables before the lock until they have fewer bytes than this, or the passes are used up.
 const EXTRA_BYTES: u64 = 16 << 20;
 const EXTRA_PASSES: u32 = 3;
-/// The file that names what DDL changed, in the data directory.
+/// The file in the data directory that names the tables that DDL changed.
 const DDL_LOG: &str = "ddl.log";
-/// Aria's recovery begins where this says, so it is read before any Aria table (`facts/mariadb-hot-backup#aria`).
+/// Aria's recovery starts where this file says, so it is read before any Aria table (`facts/mariadb-hot-backup#aria`).
 const ARIA_CONTROL: &str = "aria_log_control";
-/// What to do after DDL that a backup cannot bear.
+/// The hint after DDL that makes a backup invalid.
 const RUN_AGAIN: &str = "run it again, with --lock-ddl=end (the default) or --lock-ddl=early";
 
-/// The server, and the session that holds the stages.
+/// The server, and the session that holds the backup stages.
 pub(super) struct MariaDb<'a> {
     job: &'a Job,
     variables: &'a Variables,
@@ -62,16 +62,16 @@ pub(super) struct MariaDb<'a> {
     aria: AriaLog,
     options: BTreeMap<String, String>,
     stages: Stages,
-    /// Tablespaces of which the server itself has no file, by number.
+    /// Ids of tablespaces whose file the server itself does not have.
     lost: BTreeSet<SpaceId>,
-    /// The account has RELOAD, which `--no-lock` can do without.
+    /// The account has RELOAD, which `--no-lock` does not need.
     reload: bool,
-    /// InnoDB, if it is switched off.
+    /// Set if InnoDB is switched off.
     switched_off: Option<SwitchedOff>,
 }
 
 impl<'a> MariaDb<'a> {
-    /// Finds out whether this can work at all.
+    /// Checks that a backup is possible at all.
     pub(super) fn new(
         job: &'a Job,
         mut session: Session,
@@ -101,7 +101,8 @@ impl<'a> MariaDb<'a> {
         engines::asked(&mut session, &layout.datadir)?;
         let mut options = meta::server_options(variables, &meta::plugins(&mut session)?);
         if job.no_lock {
-            // What is prepared at the end LSN was not acknowledged then, whatever the binary log has of it.
+            // A transaction that is prepared at the end LSN had not been acknowledged, whatever the binary log has of
+            // it.
             options.insert("tc_heuristic_recover".into(), "ROLLBACK".into());
         }
         let stages = Stages::new(session, job.lock_timeout)?;
@@ -176,7 +177,7 @@ impl Running for MariaDb<'_> {
         Ok(Found { redo: Some(redo), server_uuid, undo, catalog, listed })
     }
 
-    /// Everything up to the release of the locks.
+    /// Copies everything until the locks are released.
     fn copy(&mut self, hot: &Hot<'_>, undo: &[Tablespace], mut catalog: Catalog) -> Result<(Snapshot, Spool)> {
         hot.report.stage("copying InnoDB");
         let runs = self.switched_off.is_none();
@@ -187,7 +188,7 @@ impl Running for MariaDb<'_> {
         let held = hot.held();
         let snapshot = hot.with_replication_stopped(&applier::MARIADB, || self.rest(hot, &catalog, &held, logged))?;
         self.switched_off.as_ref().map_or(Ok(()), |innodb| innodb.unchanged(&catalog))?;
-        // Of two answers the one that keeps more secret.
+        // Of the answers at the start and at the end, the one that encrypts more is used.
         switched_on(&mut self.options, &ENCRYPTION, self.stages.session())?;
         Ok((snapshot, held.into_inner()))
     }
@@ -209,7 +210,7 @@ impl Running for MariaDb<'_> {
 }
 
 impl MariaDb<'_> {
-    /// All that belongs to one moment: what is not InnoDB's, and the positions.
+    /// Copies what must be of one moment: files of other engines, and the positions.
     fn rest(&mut self, hot: &Hot<'_>, catalog: &Catalog, held: &Writer<Spool>, logged: usize) -> Result<Snapshot> {
         if self.job.no_lock {
             if self.switched_off.is_none() {
@@ -224,7 +225,7 @@ impl MariaDb<'_> {
         self.snapshot(hot)
     }
 
-    /// The rest, under the locks.
+    /// Copies the rest, under the locks.
     fn locked(&mut self, hot: &Hot<'_>, catalog: &Catalog, held: &Writer<Spool>, logged: usize) -> Result<()> {
         hot.report.stage("waiting for locks");
         if self.lock_ddl() == LockDdl::Early {
@@ -233,7 +234,7 @@ impl MariaDb<'_> {
                 catalog.held_against(&mut ledger)?;
                 self.settled(&mut ledger, hot.report)?;
             }
-            // The lock is held for the whole copy: what it covers need not wait in the spool.
+            // The lock is held for the whole copy, so what it protects need not wait in the spool.
             others(&hot.steps, hot.steps.out, false)?;
         } else {
             self.stages.enter(Stage::Flush)?;
@@ -250,8 +251,8 @@ impl MariaDb<'_> {
         late_files(&hot.steps, held, &self.aria)
     }
 
-    /// Copies tables that were created meanwhile, so that less remains for the time under the lock. Returns how much
-    /// of the DDL log is older than the last pass.
+    /// Copies tables that were created since, so that less remains to be copied under the lock. Returns the length of
+    /// the DDL log before the last pass.
     fn extra(&mut self, hot: &Hot<'_>, catalog: &mut Catalog) -> Result<usize> {
         let mut logged = None;
         for _ in 0..EXTRA_PASSES {
@@ -274,18 +275,19 @@ impl MariaDb<'_> {
         Ok(logged.unwrap_or(0))
     }
 
-    /// Copies again what DDL changed; names what has gone.
+    /// Copies again what DDL changed, and lists what was dropped.
     fn resync(&mut self, hot: &Hot<'_>, catalog: &Catalog, held: &Writer<Spool>, logged: usize) -> Result<()> {
         let log = self.ddl_log()?;
         let late = log.get(logged..).ok_or_else(|| Error::failed(DDL_LOG, "became shorter while files were copied"))?;
         let (all, late) = (Named::parse(&log), Named::parse(late));
         let changes = self.changes(hot, catalog, &all, &late)?;
         hot.steps.dropped(held, &changes.gone)?;
-        // What goes in spite of the lock is a table that an ALTER was building.
+        // A file that disappears in spite of the lock belongs to a table that an ALTER was building.
         hot.steps.again(held, changes.again.iter().chain(&changes.unwritten), |_| Ok(()))
     }
 
-    /// Checks that no table was created, dropped or exchanged, and copies those that had no page 0 before.
+    /// Checks that no table was created, dropped or exchanged, and copies tables whose page 0 was not initialized
+    /// before.
     fn unchanged<W: Write + Send>(
         &mut self,
         hot: &Hot<'_>,
@@ -311,13 +313,13 @@ impl MariaDb<'_> {
         Ok(changes)
     }
 
-    /// To which tables full-text indexes belong, that may have come meanwhile.
+    /// Asks again to which tables full-text indexes belong; some may be new.
     fn ask_again(&mut self) -> Result<()> {
         let names = self.fulltext()?;
         self.job.filter.ask_again(self.stages.session(), partial::MARIADB, names.iter().map(Vec::as_slice))
     }
 
-    /// The files of full-text indexes, if what they belong to matters.
+    /// The files of full-text indexes, if the filter needs them.
     fn fulltext(&self) -> Result<Vec<Vec<u8>>> {
         let mut names = Vec::new();
         let databases = if self.job.filter.is_partial() { files::databases(&self.layout.datadir)? } else { Vec::new() };
@@ -331,10 +333,10 @@ impl MariaDb<'_> {
         Ok(optional(&self.layout.datadir.join(DDL_LOG))?.unwrap_or_default())
     }
 
-    /// The end LSN and the positions, then the end of all locks. The end LSN is what is current, not what is flushed:
-    /// with some settings the latter misses commits that the binary log has (`facts/mariadb-hot-backup#end-lsn`).
+    /// Reads the end LSN and the positions, then releases all locks. The end LSN is the current LSN, not the flushed
+    /// one: with some settings the latter misses commits that the binary log has (`facts/mariadb-hot-backup#end-lsn`).
     fn snapshot(&mut self, hot: &Hot<'_>) -> Result<Snapshot> {
-        // Without a binary log, nobody needs the privilege to ask for its end.
+        // Without a binary log, the privilege to ask for its position is not needed.
         let has_binlog = !self.job.no_lock && self.variables.is_on("log_bin");
         let session = self.stages.session();
         let end_lsn = match &self.switched_off {
@@ -350,7 +352,7 @@ impl MariaDb<'_> {
     }
 }
 
-/// Aria's log, and what its control file said before the first table was read.
+/// Aria's log, and its control file as it was before the first table was read.
 struct AriaLog {
     dir: PathBuf,
     control: Option<Vec<u8>>,
@@ -367,7 +369,7 @@ impl AriaLog {
     }
 }
 
-/// Files that a server keeps locked while it runs.
+/// Files that a running server keeps locked.
 fn guarded(layout: &Layout, aria: &AriaLog) -> Vec<PathBuf> {
     layout.system.iter().cloned().chain([aria.dir.join(ARIA_CONTROL)]).collect()
 }
@@ -380,7 +382,8 @@ fn undo(layout: &Layout) -> Result<Vec<Tablespace>> {
     spaces.filter_map(Result::transpose).collect()
 }
 
-/// InnoDB, after the Aria control file. `unwritten`: there is no second look at files whose page 0 is not written yet.
+/// Copies InnoDB, after the Aria control file. `unwritten`: also copies files whose page 0 is not initialized, because
+/// there is no later pass.
 fn innodb(steps: &Steps<'_>, aria: &AriaLog, undo: &[Tablespace], catalog: &Catalog, unwritten: bool) -> Result<()> {
     if let Some(control) = &aria.control {
         steps.copier.made(steps.out, ARIA_CONTROL.as_bytes(), EntryKind::File, control)?;
@@ -389,7 +392,7 @@ fn innodb(steps: &Steps<'_>, aria: &AriaLog, undo: &[Tablespace], catalog: &Cata
     steps.tables(catalog, unwritten)
 }
 
-/// Files that are not InnoDB's: of all databases but the system's, or of that one.
+/// Copies files of other engines: of all databases but `mysql`, or of `mysql` only.
 fn others<W: Write + Send>(steps: &Steps<'_>, out: &Writer<W>, system: bool) -> Result<()> {
     let datadir: &Path = &steps.layout.datadir;
     let mut databases = files::databases(datadir)?;
@@ -404,7 +407,7 @@ fn others<W: Write + Send>(steps: &Steps<'_>, out: &Writer<W>, system: bool) -> 
     steps.files(out, names)
 }
 
-/// What is written until commits are blocked: the system's tables, then the Aria log.
+/// Copies what the server writes until commits are blocked: the system tables, then the Aria log.
 fn late_files<W: Write + Send>(steps: &Steps<'_>, out: &Writer<W>, aria: &AriaLog) -> Result<()> {
     others(steps, out, true)?;
     let mut buffers = Buffers::new();

@@ -1,4 +1,4 @@
-//! The members that describe a backup: what both families have in common.
+//! The metadata members: what both families have in common.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::server::{Session, Variables};
 /// Names and contents.
 pub(super) type Members = Vec<(&'static str, String)>;
 
-/// Asks for variables again: one that was switched on meanwhile counts as on.
+/// Asks for variables again: one that was switched on since counts as on.
 pub(super) fn switched_on(options: &mut BTreeMap<String, String>, names: &[&str], session: &mut Session) -> Result<()> {
     let now = Variables::of(session)?;
     for name in names {

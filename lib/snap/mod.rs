@@ -1,11 +1,12 @@
-//! xb-snap's job: a consistent copy of a running server's files as a stream, with the redo log's place for xb-redo.
+//! xb-snap's job: writes a consistent copy of a server's files as a stream, and the location of the redo log for
+//! xb-redo.
 //!
-//! Order and reasons are in `facts/mariadb-hot-backup#guarantees`, `facts/mariadb-hot-backup#stream`,
-//! `facts/mariadb-hot-backup#sql`, `facts/mariadb-hot-backup#ddl` and `facts/mariadb-hot-backup#end-lsn`: the
-//! checkpoint LSN is read before the first page; InnoDB's files are copied while everything runs; then short locks,
-//! under which the rest is copied into a spool; then the end LSN, the LSN at which the log is cut. `hot` has what the
-//! families share of that, `mariadb` and `mysql` are their statements in order; the other modules are steps. Of an
-//! increment, `base` says since when and `delta` copies the pages.
+//! The order and its reasons are in `facts/mariadb-hot-backup#guarantees`, `facts/mariadb-hot-backup#stream`,
+//! `facts/mariadb-hot-backup#sql`, `facts/mariadb-hot-backup#ddl` and `facts/mariadb-hot-backup#end-lsn`. The
+//! checkpoint LSN is read before the first page. InnoDB's files are copied while the server works as usual. Then short
+//! locks are taken, under which the rest is copied into a spool. Then the end LSN is read, where the log is cut. `hot`
+//! has what the families have in common, `mariadb` and `mysql` have their statements in order; the other modules are
+//! steps. For an increment, `base` says since when, and `delta` copies the pages.
 
 pub mod base;
 mod catalog;
@@ -53,14 +54,14 @@ use mysql::MySql;
 use running::Running;
 use stopped::Stopped;
 
-/// What DDL may do while tables are copied.
+/// Which DDL may run while tables are copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockDdl {
     /// Blocked from the start.
     Early,
-    /// Free until a short lock at the end, under which what changed is copied again.
+    /// Allowed until a short lock at the end, under which changed tables are copied again.
     End,
-    /// Free; a backup during which tables changed is not valid.
+    /// Allowed; the backup is invalid if a table changed.
     Off,
 }
 
@@ -71,17 +72,17 @@ pub struct Job {
     pub sources: Sources,
     /// How to connect.
     pub login: Login,
-    /// The data directory, if it is not where the server says (a container's).
+    /// The data directory, if its path here is not the server's (containers).
     pub datadir: Option<PathBuf>,
-    /// Go on if nothing shows whether the data directory is that of the server.
+    /// Continue if nothing shows whether the data directory belongs to the server.
     pub trust_datadir: bool,
-    /// Copying threads.
+    /// Number of copying threads.
     pub threads: usize,
     /// How files are read.
     pub policy: Policy,
-    /// DDL during the copy; `None`: as suits the server.
+    /// DDL during the copy; `None`: the default of the server family.
     pub lock_ddl: Option<LockDdl>,
-    /// How long a lock is waited for.
+    /// How long to wait for a lock.
     pub lock_timeout: Duration,
     /// The server is stopped.
     pub offline: bool,
@@ -95,21 +96,33 @@ pub struct Job {
     pub galera_info: bool,
     /// Which tables.
     pub filter: filter::Filter,
-    /// What an increment builds on; `None`: a full backup.
+    /// The base of an increment; `None`: a full backup.
     pub base: Option<base::Base>,
-    /// Where what the next increment needs goes beside the stream: `xb_begin`, `xb_pages` …
+    /// Directory for what the next increment needs: `xb_begin`, `xb_pages` …
     pub extra_lsndir: Option<PathBuf>,
-    /// Note the backup in the server's table of backups.
+    /// Record the backup in the server's history table.
     pub history: Option<history::Series>,
     /// Have the server make a checkpoint before.
     pub checkpoint_now: bool,
-    /// Where what is copied under a lock waits.
+    /// Directory for files that wait until the locks are released.
     pub spool_dir: PathBuf,
     /// The command line, for `xtrabackup_info`.
     pub command: String,
 }
 
-/// Copies a server to `output`. The family is chosen here.
+/// Copies a server to `output`, as a stream.
+///
+/// # Errors
+///
+/// - Usage: an option that this server family cannot honour.
+/// - Invalid: DDL, an import or a lost lock makes the backup inconsistent; the base of an increment does not fit;
+///   nothing proves that the data directory is the server's.
+/// - Damaged: a page, or the base of an increment, is damaged.
+/// - Pipe: the reader of `output` ended.
+/// - Failed: all else, such as errors of the server, of files and of privileges.
+///
+/// After an error `output` may have a part of the stream. It has no manifest, so every reader reports it as truncated.
+/// The directory `extra_lsndir` still has an older base, or is marked as incomplete.
 pub fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     Spool::check(&job.spool_dir)?;
     if job.offline {
@@ -128,7 +141,7 @@ pub fn run(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     hot::run(job, server.as_mut(), &connected, output, report)
 }
 
-/// A server that does not run tells its family by where its redo log is.
+/// Copies a stopped server. The location of its redo log tells the family.
 fn copy_stopped(job: &Job, output: File, report: &dyn Report) -> Result<()> {
     let encryption = mariadb::ENCRYPTION.iter().chain(&mysql::ENCRYPTION);
     let mut variables = offline::variables(job, &job.sources.read(report)?, encryption);

@@ -1,4 +1,4 @@
-//! A running MySQL server: its statements, in order. Source: `facts/mysql-hot-backup#statements`.
+//! The backup of a running MySQL server: its statements, in order. Source: `facts/mysql-hot-backup#statements`.
 
 mod meta;
 mod resync;
@@ -43,13 +43,13 @@ use crate::stream::native::{Binlog, EntryKind, Redo};
 pub(super) use meta::ENCRYPTION;
 pub(super) use stopped::Stopped;
 
-/// Their numbers must fit into the last line of a manifest.
+/// Their ids must fit into the last line of a manifest.
 const LEFT_OUT_MAX: usize = 60_000;
 
-/// The server's dictionary, always in the data directory.
+/// The file of the server's dictionary, which is always in the data directory.
 const DICTIONARY: &str = "mysql.ibd";
 
-/// What is said of a file that only somebody else can have removed.
+/// The messages for a file that disappeared although DDL was blocked: no server removes one then.
 const GONE: &str = "has gone while it was to be copied, in spite of the lock on DDL";
 const NOBODY: &str = "nobody may remove files of a server; run it again";
 
@@ -60,20 +60,20 @@ pub(super) struct MySql<'a> {
     layout: Layout,
     options: BTreeMap<String, String>,
     lock: InstanceLock,
-    /// Tables without transactions.
+    /// Tables of engines without transactions.
     tables: Vec<Named>,
-    /// Files that are called like undo tablespaces.
+    /// Files with the name of an undo tablespace.
     undo: Vec<Tablespace>,
-    /// Tablespaces that are elsewhere, for `xtrabackup_tablespaces`.
+    /// External tablespaces, for `xtrabackup_tablespaces`.
     external: Vec<Tablespace>,
-    /// How often the statement had been run that can switch redo logging off.
+    /// How often ALTER INSTANCE, which can switch redo logging off, had been run.
     alterations: u64,
-    /// The log, while DDL may run.
+    /// Watches the log while DDL may run.
     watch: Option<Watch>,
 }
 
 impl<'a> MySql<'a> {
-    /// Finds out whether this can work at all.
+    /// Checks that a backup is possible at all.
     pub(super) fn new(job: &'a Job, mut session: Session, variables: &'a Variables) -> Result<Self> {
         refuse(job)?;
         let layout = files::layout(Layout::of(variables)?);
@@ -114,7 +114,7 @@ impl Running for MySql<'_> {
         &self.layout
     }
 
-    /// It cannot be stopped while DDL is blocked (error 3857), which is the whole time.
+    /// Replication cannot be stopped while DDL is blocked (error 3857), which is the whole time.
     fn stops_first(&self) -> Option<&'static Applier> {
         (self.job.lock_ddl != Some(LockDdl::End)).then_some(&applier::MYSQL)
     }
@@ -133,7 +133,7 @@ impl Running for MySql<'_> {
     }
 
     fn lock(&mut self) -> Result<()> {
-        // A statement that is counted from here on may wait for the lock, and run once it is given back.
+        // A statement that is counted from here on may be waiting for the lock, and run once it is released.
         self.alterations = self.lock.ask(resync::alterations)?;
         self.lock.instance()
     }
@@ -149,10 +149,10 @@ impl Running for MySql<'_> {
     fn look(&mut self, _: &Hot<'_>) -> Result<Found> {
         let server_uuid = self.variables.get("server_uuid").map(str::to_owned);
         let (spaces, dictionary) = self.list()?;
-        // While no DDL can run.
+        // No DDL can run here.
         let listed = |name: &[u8]| spaces.tables.binary_search_by(|space| space.name.as_slice().cmp(name)).is_ok();
         fileset::none_open(&dictionary, &fileset::unseen(&dictionary, listed, &self.job.filter)?)?;
-        // The last of all, for the log goes on being overwritten behind it.
+        // This comes last, because the server continues to overwrite its log.
         let redo = match self.job.lock_ddl {
             Some(LockDdl::End) => self.let_go()?,
             _ => redo(&self.layout)?,
@@ -160,7 +160,7 @@ impl Running for MySql<'_> {
         let mut found = found(self.job, redo, server_uuid, spaces)?;
         found.catalog.dictionary = Some(dictionary);
         if self.watch.is_some() {
-            // Undo tablespaces may then be truncated, made and dropped like any.
+            // Undo tablespaces may then be truncated, created and dropped like any other.
             found.catalog.add(std::mem::take(&mut found.undo));
         }
         Ok(found)
@@ -177,7 +177,7 @@ impl Running for MySql<'_> {
                 self.rest(hot, others.locked, &held)?
             }
         };
-        // Of two answers the one that keeps more secret.
+        // Of the answers at the start and at the end, the one that encrypts more is used.
         self.lock.ask(|session| switched_on(&mut self.options, &ENCRYPTION, session))?;
         Ok((snapshot, held.into_inner()))
     }
@@ -197,7 +197,7 @@ impl Running for MySql<'_> {
 }
 
 impl MySql<'_> {
-    /// What there is, while DDL is blocked.
+    /// Lists all files, while DDL is blocked.
     fn list(&mut self) -> Result<(Spaces, Dictionary)> {
         let dictionary = self.lock.ask(|session| Dictionary::of_mysql(session, &self.layout))?;
         let mut spaces = Spaces::below(&self.layout)?;
@@ -207,13 +207,13 @@ impl MySql<'_> {
         spaces.enough(&self.layout)?;
         let names = || spaces.tables.iter().map(|space| space.name.as_slice());
         self.lock.ask(|session| self.job.filter.ask(session, partial::MYSQL, names()))?;
-        // The lock was waited for; tables may have come and gone since.
+        // Tables may have been created or dropped while the session waited for the lock.
         self.tables = tables(self.job, &self.layout)?;
         self.external = spaces.external();
         Ok((spaces, dictionary))
     }
 
-    /// Fails if a tablespace has not been copied; names what was left out.
+    /// Fails if a tablespace has not been copied; warns of files that are left out.
     fn settled(&self, catalog: &Catalog, report: &dyn Report) -> Result<()> {
         let Some(dictionary) = &catalog.dictionary else { return Ok(()) };
         let mut ledger = Ledger::new(dictionary);
@@ -224,12 +224,12 @@ impl MySql<'_> {
         Ok(())
     }
 
-    /// All that belongs to one moment: what has no transactions, and the positions.
+    /// Copies what must be of one moment: tables without transactions, and the positions.
     fn rest(&mut self, hot: &Hot<'_>, others: Vec<Vec<u8>>, held: &Writer<Spool>) -> Result<Snapshot> {
         let left_out = self.lock.ask(|session| left_out(self.job, &self.layout, session))?;
         hot.report.stage("waiting for locks");
         if self.variables.is_on("log_bin") {
-            // The tail that is copied is then short.
+            // The part of the binary log that is copied is then short.
             self.lock.run("FLUSH NO_WRITE_TO_BINLOG BINARY LOGS")?;
         }
         self.lock.tables(&self.tables)?;
@@ -239,7 +239,8 @@ impl MySql<'_> {
         self.snapshot(hot, held, left_out)
     }
 
-    /// All positions at one moment, the log on disk up to there, the binary log's tail; then the end of all locks.
+    /// Reads all positions at one moment, waits until the log is on disk up to there, copies the end of the binary log,
+    /// then releases all locks.
     fn snapshot(&mut self, hot: &Hot<'_>, held: &Writer<Spool>, left_out: Vec<SpaceId>) -> Result<Snapshot> {
         let status = self.lock.ask(LogStatus::of)?;
         if self.variables.get("server_uuid").is_some_and(|uuid| uuid != status.uuid) {
@@ -255,7 +256,7 @@ impl MySql<'_> {
             Some((file, position)) => Some(self.tail(hot, held, file, *position)?),
             None => None,
         };
-        // Somebody may have switched it on meanwhile.
+        // It may have been switched on since the check at the start.
         self.lock.ask(provable_log)?;
         if self.job.filter.is_partial() {
             self.lock.ask(closed_log)?;
@@ -282,17 +283,18 @@ impl MySql<'_> {
     }
 }
 
-/// Copies the newest binary log up to `size`, with an index that names it alone: a server that recovers decides by it which
-/// prepared transactions were committed.
+/// Copies the newest binary log up to `size`, with an index that names only this file. A server that recovers uses it
+/// to decide which prepared transactions were committed.
 fn binlog<W: Write>(copier: &Copier<'_>, out: &Writer<W>, base: &Path, path: &Path, size: u64) -> Result<()> {
     let file = path.file_name().unwrap_or_default();
     copier.beginning(out, &mut Buffers::new(), file.as_bytes(), path, size)?;
-    // Whatever it is called on the server: --apply looks for it by the name of the log.
+    // The index gets this name whatever it is on the server, because --apply derives it from the name of the log.
     let index = [base.file_name().unwrap_or_default().as_bytes(), b".index"].concat();
     copier.made(out, &index, EntryKind::File, &[b"./", file.as_bytes(), b"\n"].concat())
 }
 
-/// What is replicated at the moment of the snapshot. It may have been started, or moved, since the copy began.
+/// The replication channels at the moment of the snapshot. Replication may have been started, or moved, since the copy
+/// began.
 fn channels(job: &Job, session: &mut Session) -> Result<Vec<Record>> {
     if job.safe_replica && !applier::MYSQL.running(session)?.is_empty() {
         return Err(
@@ -307,9 +309,9 @@ fn channels(job: &Job, session: &mut Session) -> Result<Vec<Record>> {
     Ok(channels)
 }
 
-/// The GTIDs of the snapshot. What the server had executed may lag behind its binary log
-/// (`facts/mysql-hot-backup#log-status`), and a replica without `log_replica_updates` has executed what is in no binary
-/// log of its own: both belong to it.
+/// The GTIDs of the snapshot. `gtid_executed` may lag behind the binary log (`facts/mysql-hot-backup#log-status`), and
+/// a replica without `log_replica_updates` has executed transactions that its binary log does not have. The result is
+/// the union of both sets.
 fn gtids(hot: &Hot<'_>, tail: &Path, position: u64, executed: &GtidSet) -> Result<GtidSet> {
     let Some(mut set) = binlog_prefix::gtids(tail, position)? else { return Ok(executed.clone()) };
     if !executed.contains(&set) {
@@ -331,7 +333,7 @@ fn logging(session: &mut Session) -> Result<()> {
     Ok(())
 }
 
-/// What cannot be promised of this server.
+/// Refuses options that xb-snap cannot honour for MySQL.
 fn refuse(job: &Job) -> Result<()> {
     match job.lock_ddl {
         _ if job.no_lock => Err(Error::usage("--no-lock", "a backup of MySQL needs its lock")
@@ -341,7 +343,7 @@ fn refuse(job: &Job) -> Result<()> {
     }
 }
 
-/// Fails if the end of the log cannot be written without its key.
+/// Fails if the redo log is encrypted: the end of the log could not be written without its key.
 fn closed_log(session: &mut Session) -> Result<()> {
     if is_log_encrypted(session)? {
         return Err(Error::failed("server", "its redo log is encrypted: a backup of some tables could not be applied")
@@ -354,7 +356,7 @@ fn is_log_encrypted(session: &mut Session) -> Result<bool> {
     Ok(session.value("SELECT @@global.innodb_redo_log_encrypt")?.is_some_and(|value| value == "1"))
 }
 
-/// The numbers of the tablespaces that are not wanted, while DDL is blocked.
+/// The ids of the tablespaces that are not wanted, while DDL is blocked.
 fn left_out(job: &Job, layout: &Layout, session: &mut Session) -> Result<Vec<SpaceId>> {
     if !job.filter.is_partial() {
         return Ok(Vec::new());
@@ -364,7 +366,7 @@ fn left_out(job: &Job, layout: &Layout, session: &mut Session) -> Result<Vec<Spa
     let mut left_out = Vec::new();
     for row in session.records(sql)? {
         let path = layout.datadir.join(told::<String>(&row, "FILES", "file")?);
-        // One that is elsewhere is wanted, or there would be no backup.
+        // An external tablespace is always wanted: `wanted` has refused all others.
         let Ok(below) = path.strip_prefix(&layout.datadir) else { continue };
         if !job.filter.wants(&files::clean(below)) {
             left_out.push(told(&row, "FILES", "id")?);
@@ -377,7 +379,7 @@ fn left_out(job: &Job, layout: &Layout, session: &mut Session) -> Result<Vec<Spa
     Ok(left_out)
 }
 
-/// Each block of the log must say of itself whether it is whole.
+/// Fails if log blocks have no checksums, which prove that a block is complete.
 fn provable_log(session: &mut Session) -> Result<()> {
     match session.value("SELECT @@global.innodb_log_checksums")? {
         Some(value) if value == "0" => Err(live::unsealed("server")),
@@ -385,7 +387,7 @@ fn provable_log(session: &mut Session) -> Result<()> {
     }
 }
 
-/// `--datadir`, or a socket of another server, may lead to files that are not this server's.
+/// Fails if `--datadir`, or a socket of another server, leads to files that are not this server's.
 fn same_server(layout: &Layout, variables: &Variables) -> Result<()> {
     let (ours, theirs) = (server_uuid(&layout.datadir)?, variables.get("server_uuid"));
     match (ours, theirs) {
@@ -405,7 +407,7 @@ fn server_uuid(datadir: &Path) -> Result<Option<String>> {
     Ok(found.map(|uuid| uuid.trim().to_str_lossy().into_owned()))
 }
 
-/// Privileges (`facts/mysql-hot-backup#privileges`).
+/// The required privileges (`facts/mysql-hot-backup#privileges`).
 fn needed(job: &Job, tables: &[Named]) -> Vec<Need> {
     let mut needed: Vec<Need> = ["BACKUP_ADMIN", "RELOAD", "PROCESS"].map(Need::global).into();
     if job.replica_info || job.safe_replica {
@@ -422,7 +424,7 @@ fn needed(job: &Job, tables: &[Named]) -> Vec<Need> {
     needed
 }
 
-/// Tables without transactions that are wanted.
+/// The wanted tables of engines without transactions.
 fn tables(job: &Job, layout: &Layout) -> Result<Vec<Named>> {
     files::without_transactions(&layout.datadir, &|name| job.filter.wants(name))
 }
@@ -444,8 +446,8 @@ fn found(job: &Job, redo: Redo, server_uuid: Option<String>, spaces: Spaces) -> 
     Ok(Found { redo: Some(redo), server_uuid, catalog, undo: spaces.undo, listed: None })
 }
 
-/// Those that are wanted. One that is elsewhere cannot be left out: the dictionary of the copy has its path, and a server
-/// that recovers the copy on this host would open the file and write to it.
+/// The wanted tablespaces. An external tablespace cannot be left out: the dictionary of the copy has its path, and a
+/// server that recovers the copy on this host would open the file and write to it.
 fn wanted(job: &Job, mut spaces: Vec<Tablespace>) -> Result<Vec<Tablespace>> {
     for space in spaces.extract_if(.., |space| !job.filter.wants(&space.name)) {
         if let Some(path) = space.external {
@@ -457,7 +459,7 @@ fn wanted(job: &Job, mut spaces: Vec<Tablespace>) -> Result<Vec<Tablespace>> {
     Ok(spaces)
 }
 
-/// InnoDB's files, then those others that need no lock but that on DDL. Returns what is left.
+/// Copies InnoDB's files, then the other files that need no lock except that on DDL. Returns the files that remain.
 fn innodb(steps: &Steps<'_>, undo: &[Tablespace], catalog: &Catalog) -> Result<files::Others> {
     steps.system(undo)?;
     steps.tables(catalog, true)?;

@@ -1,5 +1,4 @@
-//! The copy of a stopped server's data directory: what both families have in common. What each does in its own way is a
-//! [`Stopped`].
+//! The copy of a stopped server: what both families have in common. What differs is in [`Stopped`].
 
 use std::fs::File;
 use std::path::Path;
@@ -24,9 +23,10 @@ use crate::server::options::Options;
 use crate::stream::Writer;
 use crate::stream::native::{BEGIN, begin_bytes};
 
-/// Where distributions keep the data.
+/// The data directory of most distributions.
 const DATADIR: &str = "/var/lib/mysql";
-/// Variables that recovery needs and that only option files tell of a stopped server, beside those of encryption.
+/// Variables that recovery needs and that only option files tell for a stopped server, in addition to those of
+/// encryption.
 const OTHERS: [&str; 10] = [
     "plugin_load_add",
     "plugin_dir",
@@ -40,7 +40,7 @@ const OTHERS: [&str; 10] = [
     "disable_log_bin",
 ];
 
-/// Copies a stopped server, of which `variables` is what option files and the command line say.
+/// Copies a stopped server. `variables` come from option files and the command line.
 pub(super) fn run(
     job: &Job,
     server: &mut dyn Stopped,
@@ -106,7 +106,8 @@ pub(super) fn run(
     finish.send(&out, &snapshot, |facts| server.members(&variables, &options, facts, &snapshot)).map(drop)
 }
 
-/// What option files and the command line say; `encryption`: variables that say what is encrypted, and how.
+/// The variables in option files and on the command line; `encryption` are names of variables that say what is
+/// encrypted, and how.
 pub(super) fn variables<'a>(
     job: &Job,
     options: &Options,
@@ -122,7 +123,7 @@ pub(super) fn variables<'a>(
     variables
 }
 
-/// Fails if a server has the file open: InnoDB and Aria lock theirs with `fcntl`.
+/// Fails if a server has the file open: InnoDB and Aria lock their files with `fcntl`.
 fn stopped(path: &Path) -> Result<()> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -132,7 +133,7 @@ fn stopped(path: &Path) -> Result<()> {
     let held = fcntl_getlk(&file, &Flock::from(FlockType::ReadLock))
         .map_err(|errno| Error::io(path.display(), "cannot ask for locks", &errno.into()))?;
     let Some(held) = held else { return Ok(()) };
-    // The kernel does not name processes of other containers.
+    // The kernel does not show the process id of another container's process.
     let who =
         held.pid.map_or_else(|| "in another container".to_owned(), |pid| format!("process {}", pid.as_raw_nonzero()));
     Err(Error::failed(path.display(), format_args!("a server runs on it ({who})"))

@@ -1,4 +1,4 @@
-//! A server's file being read: in batches, with its pages verified, torn ones read again.
+//! Reads a file of the server in batches, verifies its pages, and reads torn ones again.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -22,15 +22,15 @@ use crate::innodb::{Doublewrite, Fault};
 use crate::io::cache::{ALIGN, Aligned, Policy, Source};
 use crate::server::files::{self, Identity};
 
-/// A page caught half-written is read again at once this many times, then at intervals, by time and not by count: a
-/// server with buffered writes was seen to need hundreds of reads (`facts/mariadb-hot-backup#torn-pages`).
+/// A torn page is read again at once this many times, then at intervals until a time limit: a server with buffered
+/// writes was seen to need hundreds of reads (`facts/mariadb-hot-backup#torn-pages`).
 const AT_ONCE: u32 = 3;
 const INTERVAL: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Smaller files are read through the cache: nobody misses what they displace.
+/// Smaller files are read through the page cache, where they displace little.
 const SMALL: u64 = 64 << 10;
 
-/// A file of a tablespace of several.
+/// A file of a tablespace that has several.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part<'a> {
     pub(super) space: &'a Space,
@@ -39,48 +39,48 @@ pub(super) struct Part<'a> {
     pub(super) doublewrite: Option<&'a Doublewrite>,
 }
 
-/// A file that is being read.
+/// An open file.
 pub(super) struct Open<'a> {
     source: Source,
     place: &'a Path,
     /// Which file it is.
     pub(super) identity: Identity,
-    /// See [`files::Tablespace::changed`]; before anything was read.
+    /// See [`files::Tablespace::changed`]; from before the first read.
     pub(super) changed: (i64, i64),
     size: u64,
 }
 
 /// What the first bytes of a tablespace say, whether the rest of page 0 is complete or not. IMPORT TABLESPACE writes
-/// other numbers and no LSN into a file that is there (`facts/mariadb-hot-backup#pages-without-lsn`).
+/// other ids and no LSN into an existing file (`facts/mariadb-hot-backup#pages-without-lsn`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
-    /// The tablespace's number; 0 if page 0 is not written yet.
+    /// The tablespace's id; 0 if page 0 is not initialized.
     pub(super) space: SpaceId,
     /// Its flags, one of which says that it is encrypted.
     flags: u32,
-    /// That of page 0.
+    /// The LSN of page 0.
     pub(super) lsn: Lsn,
 }
 
 impl Head {
-    /// Needs no more than the file's first block, of which the system never shows a part.
+    /// Needs only the first block of the file, which the kernel reads as a whole.
     pub(super) fn of(bytes: &[u8]) -> Self {
         Head { space: space::id(bytes), flags: space::flags(bytes), lsn: page::lsn(bytes).unwrap_or_default() }
     }
 
-    /// The tablespace's number, if page 0 is written.
+    /// The tablespace's id, if page 0 is initialized.
     pub(super) fn id(self) -> Option<SpaceId> {
         (self.space != SpaceId::SYSTEM).then_some(self.space)
     }
 
-    /// True if nothing but redo can have led from `self` to `later`. A tablespace that is encrypted or decrypted in its
-    /// place is so in redo as well, but a copy of some pages from before and some from after is read with one key.
+    /// True if redo alone can have led from `self` to `later`. Redo also logs that a tablespace was encrypted or
+    /// decrypted, but a copy with pages from before and after is read with one key.
     pub(super) fn leads_to(self, later: Head) -> bool {
         self.space == later.space && self.flags == later.flags && self.lsn <= later.lsn
     }
 }
 
-/// The file of a tablespace as it was copied.
+/// The file of a tablespace when it was copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) identity: Identity,
@@ -89,7 +89,7 @@ pub(super) struct Seen {
     pub(super) head: Head,
 }
 
-/// What kind of blocks a file of an Aria table has.
+/// The kind of blocks in a file of an Aria table.
 pub(super) struct AriaFile {
     table: Aria,
     /// True for the `.MAD`, false for the `.MAI`.
@@ -97,7 +97,7 @@ pub(super) struct AriaFile {
 }
 
 impl AriaFile {
-    /// From the name; `None` for any other file, and if the index cannot be read for what it is.
+    /// From the file's name; `None` for any other file, and if the index cannot be parsed.
     pub(super) fn of(path: &Path) -> Option<Self> {
         let data = match path.extension()?.as_bytes() {
             b"MAD" => true,
@@ -111,14 +111,14 @@ impl AriaFile {
     }
 }
 
-/// Opens a file, and nothing else: to open a pipe is to wait for somebody who writes into it.
+/// Opens a regular file only: opening a pipe would wait for a writer.
 fn regular(path: &Path) -> io::Result<File> {
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
     let file = File::options().read(true).custom_flags(flags).open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }
 }
 
-/// Opens a file; `None` if it has gone since it was listed.
+/// Opens a file; `None` if it was removed after it was listed.
 pub(super) fn open(path: &Path, policy: Policy) -> Result<Option<Open<'_>>> {
     let small = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() <= SMALL);
     let source = match regular(path) {
@@ -140,18 +140,19 @@ pub(super) fn open(path: &Path, policy: Policy) -> Result<Option<Open<'_>>> {
     }))
 }
 
-/// What the first bytes of a file say; `None` if it has gone.
+/// What the first bytes of a file say; `None` if it no longer exists.
 pub(super) fn head(path: &Path, policy: Policy, block: &mut Aligned) -> Result<Option<Head>> {
     open(path, policy)?.map(|mut open| open.head(block)).transpose()
 }
 
 impl Open<'_> {
-    /// Reads no more than so many bytes.
+    /// Limits the number of bytes to read.
     pub(super) fn limit(&mut self, size: u64) {
         self.size = self.size.min(size);
     }
 
-    /// Reads the next batch; `None` at the end as it was when the file was opened. What is added later is in the log.
+    /// Reads the next batch; `None` at the size that the file had when it was opened. What is added later is in the
+    /// log.
     pub(super) fn batch(&mut self, batch: &mut Aligned, offset: u64) -> Result<Option<usize>> {
         let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX).min(BATCH);
         let want = left.next_multiple_of(ALIGN);
@@ -163,19 +164,19 @@ impl Open<'_> {
         Ok((read > 0).then_some(read))
     }
 
-    /// The file as it is copied, with what its first bytes say.
+    /// The state of the file for the catalog, with what its first bytes say.
     pub(super) fn seen(&self, head: Head) -> Seen {
         Seen { identity: self.identity, changed: self.changed, head }
     }
 
-    /// What its first bytes say now.
+    /// Reads again what its first bytes say.
     pub(super) fn head(&mut self, block: &mut Aligned) -> Result<Head> {
         let read = self.read(block.as_mut().part_mut(..ALIGN)?, 0)?;
         Ok(Head::of(block.as_ref().part(..read)?))
     }
 
-    /// Reads bytes from an offset that need not be aligned, and returns where in the batch they are; fewer at the end of
-    /// the file. `len` is at most a batch without [`ALIGN`].
+    /// Reads bytes from an offset that need not be aligned, and returns their range in the batch; fewer at the end of
+    /// the file. `len` is at most the size of a batch minus [`ALIGN`].
     pub(super) fn range(&mut self, batch: &mut Aligned, offset: u64, len: usize) -> Result<std::ops::Range<usize>> {
         let within = within(offset, ALIGN);
         let buffer = batch.as_mut().part_mut(..(within + len).next_multiple_of(ALIGN))?;
@@ -189,25 +190,19 @@ impl Open<'_> {
             .map_err(|cause| Error::io(self.place.display(), format_args!("cannot read at byte {offset}"), &cause))
     }
 
-    /// What page 0 says, read again until it is complete.
+    /// Page 0, read again until it is complete; `None` if it is not initialized or the file is shorter than a page.
     pub(super) fn space(&mut self, batch: &mut Aligned, read: usize) -> Result<Option<Space>> {
-        let mut patience = Patience::new();
-        loop {
-            let head = batch.as_ref().part(..read.min(HEAD))?;
-            match Space::parse(head) {
-                Ok(space) => return Ok(space),
-                // All of the file, and less than a page.
-                Err(Fault::Size { .. }) if read as u64 >= self.size => return Ok(None),
-                Err(fault) if !patience.wait() => return Err(self.bad(0, 0, fault)),
-                Err(_) => {}
-            }
-            let head = batch.as_mut().part_mut(..read.min(HEAD).next_multiple_of(ALIGN))?;
-            self.read(head, 0)?;
+        let head = batch.as_mut().part_mut(..read.min(HEAD))?;
+        match Space::parse(head) {
+            Ok(space) => Ok(space),
+            // The whole file is shorter than a page.
+            Err(Fault::Size { .. }) if read as u64 >= self.size => Ok(None),
+            Err(_) => self.read_until_complete(head, 0, 0, &Space::parse, &mut Aligned::new(HEAD)).map(Option::flatten),
         }
     }
 
-    /// Verifies whole pages, reading torn ones again into their place. Returns how many bytes are good: fewer than
-    /// there are if the file was cut off meanwhile.
+    /// Verifies whole pages and reads torn ones again. Returns how many bytes are good: fewer than there are if the
+    /// file was truncated in the meantime.
     pub(super) fn verify(
         &mut self,
         pages: &mut [u8],
@@ -229,7 +224,8 @@ impl Open<'_> {
             let at = bad.checked_since(first).or_internal("a page before the first")? as usize * size;
             let page = pages.part_mut(at..at.saturating_add(size))?;
             let check = |page: &[u8]| part.space.check(bad, page);
-            if !self.settle(page, u64::from(bad.get()), offset + at as u64, &check, again)? {
+            let number = u64::from(bad.get());
+            if self.read_until_complete(page, number, offset + at as u64, &check, again)?.is_none() {
                 let pages = pages.part_mut(..at)?;
                 return self.still(pages, first, offset, part.space, again);
             }
@@ -238,7 +234,7 @@ impl Open<'_> {
         }
     }
 
-    /// Pages that are encrypted with their sums are complete when two reads some time apart agree
+    /// Verifies pages whose checksums are encrypted with them: they are complete when two reads, some time apart, agree
     /// (`facts/mysql-hot-backup#page-checks`). Returns how many bytes are good, as [`Open::verify`].
     fn still(
         &mut self,
@@ -267,22 +263,24 @@ impl Open<'_> {
                 last.replace(page.to_vec());
                 if same { Ok(content) } else { Err(Fault::Changing) }
             };
-            if !self.settle(page, u64::from(number.get()), offset + (index * size) as u64, &check, again)? {
+            let at = offset + (index * size) as u64;
+            if self.read_until_complete(page, u64::from(number.get()), at, &check, again)?.is_none() {
                 return Ok(index * size);
             }
         }
         Ok(good)
     }
 
-    /// Reads a page until `check` finds it complete; false if it is beyond the end by now.
-    fn settle(
+    /// Reads a page again until `check` finds it complete, and returns the result of `check`; `None` if the file no
+    /// longer has the page.
+    fn read_until_complete<T>(
         &mut self,
         page: &mut [u8],
         number: u64,
         offset: u64,
-        check: &dyn Fn(&[u8]) -> Result<Content, Fault>,
+        check: &dyn Fn(&[u8]) -> Result<T, Fault>,
         again: &mut Aligned,
-    ) -> Result<bool> {
+    ) -> Result<Option<T>> {
         // Pages of 1 and 2 KiB share a block with others.
         let within = within(offset, ALIGN);
         let want = (within + page.len()).next_multiple_of(ALIGN);
@@ -291,13 +289,13 @@ impl Open<'_> {
             let block = again.as_mut().part_mut(..want)?;
             let read = self.read(block, offset - within as u64)?;
             if read < within + page.len() {
-                return Ok(false);
+                return Ok(None);
             }
             let found = block.part(within..within + page.len())?;
             match check(found) {
-                Ok(_) => {
+                Ok(checked) => {
                     page.copy_from_slice(found);
-                    return Ok(true);
+                    return Ok(Some(checked));
                 }
                 Err(fault) if !patience.wait() => return Err(self.bad(number, offset, fault)),
                 Err(Fault::Changing) => sleep(INTERVAL),
@@ -306,7 +304,7 @@ impl Open<'_> {
         }
     }
 
-    /// Verifies the whole blocks of an Aria file, reading torn ones again into their place.
+    /// Verifies whole blocks of an Aria file and reads torn ones again.
     pub(super) fn verify_aria(
         &mut self,
         bytes: &mut [u8],
@@ -323,7 +321,7 @@ impl Open<'_> {
                 false => aria.table.check_index(number, block),
             };
             if check(block).is_err() {
-                self.settle(block, number, at, &check, again)?;
+                self.read_until_complete(block, number, at, &check, again)?;
             }
         }
         Ok(())
@@ -337,7 +335,7 @@ impl Open<'_> {
     }
 }
 
-/// Waits between reads of a torn page.
+/// The intervals between reads of a torn page.
 struct Patience {
     start: Instant,
     reads: u32,
@@ -348,7 +346,7 @@ impl Patience {
         Patience { start: Instant::now(), reads: 0 }
     }
 
-    /// Waits for the next read; false when it has been long enough.
+    /// Waits for the next read; false when the time is up.
     fn wait(&mut self) -> bool {
         self.reads += 1;
         if self.reads > AT_ONCE {
@@ -358,7 +356,7 @@ impl Patience {
     }
 }
 
-/// The system tablespace's page 0 and doublewrite area, from its first file.
+/// Page 0 and the doublewrite area of the system tablespace, from its first file.
 pub(super) fn system_space(path: &Path, policy: Policy) -> Result<(Space, Option<Doublewrite>)> {
     let missing = || Error::failed(path.display(), "is not there, or page 0 is not written");
     let mut open = open(path, policy)?.ok_or_else(missing)?;

@@ -1,7 +1,8 @@
-//! The digests of all pages while they are copied, for `xb_pages`: kept out of memory, as the manifest's lines are.
+//! Collects the digests of all pages during the copy, for `xb_pages`. They are kept outside of memory, like the lines
+//! of the manifest.
 //!
-//! A tablespace that is copied again, or was dropped, makes what was noted of it void; by then that may be in a file.
-//! So it is left out when all is sent.
+//! If a tablespace is copied again, or was dropped, its first digests are void. They may be in a file by then, so they
+//! are left out when the member is sent.
 
 use std::collections::HashSet;
 use std::hash::Hasher;
@@ -19,25 +20,25 @@ use crate::stream::native::names::{AGAIN, DROPPED, marked};
 use crate::stream::native::pages::{self, Digest, End, FIXED, File, MOST};
 use crate::stream::native::{Entry, EntryKind, PAGES};
 
-/// Bytes in memory; a terabyte of pages has 500 MB.
+/// How many bytes are kept in memory; the digests of a terabyte of pages have 500 MB.
 const MEMORY: usize = 1 << 20;
-/// Bytes of a chunk of the member.
+/// Size of a chunk of the member in bytes.
 const CHUNK: usize = 256 << 10;
-/// Stands in the spool before a record.
+/// The flag in the spool before each record: the digests are from the first copy.
 const FIRST: u8 = 0;
 const SECOND: u8 = 1;
 
-/// Digests so far.
+/// The digests so far.
 #[derive(Debug)]
 pub(super) struct Noted {
-    /// `None`: nothing is to be noted.
+    /// `None`: no digests are wanted.
     state: Option<Mutex<State>>,
 }
 
 #[derive(Debug)]
 struct State {
     spool: Spool,
-    /// Names of files of which the first copy does not count.
+    /// Names of files whose first copy does not count.
     void: HashSet<Key>,
 }
 
@@ -52,19 +53,19 @@ pub(super) struct Notes<'a> {
 }
 
 impl Noted {
-    /// Records that do not fit into memory go to a file in `dir`. `wanted` is false if nothing can be said of pages that
-    /// are not sent: an increment on a base that says nothing of its own.
+    /// Records that do not fit into memory go to a file in `dir`. `wanted` is false if the pages that are not sent have
+    /// unknown digests: for an increment on a base without digests.
     pub(super) fn new(dir: &Path, wanted: bool) -> Self {
         let state = || State { spool: Spool::new(MEMORY, dir, u64::MAX), void: HashSet::new() };
         Noted { state: wanted.then(|| Mutex::new(state())) }
     }
 
-    /// True if digests are wanted at all.
+    /// True if digests are wanted.
     pub(super) fn wanted(&self) -> bool {
         self.state.is_some()
     }
 
-    /// Begins a file, by the name of its member without `.delta`.
+    /// Begins a file; `name` is that of its member without `.delta`.
     pub(super) fn file(&self, name: &[u8], space: &Space) -> Notes<'_> {
         let again = marked(name, AGAIN);
         let file = File {
@@ -76,8 +77,8 @@ impl Noted {
         Notes { noted: self, file, again: again.is_some(), first: 0, digests: Vec::new() }
     }
 
-    /// Tells of each member: if it is another copy of a tablespace, or says that one was dropped, what was noted of
-    /// the first is void.
+    /// Must be called for each member. If it is another copy of a tablespace, or says that one was dropped, the digests
+    /// of the first copy are void.
     pub(super) fn member(&self, name: &[u8]) {
         if let (Some(mut state), Some(file)) = (self.state(), marked(name, AGAIN).or_else(|| marked(name, DROPPED))) {
             state.void.insert(key(&file));
@@ -94,7 +95,7 @@ impl Noted {
         self.state.as_ref().map(|state| state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Sends the member and writes it to `copy` as well; its line for the manifest.
+    /// Sends the member and writes it to `copy` as well; returns its line for the manifest.
     pub(super) fn send(
         &self,
         backup_id: &str,
@@ -133,7 +134,7 @@ impl Noted {
     }
 }
 
-/// The next record in the spool.
+/// Reads the next record from the spool.
 fn next(spool: &mut Spool) -> Result<Option<(bool, Vec<u8>)>> {
     let mut front = [0; 1 + FIXED];
     match spool.pull(&mut front)? {
@@ -160,7 +161,7 @@ fn lost() -> Error {
 }
 
 impl Notes<'_> {
-    /// The next page has this digest.
+    /// Adds the digest of the next page.
     pub(super) fn add(&mut self, digest: Digest) -> Result<()> {
         if !self.noted.wanted() {
             return Ok(());
@@ -172,22 +173,22 @@ impl Notes<'_> {
         Ok(())
     }
 
-    /// The next pages.
+    /// Adds the digests of the next pages.
     pub(super) fn pages(&mut self, pages: &[u8]) -> Result<()> {
         if !self.noted.wanted() {
-            // Not even computed.
+            // Do not compute them either.
             return Ok(());
         }
         let size = self.file.page_size.bytes();
         pages.chunks_exact(size).try_for_each(|page| self.add(pages::digest(page)))
     }
 
-    /// Pages that have been noted are others in the copy; ascending.
+    /// Replaces digests of earlier pages, which changed in the copy; ascending.
     pub(super) fn fix(&self, fixed: &[(u32, Digest)]) -> Result<()> {
         fixed.chunks(MOST).try_for_each(|some| self.noted.push(self.again, &pages::fix(&self.file, some)?))
     }
 
-    /// There are no more pages.
+    /// Ends the file.
     pub(super) fn end(mut self) -> Result<()> {
         self.flush(true)
     }

@@ -1,5 +1,5 @@
-//! What a partial backup asks the server's dictionary, whose names are those of files: to which table a full-text index
-//! belongs, which tables have no file of their own, which have foreign keys to others. Needs `PROCESS`.
+//! What a partial backup asks the server's dictionary, with names as in file names: to which table a full-text index
+//! belongs, which tables have no file of their own, and which have foreign keys to others. Needs `PROCESS`.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -7,21 +7,21 @@ use crate::error::Result;
 use crate::server::session::told;
 use crate::server::{Session, parts};
 
-/// How many tables are asked for in one statement.
+/// How many tables one statement asks for.
 const BATCH: usize = 1000;
 
-/// How a family of servers calls its tables about tables.
+/// The names of a family's dictionary tables.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Dictionary {
     tables: &'static str,
     foreign: &'static str,
-    /// Selects tables that have no file of their own, where nothing else in the data directory has their names.
+    /// Selects tables that have no file of their own, if no other file in the data directory has their names.
     shared: Option<&'static str>,
-    /// Foreign keys have names as in SQL.
+    /// The names of foreign keys are SQL names, without the encoding of file names.
     plain: bool,
 }
 
-/// MariaDB. All its tables have a `.frm`.
+/// MariaDB, where every table has a `.frm`.
 pub(super) const MARIADB: Dictionary =
     Dictionary { tables: "INNODB_SYS_TABLES", foreign: "INNODB_SYS_FOREIGN", shared: None, plain: false };
 /// MySQL.
@@ -33,7 +33,7 @@ pub(super) const MYSQL: Dictionary = Dictionary {
 };
 
 impl Dictionary {
-    /// The tables of these ids, as `db/t`. Those that the server does not have are not there.
+    /// The tables with these ids, as `db/t`; without those that the server does not have.
     pub(super) fn owners(self, session: &mut Session, ids: &BTreeSet<u64>) -> Result<HashMap<u64, Vec<u8>>> {
         let mut owners = HashMap::new();
         let ids: Vec<String> = ids.iter().map(u64::to_string).collect();
@@ -49,14 +49,14 @@ impl Dictionary {
         Ok(owners)
     }
 
-    /// Tables of which no file has the name.
+    /// Tables without a file of the same name.
     pub(super) fn shared(self, session: &mut Session) -> Result<Vec<Vec<u8>>> {
         let Some(sql) = self.shared else { return Ok(Vec::new()) };
         let name = |row| told::<String>(&row, self.tables, "name").map(String::into_bytes);
         session.records(sql)?.into_iter().map(name).collect()
     }
 
-    /// Tables with a foreign key, and those that it leads to; without those whose files' names cannot be told.
+    /// Pairs of tables with a foreign key, child and parent; without tables whose file names cannot be derived.
     pub(super) fn foreign(self, session: &mut Session) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let sql = format!("SELECT FOR_NAME AS child, REF_NAME AS parent FROM information_schema.{}", self.foreign);
         let name = |name: String| match self.plain {
@@ -72,7 +72,7 @@ impl Dictionary {
     }
 }
 
-/// `db/t` in names of files.
+/// `db/t` in the encoding of file names.
 fn encoded(name: &[u8]) -> Option<Vec<u8>> {
     let slash = name.iter().position(|byte| *byte == b'/')?;
     let (database, table) = (name.get(..slash)?, name.get(slash + 1..)?);

@@ -1,6 +1,6 @@
-//! `--safe-replica`: stop applying events at a moment when no temporary table is open, as the stock tool does. A
-//! replica restored between the creation of one and its use could not go on. Source: `backup_mysql.cc`
-//! (`wait_for_safe_slave`).
+//! `--safe-replica`: stops replication at a moment when no temporary table is open, as mariadb-backup does. A replica
+//! that is restored to a moment between the creation of such a table and its use could not continue. Source:
+//! `backup_mysql.cc` (`wait_for_safe_slave`).
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,15 +15,15 @@ use crate::report::{Level, Report};
 use crate::server::applier::Applier;
 use crate::server::{Login, Session};
 
-/// How long to look for such a moment, and how long to let replication run between two looks.
+/// How long to look for such a moment, and how long replication runs between two attempts.
 const PATIENCE: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_secs(3);
-/// How often to try to connect in order to let replication go on, and how long to wait before the next try.
+/// How often to try to connect in order to start replication again, and the pause between attempts.
 const TRIES: u32 = 5;
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Does `work` while what applies events stands still, and lets it go on whatever happens: a failure, or a signal that
-/// ends us. Nothing is stopped on a server that applies none.
+/// Does `work` while the applier threads are stopped, and starts them again in any case: after a failure, and before a
+/// signal ends the program. Stops nothing on a server that is not a replica.
 pub(super) fn with_replication_stopped<T>(
     applier: &Applier,
     login: &Login,
@@ -49,12 +49,12 @@ pub(super) fn with_replication_stopped<T>(
     })
 }
 
-/// What applies events, and stands still because of us.
+/// The applier threads that were stopped.
 struct Replication<'a> {
     applier: &'a Applier,
     login: &'a Login,
     report: &'a dyn Report,
-    /// The connections that were applying events, until they do again. Held by whoever stops or starts them.
+    /// The connections whose appliers are stopped. Locked by the thread that stops or starts them.
     stopped: Mutex<Vec<String>>,
 }
 
@@ -63,7 +63,7 @@ impl Replication<'_> {
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stops it at a safe moment.
+    /// Stops replication at a safe moment.
     fn seek(&self, session: &mut Session) -> Result<()> {
         let begun = Instant::now();
         while !self.stop(session)? {
@@ -78,7 +78,7 @@ impl Replication<'_> {
         Ok(())
     }
 
-    /// Stops it, unless this is not a safe moment.
+    /// Stops it; starts it again if this is not a safe moment.
     fn stop(&self, session: &mut Session) -> Result<bool> {
         let stopped = self.stopped();
         self.applier.stop(session, &stopped)?;
@@ -89,7 +89,7 @@ impl Replication<'_> {
         Ok(safe)
     }
 
-    /// Lets it go on, over a new connection: the others may have been lost, or wait for something. Tried once.
+    /// Starts replication over a new connection: the others may be lost, or blocked. Tries once.
     fn resume(&self, stopped: &mut Vec<String>) -> Result<()> {
         let mut stopped = std::mem::take(stopped);
         if stopped.is_empty() {
@@ -112,12 +112,13 @@ impl Replication<'_> {
         session
     }
 
-    /// Waits for a signal, however long all others wait for a server or a pipe, lets replication go on and dies by it.
+    /// Waits for a signal, even while all other threads wait for a server or a pipe; then starts replication again and
+    /// dies by the signal.
     fn watch(&self, mut signals: Signals) {
         let signal = signals.forever().next();
-        // One may have come just before the end.
+        // A signal may have arrived just before the end.
         let Some(signal) = signal.or_else(|| signals.pending().next()) else { return };
-        // Kept until the end, so that nobody stops it again.
+        // Locked until the end, so that no other thread stops it again.
         let mut stopped = self.stopped();
         if let Err(error) = self.resume(&mut stopped) {
             self.report.error(&error);
@@ -127,10 +128,10 @@ impl Replication<'_> {
     }
 }
 
-/// Replication that stands still until this is dropped.
+/// Replication is stopped until this is dropped.
 struct Quiet<'a> {
     replication: &'a Replication<'a>,
-    /// Whether a signal ends the process at once.
+    /// True if a signal ends the process at once.
     deadly: Arc<AtomicBool>,
     watched: Handle,
 }
@@ -145,7 +146,7 @@ impl Drop for Quiet<'_> {
     }
 }
 
-/// Signals that would end us, until they are `deadly` again: a handler, once set, stays.
+/// Catches the signals that would end the process until `deadly` is set: a handler cannot be removed.
 fn caught(deadly: &Arc<AtomicBool>) -> std::io::Result<Signals> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let signals = [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|signal| !ignored(&status, *signal));
@@ -156,7 +157,7 @@ fn caught(deadly: &Arc<AtomicBool>) -> std::io::Result<Signals> {
     Signals::new(signals)
 }
 
-/// Whether a signal is ignored, as SIGHUP below `nohup`; then it stays so. Source: proc_pid_status(5).
+/// True if a signal is ignored, as SIGHUP under `nohup`; it stays ignored. Source: proc_pid_status(5).
 fn ignored(status: &str, signal: i32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());

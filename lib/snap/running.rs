@@ -1,4 +1,4 @@
-//! What differs between the families of servers, and what a family is given to work with.
+//! The differences between the families of running servers, and what a family gets to work with.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,34 +19,34 @@ use crate::server::files::{Layout, Tablespace};
 use crate::server::{Login, Session};
 use crate::stream::Writer;
 
-/// What is copied under a lock waits in this much memory, then in a file.
+/// What is copied under a lock waits in up to this many bytes of memory, then in a file.
 const SPOOL_MEMORY: usize = 4 << 20;
 
-/// A running server of one family: its statements, in the order in which they are asked for.
+/// A running server of one family. The methods are called in this order.
 pub(super) trait Running {
-    /// Where it keeps what.
+    /// Where its files are.
     fn layout(&self) -> &Layout;
-    /// What applies replicated events, if it has to be stopped before the first lock.
+    /// What applies replicated events, if it must be stopped before the first lock.
     fn stops_first(&self) -> Option<&'static Applier> {
         None
     }
-    /// The status variable that says how far its log is durable, at least; `None`: it writes no log.
+    /// The status variable with an LSN up to which the log is durable; `None`: it writes no log.
     fn flushed(&self) -> Option<&'static str>;
-    /// Has the server do what shows in its data directory.
+    /// Makes the server do something that shows in its data directory.
     fn evidence(&mut self, login: &Login) -> Result<Evidence>;
     /// Files that the server keeps locked.
     fn guarded(&self) -> Vec<PathBuf>;
     /// Takes the locks that are held from the start.
     fn lock(&mut self) -> Result<()>;
-    /// The session that everything is asked through.
+    /// The session for all statements.
     fn session(&mut self) -> &mut Session;
-    /// The number of the session with the locks, if there are some.
+    /// The session with the locks, if any.
     fn holder(&mut self) -> Option<u32>;
-    /// Reads the checkpoint LSN, then lists what there is.
+    /// Reads the checkpoint LSN, then lists the files.
     fn look(&mut self, hot: &Hot<'_>) -> Result<Found>;
-    /// Copies everything and releases the locks: where that is, and what was copied under a short lock.
+    /// Copies everything and releases the locks. Returns the positions, and what was copied under a short lock.
     fn copy(&mut self, hot: &Hot<'_>, undo: &[Tablespace], catalog: Catalog) -> Result<(Snapshot, Spool)>;
-    /// After the locks: the log durable up to the end LSN.
+    /// After the locks: waits until the log is durable up to the end LSN.
     fn settle(&mut self, snapshot: &Snapshot) -> Result<()>;
     /// Options that recovery needs, for the manifest.
     fn options(&self) -> &BTreeMap<String, String>;
@@ -63,7 +63,7 @@ pub(super) struct Hot<'a> {
 }
 
 impl Hot<'_> {
-    /// Makes a snapshot. With `--safe-replica` nothing replicated is applied meanwhile.
+    /// Makes a snapshot. With `--safe-replica`, replication is stopped meanwhile.
     pub(super) fn with_replication_stopped<T>(
         &self,
         applier: &Applier,
@@ -75,7 +75,7 @@ impl Hot<'_> {
         }
     }
 
-    /// What `--replica-info` adds, if there is something.
+    /// What `--replica-info` adds, if anything.
     pub(super) fn replica(&self, statements: Option<String>) -> Option<String> {
         if self.steps.job.replica_info && statements.is_none() {
             self.report.note(Level::Info, format_args!("server: replicates from nobody; --replica-info adds nothing"));
@@ -83,7 +83,7 @@ impl Hot<'_> {
         statements
     }
 
-    /// Where members wait that are copied under a lock.
+    /// A writer for members that are copied under a lock: they wait in a spool.
     pub(super) fn held(&self) -> Writer<Spool> {
         self.steps.out.beside(Spool::new(SPOOL_MEMORY, &self.steps.job.spool_dir, u64::MAX))
     }

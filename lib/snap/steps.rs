@@ -1,4 +1,4 @@
-//! The steps that a running and a stopped server have in common: what is copied, by kind.
+//! The steps that running and stopped servers have in common: what is copied, by kind.
 
 use std::fs::File;
 use std::io::Write;
@@ -26,21 +26,21 @@ use crate::stream::Writer;
 use crate::stream::native::names::{AGAIN, DROPPED, marker};
 use crate::stream::native::{self, Begin, EntryKind, FORMAT, Redo, StreamKind};
 
-/// What there is to copy, listed after the checkpoint LSN was read.
+/// What is to be copied, listed after the checkpoint LSN was read.
 pub(super) struct Found {
     /// The redo log, with the checkpoint LSN; `None`: the server has no InnoDB.
     pub(super) redo: Option<Redo>,
-    /// The server's identity.
+    /// The server's UUID.
     pub(super) server_uuid: Option<String>,
     /// Undo tablespaces.
     pub(super) undo: Vec<Tablespace>,
-    /// All others but the system tablespace.
+    /// All tablespaces but undo and the system tablespace.
     pub(super) catalog: Catalog,
-    /// Which files these are, if that will be asked for.
+    /// The identities of the files, if they are needed.
     pub(super) listed: Option<Listed>,
 }
 
-/// What the steps share.
+/// What all steps need.
 pub(super) struct Steps<'a> {
     pub(super) job: &'a Job,
     pub(super) layout: &'a Layout,
@@ -49,7 +49,7 @@ pub(super) struct Steps<'a> {
     pub(super) out: &'a Writer<File>,
 }
 
-/// A file that need not be there; a DDL log may be long.
+/// Reads a file that need not exist; a DDL log may be long.
 pub(super) fn optional(path: &Path) -> Result<Option<Vec<u8>>> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -58,7 +58,7 @@ pub(super) fn optional(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Fails early, and says what to do, if the files of the server are not here or not ours to read.
+/// Fails early, with a hint, if the server's files are not here or cannot be read.
 pub(super) fn readable(layout: &Layout) -> Result<()> {
     let hint = |cause: &std::io::Error| match cause.kind() {
         std::io::ErrorKind::PermissionDenied => "run xb-snap as the server's user, or as root",
@@ -72,7 +72,7 @@ pub(super) fn readable(layout: &Layout) -> Result<()> {
     Ok(())
 }
 
-/// Names what is in the directories of databases and is no file.
+/// Warns of entries in the directories of databases that are not files.
 pub(super) fn tell_specials(layout: &Layout, report: &dyn Report) -> Result<()> {
     for path in layout.ignored.iter().map(|name| layout.datadir.join(name)).filter(|path| path.is_dir()) {
         let what = "left out: it is among the server's ignore_db_dirs";
@@ -129,12 +129,12 @@ pub(super) fn begin(
 }
 
 impl Steps<'_> {
-    /// System tablespace and undo tablespaces.
+    /// Copies the system tablespace and the undo tablespaces.
     pub(super) fn system(&self, undo: &[Tablespace]) -> Result<()> {
         self.several(self.out, self.copier, b"", Haste::Behind, undo)
     }
 
-    /// The system tablespace once more, whole, as `.new`.
+    /// Copies the system tablespace once more, whole, as `.new`.
     pub(super) fn system_again<W: Write + Send>(&self, out: &Writer<W>) -> Result<()> {
         self.several(out, Copier { since: None, ..self.copier }, AGAIN, Haste::Urgent, &[])
     }
@@ -178,8 +178,8 @@ impl Steps<'_> {
         })
     }
 
-    /// Tablespaces of one file. `unwritten`: those whose page 0 is not written yet as they are, for there is no second
-    /// look at them.
+    /// Copies the tablespaces of the catalog. `unwritten`: also those whose page 0 is not initialized, because there is
+    /// no later pass.
     pub(super) fn tables(&self, catalog: &Catalog, unwritten: bool) -> Result<()> {
         each(self.job.threads, Haste::Behind, self.abort, catalog.tables().iter().map(Ok), |buffers, table| {
             let path = table.path(&self.layout.datadir);
@@ -191,9 +191,9 @@ impl Steps<'_> {
         })
     }
 
-    /// Tablespaces under the name `.new`, for their own may be in the stream; whole, for that is how the stock tool takes
-    /// them from an increment (`facts/mariadb-hot-backup#stock-prepare`). `gone`: what to think of one that is not
-    /// there any more.
+    /// Copies tablespaces again under the name `.new`, because their own name may be in the stream; whole, because the
+    /// stock tools expect it so in an increment (`facts/mariadb-hot-backup#stock-prepare`). `gone` decides what it
+    /// means if a file no longer exists.
     pub(super) fn again<'t, W: Write + Send>(
         &self,
         out: &Writer<W>,
@@ -213,7 +213,7 @@ impl Steps<'_> {
         })
     }
 
-    /// Says of tablespaces in the stream that they were dropped.
+    /// Writes members that say that tablespaces were dropped.
     pub(super) fn dropped<W: Write>(&self, out: &Writer<W>, names: &[Vec<u8>]) -> Result<()> {
         for name in names {
             self.copier.report.note(Level::Detail, format_args!("{}: dropped meanwhile", name.as_bstr()));
@@ -222,7 +222,7 @@ impl Steps<'_> {
         Ok(())
     }
 
-    /// What page 0 of tablespaces says, of those that are still there; sorted by name.
+    /// Reads page 0 of tablespaces that still exist; sorted by name.
     pub(super) fn heads(&self, files: Vec<Tablespace>) -> Result<Vec<(Tablespace, Head)>> {
         let heads = Mutex::new(Vec::new());
         each(self.job.threads, Haste::Urgent, self.abort, files.into_iter().map(Ok), |buffers, found| {
@@ -236,7 +236,7 @@ impl Steps<'_> {
         Ok(heads)
     }
 
-    /// Other files as they are, by their names in the stream; those that are wanted.
+    /// Copies the wanted other files as they are, by their names in the stream.
     pub(super) fn files<W: Write + Send>(
         &self,
         out: &Writer<W>,

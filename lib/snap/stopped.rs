@@ -1,4 +1,4 @@
-//! What differs between the families of stopped servers.
+//! The differences between the families of stopped servers.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::server::Variables;
 use crate::server::files::{Layout, Tablespace};
 use crate::server::options::Options;
 
-/// Variables that say where files are, with the server's defaults.
+/// Variables with the locations of files, and the server's defaults.
 const PLACES: [(&str, &str); 6] = [
     ("innodb_data_home_dir", ""),
     ("innodb_data_file_path", "ibdata1:12M:autoextend"),
@@ -24,21 +24,21 @@ const PLACES: [(&str, &str); 6] = [
     ("innodb_directories", ""),
 ];
 
-/// The data directory of a server of one family.
+/// The data directory of a stopped server of one family.
 pub(super) trait Stopped {
-    /// Where it keeps what.
+    /// Where its files are.
     fn layout(&self) -> &Layout;
     /// Files that a running server keeps locked.
     fn guarded(&self) -> Vec<PathBuf>;
     /// The redo log as it is now.
     fn log(&self) -> Result<Log>;
-    /// Version, as the server would tell it.
+    /// The version, as the server would report it.
     fn version(&self) -> Result<String>;
-    /// The checkpoint LSN, then what there is to copy.
+    /// Reads the checkpoint LSN, then lists the files.
     fn look(&mut self) -> Result<Found>;
     /// Copies everything.
     fn copy(&self, steps: &Steps<'_>, undo: &[Tablespace], catalog: &Catalog) -> Result<()>;
-    /// Copies, after a crash, what decides about transactions that are only prepared; false if that is not to be had.
+    /// Copies, after a crash, the binary log that decides about prepared transactions; false if there is none.
     fn binlog(&self, _: &Steps<'_>) -> Result<bool> {
         Ok(false)
     }
@@ -54,20 +54,20 @@ pub(super) trait Stopped {
     ) -> Members;
 }
 
-/// A redo log that nobody writes.
+/// A redo log that no server writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Log {
-    /// Which log this is.
+    /// What identifies this log.
     pub(super) identity: Vec<u8>,
     /// The newest checkpoint.
     pub(super) checkpoint_lsn: Lsn,
     /// Where it ends.
     pub(super) end_lsn: Lsn,
-    /// Nothing but the checkpoint itself is to be recovered.
+    /// True if recovery has nothing to do after the checkpoint.
     pub(super) clean: bool,
 }
 
-/// Where files are that no server tells of: what option files say, or the server's defaults.
+/// Sets the variables with the locations of files: from option files, or the server's defaults.
 pub(super) fn places(variables: &mut Variables, options: &Options) {
     for (name, default) in PLACES {
         if variables.get(name).is_none() {

@@ -1,9 +1,9 @@
-//! One name is that of one file. All files of a server, wherever they are, come into one directory, beside those that
-//! describe the backup. What would get the name of another is refused before anything is sent.
+//! Ensures that each member name belongs to one file. A backup has all files of a server, wherever they are, and its
+//! own files in one directory. A file that would get the name of another is refused before anything is sent.
 //!
-//! A database that is called as a file of the backup cannot be given another name there: the server's dictionary and its
-//! redo log have the name, and a server recovers the backup by both. A file of the backup could not have another name
-//! either, for other programs look for it.
+//! A database with the name of one of the backup's own files cannot be renamed in the backup: the server's dictionary
+//! and its redo log contain the name, and a server uses both to recover the backup. The backup's own file cannot be
+//! renamed either, because other programs look for it.
 
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
@@ -21,14 +21,14 @@ use crate::server::files::{self, Layout};
 use crate::stream::chunk::PATH_MAX;
 use crate::stream::native;
 
-/// Most bytes of a file's name.
+/// Length limit of a file name in bytes.
 const NAME_MAX: usize = 255;
-/// What `xb-zip | xb-crypt` add to a member's name.
+/// The length of what `xb-zip | xb-crypt` add to a member's name.
 const CODED: usize = ".zst".len() + ".xbseal".len();
-/// What to do.
+/// The hint.
 const RENAME: &str = "drop or rename the database, or leave it out with --databases-exclude";
 
-/// Checks the names of all that is to be copied.
+/// Checks the names of all files to be copied.
 pub(super) fn check(job: &Job, layout: &Layout, found: &Found, report: &dyn Report) -> Result<()> {
     let system = layout.system_names();
     let undo = found.undo.iter().map(|space| space.name.as_slice());
@@ -44,7 +44,7 @@ pub(super) fn check(job: &Job, layout: &Layout, found: &Found, report: &dyn Repo
             return Err(twice(name));
         }
     }
-    // They are sorted.
+    // The tables are sorted by name.
     for table in found.catalog.tables() {
         if *before == *table.name {
             return Err(twice(before));
@@ -68,12 +68,13 @@ pub(super) fn check(job: &Job, layout: &Layout, found: &Found, report: &dyn Repo
     Ok(())
 }
 
-/// A file system takes names of 255 bytes, and a stream paths of 511. Names of tables have up to 64 characters, of which each
-/// may need five bytes; what an increment adds to them makes a name that no file can have, found out at the restore.
+/// Checks the lengths of names. A file system takes names of 255 bytes, a stream paths of 511. A table name has up to
+/// 64 characters, each of which may need five bytes; with the suffix of an increment the name may be too long for any
+/// file, which would only show at the restore.
 pub(super) fn fits(name: &[u8], incremental: bool) -> Result<()> {
     let more = match incremental {
         true => DELTA.len(),
-        // A renamed table steps aside by a longer name (`lib/redo/layout.rs`).
+        // --merge gives a renamed table a longer name for a while (`lib/restore/layout.rs`).
         false if name.ends_with(b".ren") => ".xb_ren".len() - ".ren".len(),
         false => 0,
     };
@@ -95,7 +96,7 @@ pub(super) fn fits(name: &[u8], incremental: bool) -> Result<()> {
     })
 }
 
-/// A member's name, when it is about to be written: databases come and go while files are copied.
+/// Checks a member's name before it is written: databases may be created while files are copied.
 pub(super) fn is_free(name: &[u8]) -> Result<()> {
     fits(name, false)?;
     match name.split_once_str(b"/") {
@@ -112,7 +113,7 @@ fn is_of_backup(name: &[u8]) -> bool {
     native::is_own(name) || OF_BACKUP.iter().any(|own| own.as_bytes() == name)
 }
 
-/// Whether anything of a database is copied.
+/// True if anything of a database is copied.
 fn is_wanted(filter: &Filter, database: &[u8]) -> bool {
     !filter.is_partial() || filter.wants(&[database, b"/db.opt"].concat())
 }

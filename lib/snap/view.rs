@@ -1,6 +1,6 @@
-//! Whether the files that are copied are those that the server sees under the same names. That the data directory is the
-//! server's says nothing of what is mounted below it, in this mount namespace or in the server's: an older copy of a
-//! database has the same names and numbers.
+//! Checks that the server sees the same files under the same names. Even if the data directory is the server's, another
+//! file system may be mounted below it, in our mount namespace or in the server's: an older copy of a database has the
+//! same names and ids.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -13,7 +13,7 @@ use rustix::process::Pid;
 use crate::error::{Error, Result};
 use crate::server::files::UNSEEN;
 
-/// A file may be renamed or made again between two looks.
+/// How often to look again: a file may be renamed or created anew between two looks.
 const LOOKS: u32 = 20;
 
 /// What the kernel tells of the server's view.
@@ -21,16 +21,16 @@ const LOOKS: u32 = 20;
 pub(super) enum View {
     /// The server is in the same mount namespace, so a path leads it to the same file.
     Same,
-    /// Its root directory, as it is seen from here, and its data directory, beside ours.
+    /// The server's root directory as seen from here, and its data directory beside ours.
     Root { root: PathBuf, theirs: PathBuf, ours: PathBuf },
-    /// Nothing: only what is on the data directory's own mount is sure to be the server's.
+    /// Unknown: only files on the mount of the data directory itself are certain to be the server's.
     Mount { id: u64, datadir: PathBuf },
-    /// The operator vouches for it, or the kernel does not tell mounts apart.
+    /// The operator vouches for it, or the kernel does not distinguish mounts.
     Trusted,
 }
 
 impl View {
-    /// Of the server that listens at our connection. `theirs` and `ours` are names of its data directory.
+    /// The view of the server that listens at our connection. `theirs` and `ours` are paths of its data directory.
     pub(super) fn of(peer: Option<Pid>, theirs: &Path, ours: &Path, trust: bool) -> View {
         match peer.filter(|pid| is_server(*pid)).and_then(|pid| Self::of_process(pid, theirs, ours)) {
             Some(view) => view,
@@ -39,7 +39,7 @@ impl View {
         }
     }
 
-    /// `None` if this process may not look into that one.
+    /// `None` if this process may not inspect the other.
     fn of_process(pid: Pid, theirs: &Path, ours: &Path) -> Option<View> {
         let proc = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
         let root = proc.join("root");
@@ -57,7 +57,7 @@ impl View {
     ///
     /// # Errors
     ///
-    /// Invalid, when the server sees another file by this name, or when that cannot be excluded.
+    /// Invalid, if the server sees another file under this name, or if that cannot be excluded.
     pub(super) fn check(&self, path: &Path) -> Result<()> {
         match self {
             View::Same | View::Trusted => Ok(()),
@@ -88,7 +88,7 @@ impl View {
     }
 }
 
-/// Programs that stand before a server, and systemd, may listen in its place.
+/// A proxy in front of a server, or systemd, may listen in its place.
 fn is_server(pid: Pid) -> bool {
     let name = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero()));
     name.is_ok_and(|name| matches!(name.trim_end(), "mariadbd" | "mysqld"))
@@ -98,7 +98,7 @@ fn relative(path: &Path) -> &Path {
     path.strip_prefix("/").unwrap_or(path)
 }
 
-/// True if both names lead to one file, or to none.
+/// True if both paths lead to one file, or to none.
 fn agree(ours: &Path, theirs: &Path) -> Result<bool> {
     for look in 0..LOOKS {
         let (before, other, after) = (id(ours)?, id(theirs)?, id(ours)?);
@@ -109,7 +109,7 @@ fn agree(ours: &Path, theirs: &Path) -> Result<bool> {
             return Ok(false);
         }
     }
-    // It changes all the time: whatever it is, it is one directory for both.
+    // The entry changes all the time, so both paths lead to the same directory.
     Ok(true)
 }
 
@@ -122,13 +122,14 @@ fn id(path: &Path) -> Result<Option<(u64, u64)>> {
     }
 }
 
-/// The mount that a file is on; `None` if it is gone, or the kernel does not tell (before Linux 5.8).
+/// The id of the mount that a file is on; `None` if it no longer exists, or the kernel does not tell (before Linux
+/// 5.8).
 fn mount(path: &Path) -> Option<u64> {
     let found = statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID).ok()?;
     StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::MNT_ID).then_some(found.stx_mnt_id)
 }
 
-/// True if a symbolic link leads out of the data directory on the way: the server follows it as well.
+/// True if a symbolic link leads out of the data directory: the server follows it as well.
 fn is_linked(path: &Path, datadir: &Path) -> bool {
     let below = path.ancestors().take_while(|part| *part != datadir);
     below.into_iter().any(|part| part.is_symlink())

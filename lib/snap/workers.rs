@@ -1,19 +1,19 @@
-//! What a copying thread works with, and whether anybody waits for it.
+//! The buffers of a copying thread, and whether somebody waits for the copy.
 
 use crate::codec::pool::{self, FirstError};
 use crate::error::Result;
 use crate::io::cache::Aligned;
 use crate::io::nice;
 
-/// How much one read asks for.
+/// How many bytes one read asks for.
 pub(super) const BATCH: usize = 1 << 20;
 
-/// What a thread reads into.
+/// The buffers of one thread.
 #[derive(Debug)]
 pub(super) struct Buffers {
     /// A batch of pages, or of a file's bytes.
     pub(super) batch: Aligned,
-    /// One page that is read again, with what lies around it.
+    /// A page that is read again, with what surrounds it.
     pub(super) again: Aligned,
 }
 
@@ -23,12 +23,12 @@ impl Buffers {
     }
 }
 
-/// Whether anybody waits for a copy.
+/// Whether somebody waits for a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Haste {
-    /// Nobody does.
+    /// Nobody waits.
     Behind,
-    /// Locks are held meanwhile.
+    /// Locks are held during the copy.
     Urgent,
 }
 

@@ -1,6 +1,6 @@
-//! All pages of a delta whose bytes come in order, in pieces of any length.
+//! Checks all pages of a delta whose bytes arrive in order, in pieces of any length.
 //!
-//! A delta does not say how long its pages are; page 0, which ours have first, does.
+//! A delta does not contain its page size; page 0, which is the first one in ours, does.
 
 use super::Cluster;
 use crate::innodb::page::{Fault, MAX};
@@ -8,10 +8,10 @@ use crate::innodb::scan::BadPage;
 use crate::innodb::space::Tally;
 use crate::innodb::{Doublewrite, PageNo, PageSize, Space, SpaceId};
 
-/// Enough for the list and the first page.
+/// Enough for a list and a page of the largest size.
 const HEAD: usize = 2 * MAX as usize;
 
-/// One delta.
+/// The state of the check of one delta.
 #[derive(Default)]
 pub struct Scan {
     state: State,
@@ -22,17 +22,17 @@ pub struct Scan {
 
 #[derive(Default)]
 enum State {
-    /// Too little has come to say what it is.
+    /// There are too few bytes yet to parse page 0.
     #[default]
     Open,
-    /// Known; these places are still to come in this cluster, the next one last.
+    /// Parsed; `places` are the pages still to come in this cluster, the next one last.
     Known { space: Space, size: usize, area: Option<Doublewrite>, places: Vec<u32> },
-    /// It does not begin with page 0: nothing is known of its pages.
+    /// It does not begin with page 0: its pages cannot be checked.
     Unknown,
 }
 
 impl Scan {
-    /// The next bytes.
+    /// Adds bytes.
     pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), BadPage> {
         if matches!(self.state, State::Unknown) {
             return Ok(());
@@ -44,7 +44,7 @@ impl Scan {
         self.pages()
     }
 
-    /// There is no more. How many pages of each kind; `None` if they could not be looked at.
+    /// Ends the delta. Returns how many pages there are of each kind; `None` if they could not be checked.
     pub fn end(mut self) -> Result<Option<Tally>, BadPage> {
         if matches!(self.state, State::Open) {
             self.decide();
@@ -68,7 +68,7 @@ impl Scan {
         };
     }
 
-    /// Looks at all whole pages that have come.
+    /// Checks all complete pages.
     fn pages(&mut self) -> Result<(), BadPage> {
         let State::Known { space, size, area, places } = &mut self.state else { return Ok(()) };
         let whole = self.rest.len() - self.rest.len() % *size;

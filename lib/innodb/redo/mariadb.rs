@@ -1,4 +1,4 @@
-//! The redo log of MariaDB 10.8 and later: one file, `ib_logfile0`, written around in a ring. Source:
+//! The redo log of MariaDB 10.8 and later: one file, `ib_logfile0`, written as a ring. Source:
 //! `facts/mariadb-hot-backup#redo-log` and `facts/mariadb-hot-backup#captured-log`, `log0types.h`, `log0log.cc`,
 //! `log0recv.cc`.
 //!
@@ -19,18 +19,18 @@ use crate::innodb::is_zero;
 pub use deletions::Deletions;
 pub use mtr::{Mtr, MtrFault, mtr};
 
-/// Bytes before the ring; also the lowest LSN there can be.
+/// Offset of the ring in bytes; also the lowest possible LSN.
 pub const START: usize = 12288;
-/// Bytes of the header block.
+/// Size of the header block in bytes.
 pub const HEADER: usize = 512;
-/// Bytes of a checkpoint block.
+/// Size of a checkpoint block in bytes.
 pub const CHECKPOINT: usize = 64;
-/// Where the two checkpoint blocks stand.
+/// Offsets of the two checkpoint blocks.
 pub const CHECKPOINTS: [usize; 2] = [4096, 8192];
 /// The name of the log file in its directory.
 pub const FILE: &str = "ib_logfile0";
 
-/// The oldest server that writes such a log.
+/// The oldest server with such a log.
 const SERVER: &str = "MariaDB 10.8";
 /// The header's fields.
 const FIRST_LSN: usize = 8;
@@ -38,10 +38,10 @@ const CREATOR: usize = 16;
 const ENCRYPTION: usize = 48;
 const ENCRYPTION_END: usize = 76;
 
-/// The first word of the file.
+/// The format, from the first word of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// `Phys`: MariaDB 10.8 and later. Encrypted logs of early 10.11 carry this, too.
+    /// `Phys`: MariaDB 10.8 and later. Encrypted logs of early 10.11 have it, too.
     Phys,
     /// Encrypted, later 10.11 and 11.x.
     Encrypted,
@@ -62,18 +62,18 @@ impl Format {
 /// The header block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// How what follows is laid out.
+    /// The format of what follows.
     pub format: Format,
     /// LSN of the first byte of the ring, at least [`START`].
     pub first_lsn: Lsn,
-    /// Who made the file, padded with NULs: `MariaDB 10.11.19`, `Backup ...`.
+    /// The program that created the file, padded with NULs: `MariaDB 10.11.19`, `Backup ...`.
     pub creator: [u8; 32],
     /// Key id, key version, message and nonce as stored; zero in a log that is not encrypted.
     pub encryption: [u8; ENCRYPTION_END - ENCRYPTION],
 }
 
 impl Header {
-    /// Reads the first [`HEADER`] bytes of the file.
+    /// Parses the first [`HEADER`] bytes of the file.
     pub fn parse(block: &[u8]) -> Result<Header, Fault> {
         let Some(block) = block.first_chunk::<HEADER>() else {
             return Err(Fault::Size(block.len() as u64));
@@ -96,7 +96,7 @@ impl Header {
         Ok(Header { format, first_lsn, creator, encryption })
     }
 
-    /// True if every mini-transaction carries a nonce and its content cannot be read without the server's key.
+    /// True if every mini-transaction has a nonce, and its content cannot be read without the server's key.
     pub fn encrypted(&self) -> bool {
         self.format == Format::Encrypted || self.encryption.be_u32::<0>() != 0
     }
@@ -112,9 +112,9 @@ impl Header {
         block
     }
 
-    /// The first [`START`] bytes of a captured log that holds what follows `checkpoint` in its first lap. `tool` goes
-    /// into the creator after `Backup `: the server takes a directory whose log begins so for one just restored, drops
-    /// orphaned `#sql-` tables and does not complain about missing ones.
+    /// The first [`START`] bytes of a captured log, whose first lap contains what follows `checkpoint`. The creator is
+    /// `Backup ` and `tool`: the server treats a directory with such a log as just restored. It drops orphaned `#sql-`
+    /// tables and does not complain about missing ones.
     pub fn captured(&self, checkpoint: Checkpoint, tool: &str) -> Vec<u8> {
         let creator = creator(&format!("Backup {tool}"));
         let header = Header { first_lsn: checkpoint.lsn, creator, ..self.clone() };
@@ -132,13 +132,13 @@ impl Header {
 pub struct Checkpoint {
     /// Where recovery begins.
     pub lsn: Lsn,
-    /// Where the mini-transaction with FILE_CHECKPOINT(lsn) of this checkpoint begins, perhaps after FILE_MODIFYs; the
-    /// log is durable at least so far.
+    /// Where the mini-transaction with FILE_CHECKPOINT(lsn) of this checkpoint begins, possibly after FILE_MODIFY
+    /// records; the log is durable at least up to here.
     pub end_lsn: Lsn,
 }
 
 impl Checkpoint {
-    /// Reads one block ([`CHECKPOINT`] bytes); `None` if it is empty, being written, or older than the log.
+    /// Parses one block ([`CHECKPOINT`] bytes); `None` if it is empty, being written, or older than the log.
     pub fn parse(block: &[u8], first_lsn: Lsn) -> Option<Checkpoint> {
         let block = block.first_chunk::<CHECKPOINT>()?;
         let (stored, computed) = sums(block);
@@ -147,7 +147,7 @@ impl Checkpoint {
         valid.then_some(Checkpoint { lsn, end_lsn })
     }
 
-    /// The newer of the two in the first [`START`] bytes of the file; `None`: both are being written, read again.
+    /// The newer of the two in the first [`START`] bytes of the file; `None` if both are being written: read again.
     pub fn newest(head: &[u8], first_lsn: Lsn) -> Option<Checkpoint> {
         let blocks = CHECKPOINTS.into_iter().filter_map(|at| Checkpoint::parse(head.get(at..)?, first_lsn));
         blocks.max_by_key(|checkpoint| (checkpoint.lsn, checkpoint.end_lsn))
@@ -163,7 +163,7 @@ impl Checkpoint {
     }
 }
 
-/// How LSNs lie in the file.
+/// How LSNs map to offsets in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ring {
     first_lsn: Lsn,
@@ -184,17 +184,18 @@ impl Ring {
         self.first_lsn
     }
 
-    /// Bytes of log that the file holds at a time.
+    /// How many bytes of log the file can contain.
     pub fn capacity(&self) -> u64 {
         self.capacity
     }
 
-    /// Where in the file the byte of this LSN lies; LSNs before the first count as the first.
+    /// The offset of the byte with this LSN; LSNs before the first count as the first.
     pub fn offset(&self, lsn: Lsn) -> u64 {
         START as u64 + lsn.since(self.first_lsn) % self.capacity
     }
 
-    /// The byte that ends a mini-transaction whose end-byte has this LSN: 1 in the first lap, 0 in the second, and so on.
+    /// The sequence bit of a mini-transaction whose end byte has this LSN: 1 in the first lap, 0 in the second, and so
+    /// on.
     pub fn sequence(&self, lsn: Lsn) -> u8 {
         u8::from((lsn.since(self.first_lsn) / self.capacity).is_multiple_of(2))
     }
@@ -221,7 +222,7 @@ mod tests {
         assert_eq!(head[..16], *b"Phys\0\0\0\0\0\0\0\0\0\x01\x23\x45");
         assert_eq!(head[16..48], *b"Backup xb-tools 0.1.0\0\0\0\0\0\0\0\0\0\0\0");
         assert_eq!(head[4096..4112], *b"\0\0\0\0\0\x01\x23\x45\0\0\0\0\0\x01\x30\0");
-        // Sums computed apart from this code.
+        // Checksums computed without this code.
         assert_eq!(head[508..512], [0x1c, 0x14, 0x18, 0xf0]);
         assert_eq!(head[4156..4160], [0xfb, 0xa7, 0x95, 0x74]);
         let rest = [&head[512..4096], &head[4160..]].concat();
@@ -271,7 +272,7 @@ mod tests {
         // Older than a log that has been resized since.
         assert_eq!(Checkpoint::newest(&head, Lsn::new(25_000)), Some(new));
         assert_eq!(Checkpoint::newest(&head, Lsn::new(30_001)), None);
-        // One is being written: the other.
+        // If one is being written, the other is used.
         head[4096 + 7] ^= 1;
         assert_eq!(Checkpoint::newest(&head, Lsn::new(12288)), Some(old));
     }

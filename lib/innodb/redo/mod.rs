@@ -1,4 +1,4 @@
-//! The redo log on disk. Each family of servers has its own format: MariaDB writes mini-transactions around one file,
+//! The redo log on disk. Each family has its own format: MariaDB writes mini-transactions into one file, as a ring;
 //! MySQL writes blocks into one file after another.
 
 pub mod mariadb;
@@ -9,21 +9,21 @@ use std::fmt;
 use super::{Lsn, checksum};
 use crate::bytes::Fields as _;
 
-/// Why bytes are not the head of a log that we can read.
+/// Why bytes are not the head of a supported log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Fewer bytes than a head, or a file without a ring.
+    /// Too few bytes for a head, or a file without a ring.
     Size(u64),
-    /// A log of another format, and the server whose log was wanted.
+    /// A log of another format, and the server whose log was expected.
     Format(u32, &'static str),
-    /// The head's own sum is wrong; perhaps it is being written.
+    /// The checksum of the head is wrong; it may be in the middle of a write.
     Checksum {
-        /// What it carries.
+        /// The checksum in the head.
         stored: u32,
-        /// The sum over what is there.
+        /// The computed checksum.
         computed: u32,
     },
-    /// An LSN at which no log begins.
+    /// No log begins at this LSN.
     Lsn(Lsn),
 }
 
@@ -46,7 +46,7 @@ pub fn version(creator: &[u8; 32]) -> String {
     creator.trim_end_matches('\0').rsplit(' ').next().unwrap_or_default().to_owned()
 }
 
-/// What the first word of a log means (`log0types.h` of MariaDB, `log0types.h` of MySQL).
+/// The meaning of the first word of a log (`log0types.h` of MariaDB, `log0types.h` of MySQL).
 fn known(word: u32) -> String {
     // Formats of MariaDB before 10.8 mark an encrypted log with the highest bit.
     let server = match word & !(1 << 31) {
@@ -63,19 +63,19 @@ fn known(word: u32) -> String {
     format!("of {server} (format {word:#010x})")
 }
 
-/// The sum at the end of a block, and the sum over the rest.
+/// The checksum at the end of a block, and the computed one.
 fn sums<const LEN: usize>(block: &[u8; LEN]) -> (u32, u32) {
     let (covered, _) = block.split_at(LEN - 4);
     (u32::from_be_bytes(block.last_field()), checksum::full_crc32(covered))
 }
 
-/// Writes the sum of a block at its end.
+/// Writes the checksum at the end of a block.
 fn seal<const LEN: usize>(block: &mut [u8; LEN]) {
     let (_, sum) = sums(block);
     block.set_last(&sum.to_be_bytes());
 }
 
-/// A name of up to 31 bytes, cut after them, padded with NULs.
+/// A name, truncated to 31 bytes and padded with NULs.
 pub fn creator(text: &str) -> [u8; 32] {
     let mut bytes = text.bytes().take(31);
     std::array::from_fn(|_| bytes.next().unwrap_or(0))

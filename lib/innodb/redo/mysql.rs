@@ -1,4 +1,4 @@
-//! The redo log of MySQL 8.0.30 and later, format 6: a directory of files `#ib_redoN`, one behind the other. Source:
+//! The redo log of MySQL 8.0.30 and later, format 6: a directory of consecutive files `#ib_redoN`. Source:
 //! `facts/mysql-hot-backup#redo-log` and `facts/mysql-hot-backup#restore`, `log0types.h`, `log0files_io.cc`.
 //!
 //! ```text
@@ -23,28 +23,28 @@ pub use secret::{Locked, LogKey};
 
 /// The directory of the files, below the data directory or `innodb_log_group_home_dir`.
 pub const DIR: &str = "#innodb_redo";
-/// What a captured log is called in a backup.
+/// The name of a captured log in a backup.
 pub const FILE: &str = "xtrabackup_logfile";
-/// The only format that is read.
+/// The only supported format.
 pub const FORMAT: u32 = 6;
-/// Bytes before the first block of a file.
+/// Length of the head of a file in bytes, before its first block.
 pub const HEAD: usize = 2048;
 
-/// Flags of a header: logging was off, so the files cannot be recovered by it.
+/// Header flag: logging was off, so recovery with these files is not possible.
 pub const NO_LOGGING: u32 = 1;
-/// Flags of a header: logging was off when the server was last seen.
+/// Header flag: logging was off when the server last wrote the header.
 pub const CRASH_UNSAFE: u32 = 2;
-/// Flags of a header: the server throws this log away.
+/// Header flag: the server discards this log.
 pub const NOT_INITIALIZED: u32 = 4;
-/// Flags of a header: the log goes on in the next file.
+/// Header flag: the log continues in the next file.
 pub const FULL: u32 = 8;
 
-/// The oldest server that writes such a log.
+/// The oldest server with such a log.
 const SERVER: &str = "MySQL 8.0.30";
 const PREFIX: &[u8] = b"#ib_redo";
 const CHECKPOINTS: [usize; 2] = [512, 1536];
 const ENCRYPTION: usize = 1024;
-/// Where the key information begins in its block.
+/// Offset of the key information in the encryption block.
 const KEY: usize = 48;
 
 /// The header of a file.
@@ -54,14 +54,14 @@ pub struct Header {
     pub uuid: u32,
     /// LSN of the file's first block, a multiple of [`BLOCK`].
     pub start_lsn: Lsn,
-    /// Who made the log, padded with NULs: `MySQL 9.7.4`.
+    /// The program that created the log, padded with NULs: `MySQL 9.7.4`.
     pub creator: [u8; 32],
-    /// [`FULL`] and its sisters.
+    /// [`FULL`] and the other flags.
     pub flags: u32,
 }
 
 impl Header {
-    /// Reads the head of a file, at least its first 512 bytes.
+    /// Parses the head of a file, at least its first 512 bytes.
     pub fn parse(head: &[u8]) -> Result<Header, Fault> {
         let Some(block) = head.first_chunk::<BLOCK>() else {
             return Err(Fault::Size(head.len() as u64));
@@ -86,8 +86,9 @@ impl Header {
         })
     }
 
-    /// The first [`HEAD`] bytes of a file. `checkpoint` is for the file that holds it and for no other: a server reports
-    /// a checkpoint elsewhere as an error. `encryption` comes from another head of the same log, see [`encryption`].
+    /// The first [`HEAD`] bytes of a file. `checkpoint` is only for the file that contains it: a server reports a
+    /// checkpoint in any other file as an error. `encryption` comes from another head of the same log, see
+    /// [`encryption`].
     pub fn head(&self, checkpoint: Option<Lsn>, encryption: &[u8; BLOCK]) -> Vec<u8> {
         let mut header = [0; BLOCK];
         header.set::<0, 4>(&FORMAT.to_be_bytes());
@@ -104,8 +105,9 @@ impl Header {
         [header, block, *encryption, block].concat()
     }
 
-    /// The first [`HEAD`] bytes of a captured log that begins with the block of `checkpoint_lsn`. xtrabackup knows a
-    /// log of its kind by the creator's first word. No flag is taken over: a server throws away a log with one of them.
+    /// The first [`HEAD`] bytes of a captured log that begins with the block of `checkpoint_lsn`. xtrabackup recognizes
+    /// its own logs by the first word of the creator. The flags are not copied: a server discards a log with one of
+    /// them.
     pub fn captured(&self, checkpoint_lsn: Lsn, encryption: &[u8; BLOCK], tool: &str) -> Vec<u8> {
         let header = Header {
             start_lsn: block::begin(checkpoint_lsn),
@@ -115,20 +117,20 @@ impl Header {
         Header { flags: 0, ..header }.head(Some(checkpoint_lsn), encryption)
     }
 
-    /// Where the block of this LSN stands in the file.
+    /// The offset of the block of this LSN in the file.
     pub fn offset(&self, lsn: Lsn) -> u64 {
         (HEAD as u64).saturating_add(block::begin(lsn).since(self.start_lsn))
     }
 
-    /// LSN behind the last block of a file of `size` bytes.
+    /// LSN after the last block of a file of `size` bytes.
     pub fn end_lsn(&self, size: u64) -> Lsn {
         let blocks = size.saturating_sub(HEAD as u64) / BLOCK as u64;
         self.start_lsn.saturating_add(blocks * BLOCK as u64)
     }
 }
 
-/// The newest checkpoint that the head of a file of `size` bytes holds. `None` is usual: only some files hold one, and it
-/// may be in the course of being written.
+/// The newest checkpoint in the head of a file of `size` bytes. `None` is normal: only some files contain one, and it
+/// may be in the middle of a write.
 pub fn checkpoint(head: &[u8], header: &Header, size: u64) -> Option<Lsn> {
     let blocks = CHECKPOINTS.into_iter().filter_map(|at| head.get(at..)?.first_chunk::<BLOCK>());
     let lsns = blocks.filter(|block| sums(block).0 == sums(block).1).map(|block| Lsn::new(block.be_u64::<8>()));
@@ -143,7 +145,7 @@ pub fn encryption(head: &[u8]) -> Option<&[u8; BLOCK]> {
     head.get(ENCRYPTION..)?.first_chunk()
 }
 
-/// N of a file `#ib_redoN` that is in use. Spare files, `#ib_redoN_tmp`, hold old headers and old blocks.
+/// N of a file `#ib_redoN` that is in use. Spare files, `#ib_redoN_tmp`, have old headers and old blocks.
 pub fn number(name: &[u8]) -> Option<u64> {
     let digits = name.strip_prefix(PREFIX)?;
     let text = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
@@ -175,7 +177,7 @@ mod tests {
         assert_eq!(Locked::parse(encryption(REAL).unwrap()), None);
         let made = header.head(Some(checkpoint_lsn), encryption(REAL).unwrap());
         assert_eq!(made[..512], REAL[..512]);
-        // One of its two checkpoint blocks is the newer one.
+        // The newer one of its two checkpoint blocks.
         assert!(CHECKPOINTS.iter().any(|at| made[*at..*at + 512] == REAL[*at..*at + 512]));
     }
 

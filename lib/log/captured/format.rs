@@ -1,4 +1,4 @@
-//! What a captured log looks like in a backup, and where it may be cut: mini-transactions behind a head, or blocks.
+//! The format of a captured log in a backup, and where it may be cut: mini-transactions after a head, or blocks.
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use crate::innodb::ids::Lsn;
 use crate::innodb::redo::mariadb::{self, Checkpoint, Mtr, Ring, mtr};
 use crate::innodb::redo::mysql::{self, Block, LogKey, block};
 
-/// Who makes it, for its head.
+/// The program that makes it, for its head.
 const TOOL: &str = concat!("xb-redo ", env!("CARGO_PKG_VERSION"));
-/// MariaDB: the file's size is a multiple of this, so that a server can read it unbuffered.
+/// MariaDB: the size of the file is a multiple of this many bytes, so that a server can read it unbuffered.
 const SECTOR: usize = 4096;
 
-/// A captured log on its way into a backup.
+/// The format of a captured log that is being written.
 #[derive(Clone, Debug)]
 pub(crate) struct LogFormat {
     /// Sent before anything else.
@@ -30,12 +30,12 @@ enum Kind {
 }
 
 impl LogFormat {
-    /// A log with the properties of the log that `header` heads.
+    /// A log with the properties that `header` describes.
     pub(crate) fn mariadb(header: &mariadb::Header, start: Checkpoint) -> Self {
         LogFormat { head: header.captured(start, TOOL), kind: Kind::Mariadb { start, encrypted: header.encrypted() } }
     }
 
-    /// Likewise. `encryption` locks what `key` is.
+    /// The same for MySQL. `encryption` holds the encrypted `key`.
     pub(crate) fn mysql(
         header: &mysql::Header,
         encryption: &[u8; mysql::BLOCK],
@@ -61,7 +61,7 @@ impl LogFormat {
         }
     }
 
-    /// LSN of the first byte behind the head.
+    /// LSN of the first byte after the head.
     pub(crate) fn first(&self) -> Lsn {
         match self.kind {
             Kind::Mariadb { start, .. } => start.lsn,
@@ -69,7 +69,7 @@ impl LogFormat {
         }
     }
 
-    /// The first LSN at which a backup can end.
+    /// The smallest possible end LSN of a backup.
     pub(crate) fn least(&self) -> Lsn {
         match self.kind {
             Kind::Mariadb { start, .. } => start.end_lsn,
@@ -77,7 +77,7 @@ impl LogFormat {
         }
     }
 
-    /// How much may be sent when everything before `lsn` belongs to the backup.
+    /// How far the log may be sent when everything before `lsn` belongs to the backup.
     pub(crate) fn settled(&self, lsn: Lsn) -> Lsn {
         match self.kind {
             Kind::Mariadb { .. } => lsn,
@@ -85,7 +85,7 @@ impl LogFormat {
         }
     }
 
-    /// LSN of the byte behind the last one that is sent when the backup ends at `end`.
+    /// LSN after the last byte that is sent if the backup ends at `end`.
     pub(crate) fn until(&self, end: Lsn) -> Lsn {
         match self.kind {
             Kind::Mariadb { .. } => end,
@@ -93,7 +93,7 @@ impl LogFormat {
         }
     }
 
-    /// How many of these bytes, which begin at `lsn`, belong to a backup that ends at `end`. A last block is cut.
+    /// How many of these bytes, which begin at `lsn`, belong to a backup that ends at `end`. The last block is cut.
     pub(crate) fn take(&self, bytes: &mut [u8], lsn: Lsn, end: Lsn) -> Result<usize> {
         match &self.kind {
             Kind::Mariadb { start, encrypted } => whole(bytes, lsn, end, start.lsn, *encrypted),
@@ -101,7 +101,7 @@ impl LogFormat {
         }
     }
 
-    /// Zeros behind a log of `size` bytes. MariaDB's has one at least: there the server sees that the log ends.
+    /// How many zeros follow a log of `size` bytes. MariaDB needs at least one: it shows the server where the log ends.
     pub(crate) fn padding(&self, size: u64) -> usize {
         match self.kind {
             Kind::Mariadb { .. } => SECTOR - within(size, SECTOR),
@@ -110,7 +110,7 @@ impl LogFormat {
     }
 }
 
-/// The mini-transactions up to `end`.
+/// The length of the mini-transactions up to `end`.
 fn whole(bytes: &[u8], lsn: Lsn, end: Lsn, first: Lsn, encrypted: bool) -> Result<usize> {
     // More may have been captured, up to a checkpoint that the server made later.
     let ring = Ring::new(first, u64::MAX).map_err(|fault| Error::failed(mariadb::FILE, fault))?;
@@ -127,7 +127,7 @@ fn whole(bytes: &[u8], lsn: Lsn, end: Lsn, first: Lsn, encrypted: bool) -> Resul
     Ok(whole)
 }
 
-/// The blocks up to the one that holds `end`.
+/// The length of the blocks up to the one that contains `end`.
 fn cut(bytes: &mut [u8], lsn: Lsn, end: Lsn, key: Option<&LogKey>) -> Result<usize> {
     let wanted = usize::try_from(block::until(end).since(lsn)).unwrap_or(usize::MAX);
     let whole = wanted.min(bytes.len() - bytes.len() % mysql::BLOCK);

@@ -1,7 +1,7 @@
-//! The captured redo log as a file: walked from end to end, given local names, extended for the server.
+//! The captured redo log as a file: read from end to end, with local file names, extended for the server.
 //!
-//! A captured log holds everything in its first lap (`facts/mariadb-hot-backup#captured-log`), so the ring's size does
-//! not matter to it: byte `START + lsn - first_lsn` is the byte of `lsn`, and the file may be made longer.
+//! A captured log is entirely in the first lap of its ring (`facts/mariadb-hot-backup#captured-log`), so the size of
+//! the ring does not matter: the byte of `lsn` is at `START + lsn - first_lsn`, and the file may be made longer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -21,7 +21,7 @@ use crate::io::files::fail;
 use crate::io::map::Window;
 use crate::stream::native::names::NEW;
 
-/// The server writes little before it has recovered, but rolling back writes log, too.
+/// The server writes little before it has recovered, but a rollback writes log, too.
 const SPARE: u64 = 16 << 20;
 
 /// A captured log.
@@ -35,7 +35,7 @@ pub(crate) struct Captured {
 }
 
 impl Captured {
-    /// Opens `ib_logfile0` of a directory and reads its head.
+    /// Opens `ib_logfile0` in a directory and reads its head.
     pub(crate) fn open(dir: &Path) -> Result<Captured> {
         let path = dir.join(mariadb::FILE);
         let file = File::open(&path).map_err(|cause| match cause.kind() {
@@ -62,18 +62,18 @@ impl Captured {
         self.checkpoint.lsn
     }
 
-    /// True if names in it cannot be seen without the server's key.
+    /// True if the names in it cannot be read without the server's key.
     pub(crate) fn encrypted(&self) -> bool {
         self.header.encrypted()
     }
 
-    /// True if the server will take the directory for one just restored, as it should.
+    /// True if the server will recognize the directory as a restored backup.
     pub(crate) fn is_captured(&self) -> bool {
         self.header.creator.starts_with(b"Backup ")
     }
 
-    /// Reads the log from its start to its last mini-transaction, checking each, and returns where that ends. `each` gets
-    /// them with their place in the file.
+    /// Reads the log from its start to its last mini-transaction, checks each, and returns where that ends. `each` gets
+    /// them with their offset in the file.
     pub(crate) fn walk(&self, mut each: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<Lsn> {
         let encrypted = self.encrypted();
         let mut lsn = self.checkpoint.lsn;
@@ -92,7 +92,8 @@ impl Captured {
                 lsn = lsn.saturating_add(len as u64);
                 rest = after;
             }
-            // One that the window cuts is whole in the next, for none is longer than a window.
+            // A mini-transaction that the window cuts is whole in the next window, because none is longer than a
+            // window.
             let cut =
                 window.more && rest.len() < window.len() && mtr(rest, lsn, &self.ring, encrypted) == Mtr::Incomplete;
             if !cut {
@@ -101,7 +102,7 @@ impl Captured {
         }
     }
 
-    /// The same with bytes that may be changed; not those of the file.
+    /// The same with copies of the bytes, which may be changed.
     fn walk_copies(&self, mut each: impl FnMut(u64, &mut [u8]) -> Result<()>) -> Result<()> {
         let mut copy = Vec::new();
         self.walk(|at, bytes| {
@@ -112,8 +113,8 @@ impl Captured {
         .map(drop)
     }
 
-    /// Checks that the log begins at `start` and that its last whole mini-transaction ends at `end`; `None`: anywhere at
-    /// or after the checkpoint. Returns where it ends.
+    /// Checks that the log begins at `start` and that its last complete mini-transaction ends at `end`; `None`:
+    /// anywhere after the checkpoint. Returns where it ends.
     pub(crate) fn verify(&self, start: Option<Lsn>, end: Option<Lsn>) -> Result<Lsn> {
         let fault = |what: String| Err(Error::damaged(self.path.display(), what));
         if let Some(start) = start.filter(|start| *start != self.start_lsn()) {
@@ -133,9 +134,9 @@ impl Captured {
         }
     }
 
-    /// The tablespaces of tables that it knows and the directory has not: those that a partial backup leaves out.
+    /// Tablespaces of tables that are in the log and not in the directory: a partial backup leaves them out.
     pub(crate) fn left_out(&self, dir: &Path) -> Result<BTreeSet<SpaceId>> {
-        // Whether one of its names is that of its file, and what its last name leads to.
+        // Whether a file has one of its names, and the id in the file with its last name.
         let mut spaces: BTreeMap<SpaceId, (bool, Option<SpaceId>)> = BTreeMap::new();
         self.each_name(|space, name| {
             if name.ends_with(b".ibd") {
@@ -146,12 +147,12 @@ impl Captured {
             }
             Ok(())
         })?;
-        // Page 0 of a new file may not be written yet.
+        // Page 0 of a new file may be uninitialized.
         let left_out = spaces.into_iter().filter(|(_, (here, last))| !here && *last != Some(SpaceId::SYSTEM));
         Ok(left_out.map(|(space, _)| space).collect())
     }
 
-    /// All names of files that were there at one time or another, as they are below the data directory.
+    /// All names that files had at any time, as paths below the data directory.
     fn each_name(&self, mut each: impl FnMut(SpaceId, &[u8]) -> Result<()>) -> Result<()> {
         if self.encrypted() {
             return Ok(());
@@ -181,8 +182,9 @@ impl Captured {
         Ok(found)
     }
 
-    /// Gives all files in the log names below the data directory, and has those that were left out deleted, in a copy that
-    /// then takes the log's place. A server would look for a table with DATA DIRECTORY where the source has it.
+    /// Makes all file names in the log local to the data directory, and adds deletions of the files that were left out.
+    /// This happens in a copy, which then replaces the log. Otherwise a server would open a table with DATA DIRECTORY
+    /// at the source's path.
     pub(crate) fn make_local(&self, dir: &Path, left_out: &BTreeSet<SpaceId>) -> Result<()> {
         let new = dir.join(format!("{NEW}{}", mariadb::FILE));
         let write = |cause: io::Error| fail(&new, "cannot write", &cause);
@@ -196,14 +198,14 @@ impl Captured {
         fs::rename(&new, &self.path).map_err(write)
     }
 
-    /// The length that the file should have for recovery when it is used up to `end`.
+    /// The length that the file should have for recovery up to `end`.
     pub(crate) fn roomy(&self, end: Lsn) -> u64 {
         let used = end.since(self.header.first_lsn);
         (START as u64).saturating_add(used).saturating_add(used / 4).saturating_add(SPARE).next_multiple_of(1 << 20)
     }
 }
 
-/// Extends `ib_logfile0` of a directory, without writing to it. It is never made shorter.
+/// Extends `ib_logfile0` in a directory without writing data. Never makes it shorter.
 pub(crate) fn extend(dir: &Path, size: u64) -> Result<()> {
     let path = dir.join(mariadb::FILE);
     let extend = || {

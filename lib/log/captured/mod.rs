@@ -14,7 +14,7 @@ use crate::innodb::ids::{Lsn, SpaceId};
 use crate::io::files::fail;
 use crate::server::Family;
 
-/// Checks that the log in a directory begins at `start`, is whole, and reaches exactly `end`, or can be cut there.
+/// Checks that the log in a directory begins at `start`, is complete, and ends at `end` or can be cut there.
 pub(crate) fn verify(dir: &Path, family: Family, start: Lsn, end: Lsn) -> Result<()> {
     match family {
         Family::MariaDb => mariadb::Captured::open(dir)?.verify(Some(start), Some(end)).map(drop),
@@ -22,7 +22,7 @@ pub(crate) fn verify(dir: &Path, family: Family, start: Lsn, end: Lsn) -> Result
     }
 }
 
-/// The tablespace that page 0 of a file says it is: 0 while it is not written, `None` without a file. Source: `fil0types.h`
+/// The tablespace id in page 0 of a file: 0 if it is uninitialized, `None` if there is no file. Source: `fil0types.h`
 /// (`FIL_PAGE_SPACE_ID`).
 pub(crate) fn space_of(path: &Path) -> Result<Option<SpaceId>> {
     let mut number = [0; 4];

@@ -1,4 +1,4 @@
-//! MySQL's captured log, `xtrabackup_logfile`: checked block by block, and laid out as the server wants it.
+//! MySQL's captured log, `xtrabackup_logfile`: checked block by block, and split into the files that a server expects.
 //! `facts/mysql-hot-backup#log-layout`.
 
 use std::fs::{self, File};
@@ -14,13 +14,13 @@ use crate::io::files::{self, fail};
 use crate::io::map::{WINDOW, Window};
 use crate::stream::native::names::NEW_REDO;
 
-/// A file is a multiple of the largest page.
+/// The size of a file is a multiple of the largest page size.
 const UNIT: u64 = 64 << 10;
-/// Most bytes of a file; the server takes twice as many.
+/// The largest size of a file in bytes; the server allows twice as many.
 const LARGEST: u64 = 8 << 30;
-/// Least bytes that the newest file has left; recovery itself writes log.
+/// The least free space in the newest file in bytes; recovery itself writes log.
 const SPARE: u64 = 4 << 20;
-/// Bytes written at a time, whole blocks; a window of the file has a whole number of them.
+/// How many bytes are written at a time: whole blocks; a window of the file is a multiple of it.
 const PIECE: usize = 1 << 20;
 
 /// A captured log.
@@ -33,7 +33,7 @@ pub(crate) struct Captured {
 }
 
 impl Captured {
-    /// Opens the log of a directory and reads its head.
+    /// Opens the log in a directory and reads its head.
     pub(crate) fn open(dir: &Path) -> Result<Captured> {
         let path = dir.join(mysql::FILE);
         let mut file = File::open(&path).map_err(|cause| match cause.kind() {
@@ -49,19 +49,19 @@ impl Captured {
         })?;
         let size = file.metadata().map_err(|cause| fail(&path, "cannot read", &cause))?.len();
         let header = Header::parse(&head).map_err(|fault| Error::damaged(path.display(), fault))?;
-        // A log that ends at the beginning of the checkpoint's block holds no block.
+        // A log that ends at the start of the checkpoint's block has no block.
         let checkpoint_lsn = mysql::checkpoint(&head, &header, size.max((HEAD + BLOCK) as u64))
             .ok_or_else(|| Error::damaged(path.display(), "damaged: no valid checkpoint in its head"))?;
         let encryption = *mysql::encryption(&head).or_internal("the head of a log file is too short")?;
         Ok(Captured { path, header, encryption, checkpoint_lsn })
     }
 
-    /// True if a server has encrypted it, now or once.
+    /// True if a server encrypts it, or did so once.
     pub(crate) fn has_key(&self) -> bool {
         Locked::parse(&self.encryption).is_some()
     }
 
-    /// Checks that the log begins with the block of `start` and holds every block up to `end`.
+    /// Checks that the log begins with the block of `start` and has every block up to `end`.
     pub(crate) fn verify(&self, start: Lsn, end: Lsn) -> Result<()> {
         let fault = |what: String| Err(Error::damaged(self.path.display(), what));
         if self.checkpoint_lsn != start || self.header.start_lsn != block::begin(start) {
@@ -73,7 +73,7 @@ impl Captured {
         self.blocks(end, |_, _| Ok(()))
     }
 
-    /// Hands over all blocks, checked, the last one cut at `end`, in pieces with their LSN.
+    /// Passes all blocks to `each`, checked, in pieces with their LSN; the last one is cut at `end`.
     fn blocks(&self, end: Lsn, mut each: impl FnMut(Lsn, &[u8]) -> Result<()>) -> Result<()> {
         let file = File::open(&self.path).map_err(|cause| fail(&self.path, "cannot open", &cause))?;
         let until = block::until(end);
@@ -98,7 +98,7 @@ impl Captured {
         Ok(())
     }
 
-    /// Checks blocks from `lsn` on. If the last one is longer than the backup: a copy in which it is cut.
+    /// Checks blocks from `lsn` on. If the last one is longer than the backup, returns a copy in which it is cut.
     fn checked(&self, piece: &[u8], lsn: Lsn, end: Lsn) -> Result<Option<Vec<u8>>> {
         let mut cut = None;
         for (bytes, number) in piece.chunks(BLOCK).zip(0u64..) {
@@ -111,8 +111,8 @@ impl Captured {
         Ok(cut)
     }
 
-    /// Checks a block; true if it is the last one and has more than the backup. What is encrypted was checked under its
-    /// key when it was captured; that nothing has changed since, its digest in the manifest says.
+    /// Checks a block; true if it is the last one and longer than the backup. An encrypted block was checked with its
+    /// key when it was captured; its digest in the manifest proves that it has not changed since.
     fn goes_beyond(&self, bytes: &[u8], lsn: Lsn, end: Lsn) -> Result<bool> {
         let fault =
             |what: &str| Err(Error::damaged(self.path.display(), format_args!("the block of lsn {lsn} {what}")));
@@ -130,9 +130,8 @@ impl Captured {
         }
     }
 
-    /// Makes the directory that the server reads, in place of one that is there. `version` goes into the headers: a server
-    /// warns of a log whose maker it does not know.
-    /// The log says at its end that `left_out` were deleted; see [`end`].
+    /// Creates the directory of log files, replacing an existing one. `version` goes into the headers: a server warns
+    /// of a log from an unknown program. At its end the log says that `left_out` were deleted; see [`end`].
     pub(crate) fn lay_out(&self, dir: &Path, end: Lsn, left_out: &[SpaceId], version: &str) -> Result<()> {
         let (new, place) = (dir.join(NEW_REDO), dir.join(mysql::DIR));
         remove(&new)?;
@@ -173,7 +172,7 @@ impl Captured {
         fs::rename(&new, &place).map_err(|cause| fail(&new, "cannot rename", &cause))
     }
 
-    /// Makes a file of its full size with nothing but a head.
+    /// Creates a file of its full size that has only a head.
     fn part(&self, path: &Path, part: &Part, version: &str) -> Result<File> {
         let header = Header {
             start_lsn: part.start,
@@ -193,7 +192,7 @@ impl Captured {
     }
 }
 
-/// Where the log of a backup that ends at `end` ends once it says what was left out.
+/// Where the log of a backup that ends at `end` ends after the deletions of `left_out` were added.
 pub(crate) fn end(end: Lsn, left_out: &[SpaceId]) -> Result<Lsn> {
     if left_out.is_empty() { Ok(end) } else { Ok(forget(&[], end, left_out)?.1) }
 }
@@ -205,14 +204,14 @@ fn remove(dir: &Path) -> Result<()> {
     }
 }
 
-/// A file to be made.
+/// A file to be created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Part {
     /// LSN of its first block.
     start: Lsn,
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     size: u64,
-    /// The last one, in which the server goes on.
+    /// True for the last one, in which the server continues.
     newest: bool,
 }
 
@@ -221,7 +220,7 @@ impl Part {
         self.start.saturating_add(self.size.saturating_sub(HEAD as u64))
     }
 
-    /// What of these bytes, which begin at `lsn`, belongs into this file, and where.
+    /// The part of these bytes, which begin at `lsn`, that belongs to this file, and its offset there.
     fn share<'a>(&self, lsn: Lsn, bytes: &'a [u8]) -> Option<(&'a [u8], u64)> {
         let (from, to) = (self.start.max(lsn), self.end().min(lsn.saturating_add(bytes.len() as u64)));
         let index = |at: Lsn| usize::try_from(at.checked_since(lsn)?).ok();
@@ -230,7 +229,7 @@ impl Part {
     }
 }
 
-/// The files for a log from `start` to `until`, both the beginning of a block.
+/// The files for a log from `start` to `until`, both block boundaries.
 fn parts(mut start: Lsn, until: Lsn) -> Vec<Part> {
     let mut parts = Vec::new();
     loop {
@@ -266,7 +265,7 @@ mod tests {
         assert_eq!(parts[0].share(border, &bytes), Some((&bytes[..512], LARGEST - 512)));
         assert_eq!(parts[1].share(border, &bytes), Some((&bytes[..512], HEAD as u64)));
         assert_eq!(parts[2].share(border, &bytes), None);
-        // What just does not fit leaves the last file without a block.
+        // A log that just does not fit leaves the last file without a block.
         let tight = 512 + LARGEST - HEAD as u64;
         let two = super::parts(Lsn::new(512), Lsn::new(tight));
         assert_eq!((two.len(), two[1].start), (2, Lsn::new(tight)));

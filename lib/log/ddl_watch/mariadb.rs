@@ -1,5 +1,5 @@
-//! Tablespaces that DISCARD and IMPORT TABLESPACE have brought back under their number: MariaDB's log tells that their
-//! file was deleted, and nothing else.
+//! Tablespaces that DISCARD and IMPORT TABLESPACE have replaced under the same id: MariaDB's log only shows that the
+//! file was deleted.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -24,7 +24,7 @@ pub(crate) fn between(dir: &Path, start: Checkpoint, until: Lsn) -> Result<Delet
     }
 }
 
-/// Why a backup cannot have this tablespace.
+/// The error for such a tablespace.
 pub(crate) fn imported(name: impl Display, space: SpaceId, lsn: Lsn, deletions: &Deletions) -> Error {
     let since = "since the checkpoint that the backup begins with";
     let what = match deletions.is_sealed() {

@@ -1,4 +1,4 @@
-//! What the live log tells of DDL that runs while tablespaces are copied.
+//! What the live log shows of DDL that runs while tablespaces are copied.
 
 pub(crate) mod mariadb;
 pub(crate) mod mysql;

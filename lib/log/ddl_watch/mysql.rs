@@ -1,4 +1,5 @@
-//! Reads along with the live log of MySQL for what no file shows (see [`ddl_events`](crate::innodb::redo::mysql::ddl_events)).
+//! Reads the live log of MySQL for changes that no file shows (see
+//! [`ddl_events`](crate::innodb::redo::mysql::ddl_events)).
 
 use std::path::Path;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -11,16 +12,16 @@ use crate::log::follow::Follow;
 use crate::log::follow::mysql::Follower;
 use crate::log::queue::Goal;
 
-/// How often the log is looked at.
+/// How often the log is checked.
 const POLL: Duration = Duration::from_millis(20);
 
-/// A log that is being read.
+/// The log that is being read.
 pub(crate) struct Watch {
     follower: Follower,
     events: DdlEvents,
 }
 
-/// How far the log is read: without an end until there is one, or nobody wants it any more.
+/// How far to read the log: no limit until it is set, or until reading is cancelled.
 #[derive(Debug, Default)]
 pub(crate) struct Until {
     goal: Mutex<Goal>,
@@ -28,12 +29,12 @@ pub(crate) struct Until {
 }
 
 impl Until {
-    /// The server has written the log up to here.
+    /// Sets the limit: the server has written the log up to here.
     pub(crate) fn end(&self, lsn: Lsn) {
         self.set(|goal| goal.end = Some(lsn));
     }
 
-    /// Nobody wants it.
+    /// Cancels the reading.
     pub(crate) fn over(&self) {
         self.set(|goal| goal.over = true);
     }
@@ -51,14 +52,14 @@ impl Until {
 }
 
 impl Watch {
-    /// Opens the log in `dir`, by its number and a checkpoint that it had, at an LSN after that.
+    /// Opens the log in `dir`, identified by its UUID and a checkpoint that it had, at a later LSN.
     pub(crate) fn begin(dir: &Path, checkpoint_lsn: Lsn, uuid: u32, since: Lsn) -> Result<Self> {
         let mut follower = Follower::begin(dir, checkpoint_lsn, uuid, None)?;
         follower.skip(since);
         Ok(Watch { follower, events: DdlEvents::default() })
     }
 
-    /// Reads to the end.
+    /// Reads to the limit.
     pub(crate) fn run(mut self, until: &Until) -> Result<DdlEvents> {
         let mut goal = Goal::default();
         while !goal.over {
@@ -68,7 +69,7 @@ impl Watch {
                 Ok(())
             });
             read.map_err(|error| match error.kind() {
-                // The follower would have its key.
+                // The follower would ask for a keyring.
                 Kind::Usage => Error::invalid("server", "its redo log was encrypted meanwhile and cannot be read"),
                 _ => error,
             })?;

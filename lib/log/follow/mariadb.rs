@@ -1,8 +1,8 @@
-//! Follows the log of MariaDB and takes from it what is durable, mini-transaction by mini-transaction.
+//! Follows the log of MariaDB and captures what is durable, mini-transaction by mini-transaction.
 //! `facts/mariadb-hot-backup#following`.
 //!
-//! The rule that everything hangs on: nothing is taken beyond an LSN that the server has said to be durable. Behind it
-//! the file holds stale mini-transactions of the same lap that look valid in every respect.
+//! The essential rule: capture nothing beyond an LSN that the server has reported as durable. After it the file
+//! contains stale mini-transactions of the same lap, which look valid in every respect.
 
 use std::path::Path;
 use std::time::Instant;
@@ -18,29 +18,29 @@ use crate::innodb::ids::Lsn;
 use crate::innodb::redo::mariadb::mtr::{self, FileOp, Mtr, mtr};
 use crate::innodb::redo::mariadb::{Checkpoint, Deletions, Header, Ring, START};
 
-/// Bytes of a file name that file systems take.
+/// The length of a file name that file systems allow, in bytes.
 const NAME_MAX: usize = 255;
 
-/// Where the follower is.
+/// The state of the follower.
 #[derive(Debug)]
 pub(crate) struct Follower {
     live: Live,
-    /// The log that has replaced `live`, while there is still something to be read in that.
+    /// The log that has replaced `live`, while some of `live` is still to be read.
     next: Option<Live>,
-    /// Everything before is captured; always between two mini-transactions.
+    /// Everything before is captured; always a boundary of mini-transactions.
     lsn: Lsn,
     start: Checkpoint,
-    /// FILE_CHECKPOINT of `start` has been seen where recovery will look for it.
+    /// FILE_CHECKPOINT of `start` has been found where recovery looks for it.
     anchored: bool,
     /// The newest checkpoint of the server.
     checkpoint: Checkpoint,
-    /// Since when there has been nothing whole at `lsn`, though it is below the bound.
+    /// Since when there has been no complete mini-transaction at `lsn`, although it is below the bound.
     stuck: Option<Instant>,
     /// Since when no checkpoint can be read.
     headless: Option<Instant>,
     window: Vec<u8>,
     trail: Trail,
-    /// The first file name that no file system takes, and the LSN of its record.
+    /// The first file name that no file system accepts, and the LSN of its record.
     unopenable: Option<(Lsn, Vec<u8>)>,
 }
 
@@ -83,7 +83,7 @@ impl Follow for Follower {
 }
 
 impl Follower {
-    /// Opens the log at `path`; `start` is the checkpoint that the backup begins with.
+    /// Opens the log at `path`; `start` is the checkpoint with which the backup begins.
     pub(crate) fn begin(path: &Path, start: Checkpoint) -> Result<Follower> {
         let live = Live::open(path)?;
         let (place, since) = (path.display(), Instant::now());
@@ -114,7 +114,7 @@ impl Follower {
         })
     }
 
-    /// The tablespaces whose file was deleted in what has been read.
+    /// The tablespaces whose file was deleted, according to the log read so far.
     pub(crate) fn into_deletions(self) -> Deletions {
         self.trail.deletions
     }
@@ -129,12 +129,12 @@ impl Follower {
         &self.live.header
     }
 
-    /// Looks for a log of another size, and for a newer checkpoint.
+    /// Checks for a log of another size, and for a newer checkpoint.
     fn look(&mut self) -> Result<()> {
         if let Some(next) = self.next.as_ref().unwrap_or(&self.live).successor()? {
             self.trail.resized += 1;
-            // A log that was replaced before we came to it holds nothing that the newest one lacks, if `live` reaches
-            // up to that one; if it does not, reading will say so.
+            // If a log was replaced before we opened it, its records are also in the newest one, provided `live`
+            // reaches up to that. If not, reading will fail.
             self.next = Some(next);
         }
         self.change_over();
@@ -146,15 +146,15 @@ impl Follower {
         Ok(())
     }
 
-    /// Goes on in the log that has replaced this one, when the LSN is in it.
+    /// Switches to the log that has replaced this one, if the LSN is in it.
     fn change_over(&mut self) {
         if let Some(next) = self.next.take_if(|next| next.ring.first_lsn() <= self.lsn) {
             self.live = next;
         }
     }
 
-    /// Two laps later the sequence bit is the same again: what was read is good only if the server cannot have written
-    /// so far, and it does not write further than one lap beyond its checkpoint.
+    /// Two laps later the sequence bit is the same again. What was read is valid only if the server cannot have written
+    /// that far; it never writes further than one lap after its checkpoint.
     fn check_lap(&self, bound: Lsn) -> Result<()> {
         match self.live.checkpoint()? {
             Some(checkpoint) if checkpoint.lsn > self.lsn.saturating_add(self.live.ring.capacity()) => {
@@ -164,7 +164,8 @@ impl Follower {
         }
     }
 
-    /// Makes the complete mini-transactions at the window's beginning ready for the captured log; how many bytes.
+    /// Converts the complete mini-transactions at the start of the window for the captured log; returns their length in
+    /// bytes.
     fn whole(&mut self) -> Result<usize> {
         let encrypted = self.live.header.encrypted();
         let mut window = std::mem::take(&mut self.window);
@@ -179,8 +180,8 @@ impl Follower {
         taken
     }
 
-    /// A statement that failed for the length of a file's name leaves it in the log, and recovery ends at it with
-    /// "Operating system error number 36". Names in an encrypted log cannot be seen.
+    /// A statement that failed because of the length of a file's name leaves the name in the log, and recovery stops
+    /// there with "Operating system error number 36". Names in an encrypted log are not visible.
     fn look_at_names(&mut self, lsn: Lsn, mtr: &[u8]) {
         if self.unopenable.is_some() || self.live.header.encrypted() {
             return;
@@ -193,7 +194,7 @@ impl Follower {
         self.unopenable = names.filter(long).map(|name| (lsn, name.to_vec())).next();
     }
 
-    /// Recovery insists on FILE_CHECKPOINT of the checkpoint at its end LSN, perhaps after FILE_MODIFYs
+    /// Recovery requires the FILE_CHECKPOINT of the checkpoint at its end LSN, possibly after FILE_MODIFY records
     /// (`facts/mariadb-hot-backup#captured-log`).
     fn anchor(&mut self, lsn: Lsn, mtr: &[u8]) -> Result<()> {
         let start = self.start;
@@ -203,7 +204,7 @@ impl Follower {
         }
         let mut other = false;
         if self.live.header.encrypted() {
-            // Its LSN cannot be read, but there is no other of its type before the next checkpoint.
+            // Its LSN cannot be read, but there is no other record of its type before the next checkpoint.
             let record = mtr::first_bytes(mtr).find(|first| first & 0xf0 != 0xb0);
             self.anchored = record == Some(0xfa);
             other = record.is_some();
@@ -226,7 +227,8 @@ impl Follower {
         Error::invalid(self.live.path().display(), what)
     }
 
-    /// There is nothing whole at an LSN below the bound. It may be half-read, so it is read again for a while.
+    /// There is no complete mini-transaction at an LSN below the bound. The read may have been torn, so it is repeated
+    /// for a while.
     fn wait(&mut self, durable: Lsn, bound: Lsn) -> Result<()> {
         let stuck = self.stuck.get_or_insert_with(Instant::now).elapsed();
         if self.lsn >= durable {
@@ -236,7 +238,7 @@ impl Follower {
             let what = format!("the log ends at lsn {}, the backup at {bound}", self.lsn);
             return Err(Error::invalid(self.live.path().display(), what));
         }
-        // A log that has been replaced is not written to any more, so it cannot be overrun.
+        // A log that was replaced is not written any more, so it cannot be overrun.
         if self.next.is_none() && self.checkpoint.lsn > self.lsn {
             return if stuck < OVERRUN_PATIENCE { Ok(()) } else { Err(self.overrun(bound, self.checkpoint.lsn)) };
         }
@@ -254,7 +256,8 @@ impl Follower {
     fn overrun(&self, bound: Lsn, checkpoint: Lsn) -> Error {
         let capacity = self.live.ring.capacity();
         let bound = bound.max(self.lsn.saturating_add(capacity));
-        // The server may be one lap ahead of its checkpoint; a log that holds all of that would have been enough.
+        // The server may be one lap ahead of its checkpoint; a log with room for all of that would have been large
+        // enough.
         let enough = checkpoint.saturating_add(capacity).max(bound).since(self.lsn) + START as u64;
         let what = format!(
             "redo overrun: lsn {} was overwritten, the server is beyond lsn {bound}, {} bytes ahead",
@@ -269,8 +272,8 @@ impl Follower {
     }
 }
 
-/// Makes the complete mini-transactions at the beginning of `bytes` ready for a captured log: end-bytes of the first
-/// lap, names of files below the data directory. None is begun at or after `until`. Returns how many bytes they are.
+/// Converts the complete mini-transactions at the start of `bytes` for a captured log: end bytes of the first lap, file
+/// names below the data directory. Takes none that begins at or after `until`. Returns their length in bytes.
 pub(crate) fn take(
     bytes: &mut [u8],
     lsn: Lsn,

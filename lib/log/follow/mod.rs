@@ -1,5 +1,5 @@
-//! Follows the live redo log and captures what a backup needs of it. Each format has its own way; see [`mariadb`] and
-//! [`mysql`].
+//! Follows the live redo log and captures what a backup needs of it. Each format has its own follower; see [`mariadb`]
+//! and [`mysql`].
 
 pub(crate) mod mariadb;
 pub(crate) mod mysql;
@@ -19,29 +19,30 @@ use crate::report::Report;
 use crate::server::Family;
 use crate::stream::native::{Begin, Redo, StreamKind};
 
-/// How often the log is looked at; a mark wakes earlier.
+/// How often the log is checked; a durable LSN mark triggers a check at once.
 pub(crate) const POLL: Duration = Duration::from_millis(5);
-/// Most bytes taken at a time.
+/// How many bytes are read at a time, at most.
 const WINDOW: u64 = 2 << 20;
-/// How long log that may have been overwritten is read again before it is given up.
+/// How long to read again before log is reported as overwritten.
 const OVERRUN_PATIENCE: Duration = Duration::from_millis(100);
-/// How long the server may take to write what the manifest says it has written; a second would do.
+/// How long the server may take to write what the manifest says is written; a second should be enough.
 const END_PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 300 } else { 60_000 });
 
-/// A follower of one format.
+/// A follower for one format.
 pub(crate) trait Follow: Send {
-    /// Takes all that there is and may be taken; `take` gets whole mini-transactions or blocks and the LSN at their end.
+    /// Captures everything available that may be captured. `take` gets complete mini-transactions or blocks, and the
+    /// LSN at their end.
     fn poll(&mut self, goal: &Goal, take: &mut dyn FnMut(&[u8], Lsn) -> Result<()>) -> Result<()>;
 
-    /// True if everything before `end` has been taken.
+    /// True if everything before `end` has been captured.
     fn reached(&self, end: Lsn) -> bool;
 
-    /// `end` has been reached: what it was like, if what was taken up to there is a log that can be recovered.
+    /// Ends at `end`. Returns statistics, if the captured log can be recovered up to there.
     fn conclude(&self, end: Lsn) -> Result<Trail>;
 }
 
-/// Opens the log that `xb_begin` names, or the one below `datadir`, with its key if the file `keyring` has it; also returns
-/// the form that a captured one has. The other keys are forgotten.
+/// Opens the log that `xb_begin` names, or the one below `datadir`. The file `keyring` may have its key; other keys are
+/// discarded. Also returns the format of the captured log.
 pub(crate) fn open(
     begin: &Begin,
     datadir: Option<&Path>,
@@ -87,7 +88,7 @@ pub(crate) fn open(
     }
 }
 
-/// Where the log is: as the stream says, or, when that is not below the data directory, `own` below the given one.
+/// The directory of the log: as in the stream, or, if that is not below the data directory, `own` below the given one.
 fn directory(begin: &Begin, log: &Redo, datadir: Option<&Path>, own: &Path) -> PathBuf {
     let named = Path::new(&log.dir);
     match datadir {
@@ -97,7 +98,7 @@ fn directory(begin: &Begin, log: &Redo, datadir: Option<&Path>, own: &Path) -> P
     }
 }
 
-/// Follows until the end that the stream names is reached, or the stream is over.
+/// Follows the log until the end that the stream names, or until the stream ends.
 pub(crate) fn run(mut follower: Box<dyn Follow>, queue: &Queue) -> Result<()> {
     let mut goal = Goal::default();
     while !goal.over {

@@ -1,7 +1,7 @@
 //! Follows the log of MySQL block by block, from file to file. `facts/mysql-hot-backup#following`.
 //!
-//! Every file is opened as soon as it appears and stays open until it has been read: it may be renamed or deleted by
-//! then. A block tells which LSN it belongs to, so what is old is known, and what was overwritten.
+//! Every file is opened as soon as it appears and remains open until it has been read, because it may be renamed or
+//! deleted by then. Each block contains its LSN, which shows whether it is old or was overwritten.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,48 +19,48 @@ use crate::innodb::ids::Lsn;
 use crate::innodb::redo::mysql::{BLOCK, Block, CLEAR, Header, Locked, LogKey, block};
 use crate::log::captured::format::LogFormat;
 
-/// Where the follower is.
+/// The state of the follower.
 #[derive(Debug)]
 pub(crate) struct Follower {
     dir: PathBuf,
-    /// The file that holds `lsn`, or ended there, and all later ones, by number.
+    /// The file that contains `lsn`, or ended there, and all later ones, by number.
     files: BTreeMap<u64, LogFile>,
     /// Number of the first of them.
     current: u64,
-    /// Everything before is captured; the beginning of a block.
+    /// Everything before is captured; a block boundary.
     lsn: Lsn,
     uuid: u32,
     /// The encryption block of the log.
     encryption: [u8; BLOCK],
-    /// What it locks; otherwise why no encrypted block can be taken. The log keeps its key when it is encrypted no more, and
-    /// does not need it then.
+    /// The key in that block, or why encrypted blocks cannot be captured. The log keeps its key after encryption is
+    /// switched off, and does not need it then.
     key: Result<Arc<LogKey>>,
-    /// Bytes of all files of the log.
+    /// Total size of the log's files in bytes.
     capacity: u64,
-    /// Since when there has been nothing at `lsn`, though there should be.
+    /// Since when there has been no block at `lsn`, although there should be one.
     stuck: Option<Instant>,
     window: Vec<u8>,
     trail: Trail,
 }
 
-/// Why no more can be taken now.
+/// Why no more can be captured now.
 enum Halt {
-    /// The block is not here yet.
+    /// The block is not written yet.
     Missing,
-    /// The file ends here and the next one is not there.
+    /// The file ends here, and the next one does not exist yet.
     NoFile,
-    /// The block was overwritten, or cut off: a file that is used again in a smaller log is made shorter at once
+    /// The block was overwritten or truncated: a file that is reused in a smaller log is truncated at once
     /// (`log_files_recycle_file`).
     Overwritten,
-    /// The block is encrypted, and its key is not known.
+    /// The block is encrypted, and its key is unknown.
     Encrypted,
-    /// The block has no checksum, or is half overwritten and the other half had none.
+    /// The block has no checksum, or is half overwritten by a block without one.
     Unsealed,
 }
 
 impl Follower {
-    /// Opens the files in `dir`; `checkpoint_lsn` is the checkpoint that the backup begins with, `uuid` the log's
-    /// number. If blocks are encrypted, the log's key must be one that the keyring opens.
+    /// Opens the files in `dir`. `checkpoint_lsn` is the checkpoint with which the backup begins, `uuid` that of the
+    /// log. If blocks are encrypted, the keyring must have the key.
     pub(crate) fn begin(dir: &Path, checkpoint_lsn: Lsn, uuid: u32, keyring: Option<&Keyring>) -> Result<Follower> {
         let start = live::start(dir)?;
         if start.uuid != uuid || start.checkpoint_lsn < checkpoint_lsn {
@@ -85,7 +85,8 @@ impl Follower {
         follower.look()?;
         follower.trail = Trail::new(follower.capacity);
         let holding = |lsn| follower.files.values().find(|file| file.holds(lsn));
-        // The server writes the key into a file before the checkpoint, and this one was opened after that was seen.
+        // The server writes the key into a file before the checkpoint, and this file was opened after the checkpoint
+        // was read.
         let (Some(first), Some(newest)) = (holding(follower.lsn), holding(start.checkpoint_lsn)) else {
             return Err(follower.overrun());
         };
@@ -97,7 +98,7 @@ impl Follower {
         Ok(follower)
     }
 
-    /// The log's key.
+    /// Decrypts the log's key.
     fn unlock(&self, keyring: &Keyring) -> Result<LogKey> {
         let Some(locked) = Locked::parse(&self.encryption) else {
             let what = "encryption of the redo log was switched on for the first time during the backup";
@@ -111,7 +112,7 @@ impl Follower {
         locked.open(master).map_or_else(|| fault("in the keyring is not the key"), Ok)
     }
 
-    /// Passes over what is before this LSN.
+    /// Skips everything before this LSN.
     pub(crate) fn skip(&mut self, lsn: Lsn) {
         let newest = self.files.values().map(LogFile::end_lsn).max().unwrap_or_default();
         self.lsn = block::begin(lsn).min(newest).max(self.lsn);
@@ -120,12 +121,12 @@ impl Follower {
         self.files = self.files.split_off(&self.current);
     }
 
-    /// What a captured log is that begins at `checkpoint_lsn`.
+    /// The format of a captured log that begins at `checkpoint_lsn`.
     pub(crate) fn format(&self, checkpoint_lsn: Lsn) -> LogFormat {
         LogFormat::mysql(&self.header(), &self.encryption, self.key.as_ref().ok().cloned(), checkpoint_lsn)
     }
 
-    /// The header of the file where the backup begins.
+    /// The header of the file in which the backup begins.
     fn header(&self) -> Header {
         let none = || Header { uuid: self.uuid, start_lsn: self.lsn, creator: [0; 32], flags: 0 };
         self.files.get(&self.current).map_or_else(none, |file| file.header.clone())
@@ -147,14 +148,14 @@ impl Follower {
             new = true;
         }
         if new {
-            // A log of another size comes file by file.
+            // When the log is resized, its files are replaced one by one.
             self.capacity = live::capacity(&self.dir)?;
         }
         Ok(())
     }
 
-    /// Fills the window with the blocks that are here, goes on to the next file where one ends, and says what came to an
-    /// end there.
+    /// Fills the window with the available blocks, switches to the next file where one ends, and returns why it
+    /// stopped.
     fn read(&mut self, end: Option<Lsn>) -> Result<(usize, Halt)> {
         let Some(file) = self.files.get(&self.current) else { return Ok((0, Halt::NoFile)) };
         if self.lsn >= file.end_lsn() {
@@ -177,7 +178,7 @@ impl Follower {
         Ok((whole, halt))
     }
 
-    /// There is nothing to be taken. Usually nothing has been written; otherwise it is looked for again for a while.
+    /// Handles a missing block. Usually the server has written nothing; otherwise reads again for a while.
     fn wait(&mut self, goal: &Goal, halt: &Halt) -> Result<()> {
         let later = self.files.last_key_value().is_some_and(|(number, _)| *number > self.current.saturating_add(1));
         let durable = goal.mark >= self.lsn.saturating_add(BLOCK as u64);
@@ -219,7 +220,7 @@ impl Follower {
             "redo overrun: lsn {} was overwritten, the server is beyond lsn {newest}, {ahead} bytes ahead",
             self.lsn
         );
-        // One file more, which is a part in 32, is being written.
+        // One more file, which is a part in 32, is being written.
         let enough = self.capacity.max(ahead).saturating_add(ahead).saturating_add(self.capacity / 16);
         let mebibytes = enough.div_ceil(1 << 20);
         Error::invalid(self.dir.display(), what).hint(format_args!(
@@ -254,14 +255,14 @@ impl Follow for Follower {
     }
 }
 
-/// Why encrypted blocks are not taken: torn ones look like any.
+/// The error for encrypted blocks without a key: a torn one cannot be recognized.
 fn no_keyring(dir: &Path) -> Error {
     let what = "the redo log is encrypted, and no --keyring is given: no block can be checked without its key";
     Error::usage(dir.display(), what).hint(format_args!("xb-redo --keyring FILE; {}", keyring::WHERE))
 }
 
-/// How many bytes of whole, full blocks there are from `lsn` on, the one that holds `end` included; and what stands behind
-/// them.
+/// The length in bytes of the complete, full blocks from `lsn` on, including the one that contains `end`; and what
+/// follows.
 fn count(bytes: &[u8], lsn: Lsn, end: Option<Lsn>, key: Option<&LogKey>) -> (usize, Halt) {
     let mut whole = 0;
     for bytes in bytes.chunks(BLOCK) {
@@ -277,7 +278,7 @@ fn count(bytes: &[u8], lsn: Lsn, end: Option<Lsn>, key: Option<&LogKey>) -> (usi
     (whole, Halt::Missing)
 }
 
-/// True if the log ends in the block at `lsn`, which is written as far as that.
+/// True if the log ends in the block at `lsn`, which is written up to there.
 fn holds_end(lsn: Lsn, used: usize, end: Option<Lsn>) -> bool {
     end.is_some_and(|end| block::begin(end) == lsn && block::used(end) <= used)
 }

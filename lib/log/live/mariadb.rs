@@ -1,4 +1,4 @@
-//! The live redo log of MariaDB: read with pread only, while the server writes it.
+//! The live redo log of MariaDB: read only with pread, while the server writes it.
 
 use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -10,31 +10,31 @@ use crate::innodb::ids::Lsn;
 use crate::innodb::redo::Fault;
 use crate::innodb::redo::mariadb::{CHECKPOINT, CHECKPOINTS, Checkpoint, Header, Ring, START};
 
-/// How long a block may look as if it were just being written.
+/// How long a block may look as if it were being written.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Header and checkpoint blocks.
+/// Length of the header and checkpoint blocks.
 const HEAD: usize = CHECKPOINTS[1] + CHECKPOINT;
 
-/// An open log file and how LSNs lie in it.
+/// An open log file, and how LSNs map to it.
 #[derive(Debug)]
 pub(crate) struct Live {
     file: File,
     path: PathBuf,
-    /// Device, inode, size: another one of these is another log.
+    /// Device, inode and size: another log has others.
     identity: (u64, u64, u64),
     pub(crate) header: Header,
     pub(crate) ring: Ring,
 }
 
 impl Live {
-    /// Opens the log; a format that cannot be read is refused by name.
+    /// Opens the log; an unsupported format is an error that names it.
     pub(crate) fn open(path: &Path) -> Result<Live> {
         let start = Instant::now();
         loop {
             match Self::try_open(path)? {
                 Ok(live) => return Ok(live),
-                // Sums are wrong while a block is being written.
+                // Checksums are wrong while a block is being written.
                 Err(Fault::Checksum { .. }) if start.elapsed() < PATIENCE => {
                     std::thread::sleep(Duration::from_millis(5));
                 }
@@ -76,7 +76,7 @@ impl Live {
         }
     }
 
-    /// The log that has taken this one's place under its name (`SET GLOBAL innodb_log_file_size`), once it is complete.
+    /// The log that has replaced this one under its name (`SET GLOBAL innodb_log_file_size`), once it is complete.
     pub(crate) fn successor(&self) -> Result<Option<Live>> {
         let named = std::fs::metadata(&self.path)
             .map_err(|cause| Error::io(self.path.display(), "the redo log is gone", &cause))?;
@@ -93,7 +93,7 @@ impl Live {
         Ok(Some(next))
     }
 
-    /// Fills `bytes` with the log from `lsn` on, over the end of the ring where need be.
+    /// Fills `bytes` with the log from `lsn` on, across the end of the ring if needed.
     pub(crate) fn read(&self, lsn: Lsn, bytes: &mut [u8]) -> Result<()> {
         let (mut lsn, mut rest) = (lsn, bytes);
         while !rest.is_empty() {

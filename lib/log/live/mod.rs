@@ -1,4 +1,4 @@
-//! The live redo log: read with pread only, while the server writes it.
+//! The live redo log: read only with pread, while the server writes it.
 
 pub(crate) mod mariadb;
 pub(crate) mod mysql;

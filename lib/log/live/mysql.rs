@@ -1,8 +1,8 @@
 //! The live redo log of MySQL: the files of `#innodb_redo`. Source: `facts/mysql-hot-backup#log-files` and
 //! `facts/mysql-hot-backup#checkpoints`.
 //!
-//! A file in use is renamed and used again, or deleted, as soon as the server does not need it any more; read through a
-//! descriptor that was opened before, it stays what it was until its blocks are overwritten, and those tell their LSN.
+//! As soon as the server does not need a file any more, it renames and reuses, or deletes it. A descriptor that was
+//! opened before still reads the old content until blocks are overwritten, and each block contains its LSN.
 
 use std::fs::{DirEntry, File};
 use std::os::unix::ffi::OsStrExt;
@@ -22,7 +22,7 @@ pub(crate) struct LogFile {
     file: File,
     pub(crate) number: u64,
     pub(crate) header: Header,
-    /// Bytes of the file when it was opened; files in use keep their size.
+    /// Size of the file in bytes when it was opened; files in use keep their size.
     size: u64,
     head: Vec<u8>,
 }
@@ -32,12 +32,12 @@ pub(crate) struct LogFile {
 pub(crate) struct Start {
     /// The checkpoint LSN: the newest checkpoint.
     pub(crate) checkpoint_lsn: Lsn,
-    /// The log's number.
+    /// The UUID of the log.
     pub(crate) uuid: u32,
 }
 
 impl LogFile {
-    /// Opens a file in use; `None` if it is gone or its head is being written.
+    /// Opens a file in use; `None` if it no longer exists, or its head is being written.
     pub(crate) fn open(dir: &Path, number: u64) -> Result<Option<LogFile>> {
         let path = dir.join(mysql::name(number));
         let fail = |cause: &std::io::Error| Error::io(path.display(), "cannot read the redo log", cause);
@@ -59,7 +59,7 @@ impl LogFile {
         }
     }
 
-    /// LSN behind its last block.
+    /// LSN after its last block.
     pub(crate) fn end_lsn(&self) -> Lsn {
         self.header.end_lsn(self.size)
     }
@@ -69,7 +69,7 @@ impl LogFile {
         self.header.flags & (mysql::NO_LOGGING | mysql::CRASH_UNSAFE) != 0
     }
 
-    /// True if the log of this LSN is in it.
+    /// True if it contains the log of this LSN.
     pub(crate) fn holds(&self, lsn: Lsn) -> bool {
         (self.header.start_lsn..self.end_lsn()).contains(&lsn)
     }
@@ -79,7 +79,7 @@ impl LogFile {
         mysql::encryption(&self.head).or_internal("the head of a log file is too short")
     }
 
-    /// Reads from the block of `lsn` on; how many bytes, which is less than asked for at the end of the file.
+    /// Reads from the block of `lsn` on; returns the number of bytes, which is smaller at the end of the file.
     pub(crate) fn read(&self, lsn: Lsn, bytes: &mut [u8]) -> Result<usize> {
         let mut done = 0;
         while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
@@ -102,25 +102,25 @@ pub(crate) fn numbers(dir: &Path) -> Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// Why log without checksums is refused.
+/// The error for a log without checksums.
 pub(crate) fn unsealed(place: impl std::fmt::Display) -> Error {
-    // A chain of such a server was seen to end in a record that nobody could read.
+    // Recovery of such a log was seen to stop at a record that could not be parsed.
     Error::failed(place, "the redo log has no checksums: a block read while it is written looks whole")
         .hint("SET GLOBAL innodb_log_checksums=ON; SELECT innodb_redo_log_sharp_checkpoint(); then run it again")
 }
 
-/// Why a server that writes no log is refused.
+/// The error for a server that writes no log.
 pub(crate) fn off(place: impl std::fmt::Display) -> Error {
     Error::failed(place, "redo logging is switched off; no backup can be made")
         .hint("ALTER INSTANCE ENABLE INNODB REDO_LOG")
 }
 
-/// Bytes of log that all files hold, the spare ones too: so much is written before something is overwritten.
+/// Total size of all files in bytes, including spare ones: the server writes this much before it overwrites anything.
 pub(crate) fn capacity(dir: &Path) -> Result<u64> {
     let mut capacity = 0u64;
     each(dir, |name, entry| {
         if mysql::number(name.strip_suffix(b"_tmp").unwrap_or(name)).is_some() {
-            // One that has vanished meanwhile was deleted, or has another name.
+            // A file that no longer exists was deleted or renamed.
             let size = entry.metadata().map_or(0, |metadata| metadata.len());
             capacity = capacity.saturating_add(size.saturating_sub(HEAD as u64));
         }
@@ -140,7 +140,7 @@ fn each(dir: &Path, mut visit: impl FnMut(&[u8], &DirEntry)) -> Result<()> {
     Ok(())
 }
 
-/// Reads the newest checkpoint of a server that may be running.
+/// Reads the newest checkpoint of a server, which may be running.
 pub(crate) fn start(dir: &Path) -> Result<Start> {
     let begun = Instant::now();
     loop {
@@ -154,7 +154,7 @@ pub(crate) fn start(dir: &Path) -> Result<Start> {
         });
         match checkpoints.max_by_key(|start| start.checkpoint_lsn) {
             Some(start) => {
-                // What is before may be from a time when it was off.
+                // Earlier files may be from a time when logging was off.
                 let needed = |file: &&LogFile| file.end_lsn() > start.checkpoint_lsn;
                 if files.iter().filter(needed).any(LogFile::is_off) {
                     return Err(off(dir.display()));

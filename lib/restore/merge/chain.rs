@@ -1,9 +1,9 @@
-//! Whether increments belong to a base, in this order, without a gap. Source: `facts/mariadb-hot-backup#increments`.
+//! Checks that increments belong to a base, in this order and without a gap. Source:
+//! `facts/mariadb-hot-backup#increments`.
 //!
-//! An increment has the pages newer than its base's checkpoint LSN, so base and increment together are what a full
-//! backup would have copied then: if the base is exactly that one, or any that began later than the increment's
-//! threshold and is older than the increment. Which one it is, the backup ids say; an increment that was made from an
-//! LSN alone names none.
+//! An increment has the pages newer than its base's checkpoint LSN. Base and increment together are what a full backup
+//! would have copied, if the base is exactly that one, or any that began after the increment's threshold and is older
+//! than the increment. Backup ids tell which; an increment that was made from an LSN alone has no id of a base.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::restore::backup::{Backup, Ours, Progress};
 use crate::stream::native::StreamKind;
 
-/// Reads increments and checks each for itself.
+/// Reads increments and checks each by itself.
 pub(super) fn increments(paths: &[PathBuf]) -> Result<Vec<Backup>> {
     paths.iter().map(|path| increment(Backup::read(path)?)).collect()
 }
@@ -33,7 +33,7 @@ fn increment(backup: Backup) -> Result<Backup> {
     Ok(backup)
 }
 
-/// The parts of a directory that every backup of ours has.
+/// The parts that every backup of ours has.
 pub(super) fn ours(backup: &Backup) -> Result<&Ours> {
     backup.ours.as_deref().ok_or_else(|| {
         Error::invalid(
@@ -44,7 +44,7 @@ pub(super) fn ours(backup: &Backup) -> Result<&Ours> {
     })
 }
 
-/// Checks that a base can take increments at all.
+/// Checks that this backup can be the base of increments.
 pub(super) fn base(backup: &Backup) -> Result<()> {
     let place = backup.path.display();
     ours(backup)?;
@@ -55,7 +55,7 @@ pub(super) fn base(backup: &Backup) -> Result<()> {
     backup.check()
 }
 
-/// Checks that no log has been applied to what increments are to patch.
+/// Checks that no log has been applied to a backup that increments will patch.
 pub(super) fn unapplied(backup: &Backup) -> Result<()> {
     if backup.progress == Progress::Unpacked {
         return Ok(());
@@ -98,7 +98,8 @@ pub(super) fn follows(before: &Backup, next: &Backup) -> Result<()> {
     if old.begin.filter != new.begin.filter {
         return refuse(format!("was made with other options for tables and databases than {place}"));
     }
-    // On a server of another history the log may end earlier; what was held against this base is right all the same.
+    // If the server has another history, its log may end earlier. An increment that was compared with this base is
+    // right in any case.
     let proved = base.proved && base.id.is_some();
     if later < start || !proved && next.end_lsn < before.end_lsn {
         return refuse(format!("is older than {place}"));

@@ -1,5 +1,5 @@
-//! How much a merge makes of little: a manifest can say in a few bytes that a tablespace has terabytes of pages that are
-//! zero, which are written, read and summed.
+//! Limits how much a merge can expand its input: a few bytes of a manifest can claim that a tablespace has terabytes of
+//! zero pages, which would be written, read and hashed.
 
 use std::path::Path;
 
@@ -9,22 +9,22 @@ use crate::error::{Error, Result};
 use crate::stream::holes::Holes;
 use crate::stream::native::Entry;
 
-/// Bytes that were copied, and zeros that come of them.
+/// Bytes that were copied, and zeros that they expand to.
 pub(super) struct Growth {
     limit: u64,
     content: u64,
     zeros: u64,
-    /// Of the tablespace that is looked at.
+    /// Size of the current tablespace.
     size: u64,
 }
 
 impl Growth {
-    /// So many bytes of zeros may come, beside [`Holes::RATIO`] for each byte that was copied.
+    /// Allows this many bytes of zeros, in addition to [`Holes::RATIO`] for each byte that was copied.
     pub(super) fn new(limit: u64) -> Self {
         Growth { limit, content: 0, zeros: 0, size: 0 }
     }
 
-    /// The next tablespace, before its deltas.
+    /// Begins the next tablespace, before its deltas.
     pub(super) fn begin(&mut self, space: &Space<'_>) {
         self.size = match space.origin {
             Origin::Base(entry) | Origin::Whole(_, entry) => entry.size,
@@ -33,7 +33,7 @@ impl Growth {
         self.content = self.content.saturating_add(self.size);
     }
 
-    /// Its next delta.
+    /// Adds the next delta of the tablespace.
     pub(super) fn step(&mut self, delta: &Path, entry: &Entry, shape: &Shape<'_>) -> Result<()> {
         self.content = self.content.saturating_add(entry.size);
         let grown = shape.size().saturating_sub(self.size);

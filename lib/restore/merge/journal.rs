@@ -1,8 +1,8 @@
-//! How far a merge has come: `xb_merging`, synced before each step that cannot be undone.
+//! Records how far a merge has come: `xb_merging`, synced before each step that cannot be undone.
 //!
-//! While it is there, the directory is no backup, and every other command says so. What was decided is not in it: the
-//! base's manifest stays as it was until [`Phase::Finishing`], so the same plan comes out of the same manifests again.
-//! Each phase can be repeated; none is left before all it did is on disk.
+//! While it exists, the directory is not a backup, and every other command says so. It does not contain the plan: the
+//! base's manifest stays unchanged until [`Phase::Finishing`], so the same manifests give the same plan again. Each
+//! phase can be repeated; the next one begins after the result is on disk.
 
 use std::path::Path;
 
@@ -13,20 +13,20 @@ use crate::io;
 use crate::restore::files;
 use crate::stream::native::names::MERGING;
 
-/// Version of the file; a greater one is refused.
+/// Version of the file format; a newer one is refused.
 const FORMAT: u32 = 1;
 
-/// What is being done.
+/// The current phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Phase {
-    /// Files that get another name step aside; what is dropped is removed.
+    /// Files that get another name get a temporary one; dropped files are removed.
     Clearing,
-    /// They take their new names.
+    /// The files get their new names.
     Placing,
-    /// Pages are written, whole files copied.
+    /// Pages are written, and whole files copied.
     Writing,
-    /// Begin and manifest of the result take their places.
+    /// Begin and manifest of the result replace those of the base.
     Finishing,
 }
 
@@ -42,12 +42,12 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Before the first step.
+    /// The journal before the first step.
     pub(super) fn new(base: String, increments: Vec<String>) -> Self {
         Journal { format: FORMAT, phase: Phase::Clearing, base, increments }
     }
 
-    /// That of a directory; `None` if no merge was begun, or the last one finished.
+    /// The journal of a directory; `None` if no merge was begun, or the last one finished.
     pub(super) fn read(dir: &Path) -> Result<Option<Journal>> {
         let Some(bytes) = io::small(&dir.join(MERGING))? else { return Ok(None) };
         let fault = |what: String| Error::damaged(dir.join(MERGING).display(), what);
@@ -59,19 +59,19 @@ impl Journal {
         Ok(Some(journal))
     }
 
-    /// Brings on disk everything done so far, and then that `phase` begins. Before the first nothing has been done.
+    /// Syncs everything done so far, then records that `phase` begins. Before the first phase nothing has been done.
     pub(super) fn enter(&mut self, dir: &Path, phase: Phase) -> Result<()> {
         if phase > Phase::Clearing {
             files::sync(dir)?;
         }
         self.phase = phase;
-        // Strings and numbers always serialise.
+        // Strings and numbers can always be serialized.
         let text =
             serde_json::to_string_pretty(self).map_err(|_| Error::internal("a note cannot be written as JSON"))? + "\n";
         files::replace(dir, MERGING, text.as_bytes())
     }
 
-    /// The merge is done.
+    /// Removes the journal: the merge is complete.
     pub(super) fn remove(dir: &Path) -> Result<()> {
         files::sync(dir)?;
         files::remove(&dir.join(MERGING))

@@ -1,9 +1,10 @@
-//! `xb-redo --merge`: increments become part of their base, which then is what a full backup would have been.
+//! `xb-redo --merge`: merges increments into their base, which then equals a full backup.
 //!
-//! No log is applied: the base's and the inner increments' are not needed, for a merge holds what a full copy would have
-//! read, and the last increment's log begins before that (`facts/mariadb-hot-backup#increments`). Everything is checked
-//! before a byte is changed: that base and increments belong together, every file's digest, the lists of all deltas.
-//! What is to be done (`plan`) follows from the manifests; `journal` says why a merge that was killed can be run again.
+//! No log is applied. The logs of the base and of the inner increments are not needed: the merged files are what a full
+//! copy would have read, and the log of the last increment begins before that copy
+//! (`facts/mariadb-hot-backup#increments`). Everything is checked before a byte is changed: that base and increments
+//! belong together, every file's digest, the lists of all deltas. `plan` derives from the manifests what is to be done;
+//! `journal` says why a killed merge can be run again.
 
 mod chain;
 mod growth;
@@ -42,31 +43,40 @@ pub struct Options {
     pub increments: Vec<PathBuf>,
     /// Merge into a copy in this directory instead.
     pub to: Option<PathBuf>,
-    /// Threads that read and write files.
+    /// Number of threads that read and write files.
     pub threads: usize,
-    /// Which files are read before.
+    /// Which files are verified before.
     pub thorough: Thorough,
-    /// Most bytes of zeros that tablespaces may grow by, beside a multiple of what was copied of them.
+    /// How many bytes of zeros tablespaces may grow by, in addition to a multiple of what was copied of them.
     pub holes: u64,
 }
 
 /// The result of a merge.
 #[derive(Clone, Debug)]
 pub struct Merged {
-    /// Where it is.
+    /// Its directory.
     pub dir: PathBuf,
-    /// True if this run has proved base and increments by their digests; false if it found or ended what an earlier one
-    /// had begun.
+    /// True if this run has verified base and increments by their digests; false if it found a finished merge, or
+    /// finished one that an earlier run had begun.
     pub proved: bool,
 }
 
-/// Merges, or goes on with a merge that was interrupted.
+/// Merges, or continues an interrupted merge.
+///
+/// # Errors
+///
+/// - Invalid: the increments do not fit the base or each other.
+/// - Damaged: a backup is incomplete, or a file differs from its manifest.
+/// - Failed: files cannot be read or written, or the limit for zeros is exceeded.
+///
+/// Nothing is changed before everything is checked. After that, `xb_merging` marks the directory, and another run with
+/// the same increments continues.
 pub fn run(options: &Options, report: &dyn Report) -> Result<Merged> {
     run_if(options, &|_| Ok(()), report)
 }
 
-/// The same unless `ready` fails. It is asked about the last increment, once it is known that the increments belong to
-/// the base, and before files are read as a whole.
+/// Like [`run`], but only if `ready` succeeds. It is called with the last increment once the increments are known to
+/// belong to the base, and before files are read as a whole.
 pub(super) fn run_if(options: &Options, ready: &dyn Fn(&Backup) -> Result<()>, report: &dyn Report) -> Result<Merged> {
     waiting::end(&options.dir, report)?;
     let increments = chain::increments(&options.increments)?;
@@ -93,7 +103,7 @@ pub(super) fn run_if(options: &Options, ready: &dyn Fn(&Backup) -> Result<()>, r
         return merged(false);
     }
     let base = Backup::read(&options.dir)?;
-    // What is in the base already, by an earlier run, is passed over.
+    // Skips increments that an earlier run has merged into the base.
     let done = base.id().and_then(|id| ids.iter().position(|one| one == id)).map_or(0, |at| at + 1);
     let increments = increments.part(done..)?;
     if increments.is_empty() && options.to.is_none() {
@@ -106,7 +116,7 @@ pub(super) fn run_if(options: &Options, ready: &dyn Fn(&Backup) -> Result<()>, r
     if let Some(to) = &options.to
         && !clone::run(&options.dir, to, options.threads, report)?
     {
-        // What has been done to it since, nobody has seen.
+        // The copy of an earlier run may have been changed since.
         let copy = Backup::read(to)?;
         chain::base(&copy)?;
         digests(std::slice::from_ref(&copy), options.thorough, options.threads, report)?;
@@ -178,7 +188,7 @@ fn plan<'a>(base: &'a Backup, increments: &'a [Backup]) -> Result<Plan<'a>> {
     })
 }
 
-/// Changes the base in `dir`; `journal` is there if that was begun before.
+/// Changes the base in `dir`; `journal` is set if an earlier run has begun.
 fn merge(
     dir: &Path,
     increments: &[Backup],
@@ -189,7 +199,7 @@ fn merge(
     let held = lock::take(dir, report)?;
     let last = increments.last().or_internal(LOST)?;
     let fresh = journal.is_none();
-    // Until now nobody was kept out.
+    // There was no lock until now.
     if Journal::read(dir)? != journal {
         return Err(
             Error::failed(dir.display(), "another xb-redo was at work in it").hint("look at --status and run it again")
@@ -234,5 +244,5 @@ fn merge(
     Ok(())
 }
 
-/// No input leads here.
+/// Cannot happen with any input.
 const LOST: &str = "a chain of increments has lost a link";

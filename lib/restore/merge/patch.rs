@@ -1,4 +1,4 @@
-//! A delta's pages into a tablespace's file.
+//! Writes the pages of a delta into the file of a tablespace.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -14,22 +14,22 @@ use crate::innodb::is_zero;
 use crate::restore::files::fail;
 use crate::stream::native::Entry;
 
-/// Most bytes that are read and written at once.
+/// How many bytes are read and written at a time.
 const PIECE: usize = 1 << 20;
-/// Holes are made of blocks of this size.
+/// Holes consist of blocks of this size.
 const BLOCK: usize = 4096;
 
-/// What the manifest says of a delta.
+/// A delta, as the manifest describes it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape<'a> {
     page_size: PageSize,
-    /// Pages of the file.
+    /// Length of the file in pages.
     pages: u32,
     zero_runs: &'a [(u32, u32)],
 }
 
 impl<'a> Shape<'a> {
-    /// From its line, if that has what a delta's must have.
+    /// From the delta's line in the manifest, if that is complete.
     pub(super) fn of(path: &Path, entry: &'a Entry) -> Result<Self> {
         let fault = |what: &str| Error::damaged("xb_manifest", format_args!("{}: {what}", path.display()));
         let page_size = entry.page_size.and_then(PageSize::new);
@@ -44,19 +44,18 @@ impl<'a> Shape<'a> {
         Ok(Shape { page_size, pages, zero_runs })
     }
 
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     pub(super) fn size(&self) -> u64 {
         self.page_size.offset(self.pages)
     }
 
-    /// Bytes of its runs of zero pages.
+    /// Total size of its runs of zero pages.
     pub(super) fn zeros(&self) -> u64 {
         let pages = self.zero_runs.iter().map(|(_, count)| u64::from(*count));
         pages.fold(0, u64::saturating_add).saturating_mul(u64::from(self.page_size))
     }
 
-    /// Reads the lists of a delta, and nothing else of it. True if it has, with the runs of zeros, every page of the
-    /// file.
+    /// Reads only the lists of a delta. True if they and the runs of zeros cover every page of the file.
     pub(super) fn check(&self, path: &Path) -> Result<bool> {
         let mut count: u64 = self.zero_runs.iter().map(|(_, count)| u64::from(*count)).sum();
         clusters(path, self.page_size, |_, _, places| {
@@ -72,7 +71,8 @@ impl<'a> Shape<'a> {
         Ok(count == u64::from(self.pages))
     }
 
-    /// Makes `target`, a state of the base, that of the increment. May be repeated. True if anything was changed.
+    /// Changes `target` from the state of the base to that of the increment. Can be repeated. True if anything was
+    /// changed.
     pub(super) fn apply(&self, delta: &Path, target: &File, place: &Path) -> Result<bool> {
         let write = |cause: std::io::Error| fail(place, "cannot write", &cause);
         let mut changed = target.metadata().map_err(write)?.len() != self.size();
@@ -107,7 +107,7 @@ impl<'a> Shape<'a> {
     }
 }
 
-/// Visits the clusters of a delta: where their first page is, and where in the tablespace's file their pages belong.
+/// Visits the clusters of a delta: the offset of the first page, and the numbers of the pages in the tablespace.
 fn clusters(path: &Path, page_size: PageSize, mut each: impl FnMut(&File, u64, &[u32]) -> Result<()>) -> Result<()> {
     let file = File::open(path).map_err(|cause| fail(path, "cannot open", &cause))?;
     let len = file.metadata().map_err(|cause| fail(path, "cannot read", &cause))?.len();
@@ -137,7 +137,7 @@ fn clusters(path: &Path, page_size: PageSize, mut each: impl FnMut(&File, u64, &
     }
 }
 
-/// Makes zeros of bytes that are not; a hole where the file system can.
+/// Overwrites bytes with zeros, unless they are zero already; punches a hole if the file system can.
 fn clear(file: &File, at: u64, len: u64) -> std::io::Result<bool> {
     let end = at + len;
     let (mut buffer, mut changed, mut at) = (vec![0; PIECE], false, at);
@@ -157,8 +157,8 @@ fn clear(file: &File, at: u64, len: u64) -> std::io::Result<bool> {
     Ok(changed)
 }
 
-/// Gives back the blocks at the end of a page_compressed page, which are zero: the server had made a hole there. Only a
-/// matter of space, so a file system that cannot is left alone.
+/// Punches out the blocks at the end of a page_compressed page, which are zero: the server had punched a hole there.
+/// This only saves space, so it is no error if the file system cannot.
 fn punch(file: &File, at: u64, page: &[u8]) {
     let mut blocks = page.rchunks_exact(BLOCK);
     let free = blocks.by_ref().take_while(|block| is_zero(block)).count() as u64 * BLOCK as u64;

@@ -1,8 +1,8 @@
-//! What becomes of each file when increments are merged into their base: a function of the manifests alone. Source:
+//! What happens to each file when increments are merged into their base: a function of the manifests alone. Source:
 //! `facts/mariadb-hot-backup#manifest`.
 //!
-//! A tablespace is known by its id, whatever its name: tables are renamed, swap names, or are dropped and created again
-//! between two backups. Only the files of the system tablespace, which share the id 0, are known by their names.
+//! Tablespaces are matched by id, whatever their names: between two backups tables are renamed, swap names, or are
+//! dropped and created again. Only the files of the system tablespace, which share the id 0, are matched by name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,32 +11,32 @@ use crate::innodb::ids::SpaceId;
 use crate::stream::native::names::{AGAIN, BEGIN, DROPPED, marked};
 use crate::stream::native::{Entry, EntryKind};
 
-/// The manifest's lines by the names that the files have in the end: markers (`.new`, `.del`) are resolved.
+/// The manifest's lines, by the final names of the files: markers (`.new`, `.del`) are resolved.
 type Files<'a> = BTreeMap<Vec<u8>, &'a Entry>;
 
-/// Which tablespace a file is.
+/// Identifies a tablespace file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     space_id: SpaceId,
-    /// Of a file of the system tablespace.
+    /// Set for a file of the system tablespace.
     name: Option<Vec<u8>>,
 }
 
-/// Where a tablespace's content begins.
+/// Where the content of a tablespace begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Origin<'a> {
-    /// A file of the base, under the name that it has there.
+    /// A file of the base, with its name there.
     Base(&'a Entry),
-    /// A whole file in the increment of this number.
+    /// A complete file in the increment with this number.
     Whole(usize, &'a Entry),
-    /// It is younger than the base; the first delta has all of it.
+    /// It was created after the base; the first delta is complete.
     Nothing,
 }
 
-/// Two files of one backup with one tablespace id. Which of them is the table's, nothing tells.
+/// Two files of one backup have the same tablespace id. Nothing tells which one is the table's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Clash {
-    /// 0: the base; otherwise the number of the increment, from 1 on.
+    /// 0 for the base, otherwise the number of the increment, from 1.
     pub(super) backup: usize,
     pub(super) space_id: SpaceId,
     pub(super) names: [Vec<u8>; 2],
@@ -47,27 +47,27 @@ pub(super) struct Clash {
 pub(super) struct Space<'a> {
     pub(super) name: Vec<u8>,
     pub(super) origin: Origin<'a>,
-    /// The deltas that follow, with the numbers of their increments; at least one.
+    /// The deltas to apply, with the numbers of their increments; at least one.
     pub(super) deltas: Vec<(usize, &'a Entry)>,
 }
 
-/// What becomes of each file.
+/// What happens to each file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan<'a> {
-    /// Tablespaces that get pages.
+    /// Tablespaces whose pages are written.
     pub(super) spaces: Vec<Space<'a>>,
-    /// Files that come whole from the last increment, by the names that they get.
+    /// Files that are copied from the last increment, with their new names.
     pub(super) whole: Vec<(Vec<u8>, &'a Entry)>,
-    /// Files that are in the base and the same in the last increment.
+    /// Files that are the same in the base and in the last increment.
     pub(super) same: Vec<(Vec<u8>, &'a Entry)>,
-    /// Files of the base that get another name.
+    /// Files of the base that are renamed.
     pub(super) moves: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Files of the base that are gone.
+    /// Files of the base that are removed.
     pub(super) removed: Vec<Vec<u8>>,
 }
 
 impl<'a> Plan<'a> {
-    /// Decides from the manifest of the base and those of the increments, in order.
+    /// Makes the plan from the manifests of the base and of the increments, in order.
     pub(super) fn new(base: &'a [Entry], increments: &[&'a [Entry]]) -> Result<Self, Clash> {
         let base_files = resolve(base);
         let steps: Vec<Files<'a>> = increments.iter().map(|entries| resolve(entries)).collect();
@@ -106,7 +106,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Follows a tablespace back to where all of it is.
+/// Follows a tablespace back to the backup that has all of it.
 fn trace<'a>(
     name: &[u8],
     last: &'a Entry,
@@ -157,7 +157,7 @@ fn resolve(entries: &[Entry]) -> Files<'_> {
                 files.insert(path.strip_suffix(delta::DELTA).unwrap_or(&path).to_vec(), entry);
             }
             EntryKind::Meta if path.ends_with(delta::META) => {}
-            // The merge makes another one.
+            // The merge writes a new one.
             _ if path == BEGIN.as_bytes() => {}
             _ if marked(&path, AGAIN).or(marked(&path, DROPPED)).is_some() => markers.push((path, entry)),
             _ => {
@@ -176,7 +176,7 @@ fn resolve(entries: &[Entry]) -> Files<'_> {
     files
 }
 
-/// Whether the base has the same file under the same name, so that nothing need be done.
+/// True if the base has the same file under the same name, so that nothing needs to be done.
 fn is_same(old: &Entry, new: &Entry, name: &[u8]) -> bool {
     old.kind != EntryKind::Delta
         && old.path().as_deref() == Some(name)
@@ -207,7 +207,7 @@ mod tests {
         String::from_utf8(name.to_vec()).unwrap()
     }
 
-    /// `name: where from + number of deltas`, then `from>to`, then `-removed`.
+    /// `name: origin + number of deltas`, then `from>to`, then `-removed`.
     fn told(base: &[Entry], increments: &[&[Entry]]) -> String {
         let plan = Plan::new(base, increments).unwrap();
         let spaces = plan.spaces.iter().map(|space| {
@@ -275,7 +275,7 @@ mod tests {
             told(&base, &[&step]),
             "d/a.ibd: d/a.new 0, d/n.ibd=d/n.new, d/c.frm=, d/a.new>d/a.ibd, -d/a.ibd, -d/b.ibd, -d/b.del"
         );
-        // What one increment has whole, the next one changes.
+        // The next increment changes a file that this one has complete.
         let next = [delta("d/n.ibd", 7)];
         assert_eq!(
             told(&base, &[&step, &next]),

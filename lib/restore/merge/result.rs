@@ -1,4 +1,4 @@
-//! What the merged directory says of itself: a full backup with the last increment's id, LSNs and positions.
+//! Writes the metadata of the merged directory: a full backup with the last increment's id, LSNs and positions.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -15,7 +15,7 @@ use crate::restore::files::fail;
 use crate::stream::native::names::MERGED;
 use crate::stream::native::{self, BEGIN, Entry, MANIFEST, StreamKind, Tally, Trailer};
 
-/// Writes begin and manifest beside those of the base.
+/// Writes begin and manifest under temporary names, beside those of the base.
 pub(super) fn write(dir: &Path, last: &Backup, lines: Vec<Entry>) -> Result<()> {
     let ours = last.ours.as_ref().or_internal(LOST)?;
     let mut begin = ours.begin.clone();
@@ -30,7 +30,7 @@ pub(super) fn write(dir: &Path, last: &Backup, lines: Vec<Entry>) -> Result<()> 
     })
 }
 
-/// Puts both where they are looked for. May be repeated.
+/// Replaces begin and manifest of the base. Can be repeated.
 pub(super) fn place(dir: &Path) -> Result<()> {
     for name in [BEGIN, MANIFEST] {
         let (new, path) = (dir.join(merged(name)), dir.join(name.to_str_lossy().as_ref()));
@@ -41,7 +41,7 @@ pub(super) fn place(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The new text of a file that says what kind of backup this is; `None` for any other file.
+/// The new text of a file with the backup's type; `None` for any other file.
 pub(super) fn rewritten(name: &[u8], path: &Path) -> Result<Option<Vec<u8>>> {
     if !metadata::has_kind(name) {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Carries out a plan, phase by phase.
+//! Executes a plan, phase by phase.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -24,20 +24,20 @@ use crate::stream::name;
 use crate::stream::native::names::ASIDE;
 use crate::stream::native::{Entry, EntryKind};
 
-/// A merge under way.
+/// A merge in progress.
 pub(super) struct Work<'a> {
     pub(super) dir: &'a Path,
     pub(super) base: &'a Backup,
     pub(super) increments: &'a [Backup],
     pub(super) plan: &'a Plan<'a>,
     pub(super) threads: usize,
-    /// True if nothing has been changed yet by an earlier run.
+    /// True if no earlier run has changed anything yet.
     pub(super) fresh: bool,
     pub(super) report: &'a dyn Report,
 }
 
 impl Work<'_> {
-    /// From the journal's phase to the last one, which is left to [`result::place`].
+    /// Runs all phases from the journal's on, except the last, which is [`result::place`].
     pub(super) fn run(&self, journal: &mut Journal) -> Result<()> {
         self.report.stage("merging");
         if journal.phase == Phase::Clearing {
@@ -55,7 +55,7 @@ impl Work<'_> {
         journal.enter(self.dir, Phase::Finishing)
     }
 
-    /// A file of the directory; a name that leads out of it is damage.
+    /// The path of a file; a name that leads out of the directory means damage.
     fn path(&self, name: &[u8]) -> Result<PathBuf> {
         match name::clean(name) {
             Ok(clean) => Ok(self.dir.join(OsStr::from_bytes(&clean))),
@@ -63,12 +63,12 @@ impl Work<'_> {
         }
     }
 
-    /// Where a file waits that gets another name.
+    /// The temporary name of a file that is to be renamed.
     fn aside(&self, number: usize) -> PathBuf {
         self.dir.join(format!("{ASIDE}{number}"))
     }
 
-    /// Tables may have swapped names, so all step aside before the first takes its new one.
+    /// Tables may have swapped names, so all get a temporary name before the first gets its new one.
     fn clear(&self) -> Result<()> {
         for (number, (from, _)) in self.plan.moves.iter().enumerate() {
             let aside = self.aside(number);
@@ -115,7 +115,7 @@ impl Work<'_> {
         Ok(lines.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect())
     }
 
-    /// One tablespace; its line.
+    /// Writes one tablespace; returns its line.
     fn space(&self, space: &Space<'_>) -> Result<Entry> {
         let path = self.parent(&space.name)?;
         match space.origin {
@@ -137,7 +137,7 @@ impl Work<'_> {
             self.report.advance(entry.size);
         }
         let (_, last) = space.deltas.last().or_internal(LOST)?;
-        // An earlier run may have written what now looks unchanged.
+        // An earlier run may have written pages that look unchanged now.
         let known = match space.origin {
             Origin::Base(entry) | Origin::Whole(_, entry) if !changed && self.fresh => Some(entry.blake3.clone()),
             _ => None,
@@ -152,7 +152,7 @@ impl Work<'_> {
         Ok(line)
     }
 
-    /// A file of the last increment; its line.
+    /// Copies a file of the last increment; returns its line.
     fn whole(&self, name: &[u8], entry: &Entry) -> Result<Entry> {
         let path = self.parent(name)?;
         self.copy(self.increments.len() - 1, entry, &path)?;
@@ -172,13 +172,13 @@ impl Work<'_> {
         files::give(to, self.owner()?)
     }
 
-    /// New files belong to whom the base belongs.
+    /// New files get the owner of the base.
     fn owner(&self) -> Result<Option<(u32, u32)>> {
         let data = fs::metadata(self.dir).map_err(|cause| fail(self.dir, "cannot read", &cause))?;
         Ok(rustix::process::geteuid().is_root().then_some((data.uid(), data.gid())))
     }
 
-    /// A file's path, in a directory that there is.
+    /// The path of a file; creates its directory if needed.
     fn parent(&self, name: &[u8]) -> Result<PathBuf> {
         let path = self.path(name)?;
         if let Some(parent) = path.parent().filter(|parent| !parent.is_dir()) {
@@ -187,7 +187,7 @@ impl Work<'_> {
         Ok(path)
     }
 
-    /// Directories of databases that are no more: an empty one would be a database.
+    /// Removes directories of databases that no longer exist: an empty one would be a database.
     fn prune(&self) -> Result<()> {
         let names: BTreeSet<PathBuf> = self
             .base
@@ -198,7 +198,7 @@ impl Work<'_> {
             .map(|name| Ok(self.path(&name)?.parent().map(Path::to_owned).unwrap_or_default()))
             .collect::<Result<_>>()?;
         for backup in names.iter().rev().filter(|backup| *backup != self.dir) {
-            // One that is not empty stays; so does one that is not there.
+            // A directory that is not empty, or does not exist, is no error.
             let _ = fs::remove_dir(backup);
         }
         Ok(())

@@ -1,14 +1,15 @@
-//! MariaDB: bootstrap mode, whose standard input, the (empty) lock file, has no statement.
+//! MariaDB: runs the server in bootstrap mode, with the (empty) lock file as its standard input, so that it executes no
+//! statement.
 //!
-//! After a crash of the source, a binary log that came along decides about prepared transactions, of which bootstrap mode
-//! knows nothing: then it is an ordinary start with an init file that shuts down. A copy made without locks has
-//! transactions prepared that were not acknowledged when it ended: these are rolled back.
+//! If the source server had crashed, its binary log, if copied, decides about prepared transactions. Bootstrap mode
+//! does not read it, so the server is started normally, with an init file that shuts it down. A copy made without locks
+//! may have prepared transactions that had not been acknowledged when it ended: these are rolled back.
 //!
-//! Three things are particular to a backup, and each is settled before the first run: the log has its final length and
-//! names (see `layout`), it was walked and ends at the end LSN, and `--innodb-log-file-size` is the length that the
-//! file has, so that the server does not replace the file and its creator `Backup …` with it. So the first run must say
-//! that the log ends at exactly the end LSN, and a later one that it ends at the end LSN or beyond: LSNs only grow, and
-//! the end LSN was reached before anything was added.
+//! A backup differs from a crashed data directory in three ways, and each is settled before the first run: the log gets
+//! its final length and names (see `layout`); it is read to its end, which must be the end LSN; and
+//! `--innodb-log-file-size` is set to the length of the file, so that the server does not replace the file and its
+//! creator `Backup …`. So the first run must report exactly the end LSN as the end of the log, and a later one the end
+//! LSN or beyond: LSNs only grow, and the end LSN was reached before anything was added.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,17 +26,17 @@ use crate::stream::native::names::{INIT, SERVER_FILES};
 const TABLES: &str = "innodb_encrypt_tables";
 const LOG: &str = "innodb_encrypt_log";
 const LOG_BIN: &str = "log_bin";
-/// What may be done with prepared transactions that no binary log decides about.
+/// The option for prepared transactions about which no binary log decides.
 const HEURISTIC: &str = "tc_heuristic_recover";
 
-/// The arguments of the server.
+/// Sets the arguments of the server.
 pub(super) fn arguments(command: &mut Command, run: &Run<'_>) -> Result<()> {
     clean(run.dir)?;
     match super::binlog(run)? {
         Some(binlog) => {
             let init = run.dir.join(INIT);
             fs::write(&init, "SHUTDOWN;\n").map_err(|cause| fail(&init, "cannot write", &cause))?;
-            // Names without a directory are below the data directory. Without a name there is no socket.
+            // Names without a directory are below the data directory. An empty name means no socket.
             command.args([&format!("--init-file={INIT}"), "--socket=", "--pid-file=xb_server.pid"]);
             command.args(["--skip-grant-tables", "--secure-file-priv=/dev/null"]);
             command.args(binlog);
@@ -50,29 +51,30 @@ pub(super) fn arguments(command: &mut Command, run: &Run<'_>) -> Result<()> {
     command.args(["--skip-networking", "--skip-slave-start", "--skip-log-error", "--event-scheduler=OFF"]);
     command.args(["--innodb-buffer-pool-load-at-startup=OFF", "--innodb-buffer-pool-dump-at-shutdown=OFF"]);
     command.arg(format!("--innodb-log-file-size={}", run.log_size));
-    // Nothing is to be rotated or encrypted anew: what the source has in clear is its own affair.
+    // Do not rotate keys or encrypt pages: whether data is encrypted is not changed by a restore.
     command.arg("--loose-innodb-encryption-threads=0");
     command.args(passed(run.options));
     Ok(())
 }
 
-/// Takes away what a run has left.
+/// Removes files that a run has left.
 pub(super) fn clean(dir: &Path) -> Result<()> {
     SERVER_FILES.iter().try_for_each(|name| files::remove(&dir.join(name)))
 }
 
-/// True if what is prepared may be rolled back.
+/// True if prepared transactions may be rolled back.
 pub(super) fn rolls_back(run: &Run<'_>) -> bool {
     run.options.get(HEURISTIC).is_some_and(|value| value == "ROLLBACK")
 }
 
-/// True for what a server says that has prepared transactions and nothing that decides about them. It says so each time.
+/// True for the message of a server that has prepared transactions and no binary log to decide about them. It repeats
+/// the message at each start.
 pub(super) fn is_undecided(error: &str) -> bool {
     error.starts_with("Found ") && error.contains(" prepared transactions!")
 }
 
-/// What the backup does not say is taken for secret. A server that does not encrypt by default writes each page of a table
-/// that was encrypted by default in clear; one that does leaves what never was encrypted as it is.
+/// Treats as encrypted what the backup does not describe. A server that does not encrypt by default would write the
+/// pages of such a table in clear; one that does leaves tables that never were encrypted as they are.
 pub(super) fn keep_secret(options: &mut BTreeMap<String, String>, log_is_encrypted: bool) {
     if loaded(options).any(|plugin| plugin.ends_with("key_management")) {
         options.entry(TABLES.into()).or_insert_with(|| "ON".into());
@@ -82,13 +84,13 @@ pub(super) fn keep_secret(options: &mut BTreeMap<String, String>, log_is_encrypt
     }
 }
 
-/// The options of the source that recovery needs, as arguments.
+/// The source's options that recovery needs, as arguments.
 fn passed(options: &BTreeMap<String, String>) -> Vec<String> {
-    // Those two are for [`arguments`].
+    // [`arguments`] handles these two.
     let passed = options.iter().filter(|(key, _)| !matches!(key.as_str(), LOG_BIN | HEURISTIC));
     passed
         .map(|(key, value)| {
-            // A checksum algorithm or a plugin's option that this server does not know must not stop it.
+            // The server must start even if it does not know a checksum algorithm or a plugin's option.
             let loose =
                 if matches!(key.as_str(), "innodb_page_size" | "innodb_data_file_path") || key.starts_with("plugin") {
                     ""
@@ -100,7 +102,7 @@ fn passed(options: &BTreeMap<String, String>) -> Vec<String> {
         .collect()
 }
 
-/// Holds where the log ends, by the server, against the end LSN.
+/// Compares the end of the log, as the server reports it, with the end LSN.
 pub(super) fn agree(run: &Run<'_>, lsn: Lsn) -> Result<()> {
     let end = run.end_lsn;
     if lsn == end || (!run.first && lsn > end) {

@@ -1,11 +1,11 @@
-//! Has the stock server recover a directory: one run, offline, watched through what it says.
+//! Runs the stock server to recover a directory: once, offline, with its messages read.
 //!
-//! Why a run may be interrupted and repeated. What the server does is ordinary crash recovery, which may be interrupted
-//! like any: it writes pages and log by its own rules, and checks how far the log reaches each time. What is particular to
-//! a backup is settled before the first run; see [`mariadb`] and [`mysql`].
+//! A run may be interrupted and repeated, because the server does ordinary crash recovery: it writes pages and log by
+//! its own rules, and checks each time how far the log reaches. What is special about a backup is settled before the
+//! first run; see [`mariadb`] and [`mysql`].
 //!
-//! The server's standard input is the (empty) lock file. As the lock belongs to the open file, it lasts until both we and
-//! the server have ended, so that a server that outlives us is waited for.
+//! The server's standard input is the (empty) lock file. The lock belongs to the open file, so it lasts until this
+//! program and the server have ended, and another run waits for a server that outlives us.
 
 mod mariadb;
 mod mysql;
@@ -41,40 +41,40 @@ use crate::server::messages::{self, Message};
 use crate::server::program::Program;
 use crate::stream::native::names::SERVER_LOG;
 
-/// How often we look whether we were asked to stop.
+/// How often to check for a signal.
 const TICK: Duration = Duration::from_millis(100);
-/// How long a server that was asked to stop may take; in the middle of recovery it does not listen.
+/// How long a server may take to stop when asked; during recovery it does not react.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a server may go on that said an error: after a damaged page MySQL may wait for ever.
+/// How long a server may go on after an error: MySQL may wait forever after a damaged page.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// One run.
+/// The parameters of one run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Run<'a> {
     /// The directory.
     pub(super) dir: &'a Path,
     /// The server.
     pub(super) program: &'a Program,
-    /// What [`options()`] has made of the source's and the operator's.
+    /// The result of [`options()`].
     pub(super) options: &'a BTreeMap<String, String>,
-    /// Bytes of buffer pool.
+    /// Size of the buffer pool in bytes.
     pub(super) memory: u64,
-    /// Length of the captured log.
+    /// Length of the captured log in bytes.
     pub(super) log_size: u64,
     /// The end LSN.
     pub(super) end_lsn: Lsn,
     /// True if no server has run on the directory before.
     pub(super) first: bool,
-    /// True if tables were left out of the backup on purpose.
+    /// True if the operator left tables out of the backup.
     pub(super) partial: bool,
-    /// True if it is there to roll back what is prepared; such a run need not end well.
+    /// True if this run rolls back prepared transactions; its exit status does not matter.
     pub(super) roll_back: bool,
     /// The lock file.
     pub(super) lock: &'a File,
 }
 
-/// Options for the server that recovers a directory: what the backup may say, each held against its type, and what the
-/// operator says. Nothing is touched before this was asked. A log that cannot be opened is told of when it is checked.
+/// Options for the server that recovers a directory: those of the backup, each checked against its type, and the
+/// operator's. This comes before any change. A log that cannot be opened is reported by a later check.
 pub(super) fn options(backup: &Backup, operator: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
     let strict = backup.ours.is_some();
     match backup.family {
@@ -94,24 +94,28 @@ pub(super) fn options(backup: &Backup, operator: &BTreeMap<String, String>) -> R
     }
 }
 
-/// Runs the server to its end and checks what it did. An error of kind *damaged* is final: the log does not end where the
-/// backup says. So is one of kind *invalid*: nothing here decides about prepared transactions. After any other it can be
-/// run again.
+/// Runs the server to its end and checks the result.
+///
+/// # Errors
+///
+/// - Damaged is final: the log does not end where the backup says.
+/// - Invalid is final: nothing decides about prepared transactions.
+/// - After any other error the run can be repeated.
 pub(super) fn run(run: &Run<'_>, report: &dyn Report) -> Result<()> {
     match once(run, report) {
         Err(error) if error.kind() == Kind::Invalid && mariadb::rolls_back(run) => {}
         outcome => return outcome,
     }
     report.note(Level::Info, format_args!("{}: rolling back what was prepared, not acknowledged", run.dir.display()));
-    // From 11 on the server ends with an error once it has done that; whether it has, the last run tells.
+    // Since version 11 the server ends with an error after that; the last run shows whether it succeeded.
     match once(&Run { roll_back: true, first: false, ..*run }, report) {
         Err(error) if error.kind() != Kind::Failed => Err(error),
         _ => once(&Run { first: false, ..*run }, report),
     }
 }
 
-/// The binary log that came along, as arguments: it decides about prepared transactions. The server opens, and may cut,
-/// what the index names.
+/// The copied binary log, as arguments: it decides about prepared transactions. The server opens, and may truncate, the
+/// file that the index names.
 fn binlog(run: &Run<'_>) -> Result<Option<Vec<String>>> {
     let Some(name) = run.options.get("log_bin") else { return Ok(None) };
     let path = run.dir.join(format!("{name}.index"));
@@ -167,7 +171,7 @@ fn once(run: &Run<'_>, report: &dyn Report) -> Result<()> {
     })
 }
 
-/// What root's server needs beside being root: to reach files that are another's. Most backups are root's from end to end.
+/// The capabilities that a server of root needs to access files of other owners. Most backups belong to root entirely.
 fn needed(dir: &Path) -> Result<CapabilitySet> {
     let reaches = |path: &Path| {
         let data = std::fs::symlink_metadata(path).map_err(|cause| fail(path, "cannot read", &cause))?;
@@ -181,8 +185,8 @@ fn needed(dir: &Path) -> Result<CapabilitySet> {
     Ok(if own { CapabilitySet::empty() } else { CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH })
 }
 
-/// What the server has for itself while it runs: a place for its temporary files, and one for plugins, in a directory that
-/// nobody else can enter.
+/// Directories for the server during its run: for temporary files, and for plugins, inside a directory that no one else
+/// can enter.
 struct Room {
     dir: TempDir,
     temporary: PathBuf,
@@ -224,7 +228,7 @@ fn command(run: &Run<'_>, room: &Room) -> Result<Command> {
             uid => command.uid(uid).gid(owner.gid()),
         };
     }
-    // Ctrl-C is for us; we stop the server.
+    // Ctrl-C must reach only this program, which then stops the server.
     command.process_group(0);
     let lock = run.lock.try_clone().map_err(|cause| fail(run.dir, "cannot lock", &cause))?;
     command.current_dir(run.dir).stdin(lock).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -237,7 +241,7 @@ fn prefixed(option: &str, path: &Path) -> std::ffi::OsString {
     argument
 }
 
-/// Follows the server to its end.
+/// Reads the server's messages until it ends.
 fn watch(
     run: &Run<'_>,
     room: &Room,
@@ -262,7 +266,7 @@ fn watch(
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => break,
         };
-        // The log is for people; a full disk is the server's to tell.
+        // The log is for people. If the disk is full, the server will report it.
         let _ = log.write_all(&line).and_then(|()| log.write_all(b"\n"));
         if let Some(message) = messages::parse(&String::from_utf8_lossy(&line)) {
             if let Message::Error(text) = &message
@@ -278,12 +282,12 @@ fn watch(
     verdict(run, status, heard)
 }
 
-/// What the server said that matters at its end.
+/// The messages of the server that matter at its end.
 #[derive(Debug, Default)]
 struct Heard {
-    /// And when it was said.
+    /// With the time of the message.
     error: Option<(String, Instant)>,
-    /// The first that is due to what was left out of the backup.
+    /// The first error that left-out tables explain.
     excused: Option<String>,
     reached: Option<Lsn>,
     scanned: Option<Lsn>,
@@ -316,17 +320,17 @@ impl Heard {
     }
 }
 
-/// What servers say of ENOENT, before they say of which file.
+/// The servers' messages for ENOENT, which come before the name of the file.
 const NO_SUCH_FILE: [&str; 3] = [
     "Operating system error number 2 ",
     "Error number 2 means ",
     "The error means the system cannot find the path specified",
 ];
 
-/// True for what a server says of a tablespace that is not there. Those of the manifest were all there when it was started,
-/// so it was left out of the backup on purpose, though the log knows it.
+/// True for the message about a missing tablespace. All tablespaces of the manifest existed when the server was
+/// started, so this one was left out on purpose, though the log mentions it.
 fn is_left_out(dir: &Path, text: &str) -> bool {
-    // MySQL has a code and a part of the server before the text.
+    // In MySQL a code and a subsystem precede the text.
     let text = text.rsplit_once("[InnoDB] ").map_or(text, |(_, text)| text).trim_start_matches("InnoDB: ");
     if NO_SUCH_FILE.iter().any(|known| text.starts_with(known)) {
         return true;
@@ -386,7 +390,7 @@ fn stopped(signal: usize) -> Error {
         .hint("run xb-redo --apply on the directory again; it goes on")
 }
 
-/// Ends the server: asked first, then killed, which a repeated run recovers from.
+/// Ends the server: asks first, then kills it; a repeated run recovers from that.
 fn end(child: &mut Child) {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     if let Some(pid) = pid.filter(|_| child.try_wait().ok().flatten().is_none()) {

@@ -1,12 +1,12 @@
-//! MySQL: an ordinary start with an init file that shuts down. `facts/mysql-hot-backup#recovery`.
+//! MySQL: a normal start with an init file that shuts the server down. `facts/mysql-hot-backup#recovery`.
 //!
-//! The log was checked block by block and cut at the end LSN before. The server says which blocks it has scanned: on
-//! the first run exactly those, and each run must go on from the end LSN or beyond.
+//! Before that, the log was checked block by block and cut at the end LSN. The server reports which blocks it has
+//! scanned: the first run must report exactly these, and each run must continue from the end LSN or beyond.
 //!
-//! What it shall do is in the init file; nothing else in the directory may make it do something. So it reads no table of
-//! grants, plugins and functions (`--skip-grant-tables`), no options that were persisted, and listens nowhere, not on a
-//! socket either. Components of `mysql.component` it would load in any case, so it gets a directory of plugins in which
-//! there are none but the keyring's, if the operator has told it of one.
+//! The server must do only what the init file says, whatever else is in the directory. So it does not read tables of
+//! grants, plugins and functions (`--skip-grant-tables`) or persisted options, and listens nowhere, not even on a
+//! socket. It would load the components in `mysql.component` in any case, so its plugin directory contains none but the
+//! keyring's, if the operator has configured one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,12 +25,12 @@ use crate::restore::backup::Backup;
 use crate::restore::files::{self, fail};
 use crate::stream::native::names::{INIT, SERVER_FILES};
 
-/// The server's uuid, which it makes for itself: every copy shall get its own.
+/// The server's UUID, which it generates: every copy must get its own.
 const UUID: &str = "auto.cnf";
 
-/// In the data directory and beside the program: which components the server loads before all others.
+/// In the data directory and beside the program: the components that the server loads first.
 const COMPONENTS: &str = "mysqld.my";
-/// Those that hold keys. A component's settings are in a file of its name that ends in `.cnf`.
+/// The keyring components. The settings of a component are in a file of its name with the suffix `.cnf`.
 const KEYRINGS: [&str; 7] = [
     "component_keyring_file",
     "component_keyring_encrypted_file",
@@ -43,7 +43,7 @@ const KEYRINGS: [&str; 7] = [
 const REDO: &str = "innodb_redo_log_encrypt";
 const UNDO: &str = "innodb_undo_log_encrypt";
 
-/// What the backup does not say is taken for secret, if its log has a key.
+/// Treats as encrypted what the backup does not describe, if its log has a key.
 pub(super) fn keep_secret(options: &mut BTreeMap<String, String>, log_has_key: bool) {
     if log_has_key {
         for name in [REDO, UNDO] {
@@ -52,8 +52,8 @@ pub(super) fn keep_secret(options: &mut BTreeMap<String, String>, log_has_key: b
     }
 }
 
-/// Which components a server loads, and where they keep what, only the operator says: a backup that brings it could have
-/// any file read or made.
+/// Only the operator may say which components a server loads and where they keep their data: a backup that contains
+/// such a file could have any file read or created.
 pub(super) fn refuse_components(backup: &Backup) -> Result<()> {
     let brought = backup.ours.iter().flat_map(|ours| &ours.entries).filter_map(|entry| entry.path()).find(|path| {
         let settings = path.strip_suffix(b".cnf").is_some_and(|name| name.starts_with(b"component_"));
@@ -65,7 +65,7 @@ pub(super) fn refuse_components(backup: &Backup) -> Result<()> {
         .hint("look at it, and take it out of the source's data directory before the next backup"))
 }
 
-/// Puts nothing into our directory of plugins but what has the keys.
+/// Links only keyring components into the plugin directory.
 fn link_keyrings(run: &Run<'_>, plugins: &Path) -> Result<()> {
     let program = run.program.path.canonicalize().unwrap_or_else(|_| run.program.path.clone());
     let own = run.options.get(PLUGIN_DIR).map(PathBuf::from).or_else(|| run.program.plugins());
@@ -82,26 +82,27 @@ fn link_keyrings(run: &Run<'_>, plugins: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The file that the operator has told `component_keyring_file` of: the server may have to write a key of its own.
+/// The key file in the operator's settings of `component_keyring_file`: the server may have to write a key of its own
+/// into it.
 pub(super) fn keys(dir: &Path) -> Result<Option<PathBuf>> {
     let Some(text) = crate::io::small(&dir.join("component_keyring_file.cnf"))? else { return Ok(None) };
     let settings = serde_json::from_slice::<serde_json::Value>(&text).ok();
     Ok(settings.and_then(|settings| settings.get("path")?.as_str().map(PathBuf::from)))
 }
 
-/// What is said of a component that is not in our directory of plugins.
+/// True for the message about a component that is not in our plugin directory.
 pub(super) fn is_component(plugins: &Path, text: &str) -> bool {
     text.contains("Cannot load component from specified URN: 'file://")
         || text.contains(&format!("Can't open shared library '{}", plugins.display()))
 }
 
-/// Writes the init file and gives the server its arguments.
+/// Writes the init file and sets the arguments of the server.
 pub(super) fn prepare(command: &mut Command, run: &Run<'_>, plugins: &Path) -> Result<()> {
     clean(run.dir)?;
     link_keyrings(run, plugins)?;
     let init = run.dir.join(INIT);
     fs::write(&init, "SHUTDOWN;\n").map_err(|cause| fail(&init, "cannot write", &cause))?;
-    // Names without a directory are below the data directory. Without a name there is no socket.
+    // Names without a directory are below the data directory. An empty name means no socket.
     command.args([&format!("--init-file={INIT}"), "--socket=", "--pid-file=xb_server.pid", "--skip-grant-tables"]);
     command.arg(super::prefixed("--plugin-dir=", plugins));
     command.args(["--log-error-verbosity=3", "--skip-networking", "--mysqlx=OFF", "--event-scheduler=OFF"]);
@@ -109,26 +110,26 @@ pub(super) fn prepare(command: &mut Command, run: &Run<'_>, plugins: &Path) -> R
     command.args(["--auto-generate-certs=OFF", "--loose-caching-sha2-password-auto-generate-rsa-keys=OFF"]);
     command.args(["--loose-sha256-password-auto-generate-rsa-keys=OFF", "--persisted-globals-load=OFF"]);
     command.args(["--innodb-buffer-pool-load-at-startup=OFF", "--innodb-buffer-pool-dump-at-shutdown=OFF"]);
-    // A server without an id looks for no relay logs, which a replica's backup does not have.
+    // A server without an id does not look for relay logs, which the backup of a replica lacks.
     command.args(["--server-id=0", "--binlog-expire-logs-seconds=0"]);
     command.args(binlog(run)?);
     command.args(passed(run));
     Ok(())
 }
 
-/// Takes away what a run has left.
+/// Removes files that a run has left.
 pub(super) fn clean(dir: &Path) -> Result<()> {
     SERVER_FILES.iter().chain(&[UUID]).try_for_each(|name| files::remove(&dir.join(name)))
 }
 
-/// Without a binary log of the backup's the server must not make one.
+/// If the backup has no binary log, the server must not create one.
 fn binlog(run: &Run<'_>) -> Result<Vec<String>> {
     let Some(mut arguments) = super::binlog(run)? else { return Ok(vec!["--skip-log-bin".into()]) };
     arguments.extend(run.options.get("binlog_encryption").map(|value| format!("--binlog-encryption={value}")));
     Ok(arguments)
 }
 
-/// Options of the source that the files depend on. A server with another `innodb_data_file_path` would add a file.
+/// The source's options on which the files depend. A server with another `innodb_data_file_path` would add a file.
 fn passed(run: &Run<'_>) -> Vec<String> {
     let plain =
         ["innodb_page_size", "lower_case_table_names", "innodb_data_file_path", "default_table_encryption", REDO, UNDO];
@@ -136,7 +137,7 @@ fn passed(run: &Run<'_>) -> Vec<String> {
     plain.iter().filter_map(value).collect()
 }
 
-/// Holds the last LSN that the server scanned against the end LSN. It is the end LSN or, in a log that goes on, the end
+/// Compares the last LSN that the server scanned with the end LSN. It is the end LSN or, if the log continues, the end
 /// of that block.
 pub(super) fn agree(run: &Run<'_>, scanned: Lsn) -> Result<()> {
     let (scanned_blocks, until) = (block::until(scanned), block::until(run.end_lsn));

@@ -1,22 +1,22 @@
-//! Options of the source server that a backup may set on the server that recovers it: which, and of what kind.
+//! The source server's options that a backup may set for the server that recovers it, and their types.
 //!
-//! What a manifest says comes out of a stream that anybody may have made, and the server runs with the rights of whoever
-//! applies it. So every option is on a list with its type; another name, or a value that is not of the type, is damage. A
-//! plugin is named from a list, and loaded from where the server program has its own. What the operator says
-//! (`--server-option`) wins, and is held against the same list.
+//! A manifest comes from a stream that anybody may have made, and the server runs with the privileges of the user who
+//! applies it. So every option is on a list with its type; another name, or a value of another type, means damage.
+//! Plugins are on a list as well, and are loaded from the server program's own directory. The operator's options
+//! (`--server-option`) have priority, and are checked against the same list.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// Where the plugins are; only the operator says so.
+/// The directory of plugins; only the operator sets it.
 pub(super) const PLUGIN_DIR: &str = "plugin_dir";
-/// Which plugins are loaded: `plugin_load` in what mariadb-backup writes.
+/// Which plugins are loaded. mariadb-backup writes `plugin_load`.
 const LOAD: [&str; 2] = ["plugin_load_add", "plugin_load"];
 
-/// Plugins that recovery may need: key management, and compression of pages. The last two of the first come with the
-/// server's own tests.
+/// Plugins that recovery may need: for keys, and for compressed pages. The last two of the first group belong to the
+/// server's test suite.
 const PLUGINS: [&str; 10] = [
     "file_key_management",
     "aws_key_management",
@@ -30,30 +30,30 @@ const PLUGINS: [&str; 10] = [
     "provider_snappy",
 ];
 
-/// What a value may be.
+/// The type of a value.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Type {
-    /// `ON`, `OFF` and what means the same.
+    /// `ON`, `OFF` and their synonyms.
     Switch,
-    /// One of these, in any case.
+    /// One of these words, in any case.
     Choice(&'static [&'static str]),
-    /// From the one to the other.
+    /// A number in this range.
     Number(u64, u64),
-    /// `ibdata1:12M;ibdata2:1G:autoextend`; only the base names count.
+    /// `ibdata1:12M;ibdata2:1G:autoextend`; only the base names are used.
     DataFiles,
     /// Names of [`PLUGINS`].
     Plugins,
     /// The name of a file in the directory.
     Name,
-    /// A file of this host with keys.
+    /// The path of a file with keys on this host.
     KeyFile,
-    /// The same after `FILE:`; the phrase itself is not in a backup.
+    /// The same after `FILE:`; a backup never contains the phrase itself.
     KeyPhrase,
-    /// Where keys are asked for, or written: only the operator says so.
+    /// Where keys are fetched or written: only the operator sets it.
     Operator,
-    /// Any word of letters, digits, `-`, `_`, `:`, `.` and `/` that is no path.
+    /// A word of letters, digits, `-`, `_`, `:`, `.` and `/` that is not a path.
     Word,
-    /// Told for other programs; no server is.
+    /// Recorded for other programs; not passed to a server.
     Told,
 }
 
@@ -73,7 +73,7 @@ const CHECKSUMS: Type = Type::Choice(&[
 const LOWER_CASE: Type = Type::Number(0, 2);
 const PAGE_SIZE: Type = Type::Number(4096, 65_536);
 
-/// Those of MariaDB.
+/// MariaDB's options.
 pub(super) const MARIADB: &[Known] = &[
     ("aria_encrypt_tables", Type::Switch),
     ("aws_key_management_endpoint_url", Type::Operator),
@@ -121,7 +121,7 @@ pub(super) const MARIADB: &[Known] = &[
     ("tc_heuristic_recover", Type::Choice(&["ROLLBACK"])),
 ];
 
-/// Those of MySQL.
+/// MySQL's options.
 pub(super) const MYSQL: &[Known] = &[
     ("binlog_encryption", Type::Switch),
     ("default_table_encryption", Type::Switch),
@@ -135,10 +135,10 @@ pub(super) const MYSQL: &[Known] = &[
     (PLUGIN_DIR, Type::Told),
 ];
 
-/// What the source says and the operator, each held against its type.
+/// The options of the source and of the operator, each checked against its type.
 ///
-/// `strict`: the manifest is ours, so that a name that is not on the list is damage; what other programs write into
-/// backup-my.cnf has more names, which count for nothing.
+/// `strict`: the manifest is ours, so an unknown name means damage. Other programs write more names into backup-my.cnf;
+/// these are ignored.
 pub(super) fn checked(
     known: &[Known],
     source: &BTreeMap<String, String>,
@@ -177,7 +177,7 @@ pub(super) fn checked(
         let value = match find(name) {
             None => return Err(fault("is no option that recovery needs")),
             Some(Type::Told) if name != PLUGIN_DIR => return Err(fault("is no option that recovery needs")),
-            // An operator's own, who may say what he likes.
+            // The operator's own option, which may have any value.
             Some(Type::Told | Type::Operator) => value.clone(),
             Some(Type::KeyPhrase) => return Err(fault("secrets do not belong on a command line")),
             Some(of) => of.value(value).map_err(|what| fault(&what))?,
@@ -188,7 +188,7 @@ pub(super) fn checked(
 }
 
 impl Type {
-    /// The value as it is passed on, or what is wrong with it.
+    /// The value to pass to the server, or what is wrong with it.
     fn value(self, value: &str) -> Result<String, String> {
         let right = match self {
             Type::Switch => {
@@ -217,13 +217,13 @@ impl Type {
     }
 }
 
-/// A name of a file as a server may have chosen it, and nothing that leads elsewhere or is an option.
+/// True for a file name that a server may have chosen, without a path and not an option.
 fn is_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"/\\;:".contains(&byte) || !byte.is_ascii();
     !name.is_empty() && name.bytes().all(plain) && !name.starts_with(['.', '-'])
 }
 
-/// `/ibdata/a:1G;/other/b:1G:autoextend` becomes `a:1G;b:1G:autoextend`: a backup holds them by these names.
+/// `/ibdata/a:1G;/other/b:1G:autoextend` becomes `a:1G;b:1G:autoextend`: the files have these names in a backup.
 fn data_files(value: &str) -> Result<String, String> {
     let size = |text: &str| {
         let digits = text.trim_end_matches(['K', 'M', 'G', 'k', 'm', 'g']);
@@ -261,7 +261,8 @@ fn plugins(value: &str) -> Result<String, String> {
     Ok(libraries.join(";"))
 }
 
-/// A server only reads it. What is no plain file it might wait for, or never come to the end of.
+/// The path of a key file, which a server only reads. It might wait for, or never finish reading, anything but a
+/// regular file.
 fn key_file(value: &str) -> Result<String, String> {
     let path = Path::new(value);
     let plain = path.is_absolute() && !value.chars().any(char::is_control);
@@ -271,12 +272,12 @@ fn key_file(value: &str) -> Result<String, String> {
     match std::fs::metadata(path) {
         Ok(data) if data.is_file() => Ok(value.to_owned()),
         Ok(_) => Err("not a plain file".into()),
-        // What is not there nobody can follow. The server will miss its keys, and say so.
+        // The file does not exist: the server will miss its keys, and report it.
         Err(_) => Ok(value.to_owned()),
     }
 }
 
-/// The plugins that are loaded.
+/// The plugins to be loaded.
 pub(super) fn loaded(options: &BTreeMap<String, String>) -> impl Iterator<Item = &str> {
     LOAD.iter().filter_map(|name| options.get(*name)).flat_map(|list| list.split(';'))
 }

@@ -1,6 +1,6 @@
-//! The binary logs by which a MariaDB server decides, after a crash, which prepared transactions were committed: from the
-//! one that the newest names as its checkpoint, to the newest. Sources: `log.cc` (`TC_LOG_BINLOG::open`, `recover`),
-//! `log_event.h`. Integers are little-endian.
+//! The binary logs by which a MariaDB server decides, after a crash, which prepared transactions were committed: from
+//! the log that the newest one names as its checkpoint, to the newest. Sources: `log.cc` (`TC_LOG_BINLOG::open`,
+//! `recover`), `log_event.h`. Integers are little-endian.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -15,30 +15,30 @@ use crate::server::Variables;
 
 /// The first bytes of a binary log.
 const MAGIC: [u8; 4] = *b"\xfebin";
-/// Bytes of an event's header.
+/// Length of an event's header in bytes.
 const HEADER: usize = 19;
-/// Events: the first of each log, the one that names a checkpoint, the one behind which all is encrypted.
+/// Events: the first of each log; the one that names a checkpoint; the one after which all is encrypted.
 const FORMAT: u8 = 15;
 const CHECKPOINT: u8 = 161;
 const ENCRYPTED: u8 = 164;
 /// Flags of the first event: the log was not closed; it is a relay log.
 const IN_USE: u16 = 0x1;
 const RELAY: u16 = 0x40;
-/// Longest name of a log.
+/// The longest name of a log.
 const NAME_MAX: u64 = 512;
 
 /// Binary logs of a stopped server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binlogs {
-    /// Their name without number.
+    /// Their base name, without the number.
     pub base: String,
-    /// Those that matter, the newest last.
+    /// The relevant logs, the newest last.
     pub files: Vec<PathBuf>,
 }
 
 impl Binlogs {
-    /// Finds them: by the options of the server or, without, by an index in the data directory whose newest log was not
-    /// closed. `None` if there are none, or if they cannot be read.
+    /// Finds them: by the options of the server or, without them, by an index in the data directory whose newest log
+    /// was not closed. `None` if there are none, or if they cannot be read.
     pub fn find(variables: &Variables, datadir: &Path) -> Result<Option<Binlogs>> {
         let indexes = match named(variables, datadir) {
             Some(index) => vec![index],
@@ -51,12 +51,12 @@ impl Binlogs {
         for index in indexes {
             found.extend(decisive(&index, datadir)?);
         }
-        // Of two that were not closed nobody can say which is the server's.
+        // If two were not closed, nothing tells which one is the server's.
         Ok(if found.len() == 1 { found.pop() } else { None })
     }
 }
 
-/// The index, by the options. The server takes the suffix away, and gives the index one if it has none.
+/// The index, by the options. The server removes the suffix, and adds one to the index if it has none.
 fn named(variables: &Variables, datadir: &Path) -> Option<PathBuf> {
     let given = |name: &str| variables.get(name).filter(|value| !value.is_empty());
     let index = given("log_bin_index").map(PathBuf::from);
@@ -80,8 +80,8 @@ fn decisive(index: &Path, datadir: &Path) -> Result<Option<Binlogs>> {
     Ok(base.map(|base| Binlogs { base, files: files.split_off(first) }))
 }
 
-/// The name of the log in which recovery begins, as the last that a log says of it; `None` if it was closed, is no binary
-/// log, or is encrypted. Its end may be torn: recovery reads it likewise.
+/// The name of the log in which recovery begins, by the last checkpoint event of a log; `None` if it was closed, is not
+/// a binary log, or is encrypted. Its end may be torn: recovery reads it in the same way.
 fn checkpoint(path: &Path) -> Result<Option<Vec<u8>>> {
     let fail = |cause: io::Error| Error::io(path.display(), "cannot read the binary log", &cause);
     let mut file = match File::open(path) {
@@ -117,13 +117,13 @@ fn checkpoint(path: &Path) -> Result<Option<Vec<u8>>> {
     Ok(found)
 }
 
-/// A length of four bytes, and the name.
+/// Parses a length of four bytes, and the name.
 fn name(body: &[u8]) -> Option<&[u8]> {
     let (len, rest) = body.split_first_chunk()?;
     rest.get(..usize::try_from(u32::from_le_bytes(*len)).ok()?).filter(|name| !name.is_empty())
 }
 
-/// False at the end of the file, be it in the middle.
+/// False at the end of the file, even in the middle of an event.
 fn fill(file: &mut impl Read, bytes: &mut [u8]) -> io::Result<bool> {
     match file.read_exact(bytes) {
         Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
@@ -156,7 +156,7 @@ mod tests {
         let all = [first(IN_USE), named("mb.000001"), named("mb.000002"), event(2, 0, &[1; 30])].concat();
         let found = log(&all).unwrap().unwrap();
         assert_eq!((found.base.as_str(), found.files.len()), ("mb", 2));
-        // What follows is torn: a checkpoint, an event.
+        // Followed by a torn checkpoint, and a torn event.
         assert_eq!(log(&[&all[..], &named("mb.000003")[..25]].concat()).unwrap().unwrap(), found);
         assert_eq!(log(&[&all[..], &[0; 40]].concat()).unwrap().unwrap(), found);
         for closed in [first(0), first(IN_USE | RELAY), b"rubbish".to_vec(), Vec::new()] {

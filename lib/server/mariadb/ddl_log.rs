@@ -1,20 +1,20 @@
-//! `ddl.log`, in which the server notes each statement that changed a table while a backup runs. Source:
+//! `ddl.log`, in which the server logs each statement that changes a table while a backup runs. Source:
 //! `facts/mariadb-hot-backup#ddl`, `backup.cc` (`backup_log_ddl`).
 
 use std::collections::HashSet;
 
 use crate::server::parts;
 
-/// The tables that a piece of the log names, as `database/table` in the encoding of file names.
+/// The tables that a part of the log names, as `database/table` in the encoding of file names.
 ///
-/// Whole databases that were created or dropped are there as `database/`.
+/// Databases that were created or dropped are there as `database/`.
 #[derive(Debug, Default)]
 pub struct Named {
     tables: HashSet<Box<[u8]>>,
 }
 
 impl Named {
-    /// Reads whole lines; what is no line of the log names nothing.
+    /// Parses whole lines; skips any that is not a line of the log.
     pub fn parse(log: &[u8]) -> Self {
         let mut tables = HashSet::new();
         for line in log.split(|byte| *byte == b'\n') {
@@ -31,7 +31,7 @@ impl Named {
         Named { tables }
     }
 
-    /// True if the tablespace `database/table[#P#…][#i#…].ibd` belongs to a table that is named.
+    /// True if the tablespace `database/table[#P#…][#i#…].ibd` belongs to a table in the log.
     pub fn has(&self, path: &[u8]) -> bool {
         if self.tables.is_empty() {
             return false;

@@ -1,4 +1,4 @@
-//! The backup stages: locks of one session that end with it. Source: `facts/mariadb-hot-backup#sql`, `backup.cc`.
+//! The backup stages: locks of one session, which end with it. Source: `facts/mariadb-hot-backup#sql`, `backup.cc`.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::server::session::{Refusal, Session};
 /// A stage, in the order in which they are entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// Purge of Aria logs stops, the DDL log begins. Blocks nothing.
+    /// Stops the purge of Aria logs, and starts the DDL log. Blocks nothing.
     Start,
     /// Blocks new writes to tables without transactions.
     Flush,
@@ -39,7 +39,7 @@ impl Stage {
     }
 }
 
-/// The session that holds the stages. Dropping it closes the connection, which releases everything.
+/// The session with the backup stages. Dropping it closes the connection, which releases all locks.
 #[derive(Debug)]
 pub struct Stages {
     session: Session,
@@ -48,15 +48,15 @@ pub struct Stages {
 }
 
 impl Stages {
-    /// Prepares the session: it may idle for as long as a copy takes, and a lock is waited for `timeout` at most.
+    /// Prepares the session: it may be idle for as long as a copy takes, and waits at most `timeout` for a lock.
     pub fn new(mut session: Session, timeout: Duration) -> Result<Self> {
         session.run(&format!("SET SESSION lock_wait_timeout={}", timeout.as_secs().max(1)))?;
         session.run("SET SESSION wait_timeout=31536000")?;
         Ok(Stages { session, entered: Vec::new(), timeout })
     }
 
-    /// Enters a stage; waits for those who hold what it blocks. Others wait for it from the moment it is asked for, so
-    /// the time counts from there.
+    /// Enters a stage; waits for sessions that hold what it blocks. Other sessions wait from the moment of the request,
+    /// so the time counts from there.
     pub fn enter(&mut self, stage: Stage) -> Result<()> {
         let asked = Instant::now();
         if let Err(refusal) = self.session.run(&format!("BACKUP STAGE {}", stage.sql())) {
@@ -66,7 +66,7 @@ impl Stages {
         Ok(())
     }
 
-    /// Leaves all stages. Fails if the locks had been lost before, for then nothing is sure.
+    /// Leaves all stages. Fails if the locks had been lost before, because the copy is not consistent then.
     pub fn end(&mut self) -> Result<Times> {
         if self.entered.is_empty() {
             return Ok(Times::new());
@@ -76,7 +76,7 @@ impl Stages {
         Ok(held.map(|(stage, asked)| (stage.key().to_owned(), millis(asked.elapsed()))).collect())
     }
 
-    /// The session, for questions while the locks are held.
+    /// The session, for queries while the locks are held.
     pub fn session(&mut self) -> &mut Session {
         &mut self.session
     }
@@ -92,7 +92,8 @@ impl Stages {
     }
 }
 
-/// The statement that runs longest, which may be the one in the way; others' are visible with PROCESS only.
+/// The statement that runs longest, which may be the blocking one; those of other accounts are visible with PROCESS
+/// only.
 fn longest(session: &mut Session) -> Option<String> {
     let sql = "SELECT id, user, time, LEFT(info, 200) AS info FROM information_schema.processlist \
         WHERE id <> CONNECTION_ID() AND info IS NOT NULL AND command = 'Query' ORDER BY time DESC LIMIT 1";

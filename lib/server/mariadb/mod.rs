@@ -1,4 +1,4 @@
-//! What is MariaDB's own: its backup stages, `ddl.log`, and the binary logs that its recovery asks.
+//! What only MariaDB has: its backup stages, `ddl.log`, and the binary logs that its recovery uses.
 
 pub mod binlogs;
 pub mod ddl_log;

@@ -1,6 +1,5 @@
-//! The GTIDs of a binary log file: those that were before it, and those that are in it. Source:
-//! `facts/mysql-hot-backup#binlog`; `control_events.cpp`, `rpl_gtid_set.cc`, the serialisation library's varlen
-//! integers. Integers are little-endian.
+//! The GTIDs of a binary log file: those before it, and those in it. Source: `facts/mysql-hot-backup#binlog`;
+//! `control_events.cpp`, `rpl_gtid_set.cc`, the serialisation library's varlen integers. Integers are little-endian.
 
 use std::fmt;
 
@@ -9,31 +8,31 @@ use crate::bytes::Fields as _;
 
 /// The first bytes of a binary log.
 pub const MAGIC: [u8; 4] = *b"\xfebin";
-/// The first bytes of an encrypted one.
+/// The first bytes of an encrypted binary log.
 pub const ENCRYPTED: [u8; 4] = *b"\xfdbin";
-/// Bytes in front of an encrypted one that positions do not count.
+/// Length of the header of an encrypted log, which positions do not count.
 pub const ENCRYPTION_HEADER: u64 = 512;
-/// Bytes of an event's header.
+/// Length of an event's header in bytes.
 pub const HEADER: usize = 19;
 
 const GTID: u8 = 33;
 const PREVIOUS_GTIDS: u8 = 35;
 const TAGGED_GTID: u8 = 42;
-/// Longest tag.
+/// The longest tag.
 const TAG_MAX: usize = 32;
 
-/// An event's header, as far as it matters.
+/// The relevant part of an event's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     kind: u8,
-    /// Bytes of the event, header included.
+    /// Length of the event in bytes, including the header.
     len: u32,
 }
 
 /// Why an event cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Shorter than its header, or than what it must hold.
+    /// Shorter than its header, or than its content.
     Short,
     /// A format of a newer server.
     Unknown,
@@ -49,23 +48,23 @@ impl fmt::Display for Fault {
 }
 
 impl Head {
-    /// Reads a header.
+    /// Parses a header.
     pub fn parse(bytes: &[u8; HEADER]) -> Result<Head, Fault> {
         let ([kind], len) = (bytes.field::<4, 1>(), bytes.le_u32::<9>());
         if u64::from(len) < HEADER as u64 { Err(Fault::Short) } else { Ok(Head { kind, len }) }
     }
 
-    /// Bytes that follow the header.
+    /// How many bytes follow the header.
     pub fn body(&self) -> u64 {
         u64::from(self.len).saturating_sub(HEADER as u64)
     }
 
-    /// Whether the event says something of GTIDs; its body is then wanted by [`Head::read`].
+    /// True if the event has GTIDs; [`Head::read`] needs its body then.
     pub fn has_gtids(&self) -> bool {
         matches!(self.kind, GTID | PREVIOUS_GTIDS | TAGGED_GTID)
     }
 
-    /// Adds what the event says to a set. A checksum at the body's end does not matter.
+    /// Adds the event's GTIDs to a set. A checksum at the end of the body is ignored.
     pub fn read(&self, body: &[u8], set: &mut GtidSet) -> Result<(), Fault> {
         let mut bytes = Bytes(body);
         match self.kind {
@@ -87,10 +86,10 @@ impl Head {
     }
 }
 
-/// A count, then for each source UUID, tag if this is the tagged format, a count and intervals.
+/// A count, then for each source a UUID, in the tagged format a tag, a count and intervals.
 fn previous(bytes: &mut Bytes<'_>, set: &mut GtidSet) -> Result<(), Fault> {
     let count = bytes.number()?;
-    // The format is in the highest byte; the tagged one has it in the lowest as well.
+    // The highest byte has the format; the tagged one has it in the lowest byte, too.
     let (count, has_tags) = match count >> 56 {
         0 => (count, false),
         1 => (count >> 8 & 0xffff_ffff_ffff, true),
@@ -108,7 +107,7 @@ fn previous(bytes: &mut Bytes<'_>, set: &mut GtidSet) -> Result<(), Fault> {
 }
 
 /// Version, length, last field that must be understood; then fields, each with its number: 0 flags, 1 UUID, 2 number of
-/// the transaction, 3 tag. Those that follow say nothing of the GTID.
+/// the transaction, 3 tag. Later fields do not belong to the GTID.
 fn tagged(bytes: &mut Bytes<'_>) -> Result<(Uuid, String, u64), Fault> {
     for _ in 0..3 {
         bytes.varlen()?;
@@ -127,7 +126,7 @@ fn tagged(bytes: &mut Bytes<'_>) -> Result<(Uuid, String, u64), Fault> {
                 uuid = Some(read);
             }
             2 => {
-                // Signed, the sign in the lowest bit.
+                // A signed number; the sign is in the lowest bit.
                 let coded = bytes.varlen()?;
                 number = (coded & 1 == 0).then_some(coded >> 1);
             }
@@ -141,7 +140,7 @@ fn tagged(bytes: &mut Bytes<'_>) -> Result<(Uuid, String, u64), Fault> {
     }
 }
 
-/// What is left to read.
+/// The bytes that are left to parse.
 struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
@@ -159,7 +158,8 @@ impl<'a> Bytes<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
-    /// As many one bits at the low end of the first byte as bytes follow it; the rest are the value, 64 bits at most.
+    /// The number of one bits at the low end of the first byte is the number of bytes that follow; the rest is the
+    /// value, at most 64 bits.
     fn varlen(&mut self) -> Result<u64, Fault> {
         let first = *self.0.first().ok_or(Fault::Short)?;
         let more = first.trailing_ones();
@@ -195,7 +195,7 @@ mod tests {
         Ok(set)
     }
 
-    /// Files of MySQL 9.7.4, with what the server said of them.
+    /// Files of MySQL 9.7.4, and the GTID sets that the server reported.
     const GOLDEN: [(&str, &[u8], &str); 2] = [
         (
             "tagged",

@@ -1,4 +1,4 @@
-//! The binary log file of a snapshot, read up to its position. Source: `facts/mysql-hot-backup#binlog`.
+//! The binary log file of a snapshot, read up to the position of the snapshot. Source: `facts/mysql-hot-backup#binlog`.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -8,16 +8,16 @@ use super::binlog::{ENCRYPTED, ENCRYPTION_HEADER, HEADER, Head, MAGIC};
 use super::gtid::GtidSet;
 use crate::error::{Error, Result};
 
-/// Longest event that is looked into; sets of a million intervals have sixteen million bytes.
+/// The longest event that is parsed; sets of a million intervals have sixteen million bytes.
 const EVENT_MAX: u64 = 1 << 30;
 
-/// Bytes of the file up to a position.
+/// Length of the file in bytes up to a position.
 pub fn size(path: &Path, position: u64) -> Result<u64> {
     let encrypted = magic(path, &mut open(path)?)? == ENCRYPTED;
     Ok(position.saturating_add(if encrypted { ENCRYPTION_HEADER } else { 0 }))
 }
 
-/// The GTIDs that were before the file and those in it up to a position; `None` if the file is encrypted.
+/// The GTIDs before the file, and those in it up to a position; `None` if the file is encrypted.
 pub fn gtids(path: &Path, position: u64) -> Result<Option<GtidSet>> {
     let mut file = BufReader::new(open(path)?);
     let magic = magic(path, &mut file)?;

@@ -1,4 +1,4 @@
-//! Which files make a MySQL server's data. Source: `facts/mysql-hot-backup#file-set`.
+//! The files of a MySQL server's data. Source: `facts/mysql-hot-backup#file-set`.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -14,21 +14,21 @@ use crate::server::files::{self, Identity, Layout, Tablespace};
 use crate::server::privileges::quote;
 use crate::server::session::{Session, told};
 
-/// Extensions of files in database directories that are not InnoDB's. Those of tables without transactions, whose content
-/// may change while nothing but the backup lock is held, come first.
+/// Extensions of files in database directories that are not InnoDB's. First come those of tables without transactions,
+/// whose content may change while only the backup lock is held.
 const DATA: [&str; 10] = ["MYD", "MYI", "MAD", "MAI", "ARZ", "ARM", "CSV", "CSM", "TRG", "TRN"];
 const DEFINITIONS: [&str; 6] = ["sdi", "MRG", "opt", "par", "frm", "cfg"];
 /// Engines whose tables are locked for the copy. A MERGE table has no rows of its own.
 const LOCKED: [&str; 3] = ["MyISAM", "CSV", "ARCHIVE"];
 /// Databases without tables of users.
 const SYSTEM: [&str; 3] = ["mysql", "performance_schema", "sys"];
-/// Tables that the server writes itself and will not lock.
+/// Tables that the server writes itself and cannot lock.
 const LOGS: [&str; 2] = ["general_log", "slow_log"];
 
-/// The list of pages in memory, in the data directory.
+/// The list of pages in the buffer pool, in the data directory.
 const BUFFER_POOL: &str = "ib_buffer_pool";
 
-/// A table by its name in SQL.
+/// A table with its SQL name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Named {
     /// The database.
@@ -43,23 +43,23 @@ impl fmt::Display for Named {
     }
 }
 
-/// Where a server keeps what.
+/// Where a server's files are.
 pub fn layout(mut layout: Layout) -> Layout {
     layout.redo.push(DIR);
     layout
 }
 
-/// Tablespaces: those of tables and general ones, and those of undo, which are few and always wanted.
+/// Tablespaces: file-per-table and general ones; and undo tablespaces, which are few and always wanted.
 #[derive(Debug, Default)]
 pub struct Spaces {
     /// Sorted by name.
     pub tables: Vec<Tablespace>,
-    /// Likewise.
+    /// Sorted by name, too.
     pub undo: Vec<Tablespace>,
 }
 
 impl Spaces {
-    /// Those below the data directory, and in the directory of undo.
+    /// The tablespaces below the data directory, and in the directory of undo tablespaces.
     pub fn below(layout: &Layout) -> Result<Self> {
         let mut spaces = Spaces::default();
         for name in files::matching(&layout.datadir, |name| name.ends_with(b".ibd") || name.ends_with(b".ibu"))? {
@@ -81,9 +81,10 @@ impl Spaces {
         Ok(spaces)
     }
 
-    /// Those that only the server knows of. Needs `PROCESS`.
+    /// Adds tablespaces that only the server's dictionary has. Needs `PROCESS`.
     pub fn ask(&mut self, session: &mut Session, datadir: &Path) -> Result<()> {
-        // All below the data directory are there already, but for undo below it, and what is in directories of directories.
+        // Those below the data directory are known already, except undo tablespaces there, and files in nested
+        // directories.
         let sql = "SELECT FILE_ID AS id, FILE_NAME AS file, TABLESPACE_NAME AS space, FILE_TYPE AS type FROM information_schema.FILES \
             WHERE ENGINE='InnoDB' AND FILE_TYPE<>'TEMPORARY' AND TABLESPACE_NAME<>'innodb_system' \
             AND (FILE_NAME NOT LIKE './%' OR FILE_NAME LIKE './%/%/%' OR FILE_TYPE='UNDO LOG' AND FILE_NAME LIKE './%/%')";
@@ -109,12 +110,12 @@ impl Spaces {
         self.distinct()
     }
 
-    /// Those that are not where their names say.
+    /// The external tablespaces.
     pub fn external(&self) -> Vec<Tablespace> {
         self.tables.iter().chain(&self.undo).filter(|space| space.external.is_some()).cloned().collect()
     }
 
-    /// Those in other directories that the server looks through (`innodb_directories`), and below.
+    /// Adds those in and below another directory that the server searches (`innodb_directories`).
     pub fn look_through(&mut self, dir: &Path, datadir: &Path) -> Result<()> {
         let known: HashSet<Identity> = self.tables.iter().chain(&self.undo).map(|space| space.identity).collect();
         let (mut dirs, mut seen) = (vec![dir.to_owned()], HashSet::new());
@@ -138,7 +139,7 @@ impl Spaces {
         self.distinct()
     }
 
-    /// A server has two undo tablespaces at least.
+    /// Fails if there are fewer than the two undo tablespaces that every server has.
     pub fn enough(&self, layout: &Layout) -> Result<()> {
         if self.undo.len() < 2 {
             return Err(Error::failed(
@@ -157,15 +158,15 @@ impl Spaces {
         }
     }
 
-    /// Those in the data directory come first among those of one name.
+    /// Sorts by name; of equal names, those in the data directory come first.
     fn sort(&mut self) {
         let order = |a: &Tablespace, b: &Tablespace| (&a.name, &a.external).cmp(&(&b.name, &b.external));
         self.tables.sort_by(order);
         self.undo.sort_by(order);
     }
 
-    /// One name is that of one file in a stream. A general or undo tablespace that is outside the data directory may get
-    /// another one, for a server finds those by their numbers: the second `ts.ibd` becomes `ts_2.ibd`.
+    /// Makes names unique in the stream. An external general or undo tablespace may get another name, because a server
+    /// finds it by its id: the second `ts.ibd` becomes `ts_2.ibd`.
     fn distinct(&mut self) -> Result<()> {
         let all = || self.tables.iter().chain(&self.undo);
         let mut taken: HashSet<Vec<u8>> = all().map(|space| space.name.clone()).collect();
@@ -187,14 +188,14 @@ impl Spaces {
     }
 }
 
-/// `ts_2.ibd` for `ts.ibd`, or the next that is free; `None` for what the server looks for by its name.
+/// `ts_2.ibd` for `ts.ibd`, or the next free name; `None` for a file that the server finds by its name.
 fn numbered(name: &[u8], taken: &HashSet<Vec<u8>>) -> Option<Vec<u8>> {
     let at = name.len().checked_sub(4).filter(|_| !name.contains(&b'/'))?;
     let (stem, suffix) = name.split_at_checked(at).filter(|(_, suffix)| matches!(*suffix, b".ibd" | b".ibu"))?;
     (2..).map(|number: u32| [stem, format!("_{number}").as_bytes(), suffix].concat()).find(|name| !taken.contains(name))
 }
 
-/// A tablespace without a file is right after DISCARD TABLESPACE only: DDL is locked, so that nothing is dropped meanwhile.
+/// A tablespace may lack its file only after DISCARD TABLESPACE: DDL is blocked, so nothing is dropped meanwhile.
 fn discarded(session: &mut Session, id: &str, path: &Path) -> Result<()> {
     let sql = format!("SELECT STATE FROM information_schema.INNODB_TABLESPACES WHERE SPACE='{id}'");
     if session.value(&sql)?.is_some_and(|state| state == "discarded") {
@@ -203,7 +204,7 @@ fn discarded(session: &mut Session, id: &str, path: &Path) -> Result<()> {
     Err(Error::failed(path.display(), "is not there, but the server has a tablespace in it").hint(files::UNSEEN))
 }
 
-/// What a file outside the data directory is called in a stream: a table `db/t.ibd`, anything else by its own name.
+/// The name in a stream of a file outside the data directory: a table is `db/t.ibd`, any other file has its own name.
 pub fn stream_name(path: &Path, is_table: bool) -> Vec<u8> {
     let file = path.file_name().unwrap_or_default().as_bytes();
     match path.parent().and_then(Path::file_name).filter(|_| is_table) {
@@ -227,16 +228,16 @@ fn same(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-/// Names in the stream of the files that are not InnoDB's.
+/// Names in the stream of files that are not InnoDB's.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Others {
-    /// Of tables without transactions: copied under their locks.
+    /// Of tables without transactions: these are copied under their locks.
     pub locked: Vec<Vec<u8>>,
-    /// All others: definitions, the server's own log tables.
+    /// All others: definitions, and the server's own log tables.
     pub free: Vec<Vec<u8>>,
 }
 
-/// Lists them. An empty directory gives a `db.opt`, so that it is made again.
+/// Lists them. An empty directory is represented by a `db.opt`, so that it is created again.
 pub fn others(datadir: &Path) -> Result<Others> {
     let mut others = Others::default();
     for database in files::databases(datadir)? {
@@ -264,13 +265,13 @@ pub fn others(datadir: &Path) -> Result<Others> {
     Ok(others)
 }
 
-/// What a server reads its buffer pool from when it starts, if it has written that.
+/// The file from which a server fills its buffer pool when it starts, if it exists.
 pub fn buffer_pool(datadir: &Path) -> Option<Vec<u8>> {
     datadir.join(BUFFER_POOL).is_file().then(|| BUFFER_POOL.as_bytes().to_vec())
 }
 
-/// Tables without transactions, found by their definitions on disk: `information_schema` shows an account only those that
-/// it may read (`facts/mysql-hot-backup#privileges`).
+/// Tables without transactions, found by their definitions on disk: `information_schema` shows an account only tables
+/// on which it has a privilege (`facts/mysql-hot-backup#privileges`).
 pub fn without_transactions(datadir: &Path, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<Named>> {
     let mut tables = Vec::new();
     for database in files::databases(datadir)? {

@@ -1,4 +1,4 @@
-//! Sets of GTIDs: for each source, and tag of it, the numbers of its transactions. Source: `rpl_gtid_set.cc`.
+//! GTID sets: for each source and tag, the numbers of its transactions. Source: `rpl_gtid_set.cc`.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -6,17 +6,17 @@ use std::fmt::{self, Write};
 /// A server's UUID.
 pub type Uuid = [u8; 16];
 
-/// Source, and tag (empty for none).
+/// Source, and tag (may be empty).
 type Key = (Uuid, String);
 
-/// A set. Intervals are half open, sorted, and neither overlap nor touch.
+/// A GTID set. Intervals are half open, sorted, and neither overlap nor touch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GtidSet {
     sources: BTreeMap<Key, Vec<(u64, u64)>>,
 }
 
 impl GtidSet {
-    /// Reads `uuid:1-5:7:tag:1-3,uuid:…`; blanks and line ends may be anywhere between. `None` if it is no set.
+    /// Parses `uuid:1-5:7:tag:1-3,uuid:…`, with blanks and line ends anywhere between. `None` if it is not a set.
     pub fn parse(text: &str) -> Option<Self> {
         let mut set = GtidSet::default();
         for source in text.split(',').map(str::trim).filter(|source| !source.is_empty()) {
@@ -36,13 +36,13 @@ impl GtidSet {
         Some(set)
     }
 
-    /// Adds the numbers from `start` up to, not including, `end`.
+    /// Adds the numbers from `start` to `end`, exclusive.
     pub fn add(&mut self, uuid: Uuid, tag: &str, start: u64, end: u64) {
         if start >= end {
             return;
         }
         let intervals = self.sources.entry((uuid, tag.to_owned())).or_default();
-        // Usually the next transaction of the same source.
+        // Usually this is the next transaction of the same source.
         if let Some(last) = intervals.last_mut().filter(|last| last.0 <= start && start <= last.1) {
             last.1 = last.1.max(end);
             return;
@@ -59,7 +59,7 @@ impl GtidSet {
         *intervals = joined;
     }
 
-    /// Adds all of another set.
+    /// Adds all GTIDs of another set.
     pub fn merge(&mut self, other: &GtidSet) {
         for ((uuid, tag), intervals) in &other.sources {
             for &(start, end) in intervals {
@@ -76,7 +76,7 @@ impl GtidSet {
         })
     }
 
-    /// True if there is no GTID in it.
+    /// True if the set has no GTID.
     pub fn is_empty(&self) -> bool {
         self.sources.is_empty()
     }

@@ -1,5 +1,5 @@
-//! The locks of a backup of MySQL: DDL for the whole time, tables without transactions by name and shortly. They end with
-//! the session that holds them. Source: `facts/mysql-hot-backup#statements`, `facts/mysql-hot-backup#blocking` and
+//! The locks of a MySQL backup: on DDL during the whole backup, on tables without transactions, by name, for a short
+//! time. They end with the session. Source: `facts/mysql-hot-backup#statements`, `facts/mysql-hot-backup#blocking` and
 //! `facts/mysql-hot-backup#read-lock`.
 
 use std::time::{Duration, Instant};
@@ -9,31 +9,31 @@ use crate::error::{Error, Result};
 use crate::server::locks::{self, Times};
 use crate::server::session::{Refusal, Session};
 
-/// How long tables are waited for at a time: while a lock is waited for, new writes wait behind it.
+/// How long to wait for the table locks at a time: new writes queue behind a waiting lock.
 const TRY: Duration = Duration::from_secs(3);
-/// How long they may go on between two tries.
+/// How long writes may continue between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The session that holds the locks. Dropping it closes the connection, which releases everything.
+/// The session with the locks. Dropping it closes the connection, which releases all locks.
 #[derive(Debug)]
 pub struct InstanceLock {
     session: Session,
     timeout: Duration,
     instance: Option<Instant>,
-    /// How long it was held before, and given back.
+    /// How long the lock was held before it was released for a while.
     earlier: Duration,
     tables: Option<Instant>,
 }
 
 impl InstanceLock {
-    /// Prepares the session: it may idle for as long as a copy takes, and says the same whatever the server's defaults
-    /// are. A lock is waited for `timeout` at most.
+    /// Prepares the session: it may be idle for as long as a copy takes, and its answers do not depend on the server's
+    /// defaults. It waits at most `timeout` for a lock.
     pub fn new(mut session: Session, timeout: Duration) -> Result<Self> {
         session.run("SET SESSION wait_timeout=31536000, sql_mode='', autocommit=1, max_execution_time=0")?;
         Ok(InstanceLock { session, timeout, instance: None, earlier: Duration::ZERO, tables: None })
     }
 
-    /// Blocks DDL; waits until what runs has ended.
+    /// Blocks DDL; waits until running statements have ended.
     pub fn instance(&mut self) -> Result<()> {
         let asked = Instant::now();
         self.wait_at_most(self.timeout)?;
@@ -44,7 +44,7 @@ impl InstanceLock {
         Ok(())
     }
 
-    /// Lets DDL go on for a while.
+    /// Releases the lock on DDL for a while.
     pub fn pause(&mut self) -> Result<()> {
         self.session.run("UNLOCK INSTANCE").map_err(|refusal| locks::lost(&refusal))?;
         self.earlier += self.instance.take().map_or(Duration::ZERO, |asked| asked.elapsed());
@@ -78,8 +78,8 @@ impl InstanceLock {
         }
     }
 
-    /// Releases everything and says how long each was held, in milliseconds, from the moment it was asked for. Fails if
-    /// the locks had been lost before, for then nothing is sure.
+    /// Releases all locks and returns how long each was held, in milliseconds, from the moment of the request. Fails if
+    /// the locks had been lost before, because the copy is not consistent then.
     pub fn end(&mut self) -> Result<Times> {
         let id = self.session.id();
         self.session.run("UNLOCK TABLES").map_err(|refusal| locks::lost(&refusal))?;
@@ -94,7 +94,7 @@ impl InstanceLock {
         Ok(tables.into_iter().chain(instance).collect())
     }
 
-    /// Runs a statement; if the connection is lost, so are the locks.
+    /// Runs a statement. If the connection is lost, the locks are lost, too.
     pub fn run(&mut self, sql: &str) -> Result<()> {
         self.session.run(sql).map_err(|refusal| match refusal.is_lost() {
             true => locks::lost(&refusal),
@@ -102,7 +102,7 @@ impl InstanceLock {
         })
     }
 
-    /// Asks something; if the connection is lost, so are the locks.
+    /// Runs a query. If the connection is lost, the locks are lost, too.
     pub fn ask<T>(&mut self, question: impl FnOnce(&mut Session) -> Result<T>) -> Result<T> {
         question(&mut self.session).map_err(|error| match self.session.value("SELECT 1") {
             Err(refusal) if refusal.is_lost() => locks::lost(error),
@@ -110,7 +110,7 @@ impl InstanceLock {
         })
     }
 
-    /// The session, for what needs no locks.
+    /// The session, for statements that need no locks.
     pub fn session(&mut self) -> &mut Session {
         &mut self.session
     }
@@ -131,8 +131,8 @@ impl InstanceLock {
     }
 }
 
-/// Who has the lock that DDL and backups exclude each other by, or one that keeps a table from being read only; `None`
-/// without the right to ask.
+/// The connection that holds the lock by which DDL and backups exclude each other, or one that blocks the read lock of
+/// a table; `None` without the privilege to ask.
 fn holder(session: &mut Session, object: &str) -> Option<String> {
     let sql = format!(
         "SELECT PROCESSLIST_ID AS id, PROCESSLIST_USER AS user, PROCESSLIST_TIME AS time, \

@@ -8,16 +8,16 @@ use crate::error::{Error, Result};
 use crate::innodb::ids::Lsn;
 use crate::server::session::Session;
 
-/// Where everything stands.
+/// The positions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogStatus {
-    /// The server's own.
+    /// The server's UUID.
     pub uuid: String,
-    /// File name without directory, and byte in it; `None` if the server writes no binary log.
+    /// File name without directory, and offset; `None` if the server writes no binary log.
     pub binlog: Option<(String, u64)>,
     /// `gtid_executed`.
     pub executed: GtidSet,
-    /// The LSN of the end of the last mini-transaction: where the redo log is cut.
+    /// The end LSN of the last mini-transaction, at which the redo log is cut.
     pub lsn: Lsn,
 }
 
@@ -32,7 +32,7 @@ impl LogStatus {
             .ok_or_else(|| Error::failed("server", format_args!("log_status cannot be read: {row:?}")))
     }
 
-    /// From the columns.
+    /// Parses the columns.
     fn parse(uuid: &str, local: &str, engines: &str) -> Option<Self> {
         let local: Value = serde_json::from_str(local).ok()?;
         let engines: Value = serde_json::from_str(engines).ok()?;

@@ -1,4 +1,4 @@
-//! What is MySQL's own: the backup lock, `log_status`, GTID sets and the binary log's tail, its files. Source:
+//! What only MySQL has: the backup lock, `log_status`, GTID sets, the end of the binary log, its files. Source:
 //! `facts/mysql-hot-backup#sql`, `facts/mysql-hot-backup#file-set` and `facts/mysql-hot-backup#binlog`.
 
 pub mod binlog;

@@ -7,13 +7,13 @@ use crate::error::{Error, Result};
 use crate::server::applier::quoted;
 use crate::server::session::{Record, Session, told};
 
-/// What the server says of each source that it replicates from.
+/// The status of each source from which the server replicates.
 pub fn channels(session: &mut Session) -> Result<Vec<Record>> {
     Ok(session.records("SHOW REPLICA STATUS")?)
 }
 
-/// Fails if the place in the source that a channel has come to cannot be told: without GTIDs the server tells it now and
-/// then (`replica_checkpoint_period`), and exactly only when it stands still.
+/// Fails if the position of a channel is not exact. Without GTIDs the server updates it only from time to time
+/// (`replica_checkpoint_period`); it is exact only while the channel is stopped.
 pub fn exact(channels: &[Record]) -> Result<()> {
     let moving = |channel: &Record| {
         let is = |key: &str, value: &str| channel.get(key).is_some_and(|text| text == value);
@@ -26,8 +26,8 @@ pub fn exact(channels: &[Record]) -> Result<()> {
     Err(Error::failed("server", what).hint("add --safe-replica, or have it replicate by GTID (SOURCE_AUTO_POSITION=1)"))
 }
 
-/// The statements that make a restored server a replica of the same sources; `executed` are the GTIDs that it has. Empty
-/// if the server replicates from nobody.
+/// The statements that make a restored server a replica of the same sources; `executed` are its GTIDs. Empty if the
+/// server is not a replica.
 pub fn statements(channels: &[Record], executed: &GtidSet) -> Result<String> {
     let mut out = String::new();
     let text = |record: &Record, key: &str| told::<String>(record, "SHOW REPLICA STATUS", key);

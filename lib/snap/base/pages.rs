@@ -1,6 +1,7 @@
-//! What a base says of its pages: `xb_pages`, checked whole when it is opened, and then read where it is needed.
+//! The page digests of a base, `xb_pages`. The file is checked as a whole when it is opened; digests are read when they
+//! are needed.
 //!
-//! In memory is only where the records are: 32 bytes for each 8192 pages and each file.
+//! Only the places of its records are in memory: 32 bytes for each 8192 pages and for each file.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -24,9 +25,9 @@ pub(in crate::snap) struct BasePages {
     place: String,
     /// By tablespace.
     files: Vec<Noted>,
-    /// By the number of the file, runs before fixes, by place.
+    /// Sorted by the number of the file, runs before fixes, then by page number.
     records: Vec<Record>,
-    /// Pages that were held against them, and those of them that are not newer and yet not the same.
+    /// Pages that were compared with the base, and those of them that differ although they are not newer.
     compared: AtomicU64,
     different: AtomicU64,
 }
@@ -56,10 +57,10 @@ struct Record {
 #[derive(Clone, Copy, Debug)]
 struct Course {
     noted: Noted,
-    /// Place of the page that comes next.
+    /// The number of the next page.
     next: u32,
     ended: bool,
-    /// Place of the last page that was fixed.
+    /// The number of the last page that was fixed.
     fixed: Option<u32>,
 }
 
@@ -69,13 +70,13 @@ pub(in crate::snap) struct BaseDigests<'a> {
     base: &'a BasePages,
     runs: &'a [Record],
     fixes: &'a [Record],
-    /// Some of them, from this place on.
+    /// The first page of the digests in memory.
     first: u32,
     digests: Vec<Digest>,
 }
 
 impl BasePages {
-    /// Reads and checks all of it. It must belong to the backup with this id.
+    /// Reads and checks the whole file. It must belong to the backup with this id.
     pub(in crate::snap) fn open(file: fs::File, place: impl Display, backup_id: &str) -> Result<BasePages> {
         let place = place.to_string();
         let fault = |fault: Fault| Error::damaged(&place, fault);
@@ -122,7 +123,7 @@ impl BasePages {
                 let fix = fixed.kind == Kind::Fix;
                 records.push(Record { file: course.noted.number, fix, first: fixed.first, last, at, len });
             } else {
-                // Counted, and of no further use.
+                // It counts as a record, and is not used.
                 records.push(Record { file: u32::MAX, fix: true, first: 0, last: 0, at, len: 0 });
             }
         }
@@ -139,8 +140,9 @@ impl BasePages {
         Ok(BasePages { file, place, files, records, compared: AtomicU64::new(0), different: AtomicU64::new(0) })
     }
 
-    /// What is known of a tablespace, or of a file of the system tablespace: by its number, whatever it is called, as
-    /// increments are merged. `None`: nothing, or of two files with this number, of which only one can be meant.
+    /// The digests of a tablespace, or of a file of the system tablespace. Tablespaces are found by id, whatever their
+    /// name, as when increments are merged. `None` if the base does not have it, or has two files with this id: it is
+    /// unknown which one is meant.
     pub(in crate::snap) fn of(&self, name: &[u8], space: &Space) -> Option<BaseDigests<'_>> {
         let begin = self.files.partition_point(|file| file.space_id < space.id);
         let same = self.files.split_at(begin).1.iter().take_while(|file| file.space_id == space.id);
@@ -156,19 +158,19 @@ impl BasePages {
         Some(BaseDigests { base: self, runs, fixes, first: 0, digests: Vec::new() })
     }
 
-    /// Bytes of a page of the system tablespace, which a server has everywhere but in compressed tables.
+    /// The page size of the system tablespace, which is that of all tablespaces but compressed ones.
     pub(in crate::snap) fn page_size(&self) -> Option<LogicalPageSize> {
         let system = self.files.iter().find(|file| file.space_id == SpaceId::SYSTEM);
         system.and_then(|file| LogicalPageSize::new(file.page_size.get()))
     }
 
-    /// Counts pages of a file, and those of them that are not newer and yet not the same.
+    /// Counts compared pages, and those of them that differ although they are not newer.
     pub(in crate::snap) fn count(&self, compared: u64, different: u64) {
         self.compared.fetch_add(compared, Relaxed);
         self.different.fetch_add(different, Relaxed);
     }
 
-    /// All that were counted.
+    /// The totals: compared pages and different pages.
     pub(in crate::snap) fn counts(&self) -> (u64, u64) {
         (self.compared.load(Relaxed), self.different.load(Relaxed))
     }
@@ -184,7 +186,7 @@ impl BasePages {
 }
 
 impl BaseDigests<'_> {
-    /// The digest of the page at this place; 0 if nothing is known of it.
+    /// The digest of this page; 0 if it is unknown.
     pub(in crate::snap) fn digest(&mut self, place: u32) -> Result<Digest> {
         let index = |first: u32| usize::try_from(place.checked_sub(first)?).ok();
         if let Some(digest) = index(self.first).and_then(|index| self.digests.get(index)) {
@@ -216,14 +218,14 @@ impl Course {
         Course { noted: Noted { space_id, flags, page_size, name, number }, next: 0, ended: false, fixed: None }
     }
 
-    /// Takes in a record; its last page is at `last`.
+    /// Checks that a record follows those before it; its last page is `last`.
     fn accept(&mut self, record: &Fixed, last: u32) -> Result<(), Fault> {
         let Noted { space_id, flags, page_size, .. } = self.noted;
         if (space_id, flags, page_size) != (record.space_id, record.flags, record.page_size) {
             return Err(Fault::Order);
         }
         match record.kind {
-            // A page that is fixed was noted before, or is of the run that is still to come.
+            // A fixed page was in a run before, or is in the run that follows.
             Kind::Fix => self.fixed = self.fixed.max(Some(last)),
             Kind::Run | Kind::Last => {
                 if self.ended || record.first != self.next {
@@ -245,7 +247,7 @@ fn fixed(bytes: &[u8]) -> Result<Fixed, Fault> {
     bytes.first_chunk().ok_or(Fault::Length).and_then(pages::parse_fixed)
 }
 
-/// The file, front to back.
+/// The file, read from front to back.
 struct Input<'a, R> {
     reader: R,
     place: &'a str,
@@ -259,7 +261,7 @@ impl<R: Read> Input<'_, R> {
         Ok(bytes)
     }
 
-    /// Makes `buffer` so long.
+    /// Grows `buffer` to `len` bytes with the bytes that follow.
     fn fill(&mut self, buffer: &mut Vec<u8>, len: usize) -> Result<()> {
         let have = buffer.len();
         buffer.resize(len.max(have), 0);

@@ -1,4 +1,4 @@
-//! A base that is a file with its stream: what stands in it, found without reading what it holds.
+//! A base that is a stream in a file: finds its page digests without reading the content of other members.
 
 use std::fs::File;
 use std::io::{Seek, Write};
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::stream::chunk::{self, PAYLOAD_HEAD, PREFIX, Type};
 use crate::stream::native::{PAGES, plain_name};
 
-/// The longest head of a chunk.
+/// The longest header of a chunk.
 const HEAD: usize = PREFIX + chunk::PATH_MAX + PAYLOAD_HEAD;
 
 /// `xb_pages` of a stream.
@@ -20,12 +20,12 @@ const HEAD: usize = PREFIX + chunk::PATH_MAX + PAYLOAD_HEAD;
 pub(super) enum Found {
     /// A copy of it.
     Plain(File),
-    /// It is there, compressed or encrypted, under this name.
+    /// It is compressed or encrypted, and has this name.
     Coded(String),
     Missing,
 }
 
-/// Goes from chunk to chunk and copies the member into an unlinked file in `dir`.
+/// Goes from chunk to chunk, and copies the member into an unlinked file in `dir`.
 pub(super) fn pages(file: &File, place: &str, dir: &Path) -> Result<Found> {
     let read = |cause: std::io::Error| Error::io(place, "cannot read", &cause);
     let spool = |cause: std::io::Error| Error::io(format_args!("spool in {}", dir.display()), "cannot write", &cause);
@@ -87,7 +87,7 @@ pub(super) fn pages(file: &File, place: &str, dir: &Path) -> Result<Found> {
     Ok(Found::Missing)
 }
 
-/// Reads as much as there is.
+/// Fills the buffer as far as the file has bytes.
 fn fill(file: &File, buffer: &mut [u8], at: u64) -> std::io::Result<usize> {
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {

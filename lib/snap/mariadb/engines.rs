@@ -1,4 +1,4 @@
-//! Storage engines whose tables are not copied: a backup that lacks them would pass for a whole one.
+//! Storage engines whose tables xb-snap does not copy. A backup without them would look complete.
 
 use std::path::Path;
 
@@ -7,12 +7,13 @@ use crate::server::Session;
 use crate::server::files;
 use crate::server::session::{Record, told};
 
-/// Engines with files of their own layout, and the list of each that shows all its tables to every account.
+/// Engines with their own files, and for each the table in information_schema that shows all its tables to every
+/// account.
 const LISTS: [(&str, &str); 2] = [("RocksDB", "ROCKSDB_DDL"), ("ColumnStore", "COLUMNSTORE_TABLES")];
-/// Where RocksDB keeps its tables, in the data directory.
+/// The directory of RocksDB's tables, in the data directory.
 const ROCKSDB: &str = "#rocksdb";
 
-/// Asks the server whether it has such tables.
+/// Fails if the server has such tables.
 pub(super) fn asked(session: &mut Session, datadir: &Path) -> Result<()> {
     let active = "SELECT ENGINE AS engine FROM information_schema.ENGINES WHERE SUPPORT IN ('YES', 'DEFAULT')";
     let engine = |row: Record| told(&row, "ENGINES", "engine");
@@ -29,7 +30,7 @@ pub(super) fn asked(session: &mut Session, datadir: &Path) -> Result<()> {
     if is_active("RocksDB") { Ok(()) } else { on_disk(datadir) }
 }
 
-/// Looks for the files of RocksDB. They do not tell whether a table is left in them.
+/// Looks for the files of RocksDB. They do not tell whether any table is left in them.
 pub(super) fn on_disk(datadir: &Path) -> Result<()> {
     let dir = datadir.join(ROCKSDB);
     if files::of_database(&dir, |name| name.ends_with(b".sst"))?.is_empty() {

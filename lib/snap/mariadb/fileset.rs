@@ -1,4 +1,4 @@
-//! The dictionary of a server that may open its files late, and run DDL while it is asked.
+//! The dictionary of a server that may open its files late and run DDL while it is asked.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::server::dictionary::{Dictionary, Ledger};
 use crate::snap::catalog::Catalog;
 use crate::snap::fileset;
 
-/// How often and how far apart it is asked again for a tablespace without a file, which DDL may have taken away.
+/// How often, and at what interval, a tablespace without a file is asked for again: DDL may have dropped it.
 const LOOKS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -22,7 +22,7 @@ impl MariaDb<'_> {
         Dictionary::of_mariadb(self.stages.session(), &self.layout.datadir)
     }
 
-    /// Fails if a tablespace has no file where the server has it, again and again: before anything is copied.
+    /// Fails, before anything is copied, if a tablespace repeatedly has no file where the server has it.
     pub(super) fn none_unseen(&mut self, catalog: &Catalog) -> Result<()> {
         let Some(dictionary) = &catalog.dictionary else { return Ok(()) };
         let mut unseen = fileset::unseen(dictionary, |name| catalog.has(name), &self.job.filter)?;
@@ -36,7 +36,7 @@ impl MariaDb<'_> {
         self.none_hidden(&unseen)
     }
 
-    /// Fails if the server has files of these tablespaces: opens what it has not opened yet, to find out.
+    /// Fails if the server has files of these tablespaces. To find out, opens those that the server has not opened yet.
     fn none_hidden(&mut self, unseen: &[SpaceId]) -> Result<()> {
         if unseen.is_empty() {
             return Ok(());
@@ -53,7 +53,7 @@ impl MariaDb<'_> {
         Ok(())
     }
 
-    /// The end of a review: what is missing ends the backup; what is left out is named.
+    /// Ends a review: fails if a tablespace is missing, and warns of files that are left out.
     pub(super) fn settled(&mut self, ledger: &mut Ledger<'_>, report: &dyn Report) -> Result<()> {
         fileset::take(ledger, &super::undo(&self.layout)?, &self.layout)?;
         fileset::none_missing(ledger, &self.job.filter)?;
@@ -67,7 +67,7 @@ impl MariaDb<'_> {
         Ok(())
     }
 
-    /// Without a lock: fails if tables came or went since the server was asked.
+    /// Without a lock: fails if tables were created or dropped since the server was asked.
     pub(super) fn none_new(&mut self, before: &Dictionary) -> Result<()> {
         if self.job.no_lock && !self.dictionary()?.agrees_with(before) {
             return Err(Error::invalid("server", "tables were made, dropped or renamed during a backup without locks")

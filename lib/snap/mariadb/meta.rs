@@ -1,4 +1,4 @@
-//! What only MariaDB's backups say of themselves. Source: `facts/mariadb-hot-backup#restore` and
+//! The metadata that only backups of MariaDB have. Source: `facts/mariadb-hot-backup#restore` and
 //! `facts/mariadb-hot-backup#metadata`.
 
 use std::collections::BTreeMap;
@@ -12,8 +12,8 @@ use crate::server::{Session, Variables};
 use crate::snap::finish::Snapshot;
 use crate::snap::meta::Members;
 
-/// What is encrypted when nothing is said of it. A server that is told nothing of these writes in clear what the source has
-/// encrypted.
+/// Variables that say what is encrypted. A restored server without these options writes in clear what the source server
+/// encrypts.
 pub(in crate::snap) const ENCRYPTION: [&str; 7] = [
     "aria_encrypt_tables",
     "encrypt_tmp_disk_tables",
@@ -24,14 +24,14 @@ pub(in crate::snap) const ENCRYPTION: [&str; 7] = [
     "innodb_encrypt_temporary_tables",
 ];
 
-/// Plugins that recovery can need, and may load: those with keys, and those that compress pages. `xb-redo --apply` takes no
-/// others from a backup.
+/// Plugins that recovery can need, and may load: those for keys, and those that compress pages. `xb-redo --apply` loads
+/// no others from a backup.
 const PLUGINS: [&str; 2] = ["_key_management", "provider_"];
 
-/// Since this version members have other names.
+/// Since this version the members have other names.
 const RENAMED: Version = Version(11, 1, 0);
 
-/// All members.
+/// All metadata members.
 pub(super) fn members(
     variables: &Variables,
     options: &BTreeMap<String, String>,
@@ -70,7 +70,7 @@ fn my_cnf(variables: &Variables, options: &BTreeMap<String, String>) -> String {
     let files = base_data_files(variables.text("innodb_data_file_path"));
     let plugin = |key: &str| key.starts_with("plugin") || key.contains("key_management");
     let plugins = options.iter().filter(|(key, _)| plugin(key)).map(|(key, value)| {
-        // The stock prepare knows the option by this name only.
+        // mariadb-backup --prepare knows the option by this name only.
         (if key == "plugin_load_add" { "plugin_load" } else { key.as_str() }, value.as_str())
     });
     let innodb = [
@@ -87,16 +87,16 @@ fn my_cnf(variables: &Variables, options: &BTreeMap<String, String>) -> String {
     metadata::my_cnf(fixed.iter().copied().chain(plugins))
 }
 
-/// False for a server that has no file of InnoDB.
+/// False for a server that has no InnoDB files.
 fn has_innodb(variables: &Variables) -> bool {
     !variables.text("innodb_data_file_path").is_empty()
 }
 
-/// The server's options without which recovery fails or goes wrong (`facts/mariadb-hot-backup#restore`): for the
+/// The server's options without which recovery fails or goes wrong (`facts/mariadb-hot-backup#restore`), for the
 /// manifest.
 ///
-/// `plugins` are names and libraries of the active encryption and compression plugins. What may be a secret (a key
-/// phrase, a token) is left out.
+/// `plugins` are names and libraries of the active encryption and compression plugins. Values that may be secret (a key
+/// phrase, a token) are left out.
 pub(super) fn server_options(variables: &Variables, plugins: &[(String, String)]) -> BTreeMap<String, String> {
     let mut options = BTreeMap::new();
     let mut put = |key: &str, value: &str| {

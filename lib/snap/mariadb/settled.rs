@@ -1,5 +1,5 @@
-//! Where a copy may begin: at a checkpoint after which no tablespace that is there was imported. A server that recovers
-//! passes over all that the log has of a tablespace whose file was deleted (`facts/mariadb-hot-backup#deleted-files`).
+//! Where a copy may begin: at a checkpoint after which no existing tablespace was imported. A server that recovers
+//! skips all log records of a tablespace whose file was deleted (`facts/mariadb-hot-backup#deleted-files`).
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -26,15 +26,16 @@ use crate::snap::filter::Filter;
 use crate::snap::running::Hot;
 use crate::stream::native::Redo;
 
-/// How long a newer checkpoint is waited for, if the server has been asked for one.
+/// How long to wait for a newer checkpoint that the server has been asked for.
 const ASKED: Duration = Duration::from_secs(60);
-/// The same if the server refused: it may make one of itself.
+/// The same if the server refused: it may make a checkpoint by itself.
 const REFUSED: Duration = Duration::from_secs(5);
-/// How often it is looked for.
+/// How often the log is checked for it.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Reads the checkpoint LSN, then lists the tables. If one was imported since the checkpoint LSN, a newer checkpoint is
-/// waited for. With an encrypted log the files are noted, too: of what is done to them later it tells too little.
+/// Reads the checkpoint LSN, then lists the tables. If one was imported since the checkpoint LSN, waits for a newer
+/// checkpoint. If the log is encrypted, also records the files, because the log does not tell enough of what is done to
+/// them later.
 pub(super) fn look(
     session: &mut Session,
     layout: &Layout,
@@ -50,7 +51,7 @@ pub(super) fn look(
         let listed = start.header().encrypted().then(|| list(session, layout, &catalog)).transpose()?;
         let patience = asked.as_ref().map_or(ASKED, Checkpoint::patience);
         match unimported(session, layout, &start, &catalog) {
-            // Imported, or the log was overwritten while it was read.
+            // A table was imported, or the log was overwritten while it was read.
             Err(error) if error.kind() == Kind::Invalid && begun.elapsed() < patience => {}
             done => return done.map(|()| (start.redo(), catalog, listed)),
         }
@@ -62,9 +63,10 @@ pub(super) fn look(
     }
 }
 
-/// A checkpoint that the server has been asked for. The statement needs a privilege that a backup does without
-/// otherwise. Nobody waits for its end: the server goes on until it has written all pages at one moment, under load
-/// for hours, and KILL does not end it (`facts/mariadb-hot-backup#deleted-files`). So it has a session that holds no lock.
+/// A checkpoint that the server has been asked for. The statement needs a privilege that a backup does not need
+/// otherwise. The job does not wait for its end: the server continues until it has written all pages at one moment,
+/// which takes hours under load, and KILL does not end it (`facts/mariadb-hot-backup#deleted-files`). So it has a
+/// session that holds no lock.
 struct Checkpoint(JoinHandle<Result<(), Refusal>>);
 
 impl Checkpoint {
@@ -75,13 +77,13 @@ impl Checkpoint {
         Ok(Checkpoint(thread.map_err(|cause| Error::io("checkpoint", "cannot start a thread", &cause))?))
     }
 
-    /// How long it is waited for. A server that has done what it was asked for, or refused to, has ended the thread.
+    /// How long to wait for it. The thread has ended if the server has done the checkpoint, or refused it.
     fn patience(&self) -> Duration {
         if self.0.is_finished() { REFUSED } else { ASKED }
     }
 }
 
-/// Which files there are, and an LSN that the log had not reached before.
+/// Which files exist, and an LSN that the log had not reached before.
 fn list(session: &mut Session, layout: &Layout, catalog: &Catalog) -> Result<Listed> {
     let mut files = HashSet::new();
     for table in catalog.tables() {
@@ -111,7 +113,7 @@ fn unimported(session: &mut Session, layout: &Layout, start: &Start, catalog: &C
     Ok(())
 }
 
-/// Bytes of the name by which the server opens it.
+/// Length in bytes of the name by which the server opens it.
 fn opened(table: &Table, datadir: &Path) -> usize {
     match table.is_elsewhere() {
         true => table.path(datadir).as_os_str().len(),
@@ -119,7 +121,7 @@ fn opened(table: &Table, datadir: &Path) -> usize {
     }
 }
 
-/// The tablespace's number; `None` if the file has gone, or page 0 is not written yet.
+/// The tablespace's id; `None` if the file no longer exists, or its page 0 is not initialized.
 fn number(path: &Path) -> Result<Option<SpaceId>> {
     let mut head = [0; 64];
     match File::open(path).and_then(|file| file.read_exact_at(&mut head, 0)) {

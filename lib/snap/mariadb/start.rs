@@ -1,5 +1,5 @@
-//! Where the copy begins: the checkpoint LSN, read from the redo log before the first page; and where a stopped
-//! server's log ends. Source: `facts/mariadb-hot-backup#redo-log`.
+//! Where the copy begins: the checkpoint LSN, read from the redo log before the first page; and where the log of a
+//! stopped server ends. Source: `facts/mariadb-hot-backup#redo-log`.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,12 +11,12 @@ use crate::innodb::redo::mariadb::{Checkpoint, FILE, Format, Header, Mtr, mtr};
 use crate::log::live::mariadb::Live;
 use crate::stream::native::Redo;
 
-/// How long a block may be in the course of being written.
+/// How long to wait for a block that is being written.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How much of the log is looked at in one go.
+/// How much of the log is searched at a time.
 const WINDOW: usize = 4 << 20;
 
-/// The log as it is before the first page is read.
+/// The log before the first page is read.
 pub(super) struct Start {
     log: Live,
     /// The checkpoint LSN.
@@ -24,7 +24,7 @@ pub(super) struct Start {
 }
 
 impl Start {
-    /// Reads header and newest checkpoint.
+    /// Reads the header and the newest checkpoint.
     pub(super) fn read(dir: &Path) -> Result<Self> {
         let hint = "run xb-snap on the server's host, as the server's user or as root";
         let log = Live::open(&dir.join(FILE)).map_err(|error| error.hint(hint))?;
@@ -45,7 +45,7 @@ impl Start {
         &self.log.header
     }
 
-    /// As `xb_begin` carries it.
+    /// The log as `xb_begin` describes it.
     pub(super) fn redo(&self) -> Redo {
         let format = match self.log.header.format {
             Format::Phys if !self.log.header.encrypted() => "Phys",
@@ -60,8 +60,8 @@ impl Start {
         }
     }
 
-    /// Where the log of a server that does not run ends: after the last whole mini-transaction, as the server's own
-    /// recovery finds it.
+    /// Where the log of a stopped server ends: after the last complete mini-transaction, as the server's own recovery
+    /// finds it.
     pub(super) fn end(&self) -> Result<Lsn> {
         let encrypted = self.log.header.encrypted();
         let capacity = self.log.ring.capacity();

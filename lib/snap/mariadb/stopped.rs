@@ -1,4 +1,4 @@
-//! The data directory of a MariaDB server that does not run.
+//! The data directory of a stopped MariaDB server.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -33,7 +33,7 @@ pub(in crate::snap) struct Stopped<'a> {
     job: &'a Job,
     layout: Layout,
     aria: AriaLog,
-    /// What decides about prepared transactions.
+    /// The binary logs, which decide about prepared transactions.
     binlogs: Option<Binlogs>,
 }
 
@@ -56,7 +56,7 @@ impl stopped::Stopped for Stopped<'_> {
 
     fn log(&self) -> Result<Log> {
         if self.layout.system.is_empty() {
-            // Aria's control file tells whether a server ran. What Aria has to recover is in its own log.
+            // Aria's control file shows whether a server ran. What Aria has to recover is in its own log.
             let identity = io::small(&self.aria.dir.join(ARIA_CONTROL))?.unwrap_or_default();
             return Ok(Log { identity, checkpoint_lsn: Lsn::ZERO, end_lsn: Lsn::ZERO, clean: true });
         }
@@ -116,7 +116,7 @@ impl stopped::Stopped for Stopped<'_> {
     }
 }
 
-/// InnoDB's log in this directory, which nobody writes.
+/// InnoDB's log in this directory, which no server writes.
 pub(super) fn log(dir: &Path) -> Result<Log> {
     let start = Start::read(dir)?;
     let end_lsn = start.end()?;
@@ -128,7 +128,7 @@ pub(super) fn log(dir: &Path) -> Result<Log> {
     })
 }
 
-/// InnoDB's files, which nobody writes.
+/// InnoDB's files, which no server writes.
 pub(super) fn found(layout: &Layout, filter: &Filter) -> Result<Found> {
     if layout.system.is_empty() {
         return Ok(Found {
@@ -144,8 +144,8 @@ pub(super) fn found(layout: &Layout, filter: &Filter) -> Result<Found> {
     Ok(Found { redo, server_uuid: None, undo: undo(layout)?, catalog, listed: None })
 }
 
-/// The version of a server whose log was written by a backup program, and by no server since: what is beside it was copied
-/// back with it.
+/// The server version of a log that a backup program wrote and no server has changed since: the metadata beside it was
+/// restored with it.
 fn restored(datadir: &Path) -> Result<String> {
     for name in ["mariadb_backup_info", "xtrabackup_info"] {
         let text = io::small(&datadir.join(name))?.unwrap_or_default();

@@ -1,5 +1,5 @@
-//! A MariaDB server whose InnoDB is switched off (`skip_innodb`). InnoDB's files, if it has some, are copied as those of a
-//! stopped server: nobody writes them. If it has none, the backup has no redo log either.
+//! A MariaDB server whose InnoDB is switched off (`skip_innodb`). InnoDB's files, if any, are copied as those of a
+//! stopped server, because no server writes them. If there are none, the backup has no redo log either.
 
 use std::fs::File;
 use std::io::Read;
@@ -20,29 +20,29 @@ use crate::snap::open::system_space;
 use crate::snap::steps::{Found, readable};
 use crate::snap::stopped::Log;
 
-/// Bytes of a `.frm` that are looked at.
+/// How many bytes of a `.frm` are read.
 const FRM: usize = 64;
-/// How a `.frm` of a table begins; that of a view is text.
+/// The first bytes of the `.frm` of a table; that of a view is text.
 const FRM_MAGIC: [u8; 2] = [0xfe, 0x01];
-/// InnoDB's number, in the bytes of a `.frm` that say the engine of a table and of its partitions. Source: `handler.h`
-/// (`legacy_db_type`), `table.cc` (`init_from_binary_frm_image`).
+/// The number of InnoDB, in the bytes of a `.frm` that name the engine of a table and of its partitions. Source:
+/// `handler.h` (`legacy_db_type`), `table.cc` (`init_from_binary_frm_image`).
 const INNODB: u8 = 12;
 const ENGINE: usize = 3;
 const PARTITION_ENGINE: usize = 61;
-/// Where a `.frm` has the version of the server that wrote it: 101119 for 10.11.19.
+/// Offset of the version of the server that wrote a `.frm`: 101119 for 10.11.19.
 const VERSION: usize = 51;
 
 /// InnoDB of such a server.
 #[derive(Debug)]
 pub(in crate::snap) struct SwitchedOff {
-    /// Where its files are; without a system tablespace there are none.
+    /// Where its files are. Without a system tablespace there are none.
     pub(super) layout: Layout,
-    /// Its log, as it was at first.
+    /// Its log before the copy.
     log: Option<Log>,
 }
 
 impl SwitchedOff {
-    /// Looks for its files, and adds to the variables what such a server does not tell.
+    /// Looks for its files, and adds the variables that such a server does not report.
     pub(in crate::snap) fn find(variables: &mut Variables, policy: Policy, report: &dyn Report) -> Result<Self> {
         let layout = files(Layout::of(variables)?, variables)?;
         let Some(first) = layout.system.first() else {
@@ -64,7 +64,7 @@ impl SwitchedOff {
         Ok(SwitchedOff { layout, log: Some(log) })
     }
 
-    /// What there is to copy.
+    /// Lists what is to be copied.
     pub(super) fn look(&self, filter: &Filter) -> Result<Found> {
         let found = stopped::found(&self.layout, filter)?;
         fileset::distinct(&found, &self.layout)?;
@@ -76,7 +76,7 @@ impl SwitchedOff {
         self.log.as_ref().map_or(Lsn::ZERO, |log| log.end_lsn)
     }
 
-    /// Fails if something was done to its files while they were copied.
+    /// Fails if its files were changed while they were copied.
     pub(super) fn unchanged(&self, catalog: &Catalog) -> Result<()> {
         let log = self.log.as_ref().map(|_| stopped::log(&self.layout.redo)).transpose()?;
         if log == self.log && catalog.missed().is_none() && is_same(&self.layout)? {
@@ -87,18 +87,18 @@ impl SwitchedOff {
     }
 }
 
-/// True if there are still files of InnoDB, or still none.
+/// True if there are still InnoDB files, or still none.
 fn is_same(layout: &Layout) -> Result<bool> {
     Ok(!layout.system.is_empty() || first(&layout.datadir)?.is_none())
 }
 
-/// The layout, without a system tablespace if there is no file of InnoDB in the data directory of a server. That some are
-/// there and others are not is an error.
+/// The layout, without a system tablespace if the data directory of a server has no InnoDB file. It is an error if some
+/// of the files exist and others do not.
 pub(super) fn files(layout: Layout, variables: &mut Variables) -> Result<Layout> {
     if is_there(&layout)? {
         return Ok(layout);
     }
-    // What is no data directory at all has no system tablespace either.
+    // Not a data directory at all: leave the layout as it is.
     let control = variables.dir("aria_log_dir_path").join(ARIA_CONTROL);
     if files::seen(&control)?.is_none() || !layout.datadir.join(SYSTEM_DATABASE).is_dir() {
         return Ok(layout);
@@ -113,7 +113,7 @@ pub(super) fn files(layout: Layout, variables: &mut Variables) -> Result<Layout>
     Ok(Layout { system: Vec::new(), ..layout })
 }
 
-/// True if there is a file that InnoDB has beside tables.
+/// True if there is an InnoDB file other than a table.
 fn is_there(layout: &Layout) -> Result<bool> {
     for path in layout.system.iter().chain([&layout.redo.join(FILE)]) {
         if files::seen(path)?.is_some() {
@@ -123,7 +123,7 @@ fn is_there(layout: &Layout) -> Result<bool> {
     Ok(!files::of_database(&layout.undo, files::is_undo)?.is_empty())
 }
 
-/// A file that says that there is a table of InnoDB.
+/// A `.frm` that names a table of InnoDB.
 fn first(datadir: &Path) -> Result<Option<PathBuf>> {
     for database in files::databases(datadir)? {
         let dir = datadir.join(&database);
@@ -139,7 +139,7 @@ fn first(datadir: &Path) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// The beginning of a table's `.frm`; `None` if it is that of a view, or has gone.
+/// The first bytes of a table's `.frm`; `None` if it is that of a view, or no longer exists.
 fn frm(path: &Path) -> Result<Option<[u8; FRM]>> {
     let mut bytes = [0; FRM];
     match File::open(path).and_then(|mut file| file.read_exact(&mut bytes)) {
@@ -155,7 +155,7 @@ fn is_innodb(frm: &[u8; FRM]) -> bool {
     [ENGINE, PARTITION_ENGINE].iter().any(|at| frm.get(*at) == Some(&INNODB))
 }
 
-/// The version of the newest server that made a table of the system's own: without a redo log nothing else tells it.
+/// The version of the newest server that created a system table. Without a redo log nothing else tells the version.
 pub(super) fn version(datadir: &Path) -> Result<String> {
     let dir = datadir.join(SYSTEM_DATABASE);
     let mut newest = 0;

@@ -1,4 +1,4 @@
-//! What only MySQL's backups say of themselves, in the names and keys of Percona XtraBackup. Source:
+//! The metadata that only backups of MySQL have, with the names and keys of Percona XtraBackup. Source:
 //! `facts/mysql-hot-backup#stock-metadata`.
 
 use std::collections::BTreeMap;
@@ -13,12 +13,12 @@ use crate::server::files::{Tablespace, base_data_files};
 use crate::snap::finish::Snapshot;
 use crate::snap::meta::Members;
 
-/// What is encrypted when nothing is said of it, and logs that have pieces of rows. A server that is told nothing of these
-/// writes in clear what the source has encrypted.
+/// Variables that say what is encrypted, including logs that contain parts of rows. A restored server without these
+/// options writes in clear what the source server encrypts.
 pub(in crate::snap) const ENCRYPTION: [&str; 4] =
     ["binlog_encryption", "default_table_encryption", "innodb_redo_log_encrypt", "innodb_undo_log_encrypt"];
 
-/// Options that recovery needs: a server with another `innodb_data_file_path` would not refuse, but add a file.
+/// Options that recovery needs. A server with another `innodb_data_file_path` would add a file without an error.
 pub(super) fn options(variables: &Variables) -> BTreeMap<String, String> {
     let names = ["innodb_page_size", "innodb_checksum_algorithm", "lower_case_table_names"];
     let mut options: BTreeMap<String, String> =
@@ -32,7 +32,7 @@ pub(super) fn options(variables: &Variables) -> BTreeMap<String, String> {
     options
 }
 
-/// All members.
+/// All metadata members.
 pub(super) fn members(variables: &Variables, external: &[Tablespace], facts: &Facts, snapshot: &Snapshot) -> Members {
     let more = format!("flushed_lsn = {}\nredo_memory = 0\nredo_frames = 0\n", snapshot.end_lsn);
     let info = facts.info("xbstream") + "encrypted = N\n";
@@ -70,7 +70,7 @@ fn my_cnf(variables: &Variables) -> String {
     metadata::my_cnf(fixed.into_iter().chain(told).chain([("master_key_id", "0")]))
 }
 
-/// `xtrabackup_tablespaces`: where tablespaces were that are not below the data directory.
+/// `xtrabackup_tablespaces`: the paths of external tablespaces.
 fn tablespaces(external: &[Tablespace]) -> String {
     let entry = |space: &Tablespace| {
         let file = space.external.as_ref().map(|path| path.display().to_string());

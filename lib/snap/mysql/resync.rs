@@ -1,15 +1,15 @@
-//! `--lock-ddl=end`: DDL may run while InnoDB's files are copied. At the end it is blocked, and what it did to the files
-//! is done to the copy.
+//! `--lock-ddl=end`: DDL may run while InnoDB's files are copied. At the end it is blocked, and the copy is brought to
+//! the state of the files.
 //!
-//! A server that recovers a backup does what it does after a crash. So the copy must have the files of that moment,
-//! with their last names, each with pages of the checkpoint LSN or newer: all else is in the log. Not in the log is
-//! what a server writes into an index while it builds it, which it does without redo; it is on disk before the
-//! statement ends. For tablespaces that have come since they were listed that does not matter: they are copied as a
-//! whole under the lock. Of the others those are copied again in which an index was begun, or that got a key, which the
-//! log tells. When they are listed no DDL runs, so no index is half built.
+//! A server that recovers a backup does what it does after a crash. So the copy must have the files of the last moment,
+//! under their last names, each with pages of the checkpoint LSN or newer; the log has everything else. One thing is
+//! not in the log: a server builds an index without redo. It writes these pages to disk before the statement ends.
+//! Tablespaces that were created after the listing are copied as a whole under the lock, so this does not matter for
+//! them. Of the others, those are copied again in which the log shows the start of an index build, or that got an
+//! encryption key. No DDL runs during the listing, so no index is half built then.
 //!
-//! What cannot be made good: IMPORT TABLESPACE, which brings a tablespace back under the number of one whose file was
-//! deleted; redo logging that was off for a while. Both end the backup.
+//! Two statements end the backup, because the copy cannot be repaired: IMPORT TABLESPACE, which creates a tablespace
+//! with the id of one whose file was deleted, and switching redo logging off for a while.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -33,13 +33,14 @@ use crate::snap::running::Hot;
 use crate::stream::Writer;
 use crate::stream::native::Redo;
 
-/// How often a small and busy log may overtake us before the backup has begun.
+/// How often the server may overwrite a small, busy log before the backup has begun.
 const TRIES: u32 = 5;
-/// How long the server is given in between.
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(10);
 
 impl MySql<'_> {
-    /// The checkpoint LSN. Lets DDL go, now that everything is listed; what its log tells is watched from here on.
+    /// Reads the checkpoint LSN and releases the lock on DDL, now that everything is listed. The log is watched from
+    /// here on.
     pub(super) fn let_go(&mut self) -> Result<Redo> {
         self.lock.ask(none_discarded)?;
         self.lock.ask(logging)?;
@@ -48,7 +49,7 @@ impl MySql<'_> {
         let redo = loop {
             let redo = redo(&self.layout)?;
             match Watch::begin(&self.layout.redo, redo.checkpoint_lsn, redo.log_uuid.unwrap_or_default(), since) {
-                // Overwritten already: there is a newer one.
+                // The log was overwritten already: there is a newer checkpoint.
                 Err(error) if error.kind() == Kind::Invalid && tries > 0 => {
                     tries -= 1;
                     std::thread::sleep(PAUSE);
@@ -63,7 +64,7 @@ impl MySql<'_> {
         Ok(redo)
     }
 
-    /// Copies InnoDB's files while DDL runs, then all that is left while it does not.
+    /// Copies InnoDB's files while DDL may run, then the rest while it is blocked.
     pub(super) fn freely(
         &mut self,
         hot: &Hot<'_>,
@@ -97,7 +98,7 @@ impl MySql<'_> {
         })
     }
 
-    /// How far the log goes now that DDL is blocked; it is on disk up to there.
+    /// The LSN of the log now that DDL is blocked; the log is on disk up to there.
     fn blocked(&mut self) -> Result<Lsn> {
         self.lock.ask(logging)?;
         self.lock.ask(readable_log)?;
@@ -110,7 +111,7 @@ impl MySql<'_> {
         Ok(lsn)
     }
 
-    /// Copies again what is not as the log leads to it; names what has gone.
+    /// Copies again what the log does not make right, and lists what was dropped.
     fn resync(
         &mut self,
         hot: &Hot<'_>,
@@ -132,7 +133,7 @@ impl MySql<'_> {
     }
 }
 
-/// Fails if nobody without its key can read the log.
+/// Fails if the log cannot be read without its key.
 pub(super) fn readable_log(session: &mut Session) -> Result<()> {
     if is_log_encrypted(session)? {
         let what = "its redo log is encrypted, so that it does not tell in which tables indexes are built meanwhile";
@@ -141,7 +142,7 @@ pub(super) fn readable_log(session: &mut Session) -> Result<()> {
     Ok(())
 }
 
-/// Fails if a tablespace waits for its file: who can tell whether what comes is imported already.
+/// Fails if a tablespace is discarded: when a file appears later, nothing tells whether it is imported already.
 fn none_discarded(session: &mut Session) -> Result<()> {
     let sql = "SELECT NAME AS name FROM information_schema.INNODB_TABLESPACES WHERE STATE='discarded' LIMIT 1";
     match session.value(sql)? {
@@ -151,7 +152,7 @@ fn none_discarded(session: &mut Session) -> Result<()> {
     }
 }
 
-/// Fails if a tablespace is there whose file was deleted meanwhile.
+/// Fails if a tablespace exists whose file was deleted during the copy.
 fn none_imported(session: &mut Session, deleted: &BTreeSet<SpaceId>) -> Result<()> {
     for row in session.records("SELECT SPACE AS id, NAME AS name FROM information_schema.INNODB_TABLESPACES")? {
         let text = |key: &str| row.get(key).map(String::as_str).unwrap_or_default();
@@ -163,7 +164,7 @@ fn none_imported(session: &mut Session, deleted: &BTreeSet<SpaceId>) -> Result<(
     Ok(())
 }
 
-/// Counted when the statement begins.
+/// The server counts the statement when it begins.
 pub(super) fn alterations(session: &mut Session) -> Result<u64> {
     session.status("Com_alter_instance")
 }

@@ -1,7 +1,7 @@
-//! The data directory of a MySQL server that does not run.
+//! The data directory of a stopped MySQL server.
 //!
-//! Tablespaces outside of it are known to the server's dictionary alone; those are found that a server would find there
-//! by itself, in `innodb_directories`.
+//! Only the server's dictionary knows tablespaces outside of it. Those in `innodb_directories` are found, where a
+//! server finds them by itself.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ use crate::snap::meta::Members;
 use crate::snap::steps::{Found, Steps};
 use crate::snap::stopped::{self, Log};
 
-/// How much of the log is looked at in one go, in bytes.
+/// How many bytes of the log are searched at a time.
 const WINDOW: usize = 1 << 20;
 
 /// See [`stopped::Stopped`].
@@ -37,11 +37,11 @@ pub(in crate::snap) struct Stopped<'a> {
     /// `innodb_directories`.
     directories: Vec<PathBuf>,
     external: Vec<Tablespace>,
-    /// Basename of the binary log, and its newest file.
+    /// The base name of the binary log, and its newest file.
     binlog: Option<(PathBuf, PathBuf)>,
 }
 
-/// The binary log's name if option files do not tell it.
+/// The default name of the binary log.
 const BINLOG: &str = "binlog";
 
 impl<'a> Stopped<'a> {
@@ -55,7 +55,7 @@ impl<'a> Stopped<'a> {
         Ok(Stopped { job, layout: files::layout(layout), directories, external: Vec::new(), binlog })
     }
 
-    /// Where the log ends. A mini-transaction that was not written whole may be its last: recovery drops it.
+    /// Where the log ends. Its last mini-transaction may be incomplete: recovery drops it.
     fn end(&self, checkpoint_lsn: Lsn) -> Result<Lsn> {
         let mut log = Vec::new();
         for number in live::numbers(&self.layout.redo)? {
@@ -145,15 +145,15 @@ impl stopped::Stopped for Stopped<'_> {
     }
 }
 
-/// Finds the binary log by its index. There may be none.
+/// Finds the binary log by its index, if there is one.
 fn binlog(variables: &Variables, datadir: &Path) -> Result<Option<(PathBuf, PathBuf)>> {
     let given = |name: &str| variables.get(name).filter(|value| !value.is_empty());
-    // Named after the host, or switched off.
+    // The log is named after the host, or switched off.
     let unnamed = variables.get("log_bin").is_some_and(str::is_empty);
     if unnamed || ["skip_log_bin", "disable_log_bin"].iter().any(|option| variables.get(option).is_some()) {
         return Ok(None);
     }
-    // The server takes the suffix away, and gives the index one if it has none.
+    // The server removes the suffix, and adds one to the index if it has none.
     let base = datadir.join(given("log_bin").unwrap_or(BINLOG)).with_extension("");
     let index = datadir.join(given("log_bin_index").map_or_else(|| base.clone(), PathBuf::from));
     let index = if index.extension().is_some() { index } else { index.with_extension("index") };

@@ -1,6 +1,6 @@
-//! Tablespaces whose file was deleted while a log was written. A server that recovers passes over all that the log has of
-//! such a tablespace, before and after: right for a table that was dropped, wrong for one that is there, as after
-//! DISCARD and IMPORT TABLESPACE, which keep its number. Source: `facts/mariadb-hot-backup#deleted-files`,
+//! Tablespaces whose file was deleted while a log was written. A server that recovers skips all log records of such a
+//! tablespace, before and after the deletion. That is right for a table that was dropped, and wrong for one that
+//! exists, as after DISCARD and IMPORT TABLESPACE, which keep its id. Source: `facts/mariadb-hot-backup#deleted-files`,
 //! `log0recv.cc` (`fil_name_process`).
 
 use std::collections::BTreeMap;
@@ -8,17 +8,17 @@ use std::collections::BTreeMap;
 use super::mtr::{self, FileOp};
 use crate::innodb::ids::{Lsn, SpaceId};
 
-/// Which were deleted, and where the log first says so.
+/// The deleted tablespaces, and the LSN of the first deletion of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Deletions {
-    /// By number.
+    /// By id.
     spaces: BTreeMap<SpaceId, Lsn>,
-    /// Of an encrypted log all that can be seen: by the bytes that number, page number and name have together.
+    /// For an encrypted log, which shows only this: by the total length of id, page number and name.
     lengths: BTreeMap<usize, Lsn>,
 }
 
 impl Deletions {
-    /// Looks at a complete mini-transaction, which begins at `lsn`.
+    /// Adds a complete mini-transaction, which begins at `lsn`.
     pub fn see(&mut self, mtr: &[u8], lsn: Lsn, encrypted: bool) {
         if !encrypted {
             for file in mtr::files(mtr) {
@@ -37,7 +37,7 @@ impl Deletions {
         }
     }
 
-    /// A file of any of the lengths may have got another name: `length` is that of both, with a zero between.
+    /// A file with any of the lengths may have been renamed: `length` is that of both names, with a zero between.
     fn renamed(&mut self, length: usize) {
         let to = |from: &usize| length.checked_sub(from + 1);
         let names = self.lengths.iter().filter_map(|(from, lsn)| Some((to(from)?, *lsn)));
@@ -48,18 +48,18 @@ impl Deletions {
         }
     }
 
-    /// True if they are of an encrypted log, and numbers cannot be seen.
+    /// True if the log is encrypted, and hides the ids.
     pub fn is_sealed(&self) -> bool {
         !self.lengths.is_empty()
     }
 
-    /// True if the log, as far as it was seen, has none.
+    /// True if the log, as far as it was read, has no deletions.
     pub fn is_empty(&self) -> bool {
         self.spaces.is_empty() && self.lengths.is_empty()
     }
 
     /// The LSN before `end` at which the file of this tablespace was deleted; in an encrypted log, at which a file was
-    /// that may have been its. `name` is the file's as the server opens it, `./db/t.ibd`.
+    /// deleted that may be this one. `name_len` is the length of the name by which the server opens it, `./db/t.ibd`.
     pub fn of(&self, space: SpaceId, name_len: usize, end: Lsn) -> Option<Lsn> {
         let length = mtr::varint_len(space.get()) + 1 + name_len;
         let found = self.spaces.get(&space).or_else(|| self.lengths.get(&length));
@@ -90,12 +90,12 @@ mod tests {
     #[test]
     fn a_name_of_another_length_is_followed() {
         let mut deletions = Deletions::default();
-        // Of ./db/t.ibd: before it is deleted, a rename tells nothing.
+        // Of ./db/t.ibd: before the deletion a rename says nothing.
         deletions.see(b"\xaf2 names, 15 byt\x01....", Lsn::new(400), true);
         deletions.see(b"\x9cabcdefghijkl\x01....", Lsn::new(500), true);
         assert_eq!(deletions.of(SpaceId::new(7), 3, Lsn::new(501)), None);
         deletions.see(b"\xaf2 names, 15 byt\x01....", Lsn::new(600), true);
-        // 12 of number, page number and the old name, a zero, the new one.
+        // 12 bytes of id, page number and the old name, a zero, the new name.
         assert_eq!(deletions.of(SpaceId::new(7), 2, Lsn::new(501)), Some(Lsn::new(500)));
         assert_eq!(deletions.of(SpaceId::new(300), 2, Lsn::new(501)), Some(Lsn::new(500)));
         assert_eq!(deletions.of(SpaceId::new(7), 20, Lsn::new(501)), None);
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn of_an_encrypted_log_lengths_are_known() {
         let mut deletions = Deletions::default();
-        // All but types and lengths is as good as random.
+        // Everything but types and lengths looks random.
         deletions.see(b"\x9cabcdefghijkl\x12ab\x91a\x01....", Lsn::new(500), true);
         assert_eq!(deletions.of(SpaceId::new(7), 10, Lsn::new(501)), Some(Lsn::new(500)));
         assert_eq!(deletions.of(SpaceId::new(127), 10, Lsn::new(501)), Some(Lsn::new(500)));

@@ -1,5 +1,5 @@
-//! Mini-transactions, the atomic units of the log: where one ends, whether it is whole, and the file names in it.
-//! Source: `facts/mariadb-hot-backup#ring`, `facts/mariadb-hot-backup#record-framing` and
+//! Mini-transactions, the atomic units of the log: finds their end, checks that they are complete, and handles the file
+//! names in them. Source: `facts/mariadb-hot-backup#ring`, `facts/mariadb-hot-backup#record-framing` and
 //! `facts/mariadb-hot-backup#file-records`, `mtr0log.h`, `recv_sys_t::parse`.
 //!
 //! ```text
@@ -14,7 +14,7 @@ use crate::error::{Internal, OrInternal as _};
 use crate::innodb::checksum::crc32c_of;
 use crate::innodb::ids::{Lsn, SpaceId};
 
-/// Most bytes of records; the server writes no larger mini-transaction and reads none.
+/// The largest length of the records in bytes; the server neither writes nor reads a larger mini-transaction.
 pub const MAX: usize = 1 << 20;
 /// Bytes of CRC-32C.
 const SUM: usize = 4;
@@ -24,34 +24,34 @@ const NONCE: usize = 8;
 pub(super) const DELETE: u8 = 0x90;
 pub(super) const RENAME: u8 = 0xa0;
 
-/// What stands at an LSN.
+/// What is at an LSN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mtr {
     /// A whole mini-transaction.
     Complete {
-        /// Bytes of it, with all that follows its records.
+        /// Its length in bytes, including what follows the records.
         len: usize,
     },
-    /// What there is so far may become one: give more bytes. At most [`MAX`] + 13 are ever needed.
+    /// The start of a mini-transaction: more bytes are needed, at most [`MAX`] + 13.
     Incomplete,
-    /// No mini-transaction of this lap.
+    /// Not a mini-transaction of this lap.
     Bad(MtrFault),
 }
 
-/// Why bytes are not a mini-transaction; the last valid one ended before, or what followed was overwritten.
+/// Why bytes are not a mini-transaction: the log ends before them, or they were overwritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MtrFault {
-    /// A 0 or 1 where the first record would begin: nothing has been written here in this lap.
+    /// A 0 or 1 in place of the first record: nothing has been written here in this lap.
     Empty,
-    /// A record length that the server cannot have written, or more records than [`MAX`].
+    /// A record length that the server cannot have written, or more than [`MAX`] bytes of records.
     Length,
-    /// Written in another lap: the end-byte is not the sequence bit of its LSN.
+    /// Written in another lap: the end byte is not the sequence bit of its LSN.
     Sequence,
     /// Torn or damaged.
     Checksum {
-        /// What the mini-transaction carries.
+        /// The checksum in the mini-transaction.
         stored: u32,
-        /// The sum over what is there.
+        /// The computed checksum.
         computed: u32,
     },
 }
@@ -69,7 +69,7 @@ impl fmt::Display for MtrFault {
     }
 }
 
-/// Looks at the bytes of the log from `start_lsn` on (already joined where the ring wraps).
+/// Parses the bytes of the log from `start_lsn` on. The caller joins them where the ring wraps.
 pub fn mtr(bytes: &[u8], start_lsn: Lsn, ring: &Ring, encrypted: bool) -> Mtr {
     match whole(bytes, start_lsn, ring, encrypted) {
         Ok(Some(len)) => Mtr::Complete { len },
@@ -96,7 +96,7 @@ fn whole(bytes: &[u8], start_lsn: Lsn, ring: &Ring, encrypted: bool) -> Result<O
     }
 }
 
-/// Bytes up to the end-byte; `None` if it is not there yet.
+/// The length up to the end byte; `None` if it is not there yet.
 fn records_len(bytes: &[u8]) -> Result<Option<usize>, MtrFault> {
     let mut at = 0;
     loop {
@@ -115,7 +115,7 @@ fn records_len(bytes: &[u8]) -> Result<Option<usize>, MtrFault> {
     }
 }
 
-/// Bytes of the record that begins here, its first byte included; the bytes themselves may be missing yet.
+/// The length of the record that begins here, including its first byte; the bytes themselves may be missing.
 fn record_len(bytes: &[u8]) -> Result<Option<usize>, MtrFault> {
     let Some((first, rest)) = bytes.split_first() else { return Ok(None) };
     match usize::from(first & 15) {
@@ -131,7 +131,7 @@ fn record_len(bytes: &[u8]) -> Result<Option<usize>, MtrFault> {
     }
 }
 
-/// A number of 1 to 5 bytes, and how many; `None` if bytes are missing or make no number.
+/// A number of 1 to 5 bytes, and its length; `None` if bytes are missing or do not form a number.
 pub fn varint(bytes: &[u8]) -> Option<(u32, usize)> {
     let first = *bytes.first()?;
     let (more, bits, least) = match first {
@@ -147,7 +147,7 @@ pub fn varint(bytes: &[u8]) -> Option<(u32, usize)> {
     Some((value.checked_add(least)?, 1 + more))
 }
 
-/// How many bytes [`varint`] reads of this number.
+/// How many bytes [`varint`] reads for this number.
 pub fn varint_len(value: u32) -> usize {
     match value {
         ..128 => 1,
@@ -159,10 +159,12 @@ pub fn varint_len(value: u32) -> usize {
     }
 }
 
-/// Makes a complete mini-transaction one of the first lap, as a captured log wants it. The end-byte is not in the sum.
+/// Turns a complete mini-transaction into one of the first lap, for a captured log. The checksum does not cover the end
+/// byte.
 ///
 /// # Errors
-/// What is shorter than a mini-transaction's end.
+///
+/// Internal, if `mtr` is shorter than the end of a mini-transaction.
 pub fn set_first_lap(mtr: &mut [u8], encrypted: bool) -> Result<(), Internal> {
     let tail = 1 + SUM + if encrypted { NONCE } else { 0 };
     let end = mtr.len().checked_sub(tail).and_then(|at| mtr.get_mut(at));
@@ -185,17 +187,17 @@ pub enum FileOp<'a> {
     Checkpoint(Lsn),
 }
 
-/// A record of a file instead of a page.
+/// A record about a file and not a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileRecord<'a> {
     /// The tablespace; 0 for a checkpoint.
     pub space: SpaceId,
-    /// What happened; names as the server opens them, `./db/t.ibd`.
+    /// The operation; names are those by which the server opens files, `./db/t.ibd`.
     pub op: FileOp<'a>,
 }
 
-/// The first bytes of the records of a complete mini-transaction: type and, unless 0, length. They are in the clear in an
-/// encrypted log, too.
+/// The first bytes of the records of a complete mini-transaction: type and, unless 0, length. They are not encrypted in
+/// an encrypted log.
 pub fn first_bytes(mtr: &[u8]) -> impl Iterator<Item = u8> + '_ {
     let mut rest = mtr;
     std::iter::from_fn(move || {
@@ -205,8 +207,8 @@ pub fn first_bytes(mtr: &[u8]) -> impl Iterator<Item = u8> + '_ {
     })
 }
 
-/// What can be seen of the file records of a complete, encrypted mini-transaction: the first half of the first byte, and the
-/// bytes of tablespace, page number and names together. Records of files stand before all page records.
+/// What is visible of the file records of a complete, encrypted mini-transaction: the first half of the first byte, and
+/// the total length of tablespace id, page number and names. File records precede all page records.
 pub(super) fn sealed_files(mtr: &[u8]) -> impl Iterator<Item = (u8, usize)> + '_ {
     let mut rest = mtr;
     std::iter::from_fn(move || {
@@ -218,7 +220,7 @@ pub(super) fn sealed_files(mtr: &[u8]) -> impl Iterator<Item = (u8, usize)> + '_
     })
 }
 
-/// The file records of a complete, unencrypted mini-transaction. They stand before all page records.
+/// The file records of a complete, unencrypted mini-transaction. They precede all page records.
 pub fn files(mtr: &[u8]) -> impl Iterator<Item = FileRecord<'_>> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -232,18 +234,18 @@ pub fn files(mtr: &[u8]) -> impl Iterator<Item = FileRecord<'_>> {
     })
 }
 
-/// Where a file record lies in its mini-transaction, before its name is looked at.
+/// The position of a file record in its mini-transaction; its name is not parsed yet.
 struct Place {
     kind: u8,
     space: SpaceId,
     end: usize,
 }
 
-/// The file record at `at` and where its name begins; `None` at the first page record and at the end.
+/// The file record at `at`, and the offset of its name; `None` at the first page record and at the end.
 fn file_record(mtr: &[u8], at: usize) -> Option<(Place, usize)> {
     let bytes = mtr.get(at..)?;
     let first = *bytes.first()?;
-    // Bit 7 means "same page as before"; before the first page record it means "a file".
+    // Bit 7 means "same page as before"; before the first page record it means a file record.
     if first & 0x80 == 0 {
         return None;
     }
@@ -251,13 +253,13 @@ fn file_record(mtr: &[u8], at: usize) -> Option<(Place, usize)> {
     let mut body = head_len(bytes)?;
     let (space, used) = varint(bytes.get(body..)?)?;
     body += used;
-    // The page number, always 0.
+    // The page number, which is always 0.
     body += varint(bytes.get(body..)?)?.1;
     (body <= len && len <= bytes.len())
         .then_some((Place { kind: first & 0xf0, space: SpaceId::new(space), end: at + len }, at + body))
 }
 
-/// Bytes of a record's type and length.
+/// The length of a record's type and length fields.
 fn head_len(record: &[u8]) -> Option<usize> {
     let alone = record.first()? & 15 != 0;
     Some(if alone { 1 } else { 1 + varint(record.get(1..)?)?.1 })
@@ -279,39 +281,40 @@ fn file(kind: u8, space: SpaceId, body: &[u8]) -> Option<FileRecord<'_>> {
     Some(FileRecord { space, op })
 }
 
-/// Gives every file of a complete, unencrypted mini-transaction a name below the data directory, and recomputes the
-/// sum; true if something changed.
+/// Gives every file in a complete, unencrypted mini-transaction a name below the data directory, and recomputes the
+/// checksum; true if something changed.
 ///
-/// A table with DATA DIRECTORY is `/other/place/db/t.ibd` in the log. A backup holds it as `db/t.ibd`, but a server that
-/// recovers the backup on the same host would find the original under the name in the log, and write to it. The name
-/// is respelt in the same length, `.///////////db/t.ibd`, so that all LSNs stay.
+/// A table with DATA DIRECTORY is `/other/place/db/t.ibd` in the log. A backup has it as `db/t.ibd`, but a server that
+/// recovers the backup on the same host would find the original under the name in the log, and write to it. The new
+/// name has the same length, `.///////////db/t.ibd`, so that all LSNs stay the same.
 pub fn rewrite_names(mtr: &mut [u8]) -> bool {
     rewrite(mtr, |_, _, names| {
         names.split_mut(|byte| *byte == 0).fold(false, |changed, name| make_local(name) | changed)
     })
 }
 
-/// Says of every file of these tablespaces that it was deleted, and recomputes the sum; true if something changed.
+/// Turns every file record of these tablespaces into a deletion, and recomputes the checksum; true if something
+/// changed.
 ///
-/// A server that recovers a backup without them would end at the first one that it does not find; of a deleted one it
-/// passes over all there is, with the same LSNs. Source: `log0recv.cc` (`fil_name_process`).
+/// A server that recovers a backup without them would stop at the first missing file. It skips all records of a deleted
+/// one, and the LSNs stay the same. Source: `log0recv.cc` (`fil_name_process`).
 pub fn forget(mtr: &mut [u8], spaces: &BTreeSet<SpaceId>) -> bool {
     rewrite(mtr, |first, space, names| {
         let kind = *first & 0xf0;
         let forget = kind != DELETE && spaces.contains(&space) && file(kind, space, names).is_some();
         if forget {
             *first = *first & 0x0f | DELETE;
-            // Two names of one renamed; any other record with a zero in its name is damaged.
+            // A rename has two names; a zero in any other name is damage.
             names.iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = b'/');
         }
         forget
     })
 }
 
-/// Has each record of a file changed, its first byte and its names; true if one was.
+/// Calls `change` for the first byte and the names of each file record; true if one was changed.
 fn rewrite(mtr: &mut [u8], mut change: impl FnMut(&mut u8, SpaceId, &mut [u8]) -> bool) -> bool {
     let Ok(Some(records)) = records_len(mtr) else { return false };
-    // Nothing is changed without its sum.
+    // Without a checksum to update, nothing is changed.
     if mtr.len() < records + 1 + SUM {
         return false;
     }
@@ -333,7 +336,7 @@ fn rewrite(mtr: &mut [u8], mut change: impl FnMut(&mut u8, SpaceId, &mut [u8]) -
     changed
 }
 
-/// `/place/db/t.ibd` becomes `.//////db/t.ibd`; true if it was another name before.
+/// `/place/db/t.ibd` becomes `.//////db/t.ibd`; true if the name changed.
 fn make_local(name: &mut [u8]) -> bool {
     if name.starts_with(b"./") {
         return false;
@@ -361,7 +364,7 @@ mod tests {
 
     const LSN: u64 = 50_000;
 
-    /// A mini-transaction of these bytes, of the lap that `ring` says.
+    /// A mini-transaction with these bytes, in the lap given by `ring`.
     fn framed(records: &[u8], lsn: u64, ring: &Ring, nonce: Option<[u8; NONCE]>) -> Vec<u8> {
         let mut mtr = records.to_vec();
         let nonce = nonce.as_ref().map_or(&[][..], |nonce| nonce);
@@ -378,7 +381,7 @@ mod tests {
             record.push(kind | u8::try_from(body.len()).unwrap());
         } else {
             record.push(kind);
-            // Bytes after the first, the number's own included, are 15 more than it says.
+            // The length field counts the bytes after the first, including its own, minus 15.
             let own = (1..=3).find(|own| body.len() + own - 15 < [0, 128, 16_512, 2_113_664][*own]).unwrap();
             let value = u32::try_from(body.len() + own - 15).unwrap();
             record.extend(match own {
@@ -424,7 +427,7 @@ mod tests {
 
     #[test]
     fn a_checkpoint_is_read() {
-        // The sum was computed apart from this code.
+        // The checksum was computed without this code.
         let mtr = *b"\xfa\0\0\0\0\0\0\0\0\xc2\xa5\x01\xeb\x89\xa5\xaa";
         let ring = Ring::new(Lsn::new(START as u64), 4 << 20).unwrap();
         assert_eq!(super::mtr(&mtr, Lsn::new(0xc2a5), &ring, false), Mtr::Complete { len: 16 });
@@ -484,7 +487,7 @@ mod tests {
             records in records(), nonce in prop::option::of(any::<[u8; NONCE]>()), cut in any::<prop::sample::Index>(),
             capacity in 4096u64..100_000, more in prop::collection::vec(any::<u8>(), 0..20),
         ) {
-            // Where the ring wraps depends on the capacity: inside records, before the end-byte, or not at all.
+            // Where the ring wraps depends on the capacity: inside records, before the end byte, or not at all.
             let ring = Ring::new(Lsn::new(START as u64), START as u64 + capacity).unwrap();
             let whole = framed(&records, LSN, &ring, nonce);
             let followed = [&whole[..], &more].concat();

@@ -1,4 +1,4 @@
-//! The blocks of a log file: 12 bytes of header, data, CRC-32C. An LSN counts the bytes of all of them. Source:
+//! The blocks of a log file: 12 bytes of header, data, CRC-32C. LSNs count all of these bytes. Source:
 //! `facts/mysql-hot-backup#log-blocks`, `log0types.h` (`Log_data_block_header`).
 
 use std::cmp::Ordering;
@@ -10,33 +10,33 @@ use crate::innodb::checksum;
 use crate::innodb::ids::Lsn;
 use crate::innodb::redo::{seal, sums};
 
-/// Bytes of a block.
+/// Size of a block in bytes.
 pub const BLOCK: usize = 512;
-/// Bytes of its header: number (4), bytes used (2), first mini-transaction (2), epoch (4).
+/// Length of its header in bytes: number (4), bytes used (2), first mini-transaction (2), epoch (4).
 pub const HEADER: usize = 12;
-/// Where the sum stands.
+/// Offset of the checksum.
 pub const TRAILER: usize = 508;
-/// Bit of the bytes used: what follows the header is encrypted, the sum too.
+/// Bit in the bytes used: all after the header is encrypted, including the checksum.
 const ENCRYPTED: u16 = 0x8000;
-/// Blocks of an epoch; the numbers then begin anew.
+/// Number of blocks in an epoch; after that, block numbers start again.
 const EPOCH: u64 = 1 << 30;
 
-/// What stands where the block of an LSN belongs.
+/// What is at the position of an LSN's block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Block {
-    /// That block, whole.
+    /// That block, complete.
     Here {
-        /// Bytes that hold log, the header's included: [`BLOCK`] of a full block, fewer of the last one.
+        /// How many bytes contain log, including the header: [`BLOCK`] in a full block, fewer in the last one.
         used: usize,
     },
-    /// That block, encrypted. Its sum is, too: without the key nobody can say whether it is whole, and cut it.
+    /// That block, encrypted with its checksum. Without the key it can be neither verified nor cut.
     Encrypted {
-        /// As of one that is here.
+        /// As in `Here`.
         used: usize,
     },
-    /// That block, written with `innodb_log_checksums=OFF`: nobody can say whether it is whole.
+    /// That block, written with `innodb_log_checksums=OFF`: it cannot be verified.
     Unsealed,
-    /// An older block, nothing, or half of what is being written. Not here yet.
+    /// An older block, nothing, or part of a block that is being written: not available yet.
     Missing,
     /// A block of a later LSN: this one was overwritten.
     Overwritten,
@@ -47,36 +47,37 @@ pub fn begin(lsn: Lsn) -> Lsn {
     Lsn::new(lsn.get() - lsn.get() % BLOCK as u64)
 }
 
-/// Bytes of the block of `lsn` that are used when the log ends there. [`HEADER`] or less: none.
+/// How many bytes of the block of `lsn` are used if the log ends there. [`HEADER`] or less: none.
 pub fn used(lsn: Lsn) -> usize {
     within(lsn.get(), BLOCK)
 }
 
-/// LSN behind the last block of a log that ends at `lsn`.
+/// LSN after the last block of a log that ends at `lsn`.
 pub fn until(lsn: Lsn) -> Lsn {
     begin(lsn).saturating_add(if used(lsn) > HEADER { BLOCK as u64 } else { 0 })
 }
 
-/// True if the log can end there: the end of a mini-transaction is never counted in a header or in a sum.
+/// True if the log can end there: the end of a mini-transaction is never inside a header or a checksum.
 pub fn is_end(lsn: Lsn) -> bool {
     (HEADER..=TRAILER).contains(&used(lsn))
 }
 
-/// The epoch and number of the block of `lsn`; both begin with 1.
+/// The epoch and number of the block of `lsn`; both start with 1.
 fn identity(lsn: Lsn) -> (u32, u32) {
     let index = lsn.get() / BLOCK as u64;
     let part = |value: u64| u32::try_from(value).unwrap_or(u32::MAX).saturating_add(1);
     (part(index / EPOCH), part(index % EPOCH))
 }
 
-/// Makes it the block of this LSN, still without data.
+/// Writes the header of the block of this LSN, without data.
 pub(super) fn header(block: &mut [u8; BLOCK], lsn: Lsn) {
     let (epoch, number) = identity(lsn);
     block.set::<0, 4>(&number.to_be_bytes());
     block.set::<8, 4>(&epoch.to_be_bytes());
 }
 
-/// Holds a block against the LSN at which it should begin. With the log's key an encrypted one is checked like any.
+/// Checks whether this is the block that begins at `lsn`. With the log's key, an encrypted block is checked like any
+/// other.
 pub fn check(bytes: &[u8], lsn: Lsn, key: Option<&LogKey>) -> Block {
     let Some(bytes) = bytes.first_chunk::<BLOCK>() else { return Block::Missing };
     match key {
@@ -104,11 +105,12 @@ fn plain(bytes: &[u8; BLOCK], lsn: Lsn) -> Block {
     }
 }
 
-/// Ends the log in this block after `used` bytes, where a mini-transaction ends. What followed is gone. An encrypted block
-/// needs the log's key and stays encrypted; without it nothing is done.
+/// Ends the log in this block after `used` bytes, at the end of a mini-transaction; removes what follows. An encrypted
+/// block needs the log's key and stays encrypted; without the key it is not changed.
 ///
 /// # Errors
-/// What is no block, or no end, cannot be cut.
+///
+/// Internal, if this is not a block, or the log cannot end there.
 pub fn cut(block: &mut [u8], used: usize, key: Option<&LogKey>) -> Result<(), Internal> {
     let block = block.first_chunk_mut::<BLOCK>().or_internal("a block of the log is too short")?;
     match key {
@@ -141,7 +143,7 @@ fn is_encrypted(block: &[u8; BLOCK]) -> bool {
     block.be_u16::<4>() & ENCRYPTED != 0
 }
 
-/// Sets or clears the bit that says so.
+/// Sets or clears the bit for encryption.
 pub(super) fn set_encrypted(block: &mut [u8; BLOCK], encrypted: bool) {
     let used = block.be_u16::<4>() & !ENCRYPTED;
     block.set::<4, 2>(&(used | if encrypted { ENCRYPTED } else { 0 }).to_be_bytes());
@@ -260,7 +262,8 @@ mod tests {
         fn a_flipped_bit_is_never_taken(at in 0usize..512, bit in 0u8..8) {
             let mut bytes = block(1024, 512);
             bytes[at] ^= 1 << bit;
-            // The bit that says "encrypted" takes the sum away; the highest of the number means nothing, but is summed.
+            // The bit for "encrypted" removes the checksum; the highest bit of the number has no meaning, but the
+            // checksum covers it.
             prop_assume!((at, bit) != (4, 7));
             prop_assert_eq!(check(&bytes, 1024), Block::Missing);
         }

@@ -1,8 +1,8 @@
-//! What happened to tablespaces, from the log alone, for a copy that is made while DDL runs.
+//! Finds DDL on tablespaces in the log, for a copy that is made while DDL runs.
 //!
-//! **Indexes were begun.** Every index begins with two segments, and whatever a server writes into an index without redo,
-//! it writes while it builds that index. To number a segment, the next number is written into page 0 with redo. Source:
-//! `fsp0fsp.cc` (`fseg_create_general`), `fsp0types.h` (`FSP_SEG_ID`), `mach0data.ic` (`mach_parse_compressed`).
+//! **Index builds.** Every index begins with two segments, and a server writes to an index without redo only while it
+//! builds it. When it numbers a segment, it writes the next number into page 0, with redo. Source: `fsp0fsp.cc`
+//! (`fseg_create_general`), `fsp0types.h` (`FSP_SEG_ID`), `mach0data.ic` (`mach_parse_compressed`).
 //!
 //! ```text
 //! 8          MLOG_8BYTES; the highest bit is set in a mini-transaction of one record
@@ -11,9 +11,9 @@
 //! 0 110      place in the page: FSP header at 38, FSP_SEG_ID at 72 of it
 //! ```
 //!
-//! **It got a key.** Its pages are encrypted anew without redo; those that were copied before are under the old key, which
-//! the copy no longer has. The new one is written into page 0. Source: `fsp0fsp.cc` (`fsp_header_write_encryption`),
-//! `os0enc.h` (`Encryption::KEY_MAGIC_V3`).
+//! **New keys.** The server encrypts the pages again without redo. Pages copied before are encrypted with the old key,
+//! which the copy no longer has. The new key is written into page 0. Source: `fsp0fsp.cc`
+//! (`fsp_header_write_encryption`), `os0enc.h` (`Encryption::KEY_MAGIC_V3`).
 //!
 //! ```text
 //! 30         MLOG_WRITE_STRING; highest bit as above
@@ -24,8 +24,8 @@
 //! lC…        the magic bytes of a key
 //! ```
 //!
-//! **Its file was deleted.** From there on recovery passes over the tablespace, so the id must not be in use again, as it is
-//! after IMPORT TABLESPACE. Source: `fil0fil.cc` (`fil_op_write_log`).
+//! **Deleted files.** Recovery skips the tablespace from there on, so the id must not be in use again, as it is after
+//! IMPORT TABLESPACE. Source: `fil0fil.cc` (`fil_op_write_log`).
 //!
 //! ```text
 //! 35         MLOG_FILE_DELETE; highest bit as above
@@ -35,8 +35,8 @@
 //! …          name, which ends in .ibd and the only zero in it
 //! ```
 //!
-//! Records do not tell where they begin to one who cannot read them all, so these bytes are looked for everywhere. By
-//! chance they may stand in other data: a tablespace too many is named then, none is ever missing.
+//! Only a parser of all record types can tell where a record begins, so these bytes are searched for everywhere. Other
+//! data may contain them by chance: then a tablespace is reported that need not be, but none is missed.
 
 use std::collections::BTreeSet;
 
@@ -49,30 +49,30 @@ const BYTES: u8 = 8;
 const STRING: u8 = 30;
 /// `MLOG_FILE_DELETE`.
 pub(super) const DELETE: u8 = 35;
-/// The record is alone in its mini-transaction.
+/// The record is the only one in its mini-transaction.
 pub(super) const SINGLE: u8 = 0x80;
-/// Page 0, and the place in it.
+/// Page 0, and the offset in it.
 const PLACE: [u8; 3] = [0, 0, 110];
-/// How all versions of a tablespace's key begin.
+/// The first bytes of a tablespace's key, in all versions.
 const KEY: &[u8] = b"lC";
 /// The end of a table's name.
 const IBD: &[u8] = b".ibd\0";
-/// Bytes of the longest name; the file system has none that is longer.
+/// Length limit of a name: the longest one that a file system has.
 const NAME: usize = 4096;
-/// Bytes of the longest such record.
+/// Length of the longest such record in bytes.
 const LONGEST: usize = 1 + 5 + 1 + 2 + NAME;
 
-/// Looks through a log that comes block by block.
+/// Searches a log that arrives block by block.
 #[derive(Debug, Default)]
 pub struct DdlEvents {
-    /// The end of the log so far, in which a record may have begun, and what is looked through.
+    /// The part of the log that is searched, with the end of the last part, in which a record may have begun.
     bytes: Vec<u8>,
     touched: BTreeSet<SpaceId>,
     deleted: BTreeSet<SpaceId>,
 }
 
 impl DdlEvents {
-    /// Takes whole blocks; each begins where the last one ended.
+    /// Adds whole blocks; each begins where the last one ended.
     pub fn feed(&mut self, blocks: &[u8]) {
         let (blocks, _) = blocks.as_chunks::<BLOCK>();
         for block in blocks {
@@ -90,7 +90,7 @@ impl DdlEvents {
         self.bytes.drain(..self.bytes.len().saturating_sub(LONGEST - 1));
     }
 
-    /// Tablespaces, by id, in which indexes were begun, or that got a key.
+    /// Tablespaces, by id, in which an index build began, or that got a key.
     pub fn touched(&self) -> &BTreeSet<SpaceId> {
         &self.touched
     }
@@ -101,19 +101,19 @@ impl DdlEvents {
     }
 }
 
-/// The tablespace, if what follows the type is the number of a segment.
+/// The tablespace, if the bytes after the type write the number of a segment.
 fn segment(bytes: &[u8]) -> Option<SpaceId> {
     let (space, rest) = compressed(bytes)?;
     rest.starts_with(&PLACE).then_some(SpaceId::new(space))
 }
 
-/// The tablespace, if what follows the type is its key.
+/// The tablespace, if the bytes after the type write its key.
 fn key(bytes: &[u8]) -> Option<SpaceId> {
     let (space, rest) = compressed(bytes)?;
     rest.strip_prefix(&[0])?.get(4..)?.starts_with(KEY).then_some(SpaceId::new(space))
 }
 
-/// The tablespace, if what follows the type is the end of a table's file.
+/// The tablespace, if the bytes after the type delete a table's file.
 fn file(bytes: &[u8]) -> Option<SpaceId> {
     let (space, rest) = compressed(bytes)?;
     let rest = rest.strip_prefix(&[0])?;
@@ -123,10 +123,10 @@ fn file(bytes: &[u8]) -> Option<SpaceId> {
     whole.then_some(SpaceId::new(space))
 }
 
-/// A number of one to five bytes: the more of the highest bits are set, the more bytes.
+/// A number of one to five bytes: the number of highest bits that are set gives the length.
 fn compressed(bytes: &[u8]) -> Option<(u32, &[u8])> {
     let first = *bytes.first()?;
-    // From six set bits on the number is one of the greatest and only its lowest bits are there.
+    // With six set bits or more, the number is one of the largest, and only its lowest bits are stored.
     let (len, high, ones) = match first.leading_ones() {
         ones @ 0..=3 => (usize::try_from(ones).ok()?, u32::from(first & (0x7f >> ones)), 0),
         4 => (4, 0, 0),
@@ -143,7 +143,7 @@ fn compressed(bytes: &[u8]) -> Option<(u32, &[u8])> {
 mod tests {
     use super::*;
 
-    /// Blocks full of this log, and what is left of the last one.
+    /// Full blocks with this log, and what is left for the last one.
     fn blocks(log: &[u8]) -> Vec<u8> {
         log.chunks(TRAILER - HEADER)
             .flat_map(|data| {
@@ -184,12 +184,12 @@ mod tests {
         log[10..15].copy_from_slice(&[8, 5, 0, 0, 110]);
         log[493..499].copy_from_slice(&[0x88, 0x81, 0x02, 0, 0, 110]);
         log[989..995].copy_from_slice(&[8, 0xfb, 0xfe, 0, 0, 110]);
-        // Another page, another place.
+        // Another page, another offset.
         log[20..25].copy_from_slice(&[8, 6, 1, 0, 110]);
         log[30..35].copy_from_slice(&[8, 7, 0, 0, 109]);
         log[460..475].copy_from_slice(b"\xa3\x07\0\0\x0a./d/t.ibd\0");
         log[600..613].copy_from_slice(b"\x23\x09\0\0\x08d/u.ibu\0");
-        // A name elsewhere that ends where bytes before it say by chance.
+        // A name elsewhere whose length fits by chance.
         log[700..721].copy_from_slice(b"\x23\x0b\0\0\x1012345\0./d/t.ibd\0");
         log[800..812].copy_from_slice(b"\x1e\x0c\0\x28\x96\0\x6flCCab");
         log[820..830].copy_from_slice(b"\x1e\x0d\x01\x28\x96\0\x6flCC");

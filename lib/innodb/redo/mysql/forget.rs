@@ -1,6 +1,7 @@
-//! Adds to the end of a log that files were deleted, for a backup without them: recovery passes over all that the log has of
-//! such a tablespace, and would otherwise not end without the file. Source: `fil0fil.cc` (`fil_tablespace_redo_delete`,
-//! `Fil_system::check_missing_tablespaces`); the record is laid out in [`traces`](super::ddl_events).
+//! Adds records of deleted files to the end of a log, for a backup without these files. Recovery then skips all records
+//! of such a tablespace; without them it would not start without the file. Source: `fil0fil.cc`
+//! (`fil_tablespace_redo_delete`, `Fil_system::check_missing_tablespaces`); the record format is in
+//! [`ddl_events`](super::ddl_events).
 
 use super::block::{BLOCK, HEADER, TRAILER, begin, header, used};
 use super::ddl_events::{DELETE, SINGLE};
@@ -9,12 +10,12 @@ use crate::error::{Internal, OrInternal as _};
 use crate::innodb::ids::{Lsn, SpaceId};
 use crate::innodb::redo::seal;
 
-/// Where a block says at which byte its first mini-transaction begins; 0 if none does.
+/// Offset of the field with the offset of a block's first mini-transaction; 0 if none begins in the block.
 const FIRST: usize = 6;
-/// A name of the right form, with its length. Recovery looks for the number only.
+/// A valid name, with its length. Recovery uses the id only.
 const NAME: &[u8] = b"\0\x08./x.ibd\0";
 
-/// The blocks from that of `end` on, where the log ended, and where it ends now. `last` is the block in which it ended.
+/// The blocks from that of `end` on, where the log ended, and its new end. `last` is the block in which it ended.
 pub fn forget(last: &[u8], end: Lsn, spaces: &[SpaceId]) -> Result<(Vec<u8>, Lsn), Internal> {
     let mut block = [0; BLOCK];
     let (mut lsn, mut at) = (begin(end), used(end).max(HEADER));
@@ -39,7 +40,7 @@ pub fn forget(last: &[u8], end: Lsn, spaces: &[SpaceId]) -> Result<(Vec<u8>, Lsn
         }
     }
     Ok(match at {
-        // The end of a mini-transaction is never counted in a trailer.
+        // The end of a mini-transaction is never inside a trailer.
         TRAILER => {
             close(&mut block, BLOCK, &mut blocks)?;
             (blocks, lsn.saturating_add((BLOCK + HEADER) as u64))
@@ -62,7 +63,7 @@ fn close(block: &mut [u8; BLOCK], used: usize, blocks: &mut Vec<u8>) -> Result<(
 
 fn record(space: SpaceId) -> Vec<u8> {
     let mut record = vec![SINGLE | DELETE];
-    // The longest form of a number is good for all.
+    // The longest encoding fits every number.
     record.push(0xf0);
     record.extend(space.get().to_be_bytes());
     record.push(0);

@@ -1,5 +1,5 @@
-//! Encryption of the log: the key that stands in a head, under one of the server's master keys, and the blocks under it.
-//! Source: `facts/mysql-hot-backup#encryption`, `os0enc.cc` (`Encryption::encrypt_log`).
+//! Encryption of the log: the key in a head, encrypted with one of the server's master keys, and the blocks encrypted
+//! with it. Source: `facts/mysql-hot-backup#encryption`, `os0enc.cc` (`Encryption::encrypt_log`).
 //!
 //! ```text
 //! key, at 48 of the encryption block       a block
@@ -10,8 +10,8 @@
 //! 107   4  CRC-32C of both in clear
 //! ```
 //!
-//! 500 bytes are no whole number of cipher blocks: the first 496 are encrypted, then the last 32 of all, as if they were
-//! another text.
+//! 500 bytes are not a multiple of the cipher's block size: the first 496 are encrypted, then the last 32 of the block
+//! are encrypted again, as a text of their own.
 
 use std::fmt;
 
@@ -24,19 +24,19 @@ use crate::innodb::checksum;
 
 const MAGIC: &[u8] = b"lCC";
 const UUID: usize = 36;
-/// Key and IV; of the latter's 32 bytes the first half is used.
+/// Key and IV; only the first half of the IV's 32 bytes is used.
 const SECRET: usize = 64;
 const KEY_LEN: usize = 32;
 const IV_LEN: usize = 16;
-/// Bytes of a cipher block.
+/// Size of a cipher block in bytes.
 const CELL: usize = 16;
 /// Where the second encryption begins: 32 bytes before the end.
 const AGAIN: usize = BLOCK - 2 * CELL;
-/// Where the first one ends.
+/// Where the first encryption ends.
 const WHOLE: usize = BLOCK - (BLOCK - HEADER) % CELL;
 
-/// The key of a log as its head has it. A server makes it when its log is encrypted for the first time, and keeps it from
-/// then on. It stands in the files that have held the newest checkpoint since, not in those between.
+/// The encrypted key of a log, from its head. A server generates the key when the log is encrypted for the first time,
+/// and keeps it. The files that have contained the newest checkpoint since then have it, others do not.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Locked {
     master: String,
@@ -45,7 +45,7 @@ pub struct Locked {
 }
 
 impl Locked {
-    /// Reads the encryption block of a head; `None` if the log has no key.
+    /// Parses the encryption block of a head; `None` if the log has no key.
     pub fn parse(encryption: &[u8]) -> Option<Locked> {
         let rest = encryption.get(super::KEY..)?.strip_prefix(MAGIC)?;
         let (number, rest) = rest.split_first_chunk()?;
@@ -56,12 +56,12 @@ impl Locked {
         rest.first_chunk().map(|sum| Locked { master, secret: *secret, sum: u32::from_be_bytes(*sum) })
     }
 
-    /// What the keyring calls the master key: `INNODBKey-UUID-NUMBER`.
+    /// The name of the master key in the keyring: `INNODBKey-UUID-NUMBER`.
     pub fn master(&self) -> &str {
         &self.master
     }
 
-    /// The key, if `master` is the right one.
+    /// Decrypts the key; `None` if `master` is the wrong one.
     pub fn open(&self, master: &[u8; KEY_LEN]) -> Option<LogKey> {
         let master = Aes256::new(master.into());
         let mut secret = Zeroizing::new(self.secret);
@@ -75,14 +75,14 @@ impl Locked {
     }
 }
 
-/// The key of a log. Never printed; overwritten when it is dropped.
+/// The key of a log. It is never printed, and overwritten on drop.
 pub struct LogKey {
     cipher: Box<Aes256>,
     iv: Zeroizing<[u8; IV_LEN]>,
 }
 
 impl LogKey {
-    /// An encrypted block in clear, as it was before: with a sum, and without the bit.
+    /// Decrypts a block: the result has a checksum, and the bit for encryption is cleared.
     pub fn decrypt(&self, block: &[u8; BLOCK]) -> [u8; BLOCK] {
         let mut block = *block;
         set_encrypted(&mut block, false);
@@ -93,7 +93,7 @@ impl LogKey {
         block
     }
 
-    /// Encrypts a block that has its sum.
+    /// Encrypts a block that has its checksum.
     pub fn encrypt(&self, block: &[u8; BLOCK]) -> [u8; BLOCK] {
         let mut block = *block;
         for (from, to) in [(HEADER, WHOLE), (AGAIN, BLOCK)] {
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
     use crate::crypt::keyring::Keyring;
 
-    /// Of a real server, whose master key was rotated since (`tests/vectors/mysql-redo`).
+    /// From a real server, whose master key was rotated since (`tests/vectors/mysql-redo`).
     const REAL: &[u8] = include_bytes!("../../../../tests/vectors/mysql-redo/encrypted-9.7.4");
     const RING: &[u8] = include_bytes!("../../../../tests/vectors/mysql-redo/keyring");
 
@@ -144,7 +144,7 @@ mod tests {
         locked.open(Keyring::parse(RING).unwrap().key(locked.master()).unwrap()).unwrap()
     }
 
-    /// The real blocks and their LSNs.
+    /// The blocks of that server and their LSNs.
     fn blocks() -> impl Iterator<Item = (u64, [u8; BLOCK])> {
         let first = Header::parse(REAL).unwrap().start_lsn.get();
         (first..).step_by(BLOCK).zip(REAL[HEAD..].as_chunks().0.iter().copied())

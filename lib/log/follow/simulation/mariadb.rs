@@ -1,4 +1,4 @@
-//! MariaDB: a ring file with valid mini-transactions and stale ones behind its end.
+//! MariaDB: a ring file with valid mini-transactions, and stale ones after its end.
 #![allow(clippy::cast_possible_truncation, reason = "a simulation with small numbers")]
 
 use std::fs::File;
@@ -14,7 +14,7 @@ use crate::innodb::ids::Lsn;
 use crate::innodb::redo::mariadb::{CHECKPOINTS, Checkpoint, FILE, Format, Header, Ring, START, mtr};
 use crate::log::queue::Goal;
 
-/// A server as far as its redo log goes.
+/// The redo log of a server.
 struct Server {
     dir: TempDir,
     file: File,
@@ -24,7 +24,7 @@ struct Server {
     checkpoint: Checkpoint,
     checkpoints: usize,
     seed: u64,
-    /// What a captured log must hold from the first byte of the ring on.
+    /// What a captured log must contain from the first byte of the ring on.
     history: Vec<u8>,
 }
 
@@ -97,8 +97,8 @@ impl Server {
         self.history.extend(kept);
     }
 
-    /// Writes so many mini-transactions, and behind them what a buffer that is used again leaves: mini-transactions of
-    /// this lap that are valid and were never written there.
+    /// Writes this many mini-transactions, and after them what remains in a reused buffer: valid mini-transactions of
+    /// this lap that were never written there.
     fn write(&mut self, count: u64) {
         for _ in 0..count {
             let records = 1 + self.random(4);
@@ -122,7 +122,7 @@ impl Server {
         self.file.write_all_at(&self.checkpoint.block(), CHECKPOINTS[self.checkpoints % 2] as u64).unwrap();
     }
 
-    /// Replaces the log by one of another size, whose first LSN is this one's present.
+    /// Replaces the log by one of another size, whose first LSN is the current one.
     fn resize(&mut self, capacity: u64) {
         self.header.first_lsn = Lsn::new(self.lsn);
         self.checkpoint = Checkpoint { lsn: Lsn::new(self.lsn), end_lsn: Lsn::new(self.lsn) };
@@ -138,7 +138,7 @@ impl Server {
         Reader { follower: Follower::begin(&self.path(), self.checkpoint).unwrap(), got: Vec::new() }
     }
 
-    /// What a log captured from this LSN on must hold.
+    /// What a log captured from this LSN on must contain.
     fn since(&self, lsn: u64) -> &[u8] {
         &self.history[(lsn - 50_000) as usize..]
     }
@@ -182,7 +182,7 @@ impl Reader {
     }
 }
 
-/// Capacities are odd numbers, so that the ring's end comes to lie in every part of a mini-transaction.
+/// Capacities are odd numbers, so that the end of the ring falls on every part of a mini-transaction.
 #[test]
 fn nothing_is_lost_and_nothing_stale_is_taken_through_many_laps() {
     for format in [Format::Phys, Format::Encrypted] {
@@ -205,7 +205,7 @@ fn nothing_is_lost_and_nothing_stale_is_taken_through_many_laps() {
     }
 }
 
-/// The reason for the bound: what lies behind it cannot be told from good log.
+/// Why there is a bound: what follows it cannot be distinguished from valid log.
 #[test]
 fn without_the_bound_stale_log_would_be_taken() {
     let mut server = Server::new(30_011);
@@ -238,7 +238,7 @@ fn an_overrun_says_by_how_much_and_what_would_have_been_enough() {
     assert!(error.advice().unwrap().contains("innodb_log_file_size=1048576"), "{:?}", error.advice());
 }
 
-/// Two laps later the sequence bit is right again, and here a mini-transaction begins exactly where ours began.
+/// Two laps later the sequence bit is the same again, and a mini-transaction begins exactly where ours began.
 #[test]
 fn an_overrun_by_two_laps_is_noticed() {
     let mut server = Server::new(30_011);
@@ -273,7 +273,7 @@ fn a_log_of_another_size_is_followed_from_the_right_byte_on() {
     for (round, capacity) in [60_013, 20_021, 90_001, 25_000].into_iter().enumerate() {
         server.write(50);
         if round % 2 == 0 {
-            // Otherwise the reader is still in the old log when the new one takes its place.
+            // Otherwise the reader is still in the old log when the new one replaces it.
             reader.poll(server.lsn).unwrap();
         }
         server.resize(capacity);
@@ -304,7 +304,7 @@ fn a_torn_tail_is_read_again_and_is_no_overrun() {
     assert_eq!(reader.got, server.since(50_000));
 }
 
-/// The end LSN is waited for, for what the server has written it may not have written out yet; but not for ever.
+/// The follower waits for the end LSN, because the server may not have written it out yet; but not forever.
 #[test]
 fn the_log_must_reach_the_end_of_the_backup() {
     let mut server = Server::new(30_011);
@@ -327,7 +327,7 @@ fn the_log_must_reach_the_end_of_the_backup() {
     );
 }
 
-/// Recovery looks for FILE_CHECKPOINT at the checkpoint's end LSN; a log without it is no backup.
+/// Recovery looks for FILE_CHECKPOINT at the checkpoint's end LSN; a log without it cannot be recovered.
 #[test]
 fn the_record_of_the_checkpoint_must_be_where_recovery_looks_for_it() {
     let mut server = Server::new(30_011);
@@ -346,7 +346,7 @@ fn the_record_of_the_checkpoint_must_be_where_recovery_looks_for_it() {
     }
 }
 
-/// Tables outside the data directory are below it in a backup; recovery must not find the originals.
+/// External tables are below the data directory in a backup; recovery must not find the originals.
 #[test]
 fn names_outside_the_data_directory_are_made_local() {
     let mut server = Server::new(30_011);

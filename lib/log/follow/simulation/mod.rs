@@ -1,4 +1,4 @@
-//! The followers against simulated servers, for what no real one does on demand.
+//! Tests the followers against simulated servers, for cases that a real server does not produce on demand.
 
 mod mariadb;
 mod mysql;

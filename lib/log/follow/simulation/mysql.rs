@@ -1,4 +1,4 @@
-//! MySQL: a directory of files that are filled, kept, used again or deleted.
+//! MySQL: a directory of files that are filled, kept, reused or deleted.
 #![allow(clippy::cast_possible_truncation, reason = "a simulation with small numbers")]
 
 use std::collections::VecDeque;
@@ -23,18 +23,18 @@ const FIRST: u64 = 8192;
 const BLOCKS: u64 = 32;
 const SIZE: u64 = HEAD as u64 + BLOCKS * BLOCK as u64;
 const UUID: u32 = 4711;
-/// A key, locked by a real server, and the keyring that opens it.
+/// A key, encrypted by a real server, and the keyring that decrypts it.
 const LOCKED: &[u8] = include_bytes!("../../../../tests/vectors/mysql-redo/encrypted-9.7.4");
 const RING: &[u8] = include_bytes!("../../../../tests/vectors/mysql-redo/keyring");
 
-/// A server as far as its redo log goes.
+/// The redo log of a server.
 struct Server {
     dir: TempDir,
     /// Files in use, the oldest first: number and start.
     files: VecDeque<(u64, u64)>,
     /// LSN of the block that is being written; everything before is full.
     lsn: u64,
-    /// What a captured log must hold from [`FIRST`] on.
+    /// What a captured log must contain from [`FIRST`] on.
     history: Vec<u8>,
     /// Encrypts from now on.
     key: Option<LogKey>,
@@ -57,7 +57,7 @@ impl Server {
         server
     }
 
-    /// One whose log has a key. It stands where the newest checkpoint is.
+    /// A server whose log has a key. The newest checkpoint is at its current LSN.
     fn encrypted() -> Self {
         let mut server = Server::new();
         server.key = Some(key());
@@ -70,7 +70,7 @@ impl Server {
         self.dir.path().join(name(number))
     }
 
-    /// A file in use: a new one, or one that was used before.
+    /// A file in use: a new or a reused one.
     fn new_file(&mut self, again: Option<u64>) {
         let number = self.files.back().map_or(7, |(number, _)| number + 1);
         let spare = self.dir.path().join(name(number) + "_tmp");
@@ -106,7 +106,7 @@ impl Server {
         file.write_all_at(block, HEAD as u64 + self.lsn - start).unwrap();
     }
 
-    /// Fills so many blocks. `keep` files stay; older ones are used again.
+    /// Fills this many blocks. `keep` files stay; older ones are reused.
     fn write(&mut self, blocks: u64, keep: usize) {
         for _ in 0..blocks {
             let block = self.block(512);
@@ -174,13 +174,13 @@ fn every_full_block_is_taken_once_from_file_to_file() {
     assert!(server.files.back().unwrap().0 > 100);
 }
 
-/// Old files are gone by name, but were opened when they appeared; nothing of them has been overwritten yet.
+/// Old files have no name any more, but were opened when they appeared; nothing in them has been overwritten yet.
 #[test]
 fn a_file_that_was_deleted_or_renamed_is_read_to_its_end() {
     let mut server = Server::new();
     let mut reader = server.follow();
     server.write(BLOCKS + 5, 99);
-    // Opens both, and is held up before it has read them: a goal that is reached already.
+    // Opens both, and does not read them: the goal is reached already.
     reader.reach(Goal { mark: Lsn::new(0), end: Some(Lsn::new(FIRST + 12)), over: false }).unwrap();
     assert!(reader.got.is_empty());
     fs::remove_file(server.path(7)).unwrap();
@@ -189,7 +189,7 @@ fn a_file_that_was_deleted_or_renamed_is_read_to_its_end() {
     assert!(reader.got == server.history);
 }
 
-/// What a file of a larger log held is gone at once when it is used again in a smaller one.
+/// When a file of a larger log is reused in a smaller one, its content is gone at once.
 #[test]
 fn a_file_that_is_cut_off_is_an_overrun() {
     let mut server = Server::new();
@@ -235,7 +235,7 @@ fn a_backup_that_ends_between_two_blocks_needs_only_the_first() {
 
 #[test]
 fn an_overrun_says_by_how_much_and_what_would_have_been_enough() {
-    // One whose next file was used again before it was opened, and one whose open file was overwritten.
+    // The next file was reused before it was opened, or an open file was overwritten.
     for read_first in [false, true] {
         let mut server = Server::new();
         let mut reader = server.follow();
@@ -291,19 +291,19 @@ fn encrypted_blocks_without_their_key_end_the_backup_at_once() {
     let error = server.follow().poll().unwrap_err();
     assert_eq!(error.kind(), Kind::Usage);
     assert!(error.advice().unwrap().starts_with("xb-redo --keyring FILE"), "{:?}", error.advice());
-    // Another keyring does not do.
+    // Another keyring is not enough.
     let other = Keyring::parse(b"").unwrap();
     let error = server.follow_with(Some(&other)).poll().unwrap_err();
     assert_eq!(error.kind(), Kind::Key);
     assert!(error.to_string().contains("INNODBKey-"), "{error}");
-    // It does if the log was encrypted once and is not any more.
+    // It is enough if the log was encrypted once and is not any more.
     let mut server = Server::encrypted();
     server.key = None;
     let mut reader = server.follow_with(Some(&other));
     server.write(3, 4);
     reader.poll().unwrap();
     assert!(reader.got == server.history);
-    // What the head of the captured log, which was sent, does not lock cannot go into it.
+    // A key that is not in the head of the captured log, which was sent, cannot be used in it.
     let mut server = Server::new();
     let mut reader = server.follow_with(Some(&keyring()));
     server.key = Some(key());
@@ -318,7 +318,7 @@ fn blocks_without_a_checksum_are_refused_unless_they_get_one() {
     server.write(2, 4);
     let whole = server.block(512);
     server.put(&[&whole[..508], &[0xde, 0xad, 0xbe, 0xef]].concat());
-    // The rest of an older one, perhaps.
+    // This may be the rest of an older one.
     reader.poll().unwrap();
     server.write(1, 4);
     reader.poll().unwrap();
@@ -337,7 +337,7 @@ fn the_log_of_another_server_is_refused() {
         assert!(error.to_string().contains("is not the log of the backup"), "{error}");
     }
     let mut reader = server.follow();
-    // Made anew under the same names.
+    // A new log under the same names.
     let header = Header { uuid: 1, start_lsn: Lsn::new(server.lsn), creator: [0; 32], flags: 0 };
     fs::write(server.path(8), header.head(None, CLEAR)).unwrap();
     assert!(reader.poll().unwrap_err().to_string().contains("made anew"));

@@ -1,0 +1,404 @@
+//! Whether a connection is encrypted, and how the server's certificate is verified: options of the same names and meaning as
+//! those of both families' client programs.
+//!
+//! | options | by TCP | through a socket | certificate |
+//! |---|---|---|---|
+//! | none | if the server offers it | no | not verified |
+//! | `--ssl`, `--ssl-mode=REQUIRED` | required | required | not verified |
+//! | `--ssl-ca`, `--ssl-capath` | required | no | issued by one of these |
+//! | `--ssl-cert`, `--ssl-key` | required | if the server offers it | not verified |
+//! | `--ssl-mode=VERIFY_CA` | required | required | issued by one of `--ssl-ca` or `--ssl-capath` |
+//! | `--ssl-verify-server-cert`, `--ssl-mode=VERIFY_IDENTITY` | required | required | so, and made for this host |
+//! | `--skip-ssl`, `--ssl-mode=DISABLED` | no | no | |
+//!
+//! Sources: `mysql --help` of both families; MySQL 9.7 manual, "Command Options for Encrypted Connections".
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use super::options::Options;
+use crate::error::{Error, Result};
+
+/// Settings of option files that would demand more than is verified here. To pass them over would be to verify less.
+const UNKNOWN: [&str; 2] = ["ssl-crl", "ssl-crlpath"];
+
+/// `--ssl-mode`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Never.
+    Disabled,
+    /// By TCP, if the server offers it.
+    Preferred,
+    /// Always.
+    Required,
+    /// Always, and the certificate is issued by a known authority.
+    VerifyCa,
+    /// So, and it is made for the host that was asked for.
+    VerifyIdentity,
+}
+
+/// What the command line says; option files fill what it leaves open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// `--ssl-mode`
+    pub mode: Option<Mode>,
+    /// `--ssl`: true, `--skip-ssl`: false
+    pub ssl: Option<bool>,
+    /// `--ssl-verify-server-cert`
+    pub verify: Option<bool>,
+    /// `--ssl-ca`: a file with certificates of authorities.
+    pub ca: Option<PathBuf>,
+    /// `--ssl-capath`: a directory of such files.
+    pub capath: Option<PathBuf>,
+    /// `--ssl-cert`: the certificate of this client.
+    pub cert: Option<PathBuf>,
+    /// `--ssl-key`: its private key.
+    pub key: Option<PathBuf>,
+}
+
+/// When a connection is encrypted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum When {
+    /// Never.
+    #[default]
+    Never,
+    /// If the server offers it.
+    Offered,
+    /// Always: a server that does not offer it is refused.
+    Always,
+}
+
+/// What is verified of the server's certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Verify {
+    #[default]
+    Nothing,
+    Issuer,
+    IssuerAndName,
+}
+
+/// How connections are encrypted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    tcp: When,
+    socket: When,
+    verify: Verify,
+    ca: Option<PathBuf>,
+    capath: Option<PathBuf>,
+    identity: Option<(PathBuf, PathBuf)>,
+}
+
+impl Mode {
+    fn named(name: &str) -> Result<Mode> {
+        let modes = [
+            ("DISABLED", Mode::Disabled),
+            ("PREFERRED", Mode::Preferred),
+            ("REQUIRED", Mode::Required),
+            ("VERIFY_CA", Mode::VerifyCa),
+            ("VERIFY_IDENTITY", Mode::VerifyIdentity),
+        ];
+        let found = modes.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, mode)| mode).ok_or_else(|| Error::usage("ssl-mode", format_args!("{name:?} is no mode")))
+    }
+}
+
+impl Asked {
+    /// From the command line, then option files.
+    ///
+    /// # Errors
+    ///
+    /// Usage: a mode or switch that is none, a verification without an authority, a certificate without its key, and options
+    /// that contradict each other.
+    pub fn or_from(&self, options: &Options) -> Result<Tls> {
+        if let Some(name) = UNKNOWN.iter().find(|name| options.client(name).is_some_and(|value| !value.is_empty())) {
+            return Err(Error::usage(*name, "lists of revoked certificates are not supported").hint(
+                "remove it from the group that xb-snap reads, or connect through the socket with --no-defaults",
+            ));
+        }
+        let file = |given: &Option<PathBuf>, name: &str| {
+            given.clone().or_else(|| options.client(name).filter(|text| !text.is_empty()).map(PathBuf::from))
+        };
+        let (ca, capath) = (file(&self.ca, "ssl-ca"), file(&self.capath, "ssl-capath"));
+        let identity = match (file(&self.cert, "ssl-cert"), file(&self.key, "ssl-key")) {
+            (None, None) => None,
+            (Some(cert), Some(key)) => Some((cert, key)),
+            (Some(_), None) => return Err(Error::usage("--ssl-cert", "needs --ssl-key")),
+            (None, Some(_)) => return Err(Error::usage("--ssl-key", "needs --ssl-cert")),
+        };
+        let has_ca = ca.is_some() || capath.is_some();
+        let ssl = self.ssl.map_or_else(|| switch(options, "ssl"), |on| Ok(Some(on)))?;
+        let check = self.verify.map_or_else(|| switch(options, "ssl-verify-server-cert"), |on| Ok(Some(on)))?;
+        let named = match (self.mode, options.client("ssl-mode")) {
+            (Some(mode), _) => Some(mode),
+            // The command line counts before the file.
+            (None, Some(name)) if self.ssl.is_none() && self.verify.is_none() => Some(Mode::named(name)?),
+            _ => None,
+        };
+        let mode = match (named, ssl, check) {
+            (Some(Mode::Disabled | Mode::Preferred), _, Some(true)) => {
+                return Err(Error::usage("--ssl-verify-server-cert", "contradicts --ssl-mode"));
+            }
+            (Some(_), _, Some(true)) => Some(Mode::VerifyIdentity),
+            (Some(mode), ..) => Some(mode),
+            (None, Some(false), _) => Some(Mode::Disabled),
+            (None, _, Some(true)) => Some(Mode::VerifyIdentity),
+            (None, Some(true), _) => Some(Mode::Required),
+            (None, None, _) => None,
+        };
+        let verify = match mode {
+            Some(Mode::VerifyIdentity) => Verify::IssuerAndName,
+            Some(Mode::VerifyCa) => Verify::Issuer,
+            Some(Mode::Required) | None if has_ca => Verify::Issuer,
+            _ => Verify::Nothing,
+        };
+        if verify != Verify::Nothing && !has_ca {
+            return Err(Error::usage("TLS", "the server's certificate cannot be verified: no authority is named")
+                .hint("name it with --ssl-ca or --ssl-capath"));
+        }
+        let (tcp, socket) = match mode {
+            Some(Mode::Disabled) => (When::Never, When::Never),
+            Some(Mode::Preferred) => (When::Offered, When::Never),
+            Some(Mode::Required | Mode::VerifyCa | Mode::VerifyIdentity) => (When::Always, When::Always),
+            None if identity.is_some() => (When::Always, When::Offered),
+            None if has_ca => (When::Always, When::Never),
+            None => (When::Offered, When::Never),
+        };
+        Ok(Tls { tcp, socket, verify, ca, capath, identity })
+    }
+}
+
+/// `NAME`, `NAME=1`, `NAME=ON`, `skip-NAME`, `disable-NAME` of an option file; of the switch and its opposite, the opposite
+/// counts.
+fn switch(options: &Options, name: &str) -> Result<Option<bool>> {
+    let is = |name: &str| match options.client(name).map(str::to_ascii_lowercase).as_deref() {
+        None => Ok(None),
+        Some("" | "1" | "on" | "true" | "yes") => Ok(Some(true)),
+        Some("0" | "off" | "false" | "no") => Ok(Some(false)),
+        Some(other) => Err(Error::usage(name, format_args!("{other:?} is neither on nor off"))),
+    };
+    let off = is(&format!("skip-{name}"))?.or(is(&format!("disable-{name}"))?);
+    if off == Some(true) { Ok(Some(false)) } else { is(name) }
+}
+
+impl Tls {
+    /// When a connection by TCP is encrypted.
+    pub fn tcp(&self) -> When {
+        self.tcp
+    }
+
+    /// When a connection through a socket is.
+    pub fn socket(&self) -> When {
+        self.socket
+    }
+
+    /// What the library needs to encrypt one.
+    ///
+    /// # Errors
+    ///
+    /// Failed, when a certificate or key cannot be read or is none.
+    pub fn config(&self) -> Result<ClientConfig> {
+        let provider = Arc::new(ring::default_provider());
+        let invalid = |place: &Path, cause: &dyn std::fmt::Display| Error::failed(place.display(), cause);
+        let fail = |cause: rustls::Error| Error::failed("TLS", cause);
+        let issuer = match self.verify {
+            Verify::Nothing => None,
+            Verify::Issuer | Verify::IssuerAndName => {
+                let roots = Arc::new(self.authorities()?);
+                let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build();
+                Some(verifier.map_err(|cause| Error::failed("TLS", cause))?)
+            }
+        };
+        let verifier = Verifier { provider: provider.clone(), issuer, name: self.verify == Verify::IssuerAndName };
+        let config =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(fail)?;
+        let config = config.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+        match &self.identity {
+            None => Ok(config.with_no_client_auth()),
+            Some((cert, key)) => {
+                let chain = certificates(cert)?;
+                let private = PrivateKeyDer::from_pem_file(key);
+                let private = private.map_err(|cause| invalid(key, &format_args!("is no private key: {cause}")))?;
+                config.with_client_auth_cert(chain, private).map_err(|cause| invalid(key, &cause))
+            }
+        }
+    }
+
+    fn authorities(&self) -> Result<RootCertStore> {
+        let mut roots = RootCertStore::empty();
+        let mut add = |path: &Path, certs: Vec<CertificateDer<'static>>| {
+            certs.into_iter().try_for_each(|cert| {
+                let is_none =
+                    |cause: rustls::Error| Error::failed(path.display(), format_args!("no authority: {cause}"));
+                roots.add(cert).map_err(is_none)
+            })
+        };
+        if let Some(file) = &self.ca {
+            add(file, certificates(file)?)?;
+        }
+        if let Some(dir) = &self.capath {
+            let fail = |cause| Error::io(dir.display(), "cannot read", &cause);
+            for entry in std::fs::read_dir(dir).map_err(fail)? {
+                let path = entry.map_err(fail)?.path();
+                // Lists of revoked certificates may be there, too.
+                if path.is_file()
+                    && let Ok(certs) = certificates(&path)
+                {
+                    add(&path, certs)?;
+                }
+            }
+        }
+        match (roots.is_empty(), &self.capath) {
+            (true, Some(dir)) => Err(Error::failed(dir.display(), "has no certificate of an authority")),
+            _ => Ok(roots),
+        }
+    }
+}
+
+/// The certificates of a PEM file: at least one.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let is_none = |cause| Error::failed(path.display(), format_args!("is no certificate: {cause}"));
+    let found: Vec<_> =
+        CertificateDer::pem_file_iter(path).map_err(is_none)?.collect::<Result<_, _>>().map_err(is_none)?;
+    if found.is_empty() { Err(Error::failed(path.display(), "has no certificate in PEM format")) } else { Ok(found) }
+}
+
+/// Why a connection is not encrypted.
+pub(super) fn reason(error: &rustls::Error) -> String {
+    use rustls::Error::{AlertReceived, InvalidCertificate};
+    match error {
+        InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "the server's certificate is not issued by an authority of --ssl-ca or --ssl-capath".to_owned()
+        }
+        InvalidCertificate(
+            cause @ (CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }),
+        ) => {
+            format!("the server's certificate is made for another host: {cause}")
+        }
+        InvalidCertificate(cause) => format!("the server's certificate is not accepted: {cause}"),
+        AlertReceived(alert) => format!("the server ended the TLS handshake: {alert:?}"),
+        other => format!("TLS: {other}"),
+    }
+}
+
+/// Verifies as much of the server's certificate as was asked for.
+#[derive(Debug)]
+struct Verifier {
+    provider: Arc<CryptoProvider>,
+    issuer: Option<Arc<WebPkiServerVerifier>>,
+    name: bool,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let Some(issuer) = &self.issuer else { return Ok(ServerCertVerified::assertion()) };
+        match issuer.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            // The name is looked at last.
+            Err(rustls::Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) if !self.name => Ok(ServerCertVerified::assertion()),
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        match &self.issuer {
+            Some(issuer) => issuer.verify_tls12_signature(message, cert, signed),
+            None => Ok(HandshakeSignatureValid::assertion()),
+        }
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        match &self.issuer {
+            Some(issuer) => issuer.verify_tls13_signature(message, cert, signed),
+            None => Ok(HandshakeSignatureValid::assertion()),
+        }
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Options of a file, and of the command line after `|`: how TCP and a socket are encrypted, and what is verified.
+    #[test]
+    fn options_mean_what_they_mean_to_client_programs() {
+        use Verify::{Issuer, IssuerAndName, Nothing};
+        use When::{Always, Never, Offered};
+        let rows = [
+            ("", Ok((Offered, Never, Nothing))),
+            ("ssl", Ok((Always, Always, Nothing))),
+            ("ssl=0", Ok((Never, Never, Nothing))),
+            ("skip-ssl", Ok((Never, Never, Nothing))),
+            ("ssl\nskip-ssl", Ok((Never, Never, Nothing))),
+            ("ssl-mode=preferred", Ok((Offered, Never, Nothing))),
+            ("ssl-mode=REQUIRED", Ok((Always, Always, Nothing))),
+            ("ssl-mode=REQUIRED\nssl-ca=a", Ok((Always, Always, Issuer))),
+            ("ssl-mode=PREFERRED\nssl-ca=a", Ok((Offered, Never, Nothing))),
+            ("ssl-mode=DISABLED\nssl-ca=a", Ok((Never, Never, Nothing))),
+            ("ssl-ca=a", Ok((Always, Never, Issuer))),
+            ("ssl-capath=a", Ok((Always, Never, Issuer))),
+            ("ssl-ca=a\nskip-ssl-verify-server-cert", Ok((Always, Never, Issuer))),
+            ("ssl-ca=a\nssl-verify-server-cert", Ok((Always, Always, IssuerAndName))),
+            ("ssl-mode=VERIFY_CA\nssl-ca=a", Ok((Always, Always, Issuer))),
+            ("ssl-mode=VERIFY_IDENTITY\nssl-ca=a", Ok((Always, Always, IssuerAndName))),
+            ("ssl-cert=c\nssl-key=k", Ok((Always, Offered, Nothing))),
+            ("ssl-cert=c\nssl-key=k\nssl-ca=a", Ok((Always, Offered, Issuer))),
+            ("ssl-mode=DISABLED|mode", Ok((Always, Always, Nothing))),
+            ("ssl-mode=DISABLED|ssl", Ok((Always, Always, Nothing))),
+            ("ssl-verify-server-cert", Err("no authority is named")),
+            ("ssl-mode=VERIFY_CA", Err("no authority is named")),
+            ("ssl-mode=PREFERRED\nssl-ca=a\nssl-verify-server-cert", Err("contradicts --ssl-mode")),
+            ("ssl-mode=VERIFY", Err("is no mode")),
+            ("ssl=maybe", Err("neither on nor off")),
+            ("ssl-cert=c", Err("needs --ssl-key")),
+            ("ssl-key=k", Err("needs --ssl-cert")),
+            ("ssl-crl=c", Err("not supported")),
+        ];
+        for (text, want) in rows {
+            let (file, line) = text.split_once('|').unwrap_or((text, ""));
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("my.cnf");
+            std::fs::write(&path, format!("[client]\n{file}\n")).unwrap();
+            let sources = super::super::options::Sources { file: Some(path), ..Default::default() };
+            let options = sources.read(&()).unwrap();
+            let asked = Asked {
+                mode: (line == "mode").then_some(Mode::Required),
+                ssl: (line == "ssl").then_some(true),
+                ..Asked::default()
+            };
+            match (asked.or_from(&options), want) {
+                (Ok(tls), Ok(want)) => assert_eq!((tls.tcp, tls.socket, tls.verify), want, "{text:?}"),
+                (Err(error), Err(says)) => assert!(error.to_string().contains(says), "{text:?}: {error}"),
+                (found, want) => panic!("{text:?}: {found:?}, not {want:?}"),
+            }
+        }
+    }
+}
