@@ -275,6 +275,11 @@ impl Line {
         self.last(name).is_some_and(|given| given.on)
     }
 
+    /// Whether a switch was turned on or off; `None` if it was not given.
+    pub(super) fn turned(&self, name: &str) -> Option<bool> {
+        self.last(name).map(|given| given.on)
+    }
+
     /// The value of an option; an empty one counts as none.
     pub(super) fn value(&self, name: &str) -> Option<&OsStr> {
         self.last(name).filter(|given| given.on)?.value.as_deref().filter(|value| !value.is_empty())

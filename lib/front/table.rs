@@ -97,7 +97,8 @@ const PLACE: &str = "with --copy-back: xb-redo --server-option; otherwise the se
 /// What is said of an option that says how a server is to run, or how the stock program is to work.
 const SERVER: &str = "the server that recovers a backup has what the backup says";
 const OWN_WAY: &str = "nothing to choose here";
-const CLEAR: &str = "connections are not encrypted; go through the server's socket, or turn it off with --skip-ssl";
+const REVOKED: &str = "lists of revoked certificates are not read; leave the authority out of --ssl-ca";
+const CIPHERS: &str = "TLS 1.2 and 1.3 with their good ciphers only";
 
 /// Of all programs that make and restore backups.
 pub(super) const COMMON: &[Row] = &[
@@ -125,18 +126,18 @@ pub(super) const COMMON: &[Row] = &[
         Value::Needed,
         "write user and password into a file, and name that with --defaults-extra-file",
     ),
-    refused("ssl", Value::Optional, CLEAR),
-    needs("ssl-mode", "DISABLED and PREFERRED only: connections are not encrypted").here(),
-    refused("ssl-ca", Value::Needed, CLEAR),
-    refused("ssl-capath", Value::Needed, CLEAR),
-    refused("ssl-cert", Value::Needed, CLEAR),
-    refused("ssl-cipher", Value::Needed, CLEAR),
-    refused("ssl-key", Value::Needed, CLEAR),
-    refused("ssl-crl", Value::Needed, CLEAR),
-    refused("ssl-crlpath", Value::Needed, CLEAR),
-    refused("ssl-verify-server-cert", Value::None, CLEAR),
-    refused("tls-version", Value::Needed, CLEAR),
-    refused("tls-ciphersuites", Value::Needed, CLEAR),
+    switch("ssl", "xb-snap --ssl, --skip-ssl").here(),
+    needs("ssl-mode", "xb-snap --ssl-mode").here(),
+    needs("ssl-ca", "xb-snap --ssl-ca").here(),
+    needs("ssl-capath", "xb-snap --ssl-capath").here(),
+    needs("ssl-cert", "xb-snap --ssl-cert").here(),
+    needs("ssl-key", "xb-snap --ssl-key").here(),
+    switch("ssl-verify-server-cert", "xb-snap --ssl-verify-server-cert, --skip-ssl-verify-server-cert").here(),
+    refused("ssl-crl", Value::Needed, REVOKED),
+    refused("ssl-crlpath", Value::Needed, REVOKED),
+    ignored("ssl-cipher", Value::Needed, CIPHERS),
+    ignored("tls-version", Value::Needed, CIPHERS),
+    ignored("tls-ciphersuites", Value::Needed, CIPHERS),
     ignored("ssl-fips-mode", Value::Needed, OWN_WAY),
     ignored("secure-auth", Value::None, "the old protocol is never used"),
     ignored("server-public-key-path", Value::Needed, OWN_WAY),

@@ -17,8 +17,10 @@ const SWITCHES: [(&str, &str); 6] = [
     ("no-lock", "--no-lock"),
     ("innodb-log-checkpoint-now", "--checkpoint-now"),
 ];
+/// Switches that may be turned off, too; ours have the same names.
+const TURNED: [&str; 2] = ["ssl", "ssl-verify-server-cert"];
 /// Options of theirs, and ours with the same values.
-const OPTIONS: [(&str, &str); 20] = [
+const OPTIONS: [(&str, &str); 25] = [
     ("defaults-file", "--defaults-file"),
     ("defaults-extra-file", "--defaults-extra-file"),
     ("defaults-group-suffix", "--defaults-group-suffix"),
@@ -26,6 +28,11 @@ const OPTIONS: [(&str, &str); 20] = [
     ("host", "--host"),
     ("socket", "--socket"),
     ("protocol", "--protocol"),
+    ("ssl-mode", "--ssl-mode"),
+    ("ssl-ca", "--ssl-ca"),
+    ("ssl-capath", "--ssl-capath"),
+    ("ssl-cert", "--ssl-cert"),
+    ("ssl-key", "--ssl-key"),
     ("datadir", "--datadir"),
     ("parallel", "--threads"),
     ("extra-lsndir", "--extra-lsndir"),
@@ -120,9 +127,9 @@ fn snap(line: &Line) -> Result<Stage> {
         // What comes there is nobody's data.
         stage = stage.with(["--password-file=/dev/stdin"]);
     }
-    if let Some(mode) = line.text("ssl-mode").filter(|mode| !is_clear(mode)) {
-        return Err(Error::usage("--ssl-mode", format_args!("{mode}: connections are not encrypted"))
-            .hint("go through the server's socket"));
+    for name in TURNED {
+        let word = line.turned(name).map(|on| if on { format!("--{name}") } else { format!("--skip-{name}") });
+        stage = stage.with(word);
     }
     if let Some(lsn) = line.text("incremental-lsn") {
         stage = stage.with([format!("--incremental-lsn={}", self::lsn(&lsn)?)]);
@@ -143,10 +150,6 @@ fn snap(line: &Line) -> Result<Stage> {
         };
     }
     Ok(spooled(stage, line))
-}
-
-fn is_clear(mode: &str) -> bool {
-    mode.eq_ignore_ascii_case("DISABLED") || mode.eq_ignore_ascii_case("PREFERRED")
 }
 
 /// An LSN; as the oldest programs write it, too: its upper and its lower half.
