@@ -3,7 +3,7 @@
 # make lint        formatting, clippy, documentation, man pages; the fuzz targets compile
 # make fuzz        each fuzz target on arbitrary bytes, for 20 seconds (XB_FUZZ_SECONDS)
 # make bench       measurements against the stock programs (tests/bench)
-# make install     PREFIX (/usr/local), DESTDIR
+# make install     PREFIX (/usr/local), DESTDIR; make uninstall takes away what that has put there
 # make man completions    what the programs say about themselves, written anew
 
 PREFIX  ?= /usr/local
@@ -15,7 +15,11 @@ CARGO   ?= cargo
 bin    := $(or $(CARGO_TARGET_DIR),target)/release
 tools  := $(shell sed -n '/^\[\[bin]]/{n;s/^name = "\(.*\)"/\1/p;}' Cargo.toml)
 
-.PHONY: all build demo test test-long bench lint fuzz install man completions clean
+# The stock programs for which xb-front stands; a user puts this directory first in PATH.
+fronts := mariadb-backup mariabackup xtrabackup innobackupex mbstream xbstream xbcrypt
+front  := $(DESTDIR)$(PREFIX)/lib/xb-tools/front
+
+.PHONY: all build demo test test-long bench lint fuzz install uninstall man completions clean
 
 all: build
 
@@ -71,6 +75,19 @@ install: build
 	    install -m 644 completions/$$tool.fish $(DESTDIR)$(FISHDIR)/; done
 	set -e; for section in 1 5 7; do for page in man/*.$$section; do \
 	    if [ -e "$$page" ]; then install -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$$section/; fi; done; done
+
+	install -d $(front)
+	set -e; for name in $(fronts); do ln -sfn ../../../bin/xb-front $(front)/$$name; done
+
+uninstall:
+	set -e; for tool in $(tools); do \
+	    rm -f $(DESTDIR)$(PREFIX)/bin/$$tool $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$tool \
+	        $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_$$tool $(DESTDIR)$(FISHDIR)/$$tool.fish; done
+	set -e; for section in 1 5 7; do for page in man/*.$$section; do \
+	    rm -f $(DESTDIR)$(PREFIX)/share/man/man$$section/$${page##*/}; done; done
+	set -e; for name in $(fronts); do rm -f $(front)/$$name; done
+	for dir in $(front) $(dir $(front)); do \
+	    if [ -d $$dir ]; then rmdir --ignore-fail-on-non-empty $$dir; fi; done
 
 clean:
 	$(CARGO) clean

@@ -13,6 +13,9 @@ complete -c xb-snap -l spool-dir -d 'Keep what was copied under a lock and canno
 complete -c xb-snap -l incremental-basedir -d 'Copy only what changed since the backup in BASE: a directory, its --extra-lsndir, or a file with its stream' -r -F
 complete -c xb-snap -l incremental-lsn -d 'Copy only what changed since LSN, the to_lsn of a backup' -r
 complete -c xb-snap -l incremental-history -l incremental-history-name -d 'Copy only what changed since the newest backup NAME in the server\'s table of backups, which mariadb-backup writes' -r
+complete -c xb-snap -l incremental-history-uuid -d 'The same since the backup with this UUID there' -r
+complete -c xb-snap -l history -d 'Note the backup as NAME in the server\'s table of backups, once the next program has taken the whole stream: in mysql.mariadb_backup_history, or PERCONA_SCHEMA.xtrabackup_history; it is made if it is not there' -r
+complete -c xb-snap -l history-field -d 'What to note of what xb-snap does not know: tool_name, tool_command, format, compressed or encrypted' -r
 complete -c xb-snap -l tables -d 'Copy only tables whose db.table matches one of these regular expressions, separated by commas' -r
 complete -c xb-snap -l tables-exclude -d 'Leave out tables whose db.table matches one of these regular expressions, separated by commas' -r
 complete -c xb-snap -l tables-file -d 'Copy only the tables in FILE, one db.table a line' -r -F
@@ -54,6 +57,7 @@ complete -c xb-snap -l no-lock -d 'Take no locks: right only while nobody runs D
 complete -c xb-snap -l safe-replica -l safe-slave-backup -d 'Stop applying replicated events at a moment when no temporary table is open'
 complete -c xb-snap -l replica-info -l slave-info -d 'Add xtrabackup_slave_info: how to replicate from where this server does'
 complete -c xb-snap -l galera-info -d 'Add xtrabackup_galera_info: the state of this Galera node'
+complete -c xb-snap -l checkpoint-now -l innodb-log-checkpoint-now -d 'Have the server write out its pages and make a checkpoint before: less log is needed, and the server has more to do'
 complete -c xb-snap -l offline -d 'Copy a stopped server: no connection; option files and --datadir say where it is'
 complete -c xb-snap -l no-defaults -d 'Read no option file'
 complete -c xb-snap -l ssl -d 'Encrypt the connection, or do not connect [default: by TCP, if the server offers it]'

@@ -23,7 +23,7 @@ _xb__unpack() {
 
     case "${cmd}" in
         xb__unpack)
-            opts="-C -t -j -x -v -q -h -V --directory --overwrite --no-sync --sparse --list --json --verify --pages --allow-empty --parallel --threads --buffer-size --memory --extract --verbose --quiet --progress --log --generate --help --version"
+            opts="-C -t -j -x -v -q -h -V --directory --overwrite --keep-existing --no-sync --sparse --list --json --verify --pages --allow-empty --parallel --threads --buffer-size --memory --extract --verbose --quiet --progress --log --generate --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -15,6 +15,7 @@ bash\t''
 zsh\t''
 fish\t''"
 complete -c xb-unpack -l overwrite -d 'DIR need not be empty; files in it are replaced'
+complete -c xb-unpack -l keep-existing -d 'DIR need not be empty; files in it are kept, and none of the stream may be among them'
 complete -c xb-unpack -l no-sync -d 'Do not wait until everything is on disk'
 complete -c xb-unpack -s t -l list -d 'List the members, write nothing'
 complete -c xb-unpack -l json -d 'List as JSON, one object a line'

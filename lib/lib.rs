@@ -49,6 +49,7 @@ pub mod codec;
 pub mod crypt;
 pub mod error;
 pub mod facts;
+pub mod front;
 pub mod innodb;
 pub mod io;
 mod log;

@@ -16,6 +16,8 @@ pub(crate) const CHECKPOINTS: [&str; 2] = ["mariadb_backup_checkpoints", "xtraba
 /// The member that describes the server and the run.
 pub(crate) const INFO: [&str; 2] = ["mariadb_backup_info", "xtrabackup_info"];
 
+/// The binary log position of the backup.
+pub(crate) const BINLOG_INFO: &str = "xtrabackup_binlog_info";
 /// Where `--apply`, and `--prepare` of mariadb-backup, write the binary log position that InnoDB has stored.
 pub(crate) const BINLOG_POSITION: &str = "xtrabackup_binlog_pos_innodb";
 
@@ -100,6 +102,8 @@ pub(crate) fn my_cnf<'o>(options: impl IntoIterator<Item = (&'o str, &'o str)>) 
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     pub(crate) uuid: String,
+    /// The name under which the server's table of backups has it; may be empty.
+    pub(crate) series: String,
     pub(crate) command: String,
     pub(crate) server_version: String,
     pub(crate) start: Zoned,
@@ -131,11 +135,19 @@ impl Facts {
 
     /// `xtrabackup_info`; `format` is the name that the family's stock tool gives to a stream.
     pub(crate) fn info(&self, format: &str) -> String {
+        self.fields(format).iter().fold(String::new(), |mut text, (key, value)| {
+            let _ = writeln!(text, "{key} = {value}");
+            text
+        })
+    }
+
+    /// What that has, and what the server's table of backups has.
+    pub(crate) fn fields(&self, format: &str) -> Vec<(&'static str, String)> {
         let time = |time: &Zoned| time.strftime("%Y-%m-%d %H:%M:%S").to_string();
-        let position = self.binlog.as_ref().map(position).unwrap_or_default();
-        let lines = [
+        let yes = |yes: bool| if yes { "Y" } else { "N" }.to_owned();
+        vec![
             ("uuid", self.uuid.clone()),
-            ("name", String::new()),
+            ("name", self.series.clone()),
             ("tool_name", "xb-snap".into()),
             ("tool_command", self.command.clone()),
             ("tool_version", env!("CARGO_PKG_VERSION").into()),
@@ -144,18 +156,14 @@ impl Facts {
             ("start_time", time(&self.start)),
             ("end_time", time(&self.end)),
             ("lock_time", self.lock_time.to_string()),
-            ("binlog_pos", position),
+            ("binlog_pos", self.binlog.as_ref().map(position).unwrap_or_default()),
             ("innodb_from_lsn", self.since.unwrap_or_default().to_string()),
             ("innodb_to_lsn", self.checkpoint.to_string()),
-            ("partial", if self.partial { "Y" } else { "N" }.into()),
-            ("incremental", if self.since.is_some() { "Y" } else { "N" }.into()),
+            ("partial", yes(self.partial)),
+            ("incremental", yes(self.since.is_some())),
             ("format", format.into()),
             ("compressed", "N".into()),
-        ];
-        lines.iter().fold(String::new(), |mut text, (key, value)| {
-            let _ = writeln!(text, "{key} = {value}");
-            text
-        })
+        ]
     }
 }
 

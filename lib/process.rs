@@ -7,10 +7,11 @@
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use crate::error::{Error, Result};
 
@@ -20,9 +21,28 @@ const LINE: u64 = 64 << 10;
 /// Running programs. They are killed if this is dropped before [`Chain::wait`].
 #[derive(Debug)]
 pub struct Chain {
-    group: Option<Pid>,
+    group: Group,
     children: Vec<(String, Child)>,
     readers: Vec<JoinHandle<()>>,
+}
+
+/// All programs of a chain, to be told something by another thread than the one that waits for them. As long as they are
+/// not waited for, nobody else gets their number.
+#[derive(Clone, Debug, Default)]
+pub struct Group(Arc<Mutex<Option<Pid>>>);
+
+impl Group {
+    /// Sends a signal to all programs, and to what they have started. Nothing happens once they have ended.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(group) = *self.lock() {
+            // All have ended: there is nobody to be told.
+            let _ = kill_process_group(group, signal);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Pid>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A program that has ended.
@@ -48,14 +68,14 @@ impl Chain {
         line: impl Fn(usize, &[u8]) + Send + Sync + 'static,
     ) -> Result<Chain> {
         let line = Arc::new(line);
-        let mut chain = Chain { group: None, children: Vec::new(), readers: Vec::new() };
+        let mut chain = Chain { group: Group::default(), children: Vec::new(), readers: Vec::new() };
         let (mut input, mut output) = (input, Some(output));
         let mut programs = programs.into_iter().peekable();
         while let Some(mut command) = programs.next() {
             let last = programs.peek().is_none();
             let name = name(&command);
             let failed = |cause: &io::Error| Error::io(&name, "cannot start", cause);
-            command.stdin(input).stderr(Stdio::piped()).process_group(Pid::as_raw(chain.group));
+            command.stdin(input).stderr(Stdio::piped()).process_group(Pid::as_raw(*chain.group.lock()));
             command.stdout(if last { output.take().unwrap_or_else(Stdio::null) } else { Stdio::piped() });
             let mut child = command.spawn().map_err(|cause| failed(&cause))?;
             // The command keeps its descriptors open, and a pipe with two writers has no end.
@@ -68,7 +88,7 @@ impl Chain {
                     Stdio::null()
                 }
             };
-            chain.group = chain.group.or(Some(Pid::from_child(&child)));
+            chain.group.lock().get_or_insert(Pid::from_child(&child));
             let place = chain.children.len();
             chain.children.push((name.clone(), child));
             if let Some(said) = said {
@@ -86,12 +106,9 @@ impl Chain {
         self.children.last_mut()?.1.stdout.take()
     }
 
-    /// Sends a signal to all programs of the chain and to what they have started.
-    pub fn signal(&self, signal: Signal) {
-        if let Some(group) = self.group {
-            // All have ended: nothing is left to signal.
-            let _ = kill_process_group(group, signal);
-        }
+    /// The receiver of signals for all programs of the chain.
+    pub fn group(&self) -> Group {
+        self.group.clone()
     }
 
     /// Waits until all programs have ended and all their lines have been passed on.
@@ -100,12 +117,17 @@ impl Chain {
     ///
     /// Failed, if the status of a program cannot be read.
     pub fn wait(mut self) -> Result<Vec<Ended>> {
+        for (_, child) in &self.children {
+            // One that was waited for already is not here any more.
+            let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            while matches!(waitid(WaitId::Pid(Pid::from_child(child)), ended), Err(Errno::INTR)) {}
+        }
+        *self.group.lock() = None;
         let mut ended = Vec::with_capacity(self.children.len());
         for (name, child) in &mut self.children {
             let status = child.wait().map_err(|cause| Error::io(&*name, "cannot be waited for", &cause))?;
             ended.push(Ended { name: name.clone(), status });
         }
-        self.group = None;
         for reader in self.readers.drain(..) {
             reader.join().map_err(|_| Error::internal("a thread ended before its work"))?;
         }
@@ -115,8 +137,8 @@ impl Chain {
 
 impl Drop for Chain {
     fn drop(&mut self) {
-        self.signal(Signal::KILL);
-        if self.group.is_some() {
+        self.group.signal(Signal::KILL);
+        if self.group.lock().take().is_some() {
             for (_, child) in &mut self.children {
                 let _ = child.wait();
             }
@@ -222,6 +244,19 @@ mod tests {
             assert!(begun.elapsed().as_secs() < 10, "process {pid} runs on");
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
+    }
+
+    #[test]
+    fn another_thread_ends_the_chain() {
+        let chain = Chain::start([shell("exec sleep 1000"), shell("cat")], Stdio::null(), Stdio::null(), |_, _| {});
+        let chain = chain.unwrap();
+        let group = chain.group();
+        let ended = std::thread::scope(|scope| {
+            scope.spawn(|| group.signal(Signal::TERM));
+            chain.wait().unwrap()
+        });
+        assert!(ended.iter().all(|one| one.status.signal() == Some(Signal::TERM.as_raw())), "{ended:?}");
+        group.signal(Signal::KILL);
     }
 
     #[test]

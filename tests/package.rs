@@ -161,7 +161,14 @@ fn every_knob_is_told_and_every_knob_told_is_read() {
             .collect()
     };
     let mut read = std::collections::BTreeSet::new();
-    for file in ["tests/setup", "tests/fuzz/run", "tests/docs.rs", "tests/support/mod.rs", "tests/support/server.rs"] {
+    for file in [
+        "tests/setup",
+        "tests/fuzz/run",
+        "tests/peer/run",
+        "tests/docs.rs",
+        "tests/support/mod.rs",
+        "tests/support/server.rs",
+    ] {
         read.append(&mut knobs(&fs::read_to_string(root_of_package().join(file)).unwrap()));
     }
     assert_eq!(knobs(&contributing), read);

@@ -89,6 +89,30 @@ fn an_existing_file_is_never_replaced_by_accident() {
 }
 
 #[test]
+fn what_is_to_be_kept_is_neither_replaced_nor_removed() {
+    let dir = scratch();
+    let kept: &[(&str, &[u8])] = &[("a", b"kept"), ("db/t", b"kept")];
+    plant(dir.path(), kept);
+    good(unpack(dir.path(), &["--keep-existing"], &[member("b", b"1"), member("db/u", b"2")].concat()));
+    // MariaDB's dialect has chunks that replace (flag 2), rename and remove.
+    let rename = [&1u32.to_le_bytes()[..], b"a"].concat();
+    let attacks =
+        [member("a", b"new"), chunk(b'E', 2, b"a", &[]), [member("c", b"1"), chunk(b'R', 0, b"c", &rename)].concat()];
+    for (number, attack) in attacks.iter().enumerate() {
+        let run = unpack(dir.path(), &["--keep-existing"], attack);
+        assert!(!run.status.success(), "{number}: {}", said(&run));
+        let _ = std::fs::remove_file(dir.path().join("xb_incomplete"));
+        let _ = std::fs::remove_file(dir.path().join("c"));
+        let found = tree(dir.path());
+        assert!(kept.iter().all(|(name, text)| found[Path::new(name)] == *text), "{number}");
+    }
+    good(unpack(dir.path(), &["--keep-existing"], &chunk(b'D', 0, b"a", &[])));
+    assert_eq!(tree(dir.path()).len(), 4);
+    plant(dir.path(), &[("xb_incomplete", b"")]);
+    bad(&unpack(dir.path(), &["--keep-existing"], &member("d", b"1")), 1, "left unfinished");
+}
+
+#[test]
 fn notes_about_what_was_there_before_go_with_it() {
     let dir = scratch();
     let notes = ["xb_applied", "xb_merging", "xb_aside.0", "xb_merged.xb_begin", "xb_new.xb_applied", "xb_server.log"];

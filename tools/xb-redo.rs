@@ -64,6 +64,9 @@ struct Restore {
     /// With --copy-back: the server's option file, which says where its files go
     #[arg(long, value_name = "FILE", requires = "copy_back")]
     defaults_file: Option<PathBuf>,
+    /// With --defaults-file: read its groups with this suffix, too
+    #[arg(long, value_name = "SUFFIX", requires = "defaults_file")]
+    defaults_group_suffix: Option<String>,
     /// With --copy-back: return tables with a DATA DIRECTORY below one of these to it; separated by semicolons
     /// [default: innodb_directories of the option file]
     #[arg(long, value_name = "DIRS", value_delimiter = ';', requires = "copy_back")]
@@ -84,15 +87,23 @@ struct Restore {
     /// Server program [default: the newest one of the right version]
     #[arg(long, value_name = "PATH", requires = "apply")]
     server: Option<PathBuf>,
-    /// Set a server option that the backup lacks or that is different on this host, such as the path of keys or plugins
-    #[arg(long, value_name = "NAME=VALUE", requires = "apply", value_parser = server_option)]
+    /// Set a server option that the backup lacks or that is different on this host, such as the path of keys or plugins;
+    /// with --copy-back: where files go, instead of what the option file says
+    #[arg(long, value_name = "NAME=VALUE", requires = "mode", conflicts_with_all = ["merge", "status"], value_parser = server_option)]
     server_option: Vec<(String, String)>,
+    /// With --apply: increments may follow; check everything, and leave the log to --copy-back, or to the server that is
+    /// started on DIR. What a server would not do by itself is done now
+    #[arg(long, requires = "apply", conflicts_with = "to")]
+    wait: bool,
     /// With --status: print a JSON object instead of the line
     #[arg(long, requires = "status")]
     json: bool,
     /// With --copy-back: move the files; the backup no longer exists afterwards
     #[arg(long, requires = "copy_back")]
     r#move: bool,
+    /// With --copy-back: the data directory may hold something else, which stays; no file of the backup may be there
+    #[arg(long, requires = "copy_back")]
+    keep_existing: bool,
     /// Give the files to USER [default: the data directory's owner]
     #[arg(long, value_name = "USER[:GROUP]", requires = "copy_back")]
     owner: Option<String>,
@@ -122,10 +133,11 @@ fn run(args: Redo, console: &Console) -> Result<()> {
         return merge::run(&options, console).map(drop);
     }
     if let Some(dir) = restore.apply {
-        let Restore { incremental_dir: increments, to, server, .. } = restore;
+        let Restore { incremental_dir: increments, to, server, wait, .. } = restore;
         let memory = restore.use_memory.map(|size| size.0);
         let server_options = restore.server_option.into_iter().collect();
-        let options = apply::Options { dir, increments, to, memory, server, server_options, threads, thorough, holes };
+        let options =
+            apply::Options { dir, increments, to, memory, server, server_options, threads, thorough, holes, wait };
         return apply::run(&options, console);
     }
     if let Some(dir) = restore.status {
@@ -135,8 +147,18 @@ fn run(args: Redo, console: &Console) -> Result<()> {
     }
     if let Some(dir) = restore.copy_back {
         let Restore { r#move: take, owner, defaults_file, innodb_directories: directories, .. } = restore;
-        let options =
-            copy_back::Options { dir, datadir: args.datadir, defaults_file, directories, take, owner, threads };
+        let options = copy_back::Options {
+            dir,
+            datadir: args.datadir,
+            defaults_file,
+            group_suffix: restore.defaults_group_suffix,
+            server_options: restore.server_option.into_iter().collect(),
+            directories,
+            keep: restore.keep_existing,
+            take,
+            owner,
+            threads,
+        };
         return copy_back::run(&options, console);
     }
     cli::warn_of_readers(console);

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use xb::cli::{self, Connection, Increment, Partial, Tool};
+use xb::cli::{self, Connection, History, Increment, Partial, Tool};
 use xb::io::cache::Policy;
 use xb::snap::{self, Job, LockDdl};
 use zeroizing_alloc::ZeroAlloc;
@@ -60,6 +60,9 @@ struct Snap {
     /// the whole stream: all that --incremental-basedir needs
     #[arg(long, value_name = "DIR")]
     extra_lsndir: Option<PathBuf>,
+    /// Have the server write out its pages and make a checkpoint before: less log is needed, and the server has more to do
+    #[arg(long, visible_alias = "innodb-log-checkpoint-now", conflicts_with = "offline")]
+    checkpoint_now: bool,
     /// Keep files copied under a lock that cannot be sent yet in an unlinked file in DIR [default: $TMPDIR or /var/tmp]
     #[arg(long, value_name = "DIR")]
     spool_dir: Option<PathBuf>,
@@ -68,6 +71,8 @@ struct Snap {
     offline: bool,
     #[command(flatten)]
     increment: Increment,
+    #[command(flatten)]
+    history: History,
     #[command(flatten)]
     partial: Partial,
     #[command(flatten)]
@@ -99,6 +104,8 @@ fn main() -> ExitCode {
             filter: args.partial.wanted().filter(report)?,
             base,
             extra_lsndir: args.extra_lsndir,
+            history: args.history.series(),
+            checkpoint_now: args.checkpoint_now,
             spool_dir,
             command: command.join(" "),
         };

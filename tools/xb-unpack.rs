@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use xb::budget::Budget;
 use xb::cli::{self, Console, Size, Tool};
 use xb::stream::pick::Patterns;
-use xb::unpack::{self, Destination, Format, Listing, Options, Pages, Sparse};
+use xb::unpack::{self, Destination, Existing, Format, Listing, Options, Pages, Sparse};
 use xb::{Error, Result};
 
 const TOOL: Tool = Tool {
@@ -24,6 +24,9 @@ struct Unpack {
     /// Allow a DIR that is not empty, and replace files in it
     #[arg(long)]
     overwrite: bool,
+    /// Allow a DIR that is not empty, keep its files, and fail if the stream has a file of the same name
+    #[arg(long, conflicts_with = "overwrite")]
+    keep_existing: bool,
     /// Do not wait until everything is synced to disk
     #[arg(long)]
     no_sync: bool,
@@ -79,13 +82,18 @@ fn run(args: Unpack, console: &Console) -> Result<()> {
         Holes::Auto => Sparse::Auto,
         Holes::Never => Sparse::Never,
     };
+    let existing = match (args.overwrite, args.keep_existing) {
+        (true, _) => Existing::Replace,
+        (_, true) => Existing::Keep,
+        _ => Existing::Refuse,
+    };
     let format = if args.json { Format::Json } else { Format::Text };
     let pages = Pages::default();
     let inspect = |path: &[u8]| pages.inspect(path);
     let options = Options {
         destination: (!args.list && !args.verify).then_some(Destination {
             dir: args.directory,
-            overwrite: args.overwrite,
+            existing,
             sync: !args.no_sync,
             sparse,
         }),

@@ -55,7 +55,10 @@ fn man(tool: &Tool, command: &Command) -> String {
         .replace(".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n", "")
         .replace("\\*(Aq", "\\(aq")
         .replace("\n.br\n\n.br\n", "\n.sp\n");
-    tool.man.replace("@VERSION@", env!("CARGO_PKG_VERSION")).replace("@OPTIONS@", body.trim_end())
+    tool.man
+        .replace("@VERSION@", env!("CARGO_PKG_VERSION"))
+        .replace("@OPTIONS@", body.trim_end())
+        .replace("@TABLES@", &crate::front::troff())
 }
 
 /// Adds an option's other names, which the page would lack otherwise.

@@ -3,6 +3,7 @@
 mod connection;
 mod console;
 mod docs;
+mod front;
 mod meter;
 mod others;
 mod screen;
@@ -25,8 +26,9 @@ use crate::error::{Error, Kind, Result};
 use crate::report::{Level, Report};
 pub use connection::Connection;
 pub use console::Console;
+pub use front::front;
 pub use meter::Pace;
-pub use snapshot::{Increment, Partial};
+pub use snapshot::{History, Increment, Partial};
 pub use units::{Seconds, Size, human};
 
 /// The description of a tool, without its arguments.

@@ -43,7 +43,6 @@ const SNAP: Table = &[
     (&["--password", "-p"], "--password-file FILE, or an option file: others can see a command line"),
     (&["-H"], "--host HOST"),
     (&["--incremental"], "--incremental-basedir DIR"),
-    (&["--history", "--incremental-history-uuid"], "--incremental-history NAME"),
     (&["--tmpdir", "-t"], "--spool-dir DIR"),
     (&["--no-timestamp"], "xb-unpack -C DIR names the directory"),
     (
@@ -62,7 +61,7 @@ const REDO: Table = &[
     (&["--backup"], "xb-snap | xb-redo | xb-unpack -C DIR"),
     (&["--decompress"], "xb-zip -d < FILE | xb-unpack -C DIR"),
     (&["--decrypt"], "xb-crypt -d -k KEYFILE < FILE | xb-unpack -C DIR"),
-    (&["--force-non-empty-directories"], "nothing is copied into a directory that has files; give an empty one"),
+    (&["--force-non-empty-directories"], "--keep-existing"),
     (&["--keyring-file-data"], "--keyring FILE"),
 ];
 

@@ -14,6 +14,7 @@ use super::backup::{Backup, Progress};
 pub use super::check::Thorough;
 use super::files::{self, fail};
 use super::state::{State, Step};
+use super::waiting::{self, Waiting};
 use super::{check, clone, layout, lock, merge, recover};
 use crate::error::{Error, Kind, OrInternal as _, Result};
 use crate::innodb::ids::Lsn;
@@ -52,6 +53,27 @@ pub struct Options {
     pub thorough: Thorough,
     /// How many bytes of zeros increments may add, as [`merge::Options::holes`].
     pub holes: u64,
+    /// Leave the log, so that increments fit, until the backup is copied back or a server is started on it: as long as
+    /// nothing else is to be done before.
+    pub wait: bool,
+}
+
+impl Options {
+    /// A directory in its place, with what is usual.
+    pub(super) fn usual(dir: &Path, threads: usize) -> Options {
+        Options {
+            dir: dir.to_owned(),
+            increments: Vec::new(),
+            to: None,
+            memory: None,
+            server: None,
+            server_options: BTreeMap::new(),
+            threads,
+            thorough: Thorough::Changed,
+            holes: 0,
+            wait: false,
+        }
+    }
 }
 
 /// Applies a backup, in place or in a copy, after merging `increments` into it.
@@ -68,6 +90,7 @@ pub struct Options {
 /// another run continues there. Nothing is changed before the backup has been checked.
 pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
     let Options { dir, increments, to, threads, thorough, .. } = options;
+    waiting::end(dir, report)?;
     if !increments.is_empty() {
         let merge = merge::Options {
             dir: dir.clone(),
@@ -121,7 +144,13 @@ fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Re
         }
         None => {
             let program = recovery.as_ref().map(|(program, _)| program);
-            begin(&backup, program, (!proved).then_some((options.thorough, options.threads)), report)?
+            let state = examine(&backup, program, (!proved).then_some((options.thorough, options.threads)), report)?;
+            if let Some(waiting) = waiting(&backup, &state, options)? {
+                wait(&backup, &state, &waiting, report)?;
+                return lock::give_back(dir);
+            }
+            state.write(dir)?;
+            state
         }
     };
     let state = lay_out(&backup, state, report)?;
@@ -135,9 +164,9 @@ fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Re
     lock::give_back(dir)
 }
 
-/// Checks the directory against its manifest, reads files with this many threads to verify their digests, and records
-/// that in the state.
-fn begin(
+/// Checks the directory against its manifest, and reads files with this many threads to verify their digests. Nothing is
+/// written.
+fn examine(
     backup: &Backup,
     program: Option<&Program>,
     digests: Option<(Thorough, usize)>,
@@ -159,9 +188,38 @@ fn begin(
     let server = program.map(|program| program.release.version.to_string());
     let without_log = backup.without_innodb();
     let state = State::new(Step::Started, backup.id(), start_lsn, end_lsn);
-    let state = State { locations, server, without_log, ..state };
-    state.write(&backup.path)?;
-    Ok(state)
+    Ok(State { locations, server, without_log, ..state })
+}
+
+/// How the directory can wait, if all that is left to do is what a server of MariaDB does by itself that is started on it:
+/// its log names no file that is elsewhere, or was left out. What the operator has said of the server nobody would know
+/// later.
+fn waiting(backup: &Backup, state: &State, options: &Options) -> Result<Option<Waiting>> {
+    let may = options.wait
+        && backup.family == Family::MariaDb
+        && backup.ours.is_some()
+        && !backup.partial
+        && !state.without_log
+        && state.locations.is_empty()
+        && options.server.is_none()
+        && options.server_options.is_empty();
+    if may { waiting::plan(&backup.path) } else { Ok(None) }
+}
+
+/// Has the directory wait for its log to be applied.
+fn wait(backup: &Backup, state: &State, waiting: &Waiting, report: &dyn Report) -> Result<()> {
+    let dir = &backup.path;
+    waiting::begin(dir, waiting, state.end_lsn)?;
+    report.facts(serde_json::json!({
+        "directory": dir.display().to_string(),
+        "backup_id": backup.id(),
+        "start_lsn": state.start_lsn,
+        "end_lsn": state.end(),
+        "waits": true,
+    }));
+    let what = "complete; increments fit, until its log is applied by --copy-back or by a server that is started on it";
+    report.note(Level::Info, format_args!("{}: {what}", dir.display()));
+    Ok(())
 }
 
 /// Where the log begins and ends, if it can be recovered here.

@@ -13,6 +13,7 @@ use bstr::ByteSlice;
 use super::files::{self, fail};
 use super::foreign_tables;
 use super::state::{State, Step};
+use super::waiting::Waiting;
 use crate::bytes::Part as _;
 use crate::error::{Error, Kind, Result};
 use crate::innodb::ids::{Lsn, SpaceId};
@@ -66,6 +67,8 @@ pub(super) struct Backup {
     pub(super) partial: bool,
     /// Variables of that server that recovery needs.
     pub(super) options: BTreeMap<String, String>,
+    /// How it waits for its log to be applied.
+    pub(super) waiting: Option<Waiting>,
 }
 
 /// The parts that only our own backups have.
@@ -139,6 +142,7 @@ impl Backup {
             server_version: begin.server_version.clone(),
             partial: trailer.partial,
             options: trailer.server_options.clone(),
+            waiting: Waiting::read(path)?,
             ours: Some(Box::new(Ours { begin, entries, trailer })),
         })
     }
@@ -185,6 +189,7 @@ impl Backup {
             server_version: version.cloned(),
             partial: info.get("partial").is_some_and(|partial| partial == "Y"),
             options: metadata::pairs(&options),
+            waiting: None,
         })
     }
 
@@ -340,7 +345,7 @@ impl Backup {
     fn check_size(&self, entry: &Entry) -> Result<()> {
         let path = self.file(entry)?;
         match std::fs::symlink_metadata(&path) {
-            Ok(data) if data.is_file() && data.len() == entry.size => Ok(()),
+            Ok(data) if data.is_file() && self.plain_size(entry, data.len()) == entry.size => Ok(()),
             Ok(data) if data.is_file() => Err(Error::damaged(
                 path.display(),
                 format_args!("{} bytes, the manifest says {}", data.len(), entry.size),
@@ -364,11 +369,20 @@ impl Backup {
         }
     }
 
+    /// Size of an entry's file without the room that its log has while the directory waits.
+    fn plain_size(&self, entry: &Entry, size: u64) -> u64 {
+        let path = entry.path().unwrap_or_default();
+        self.waiting.as_ref().map_or(size, |waiting| waiting.size(Path::new(OsStr::from_bytes(&path)), size))
+    }
+
     /// The path of an entry's file. A name that leads out of the directory means damage.
     pub(super) fn file(&self, entry: &Entry) -> Result<PathBuf> {
         let path = entry.path().unwrap_or_default();
         match name::clean(&path) {
-            Ok(clean) => Ok(self.path.join(OsStr::from_bytes(&clean))),
+            Ok(clean) => {
+                let path = Path::new(OsStr::from_bytes(&clean));
+                Ok(self.path.join(self.waiting.as_ref().map_or(path, |waiting| waiting.place(path))))
+            }
             Err(fault) => Err(Error::damaged("xb_manifest", format_args!("{}: refused: {fault}", path.as_bstr()))),
         }
     }

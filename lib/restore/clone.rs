@@ -27,12 +27,12 @@ pub(super) fn run(from: &Path, to: &Path, threads: usize, report: &dyn Report) -
     }
     source.refuse_increment()?;
     source.check()?;
-    apart(from, to)?;
+    apart(from, to, false)?;
     if same_backup(&source, to) {
         report.note(Level::Info, format_args!("{}: is a copy of it already", to.display()));
         return Ok(false);
     }
-    claim(to, COPYING, &source)?;
+    claim(to, COPYING, &source, false)?;
     let items = files::list(from)?;
     let items: Vec<Item> = items.into_iter().filter(|item| item.path != Path::new(LOCK)).collect();
     report.stage("copying");
@@ -50,9 +50,10 @@ fn same_backup(source: &Backup, to: &Path) -> bool {
 }
 
 /// Creates and marks a directory to be filled. Accepts an empty one, or one that an interrupted run of the same kind
-/// (`who`) with the same backup has marked. Ignores `lost+found`, which an empty file system has.
-pub(super) fn claim(to: &Path, who: &str, source: &Backup) -> Result<()> {
-    apart(&source.path, to)?;
+/// (`who`) with the same backup has marked; with `keep`, also one with other files. Ignores `lost+found`, which an empty
+/// file system has.
+pub(super) fn claim(to: &Path, who: &str, source: &Backup, keep: bool) -> Result<()> {
+    apart(&source.path, to, keep)?;
     fs::create_dir_all(to).map_err(|cause| fail(to, "cannot create", &cause))?;
     let (marker, text) = (to.join(INCOMPLETE), format!("{who}{UNFINISHED}\n{}\n", source.identity()?));
     match io::small(&marker)? {
@@ -66,7 +67,7 @@ pub(super) fn claim(to: &Path, who: &str, source: &Backup) -> Result<()> {
     let entries = fs::read_dir(to).map_err(|cause| fail(to, "cannot list", &cause))?;
     for entry in entries {
         let name = entry.map_err(|cause| fail(to, "cannot list", &cause))?.file_name();
-        if name != OsStr::new("lost+found") {
+        if !keep && name != OsStr::new("lost+found") {
             return Err(Error::failed(
                 to.display(),
                 format_args!("is not empty: it has {}", Path::new(&name).display()),

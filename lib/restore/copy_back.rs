@@ -1,5 +1,6 @@
 //! `xb-redo --copy-back`: copies an applied backup into an empty data directory.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -7,13 +8,14 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::backup::{Backup, Progress};
-use super::clone;
-use super::destinations::{Destinations, apart};
+use super::destinations::{Destinations, Settings, apart};
 use super::files::{self, Item, fail};
 use super::state::{State, Step};
+use super::{apply, clone};
 use crate::error::{Error, Result};
 use crate::io::{accounts, copy};
 use crate::report::{Level, Report};
+use crate::server::options::Sources;
 use crate::stream::native::names::INCOMPLETE;
 
 const COPYING: &str = "xb-redo --copy-back";
@@ -38,8 +40,14 @@ pub struct Options {
     pub datadir: Option<PathBuf>,
     /// The option file of the server that will run on it.
     pub defaults_file: Option<PathBuf>,
+    /// Read groups of the option file with this suffix, too.
+    pub group_suffix: Option<String>,
+    /// Options for file locations; they override the option file.
+    pub server_options: BTreeMap<String, String>,
     /// Directories outside the data directory to which tables with DATA DIRECTORY may return.
     pub directories: Vec<PathBuf>,
+    /// Accept a data directory with other files, and keep them.
+    pub keep: bool,
     /// Move the files instead of copying them.
     pub take: bool,
     /// `USER[:GROUP]`, names or numbers; by default the owner of the data directory.
@@ -59,7 +67,11 @@ pub struct Options {
 /// Until all files are copied, the data directory has a marker, `xb_incomplete`, and another run with the same backup
 /// continues there. With `take`, the backup records the move as soon as it begins.
 pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
-    let backup = Backup::read(&options.dir)?;
+    let mut backup = Backup::read(&options.dir)?;
+    if backup.waiting.is_some() {
+        apply::run(&apply::Options::usual(&options.dir, options.threads), report)?;
+        backup = Backup::read(&options.dir)?;
+    }
     let mut places = places(options, &backup, report)?;
     if !(options.take && goes_on(&backup, &places.datadir)?) {
         let applied = backup.progress == Progress::Applied;
@@ -72,17 +84,15 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
     let items: Vec<Item> = files::list(&options.dir)?.into_iter().filter(|item| !is_metadata(item)).collect();
     let stay = places.send_back(&options.directories, &backup, &items);
     let datadir = places.datadir.as_path();
-    places.elsewhere().into_iter().try_for_each(|dir| apart(&options.dir, dir))?;
+    // What else is in those directories stays, so the backup may be below them.
+    places.elsewhere().into_iter().try_for_each(|dir| apart(&options.dir, dir, true))?;
     let again = datadir.join(INCOMPLETE).exists();
-    if let Some((_, path)) = places.occupied(&items).filter(|_| !again) {
-        return Err(Error::failed(
-            path.display(),
-            "is there already, where the option file wants a file of the backup",
-        )
-        .hint("move it away; nothing was written"));
+    if let Some((_, path)) = places.occupied(&items, options.keep).filter(|_| !again) {
+        return Err(Error::failed(path.display(), "is there already, where a file of the backup is to be")
+            .hint("move it away; nothing was written"));
     }
     let account = options.owner.as_deref().map(Account::find).transpose()?;
-    clone::claim(datadir, COPYING, &backup)?;
+    clone::claim(datadir, COPYING, &backup, options.keep)?;
     let owner = owner(account, datadir)?;
     for dir in places.elsewhere() {
         make(dir, owner)?;
@@ -137,11 +147,21 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
 }
 
 fn places(options: &Options, backup: &Backup, report: &dyn Report) -> Result<Destinations> {
-    match (&options.defaults_file, &options.datadir) {
-        (Some(file), datadir) => Destinations::read(file, datadir.as_deref(), backup, report),
-        (None, Some(datadir)) => Ok(Destinations::plain(datadir, backup.family)),
+    let Options { datadir, defaults_file, server_options, .. } = options;
+    match (defaults_file, datadir) {
+        (None, Some(datadir)) if server_options.is_empty() => Ok(Destinations::plain(datadir, backup.family)),
         (None, None) => Err(Error::usage("--copy-back", "no data directory is given")
             .hint("--datadir DIR, or --defaults-file FILE of the server")),
+        (file, datadir) => {
+            let sources = Sources {
+                file: file.clone(),
+                none: file.is_none(),
+                suffix: options.group_suffix.clone(),
+                ..Sources::default()
+            };
+            let settings = Settings::read(&sources, server_options, report)?;
+            Destinations::read(&settings, datadir.as_deref(), backup)
+        }
     }
 }
 

@@ -34,6 +34,49 @@ pub(super) struct Destinations {
     tables: BTreeMap<PathBuf, PathBuf>,
 }
 
+/// Options of the server that will run on the files: `server` is what they are asked by.
+#[derive(Debug)]
+pub(super) struct Settings {
+    /// Where they stand, for messages.
+    place: String,
+    file: Options,
+    /// They go before those of the file, and have `_` in their names.
+    operator: BTreeMap<String, String>,
+}
+
+/// Those that say where files are.
+const PLACES: [&str; 8] = [
+    "aria_log_dir_path",
+    "datadir",
+    "innodb_data_file_path",
+    "innodb_data_home_dir",
+    "innodb_directories",
+    "innodb_log_group_home_dir",
+    "innodb_undo_directory",
+    "log_bin",
+];
+
+impl Settings {
+    /// Those of an option file, and before them what the operator says.
+    pub(super) fn read(
+        sources: &Sources,
+        operator: &BTreeMap<String, String>,
+        report: &dyn Report,
+    ) -> Result<Settings> {
+        if let Some(name) = operator.keys().find(|name| !PLACES.contains(&name.as_str())) {
+            return Err(Error::usage("--server-option", format_args!("{name}: does not say where a file is")));
+        }
+        let place =
+            sources.file.as_ref().map_or_else(|| "--server-option".to_owned(), |file| file.display().to_string());
+        Ok(Settings { place, file: sources.read(report)?, operator: operator.clone() })
+    }
+
+    fn server(&self, key: &str) -> Option<&str> {
+        let operator = self.operator.get(&key.replace('-', "_")).map(String::as_str);
+        operator.or_else(|| self.file.server(key))
+    }
+}
+
 impl Destinations {
     /// Everything goes into the data directory.
     pub(super) fn plain(datadir: &Path, family: Family) -> Destinations {
@@ -51,24 +94,18 @@ impl Destinations {
         }
     }
 
-    /// As an option file says; `datadir` overrides it.
-    pub(super) fn read(
-        file: &Path,
-        datadir: Option<&Path>,
-        backup: &Backup,
-        report: &dyn Report,
-    ) -> Result<Destinations> {
-        let options = Sources { file: Some(file.to_owned()), ..Sources::default() }.read(report)?;
+    /// As the server's options say; `datadir` overrides them.
+    pub(super) fn read(options: &Settings, datadir: Option<&Path>, backup: &Backup) -> Result<Destinations> {
         let named = options.server("datadir").map(PathBuf::from);
         let Some(datadir) = datadir.map(Path::to_owned).or(named) else {
-            return Err(Error::usage(file.display(), "has no datadir for a server").hint("--datadir DIR says where"));
+            return Err(Error::usage(&options.place, "has no datadir for a server").hint("--datadir DIR says where"));
         };
         let dir = |key: &str| datadir.join(options.server(key).unwrap_or_default());
         let binlog = backup.options.get("log_bin").filter(|_| backup.family == Family::MySql);
         let binlog = binlog.zip(options.server("log-bin").and_then(|path| Path::new(path).parent()));
         Ok(Destinations {
             family: backup.family,
-            system: system(file, &options, &datadir, backup)?,
+            system: system(options, &datadir, backup)?,
             undo: dir("innodb-undo-directory"),
             redo: dir("innodb-log-group-home-dir"),
             aria: dir("aria-log-dir-path"),
@@ -141,12 +178,12 @@ impl Destinations {
         dir.join(item)
     }
 
-    /// A file outside the data directory whose destination is taken.
-    pub(super) fn occupied<'a>(&self, items: &'a [Item]) -> Option<(&'a Item, PathBuf)> {
+    /// The first file whose destination is taken. `all`: also in the data directory, which otherwise is checked as a whole.
+    pub(super) fn occupied<'a>(&self, items: &'a [Item], all: bool) -> Option<(&'a Item, PathBuf)> {
         let placed = items.iter().filter(|item| !item.is_dir).map(|item| (item, self.of(&item.path)));
         placed
             .into_iter()
-            .find(|(item, path)| *path != self.datadir.join(&item.path) && path.symlink_metadata().is_ok())
+            .find(|(item, path)| (all || *path != self.datadir.join(&item.path)) && path.symlink_metadata().is_ok())
     }
 
     fn is_binlog(&self, name: &[u8]) -> bool {
@@ -169,8 +206,8 @@ fn is_below(file: &Path, dir: &Path) -> bool {
     plain(file) && plain(dir) && file != dir && file.starts_with(dir)
 }
 
-/// Pairs the files of the system tablespace with those of the option file, in order.
-fn system(file: &Path, options: &Options, datadir: &Path, backup: &Backup) -> Result<Vec<(PathBuf, PathBuf)>> {
+/// Pairs the files of the system tablespace with those of the server's options, in order.
+fn system(options: &Settings, datadir: &Path, backup: &Backup) -> Result<Vec<(PathBuf, PathBuf)>> {
     const USUAL: &str = "ibdata1:12M:autoextend";
     let theirs = backup.options.get("innodb_data_file_path").filter(|path| !path.is_empty());
     let theirs = base_data_files(theirs.map_or(USUAL, String::as_str));
@@ -181,10 +218,10 @@ fn system(file: &Path, options: &Options, datadir: &Path, backup: &Backup) -> Re
             data_files(value).map_err(|what| Error::failed(place, format_args!("innodb_data_file_path {what}")));
         names.map(|names| names.into_iter().map(PathBuf::from).collect::<Vec<_>>())
     };
-    let (from, to) = (read(&theirs, &backup.path.display())?, read(ours, &file.display())?);
+    let (from, to) = (read(&theirs, &backup.path.display())?, read(ours, &options.place)?);
     if from.len() != to.len() {
         let what = format!("innodb_data_file_path has {} files, the backup {}", to.len(), from.len());
-        return Err(Error::failed(file.display(), what)
+        return Err(Error::failed(&options.place, what)
             .hint(format_args!("the server needs innodb_data_file_path={theirs}, in any directories")));
     }
     Ok(from.into_iter().zip(to).map(|(from, to)| (from, home.join(to))).collect())
@@ -200,14 +237,14 @@ fn same(a: &Path, b: &Path) -> bool {
 }
 
 /// Fails if one of these directories is the other, or inside of it: copying would never end, or the copy would be lost
-/// with the backup. `to` need not exist yet.
-pub(super) fn apart(backup: &Path, to: &Path) -> Result<()> {
+/// with the backup. `to` need not exist yet; with `around`, the backup may be inside of it.
+pub(super) fn apart(backup: &Path, to: &Path, around: bool) -> Result<()> {
     let (Some(backup), Some(place)) = (real(backup), real(to)) else { return Ok(()) };
     let what = match (place.starts_with(&backup), backup.starts_with(&place)) {
         (true, true) => "is the backup itself",
         (true, false) => "is below the backup",
-        (false, true) => "has the backup below it",
-        (false, false) => return Ok(()),
+        (false, true) if !around => "has the backup below it",
+        (false, _) => return Ok(()),
     };
     Err(Error::usage(to.display(), what).hint("give a directory beside it"))
 }
@@ -289,10 +326,11 @@ mod tests {
             ("link/new", "below the backup"),
             (".", "has the backup below it"),
         ] {
-            assert!(apart(&at("full"), &at(to)).unwrap_err().to_string().contains(words), "{to}");
+            assert!(apart(&at("full"), &at(to), false).unwrap_err().to_string().contains(words), "{to}");
         }
+        apart(&at("full"), &at("."), true).unwrap();
         for to in ["full2", "new/deep"] {
-            apart(&at("full"), &at(to)).unwrap();
+            apart(&at("full"), &at(to), false).unwrap();
         }
     }
 }

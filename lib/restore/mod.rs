@@ -14,3 +14,4 @@ pub mod merge;
 mod recover;
 mod state;
 pub mod status;
+mod waiting;

@@ -68,6 +68,7 @@ fn describe(backup: &Backup, line: &mut String, json: &mut Value, good: bool) {
     line.push_str(match (good, backup.progress) {
         (true, Progress::Applied) => ", complete, applied: ready for xb-redo --copy-back",
         (true, _) if backup.kind == StreamKind::Incremental => ", complete: ready for xb-redo --merge",
+        (true, _) if backup.waiting.is_some() => ", complete, waits: ready for xb-redo --merge or --copy-back",
         (true, _) => ", complete, not applied: ready for xb-redo --apply",
         (false, Progress::Applied) => ", applied",
         // The reason of the failure names the unfinished step.

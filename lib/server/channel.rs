@@ -175,7 +175,7 @@ fn carry(client: &Stream, server: &Stream, mut tls: ClientConnection, mut login:
             let state = tls.process_new_packets().map_err(io::Error::other)?;
             back.resize(state.plaintext_bytes_to_read(), 0);
             tls.reader().read_exact(&mut back)?;
-            login.from_server(&mut back);
+            login.received(&mut back);
         }
         if !back.is_empty()
             && let Some(done) = again((&*client).write(&back))?
@@ -192,7 +192,7 @@ fn carry(client: &Stream, server: &Stream, mut tls: ClientConnection, mut login:
                 return Ok(());
             }
             let (read, _) = piece.split_at_mut(read);
-            login.from_client(read);
+            login.sent(read);
             tls.writer().write_all(read)?;
             // The data may contain the password.
             read.fill(0);
@@ -272,13 +272,13 @@ struct Packets {
 }
 
 impl Handshake {
-    fn from_client(&mut self, bytes: &mut [u8]) {
+    fn sent(&mut self, bytes: &mut [u8]) {
         if !self.over {
             self.to_server.pass(bytes, 1);
         }
     }
 
-    fn from_server(&mut self, bytes: &mut [u8]) {
+    fn received(&mut self, bytes: &mut [u8]) {
         if !self.over {
             // The login ends with OK or with an error.
             self.over = self.to_client.pass(bytes, u8::MAX).iter().any(|first| matches!(first, 0x00 | 0xff));
@@ -419,16 +419,16 @@ mod tests {
         for piece in 1..sent.len() {
             let mut login = Handshake::default();
             let mut got = sent.clone();
-            got.chunks_mut(piece).for_each(|chunk| login.from_server(chunk));
+            got.chunks_mut(piece).for_each(|chunk| login.received(chunk));
             assert_eq!(got, want, "in pieces of {piece}");
             assert!(login.over);
             let mut later = packet(0, b"\x03SELECT 1");
-            login.from_client(&mut later);
+            login.sent(&mut later);
             assert_eq!(later, packet(0, b"\x03SELECT 1"));
         }
         let mut login = Handshake::default();
         let mut answer = packet(3, b"password\0");
-        login.from_client(&mut answer);
+        login.sent(&mut answer);
         assert_eq!(answer, packet(4, b"password\0"));
     }
 

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::report::{Level, Report};
 
 /// The system's option files, in the order in which they are read.
-const SYSTEM: [&str; 2] = ["/etc/my.cnf", "/etc/mysql/my.cnf"];
+pub(crate) const SYSTEM: [&str; 2] = ["/etc/my.cnf", "/etc/mysql/my.cnf"];
 /// Groups for connection options: those of all clients, and of the backup programs. `mariadb-client` is the group of
 /// one other client, and `mariadb-backup` does not read it, either (MDEV-22894).
 const CLIENT: [&str; 8] =
@@ -116,16 +116,23 @@ impl Options {
         self.of(&SERVER, key)
     }
 
+    /// All settings of these groups, in the order of reading: keys with `-` for `_`, and values.
+    pub fn all<'o>(&'o self, groups: &'o [&str]) -> impl DoubleEndedIterator<Item = (&'o str, &'o str)> {
+        let wanted = self.settings.iter().filter(|setting| self.is_of(&setting.group, groups));
+        wanted.map(|setting| (setting.key.as_str(), setting.value.as_str()))
+    }
+
     /// An option in these groups; each name also stands for the group with the suffix, or with a version.
     pub fn of(&self, groups: &[&str], key: &str) -> Option<&str> {
-        let wanted = |group: &str| {
-            groups.iter().any(|name| {
-                let rest = group.strip_prefix(name);
-                rest.is_some_and(|rest| rest.is_empty() || Some(rest) == self.suffix.as_deref() || is_version(rest))
-            })
-        };
-        let found = self.settings.iter().rev().find(|setting| setting.key == key && wanted(&setting.group));
+        let found = self.settings.iter().rev().find(|setting| setting.key == key && self.is_of(&setting.group, groups));
         found.map(|setting| setting.value.as_str())
+    }
+
+    fn is_of(&self, group: &str, groups: &[&str]) -> bool {
+        groups.iter().any(|name| {
+            let rest = group.strip_prefix(name);
+            rest.is_some_and(|rest| rest.is_empty() || Some(rest) == self.suffix.as_deref() || is_version(rest))
+        })
     }
 
     fn read(&mut self, file: &Path, must_exist: bool, depth: u32, report: &dyn Report) -> Result<()> {

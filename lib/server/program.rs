@@ -95,18 +95,7 @@ pub fn find(backup: Release, chosen: Option<&Path>) -> Result<Program> {
         let what = format!("is {}, the backup was made of {backup}", program.release);
         return Err(Error::failed(path.display(), what).hint(wanted(backup)));
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let places = std::env::split_paths(&path).chain(PLACES.iter().map(PathBuf::from));
-    // /sbin may be /usr/sbin, and mysqld a link to mariadbd: ask each program once.
-    let (mut asked, mut found) = (BTreeSet::new(), Vec::new());
-    for place in places {
-        for name in NAMES {
-            let program = place.join(name);
-            if program.canonicalize().is_ok_and(|file| file.is_file() && asked.insert(file)) {
-                found.extend(Program::ask(&program));
-            }
-        }
-    }
+    let found = all();
     // The first of the newest: the current name comes before the old one.
     let fits = found
         .iter()
@@ -119,6 +108,29 @@ pub fn find(backup: Release, chosen: Option<&Path>) -> Result<Program> {
         let list = if list.is_empty() { "there is none on this host".to_owned() } else { list.join(", ") };
         Error::failed("server", format_args!("none fits: the backup was made of {backup}, {list}")).hint(wanted(backup))
     })
+}
+
+/// The newest server of a family that is on this host.
+pub fn newest(family: Family) -> Option<Program> {
+    let found = all().into_iter().rev().filter(|program| program.release.family == family);
+    found.max_by_key(|program| program.release.version)
+}
+
+/// The servers on this host.
+fn all() -> Vec<Program> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain(PLACES.iter().map(PathBuf::from));
+    // /sbin may be /usr/sbin, and mysqld a link to mariadbd: each is asked once.
+    let (mut asked, mut found) = (BTreeSet::new(), Vec::new());
+    for place in places {
+        for name in NAMES {
+            let program = place.join(name);
+            if program.canonicalize().is_ok_and(|file| file.is_file() && asked.insert(file)) {
+                found.extend(Program::ask(&program));
+            }
+        }
+    }
+    found
 }
 
 fn wanted(backup: Release) -> String {

@@ -21,6 +21,7 @@ use super::base::pages::BasePages;
 use super::base::stream::Found;
 use super::copy::Since;
 use super::filter::Filter;
+use super::history;
 use crate::error::{Error, OrInternal as _, Result};
 use crate::innodb::ids::{LogicalPageSize, Lsn};
 use crate::innodb::redo::mysql;
@@ -29,6 +30,7 @@ use crate::metadata::{self, CHECKPOINTS};
 use crate::report::{Level, Report};
 use crate::server::Family;
 use crate::server::Session;
+use crate::server::session::told;
 use crate::stream::chunk;
 use crate::stream::native::names::{APPLIED, MERGING};
 use crate::stream::native::{
@@ -36,9 +38,6 @@ use crate::stream::native::{
 };
 use crate::stream::{Body, Reader};
 
-/// Tables in which backup programs record their backups: the program, the database, the table.
-const HISTORIES: [(&str, &str, &str); 2] =
-    [("mariadb-backup", "mysql", "mariadb_backup_history"), ("xtrabackup", "PERCONA_SCHEMA", "xtrabackup_history")];
 /// This many pages may differ without a warning. A server changes far fewer pages without a new LSN.
 const FEW: u64 = 64;
 /// The last chunk of a stream is shorter than this.
@@ -55,8 +54,17 @@ pub struct Asked {
     pub basedir: Option<PathBuf>,
     /// `--incremental-lsn`
     pub lsn: Option<Lsn>,
-    /// `--incremental-history`
-    pub history: Option<String>,
+    /// `--incremental-history`, `--incremental-history-uuid`
+    pub history: Option<Noted>,
+}
+
+/// A backup in the server's table of backups.
+#[derive(Clone, Debug)]
+pub enum Noted {
+    /// The newest of this name.
+    Name(String),
+    /// The one with this UUID.
+    Uuid(String),
 }
 
 /// The backup that an increment builds on.
@@ -99,7 +107,7 @@ impl Asked {
         match (&self.basedir, self.lsn, &self.history) {
             (Some(path), ..) => Base::read(path, dir, report).map(Some),
             (_, Some(lsn), _) => Ok(Some(Base::foreign("--incremental-lsn".into(), lsn))),
-            (.., Some(name)) => of_history(&mut server()?, name, report).map(Some),
+            (.., Some(noted)) => of_history(&mut server()?, noted, report).map(Some),
             (None, None, None) => Ok(None),
         }
     }
@@ -322,27 +330,36 @@ fn of_begin(path: &Path, begin: &[u8]) -> Result<Base> {
     }
 }
 
-/// The newest backup of this name in the server's history tables. Source: `backup_mysql.cc`
-/// (`select_incremental_lsn_from_history`).
-fn of_history(session: &mut Session, name: &str, report: &dyn Report) -> Result<Base> {
-    let place = format!("--incremental-history {name}");
-    let hex: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
-    for (maker, database, table) in HISTORIES {
+/// A backup in the server's history table. Source: `backup_mysql.cc` (`select_incremental_lsn_from_history`).
+fn of_history(session: &mut Session, noted: &Noted, report: &dyn Report) -> Result<Base> {
+    let (option, column, key) = match noted {
+        Noted::Name(name) => ("--incremental-history", "name", name),
+        Noted::Uuid(uuid) => ("--incremental-history-uuid", "uuid", uuid),
+    };
+    let place = format!("{option} {key}");
+    for (maker, table) in [("mariadb-backup", &history::MARIADB), ("xtrabackup", &history::MYSQL)] {
+        let history::Table { database, name, .. } = table;
         let sql =
-            format!("SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA='{database}' AND TABLE_NAME='{table}'");
+            format!("SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA='{database}' AND TABLE_NAME='{name}'");
         if session.value(&sql)?.is_none() {
             continue;
         }
-        let series = format!("name = CONVERT(X'{hex}' USING utf8mb4) AND innodb_to_lsn IS NOT NULL");
-        let sql =
-            format!("SELECT innodb_to_lsn FROM {database}.{table} WHERE {series} ORDER BY innodb_to_lsn DESC LIMIT 1");
-        if let Some(lsn) = session.value(&sql)?.and_then(|lsn| lsn.parse().ok()) {
+        let sql = format!(
+            "SELECT innodb_to_lsn, tool_version, uuid FROM {database}.{name} WHERE {column} = {} AND innodb_to_lsn IS \
+             NOT NULL ORDER BY innodb_to_lsn DESC, start_time DESC LIMIT 1",
+            history::quoted(key)
+        );
+        let Some(record) = session.record(&sql)? else { continue };
+        let lsn = told(&record, table.name, "innodb_to_lsn")?;
+        if !record.get("tool_version").is_some_and(|version| version.starts_with(history::OURS)) {
             made_by(maker, &place, report);
             return Ok(Base::foreign(place, lsn));
         }
+        let id = record.get("uuid").map(|uuid| uuid.replace('-', ""));
+        return Ok(Base { id, ..Base::foreign(place, lsn) });
     }
     Err(Error::failed(place, "the server's history tables have no backup of this name").hint(
-        "mariadb-backup --history=NAME notes them, GRANT SELECT ON mysql.mariadb_backup_history lets xb-snap see them",
+        "xb-snap --history=NAME writes to them, GRANT SELECT ON mysql.mariadb_backup_history lets xb-snap see them",
     ))
 }
 

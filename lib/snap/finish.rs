@@ -52,15 +52,16 @@ pub(super) struct Finish<'a> {
 }
 
 impl Finish<'_> {
-    /// Sends the metadata and the manifest, and reports the results.
+    /// Sends the metadata and the manifest, and reports the results. Returns what was known at the end.
     pub(super) fn send(
         &self,
         out: &Writer<File>,
         snapshot: &Snapshot,
         members: impl FnOnce(&Facts) -> Members,
-    ) -> Result<()> {
+    ) -> Result<Facts> {
         self.report.stage("finishing");
-        let members = members(&self.facts(snapshot));
+        let facts = self.facts(snapshot);
+        let members = members(&facts);
         for (name, text) in &members {
             self.copier.made(out, name.as_bytes(), EntryKind::Meta, text.as_bytes())?;
         }
@@ -71,14 +72,16 @@ impl Finish<'_> {
         })?;
         noted.map_or(Ok(()), |entry| self.copier.done(&entry, PAGES, entry.size))?;
         self.copier.manifest.send(self.trailer(snapshot)?, out)?;
-        if let Some(dir) = lsndir {
+        if lsndir.is_some() || self.job.history.is_some() {
             self.report.stage("waiting for the next program");
             out.taken()?;
+        }
+        if let Some(dir) = lsndir {
             let named = members.iter().filter(|(name, _)| CHECKPOINTS.contains(name) || INFO.contains(name));
             dir.write(named.map(|(name, text)| (*name, text.as_bytes())), &begin_bytes(self.begin)?)?;
         }
         self.print(snapshot, out.written());
-        Ok(())
+        Ok(facts)
     }
 
     /// The checkpoint LSN.
@@ -89,6 +92,7 @@ impl Finish<'_> {
     fn facts(&self, snapshot: &Snapshot) -> Facts {
         Facts {
             uuid: uuid(&self.begin.backup_id),
+            series: self.job.history.as_ref().map(|series| series.name.clone()).unwrap_or_default(),
             command: self.job.command.clone(),
             server_version: self.begin.server_version.clone().unwrap_or_default(),
             start: self.start.clone(),
@@ -146,6 +150,7 @@ impl Finish<'_> {
             "start_lsn": self.checkpoint(),
             "end_lsn": snapshot.end_lsn,
             "binlog": snapshot.binlog,
+            "replica": snapshot.replica,
             "locks_ms": snapshot.times,
         }));
         let held = |key: &str| snapshot.times.get(key).copied().unwrap_or(0);

@@ -9,6 +9,7 @@ use super::Job;
 use super::copy::Records;
 use super::durable_lsn::DurableLsn;
 use super::finish::{self, Finish, Snapshot};
+use super::history;
 use super::identity::Claim;
 use super::running::{Hot, Running};
 use super::steps::{Found, Steps, begin, tell_specials};
@@ -82,7 +83,7 @@ pub(super) fn run(
     let hot = Hot { steps, report, durable_lsn: &durable_lsn, login };
     let begin = |found: &Found| begin(job, variables, *family, &layout, found, start, report);
     let first = server.stops_first();
-    let copied = || copy(&hot, &mut *server, marker, begin);
+    let copied = || copy(&hot, &mut *server, *family, marker, begin);
     let (begin, snapshot, spool) = match first {
         Some(applier) => hot.with_replication_stopped(applier, copied)?,
         None => copied()?,
@@ -92,7 +93,11 @@ pub(super) fn run(
     release(&hot, server, &snapshot, spool)?;
     let (start, began, copier) = (start.clone(), *began, &hot.steps.copier);
     let finish = Finish { job, report, options: server.options(), begin: &begin, start, began, copier };
-    finish.send(&out, &snapshot, |facts| server.members(facts, &snapshot))
+    let facts = finish.send(&out, &snapshot, |facts| server.members(facts, &snapshot))?;
+    match &job.history {
+        Some(series) => history::note(series, *family, &facts, server.session()),
+        None => Ok(()),
+    }
 }
 
 /// MySQL always has InnoDB.
@@ -105,14 +110,29 @@ fn has_innodb(session: &mut Session, family: Family) -> Result<bool> {
     }
 }
 
+/// Has the server write out all pages and make a checkpoint.
+fn checkpoint(session: &mut Session) -> Result<()> {
+    session.run("SET GLOBAL innodb_log_checkpoint_now=1").map_err(|refusal| {
+        Error::from(refusal)
+            .hint("leave --checkpoint-now out; it needs a server that has innodb_log_checkpoint_now, and SUPER")
+    })
+}
+
 /// From the first lock to the release of the last.
 fn copy(
     hot: &Hot<'_>,
     server: &mut dyn Running,
+    family: Family,
     marker: Session,
     begin: impl FnOnce(&Found) -> Result<Begin>,
 ) -> Result<(Begin, Snapshot, Spool)> {
     let abort = hot.steps.abort;
+    if hot.steps.job.history.is_some() {
+        history::prepare(family, server.session())?;
+    }
+    if hot.steps.job.checkpoint_now {
+        checkpoint(server.session())?;
+    }
     hot.report.stage("waiting for other backups and running DDL");
     server.lock()?;
     let mut found = server.look(hot)?;

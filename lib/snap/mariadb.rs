@@ -147,6 +147,10 @@ impl Running for MariaDb<'_> {
         Ok(())
     }
 
+    fn session(&mut self) -> &mut Session {
+        self.stages.session()
+    }
+
     fn holder(&mut self) -> Option<u32> {
         (!self.job.no_lock).then(|| self.stages.session().id())
     }

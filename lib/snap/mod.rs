@@ -17,6 +17,7 @@ mod durable_lsn;
 mod fileset;
 pub mod filter;
 mod finish;
+pub mod history;
 mod hot;
 mod identity;
 mod lsndir;
@@ -99,6 +100,10 @@ pub struct Job {
     pub base: Option<base::Base>,
     /// Directory for what the next increment needs: `xb_begin`, `xb_pages` …
     pub extra_lsndir: Option<PathBuf>,
+    /// Record the backup in the server's history table.
+    pub history: Option<history::Series>,
+    /// Have the server make a checkpoint before.
+    pub checkpoint_now: bool,
     /// Directory for files that wait until the locks are released.
     pub spool_dir: PathBuf,
     /// The command line, for `xtrabackup_info`.

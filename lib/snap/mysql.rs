@@ -138,6 +138,10 @@ impl Running for MySql<'_> {
         self.lock.instance()
     }
 
+    fn session(&mut self) -> &mut Session {
+        self.lock.session()
+    }
+
     fn holder(&mut self) -> Option<u32> {
         Some(self.lock.session().id())
     }

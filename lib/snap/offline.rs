@@ -102,11 +102,8 @@ pub(super) fn run(
     }
     let options = server.options(&variables);
     let snapshot = Snapshot { end_lsn: log.end_lsn, ..Snapshot::default() };
-    Finish { job, report, options: &options, begin: &begin, start, began, copier: &steps.copier }.send(
-        &out,
-        &snapshot,
-        |facts| server.members(&variables, &options, facts, &snapshot),
-    )
+    let finish = Finish { job, report, options: &options, begin: &begin, start, began, copier: &steps.copier };
+    finish.send(&out, &snapshot, |facts| server.members(&variables, &options, facts, &snapshot)).map(drop)
 }
 
 /// The variables in option files and on the command line; `encryption` are names of variables that say what is

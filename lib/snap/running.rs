@@ -14,9 +14,9 @@ use crate::error::Result;
 use crate::io::spool::Spool;
 use crate::metadata::Facts;
 use crate::report::{Level, Report};
-use crate::server::Login;
 use crate::server::applier::Applier;
 use crate::server::files::{Layout, Tablespace};
+use crate::server::{Login, Session};
 use crate::stream::Writer;
 
 /// What is copied under a lock waits in up to this many bytes of memory, then in a file.
@@ -38,6 +38,8 @@ pub(super) trait Running {
     fn guarded(&self) -> Vec<PathBuf>;
     /// Takes the locks that are held from the start.
     fn lock(&mut self) -> Result<()>;
+    /// The session for all statements.
+    fn session(&mut self) -> &mut Session;
     /// The session with the locks, if any.
     fn holder(&mut self) -> Option<u32>;
     /// Reads the checkpoint LSN, then lists the files.

@@ -29,6 +29,8 @@ pub struct Step {
     pub opened: bool,
     /// True if the member was complete before and begins again (rewrite flag).
     pub anew: bool,
+    /// True if what a chunk removes, or gives to a renamed member as its name, stood in the stream before.
+    pub known: bool,
 }
 
 /// How many members may be open at once, at most. Real backups have one per copying thread. Each costs the reader a few
@@ -77,8 +79,9 @@ impl Members {
         let fault = |what: &str| {
             Err(Error::damaged(place, format_args!("{}: {what} (stream byte {})", path.as_bstr(), head.at)))
         };
+        let without_slot = |known| Ok(Step { slot: 0, opened: false, anew: false, known });
         match &head.body {
-            Body::Skipped => return Ok(Step { slot: 0, opened: false, anew: false }),
+            Body::Skipped => return without_slot(false),
             Body::Rename(_) | Body::Remove if self.open.contains_key(path) => {
                 return fault("renamed or removed before its end mark");
             }
@@ -89,13 +92,11 @@ impl Members {
                 if self.open.contains_key(new) || self.directories.contains(key(new)) || !self.place_under(new)? {
                     return fault("renamed to a name that is in use");
                 }
+                let known = self.complete.contains(key(new));
                 self.complete.insert(key(new), ())?;
-                return Ok(Step { slot: 0, opened: false, anew: false });
+                return without_slot(known);
             }
-            Body::Remove => {
-                self.complete.remove(key(path));
-                return Ok(Step { slot: 0, opened: false, anew: false });
-            }
+            Body::Remove => return without_slot(self.complete.remove(key(path)).is_some()),
             Body::Payload { .. } | Body::Sparse { .. } | Body::Seek(_) | Body::End => {}
         }
         let (opened, anew) = match self.open.contains_key(path) {
@@ -137,7 +138,7 @@ impl Members {
                 self.complete.insert(key(path), ())?;
             }
         }
-        Ok(Step { slot, opened, anew })
+        Ok(Step { slot, opened, anew, known: anew })
     }
 
     /// Checks that no member is open at the end of the input, whose length is `at`.

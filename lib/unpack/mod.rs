@@ -46,13 +46,24 @@ pub enum Sparse {
     Never,
 }
 
+/// What a directory may hold before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// Nothing.
+    Refuse,
+    /// Anything but a file of the stream; all of it is kept.
+    Keep,
+    /// Anything; files of the stream take the place of others.
+    Replace,
+}
+
 /// Options for writing files.
 #[derive(Debug)]
 pub struct Destination {
     /// Created if it is missing.
     pub dir: PathBuf,
-    /// True if the directory need not be empty, and files in it may be replaced.
-    pub overwrite: bool,
+    /// What it may hold before.
+    pub existing: Existing,
     /// True if everything is synced to disk when the run ends.
     pub sync: bool,
     /// Whether zeros become holes.
@@ -154,7 +165,7 @@ impl<R: Read> Run<'_, R> {
             if step.opened {
                 self.open(&head, step, &proof)?;
             }
-            self.chunk(&head, step.slot, &mut proof)?;
+            self.chunk(&head, step, &mut proof)?;
         }
         let at = self.reader.position();
         if at == 0 && !self.options.allow_empty {
@@ -189,11 +200,17 @@ impl<R: Read> Run<'_, R> {
         self.shared.report.stage(&path.as_bstr().to_string());
         let inspect = self.options.inspect.and_then(|inspector| inspector(path));
         let member = Member::new(path.clone(), head.at, picked).summed(own || self.shared.wants_sums());
-        let member = member.inspected(inspect).rewritten(head.rewrite());
+        let member = member.inspected(inspect).rewritten(head.rewrite() && (step.anew || !self.keeps()));
         self.workers.send_to_idlest(step.slot, Task::Open { slot: step.slot, member: Box::new(member) })
     }
 
-    fn chunk(&mut self, head: &Head, slot: usize, proof: &mut Proof) -> Result<()> {
+    /// True if nothing may be touched that the stream has not brought.
+    fn keeps(&self) -> bool {
+        self.options.destination.as_ref().is_some_and(|destination| destination.existing == Existing::Keep)
+    }
+
+    fn chunk(&mut self, head: &Head, step: Step, proof: &mut Proof) -> Result<()> {
+        let slot = step.slot;
         match &head.body {
             Body::Payload { offset, len } => self.bytes(head, slot, *offset, *len, proof),
             Body::Sparse { offset, map, .. } => {
@@ -212,8 +229,9 @@ impl<R: Read> Run<'_, R> {
             }
             Body::Rename(new) => {
                 self.workers.settle()?;
-                self.shared.rename(&head.path, new)
+                self.shared.rename(&head.path, new, step.known || !self.keeps())
             }
+            Body::Remove if !step.known && self.keeps() => Ok(()),
             Body::Remove => {
                 self.workers.settle()?;
                 self.shared.remove(&head.path)

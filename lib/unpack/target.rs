@@ -15,7 +15,7 @@ use bstr::ByteSlice;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::{Destination, Sparse};
+use super::{Destination, Existing, Sparse};
 use crate::error::{Error, Result};
 use crate::io::beneath::Directory;
 use crate::stream::native::names::{self, LOCK};
@@ -50,11 +50,11 @@ impl<'a> Target<'a> {
         self.check_empty(&directory)?;
         self.check_idle(&directory)?;
         let mark = || -> io::Result<()> {
-            if self.destination.overwrite {
+            if self.replaces() {
                 directory.remove(INCOMPLETE)?;
             }
             directory.create(INCOMPLETE)?.write_all(MARKER.as_bytes())?;
-            if self.destination.overwrite { forget(&directory) } else { Ok(()) }
+            if self.replaces() { forget(&directory) } else { Ok(()) }
         };
         mark().map_err(|cause| self.fail("cannot write into it", &cause))?;
         let _ = self.directory.set(directory);
@@ -68,8 +68,11 @@ impl<'a> Target<'a> {
         }
         let create = || {
             let directory = self.directory()?;
-            if self.destination.overwrite || replace {
+            if self.replaces() || replace {
                 directory.remove(name_on_disk(path))?;
+            }
+            if path == MANIFEST && self.destination.dir.join(names::MANIFEST).symlink_metadata().is_ok() {
+                return Err(Errno::EXIST.into());
             }
             directory.create(name_on_disk(path))
         };
@@ -88,12 +91,19 @@ impl<'a> Target<'a> {
         removed.map(drop).map_err(|cause| fail_member(path, "cannot remove", &cause))
     }
 
-    /// Renames a member's file.
-    pub(super) fn rename(&self, from: &[u8], to: &[u8]) -> Result<()> {
+    /// Renames a member's file; `replace`: even if a file has the new name.
+    pub(super) fn rename(&self, from: &[u8], to: &[u8], replace: bool) -> Result<()> {
         if to == names::PRINTS.as_bytes() {
             return Err(Error::damaged(to.as_bstr(), "a name that only xb-unpack gives; no stream may have it"));
         }
-        let renamed = self.directory().and_then(|directory| directory.rename(from, to));
+        let rename = || {
+            let directory = self.directory()?;
+            if !replace && directory.append(to).is_ok() {
+                return Err(Errno::EXIST.into());
+            }
+            directory.rename(from, to)
+        };
+        let renamed = rename();
         renamed.map_err(|cause| fail_member(from, format_args!("cannot rename to {}", to.as_bstr()), &cause))
     }
 
@@ -156,20 +166,25 @@ impl<'a> Target<'a> {
         self.directory.get().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    fn replaces(&self) -> bool {
+        self.destination.existing == Existing::Replace
+    }
+
     fn check_empty(&self, directory: &Directory) -> Result<()> {
         let dir = self.destination.dir.display();
-        if self.destination.overwrite {
+        if self.replaces() {
             return Ok(());
         }
         let names = directory.names().map_err(|cause| self.fail("cannot read", &cause))?;
-        if names.iter().all(|name| name == b"lost+found") {
+        let keep = self.destination.existing == Existing::Keep;
+        if names.iter().all(|name| name == b"lost+found" || keep && name != INCOMPLETE) {
             return Ok(());
         }
         if self.destination.dir.join("xb_incomplete").exists() {
             return Err(Error::failed(dir, "holds what an earlier run left unfinished (xb_incomplete)")
                 .hint("empty it, or give another directory"));
         }
-        Err(Error::failed(dir, "is not empty").hint("give another directory, or --overwrite"))
+        Err(Error::failed(dir, "is not empty").hint("give another directory, or --keep-existing, or --overwrite"))
     }
 
     /// Refuses a directory in which `xb-redo`, or a server that it has started, is running.

@@ -102,10 +102,10 @@ impl<'a> Shared<'a> {
         self.failure.check()
     }
 
-    /// Renames a complete member.
-    pub(super) fn rename(&self, from: &[u8], to: &[u8]) -> Result<()> {
+    /// Renames a complete member; `replace`: even if a file has the new name.
+    pub(super) fn rename(&self, from: &[u8], to: &[u8], replace: bool) -> Result<()> {
         self.report.note(Level::Detail, format_args!("{} is renamed to {}", from.as_bstr(), to.as_bstr()));
-        self.target.map_or(Ok(()), |target| target.rename(from, to))
+        self.target.map_or(Ok(()), |target| target.rename(from, to, replace))
     }
 
     /// Removes a member.

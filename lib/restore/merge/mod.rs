@@ -26,7 +26,7 @@ use self::work::Work;
 use super::backup::{self, Backup};
 use super::check::Thorough;
 use super::state::State;
-use super::{check, clone, lock};
+use super::{check, clone, lock, waiting};
 use crate::bytes::Part as _;
 use crate::error::{Error, OrInternal as _, Result};
 use crate::innodb::ids::Lsn;
@@ -78,6 +78,7 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<Merged> {
 /// Like [`run`], but only if `ready` succeeds. It is called with the last increment once the increments are known to
 /// belong to the base, and before files are read as a whole.
 pub(super) fn run_if(options: &Options, ready: &dyn Fn(&Backup) -> Result<()>, report: &dyn Report) -> Result<Merged> {
+    waiting::end(&options.dir, report)?;
     let increments = chain::increments(&options.increments)?;
     let ready = || increments.last().map_or(Ok(()), ready);
     let target = options.to.as_ref().unwrap_or(&options.dir);

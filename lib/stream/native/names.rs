@@ -17,6 +17,8 @@ pub(crate) const INCOMPLETE: &str = "xb_incomplete";
 pub(crate) const PRINTS: &str = "xb_prints";
 /// The state of `--apply`.
 pub(crate) const APPLIED: &str = "xb_applied";
+/// Stands in a directory whose log is to be applied when it is copied back.
+pub(crate) const WAITS: &str = "xb_waits";
 /// The state of `--merge`.
 pub(crate) const MERGING: &str = "xb_merging";
 /// Locked while `xb-redo`, or a server that it has started, works in the directory.
@@ -37,11 +39,11 @@ pub(crate) const MERGED: &str = "xb_merged.";
 pub(crate) const ASIDE: &str = "xb_aside.";
 
 /// All names without a variable part.
-const FILES: [&str; 10] =
-    [BEGIN, MANIFEST, PAGES, MANIFEST_PART, INCOMPLETE, PRINTS, APPLIED, MERGING, LOCK, SERVER_LOG];
+const FILES: [&str; 11] =
+    [BEGIN, MANIFEST, PAGES, MANIFEST_PART, INCOMPLETE, PRINTS, APPLIED, WAITS, MERGING, LOCK, SERVER_LOG];
 /// All names that may follow [`NEW`].
-const REPLACED: [&str; 6] =
-    [APPLIED, MERGING, "ib_logfile0", "xtrabackup_checkpoints", "mariadb_backup_checkpoints", BINLOG_POSITION];
+const REPLACED: [&str; 7] =
+    [APPLIED, WAITS, MERGING, "ib_logfile0", "xtrabackup_checkpoints", "mariadb_backup_checkpoints", BINLOG_POSITION];
 
 /// Suffix of a tablespace that was copied again: this copy replaces the first one.
 pub(crate) const AGAIN: &[u8] = b".new";
