@@ -175,10 +175,10 @@ fn a_server_s_certificate_is_verified(flavour: Flavour) {
     let (ca, stranger) = (certificates.option("ssl-ca", "ca.pem"), certificates.option("ssl-ca", "stranger.pem"));
     let identity = "--ssl-verify-server-cert".to_owned();
     for host in ["127.0.0.1", "localhost"] {
-        good(&mut encrypted.by_tcp(host, "safe"), &[ca.clone()]);
+        good(&mut encrypted.by_tcp(host, "safe"), std::slice::from_ref(&ca));
         good(&mut encrypted.by_tcp(host, "safe"), &[ca.clone(), identity.clone()]);
         let not_issued = "not issued by an authority";
-        refused(&mut encrypted.by_tcp(host, "safe"), &[stranger.clone()], not_issued);
+        refused(&mut encrypted.by_tcp(host, "safe"), std::slice::from_ref(&stranger), not_issued);
         refused(&mut encrypted.by_tcp(host, "safe"), &[stranger.clone(), identity.clone()], not_issued);
     }
     let directory = scratch();
@@ -197,7 +197,7 @@ fn a_certificate_for_another_host_passes_only_as_far_as_asked() {
     let encrypted = Encrypted::start(Flavour::Installed, "moved", &[]);
     encrypted.account("safe", "BY 'secret word'", "REQUIRE SSL");
     let ca = encrypted.certificates.option("ssl-ca", "ca.pem");
-    good(&mut encrypted.by_tcp("127.0.0.1", "safe"), &[ca.clone()]);
+    good(&mut encrypted.by_tcp("127.0.0.1", "safe"), std::slice::from_ref(&ca));
     let mut snap = encrypted.by_tcp("127.0.0.1", "safe");
     refused(&mut snap, &[ca, "--ssl-verify-server-cert".into()], "is for another host");
 }
