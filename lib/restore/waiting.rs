@@ -116,7 +116,7 @@ pub(super) fn end(dir: &Path, report: &dyn Report) -> Result<()> {
     if !dir.join(WAITS).exists() {
         return Ok(());
     }
-    let held = lock::take(dir, report)?;
+    let lock = lock::take(dir, report)?;
     if let Some(waiting) = Waiting::read(dir)? {
         for (from, to) in waiting.moves.iter().rev() {
             let (from, to) = (dir.join(from), dir.join(to));
@@ -135,7 +135,7 @@ pub(super) fn end(dir: &Path, report: &dyn Report) -> Result<()> {
         files::remove(&dir.join(WAITS))?;
     }
     lock::give_back(dir)?;
-    drop(held);
+    drop(lock);
     Ok(())
 }
 
