@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal as _, Result};
 
 /// The longest line of standard error that is passed on in one piece.
 const LINE: u64 = 64 << 10;
@@ -67,6 +67,22 @@ impl Chain {
         output: Stdio,
         line: impl Fn(usize, &[u8]) + Send + Sync + 'static,
     ) -> Result<Chain> {
+        Self::start_with(programs, input, output, |_, output| Ok(output.into()), line)
+    }
+
+    /// The same, with something between the programs: `between` gets the output of each but the last, and its index, and
+    /// returns the input of the next.
+    ///
+    /// # Errors
+    ///
+    /// Failed, when a program cannot be started, or `between` fails; the programs before are killed.
+    pub fn start_with(
+        programs: impl IntoIterator<Item = Command>,
+        input: Stdio,
+        output: Stdio,
+        mut between: impl FnMut(usize, ChildStdout) -> io::Result<Stdio>,
+        line: impl Fn(usize, &[u8]) + Send + Sync + 'static,
+    ) -> Result<Chain> {
         let line = Arc::new(line);
         let mut chain = Chain { group: Group::default(), children: Vec::new(), readers: Vec::new() };
         let (mut input, mut output) = (input, Some(output));
@@ -80,25 +96,40 @@ impl Chain {
             let mut child = command.spawn().map_err(|cause| failed(&cause))?;
             // The command keeps its descriptors open, and a pipe with two writers has no end.
             drop(command);
-            let said = child.stderr.take();
-            input = match child.stdout.take() {
-                Some(stdout) if !last => stdout.into(),
-                stdout => {
-                    child.stdout = stdout;
+            let (said, out) = (child.stderr.take(), child.stdout.take());
+            chain.group.lock().get_or_insert(Pid::from_child(&child));
+            let index = chain.children.len();
+            chain.children.push((name.clone(), child));
+            input = match out {
+                Some(out) if !last => between(index, out).map_err(|cause| failed(&cause))?,
+                out => {
+                    chain.children.last_mut().or_internal("a chain without programs")?.1.stdout = out;
                     Stdio::null()
                 }
             };
-            chain.group.lock().get_or_insert(Pid::from_child(&child));
-            let place = chain.children.len();
-            chain.children.push((name.clone(), child));
             if let Some(said) = said {
                 let line = line.clone();
-                let read = move || lines(said, |text| line(place, text));
+                let read = move || lines(said, |text| line(index, text));
                 let reader = std::thread::Builder::new().name(format!("stderr of {name}")).spawn(read);
                 chain.readers.push(reader.map_err(|cause| failed(&cause))?);
             }
         }
         Ok(chain)
+    }
+
+    /// The process of the program with this index; `None` if there are not so many.
+    pub fn process(&self, index: usize) -> Option<Pid> {
+        self.children.get(index).map(|(_, child)| Pid::from_child(child))
+    }
+
+    /// How the program with this index has ended; `None` if it still runs.
+    ///
+    /// # Errors
+    ///
+    /// Failed, if its status cannot be read.
+    pub fn try_wait(&mut self, index: usize) -> Result<Option<ExitStatus>> {
+        let (name, child) = self.children.get_mut(index).or_internal("no program has this index")?;
+        child.try_wait().map_err(|cause| Error::io(&*name, "cannot be waited for", &cause))
     }
 
     /// The output of the last program, if it was started with [`Stdio::piped`]. Returns it once.

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::innodb::ids::Lsn;
 use crate::innodb::redo::mariadb::mtr;
 use crate::log::captured::format::LogFormat;
-use crate::log::queue::{Queue, Trail};
+use crate::log::queue::{FollowStats, Queue};
 use crate::stream::Writer;
 use crate::stream::native::{Entry, EntryKind};
 
@@ -67,8 +67,8 @@ impl LogMember {
     }
 
     /// Sends the rest up to exactly `end`, where it must be possible to cut the log; then padding and the end mark.
-    pub(super) fn complete(mut self, end: Lsn, queue: &Queue, writer: &Writer) -> Result<(Entry, Trail)> {
-        let trail = queue.end(end)?;
+    pub(super) fn complete(mut self, end: Lsn, queue: &Queue, writer: &Writer) -> Result<(Entry, FollowStats)> {
+        let stats = queue.end(end)?;
         let mut bytes = std::mem::take(&mut self.window);
         let until = self.format.until(end);
         while self.lsn < until {
@@ -81,7 +81,7 @@ impl LogMember {
         self.send(&vec![0; self.format.padding(self.size)], writer)?;
         let name = self.format.name().as_bytes();
         writer.end(name)?;
-        Ok((Entry::new(name, EntryKind::Redo, self.size, &self.digest.finalize()), trail))
+        Ok((Entry::new(name, EntryKind::Redo, self.size, &self.digest.finalize()), stats))
     }
 
     fn log(&mut self, bytes: &[u8], writer: &Writer) -> Result<()> {
@@ -171,7 +171,7 @@ mod tests {
             assert!(ends.contains(&log_member.lsn), "it ends inside a mini-transaction");
             // More than is wanted.
             queue.push(part(at(captured), *ends.last().unwrap()), *ends.last().unwrap()).unwrap();
-            queue.conclude(Trail::new(1));
+            queue.conclude(FollowStats::new(1));
             let (entry, _) = log_member.complete(end, &queue, &writer).unwrap();
             output.seek(SeekFrom::Start(0)).unwrap();
             let member = content(output);

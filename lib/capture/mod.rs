@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::innodb::ids::Lsn;
 use crate::io::spool::Spool;
 use crate::log::follow;
-use crate::log::queue::{Queue, Trail};
+use crate::log::queue::{FollowStats, Queue};
 use crate::report::{Level, Report};
 use crate::stream::{Members, Pass, Writer};
 
@@ -145,8 +145,8 @@ fn spawn(
 
 /// Reports what an operator needs to choose the size of the log.
 fn say(report: &dyn Report, name: &str, start: Lsn, summary: &relay::Summary, queue: &Queue) {
-    let relay::Summary { end, trail } = summary;
-    let Trail { spare, capacity, resized, .. } = trail;
+    let relay::Summary { end, stats } = summary;
+    let FollowStats { spare, capacity, resized, .. } = stats;
     let bytes = end.since(start);
     report.facts(serde_json::json!({
         "start_lsn": start,

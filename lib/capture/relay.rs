@@ -11,7 +11,7 @@ use super::manifest_buffer::ManifestBuffer;
 use crate::bytes::Part as _;
 use crate::error::{Error, Result};
 use crate::innodb::ids::Lsn;
-use crate::log::queue::{Queue, Trail};
+use crate::log::queue::{FollowStats, Queue};
 use crate::stream::native::{self, BEGIN, Begin, MANIFEST, MARK, Trailer, Verdict, Verifier};
 use crate::stream::{Body, Head, Members, Pass, SENDER, Writer};
 
@@ -20,7 +20,7 @@ pub(super) struct Summary {
     /// The end LSN.
     pub(super) end: Lsn,
     /// Statistics of the follower.
-    pub(super) trail: Trail,
+    pub(super) stats: FollowStats,
 }
 
 /// The stream after `xb_begin`.
@@ -165,10 +165,10 @@ impl Relay {
         if end < least {
             return Err(fault(format!("the end lsn {end} is before lsn {least}, which the log had reached earlier")));
         }
-        let (entry, trail) = self.log_member.complete(end, &self.queue, &self.writer)?;
-        self.manifest.check(&trail.deletions, end)?;
+        let (entry, stats) = self.log_member.complete(end, &self.queue, &self.writer)?;
+        self.manifest.check(&stats.deletions, end)?;
         self.manifest.send(&entry, trailer, native::begin_digest(begin), &self.writer)?;
-        Ok(Summary { end, trail })
+        Ok(Summary { end, stats })
     }
 
     /// Handles a durable LSN mark: the server's log is durable up to the LSN in this member.

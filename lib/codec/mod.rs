@@ -41,7 +41,7 @@ pub trait Codec: Sync {
     fn whole(&self, start: &[u8]) -> Result<Self::Member, Fault>;
     /// Looks at the waiting bytes of a member, and cuts a piece from their start. Called again with the rest, until it
     /// returns [`Cut::More`]. Bytes before a `More` have been seen when it is called with more bytes.
-    fn cut(&self, member: &mut Self::Member, splitter: &[u8], flow: Flow) -> Result<Cut<Self::Job>, Fault>;
+    fn cut(&self, member: &mut Self::Member, waiting: &[u8], flow: Flow) -> Result<Cut<Self::Job>, Fault>;
     /// Rewrites bytes that are not independent, cut as [`Cut::Serial`], in order, in the reading thread. Appends to
     /// `out`, not much more than [`PIECE`] bytes at a time.
     fn serial(&self, member: &mut Self::Member, bytes: &[u8], out: &mut Vec<u8>) -> Result<Serial, Fault>;

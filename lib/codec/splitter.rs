@@ -110,16 +110,16 @@ impl<M> Splitter<M> {
     ) -> Result<()> {
         let mut start = 0;
         loop {
-            let splitter = self.bytes.part(start..)?;
+            let waiting = self.bytes.part(start..)?;
             let at = self.at;
-            match codec.cut(&mut self.member, splitter, flow).map_err(|fault| wrong(fault, at))? {
+            match codec.cut(&mut self.member, waiting, flow).map_err(|fault| wrong(fault, at))? {
                 Cut::More(want) => {
                     self.want = want.max(1);
                     break;
                 }
                 Cut::Piece { len, job } => {
-                    let piece = splitter.part(..len)?;
-                    let bytes = match (start, splitter.len() == len) {
+                    let piece = waiting.part(..len)?;
+                    let bytes = match (start, waiting.len() == len) {
                         (0, true) => std::mem::take(&mut self.bytes),
                         _ => piece.to_vec(),
                     };

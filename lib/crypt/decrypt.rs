@@ -76,10 +76,10 @@ impl<'a> Decrypt<'a> {
     }
 
     /// Cuts as many whole chunks as there are.
-    fn xbcrypt(&self, held: &[u8], flow: Flow) -> Result<Cut<Job>, Fault> {
+    fn xbcrypt(&self, waiting: &[u8], flow: Flow) -> Result<Cut<Job>, Fault> {
         let mut len = 0;
         loop {
-            let rest = held.part(len..)?;
+            let rest = waiting.part(len..)?;
             let want = match Chunk::read(rest) {
                 // Complete chunks are written before the fault after them is reported.
                 Err(_) if len > 0 => 0,
@@ -115,10 +115,10 @@ impl<'a> Decrypt<'a> {
 
     /// The same for a seal; also returns whether its end is there. `next` is the number of the first chunk, and then of
     /// the one after the last.
-    fn seal(held: &[u8], flow: Flow, seal: &Arc<Seal>, next: &mut u64) -> Result<(Cut<Job>, bool), Fault> {
+    fn seal(waiting: &[u8], flow: Flow, seal: &Arc<Seal>, next: &mut u64) -> Result<(Cut<Job>, bool), Fault> {
         let (first, mut len) = (*next, 0);
         loop {
-            let rest = held.part(len..)?;
+            let rest = waiting.part(len..)?;
             let want = match rest.first_chunk().map(|length| seal::chunk_length(*length)) {
                 Some(Err(_)) if len > 0 => 0,
                 Some(Err(fault)) => return Err(fault.into()),
@@ -232,25 +232,25 @@ impl Codec for Decrypt<'_> {
         Err(Fault { hint, ..Fault::damaged(0, format_args!("not encrypted: this is {what}")) })
     }
 
-    fn cut(&self, member: &mut Member, held: &[u8], flow: Flow) -> Result<Cut<Job>, Fault> {
+    fn cut(&self, member: &mut Member, waiting: &[u8], flow: Flow) -> Result<Cut<Job>, Fault> {
         match member {
-            Member::Xbcrypt => self.xbcrypt(held, flow),
-            Member::SealHead(name) => match held.first_chunk() {
+            Member::Xbcrypt => self.xbcrypt(waiting, flow),
+            Member::SealHead(name) => match waiting.first_chunk() {
                 Some(head) => {
                     *member = Member::Seal(Seal::open(self.keys.seal()?, name, head)?.into(), 0);
                     Ok(Cut::Serial(seal::HEAD))
                 }
-                None if flow == Flow::Last => Err(truncated(held.len())),
+                None if flow == Flow::Last => Err(truncated(waiting.len())),
                 None => Ok(Cut::More(seal::HEAD)),
             },
             Member::Seal(seal, next) => {
-                let (cut, ended) = Self::seal(held, flow, seal, next)?;
+                let (cut, ended) = Self::seal(waiting, flow, seal, next)?;
                 if ended {
                     *member = Member::SealEnd;
                 }
                 Ok(cut)
             }
-            Member::SealEnd if held.is_empty() => Ok(Cut::More(1)),
+            Member::SealEnd if waiting.is_empty() => Ok(Cut::More(1)),
             Member::SealEnd => Err(Fault::damaged(0, "bytes follow the end of the sealed data")),
         }
     }

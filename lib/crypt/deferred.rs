@@ -11,12 +11,12 @@ const MOST: usize = 1 << 20;
 pub(super) struct Deferred<W, F> {
     sink: W,
     open: F,
-    held: Option<Vec<u8>>,
+    deferred: Option<Vec<u8>>,
 }
 
 impl<W: Write, F: Fn() -> bool> Deferred<W, F> {
     pub(super) fn new(sink: W, open: F) -> Self {
-        Deferred { sink, open, held: Some(Vec::new()) }
+        Deferred { sink, open, deferred: Some(Vec::new()) }
     }
 
     /// Writes what is still deferred. Only called after success.
@@ -26,7 +26,7 @@ impl<W: Write, F: Fn() -> bool> Deferred<W, F> {
     }
 
     fn release(&mut self) -> io::Result<()> {
-        self.held.take().map_or(Ok(()), |held| self.sink.write_all(&held))
+        self.deferred.take().map_or(Ok(()), |deferred| self.sink.write_all(&deferred))
     }
 }
 
@@ -36,10 +36,10 @@ impl<W: Write, F: Fn() -> bool> Write for Deferred<W, F> {
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        if let Some(held) = &mut self.held {
+        if let Some(deferred) = &mut self.deferred {
             let more: usize = slices.iter().map(|slice| slice.len()).sum();
-            if !(self.open)() && held.len() + more <= MOST {
-                slices.iter().for_each(|slice| held.extend_from_slice(slice));
+            if !(self.open)() && deferred.len() + more <= MOST {
+                slices.iter().for_each(|slice| deferred.extend_from_slice(slice));
                 return Ok(more);
             }
             self.release()?;
@@ -48,7 +48,7 @@ impl<W: Write, F: Fn() -> bool> Write for Deferred<W, F> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if self.held.is_some() { Ok(()) } else { self.sink.flush() }
+        if self.deferred.is_some() { Ok(()) } else { self.sink.flush() }
     }
 }
 

@@ -107,15 +107,15 @@ impl Codec for Encrypt<'_> {
     }
 
     /// Cuts all that is there: chunks may have any length, and waiting costs memory and time.
-    fn cut(&self, member: &mut Member, held: &[u8], flow: Flow) -> Result<Cut<Job>, Fault> {
-        let len = held.len().min(PIECE);
+    fn cut(&self, member: &mut Member, waiting: &[u8], flow: Flow) -> Result<Cut<Job>, Fault> {
+        let len = waiting.len().min(PIECE);
         match member {
             Member::Xbcrypt if len > 0 => Ok(Cut::Piece { len, job: Job::Xbcrypt }),
             Member::Seal { seal, next, head, ended } if len > 0 || (flow == Flow::Last && !*ended) => {
                 let first = *next;
                 let chunks = len.div_ceil(seal::CHUNK_MAX) as u64;
                 *next = first.checked_add(chunks).ok_or(seal::Fault::Counter)?;
-                *ended = flow == Flow::Last && len == held.len();
+                *ended = flow == Flow::Last && len == waiting.len();
                 let job = Job::Seal { seal: seal.clone(), first, head: head.take(), end: *ended };
                 Ok(Cut::Piece { len, job })
             }

@@ -142,9 +142,9 @@ impl Seal {
         salt: &[u8; SALT],
     ) -> Result<([u8; HEAD], Seal), Fault> {
         let mut fixed = [0; FIXED];
-        let (start, tail) = fixed.split_at_mut(16);
+        let (start, end) = fixed.split_at_mut(16);
         start.copy_from_slice(&[MAGIC, [algorithm.code(), 0, 0, 0, 0, 0, 0, 0]].concat());
-        tail.copy_from_slice(salt);
+        end.copy_from_slice(salt);
         let derived = Derived::new(key, &fixed, name, algorithm)?;
         let mut head = [0; HEAD];
         head.copy_from_slice(&[&fixed[..], &derived.key_check, &derived.name_check].concat());

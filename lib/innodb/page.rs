@@ -71,7 +71,7 @@ pub enum Fault {
         /// Low half of the LSN in the header.
         head: u32,
         /// The same in the trailer.
-        tail: u32,
+        trailer: u32,
     },
     /// A length in the page does not fit: that of compressed data (InnoDB), or of used bytes (Aria).
     Length {
@@ -97,8 +97,8 @@ impl fmt::Display for Fault {
             Fault::Checksum { stored, computed } => {
                 write!(f, "checksum {stored:#010x} is stored, {computed:#010x} is computed")
             }
-            Fault::LsnHalves { head, tail } => {
-                write!(f, "low half of the lsn is {head:#010x} in the header, {tail:#010x} in the trailer")
+            Fault::LsnHalves { head, trailer } => {
+                write!(f, "low half of the lsn is {head:#010x} in the header, {trailer:#010x} in the trailer")
             }
             Fault::Length { len } => write!(f, "says that {len} bytes of it are used, which is impossible"),
             Fault::Squeezed { algorithm: 1 } => f.write_str("compressed by zlib, and cannot be decompressed"),

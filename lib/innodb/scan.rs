@@ -68,9 +68,9 @@ impl Scan {
                     let size = page_size(space);
                     if self.rest.is_empty() && bytes.len() >= size {
                         // The usual case: whole pages are checked in place.
-                        let (pages, tail) = bytes.split_at(bytes.len() - bytes.len() % size);
+                        let (pages, rest) = bytes.split_at(bytes.len() - bytes.len() % size);
                         self.pages(pages)?;
-                        bytes = tail;
+                        bytes = rest;
                         continue;
                     }
                     size
@@ -147,8 +147,8 @@ impl Scan {
             }
             State::Known { space, .. } => {
                 let whole = waiting.len() - waiting.len() % page_size(space);
-                let (pages, tail) = waiting.split_at(whole);
-                self.rest.extend_from_slice(tail);
+                let (pages, rest) = waiting.split_at(whole);
+                self.rest.extend_from_slice(rest);
                 self.pages(pages)
             }
         }
@@ -280,10 +280,10 @@ mod tests {
 
     #[test]
     fn a_last_piece_of_a_page_is_noticed_unless_it_is_zero() {
-        for (tail, good) in [(&[0; 100][..], true), (&[1; 100], false)] {
+        for (end, good) in [(&[0; 100][..], true), (&[1; 100], false)] {
             let mut scan = Scan::table();
             scan.bytes(&file()).unwrap();
-            scan.bytes(tail).unwrap();
+            scan.bytes(end).unwrap();
             assert_eq!(scan.end().is_ok(), good);
         }
     }

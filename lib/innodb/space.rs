@@ -291,9 +291,9 @@ fn equal(stored: u32, computed: u32) -> Result<(), Fault> {
 }
 
 /// Header and trailer both contain the low half of the LSN.
-fn lsn_halves(page: Page<'_>, tail: u32) -> Result<(), Fault> {
+fn lsn_halves(page: Page<'_>, trailer: u32) -> Result<(), Fault> {
     let head = page.head.be_u32::<{ LSN + 4 }>();
-    if head == tail { Ok(()) } else { Err(Fault::LsnHalves { head, tail }) }
+    if head == trailer { Ok(()) } else { Err(Fault::LsnHalves { head, trailer }) }
 }
 
 #[cfg(test)]
@@ -403,7 +403,7 @@ mod tests {
             space.check(PageNo::new(1), &page),
             Err(Fault::Number { want: PageNo::new(1), found: PageNo::new(0) })
         );
-        assert_eq!(space.check(PageNo::new(0), &page), Err(Fault::LsnHalves { head: 0, tail: 1 }));
+        assert_eq!(space.check(PageNo::new(0), &page), Err(Fault::LsnHalves { head: 0, trailer: 1 }));
     }
 
     #[test]

@@ -22,29 +22,29 @@ pub(crate) struct Queue {
 #[derive(Debug)]
 struct State {
     spool: Spool,
-    goal: Goal,
+    target: Target,
     /// LSN up to which the log is in the spool.
     captured: Lsn,
     /// LSNs before that, between mini-transactions, at which the log may be cut; at least [`STEP`] apart.
     cuts: VecDeque<Lsn>,
     /// Statistics that the follower leaves when it has reached the end without error.
-    trail: Option<Trail>,
+    stats: Option<FollowStats>,
 }
 
 /// How far the log may be captured, as the stream says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Goal {
+pub(crate) struct Target {
     /// The newest durable LSN mark; 0 before the first.
-    pub(crate) mark: Lsn,
+    pub(crate) durable_lsn: Lsn,
     /// The end LSN, once the manifest has arrived: the log is wanted exactly up to here.
-    pub(crate) end: Option<Lsn>,
+    pub(crate) end_lsn: Option<Lsn>,
     /// The other side has ended; nothing is wanted any more.
-    pub(crate) over: bool,
+    pub(crate) cancelled: bool,
 }
 
 /// Statistics of the follower, for the operator.
 #[derive(Clone, Debug)]
-pub(crate) struct Trail {
+pub(crate) struct FollowStats {
     /// How many bytes the server could still write before it would overwrite log that was not captured: the minimum.
     pub(crate) spare: u64,
     /// Capacity of the log in bytes at that time.
@@ -55,10 +55,10 @@ pub(crate) struct Trail {
     pub(crate) deletions: Deletions,
 }
 
-impl Trail {
+impl FollowStats {
     /// Statistics at the beginning.
     pub(crate) fn new(capacity: u64) -> Self {
-        Trail { spare: capacity, capacity, resized: 0, deletions: Deletions::default() }
+        FollowStats { spare: capacity, capacity, resized: 0, deletions: Deletions::default() }
     }
 
     /// Records how close the server is to overwriting log that was not captured: it is `ahead` bytes further.
@@ -73,26 +73,28 @@ impl Trail {
 impl Queue {
     /// A queue in which nothing is captured yet, from `lsn` on.
     pub(crate) fn new(spool: Spool, lsn: Lsn) -> Self {
-        let state = State { spool, goal: Goal::default(), captured: lsn, cuts: VecDeque::new(), trail: None };
+        let state = State { spool, target: Target::default(), captured: lsn, cuts: VecDeque::new(), stats: None };
         Queue { state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// Stream: the log is durable up to `lsn`.
     pub(crate) fn mark(&self, lsn: Lsn) {
         let mut state = self.lock();
-        state.goal.mark = state.goal.mark.max(lsn);
+        state.target.durable_lsn = state.target.durable_lsn.max(lsn);
         self.changed.notify_all();
     }
 
     /// Stream: the log is wanted up to `lsn`. Returns once it is captured and the follower has checked it.
-    pub(crate) fn end(&self, lsn: Lsn) -> Result<Trail> {
+    pub(crate) fn end(&self, lsn: Lsn) -> Result<FollowStats> {
         let mut state = self.lock();
-        state.goal.end = Some(lsn);
+        state.target.end_lsn = Some(lsn);
         self.changed.notify_all();
         loop {
-            match state.trail.take() {
-                Some(trail) => return Ok(trail),
-                None if state.goal.over => return Err(Error::failed("redo log", "following it has ended early")),
+            match state.stats.take() {
+                Some(stats) => return Ok(stats),
+                None if state.target.cancelled => {
+                    return Err(Error::failed("redo log", "following it has ended early"));
+                }
                 None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
         }
@@ -101,7 +103,7 @@ impl Queue {
     /// Stream: the newest durable LSN mark, and the LSN up to which the log is captured.
     pub(crate) fn reached(&self) -> (Lsn, Lsn) {
         let state = self.lock();
-        (state.goal.mark, state.captured)
+        (state.target.durable_lsn, state.captured)
     }
 
     /// Stream: the first position after `lsn`, and at most `until`, at which the log may be cut; otherwise `until`
@@ -127,7 +129,7 @@ impl Queue {
 
     /// Either side: wakes the other one and tells it to end.
     pub(crate) fn close(&self) {
-        self.lock().goal.over = true;
+        self.lock().target.cancelled = true;
         self.changed.notify_all();
     }
 
@@ -144,15 +146,15 @@ impl Queue {
     }
 
     /// Follower: the end is reached.
-    pub(crate) fn conclude(&self, trail: Trail) {
-        self.lock().trail = Some(trail);
+    pub(crate) fn conclude(&self, stats: FollowStats) {
+        self.lock().stats = Some(stats);
         self.changed.notify_all();
     }
 
-    /// Follower: waits for a goal other than `last`, but at most `wait`.
-    pub(crate) fn goal(&self, last: &Goal, wait: Duration) -> Goal {
-        let waited = self.changed.wait_timeout_while(self.lock(), wait, |state| state.goal == *last);
-        waited.map_or_else(|poisoned| poisoned.into_inner().0.goal, |(state, _)| state.goal)
+    /// Follower: waits for a target other than `last`, but at most `wait`.
+    pub(crate) fn target(&self, last: &Target, wait: Duration) -> Target {
+        let waited = self.changed.wait_timeout_while(self.lock(), wait, |state| state.target == *last);
+        waited.map_or_else(|poisoned| poisoned.into_inner().0.target, |(state, _)| state.target)
     }
 
     /// The largest number of bytes that ever waited.

@@ -85,7 +85,7 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
     let stay = places.send_back(&options.directories, &backup, &items);
     let datadir = places.datadir.as_path();
     // What else is in those directories stays, so the backup may be below them.
-    places.elsewhere().into_iter().try_for_each(|dir| apart(&options.dir, dir, true))?;
+    places.outside().into_iter().try_for_each(|dir| apart(&options.dir, dir, true))?;
     let again = datadir.join(INCOMPLETE).exists();
     if let Some((_, path)) = places.occupied(&items, options.keep).filter(|_| !again) {
         return Err(Error::failed(path.display(), "is there already, where a file of the backup is to be")
@@ -94,7 +94,7 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
     let account = options.owner.as_deref().map(Account::find).transpose()?;
     clone::claim(datadir, COPYING, &backup, options.keep)?;
     let owner = owner(account, datadir)?;
-    for dir in places.elsewhere() {
+    for dir in places.outside() {
         make(dir, owner)?;
     }
     report.stage(if options.take { "moving" } else { "copying" });
@@ -108,7 +108,7 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
         fs::write(&link, place.as_os_str().as_bytes()).map_err(|cause| fail(&link, "cannot write", &cause))?;
         files::give(&link, owner)?;
     }
-    for dir in places.elsewhere() {
+    for dir in places.outside() {
         files::sync(dir)?;
     }
     files::sync(datadir)?;

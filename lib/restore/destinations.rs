@@ -143,7 +143,7 @@ impl Destinations {
     }
 
     /// Destinations outside the data directory.
-    pub(super) fn elsewhere(&self) -> Vec<&Path> {
+    pub(super) fn outside(&self) -> Vec<&Path> {
         let system = self.system.iter().filter_map(|(_, path)| path.parent());
         let dirs = [self.undo.as_path(), &self.redo, &self.aria].into_iter();
         let binlog = self.binlog.iter().map(|(_, dir)| dir.as_path());
@@ -291,8 +291,8 @@ mod tests {
         ] {
             assert_eq!(places(family).of(Path::new(from)), Path::new(to), "{from}");
         }
-        assert_eq!(places(Family::MySql).elsewhere().len(), 6);
-        assert!(Destinations::plain(Path::new("/data"), Family::MySql).elsewhere().is_empty());
+        assert_eq!(places(Family::MySql).outside().len(), 6);
+        assert!(Destinations::plain(Path::new("/data"), Family::MySql).outside().is_empty());
     }
 
     #[test]

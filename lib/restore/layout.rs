@@ -99,8 +99,8 @@ fn renames(dir: &Path, items: &[Item]) -> Result<()> {
 /// Refuses an encrypted log if the source has tables outside its data directory. Without the key the paths in the log
 /// can be neither seen nor changed, and a server would open the originals, or find nothing. mariadb-backup can do it,
 /// because it has the key.
-pub(super) fn refuse_unseen(captured: &Captured, backup: &Backup, elsewhere: &BTreeMap<String, String>) -> Result<()> {
-    match elsewhere.iter().next() {
+pub(super) fn refuse_unseen(captured: &Captured, backup: &Backup, external: &BTreeMap<String, String>) -> Result<()> {
+    match external.iter().next() {
         Some((table, place)) if captured.encrypted() => {
             let what =
                 format!("the redo log is encrypted and has {table} at {place}, where a server would look for it");

@@ -159,7 +159,7 @@ pub(super) fn end(dir: &Path, report: &dyn Report) -> Result<()> {
     if !dir.join(WAITS).exists() {
         return Ok(());
     }
-    let held = lock::take(dir, report)?;
+    let lock = lock::take(dir, report)?;
     if let Some(waiting) = Waiting::read(dir)? {
         waiting.untouched(dir).inspect_err(|_| drop(lock::give_back(dir)))?;
         for (from, to) in waiting.moves.iter().rev() {
@@ -179,7 +179,7 @@ pub(super) fn end(dir: &Path, report: &dyn Report) -> Result<()> {
         files::remove(&dir.join(WAITS))?;
     }
     lock::give_back(dir)?;
-    drop(held);
+    drop(lock);
     Ok(())
 }
 

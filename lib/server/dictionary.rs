@@ -272,13 +272,13 @@ pub struct Ledger<'a> {
     /// For each row: true if its file was found.
     taken: Vec<bool>,
     /// Files that are not the server's, with the reason.
-    pub strangers: Vec<(Vec<u8>, Owner)>,
+    pub foreign_files: Vec<(Vec<u8>, Owner)>,
 }
 
 impl<'a> Ledger<'a> {
     /// A ledger in which no file was found yet.
     pub fn new(dictionary: &'a Dictionary) -> Self {
-        Ledger { dictionary, taken: vec![false; dictionary.rows.len()], strangers: Vec::new() }
+        Ledger { dictionary, taken: vec![false; dictionary.rows.len()], foreign_files: Vec::new() }
     }
 
     /// True if the file is the server's. Two files for one tablespace are an error.
@@ -289,7 +289,7 @@ impl<'a> Ledger<'a> {
     fn take_by(&mut self, file: File<'_>, same: &dyn Fn(&Path, &Path) -> bool) -> Result<bool> {
         let owner = self.dictionary.owner_by(file, same);
         let Owner::Server(row) = owner else {
-            self.strangers.push((file.name.to_vec(), owner));
+            self.foreign_files.push((file.name.to_vec(), owner));
             return Ok(false);
         };
         let place = self.dictionary.find(row.id).and_then(|at| self.taken.get_mut(at));
@@ -389,7 +389,7 @@ mod tests {
     }
 
     /// `FILE[@PATH]=ID ...`, `?` for an uninitialized page 0; returns what is wrong with them.
-    fn held(rows: &[(u32, &str)], list: &str) -> String {
+    fn compared(rows: &[(u32, &str)], list: &str) -> String {
         let dictionary = dictionary(rows);
         let mut ledger = Ledger::new(&dictionary);
         let same = |one: &Path, other: &Path| Path::new("/link").join(one.file_name().unwrap()) == other;
@@ -405,7 +405,7 @@ mod tests {
         }
         let text = |name: &[u8]| String::from_utf8(name.to_vec()).unwrap();
         told.extend(ledger.missing().map(|row| format!("{} missing", text(dictionary.name(row)))));
-        told.extend(ledger.strangers.iter().map(|(name, owner)| match owner {
+        told.extend(ledger.foreign_files.iter().map(|(name, owner)| match owner {
             Owner::Copy(row) => format!("{} copy of {}", text(name), text(dictionary.name(row))),
             _ => format!("{} nobody's", text(name)),
         }));
@@ -472,7 +472,7 @@ mod tests {
             (&[(3, "(d/t.ibd)"), (8, "./d/u.ibd")], "d/t.ibd=8 d/u.ibd=8", "d/t.ibd copy of d/u.ibd, d/t.ibd without"),
             (&[(3, "(d/t.ibd)")], "d/t.ibd=3", ""),
         ] {
-            assert_eq!(held(rows, files), expect, "{rows:?} {files}");
+            assert_eq!(compared(rows, files), expect, "{rows:?} {files}");
         }
     }
 

@@ -73,9 +73,9 @@ fn grants(session: &mut Session) -> Result<Vec<String>> {
 
 /// Those of `needed` that no line of `SHOW GRANTS` gives. The lines include those of active roles.
 fn missing<'a>(grants: &[String], needed: &'a [Need]) -> Vec<&'a Need> {
-    let held: Vec<(&str, &str, &str)> = grants.iter().filter_map(|line| grant(line)).collect();
+    let granted: Vec<(&str, &str, &str)> = grants.iter().filter_map(|line| grant(line)).collect();
     let has = |need: &Need| {
-        held.iter().any(|(list, database, table)| {
+        granted.iter().any(|(list, database, table)| {
             let (wanted_database, wanted_table) = (need.object.0.as_deref(), need.object.1.as_deref());
             let there = (*database == "*" || wanted_database.is_some_and(|wanted| like(wanted, unquoted(database))))
                 && (*table == "*" || wanted_table.is_some_and(|wanted| wanted == unquoted(table)));

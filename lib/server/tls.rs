@@ -377,7 +377,7 @@ mod tests {
             ("ssl-verify-server-cert", Err("no authority is named")),
             ("ssl-mode=VERIFY_CA", Err("no authority is named")),
             ("ssl-mode=PREFERRED\nssl-ca=a\nssl-verify-server-cert", Err("contradicts --ssl-mode")),
-            ("ssl-mode=VERIFY", Err("is no mode")),
+            ("ssl-mode=VERIFY", Err("is not a mode")),
             ("ssl=maybe", Err("neither on nor off")),
             ("ssl-cert=c", Err("needs --ssl-key")),
             ("ssl-key=k", Err("needs --ssl-cert")),

@@ -41,7 +41,7 @@ use crate::stream::{Body, Reader};
 /// This many pages may differ without a warning. A server changes far fewer pages without a new LSN.
 const FEW: u64 = 64;
 /// The last chunk of a stream is shorter than this.
-const TAIL: u64 = 128;
+const END_CHUNK_MAX: u64 = 128;
 /// The server's options, in a backup of any program.
 const OPTIONS: &str = "backup-my.cnf";
 /// How many bytes of a manifest are read at a time.
@@ -400,11 +400,11 @@ fn of_stream(path: &Path) -> Result<(File, Vec<u8>)> {
 /// True if the last chunk is the end mark of the manifest, encrypted or not. Leaves the file at its start.
 fn ends_with_manifest(file: &mut File) -> std::io::Result<bool> {
     let len = file.seek(SeekFrom::End(0))?;
-    let mut tail = Vec::new();
-    file.seek(SeekFrom::Start(len.saturating_sub(TAIL)))?;
-    Read::by_ref(file).take(TAIL).read_to_end(&mut tail)?;
+    let mut last = Vec::new();
+    file.seek(SeekFrom::Start(len.saturating_sub(END_CHUNK_MAX)))?;
+    Read::by_ref(file).take(END_CHUNK_MAX).read_to_end(&mut last)?;
     file.rewind()?;
-    let chunk = tail.rfind(chunk::MAGIC).and_then(|at| tail.get(at..)).unwrap_or_default();
+    let chunk = last.rfind(chunk::MAGIC).and_then(|at| last.get(at..)).unwrap_or_default();
     let Some((head, path)) = chunk.split_first_chunk() else { return Ok(false) };
     let end = chunk::prefix(head).is_ok_and(|head| head.kind == chunk::Type::End && head.path_len == path.len());
     Ok(end && native::plain_name(path) == MANIFEST)

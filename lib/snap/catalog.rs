@@ -85,7 +85,7 @@ impl Table {
     }
 
     /// True if the path of the file differs from its member name.
-    pub(super) fn is_elsewhere(&self) -> bool {
+    pub(super) fn is_external(&self) -> bool {
         self.external.is_some()
     }
 
@@ -161,7 +161,7 @@ impl Catalog {
                 None => !is_temporary(&found.name),
                 Some(table) => match table.outcome.get() {
                     Some(Outcome::Copied(_)) => false,
-                    Some(Outcome::Strange(seen)) if seen.identity == found.identity => {
+                    Some(Outcome::Foreign(seen)) if seen.identity == found.identity => {
                         dictionary.has(file(&found, seen.head))
                     }
                     _ => true,
@@ -232,10 +232,10 @@ impl Catalog {
     }
 
     /// Compares what was copied while no DDL could run with the server's dictionary.
-    pub(super) fn held_against(&self, ledger: &mut Ledger<'_>) -> Result<()> {
+    pub(super) fn compare_with(&self, ledger: &mut Ledger<'_>) -> Result<()> {
         for table in &self.tables {
             let head = match table.outcome.get() {
-                Some(Outcome::Copied(seen) | Outcome::Strange(seen)) => seen.head,
+                Some(Outcome::Copied(seen) | Outcome::Foreign(seen)) => seen.head,
                 Some(Outcome::Deferred(_)) => Head::default(),
                 Some(Outcome::Gone) | None => continue,
             };

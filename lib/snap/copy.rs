@@ -142,7 +142,7 @@ pub(super) enum Outcome {
     /// Page 0 is not initialized; nothing was sent.
     Deferred(Identity),
     /// The server does not have this tablespace, or not in this file; nothing was sent.
-    Strange(Seen),
+    Foreign(Seen),
     /// The file was removed after it was listed.
     Gone,
 }
@@ -169,7 +169,7 @@ impl Copier<'_> {
         let head = Head::of(buffers.batch.as_ref());
         // A bad page 0 is an error only in a file where the server has a tablespace.
         if !file.is_of_server(head.id()) && !file.is_of_server(None) {
-            return Ok(Outcome::Strange(open.seen(head)));
+            return Ok(Outcome::Foreign(open.seen(head)));
         }
         let part = match file.part {
             Some(part) => part,
@@ -184,7 +184,7 @@ impl Copier<'_> {
         };
         let seen = open.seen(Head::of(buffers.batch.as_ref()));
         if !file.is_of_server(seen.head.id()) {
-            return Ok(Outcome::Strange(seen));
+            return Ok(Outcome::Foreign(seen));
         }
         if let Some(since) = self.since {
             return self.delta(out, buffers, file, open, part, since).map(|()| Outcome::Copied(seen));

@@ -43,7 +43,7 @@ impl Now {
     /// `read` is page 0, if it was read just now. It is not needed for an unchanged file.
     pub(super) fn of(found: &Tablespace, before: Option<&Outcome>, read: Option<Head>) -> Self {
         let unchanged = match before {
-            Some(Outcome::Copied(seen) | Outcome::Strange(seen)) => {
+            Some(Outcome::Copied(seen) | Outcome::Foreign(seen)) => {
                 let same = seen.identity == found.identity && seen.changed == found.changed && !found.twin;
                 same.then_some(seen.head)
             }
@@ -109,7 +109,7 @@ mod tests {
             Head::of(&bytes)
         };
         let seen = Seen { identity: same.identity, changed: same.changed, head: head(5, 1000) };
-        let (copied, strange) = (Some(Outcome::Copied(seen)), Some(Outcome::Strange(seen)));
+        let (copied, foreign) = (Some(Outcome::Copied(seen)), Some(Outcome::Foreign(seen)));
         let (deferred, gone) = (Some(Outcome::Deferred(same.identity)), Some(Outcome::Gone));
         let (later, earlier, imported) = (Some(head(5, 2000)), Some(head(5, 999)), Some(head(6, 2000)));
         let servers = Evidence { is_servers: true, is_touched: false, is_temporary: false };
@@ -120,7 +120,7 @@ mod tests {
         let table: [Row<'_>; 26] = [
             // The file no longer exists.
             (copied, None, nobodys, Drop),
-            (strange, None, nobodys, Keep),
+            (foreign, None, nobodys, Keep),
             (deferred, None, nobodys, Keep),
             (gone, None, nobodys, Keep),
             (None, None, nobodys, Keep),
@@ -128,8 +128,8 @@ mod tests {
             (copied, Some((&same, None)), servers, Keep),
             (copied, Some((&same, None)), touched, Recopy),
             (copied, Some((&same, None)), nobodys, Drop),
-            (strange, Some((&same, None)), servers, Recopy),
-            (strange, Some((&same, None)), nobodys, Keep),
+            (foreign, Some((&same, None)), servers, Recopy),
+            (foreign, Some((&same, None)), nobodys, Keep),
             // It may be another file; page 0 decides.
             (copied, Some((&changed, None)), servers, CheckPage0),
             (copied, Some((&twin, None)), servers, CheckPage0),

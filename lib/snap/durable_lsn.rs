@@ -46,11 +46,11 @@ impl<'a> DurableLsn<'a> {
                 }
                 self.flushed.map(|name| session.status(name).map(Lsn::new)).transpose()
             };
-            let held = match holder.filter(|_| round.is_multiple_of(LOOK)) {
+            let holds = match holder.filter(|_| round.is_multiple_of(LOOK)) {
                 Some(id) => look_for(&mut session, id),
                 None => Ok(()),
             };
-            if let Err(error) = held.and(lsn).and_then(|lsn| lsn.map_or(Ok(()), |lsn| self.send(lsn))) {
+            if let Err(error) = holds.and(lsn).and_then(|lsn| lsn.map_or(Ok(()), |lsn| self.send(lsn))) {
                 abort.fail(error);
                 return;
             }

@@ -134,7 +134,7 @@ fn wanted(dictionary: &Dictionary, row: &Row, filter: &Filter) -> bool {
 /// Warns of the files that were left out.
 pub(super) fn tell(ledger: &Ledger<'_>, report: &dyn Report) {
     let warn = |text: std::fmt::Arguments<'_>| report.note(Level::Warning, text);
-    for (name, owner) in ledger.strangers.iter().take(LINES) {
+    for (name, owner) in ledger.foreign_files.iter().take(LINES) {
         let name = name.as_bstr();
         match owner {
             Owner::Copy(row) => {
@@ -146,7 +146,7 @@ pub(super) fn tell(ledger: &Ledger<'_>, report: &dyn Report) {
             }
         }
     }
-    if let Some(more) = ledger.strangers.len().checked_sub(LINES).filter(|more| *more > 0) {
+    if let Some(more) = ledger.foreign_files.len().checked_sub(LINES).filter(|more| *more > 0) {
         warn(format_args!("data directory: left out: {more} more such files"));
     }
 }

@@ -153,7 +153,7 @@ impl Finish<'_> {
             "replica": snapshot.replica,
             "locks_ms": snapshot.times,
         }));
-        let held = |key: &str| snapshot.times.get(key).copied().unwrap_or(0);
+        let locked = |key: &str| snapshot.times.get(key).copied().unwrap_or(0);
         let rate = u128::from(sent).saturating_mul(1000) / time.as_millis().max(1) / (1 << 20);
         let unverified = match pages.unverified {
             0 => String::new(),
@@ -172,9 +172,9 @@ impl Finish<'_> {
                  transactions {} ms, ddl {} ms, commits {} ms; {lsn}; {}snapshot complete",
                 pages.pages(),
                 time.as_secs_f64(),
-                held("flush"),
-                held("block_ddl"),
-                held("block_commit"),
+                locked("flush"),
+                locked("block_ddl"),
+                locked("block_commit"),
                 if follows { "xb-redo must follow, which adds the log; " } else { "" },
             ),
         );

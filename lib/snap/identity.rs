@@ -116,8 +116,8 @@ fn are_two(one: Pid, other: Pid) -> bool {
 
 /// The process that holds a lock on this file; `Some(None)`: a process that is not visible from here.
 fn holder(path: &Path) -> Option<Option<Pid>> {
-    let held = fcntl_getlk(open(path).ok()?, &Flock::from(FlockType::ReadLock)).ok()??;
-    Some(held.pid)
+    let lock = fcntl_getlk(open(path).ok()?, &Flock::from(FlockType::ReadLock)).ok()??;
+    Some(lock.pid)
 }
 
 /// Opens the file itself; does not follow a symbolic link.

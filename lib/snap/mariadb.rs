@@ -185,12 +185,13 @@ impl Running for MariaDb<'_> {
         innodb(&hot.steps, &self.aria, undo, &catalog, !deferred)?;
         let again = self.lock_ddl() == LockDdl::End && !self.job.no_lock && runs;
         let logged = if again { self.extra(hot, &mut catalog)? } else { 0 };
-        let held = hot.held();
-        let snapshot = hot.with_replication_stopped(&applier::MARIADB, || self.rest(hot, &catalog, &held, logged))?;
+        let deferred = hot.deferred_output();
+        let snapshot =
+            hot.with_replication_stopped(&applier::MARIADB, || self.rest(hot, &catalog, &deferred, logged))?;
         self.switched_off.as_ref().map_or(Ok(()), |innodb| innodb.unchanged(&catalog))?;
         // Of the answers at the start and at the end, the one that encrypts more is used.
         switched_on(&mut self.options, &ENCRYPTION, self.stages.session())?;
-        Ok((snapshot, held.into_inner()))
+        Ok((snapshot, deferred.into_inner()))
     }
 
     fn settle(&mut self, snapshot: &Snapshot) -> Result<()> {
@@ -211,7 +212,7 @@ impl Running for MariaDb<'_> {
 
 impl MariaDb<'_> {
     /// Copies what must be of one moment: files of other engines, and the positions.
-    fn rest(&mut self, hot: &Hot<'_>, catalog: &Catalog, held: &Writer<Spool>, logged: usize) -> Result<Snapshot> {
+    fn rest(&mut self, hot: &Hot<'_>, catalog: &Catalog, deferred: &Writer<Spool>, logged: usize) -> Result<Snapshot> {
         if self.job.no_lock {
             if self.switched_off.is_none() {
                 self.unchanged(hot, catalog, hot.steps.out, "without locks")?;
@@ -219,22 +220,22 @@ impl MariaDb<'_> {
             others(&hot.steps, hot.steps.out, false)?;
             late_files(&hot.steps, hot.steps.out, &self.aria)?;
         } else {
-            self.locked(hot, catalog, held, logged)?;
+            self.locked(hot, catalog, deferred, logged)?;
         }
         hot.durable_lsn.stop();
         self.snapshot(hot)
     }
 
     /// Copies the rest, under the locks.
-    fn locked(&mut self, hot: &Hot<'_>, catalog: &Catalog, held: &Writer<Spool>, logged: usize) -> Result<()> {
+    fn locked(&mut self, hot: &Hot<'_>, catalog: &Catalog, deferred: &Writer<Spool>, logged: usize) -> Result<()> {
         hot.report.stage("waiting for locks");
         if self.lock_ddl() == LockDdl::Early {
             if let Some(dictionary) = &catalog.dictionary {
                 let mut ledger = Ledger::new(dictionary);
-                catalog.held_against(&mut ledger)?;
+                catalog.compare_with(&mut ledger)?;
                 self.settled(&mut ledger, hot.report)?;
             }
-            // The lock is held for the whole copy, so what it protects need not wait in the spool.
+            // The lock is deferred for the whole copy, so what it protects need not wait in the spool.
             others(&hot.steps, hot.steps.out, false)?;
         } else {
             self.stages.enter(Stage::Flush)?;
@@ -242,13 +243,13 @@ impl MariaDb<'_> {
             hot.report.stage("copying under lock");
             match self.lock_ddl() {
                 _ if self.switched_off.is_some() => {}
-                LockDdl::Off => self.unchanged(hot, catalog, held, "with --lock-ddl=off")?,
-                _ => self.resync(hot, catalog, held, logged)?,
+                LockDdl::Off => self.unchanged(hot, catalog, deferred, "with --lock-ddl=off")?,
+                _ => self.resync(hot, catalog, deferred, logged)?,
             }
-            others(&hot.steps, held, false)?;
+            others(&hot.steps, deferred, false)?;
         }
         self.stages.enter(Stage::BlockCommit)?;
-        late_files(&hot.steps, held, &self.aria)
+        late_files(&hot.steps, deferred, &self.aria)
     }
 
     /// Copies tables that were created since, so that less remains to be copied under the lock. Returns the length of
@@ -276,14 +277,14 @@ impl MariaDb<'_> {
     }
 
     /// Copies again what DDL changed, and lists what was dropped.
-    fn resync(&mut self, hot: &Hot<'_>, catalog: &Catalog, held: &Writer<Spool>, logged: usize) -> Result<()> {
+    fn resync(&mut self, hot: &Hot<'_>, catalog: &Catalog, deferred: &Writer<Spool>, logged: usize) -> Result<()> {
         let log = self.ddl_log()?;
         let late = log.get(logged..).ok_or_else(|| Error::failed(DDL_LOG, "became shorter while files were copied"))?;
         let (all, late) = (Named::parse(&log), Named::parse(late));
         let changes = self.changes(hot, catalog, &all, &late)?;
-        hot.steps.dropped(held, &changes.gone)?;
+        hot.steps.dropped(deferred, &changes.gone)?;
         // A file that disappears in spite of the lock belongs to a table that an ALTER was building.
-        hot.steps.again(held, changes.again.iter().chain(&changes.unwritten), |_| Ok(()))
+        hot.steps.again(deferred, changes.again.iter().chain(&changes.unwritten), |_| Ok(()))
     }
 
     /// Checks that no table was created, dropped or exchanged, and copies tables whose page 0 was not initialized

@@ -168,18 +168,18 @@ impl Running for MySql<'_> {
 
     fn copy(&mut self, hot: &Hot<'_>, undo: &[Tablespace], catalog: Catalog) -> Result<(Snapshot, Spool)> {
         hot.report.stage("copying InnoDB");
-        let held = hot.held();
+        let deferred = hot.deferred_output();
         let snapshot = match self.watch.take() {
-            Some(watch) => self.freely(hot, watch, &catalog, &held)?,
+            Some(watch) => self.freely(hot, watch, &catalog, &deferred)?,
             None => {
                 let others = innodb(&hot.steps, undo, &catalog)?;
                 self.settled(&catalog, hot.report)?;
-                self.rest(hot, others.locked, &held)?
+                self.rest(hot, others.locked, &deferred)?
             }
         };
         // Of the answers at the start and at the end, the one that encrypts more is used.
         self.lock.ask(|session| switched_on(&mut self.options, &ENCRYPTION, session))?;
-        Ok((snapshot, held.into_inner()))
+        Ok((snapshot, deferred.into_inner()))
     }
 
     /// The log was flushed under the locks.
@@ -217,7 +217,7 @@ impl MySql<'_> {
     fn settled(&self, catalog: &Catalog, report: &dyn Report) -> Result<()> {
         let Some(dictionary) = &catalog.dictionary else { return Ok(()) };
         let mut ledger = Ledger::new(dictionary);
-        catalog.held_against(&mut ledger)?;
+        catalog.compare_with(&mut ledger)?;
         fileset::take(&mut ledger, &self.undo, &self.layout)?;
         fileset::none_missing(&ledger, &self.job.filter)?;
         fileset::tell(&ledger, report);
@@ -225,7 +225,7 @@ impl MySql<'_> {
     }
 
     /// Copies what must be of one moment: tables without transactions, and the positions.
-    fn rest(&mut self, hot: &Hot<'_>, others: Vec<Vec<u8>>, held: &Writer<Spool>) -> Result<Snapshot> {
+    fn rest(&mut self, hot: &Hot<'_>, others: Vec<Vec<u8>>, deferred: &Writer<Spool>) -> Result<Snapshot> {
         let left_out = self.lock.ask(|session| left_out(self.job, &self.layout, session))?;
         hot.report.stage("waiting for locks");
         if self.variables.is_on("log_bin") {
@@ -234,14 +234,14 @@ impl MySql<'_> {
         }
         self.lock.tables(&self.tables)?;
         hot.report.stage("copying under lock");
-        hot.steps.files(held, others.into_iter().map(Ok))?;
+        hot.steps.files(deferred, others.into_iter().map(Ok))?;
         hot.durable_lsn.stop();
-        self.snapshot(hot, held, left_out)
+        self.snapshot(hot, deferred, left_out)
     }
 
     /// Reads all positions at one moment, waits until the log is on disk up to there, copies the end of the binary log,
     /// then releases all locks.
-    fn snapshot(&mut self, hot: &Hot<'_>, held: &Writer<Spool>, left_out: Vec<SpaceId>) -> Result<Snapshot> {
+    fn snapshot(&mut self, hot: &Hot<'_>, deferred: &Writer<Spool>, left_out: Vec<SpaceId>) -> Result<Snapshot> {
         let status = self.lock.ask(LogStatus::of)?;
         if self.variables.get("server_uuid").is_some_and(|uuid| uuid != status.uuid) {
             return Err(Error::invalid("server", format_args!("its uuid has changed to {}", status.uuid)));
@@ -252,8 +252,8 @@ impl MySql<'_> {
             false => None,
         };
         self.lock.run("FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS")?;
-        let tail = match &status.binlog {
-            Some((file, position)) => Some(self.tail(hot, held, file, *position)?),
+        let binlog_copy = match &status.binlog {
+            Some((file, position)) => Some(self.copy_binlog(hot, deferred, file, *position)?),
             None => None,
         };
         // It may have been switched on since the check at the start.
@@ -262,9 +262,9 @@ impl MySql<'_> {
             self.lock.ask(closed_log)?;
         }
         let times = self.lock.end()?;
-        let (binlog, executed) = match (status.binlog, tail) {
-            (Some((file, position)), Some(tail)) => {
-                let set = gtids(hot, &tail, position, &status.executed)?;
+        let (binlog, executed) = match (status.binlog, binlog_copy) {
+            (Some((file, position)), Some(binlog_copy)) => {
+                let set = gtids(hot, &binlog_copy, position, &status.executed)?;
                 (Some(Binlog { file, position, gtid: set.to_string() }), set)
             }
             _ => (None, status.executed),
@@ -275,10 +275,10 @@ impl MySql<'_> {
     }
 
     /// Copies the binary log up to the snapshot.
-    fn tail(&self, hot: &Hot<'_>, held: &Writer<Spool>, file: &str, position: u64) -> Result<PathBuf> {
+    fn copy_binlog(&self, hot: &Hot<'_>, deferred: &Writer<Spool>, file: &str, position: u64) -> Result<PathBuf> {
         let base = self.layout.datadir.join(self.variables.text("log_bin_basename"));
         let path = base.with_file_name(file);
-        binlog(&hot.steps.copier, held, &base, &path, binlog_prefix::size(&path, position)?)?;
+        binlog(&hot.steps.copier, deferred, &base, &path, binlog_prefix::size(&path, position)?)?;
         Ok(path)
     }
 }
@@ -312,8 +312,8 @@ fn channels(job: &Job, session: &mut Session) -> Result<Vec<Record>> {
 /// The GTIDs of the snapshot. `gtid_executed` may lag behind the binary log (`facts/mysql-hot-backup#log-status`), and
 /// a replica without `log_replica_updates` has executed transactions that its binary log does not have. The result is
 /// the union of both sets.
-fn gtids(hot: &Hot<'_>, tail: &Path, position: u64, executed: &GtidSet) -> Result<GtidSet> {
-    let Some(mut set) = binlog_prefix::gtids(tail, position)? else { return Ok(executed.clone()) };
+fn gtids(hot: &Hot<'_>, binlog_copy: &Path, position: u64, executed: &GtidSet) -> Result<GtidSet> {
+    let Some(mut set) = binlog_prefix::gtids(binlog_copy, position)? else { return Ok(executed.clone()) };
     if !executed.contains(&set) {
         hot.report.note(
             Level::Warning,

@@ -130,12 +130,12 @@ fn stopped(path: &Path) -> Result<()> {
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(cause) => return Err(Error::io(path.display(), "cannot open", &cause)),
     };
-    let held = fcntl_getlk(&file, &Flock::from(FlockType::ReadLock))
+    let lock = fcntl_getlk(&file, &Flock::from(FlockType::ReadLock))
         .map_err(|errno| Error::io(path.display(), "cannot ask for locks", &errno.into()))?;
-    let Some(held) = held else { return Ok(()) };
+    let Some(lock) = lock else { return Ok(()) };
     // The kernel does not show the process id of another container's process.
     let who =
-        held.pid.map_or_else(|| "in another container".to_owned(), |pid| format!("process {}", pid.as_raw_nonzero()));
+        lock.pid.map_or_else(|| "in another container".to_owned(), |pid| format!("process {}", pid.as_raw_nonzero()));
     Err(Error::failed(path.display(), format_args!("a server runs on it ({who})"))
         .hint("leave out --offline, or stop the server"))
 }

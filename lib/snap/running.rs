@@ -84,7 +84,7 @@ impl Hot<'_> {
     }
 
     /// A writer for members that are copied under a lock: they wait in a spool.
-    pub(super) fn held(&self) -> Writer<Spool> {
+    pub(super) fn deferred_output(&self) -> Writer<Spool> {
         self.steps.out.beside(Spool::new(SPOOL_MEMORY, &self.steps.job.spool_dir, u64::MAX))
     }
 }

@@ -182,7 +182,7 @@ impl Steps<'_> {
     pub(super) fn tables(&self, catalog: &Catalog, unwritten: bool) -> Result<()> {
         each(self.job.threads, Haste::Behind, self.abort, catalog.tables().iter().map(Ok), |buffers, table| {
             let path = table.path(&self.layout.datadir);
-            let external = table.is_elsewhere();
+            let external = table.is_external();
             let dictionary = catalog.dictionary.as_ref();
             let file = Pages { name: &table.name, path: &path, external, part: None, unwritten, dictionary };
             table.set(self.copier.tablespace(self.out, buffers, file)?);

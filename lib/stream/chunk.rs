@@ -247,9 +247,9 @@ mod tests {
         assert_eq!(out.len(), PREFIX + 8 + PAYLOAD_HEAD);
         let head = prefix(out.first_chunk().unwrap()).unwrap();
         assert_eq!(head, Prefix { flags: 0, kind: Type::Payload, path_len: 8 });
-        let tail: [u8; PAYLOAD_HEAD] = out[22..].try_into().unwrap();
+        let head: [u8; PAYLOAD_HEAD] = out[22..].try_into().unwrap();
         assert_eq!(
-            payload(&tail),
+            payload(&head),
             Ok(Extent { entries: 0, len: 7, offset: 1 << 40, crc: crc32fast::hash(b"payload") })
         );
     }

@@ -178,16 +178,16 @@ mod tests {
     fn a_second_member_of_a_name_is_refused_also_beside() {
         let out = Writer::new(Vec::new());
         out.member(b"d/t.ibd", b"one").unwrap();
-        let held = out.beside(Vec::new());
+        let beside = out.beside(Vec::new());
         for error in [
             out.member(b"d/t.ibd", b"two").unwrap_err(),
-            held.payload(b"d/t.ibd", 0, b"two").unwrap_err(),
-            held.member(b"d", b"").unwrap_err(),
-            held.member(&[b'x'; 512], b"").unwrap_err(),
+            beside.payload(b"d/t.ibd", 0, b"two").unwrap_err(),
+            beside.member(b"d", b"").unwrap_err(),
+            beside.member(&[b'x'; 512], b"").unwrap_err(),
         ] {
             assert!(error.to_string().contains(": internal error: "), "{error}");
         }
-        held.member(b"d/t.new", b"two").unwrap();
+        beside.member(b"d/t.new", b"two").unwrap();
         assert!(out.has(b"d/t.new") && !out.has(b"d/u.ibd"));
         assert_eq!(out.written(), out.into_inner().len() as u64);
     }

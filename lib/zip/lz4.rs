@@ -274,23 +274,23 @@ enum Look {
 
 impl Frames {
     /// See [`crate::codec::Codec::cut`].
-    pub fn cut(&mut self, held: &[u8], flow: Flow) -> Result<Cut<Job>, Fault> {
-        let truncated = || Fault::truncated(held.len(), "the member ends in an lz4 frame");
+    pub fn cut(&mut self, waiting: &[u8], flow: Flow) -> Result<Cut<Job>, Fault> {
+        let truncated = || Fault::truncated(waiting.len(), "the member ends in an lz4 frame");
         if self.skip > 0 {
-            return match (held.is_empty(), flow) {
-                (false, _) => Ok(Cut::Serial(self.skipped(held))),
+            return match (waiting.is_empty(), flow) {
+                (false, _) => Ok(Cut::Serial(self.skipped(waiting))),
                 (true, Flow::Last) => Err(truncated()),
                 (true, _) => Ok(Cut::More(PIECE)),
             };
         }
         if let Some(large) = &self.large {
-            return match large.head.block(held)? {
+            return match large.head.block(waiting)? {
                 Ok(Block::Data { len, .. } | Block::End { len, .. }) => Ok(Cut::Serial(len)),
                 Err(_) if flow == Flow::Last => Err(truncated()),
                 Err(needs) => Ok(Cut::More(needs.max(PIECE))),
             };
         }
-        let look = self.walk(held)?;
+        let look = self.walk(waiting)?;
         if self.whole > 0 {
             let len = std::mem::take(&mut self.whole);
             self.seen -= len;
@@ -301,7 +301,7 @@ impl Frames {
             Look::TooLarge => {
                 self.seen = 0;
                 let head = self.frame.take().map(|(head, _)| head);
-                let len = head.map_or_else(|| self.skipped(held), |head| head.len);
+                let len = head.map_or_else(|| self.skipped(waiting), |head| head.len);
                 self.large = head.map(|head| Large {
                     head,
                     begun: false,
@@ -311,19 +311,19 @@ impl Frames {
                 });
                 Ok(Cut::Serial(len))
             }
-            Look::Needs(_) if flow == Flow::Last && !held.is_empty() => Err(truncated()),
+            Look::Needs(_) if flow == Flow::Last && !waiting.is_empty() => Err(truncated()),
             Look::Needs(needs) => Ok(Cut::More(needs.max(PIECE + (PIECE >> 7)))),
         }
     }
 
-    fn skipped(&self, held: &[u8]) -> usize {
-        usize::try_from(self.skip).unwrap_or(usize::MAX).min(held.len())
+    fn skipped(&self, waiting: &[u8]) -> usize {
+        usize::try_from(self.skip).unwrap_or(usize::MAX).min(waiting.len())
     }
 
     /// Parses the waiting bytes, up to a piece of whole frames.
-    fn walk(&mut self, held: &[u8]) -> Result<Look, Fault> {
+    fn walk(&mut self, waiting: &[u8]) -> Result<Look, Fault> {
         loop {
-            let rest = held.part(self.seen..)?;
+            let rest = waiting.part(self.seen..)?;
             let Some((head, content)) = &mut self.frame else {
                 if rest.is_empty() || self.content >= PIECE {
                     return Ok(Look::Needs(1));

@@ -99,16 +99,16 @@ impl Codec for Zip {
         Ok(false)
     }
 
-    fn cut(&self, begun: &mut bool, held: &[u8], flow: Flow) -> Result<Cut<()>, Fault> {
-        let full = held.len() >= self.frame;
-        let rest = flow != Flow::Open && !held.is_empty();
+    fn cut(&self, begun: &mut bool, waiting: &[u8], flow: Flow) -> Result<Cut<()>, Fault> {
+        let full = waiting.len() >= self.frame;
+        let rest = flow != Flow::Open && !waiting.is_empty();
         // An empty member becomes an empty frame: zstd -d accepts no file without a frame.
         let empty = flow == Flow::Last && !*begun;
         if !(full || rest || empty) {
             return Ok(Cut::More(self.frame));
         }
         *begun = true;
-        Ok(Cut::Piece { len: held.len().min(self.frame), job: () })
+        Ok(Cut::Piece { len: waiting.len().min(self.frame), job: () })
     }
 
     fn serial(&self, _: &mut bool, bytes: &[u8], _: &mut Vec<u8>) -> Result<Serial, Fault> {
@@ -217,12 +217,12 @@ impl Codec for Unzip {
         }
     }
 
-    fn cut(&self, member: &mut Packed, held: &[u8], flow: Flow) -> Result<Cut<Job>, Fault> {
+    fn cut(&self, member: &mut Packed, waiting: &[u8], flow: Flow) -> Result<Cut<Job>, Fault> {
         match member {
             Packed::Empty => Ok(Cut::More(1)),
-            Packed::Zstd(frames) => frames.cut(held, flow),
-            Packed::Lz4(frames) => frames.cut(held, flow),
-            Packed::Qpress(archive) => archive.cut(held, flow),
+            Packed::Zstd(frames) => frames.cut(waiting, flow),
+            Packed::Lz4(frames) => frames.cut(waiting, flow),
+            Packed::Qpress(archive) => archive.cut(waiting, flow),
         }
     }
 

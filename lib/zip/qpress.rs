@@ -48,27 +48,27 @@ pub struct Archive {
 
 impl Archive {
     /// See [`crate::codec::Codec::cut`].
-    pub fn cut(&mut self, held: &[u8], flow: Flow) -> Result<Cut<Job>, Fault> {
+    pub fn cut(&mut self, waiting: &[u8], flow: Flow) -> Result<Cut<Job>, Fault> {
         let step = match self.stage {
-            Stage::Archive => self.archive(held)?,
-            Stage::File => self.file(held)?,
-            Stage::Blocks => self.blocks(held)?,
-            Stage::Ended if held.is_empty() => return Ok(Cut::More(1)),
-            Stage::Ended if held.first() == Some(&b'F') || held.first() == Some(&b'U') => {
+            Stage::Archive => self.archive(waiting)?,
+            Stage::File => self.file(waiting)?,
+            Stage::Blocks => self.blocks(waiting)?,
+            Stage::Ended if waiting.is_empty() => return Ok(Cut::More(1)),
+            Stage::Ended if waiting.first() == Some(&b'F') || waiting.first() == Some(&b'U') => {
                 return Err(Fault::refused(0, "qpress archive of several files").hint_qpress());
             }
             Stage::Ended => return Err(Fault::damaged(0, "bytes follow the end of the qpress archive")),
         };
         match step {
             Cut::More(_) if flow == Flow::Last => {
-                Err(Fault::truncated(held.len(), "the member ends in a qpress archive"))
+                Err(Fault::truncated(waiting.len(), "the member ends in a qpress archive"))
             }
             step => Ok(step),
         }
     }
 
-    fn archive(&mut self, held: &[u8]) -> Result<Cut<Job>, Fault> {
-        let Some((magic, size)) = held.get(..16).and_then(|head| head.split_first_chunk::<8>()) else {
+    fn archive(&mut self, waiting: &[u8]) -> Result<Cut<Job>, Fault> {
+        let Some((magic, size)) = waiting.get(..16).and_then(|head| head.split_first_chunk::<8>()) else {
             return Ok(Cut::More(PIECE));
         };
         if *magic != MAGIC {
@@ -86,21 +86,21 @@ impl Archive {
         Ok(Cut::Serial(16))
     }
 
-    fn file(&mut self, held: &[u8]) -> Result<Cut<Job>, Fault> {
-        match held.first() {
+    fn file(&mut self, waiting: &[u8]) -> Result<Cut<Job>, Fault> {
+        match waiting.first() {
             None => return Ok(Cut::More(PIECE)),
             Some(b'F') => {}
             Some(b'D') => return Err(Fault::refused(0, "qpress archive of a directory").hint_qpress()),
             Some(_) => return Err(Fault::damaged(0, "no file begins here in the qpress archive")),
         }
-        let Some(len) = held.get(1..5).and_then(|len| len.first_chunk()) else { return Ok(Cut::More(PIECE)) };
+        let Some(len) = waiting.get(1..5).and_then(|len| len.first_chunk()) else { return Ok(Cut::More(PIECE)) };
         let len = u32::from_le_bytes(*len) as usize;
         if len > NAME_MAX {
             return Err(Fault::damaged(1, format_args!("qpress archive with a name of {len} bytes")));
         }
         // A name contains no zero; otherwise a wrong length would hide blocks.
-        let name = held.get(5..5 + len).unwrap_or_default();
-        match held.get(5 + len) {
+        let name = waiting.get(5..5 + len).unwrap_or_default();
+        match waiting.get(5 + len) {
             None => Ok(Cut::More(PIECE)),
             Some(0) if !name.contains(&0) => {
                 self.stage = Stage::Blocks;
@@ -111,10 +111,10 @@ impl Archive {
     }
 
     /// As many whole blocks as there are, up to a piece of content; or the trailer.
-    fn blocks(&mut self, held: &[u8]) -> Result<Cut<Job>, Fault> {
+    fn blocks(&mut self, waiting: &[u8]) -> Result<Cut<Job>, Fault> {
         let (mut len, mut content) = (0, 0);
         let needs = loop {
-            let rest = held.part(len..)?;
+            let rest = waiting.part(len..)?;
             match block(rest).map_err(|fault| fault.shifted(len))? {
                 Look::Needs(needs) => break len + needs,
                 Look::Trailer if len > 0 => break len,
@@ -133,7 +133,7 @@ impl Archive {
                 }
                 Look::Block { packet, .. } => {
                     let end = len + BLOCK_HEAD + packet.len;
-                    if held.len() < end {
+                    if waiting.len() < end {
                         break end;
                     }
                     if len > 0 && content + packet.content > PIECE {
@@ -379,7 +379,7 @@ impl<'a, L: Level> Unpacking<'a, L> {
                 control >>= count;
                 self.enter_up_to(self.len().saturating_sub(2));
             } else {
-                return self.tail(content, control);
+                return self.last_literals(content, control);
             }
         }
     }
@@ -431,7 +431,7 @@ impl<'a, L: Level> Unpacking<'a, L> {
     }
 
     /// The last bytes are literals, each with its flag.
-    fn tail(mut self, content: usize, mut control: u32) -> Option<()> {
+    fn last_literals(mut self, content: usize, mut control: u32) -> Option<()> {
         while self.len() < content {
             if control == 1 {
                 self.at += 4;

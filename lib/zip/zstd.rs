@@ -201,15 +201,15 @@ impl Frames {
     }
 
     /// See [`crate::codec::Codec::cut`].
-    pub fn cut(&mut self, held: &[u8], flow: Flow) -> Result<Cut<Job>, Fault> {
+    pub fn cut(&mut self, waiting: &[u8], flow: Flow) -> Result<Cut<Job>, Fault> {
         if self.skip > 0 || self.decoder.as_ref().is_some_and(|decoder| decoder.busy) {
-            return match (held.is_empty(), flow) {
-                (false, _) => Ok(Cut::Serial(held.len())),
+            return match (waiting.is_empty(), flow) {
+                (false, _) => Ok(Cut::Serial(waiting.len())),
                 (true, Flow::Last) => Err(Fault::truncated(0, "the member ends in a zstd frame")),
                 (true, _) => Ok(Cut::More(PIECE)),
             };
         }
-        let fits = self.walk(held)?;
+        let fits = self.walk(waiting)?;
         if self.whole > 0 {
             let len = std::mem::take(&mut self.whole);
             self.seen -= len;
@@ -220,21 +220,21 @@ impl Frames {
             self.frame = None;
             self.seen = 0;
             if self.skip == 0 {
-                let window = head(held)?.map_or(0, |head| head.window.min(1 << WINDOW_LOG_MAX));
+                let window = head(waiting)?.map_or(0, |head| head.window.min(1 << WINDOW_LOG_MAX));
                 self.decoder(window)?.busy = true;
             }
-            return Ok(Cut::Serial(held.len()));
+            return Ok(Cut::Serial(waiting.len()));
         }
         match flow {
-            Flow::Last if !held.is_empty() => Err(Fault::truncated(0, "the member ends in a zstd frame")),
+            Flow::Last if !waiting.is_empty() => Err(Fault::truncated(0, "the member ends in a zstd frame")),
             _ => Ok(Cut::More(FRAME_MAX)),
         }
     }
 
     /// Parses the waiting bytes, up to a piece of whole frames. False if a frame is too large to be kept in memory.
-    fn walk(&mut self, held: &[u8]) -> Result<bool, Fault> {
+    fn walk(&mut self, waiting: &[u8]) -> Result<bool, Fault> {
         loop {
-            let rest = held.part(self.seen..)?;
+            let rest = waiting.part(self.seen..)?;
             let Some(frame) = &mut self.frame else {
                 if rest.is_empty() || self.content >= PIECE {
                     return Ok(true);
@@ -268,7 +268,7 @@ impl Frames {
             if frame.head.content.is_none() && frame.content > PIECE || end - self.whole > FRAME_MAX {
                 return Ok(false);
             }
-            if held.len() < end {
+            if waiting.len() < end {
                 // This block will be parsed again.
                 frame.content -= content;
                 return Ok(true);

@@ -6,16 +6,17 @@
 //! ```
 
 use std::fs::File;
-use std::io::{ErrorKind, PipeReader, PipeWriter, Read, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::io::{ErrorKind, PipeWriter, Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
+use std::process::{ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process};
+use xb::process::{self, Chain};
 
 /// A pipeline that takes longer hangs, as far as a test is concerned.
 const LIMIT: Duration = Duration::from_secs(240);
@@ -140,44 +141,51 @@ impl Pipeline {
 
     /// Starts all stages in one process group.
     pub fn start(self) -> Running {
-        let mut running = Running::new(self.limit.unwrap_or(LIMIT));
-        let last = self.stages.len().checked_sub(1).expect("a pipeline has a stage");
-        let mut upstream = running.input(self.input);
-        for (index, (mut command, relay)) in self.stages.into_iter().zip(self.relays).enumerate() {
-            let name = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
-            command.stdin(upstream).stderr(Stdio::piped()).process_group(running.group());
-            let output = self.output.as_ref().filter(|_| index == last);
-            let mut through = None;
-            upstream = Stdio::null();
-            match output {
-                Some(path) => {
-                    command.stdout(File::create(path).expect("cannot create the output file"));
-                }
-                None => {
-                    let (reader, writer) = std::io::pipe().expect("cannot make a pipe");
-                    command.stdout(writer);
-                    match (index == last, relay) {
-                        (true, _) => running.stdout = Some(collect(reader)),
-                        (false, None) => upstream = reader.into(),
-                        (false, Some(relay)) => {
-                            let (out, into) = std::io::pipe().expect("cannot make a pipe");
-                            upstream = out.into();
-                            through = Some((relay, reader, into));
-                        }
-                    }
-                }
-            }
-            let mut child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
-            // The command holds our copies of the pipe's ends.
-            drop(command);
-            running.stderrs.push(collect(child.stderr.take().expect("stderr is a pipe")));
-            running.stages.push(Running::part(name, child));
-            if let Some((relay, from, to)) = through {
-                running.relays.push((relay, from, to));
-            }
+        assert!(!self.stages.is_empty(), "a pipeline has a stage");
+        let mut threads = Vec::new();
+        let input = input(self.input, &mut threads);
+        let output = match &self.output {
+            Some(path) => File::create(path).expect("cannot create the output file").into(),
+            None => Stdio::piped(),
+        };
+        let stderrs: Arc<Vec<Mutex<Vec<u8>>>> = Arc::new(self.stages.iter().map(|_| Mutex::default()).collect());
+        let said = stderrs.clone();
+        let mut relays = Vec::new();
+        let between = |stage: usize, output: ChildStdout| {
+            let Some(relay) = self.relays[stage].clone() else { return Ok(output.into()) };
+            let (reader, writer) = std::io::pipe()?;
+            relays.push((relay, output, writer));
+            Ok(reader.into())
+        };
+        let line = move |stage: usize, line: &[u8]| {
+            let mut text = said[stage].lock().unwrap();
+            text.extend_from_slice(line);
+            text.push(b'\n');
+        };
+        let stages = self.stages.len();
+        let mut chain =
+            Chain::start_with(self.stages, input, output, between, line).unwrap_or_else(|error| panic!("{error}"));
+        let stdout = chain.output().map(collect);
+        let (through, over): (Arc<AtomicU64>, Arc<AtomicBool>) = Default::default();
+        for (relay, from, to) in relays {
+            let victim = relay.kill.map(|(stage, _)| chain.process(stage).unwrap());
+            let (through, over) = (through.clone(), over.clone());
+            threads.push(std::thread::spawn(move || carry(&relay, from, to, victim, &through, &over)));
         }
-        running.relay();
-        running
+        let limit = self.limit.unwrap_or(LIMIT);
+        Running { chain, stages, stderrs, stdout, threads, through, over, start: Instant::now(), limit }
+    }
+}
+
+fn input(input: Input, threads: &mut Vec<JoinHandle<()>>) -> Stdio {
+    match input {
+        Input::Null => Stdio::null(),
+        Input::File(path) => File::open(path).expect("cannot open the input file").into(),
+        Input::Bytes(bytes) => {
+            let (reader, mut writer) = std::io::pipe().expect("cannot make a pipe");
+            threads.push(std::thread::spawn(move || drop(writer.write_all(&bytes))));
+            reader.into()
+        }
     }
 }
 
@@ -208,18 +216,12 @@ impl From<&mut Command> for Stage {
     }
 }
 
-struct Part {
-    name: String,
-    child: Child,
-    status: Option<ExitStatus>,
-}
-
-/// Running stages. All of them are killed on drop.
+/// Stages at work. Dropped, all of them are killed.
 pub struct Running {
-    stages: Vec<Part>,
-    stderrs: Vec<JoinHandle<Vec<u8>>>,
+    chain: Chain,
+    stages: usize,
+    stderrs: Arc<Vec<Mutex<Vec<u8>>>>,
     stdout: Option<JoinHandle<Vec<u8>>>,
-    relays: Vec<(Relay, PipeReader, PipeWriter)>,
     threads: Vec<JoinHandle<()>>,
     through: Arc<AtomicU64>,
     over: Arc<AtomicBool>,
@@ -228,49 +230,6 @@ pub struct Running {
 }
 
 impl Running {
-    fn new(limit: Duration) -> Self {
-        Running {
-            stages: Vec::new(),
-            stderrs: Vec::new(),
-            stdout: None,
-            relays: Vec::new(),
-            threads: Vec::new(),
-            through: Arc::default(),
-            over: Arc::default(),
-            start: Instant::now(),
-            limit,
-        }
-    }
-
-    fn part(name: String, child: Child) -> Part {
-        Part { name, child, status: None }
-    }
-
-    /// The first stage leads the group; 0 makes it the leader. It is not reaped before all have started.
-    fn group(&self) -> i32 {
-        self.stages.first().map_or(0, |part| i32::try_from(part.child.id()).unwrap())
-    }
-
-    fn input(&mut self, input: Input) -> Stdio {
-        match input {
-            Input::Null => Stdio::null(),
-            Input::File(path) => File::open(path).expect("cannot open the input file").into(),
-            Input::Bytes(bytes) => {
-                let (reader, mut writer) = std::io::pipe().expect("cannot make a pipe");
-                self.threads.push(std::thread::spawn(move || drop(writer.write_all(&bytes))));
-                reader.into()
-            }
-        }
-    }
-
-    fn relay(&mut self) {
-        for (relay, from, to) in std::mem::take(&mut self.relays) {
-            let victim = relay.kill.map(|(stage, _)| Pid::from_child(&self.stages[stage].child));
-            let (through, over) = (self.through.clone(), self.over.clone());
-            self.threads.push(std::thread::spawn(move || carry(&relay, from, to, victim, &through, &over)));
-        }
-    }
-
     /// Bytes that have passed the relays so far.
     pub fn through(&self) -> u64 {
         self.through.load(Relaxed)
@@ -278,25 +237,23 @@ impl Running {
 
     /// Process id of a stage, counted from 0.
     pub fn pid(&self, stage: usize) -> u32 {
-        self.stages[stage].child.id()
+        self.chain.process(stage).unwrap().as_raw_nonzero().get().cast_unsigned()
     }
 
     /// Sends a signal to one stage: `Signal::KILL`, `STOP`, `CONT`, `TERM`, `INT`.
     pub fn signal(&self, stage: usize, signal: Signal) {
-        let _ = kill_process(Pid::from_child(&self.stages[stage].child), signal);
+        let _ = kill_process(self.chain.process(stage).unwrap(), signal);
     }
 
     /// Has this stage ended?
     pub fn ended(&mut self, stage: usize) -> bool {
-        let part = &mut self.stages[stage];
-        part.status = part.status.or_else(|| part.child.try_wait().expect("cannot wait for a stage"));
-        part.status.is_some()
+        self.chain.try_wait(stage).expect("cannot wait for a stage").is_some()
     }
 
     /// Waits for every stage; after the limit all are killed, which the [`Run`] tells.
     pub fn wait(mut self) -> Run {
         let mut late = false;
-        for stage in 0..self.stages.len() {
+        for stage in 0..self.stages {
             while !self.ended(stage) {
                 if !late && self.start.elapsed() > self.limit {
                     late = true;
@@ -305,15 +262,14 @@ impl Running {
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
-        // A grandchild that holds a pipe would keep the collectors waiting.
+        // A grandchild that holds a pipe would keep the readers waiting.
         self.kill();
-        let threads = std::mem::take(&mut self.threads);
-        threads.into_iter().for_each(|thread| thread.join().expect("a relay panicked"));
-        let texts = std::mem::take(&mut self.stderrs).into_iter().map(|thread| thread.join().unwrap());
-        let stages = self.stages.iter().zip(texts).map(|(part, text)| Ended {
-            name: part.name.clone(),
-            status: part.status.expect("every stage has ended"),
-            stderr: String::from_utf8_lossy(&text).into_owned(),
+        self.threads.into_iter().for_each(|thread| thread.join().expect("a relay panicked"));
+        let ended = self.chain.wait().expect("cannot wait for a stage");
+        let stages = ended.into_iter().zip(self.stderrs.iter()).map(|(process::Ended { name, status }, text)| Ended {
+            name,
+            status,
+            stderr: String::from_utf8_lossy(&text.lock().unwrap()).into_owned(),
         });
         Run {
             stages: stages.collect(),
@@ -324,19 +280,7 @@ impl Running {
 
     fn kill(&self) {
         self.over.store(true, Relaxed);
-        if let Some(leader) = Pid::from_raw(self.group()) {
-            let _ = kill_process_group(leader, Signal::KILL);
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.over.store(true, Relaxed);
-        if self.stages.iter().any(|part| part.status.is_none()) {
-            self.kill();
-            self.stages.iter_mut().for_each(|part| drop(part.child.wait()));
-        }
+        self.chain.group().signal(Signal::KILL);
     }
 }
 
@@ -410,7 +354,7 @@ fn collect(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
 /// Moves bytes from one stage to the next, as the relay says.
 fn carry(
     relay: &Relay,
-    mut from: PipeReader,
+    mut from: ChildStdout,
     mut to: PipeWriter,
     victim: Option<Pid>,
     sum: &AtomicU64,

@@ -9,14 +9,14 @@ use crate::innodb::ids::{Lsn, SpaceId};
 use crate::innodb::redo::mariadb::{Checkpoint, Deletions, FILE};
 use crate::log::follow::mariadb::Follower;
 use crate::log::follow::{Follow, POLL};
-use crate::log::queue::Goal;
+use crate::log::queue::Target;
 
 /// Reads the live log in `dir` from a checkpoint to an LSN up to which it is durable.
 pub(crate) fn between(dir: &Path, start: Checkpoint, until: Lsn) -> Result<Deletions> {
     let mut follower = Follower::begin(&dir.join(FILE), start)?;
-    let goal = Goal { mark: until, end: Some(until), over: false };
+    let target = Target { durable_lsn: until, end_lsn: Some(until), cancelled: false };
     loop {
-        follower.poll(&goal, &mut |_, _| Ok(()))?;
+        follower.poll(&target, &mut |_, _| Ok(()))?;
         if follower.reached(until) {
             return Ok(follower.into_deletions());
         }

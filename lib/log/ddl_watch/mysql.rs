@@ -10,7 +10,7 @@ use crate::innodb::ids::Lsn;
 use crate::innodb::redo::mysql::ddl_events::DdlEvents;
 use crate::log::follow::Follow;
 use crate::log::follow::mysql::Follower;
-use crate::log::queue::Goal;
+use crate::log::queue::Target;
 
 /// How often the log is checked.
 const POLL: Duration = Duration::from_millis(20);
@@ -23,30 +23,30 @@ pub(crate) struct Watch {
 
 /// How far to read the log: no limit until it is set, or until reading is cancelled.
 #[derive(Debug, Default)]
-pub(crate) struct Until {
-    goal: Mutex<Goal>,
+pub(crate) struct Limit {
+    target: Mutex<Target>,
     changed: Condvar,
 }
 
-impl Until {
+impl Limit {
     /// Sets the limit: the server has written the log up to here.
-    pub(crate) fn end(&self, lsn: Lsn) {
-        self.set(|goal| goal.end = Some(lsn));
+    pub(crate) fn set_end(&self, lsn: Lsn) {
+        self.set(|target| target.end_lsn = Some(lsn));
     }
 
     /// Cancels the reading.
-    pub(crate) fn over(&self) {
-        self.set(|goal| goal.over = true);
+    pub(crate) fn cancel(&self) {
+        self.set(|target| target.cancelled = true);
     }
 
-    fn set(&self, change: impl FnOnce(&mut Goal)) {
-        change(&mut self.goal.lock().unwrap_or_else(PoisonError::into_inner));
+    fn set(&self, change: impl FnOnce(&mut Target)) {
+        change(&mut self.target.lock().unwrap_or_else(PoisonError::into_inner));
         self.changed.notify_all();
     }
 
-    fn wait(&self, known: &Goal) -> Goal {
-        let goal = self.goal.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.changed.wait_timeout_while(goal, POLL, |goal| goal == known);
+    fn wait(&self, known: &Target) -> Target {
+        let target = self.target.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(target, POLL, |target| target == known);
         *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
@@ -60,11 +60,11 @@ impl Watch {
     }
 
     /// Reads to the limit.
-    pub(crate) fn run(mut self, until: &Until) -> Result<DdlEvents> {
-        let mut goal = Goal::default();
-        while !goal.over {
+    pub(crate) fn run(mut self, limit: &Limit) -> Result<DdlEvents> {
+        let mut target = Target::default();
+        while !target.cancelled {
             let Watch { follower, events } = &mut self;
-            let read = follower.poll(&goal, &mut |bytes, _| {
+            let read = follower.poll(&target, &mut |bytes, _| {
                 events.feed(bytes);
                 Ok(())
             });
@@ -75,10 +75,10 @@ impl Watch {
                 }
                 _ => error,
             })?;
-            if goal.end.is_some_and(|end| follower.reached(end)) {
+            if target.end_lsn.is_some_and(|end| follower.reached(end)) {
                 break;
             }
-            goal = until.wait(&goal);
+            target = limit.wait(&target);
         }
         Ok(self.events)
     }

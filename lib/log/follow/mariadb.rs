@@ -10,7 +10,7 @@ use std::time::Instant;
 use bstr::ByteSlice;
 
 use super::super::live::mariadb::{Live, PATIENCE};
-use super::super::queue::{Goal, Trail};
+use super::super::queue::{FollowStats, Target};
 use super::{END_PATIENCE, Follow, OVERRUN_PATIENCE, POLL, WINDOW};
 use crate::bytes::Part as _;
 use crate::error::{Error, OrInternal as _, Result};
@@ -39,18 +39,18 @@ pub(crate) struct Follower {
     /// Since when no checkpoint can be read.
     headless: Option<Instant>,
     window: Vec<u8>,
-    trail: Trail,
+    stats: FollowStats,
     /// The first file name that no file system accepts, and the LSN of its record.
     unopenable: Option<(Lsn, Vec<u8>)>,
 }
 
 impl Follow for Follower {
-    fn poll(&mut self, goal: &Goal, take: &mut dyn FnMut(&[u8], Lsn) -> Result<()>) -> Result<()> {
+    fn poll(&mut self, target: &Target, take: &mut dyn FnMut(&[u8], Lsn) -> Result<()>) -> Result<()> {
         self.look()?;
-        let durable = self.checkpoint.end_lsn.max(goal.mark);
-        let bound = durable.max(goal.end.unwrap_or_default());
-        self.trail.measure(durable.since(self.lsn), self.live.ring.capacity());
-        while self.lsn < bound && goal.end.is_none_or(|end| self.lsn < end) {
+        let durable = self.checkpoint.end_lsn.max(target.durable_lsn);
+        let bound = durable.max(target.end_lsn.unwrap_or_default());
+        self.stats.measure(durable.since(self.lsn), self.live.ring.capacity());
+        while self.lsn < bound && target.end_lsn.is_none_or(|end| self.lsn < end) {
             self.change_over();
             let wanted = bound.since(self.lsn).min(WINDOW);
             self.window.resize(usize::try_from(wanted).or_internal("a window larger than memory")?, 0);
@@ -71,14 +71,14 @@ impl Follow for Follower {
         self.lsn >= end
     }
 
-    fn conclude(&self, end: Lsn) -> Result<Trail> {
+    fn conclude(&self, end: Lsn) -> Result<FollowStats> {
         if let Some((lsn, name)) = self.unopenable.as_ref().filter(|(lsn, _)| *lsn < end) {
             let what =
                 format!("a file name of more than {NAME_MAX} bytes, at lsn {lsn}, which ends a server's recovery");
             return Err(Error::invalid(name.as_bstr(), what)
                 .hint("a CREATE or ALTER TABLE failed for it; run the backup again after a newer checkpoint"));
         }
-        if self.anchored { Ok(self.trail.clone()) } else { Err(self.unanchored("the log ends before it")) }
+        if self.anchored { Ok(self.stats.clone()) } else { Err(self.unanchored("the log ends before it")) }
     }
 }
 
@@ -98,7 +98,7 @@ impl Follower {
             let what = format!("its newest checkpoint {} is older than the backup's {}", checkpoint.lsn, start.lsn);
             return Err(Error::failed(place, what).hint("this is the redo log of another server; --datadir chooses it"));
         }
-        let trail = Trail::new(live.ring.capacity());
+        let stats = FollowStats::new(live.ring.capacity());
         Ok(Follower {
             live,
             next: None,
@@ -110,13 +110,13 @@ impl Follower {
             headless: None,
             window: Vec::new(),
             unopenable: None,
-            trail,
+            stats,
         })
     }
 
     /// The tablespaces whose file was deleted, according to the log read so far.
     pub(crate) fn into_deletions(self) -> Deletions {
-        self.trail.deletions
+        self.stats.deletions
     }
 
     #[cfg(test)]
@@ -132,7 +132,7 @@ impl Follower {
     /// Checks for a log of another size, and for a newer checkpoint.
     fn look(&mut self) -> Result<()> {
         if let Some(next) = self.next.as_ref().unwrap_or(&self.live).successor()? {
-            self.trail.resized += 1;
+            self.stats.resized += 1;
             // If a log was replaced before we opened it, its records are also in the newest one, provided `live`
             // reaches up to that. If not, reading will fail.
             self.next = Some(next);
@@ -172,7 +172,7 @@ impl Follower {
         let until = self.next.as_ref().map_or(Lsn::MAX, |next| next.ring.first_lsn());
         let (lsn, ring) = (self.lsn, self.live.ring);
         let taken = take(&mut window, lsn, &ring, encrypted, until, |lsn, mtr| {
-            self.trail.deletions.see(mtr, lsn, encrypted);
+            self.stats.deletions.see(mtr, lsn, encrypted);
             self.look_at_names(lsn, mtr);
             self.anchor(lsn, mtr)
         });

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::captured::format::LogFormat;
-use super::queue::{Goal, Queue, Trail};
+use super::queue::{FollowStats, Queue, Target};
 use crate::crypt::keyring::Keyring;
 use crate::error::{Error, Result};
 use crate::innodb::ids::Lsn;
@@ -32,13 +32,13 @@ const END_PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 300 } else 
 pub(crate) trait Follow: Send {
     /// Captures everything available that may be captured. `take` gets complete mini-transactions or blocks, and the
     /// LSN at their end.
-    fn poll(&mut self, goal: &Goal, take: &mut dyn FnMut(&[u8], Lsn) -> Result<()>) -> Result<()>;
+    fn poll(&mut self, target: &Target, take: &mut dyn FnMut(&[u8], Lsn) -> Result<()>) -> Result<()>;
 
     /// True if everything before `end` has been captured.
     fn reached(&self, end: Lsn) -> bool;
 
     /// Ends at `end`. Returns statistics, if the captured log can be recovered up to there.
-    fn conclude(&self, end: Lsn) -> Result<Trail>;
+    fn conclude(&self, end: Lsn) -> Result<FollowStats>;
 }
 
 /// Opens the log that `xb_begin` names, or the one below `datadir`. The file `keyring` may have its key; other keys are
@@ -100,14 +100,14 @@ fn directory(begin: &Begin, log: &Redo, datadir: Option<&Path>, own: &Path) -> P
 
 /// Follows the log until the end that the stream names, or until the stream ends.
 pub(crate) fn run(mut follower: Box<dyn Follow>, queue: &Queue) -> Result<()> {
-    let mut goal = Goal::default();
-    while !goal.over {
-        follower.poll(&goal, &mut |bytes, lsn| queue.push(bytes, lsn))?;
-        if let Some(end) = goal.end.filter(|end| follower.reached(*end)) {
+    let mut target = Target::default();
+    while !target.cancelled {
+        follower.poll(&target, &mut |bytes, lsn| queue.push(bytes, lsn))?;
+        if let Some(end) = target.end_lsn.filter(|end| follower.reached(*end)) {
             queue.conclude(follower.conclude(end)?);
             break;
         }
-        goal = queue.goal(&goal, POLL);
+        target = queue.target(&target, POLL);
     }
     Ok(())
 }

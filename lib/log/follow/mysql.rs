@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::super::live::mariadb::PATIENCE;
 use super::super::live::mysql::{self as live, LogFile};
-use super::super::queue::{Goal, Trail};
+use super::super::queue::{FollowStats, Target};
 use super::{END_PATIENCE, Follow, OVERRUN_PATIENCE, WINDOW};
 use crate::bytes::Part as _;
 use crate::crypt::keyring::{self, Keyring};
@@ -40,7 +40,7 @@ pub(crate) struct Follower {
     /// Since when there has been no block at `lsn`, although there should be one.
     stuck: Option<Instant>,
     window: Vec<u8>,
-    trail: Trail,
+    stats: FollowStats,
 }
 
 /// Why no more can be captured now.
@@ -80,10 +80,10 @@ impl Follower {
             capacity: 0,
             stuck: None,
             window: Vec::new(),
-            trail: Trail::new(0),
+            stats: FollowStats::new(0),
         };
         follower.look()?;
-        follower.trail = Trail::new(follower.capacity);
+        follower.stats = FollowStats::new(follower.capacity);
         let holding = |lsn| follower.files.values().find(|file| file.holds(lsn));
         // The server writes the key into a file before the checkpoint, and this file was opened after the checkpoint
         // was read.
@@ -179,16 +179,16 @@ impl Follower {
     }
 
     /// Handles a missing block. Usually the server has written nothing; otherwise reads again for a while.
-    fn wait(&mut self, goal: &Goal, halt: &Halt) -> Result<()> {
+    fn wait(&mut self, target: &Target, halt: &Halt) -> Result<()> {
         let later = self.files.last_key_value().is_some_and(|(number, _)| *number > self.current.saturating_add(1));
-        let durable = goal.mark >= self.lsn.saturating_add(BLOCK as u64);
+        let durable = target.durable_lsn >= self.lsn.saturating_add(BLOCK as u64);
         if let (Halt::Encrypted, Err(error)) = (halt, &self.key) {
             return Err(error.clone());
         }
         let patience = match halt {
             Halt::Overwritten | Halt::Unsealed => OVERRUN_PATIENCE,
             Halt::NoFile if later => OVERRUN_PATIENCE,
-            _ if goal.end.is_some() => END_PATIENCE,
+            _ if target.end_lsn.is_some() => END_PATIENCE,
             _ if durable => PATIENCE,
             _ => {
                 self.stuck = None;
@@ -199,7 +199,7 @@ impl Follower {
             return Ok(());
         }
         let lsn = self.lsn;
-        Err(match (halt, goal.end) {
+        Err(match (halt, target.end_lsn) {
             (Halt::Overwritten, _) => self.overrun(),
             (Halt::Unsealed, _) => live::unsealed(self.dir.display()),
             (Halt::NoFile, _) if later => self.overrun(),
@@ -208,7 +208,7 @@ impl Follower {
             }
             _ => Error::invalid(
                 self.dir.display(),
-                format_args!("the log cannot be read at lsn {lsn}, though it is durable up to {}", goal.mark),
+                format_args!("the log cannot be read at lsn {lsn}, though it is durable up to {}", target.durable_lsn),
             ),
         })
     }
@@ -231,13 +231,13 @@ impl Follower {
 }
 
 impl Follow for Follower {
-    fn poll(&mut self, goal: &Goal, take: &mut dyn FnMut(&[u8], Lsn) -> Result<()>) -> Result<()> {
+    fn poll(&mut self, target: &Target, take: &mut dyn FnMut(&[u8], Lsn) -> Result<()>) -> Result<()> {
         self.look()?;
-        self.trail.measure(goal.mark.since(self.lsn), self.capacity);
-        while !goal.end.is_some_and(|end| self.reached(end)) {
-            let (whole, halt) = self.read(goal.end)?;
+        self.stats.measure(target.durable_lsn.since(self.lsn), self.capacity);
+        while !target.end_lsn.is_some_and(|end| self.reached(end)) {
+            let (whole, halt) = self.read(target.end_lsn)?;
             if whole == 0 {
-                return self.wait(goal, &halt);
+                return self.wait(target, &halt);
             }
             self.stuck = None;
             self.lsn = self.lsn.saturating_add(whole as u64);
@@ -250,8 +250,8 @@ impl Follow for Follower {
         self.lsn >= block::until(end)
     }
 
-    fn conclude(&self, _: Lsn) -> Result<Trail> {
-        Ok(self.trail.clone())
+    fn conclude(&self, _: Lsn) -> Result<FollowStats> {
+        Ok(self.stats.clone())
     }
 }
 

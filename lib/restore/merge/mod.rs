@@ -196,7 +196,7 @@ fn merge(
     threads: usize,
     report: &dyn Report,
 ) -> Result<()> {
-    let held = lock::take(dir, report)?;
+    let lock = lock::take(dir, report)?;
     let last = increments.last().or_internal(LOST)?;
     let fresh = journal.is_none();
     // There was no lock until now.
@@ -240,7 +240,7 @@ fn merge(
         ),
     );
     lock::give_back(dir)?;
-    drop(held);
+    drop(lock);
     Ok(())
 }
 

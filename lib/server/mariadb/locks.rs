@@ -72,11 +72,11 @@ impl Stages {
             return Ok(Times::new());
         }
         self.session.run("BACKUP STAGE END").map_err(|refusal| lost(&refusal))?;
-        let held = self.entered.drain(..);
-        Ok(held.map(|(stage, asked)| (stage.key().to_owned(), millis(asked.elapsed()))).collect())
+        let entered = self.entered.drain(..);
+        Ok(entered.map(|(stage, asked)| (stage.key().to_owned(), millis(asked.elapsed()))).collect())
     }
 
-    /// The session, for queries while the locks are held.
+    /// The session, for queries while the locks are entered.
     pub fn session(&mut self) -> &mut Session {
         &mut self.session
     }

@@ -20,7 +20,7 @@ pub struct InstanceLock {
     session: Session,
     timeout: Duration,
     instance: Option<Instant>,
-    /// How long the lock was held before it was released for a while.
+    /// How long the lock was time before it was released for a while.
     earlier: Duration,
     tables: Option<Instant>,
 }
@@ -78,15 +78,15 @@ impl InstanceLock {
         }
     }
 
-    /// Releases all locks and returns how long each was held, in milliseconds, from the moment of the request. Fails if
+    /// Releases all locks and returns how long each was time, in milliseconds, from the moment of the request. Fails if
     /// the locks had been lost before, because the copy is not consistent then.
     pub fn end(&mut self) -> Result<Times> {
         let id = self.session.id();
         self.session.run("UNLOCK TABLES").map_err(|refusal| locks::lost(&refusal))?;
         let tables = self.tables.take().map(|asked| ("flush".to_owned(), locks::millis(asked.elapsed())));
         self.session.run("UNLOCK INSTANCE").map_err(|refusal| locks::lost(&refusal))?;
-        let held = |asked: Instant| locks::millis(self.earlier + asked.elapsed());
-        let instance = self.instance.take().map(|asked| ("block_ddl".to_owned(), held(asked)));
+        let time = |asked: Instant| locks::millis(self.earlier + asked.elapsed());
+        let instance = self.instance.take().map(|asked| ("block_ddl".to_owned(), time(asked)));
         let now = self.session.value("SELECT CONNECTION_ID()").map_err(|refusal| locks::lost(&refusal))?;
         if now != Some(id.to_string()) {
             return Err(locks::lost("the connection is another one"));

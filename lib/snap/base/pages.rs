@@ -55,7 +55,7 @@ struct Record {
 
 /// A file whose records are being read.
 #[derive(Clone, Copy, Debug)]
-struct Course {
+struct FileState {
     noted: Noted,
     /// The number of the next page.
     next: u32,
@@ -91,7 +91,7 @@ impl BasePages {
                 format_args!("is of backup {id}, and stands beside backup {backup_id}"),
             ));
         }
-        let (mut names, mut courses): (HashMap<Key, usize>, Vec<Course>) = (HashMap::new(), Vec::new());
+        let (mut names, mut files): (HashMap<Key, usize>, Vec<FileState>) = (HashMap::new(), Vec::new());
         let (mut records, mut buffer) = (Vec::new(), Vec::new());
         loop {
             let at = input.at;
@@ -111,31 +111,31 @@ impl BasePages {
             fixed.check(&buffer).map_err(fault)?;
             sum.write(&buffer);
             let name = key(fixed.name(&buffer).map_err(fault)?);
-            let number = *names.entry(name).or_insert(courses.len());
-            if number == courses.len() {
-                courses.push(Course::new(&fixed, name, number));
+            let number = *names.entry(name).or_insert(files.len());
+            if number == files.len() {
+                files.push(FileState::new(&fixed, name, number));
             }
-            let course = courses.get_mut(number).ok_or_else(|| fault(Fault::Record))?;
+            let file = files.get_mut(number).ok_or_else(|| fault(Fault::Record))?;
             let last = fixed.last(&buffer);
-            course.accept(&fixed, last).map_err(fault)?;
+            file.accept(&fixed, last).map_err(fault)?;
             if fixed.count > 0 {
                 let len = u32::try_from(fixed.size()).map_err(|_| fault(Fault::Length))?;
                 let fix = fixed.kind == Kind::Fix;
-                records.push(Record { file: course.noted.number, fix, first: fixed.first, last, at, len });
+                records.push(Record { file: file.noted.number, fix, first: fixed.first, last, at, len });
             } else {
                 // It counts as a record, and is not used.
                 records.push(Record { file: u32::MAX, fix: true, first: 0, last: 0, at, len: 0 });
             }
         }
         input.ended()?;
-        if !courses.iter().all(Course::is_whole) {
+        if !files.iter().all(FileState::is_whole) {
             return Err(fault(Fault::Order));
         }
         drop(names);
         records.retain(|record| record.len > 0);
         records.sort_unstable();
         records.shrink_to_fit();
-        let mut files: Vec<Noted> = courses.into_iter().map(|course| course.noted).collect();
+        let mut files: Vec<Noted> = files.into_iter().map(|file| file.noted).collect();
         files.sort_unstable_by_key(|file| file.space_id);
         Ok(BasePages { file, place, files, records, compared: AtomicU64::new(0), different: AtomicU64::new(0) })
     }
@@ -211,11 +211,11 @@ impl BaseDigests<'_> {
     }
 }
 
-impl Course {
+impl FileState {
     fn new(fixed: &Fixed, name: Key, number: usize) -> Self {
         let Fixed { space_id, flags, page_size, .. } = *fixed;
         let number = u32::try_from(number).unwrap_or(u32::MAX);
-        Course { noted: Noted { space_id, flags, page_size, name, number }, next: 0, ended: false, fixed: None }
+        FileState { noted: Noted { space_id, flags, page_size, name, number }, next: 0, ended: false, fixed: None }
     }
 
     /// Checks that a record follows those before it; its last page is `last`.

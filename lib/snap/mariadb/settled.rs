@@ -115,7 +115,7 @@ fn unimported(session: &mut Session, layout: &Layout, start: &Start, catalog: &C
 
 /// Length in bytes of the name by which the server opens it.
 fn opened(table: &Table, datadir: &Path) -> usize {
-    match table.is_elsewhere() {
+    match table.is_external() {
         true => table.path(datadir).as_os_str().len(),
         false => "./".len() + table.name.len(),
     }

@@ -20,7 +20,7 @@ use super::{MySql, is_log_encrypted, logging, redo, wanted};
 use crate::error::{Error, Kind, Result};
 use crate::innodb::ids::{Lsn, SpaceId};
 use crate::io::spool::Spool;
-use crate::log::ddl_watch::mysql::{Until, Watch};
+use crate::log::ddl_watch::mysql::{Limit, Watch};
 use crate::server::dictionary::Ledger;
 use crate::server::files::Tablespace;
 use crate::server::mysql::{LogStatus, files};
@@ -70,11 +70,11 @@ impl MySql<'_> {
         hot: &Hot<'_>,
         watch: Watch,
         catalog: &Catalog,
-        held: &Writer<Spool>,
+        deferred: &Writer<Spool>,
     ) -> Result<Snapshot> {
-        let (until, abort) = (Until::default(), hot.steps.abort);
+        let (limit, abort) = (Limit::default(), hot.steps.abort);
         std::thread::scope(|scope| {
-            let watching = scope.spawn(|| watch.run(&until).inspect_err(|error| abort.fail(error.clone())));
+            let watching = scope.spawn(|| watch.run(&limit).inspect_err(|error| abort.fail(error.clone())));
             let copy = || {
                 hot.steps.system(&[])?;
                 hot.steps.tables(catalog, false)?;
@@ -82,18 +82,18 @@ impl MySql<'_> {
                     hot.report.stage("waiting for locks");
                     self.lock.instance()?;
                     hot.report.stage("copying under lock");
-                    until.end(self.blocked()?);
+                    limit.set_end(self.blocked()?);
                     let events = watching.join().map_err(|_| panicked())??;
                     self.lock.ask(|session| none_imported(session, events.deleted()))?;
-                    self.resync(hot, catalog, events.touched(), held)?;
+                    self.resync(hot, catalog, events.touched(), deferred)?;
                     let others = files::others(&self.layout.datadir)?;
                     let buffer_pool = files::buffer_pool(&self.layout.datadir);
-                    hot.steps.files(held, others.free.into_iter().chain(buffer_pool).map(Ok))?;
-                    self.rest(hot, others.locked, held)
+                    hot.steps.files(deferred, others.free.into_iter().chain(buffer_pool).map(Ok))?;
+                    self.rest(hot, others.locked, deferred)
                 })
             };
             let copied = copy();
-            until.over();
+            limit.cancel();
             copied
         })
     }
@@ -117,7 +117,7 @@ impl MySql<'_> {
         hot: &Hot<'_>,
         catalog: &Catalog,
         touched: &BTreeSet<SpaceId>,
-        held: &Writer<Spool>,
+        deferred: &Writer<Spool>,
     ) -> Result<()> {
         let (spaces, dictionary) = self.list()?;
         let mut ledger = Ledger::new(&dictionary);
@@ -126,10 +126,10 @@ impl MySql<'_> {
         let changes = catalog.changes_of(wanted(self.job, spaces.tables)?, undo, touched, &mut review)?;
         fileset::none_missing(&ledger, &self.job.filter)?;
         fileset::tell(&ledger, hot.report);
-        hot.steps.dropped(held, &changes.gone)?;
+        hot.steps.dropped(deferred, &changes.gone)?;
         let gone = |found: &Tablespace| Err(Error::invalid(found.name.as_bstr(), super::GONE).hint(super::NOBODY));
-        hot.steps.again(held, changes.again.iter().chain(&changes.unwritten), gone)?;
-        if touched.contains(&SpaceId::SYSTEM) { hot.steps.system_again(held) } else { Ok(()) }
+        hot.steps.again(deferred, changes.again.iter().chain(&changes.unwritten), gone)?;
+        if touched.contains(&SpaceId::SYSTEM) { hot.steps.system_again(deferred) } else { Ok(()) }
     }
 }
 

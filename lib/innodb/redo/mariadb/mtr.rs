@@ -166,8 +166,8 @@ pub fn varint_len(value: u32) -> usize {
 ///
 /// Internal, if `mtr` is shorter than the end of a mini-transaction.
 pub fn set_first_lap(mtr: &mut [u8], encrypted: bool) -> Result<(), Internal> {
-    let tail = 1 + SUM + if encrypted { NONCE } else { 0 };
-    let end = mtr.len().checked_sub(tail).and_then(|at| mtr.get_mut(at));
+    let trailer = 1 + SUM + if encrypted { NONCE } else { 0 };
+    let end = mtr.len().checked_sub(trailer).and_then(|at| mtr.get_mut(at));
     *end.or_internal("a mini-transaction has no end")? = 1;
     Ok(())
 }

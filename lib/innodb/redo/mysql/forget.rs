@@ -94,7 +94,7 @@ mod tests {
                 let spaces: Vec<SpaceId> = (7..7 + count).map(SpaceId::new).collect();
                 let (blocks, end) = forget(&full, Lsn::new(lsn + used as u64), &spaces).unwrap();
                 assert_eq!(until(end), Lsn::new(lsn + blocks.len() as u64), "{used} {count}");
-                let (mut traces, mut data) = (DdlEvents::default(), 0);
+                let (mut events, mut data) = (DdlEvents::default(), 0);
                 for (block, at) in blocks.chunks(BLOCK).zip((lsn..).step_by(BLOCK)) {
                     let Block::Here { used } = check(block, Lsn::new(at), None) else { panic!("block of {at}") };
                     assert!(used == BLOCK || Lsn::new(at) == begin(end));
@@ -103,8 +103,8 @@ mod tests {
                     data += used.min(TRAILER) - HEADER;
                 }
                 assert_eq!(data, used - HEADER + spaces.len() * record(SpaceId::SYSTEM).len());
-                traces.feed(&blocks);
-                assert!(traces.deleted().iter().eq(&spaces));
+                events.feed(&blocks);
+                assert!(events.deleted().iter().eq(&spaces));
                 assert!(blocks[HEADER..used].iter().all(|byte| *byte == 0x5a));
             }
         }

@@ -12,7 +12,7 @@ use super::super::mariadb::{Follower, take};
 use crate::error::{Error, Kind, Result};
 use crate::innodb::ids::Lsn;
 use crate::innodb::redo::mariadb::{CHECKPOINTS, Checkpoint, FILE, Format, Header, Ring, START, mtr};
-use crate::log::queue::Goal;
+use crate::log::queue::Target;
 
 /// The redo log of a server.
 struct Server {
@@ -160,12 +160,12 @@ struct Reader {
 
 impl Reader {
     fn poll(&mut self, mark: u64) -> Result<()> {
-        self.reach(Goal { mark: Lsn::new(mark), ..Goal::default() })
+        self.reach(Target { durable_lsn: Lsn::new(mark), ..Target::default() })
     }
 
-    fn reach(&mut self, goal: Goal) -> Result<()> {
+    fn reach(&mut self, target: Target) -> Result<()> {
         let got = &mut self.got;
-        self.follower.poll(&goal, &mut |bytes, _| {
+        self.follower.poll(&target, &mut |bytes, _| {
             got.extend_from_slice(bytes);
             Ok(())
         })
@@ -311,12 +311,12 @@ fn the_log_must_reach_the_end_of_the_backup() {
     let mut reader = server.follow();
     server.write(20);
     let end = server.lsn + 1000;
-    let goal = Goal { mark: Lsn::new(server.lsn), end: Some(Lsn::new(end)), over: false };
+    let target = Target { durable_lsn: Lsn::new(server.lsn), end_lsn: Some(Lsn::new(end)), cancelled: false };
     server.put(server.lsn, &[0; 1000]);
-    reader.reach(goal).unwrap();
+    reader.reach(target).unwrap();
     assert_eq!(reader.got, server.since(50_000));
     let error = loop {
-        if let Err(error) = reader.reach(goal) {
+        if let Err(error) = reader.reach(target) {
             break error;
         }
     };

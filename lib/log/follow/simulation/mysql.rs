@@ -15,7 +15,7 @@ use crate::crypt::keyring::Keyring;
 use crate::error::{Error, Kind, Result};
 use crate::innodb::ids::Lsn;
 use crate::innodb::redo::mysql::{BLOCK, CLEAR, HEAD, Header, Locked, LogKey, creator, encryption, name};
-use crate::log::queue::Goal;
+use crate::log::queue::Target;
 
 /// LSN of the first file.
 const FIRST: u64 = 8192;
@@ -139,22 +139,22 @@ struct Reader {
 }
 
 impl Reader {
-    fn reach(&mut self, goal: Goal) -> Result<()> {
+    fn reach(&mut self, target: Target) -> Result<()> {
         let got = &mut self.got;
-        self.follower.poll(&goal, &mut |bytes, _| {
+        self.follower.poll(&target, &mut |bytes, _| {
             got.extend_from_slice(bytes);
             Ok(())
         })
     }
 
     fn poll(&mut self) -> Result<()> {
-        self.reach(Goal::default())
+        self.reach(Target::default())
     }
 
     /// Polls until it fails.
-    fn fail(&mut self, goal: Goal) -> Error {
+    fn fail(&mut self, target: Target) -> Error {
         loop {
-            match self.reach(goal) {
+            match self.reach(target) {
                 Err(error) => return error,
                 Ok(()) => std::thread::sleep(Duration::from_millis(10)),
             }
@@ -180,8 +180,8 @@ fn a_file_that_was_deleted_or_renamed_is_read_to_its_end() {
     let mut server = Server::new();
     let mut reader = server.follow();
     server.write(BLOCKS + 5, 99);
-    // Opens both, and does not read them: the goal is reached already.
-    reader.reach(Goal { mark: Lsn::new(0), end: Some(Lsn::new(FIRST + 12)), over: false }).unwrap();
+    // Opens both, and does not read them: the target is reached already.
+    reader.reach(Target { durable_lsn: Lsn::new(0), end_lsn: Some(Lsn::new(FIRST + 12)), cancelled: false }).unwrap();
     assert!(reader.got.is_empty());
     fs::remove_file(server.path(7)).unwrap();
     fs::rename(server.path(8), server.dir.path().join("#ib_redo99_tmp")).unwrap();
@@ -195,10 +195,11 @@ fn a_file_that_is_cut_off_is_an_overrun() {
     let mut server = Server::new();
     let mut reader = server.follow();
     server.write(BLOCKS + 5, 99);
-    reader.reach(Goal { mark: Lsn::new(0), end: Some(Lsn::new(FIRST + 12)), over: false }).unwrap();
+    reader.reach(Target { durable_lsn: Lsn::new(0), end_lsn: Some(Lsn::new(FIRST + 12)), cancelled: false }).unwrap();
     let kept = 10 * BLOCK as u64;
     File::options().write(true).open(server.path(7)).unwrap().set_len(HEAD as u64 + kept).unwrap();
-    let error = reader.fail(Goal { mark: Lsn::new(0), end: Some(Lsn::new(server.lsn + 12)), over: false });
+    let error =
+        reader.fail(Target { durable_lsn: Lsn::new(0), end_lsn: Some(Lsn::new(server.lsn + 12)), cancelled: false });
     assert!(error.to_string().contains(&format!("redo overrun: lsn {} was", FIRST + kept)), "{error}");
     assert!(server.history.starts_with(&reader.got) && reader.got.len() as u64 == kept);
 }
@@ -214,12 +215,18 @@ fn the_block_that_is_being_written_waits_and_the_last_one_does_not() {
     // Half of it.
     let whole = server.block(400);
     server.put(&[&whole[..200], &[0; 312]].concat());
-    reader.reach(Goal { mark: Lsn::new(0), end: Some(Lsn::new(server.lsn + 300)), over: false }).unwrap();
+    reader
+        .reach(Target { durable_lsn: Lsn::new(0), end_lsn: Some(Lsn::new(server.lsn + 300)), cancelled: false })
+        .unwrap();
     assert!(reader.got == server.history && !reader.follower.reached(Lsn::new(server.lsn + 300)));
     server.put(&whole);
-    reader.reach(Goal { mark: Lsn::new(0), end: Some(Lsn::new(server.lsn + 401)), over: false }).unwrap();
+    reader
+        .reach(Target { durable_lsn: Lsn::new(0), end_lsn: Some(Lsn::new(server.lsn + 401)), cancelled: false })
+        .unwrap();
     assert!(!reader.follower.reached(Lsn::new(server.lsn + 401)));
-    reader.reach(Goal { mark: Lsn::new(0), end: Some(Lsn::new(server.lsn + 400)), over: false }).unwrap();
+    reader
+        .reach(Target { durable_lsn: Lsn::new(0), end_lsn: Some(Lsn::new(server.lsn + 400)), cancelled: false })
+        .unwrap();
     assert!(reader.follower.reached(Lsn::new(server.lsn + 400)));
     assert_eq!(reader.got, [&server.history[..], &whole].concat());
 }
@@ -229,7 +236,9 @@ fn a_backup_that_ends_between_two_blocks_needs_only_the_first() {
     let mut server = Server::new();
     let mut reader = server.follow();
     server.write(5, 4);
-    reader.reach(Goal { mark: Lsn::new(0), end: Some(Lsn::new(server.lsn + 12)), over: false }).unwrap();
+    reader
+        .reach(Target { durable_lsn: Lsn::new(0), end_lsn: Some(Lsn::new(server.lsn + 12)), cancelled: false })
+        .unwrap();
     assert!(reader.follower.reached(Lsn::new(server.lsn + 12)) && reader.got == server.history);
 }
 
@@ -244,7 +253,7 @@ fn an_overrun_says_by_how_much_and_what_would_have_been_enough() {
             reader.poll().unwrap();
         }
         server.write(BLOCKS * 9, 4);
-        let error = reader.fail(Goal::default());
+        let error = reader.fail(Target::default());
         assert_eq!(error.kind(), Kind::Invalid);
         assert!(error.to_string().contains("redo overrun: lsn "), "{error}");
         assert!(error.advice().unwrap().contains("innodb_redo_log_capacity=1048576; 1 MiB"), "{:?}", error.advice());
@@ -257,7 +266,8 @@ fn the_log_must_reach_the_end_of_the_backup() {
     let mut server = Server::new();
     let mut reader = server.follow();
     server.write(2, 4);
-    let error = reader.fail(Goal { mark: Lsn::new(0), end: Some(Lsn::new(server.lsn + 1000)), over: false });
+    let error =
+        reader.fail(Target { durable_lsn: Lsn::new(0), end_lsn: Some(Lsn::new(server.lsn + 1000)), cancelled: false });
     assert_eq!(error.kind(), Kind::Invalid);
     assert!(error.to_string().contains(&format!("the log ends at lsn {}", server.lsn)), "{error}");
 }
@@ -324,7 +334,7 @@ fn blocks_without_a_checksum_are_refused_unless_they_get_one() {
     reader.poll().unwrap();
     assert!(reader.got == server.history);
     server.put(&[&server.block(512)[..508], &[0xde, 0xad, 0xbe, 0xef]].concat());
-    let error = reader.fail(Goal::default());
+    let error = reader.fail(Target::default());
     assert!(error.to_string().contains("the redo log has no checksums"), "{error}");
 }
 
