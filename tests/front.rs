@@ -169,6 +169,11 @@ fn increments_follow_a_base_that_was_prepared(flavour: Flavour) {
     let copy = Command::new("cp").arg("-a").arg(base.path().join(".")).arg(started.path()).status();
     assert!(copy.unwrap().success());
     check::restored(&server, started.path()).assert_good();
+    // It is that server's now: nothing is undone there.
+    let late = of(&server, &["--prepare", &option("target-dir", started.path())]);
+    let run = Pipeline::new().stage(late).run();
+    run.assert_codes(&[1]);
+    assert!(run.stderr(0).contains("a server has run on it"), "{}", run.story());
     prepare(&server, &[&option("incremental-dir", two.path())], base.path());
     hold(&server, base.path());
 }

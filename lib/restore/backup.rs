@@ -272,7 +272,10 @@ impl Backup {
                 Err(Error::damaged(place, what).hint("files are missing or damaged, or a server has run on it"))
             }
             (Progress::Applied, _) => self.check_essentials(),
-            (Progress::Unpacked, _) => self.check_unpacked(),
+            (Progress::Unpacked, _) => {
+                self.waiting.as_ref().map_or(Ok(()), |waiting| waiting.untouched(&self.path))?;
+                self.check_unpacked()
+            }
         }
     }
 

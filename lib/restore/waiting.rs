@@ -2,10 +2,11 @@
 //! that is started on the directory applies it by itself.
 //!
 //! For that server files must have their final names, and the log needs room. Both is undone before anything else is done
-//! to the directory: `xb_waits` says what, and is on disk before the first change. If a server has run meanwhile, the files
-//! are not those of the manifest any more, which is found out then.
+//! to the directory: `xb_waits` says what, and is on disk before the first change. If a server has run meanwhile, nothing
+//! is undone: the directory is the data of that server.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,8 @@ use crate::stream::native::names::{AGAIN, ASIDE, DROPPED, WAITS, marked};
 
 /// Version of the file; a greater one is refused.
 const FORMAT: u32 = 1;
+/// Bytes at the beginning of the log by which a server is noticed that has run on the directory.
+const HEAD: u64 = 64 << 10;
 
 /// `xb_waits`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +33,8 @@ pub(super) struct Waiting {
     format: u32,
     /// Bytes that the log had when it was unpacked.
     log_size: u64,
+    /// BLAKE3 of its first bytes, up to [`HEAD`], in hex: with its checkpoints, which every server writes anew.
+    log_head: String,
     /// Files that have another name meanwhile, in the order in which they got it.
     moves: Vec<(String, String)>,
 }
@@ -56,6 +61,32 @@ impl Waiting {
         self.moves.iter().find(|(from, _)| Path::new(from) == path).map_or(path, |(_, to)| Path::new(to))
     }
 
+    /// Makes sure that no server has run on the directory since: it would be that server's, and no backup any more.
+    pub(super) fn untouched(&self, dir: &Path) -> Result<()> {
+        let log = dir.join(mariadb::FILE);
+        let same = || -> std::io::Result<bool> {
+            let mut file = File::open(&log)?;
+            if file.metadata()?.len() < self.log_size || head(&mut file, self.log_size)? != self.log_head {
+                return Ok(false);
+            }
+            file.seek(SeekFrom::Start(self.log_size))?;
+            let mut room = vec![0; io::BUFFER];
+            loop {
+                match file.read(&mut room)? {
+                    0 => return Ok(true),
+                    count if room.iter().take(count).any(|byte| *byte != 0) => return Ok(false),
+                    _ => {}
+                }
+            }
+        };
+        match same() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::damaged(dir.display(), "a server has run on it: it is no backup any more")
+                .hint("unpack the backup again, into a new directory")),
+            Err(cause) => Err(fail(&log, "cannot read", &cause)),
+        }
+    }
+
     /// Bytes that a file of the directory has, as the manifest counts them.
     pub(super) fn size(&self, path: &Path, size: u64) -> u64 {
         if path == Path::new(mariadb::FILE) { size.min(self.log_size) } else { size }
@@ -66,8 +97,20 @@ impl Waiting {
 /// program has noted.
 pub(super) fn plan(dir: &Path) -> Result<Option<Waiting>> {
     let log = dir.join(mariadb::FILE);
-    let log_size = fs::metadata(&log).map_err(|cause| fail(&log, "cannot read", &cause))?.len();
-    Ok(moves(&files::list(dir)?).map(|moves| Waiting { format: FORMAT, log_size, moves }))
+    let look = || {
+        let mut file = File::open(&log)?;
+        let size = file.metadata()?.len();
+        Ok((size, head(&mut file, size)?))
+    };
+    let (log_size, log_head) = look().map_err(|cause: std::io::Error| fail(&log, "cannot read", &cause))?;
+    Ok(moves(&files::list(dir)?).map(|moves| Waiting { format: FORMAT, log_size, log_head, moves }))
+}
+
+/// Digest of the first bytes of a log that has so many.
+fn head(file: &mut File, size: u64) -> std::io::Result<String> {
+    let mut bytes = Vec::new();
+    file.take(HEAD.min(size)).read_to_end(&mut bytes)?;
+    Ok(blake3::hash(&bytes).to_hex().to_string())
 }
 
 fn moves(items: &[Item]) -> Option<Vec<(String, String)>> {
@@ -118,6 +161,7 @@ pub(super) fn end(dir: &Path, report: &dyn Report) -> Result<()> {
     }
     let lock = lock::take(dir, report)?;
     if let Some(waiting) = Waiting::read(dir)? {
+        waiting.untouched(dir).inspect_err(|_| drop(lock::give_back(dir)))?;
         for (from, to) in waiting.moves.iter().rev() {
             let (from, to) = (dir.join(from), dir.join(to));
             if to.exists() && !from.exists() {
@@ -183,11 +227,31 @@ mod tests {
                 rename(&at(from), &at(to)).unwrap();
             }
             fs::write(at("ib_logfile0"), "log\0\0").unwrap();
+            assert_eq!(Waiting::read(dir.path()).unwrap().unwrap(), waiting);
             end(dir.path(), &()).unwrap();
             for (name, text) in files {
                 assert_eq!(fs::read_to_string(at(name)).unwrap(), text, "{name} after {steps}");
             }
             assert_eq!(files::list(dir.path()).unwrap().len(), files.len() + 1, "{steps}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_undone_where_a_server_has_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("d")).unwrap();
+        for (name, text) in [("ib_logfile0", "log"), ("d/t.new", "t")] {
+            fs::write(at(name), text).unwrap();
+        }
+        let waiting = plan(dir.path()).unwrap().unwrap();
+        fs::rename(at("d/t.new"), at("d/t.ibd")).unwrap();
+        for log in ["LOG\0\0", "log\0more", "lo"] {
+            fs::write(at(WAITS), serde_json::to_string(&waiting).unwrap()).unwrap();
+            fs::write(at("ib_logfile0"), log).unwrap();
+            assert!(end(dir.path(), &()).unwrap_err().to_string().contains("a server has run"), "{log:?}");
+            assert_eq!(fs::read_to_string(at("ib_logfile0")).unwrap(), log);
+            assert!(at("d/t.ibd").exists() && at(WAITS).exists());
         }
     }
 }
