@@ -133,6 +133,18 @@ impl Grammar {
         }
     }
 
+    /// The same, and whether the name turns it on: `--skip-`, `--disable-` and `--enable-` may stand before it.
+    fn turned(&self, name: &str) -> Result<Option<(&'static Row, bool)>> {
+        if let Some(row) = self.of_name(name)? {
+            return Ok(Some((row, true)));
+        }
+        let prefixes = [("skip-", false), ("disable-", false), ("enable-", true)];
+        let Some((name, on)) = prefixes.iter().find_map(|(word, on)| Some((name.strip_prefix(word)?, *on))) else {
+            return Ok(None);
+        };
+        Ok(self.of_name(name)?.filter(|row| row.value != Value::Needed).map(|row| (row, on)))
+    }
+
     fn unknown(&self, option: &str) -> Error {
         Error::usage(option, format_args!("is not an option of {}", self.program))
             .hint("xb-front(1) lists those that are known")
@@ -164,18 +176,7 @@ impl Line {
         let given = name.to_str_lossy().replace('_', "-").to_ascii_lowercase();
         let option = format!("--{given}");
         let (loose, name) = given.strip_prefix("loose-").map_or((server, given.as_str()), |name| (true, name));
-        let (row, on) = match grammar.of_name(name)? {
-            Some(row) => (Some(row), true),
-            None => {
-                let turned = [("skip-", false), ("disable-", false), ("enable-", true)];
-                let turned = turned.iter().find_map(|(word, on)| Some((name.strip_prefix(word)?, *on)));
-                match turned {
-                    Some((name, on)) => (grammar.of_name(name)?.filter(|row| row.value != Value::Needed), on),
-                    None => (None, true),
-                }
-            }
-        };
-        let Some(row) = row else {
+        let Some((row, on)) = grammar.turned(name)? else {
             return if loose { Ok(()) } else { Err(grammar.unknown(&option)) };
         };
         let argument = words.at.saturating_sub(1);
@@ -246,24 +247,35 @@ impl Line {
         self.options.push(Given { row, on, value });
     }
 
-    /// Puts what option files say before what the command line says. What is unknown, or would be passed over, is left out: a
-    /// file may be there for others, too.
-    #[must_use]
-    pub(super) fn behind(mut self, grammar: &Grammar, settings: &[(String, String)]) -> Line {
-        let row =
-            |name: &str| grammar.of_name(name).ok().flatten().filter(|row| row.fate != Fate::Ignored && row.in_files);
-        let settings = settings.iter().filter_map(|(name, value)| {
-            let (row, on) = match row(name) {
-                Some(row) => (row, true),
-                None => (row(name.strip_prefix("skip-")?)?, false),
+    /// Puts what option files say, in groups that only backup programs have, before what the command line says. What would
+    /// be passed over is left out.
+    ///
+    /// # Errors
+    ///
+    /// Usage, when an option is not known, or a switch has another value: as the stock programs have it.
+    pub(super) fn behind(mut self, grammar: &Grammar, settings: &[(String, String)]) -> Result<Line> {
+        let mut options = Vec::new();
+        for (key, value) in settings {
+            let (loose, name) = key.strip_prefix("loose-").map_or((false, key.as_str()), |name| (true, name));
+            let Some((row, on)) = grammar.turned(&name.to_ascii_lowercase())? else {
+                if loose {
+                    continue;
+                }
+                return Err(grammar.unknown(&format!("{key} in an option file")));
             };
-            let on = on && (row.value != Value::None || value.is_empty() || switch(value.as_bytes())?);
+            if row.fate == Fate::Ignored || !row.in_files {
+                continue;
+            }
+            let wrong = || Error::usage(format_args!("{key} in an option file"), "is a switch: 0 or 1");
+            let on = match row.value {
+                Value::None if !value.is_empty() => switch(value.as_bytes()).ok_or_else(wrong)? == on,
+                _ => on,
+            };
             let value = (row.value != Value::None && !value.is_empty()).then(|| OsString::from(value));
-            Some(Given { row, on, value })
-        });
-        let mut options: Vec<Given> = settings.collect();
+            options.push(Given { row, on, value });
+        }
         options.append(&mut self.options);
-        Line { options, ..self }
+        Ok(Line { options, ..self })
     }
 
     fn last(&self, name: &str) -> Option<&Given> {

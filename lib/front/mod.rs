@@ -240,7 +240,7 @@ impl Call {
         };
         let options = sources.read(&())?;
         let settings: Vec<_> = options.all(&GROUPS).map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        Ok((options, line.behind(grammar, &settings)))
+        Ok((options, line.behind(grammar, &settings)?))
     }
 
     /// Where secrets stand among all arguments of the process, with their lengths: from the first byte of them all.

@@ -264,16 +264,28 @@ fn secrets_are_found_wherever_they_stand() {
     assert!(wrong.is_err() && secrets.len() == 1, "behind a fault, too");
 }
 
+fn with_file(settings: &[(&str, &str)], arguments: &str) -> Result<Line> {
+    let settings: Vec<_> = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let program = Program::MariadbBackup;
+    parsed(program, arguments)?.0.behind(&program.grammar(), &settings)
+}
+
 #[test]
 fn option_files_come_before_the_command_line() {
-    let grammar = Program::MariadbBackup.grammar();
-    let settings: Vec<_> = [("parallel", "4"), ("compress", ""), ("export", ""), ("nonsense", "1"), ("rsync", "")]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
-    let line = parsed(Program::MariadbBackup, "--backup --parallel=2").unwrap().0.behind(&grammar, &settings);
+    let file =
+        [("parallel", "4"), ("compress", ""), ("export", ""), ("rsync", ""), ("skip-slave-info", ""), ("loose-x", "")];
+    let line = with_file(&file, "--backup --parallel=2").unwrap();
     assert_eq!(line.text("parallel").as_deref(), Some("2"));
-    assert!(line.has("compress") && line.has("export") && !line.has("rsync"));
+    assert!(line.has("compress") && line.has("export") && !line.has("rsync") && !line.has("slave-info"));
     assert!(line.refuse().is_err(), "what cannot be done is no less asked for in a file");
+}
+
+#[test]
+fn what_is_wrong_in_an_option_file_is_wrong() {
+    for (setting, says) in [(("databses", "d"), "is not an option"), (("slave-info", "maybe"), "is a switch")] {
+        let error = with_file(&[setting], "--backup").unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
 }
 
 #[test]
