@@ -675,7 +675,7 @@ fn a_file_with_a_name_of_our_own_is_refused() {
         let server = Server::new().layout("innodb-data-file-path", &path).start();
         let run = Pipeline::new().stage(snap(&server)).run();
         run.assert_codes(&[1]);
-        assert!(run.stderr(0).contains(&format!("{name}: a backup has members of its own")), "{}", run.story());
+        assert!(run.stderr(0).contains(&format!("{name}: a backup has its own member")), "{}", run.story());
     }
 }
 

@@ -277,8 +277,8 @@ fn a_login_that_comes_to_nothing_ends_at_once_and_says_why() {
     let packet = |body: &[u8]| [&[u8::try_from(body.len()).unwrap(), 0, 0, 0][..], body].concat();
     for (answer, says) in [
         (Vec::new(), "closed before the login"),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "no MySQL or MariaDB server"),
-        (b"\xff\xff\xff\0".to_vec(), "no MySQL or MariaDB server"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "not a MySQL or MariaDB server"),
+        (b"\xff\xff\xff\0".to_vec(), "not a MySQL or MariaDB server"),
         (packet(b"\xff\x10\x04#08004Too many connections"), "Too many connections (error 1040)"),
         (packet(b"\x0a"), "does not offer TLS"),
         (packet(&greeting), ""),
