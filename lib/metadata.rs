@@ -10,6 +10,7 @@ use jiff::Zoned;
 
 use crate::innodb::ids::Lsn;
 use crate::stream::native::Binlog;
+use crate::stream::native::names::BINLOG_POSITION;
 
 /// The member with a backup's LSNs in mariadb-backup and xtrabackup. mariadb-backup 11.1 renamed it (MDEV-18931).
 pub(crate) const CHECKPOINTS: [&str; 2] = ["mariadb_backup_checkpoints", "xtrabackup_checkpoints"];
@@ -18,8 +19,6 @@ pub(crate) const INFO: [&str; 2] = ["mariadb_backup_info", "xtrabackup_info"];
 
 /// The binary log position of the backup.
 pub(crate) const BINLOG_INFO: &str = "xtrabackup_binlog_info";
-/// Where `--apply`, and `--prepare` of mariadb-backup, write the binary log position that InnoDB has stored.
-pub(crate) const BINLOG_POSITION: &str = "xtrabackup_binlog_pos_innodb";
 
 /// Files at the root of a backup that describe it or contain its log, written by us or by the stock programs, with both
 /// generations of names. An earlier restore may have left them in a server's data directory.

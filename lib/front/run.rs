@@ -20,8 +20,9 @@ use super::Voice;
 use super::plan::{Ending, Input, Output, Pipeline, Stage};
 use super::words::{self, Style, Tone};
 use crate::error::{Error, Kind, Result};
-use crate::metadata::{BINLOG_INFO, BINLOG_POSITION, since_11_1};
+use crate::metadata::{BINLOG_INFO, since_11_1};
 use crate::process::{self, Chain, Ended};
+use crate::stream::native::names::BINLOG_POSITION;
 use crate::stream::native::names::SERVER_LOG;
 
 /// How a tool ends that has found its input damaged.

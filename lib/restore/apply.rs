@@ -22,11 +22,12 @@ use crate::innodb::redo::{mariadb, mysql};
 use crate::io;
 use crate::log::captured;
 use crate::log::captured::mariadb::Captured;
-use crate::metadata::{BINLOG_POSITION, CHECKPOINTS};
+use crate::metadata::CHECKPOINTS;
 use crate::report::{Level, Report};
 use crate::server::Family;
 use crate::server::program::{self, Program};
 use crate::stream::native::StreamKind;
+use crate::stream::native::names::BINLOG_POSITION;
 use crate::stream::native::names::{PRINTS, SERVER_LOG};
 
 /// The smallest and largest buffer pool that is chosen without `--use-memory`.

@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use zeroize::Zeroizing;
 
 use super::address::Address;
-use super::session::Refusal;
+use super::refusal::Refusal;
 use super::tls::{self, When};
 
 /// The longest accepted packet of a login in bytes.

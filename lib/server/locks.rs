@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::session::LOST;
+use super::refusal::LOST;
 use crate::error::Error;
 
 /// How long each lock was held, in milliseconds, from the request to the release of all.

@@ -21,10 +21,12 @@ pub mod password;
 pub mod positions;
 pub mod privileges;
 pub mod program;
+mod refusal;
 pub mod session;
 pub mod tls;
 pub mod variables;
 
 pub use family::{Family, Release, Version};
-pub use session::{Login, Refusal, Session};
+pub use refusal::{LOST, Refusal};
+pub use session::{Login, Session};
 pub use variables::Variables;

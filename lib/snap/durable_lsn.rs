@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::codec::pool::FirstError;
 use crate::error::{Error, Result};
 use crate::innodb::ids::Lsn;
+use crate::server::LOST;
 use crate::server::Session;
-use crate::server::session::LOST;
 use crate::stream::Writer;
 use crate::stream::native::{MARK, mark_bytes};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 use crate::metadata::Facts;
-use crate::server::{Family, Session};
+use crate::server::{Family, Refusal, Session};
 
 /// How `tool_version` begins in rows that we have written.
 pub(super) const OURS: &str = "xb-tools ";
@@ -99,7 +99,7 @@ pub(super) fn quoted(text: &str) -> String {
     format!("CONVERT(X'{hex}' USING utf8mb4)")
 }
 
-fn refused(refusal: crate::server::session::Refusal) -> Error {
+fn refused(refusal: Refusal) -> Error {
     let error = Error::from(refusal);
     error.hint("--history needs CREATE and INSERT on the table of backups; without --history nothing is noted")
 }

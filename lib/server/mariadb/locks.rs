@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::server::locks::{Times, lost, millis, not_granted};
-use crate::server::session::{Refusal, Session};
+use crate::server::{Refusal, Session};
 
 /// A stage, in the order in which they are entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

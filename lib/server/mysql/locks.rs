@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::files::Named;
 use crate::error::{Error, Result};
 use crate::server::locks::{self, Times};
-use crate::server::session::{Refusal, Session};
+use crate::server::{Refusal, Session};
 
 /// How long to wait for the table locks at a time: new writes queue behind a waiting lock.
 const TRY: Duration = Duration::from_secs(3);

@@ -1,8 +1,6 @@
 //! The names of our own files at the root of a backup's directory. Other names with `xb_` are not ours: a database, a
 //! tablespace or a file of the system tablespace may have them.
 
-use crate::metadata::BINLOG_POSITION;
-
 /// The stream's first member.
 pub(crate) const BEGIN: &str = "xb_begin";
 /// The stream's last member.
@@ -29,6 +27,8 @@ pub(crate) const SERVER_LOG: &str = "xb_server.log";
 pub(crate) const INIT: &str = "xb_init.sql";
 /// That file, and others that such a server creates.
 pub(crate) const SERVER_FILES: [&str; 4] = [INIT, "xb_server.sock", "xb_server.sock.lock", "xb_server.pid"];
+/// Where `--apply`, and `--prepare` of mariadb-backup, write the binary log position that InnoDB has stored.
+pub(crate) const BINLOG_POSITION: &str = "xtrabackup_binlog_pos_innodb";
 /// First part of the name of a file until it replaces the one whose name follows.
 pub(crate) const NEW: &str = "xb_new.";
 /// The directory of MySQL's redo files until they are moved to their place.
