@@ -556,6 +556,14 @@ fn what_the_dictionary_needs_is_asked_for_at_the_start() {
     run(as_weak(&server, &file)).assert_ok();
 }
 
+#[test]
+fn a_server_that_hides_its_tablespaces_is_refused_with_the_option() {
+    let server = Server::new().option("innodb-sys-tablespaces", "OFF").start();
+    let done = run(snap(&server));
+    done.assert_codes(&[1]);
+    assert!(done.stderr(0).contains("hint: start the server without --innodb-sys-tablespaces=OFF"), "{}", done.story());
+}
+
 test_on!(an_older_copy_that_is_mounted_over_a_part_ends_the_backup: mariadb, mysql97);
 
 fn an_older_copy_that_is_mounted_over_a_part_ends_the_backup(flavour: Flavour) {

@@ -32,6 +32,22 @@ const FILES: &str = "SELECT FILE_ID, TABLESPACE_NAME, FILE_NAME FROM information
 const MARIADB_TEMPORARY: SpaceId = SpaceId::new(0xFFFF_FFFE);
 const SYSTEM: SpaceId = SpaceId::SYSTEM;
 
+/// The tables of MariaDB that list tablespaces and are plugins, which an option can disable.
+const PLUGINS: [&str; 3] = ["INNODB_SYS_TABLESPACES", "INNODB_SYS_TABLES", "INNODB_SYS_TABLESTATS"];
+
+/// The reason why the list of tablespaces cannot be read, if one of [`PLUGINS`] is disabled.
+fn switched_off(session: &mut Session) -> Option<Error> {
+    let names = PLUGINS.map(|name| format!("'{name}'")).join(", ");
+    let sql = format!(
+        "SELECT COUNT(*) FROM information_schema.PLUGINS WHERE PLUGIN_NAME IN ({names}) AND PLUGIN_STATUS='ACTIVE'"
+    );
+    let active = session.value(&sql).ok().flatten()?;
+    (active != PLUGINS.len().to_string()).then(|| {
+        Error::failed("server", format_args!("information_schema does not have all of {names}, which list tablespaces"))
+            .hint("start the server without --innodb-sys-tablespaces=OFF, --innodb-sys-tables=OFF and the like")
+    })
+}
+
 /// A tablespace of the server. There may be a hundred thousand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -94,7 +110,7 @@ impl Dictionary {
     /// Asks a MariaDB server.
     pub fn of_mariadb(session: &mut Session, datadir: &Path) -> Result<Self> {
         let mut dictionary = Dictionary::new(datadir);
-        session.each(OPEN, &mut |row| {
+        let listed = session.each(OPEN, &mut |row| {
             let fields = Fields::of(row);
             let id = fields.id()?;
             if [SYSTEM, MARIADB_TEMPORARY].contains(&id) {
@@ -103,7 +119,8 @@ impl Dictionary {
             // `d/t`, or `innodb_undo001`, which has the name of its file.
             let (name, file) = (fields.name()?, fields.file()?);
             dictionary.open(id, name, file, name.contains(&b'/'))
-        })?;
+        });
+        listed.map_err(|error| switched_off(session).unwrap_or(error))?;
         dictionary.sort();
         let mut more = Vec::new();
         session.each(TABLES, &mut |row| {
