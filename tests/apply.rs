@@ -109,9 +109,9 @@ fn small() -> Server {
     server
 }
 
-test_on!(a_backup_of_mariadb_backup_is_applied_and_agrees_with_its_source: mariadb, mariadb118);
+test_on!(a_backup_of_mariadb_backup_is_applied: mariadb, mariadb118);
 
-fn a_backup_of_mariadb_backup_is_applied_and_agrees_with_its_source(flavour: Flavour) {
+fn a_backup_of_mariadb_backup_is_applied(flavour: Flavour) {
     let server = Server::new().flavour(flavour).log_size("64M").start();
     let load = Load::on(&server).bank(2).engines(1).start();
     load.wait_for(200);
@@ -203,7 +203,7 @@ fn a_signal_stops_the_server_and_ends_by_the_signal() {
 }
 
 #[test]
-fn tables_with_data_directory_are_restored_and_the_originals_are_left_alone() {
+fn tables_with_data_directory_leave_their_originals_alone() {
     let mut server = small();
     let place = scratch();
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o777)).unwrap();
@@ -324,7 +324,7 @@ fn without_redo(whole: &Path, dir: &Path) {
 }
 
 #[test]
-fn damage_of_a_foreign_backup_is_found_as_far_as_it_can_be() {
+fn damage_of_a_foreign_backup_is_found() {
     let server = small();
     let whole = foreign(&server);
     for (missing, words) in [
@@ -420,7 +420,7 @@ fn a_copy_is_applied_and_the_backup_stays() {
 }
 
 #[test]
-fn a_full_disk_is_an_error_and_what_is_there_is_not_called_good() {
+fn a_full_disk_fails_and_leaves_no_good_backup() {
     let server = small();
     let dir = ours(&server);
     let Some(disk) = SmallDisk::new(5 << 20) else { return };
@@ -625,7 +625,7 @@ fn an_option_file_that_does_not_fit_is_refused() {
 }
 
 #[test]
-fn a_copy_is_never_put_into_its_backup_nor_around_it() {
+fn a_copy_and_its_backup_never_contain_each_other() {
     let server = small();
     let dir = ours(&server);
     let full = backup(&dir);
@@ -642,7 +642,7 @@ fn a_copy_is_never_put_into_its_backup_nor_around_it() {
 }
 
 #[test]
-fn an_ordinary_user_can_apply_and_is_told_what_he_may_not() {
+fn an_ordinary_user_can_apply() {
     let server = small();
     let dir = foreign(&server);
     if !root() {
@@ -685,9 +685,9 @@ fn a_partial_backup_is_applied(flavour: Flavour) {
     assert_eq!(copy.value("SELECT COUNT(*) FROM test.kept"), "2");
 }
 
-test_on!(our_backup_is_accepted_by_ours_and_by_the_stock_prepare_and_copy_back: mariadb, mariadb118);
+test_on!(our_backup_is_accepted_by_the_stock_program: mariadb, mariadb118);
 
-fn our_backup_is_accepted_by_ours_and_by_the_stock_prepare_and_copy_back(flavour: Flavour) {
+fn our_backup_is_accepted_by_the_stock_program(flavour: Flavour) {
     let server = Server::new().flavour(flavour).log_size("64M").start();
     let load = Load::on(&server).bank(2).engines(1).archive(1).formats(1).start();
     load.wait_for(200);
@@ -728,7 +728,7 @@ fn an_encrypted_backup_is_applied() {
 }
 
 #[test]
-fn an_encrypted_log_is_not_let_loose_on_the_original_of_a_table_elsewhere() {
+fn an_encrypted_log_cannot_change_an_external_original() {
     let mut server = Server::new().encrypted().log_size("32M").start();
     let place = scratch();
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o777)).unwrap();
@@ -797,7 +797,7 @@ fn a_missing_file_is_missed_whatever_it_is_called() {
 }
 
 #[test]
-fn a_note_of_another_backup_is_not_taken_for_ones_own() {
+fn a_state_file_of_another_backup_is_refused() {
     let server = small();
     let dir = ours(&server);
     note(&backup(&dir), "laid_out", Some(&"00".repeat(16)), 1);
@@ -814,7 +814,7 @@ fn note(dir: &Path, step: &str, id: Option<&str>, end: u64) {
 }
 
 #[test]
-fn a_log_that_ended_elsewhere_is_not_taken_the_second_time() {
+fn a_log_with_another_end_is_refused_again() {
     let server = small();
     let dir = foreign(&server);
     note(&backup(&dir), "started", None, 2);
@@ -857,7 +857,7 @@ fn an_interrupted_move_goes_on_only_to_where_it_began() {
 }
 
 #[test]
-fn a_directory_begun_with_one_backup_is_not_ended_with_another() {
+fn a_directory_begun_with_another_backup_is_refused() {
     let server = small();
     let (one, other) = (ours(&server), ours(&server));
     let Some(disk) = SmallDisk::new(5 << 20) else { return };
@@ -868,7 +868,7 @@ fn a_directory_begun_with_one_backup_is_not_ended_with_another() {
 }
 
 #[test]
-fn tables_that_the_manifest_does_not_list_are_refused_and_what_people_add_is_not() {
+fn tables_that_the_manifest_lacks_are_refused() {
     let server = small();
     let whole = ours(&server);
     for name in ["test/other.ibd", "test/other.frm", "test/other.MYD", "xb_other.ibd", "undo009", "test/bank.del"] {
@@ -886,7 +886,7 @@ fn tables_that_the_manifest_does_not_list_are_refused_and_what_people_add_is_not
 }
 
 #[test]
-fn a_backup_of_an_unknown_kind_of_server_is_named_and_left_alone() {
+fn a_backup_of_an_unknown_server_is_refused() {
     let server = small();
     let dir = ours(&server);
     let path = backup(&dir).join("xb_begin");

@@ -59,7 +59,7 @@ fn cases(here: &Path) -> Vec<Case> {
 }
 
 #[test]
-fn a_closed_or_full_descriptor_is_no_file_and_no_success() {
+fn a_closed_or_full_descriptor_is_an_error() {
     let here = scratch();
     for case in cases(here.path()) {
         let before = tree(here.path());
@@ -176,7 +176,7 @@ fn objects(tool: &str, run: &Run) -> Vec<String> {
 }
 
 #[test]
-fn every_line_of_a_json_log_is_an_object_with_the_words_of_the_text() {
+fn every_json_line_has_the_words_of_the_text() {
     let here = scratch();
     plant(here.path(), &[("files/t.ibd", &[7; 100_000]), ("files/.hidden", b"mbstream refuses it")]);
     let stream = member("t", &[1; 100_000]);
@@ -212,7 +212,7 @@ fn every_line_of_a_json_log_is_an_object_with_the_words_of_the_text() {
 }
 
 #[test]
-fn a_json_log_is_one_whatever_else_is_wrong_and_however_it_is_asked_for() {
+fn a_json_log_stays_json_whatever_is_wrong() {
     for (arguments, json) in [
         ("--log json --bogus", true),
         ("--bogus --log=json", true),
@@ -241,7 +241,7 @@ fn names_that_users_of_the_originals_know_are_taken() {
 }
 
 #[test]
-fn the_help_of_every_tool_fits_a_terminal_and_names_levels_as_zstd_does() {
+fn the_help_of_every_tool_fits_a_terminal() {
     for tool in tools() {
         let mut help = xb(&tool);
         help.arg("--help").env("COLUMNS", "80");

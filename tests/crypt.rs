@@ -167,7 +167,7 @@ fn a_cut_of_xbcrypt_data_is_noticed_but_between_chunks() {
 }
 
 #[test]
-fn a_flipped_bit_of_xbcrypt_data_is_noticed_but_where_the_format_cannot() {
+fn a_flipped_bit_of_xbcrypt_is_found_where_possible() {
     let mut bytes = fs::read(vectors("xbcrypt").join("v3-aes256-len-1.xbcrypt")).unwrap();
     let (plain, _) = opened(&bytes);
     for bit in 0..bytes.len() * 8 {
@@ -273,7 +273,7 @@ fn a_stream_is_compressed_then_encrypted_and_back() {
 }
 
 #[test]
-fn all_members_but_xb_begin_are_encrypted_and_come_back_under_their_names() {
+fn all_members_but_xb_begin_are_encrypted() {
     let keys = Keys::new();
     let stream = small_stream();
     for (args, suffix) in [
@@ -451,7 +451,7 @@ fn verified(key: &str, stream: &[u8]) -> xb::Result<()> {
 }
 
 #[test]
-fn an_encrypted_stream_that_is_cut_at_any_byte_is_refused() {
+fn an_encrypted_stream_cut_anywhere_is_refused() {
     let keys = Keys::new();
     let stream = small_stream();
     let truth = parse(&stream);
@@ -487,7 +487,7 @@ fn an_encrypted_stream_with_any_bit_flipped_is_refused() {
 }
 
 #[test]
-fn chunks_of_a_sealed_stream_that_are_lost_or_doubled_are_noticed() {
+fn lost_or_doubled_chunks_of_seal_are_found() {
     let keys = Keys::new();
     let stream = small_stream();
     let truth = parse(&stream);
@@ -527,7 +527,7 @@ fn file_of(version: u8, key: &[u8; 32], text: &[u8], chunk: usize) -> Vec<u8> {
 /// Faults inside a member whose stream is sound: each version of xbcrypt, each bit and each length of its file. What
 /// decryption cannot detect, the manifest does, unless it has no meaning.
 #[test]
-fn damage_inside_xbcrypt_is_noticed_by_its_sums_or_by_the_manifest() {
+fn damage_inside_xbcrypt_is_found() {
     let key: &[u8; 32] = KEY.as_bytes().try_into().unwrap();
     let (dir, text) = (scratch(), Dice(12).bytes(90));
     plant(dir.path(), &[("t", &text)]);
@@ -652,7 +652,7 @@ fn xb_begin_is_bound_into_the_manifest() {
 }
 
 #[test]
-fn nothing_stands_between_the_last_line_of_the_manifest_and_its_end() {
+fn nothing_follows_the_manifests_last_line() {
     let stream = small_stream();
     let manifest = parse(&stream)[&b"xb_manifest"[..]].clone();
     let whole = member("xb_manifest", &manifest);
@@ -701,7 +701,7 @@ fn other_input_is_named_with_the_command_for_it() {
 }
 
 #[test]
-fn a_wrong_key_is_exit_4_and_no_byte_of_output() {
+fn a_wrong_key_is_exit_4_without_output() {
     let keys = Keys::new();
     let stream = small_stream();
     for (args, decrypt) in [
@@ -751,7 +751,7 @@ fn keys_come_from_files_descriptors_and_credentials() {
 }
 
 #[test]
-fn key_files_that_others_can_reach_are_refused_with_the_fix() {
+fn key_files_that_others_can_read_are_refused() {
     let keys = Keys::new();
     for mode in [0o600, 0o400] {
         keys.file("fine", KEY.as_bytes(), mode);
@@ -774,7 +774,7 @@ fn key_files_that_others_can_reach_are_refused_with_the_fix() {
 }
 
 #[test]
-fn a_key_of_another_length_is_told_with_its_length_and_never_shown() {
+fn a_key_of_wrong_length_is_refused_and_not_shown() {
     let keys = Keys::new();
     for (text, word) in
         [("short-secret", "12 bytes"), ("a secret key of forty-five bytes, not base64!", "45 bytes"), ("", "0 bytes")]
@@ -834,7 +834,7 @@ fn running(command: &mut Command, input: &[u8], look: impl FnOnce(&std::process:
 }
 
 #[test]
-fn while_a_key_is_held_there_is_no_core_and_no_word_of_it() {
+fn a_process_with_a_key_leaves_no_core() {
     let keys = Keys::new();
     // More than a pipe can contain, so that the program is running.
     running(&mut keys.crypt("key", &["--raw"]), &vec![1; 4 << 20], |child| {

@@ -83,7 +83,7 @@ fn every_example_of_the_pages_runs() {
 }
 
 #[test]
-fn every_command_of_the_readme_runs_and_ends_with_the_server_as_it_was() {
+fn every_command_of_the_readme_runs() {
     let Some(found) = Found::new() else { return };
     let readme = root_of_package().join("README.md");
     let sandbox = found.run(&readme, &documents::of_markdown(&readme));

@@ -18,9 +18,9 @@ fn unpack(directory: &Path) -> Command {
     command
 }
 
-test_on!(no_room_for_what_was_copied_under_lock_ends_the_backup_and_frees_the_server: mariadb, mysql97);
+test_on!(a_full_spool_ends_the_backup_and_frees_the_server: mariadb, mysql97);
 
-fn no_room_for_what_was_copied_under_lock_ends_the_backup_and_frees_the_server(flavour: Flavour) {
+fn a_full_spool_ends_the_backup_and_frees_the_server(flavour: Flavour) {
     let server = Server::new().flavour(flavour).start();
     server.sql(
         "CREATE DATABASE sb; USE sb; CREATE TABLE m (text TEXT) ENGINE=MyISAM; \
@@ -79,9 +79,9 @@ fn no_room_in_the_target_leaves_nothing_that_looks_good() {
     assert!(bstr::ByteSlice::contains_str(told.stdout.as_slice(), "incomplete"));
 }
 
-test_on!(apply_without_room_fails_and_goes_on_when_there_is_some: mariadb, mysql97);
+test_on!(apply_without_space_fails_and_can_continue: mariadb, mysql97);
 
-fn apply_without_room_fails_and_goes_on_when_there_is_some(flavour: Flavour) {
+fn apply_without_space_fails_and_can_continue(flavour: Flavour) {
     let server = Server::new().flavour(flavour).log_size("16M").start();
     let load = Load::on(&server).bank(2).rows(1).start();
     load.wait_for(300);
@@ -124,7 +124,7 @@ fn apply_without_room_fails_and_goes_on_when_there_is_some(flavour: Flavour) {
 /// No key is needed to copy and verify, and a damaged page is detected in spite of encryption. A server without the
 /// keys recovers nothing, and the backup is still usable when they are found.
 #[test]
-fn without_its_keys_an_encrypted_backup_is_copied_and_verified_but_not_applied() {
+fn an_encrypted_backup_is_applied_only_with_keys() {
     let mut server = Server::new().encrypted().log_size("16M").start();
     let load = Load::on(&server).bank(1).formats(1).start();
     load.wait_for(100);

@@ -430,10 +430,10 @@ fn files_for_an_import_to_come_are_left_out(flavour: Flavour) {
     assert!(files(&done.stdout).path().join("d/disc.ibd").exists());
 }
 
-test_on!(tablespaces_that_the_server_has_not_opened_yet_are_its_own: mariadb, mariadb118, mysql97);
+test_on!(tablespaces_that_are_not_open_yet_are_known: mariadb, mariadb118, mysql97);
 
 /// MariaDB's InnoDB opens files when they are needed.
-fn tablespaces_that_the_server_has_not_opened_yet_are_its_own(flavour: Flavour) {
+fn tablespaces_that_are_not_open_yet_are_known(flavour: Flavour) {
     let mut server = server(
         flavour,
         "CREATE TABLE d.lost (a INT); CREATE TABLE d.disc (a INT); \
@@ -457,9 +457,9 @@ fn tablespaces_that_the_server_has_not_opened_yet_are_its_own(flavour: Flavour) 
     invalid(snap(&server), &["d/lost.ibd", "the server has tablespace "]);
 }
 
-test_on!(of_a_table_elsewhere_and_a_stale_file_the_servers_is_copied: mariadb, mariadb118);
+test_on!(the_servers_file_is_copied_instead_of_a_stale: mariadb, mariadb118);
 
-fn of_a_table_elsewhere_and_a_stale_file_the_servers_is_copied(flavour: Flavour) {
+fn the_servers_file_is_copied_instead_of_a_stale(flavour: Flavour) {
     let mut server = server(flavour, "");
     let far = server.home().join("outside");
     server.sql(&format!("CREATE TABLE d.far (a INT) DATA DIRECTORY '{}'; INSERT INTO d.far VALUES (1)", far.display()));
@@ -483,9 +483,9 @@ fn of_a_table_elsewhere_and_a_stale_file_the_servers_is_copied(flavour: Flavour)
     invalid(offline(&server), &["d/far.ibd", "only the server knows"]);
 }
 
-test_on!(two_files_of_one_tablespace_of_a_stopped_server_are_refused: mariadb, mariadb118, mysql97);
+test_on!(a_stopped_server_with_a_duplicate_tablespace_is_refused: mariadb, mariadb118, mysql97);
 
-fn two_files_of_one_tablespace_of_a_stopped_server_are_refused(flavour: Flavour) {
+fn a_stopped_server_with_a_duplicate_tablespace_is_refused(flavour: Flavour) {
     let mut server = server(flavour, "");
     server.stop();
     run(offline(&server)).assert_ok();
@@ -518,7 +518,7 @@ fn pipes_sockets_and_devices_are_skipped_and_named(flavour: Flavour) {
 }
 
 #[test]
-fn a_merge_leaves_a_base_alone_that_has_a_tablespace_twice() {
+fn a_merge_refuses_a_base_with_a_duplicate_tablespace() {
     let server = server(Flavour::Installed, "");
     let dir = scratch();
     let (full, increment) = (dir.path().join("full"), dir.path().join("increment"));
@@ -563,16 +563,16 @@ fn what_the_dictionary_needs_is_asked_for_at_the_start() {
 }
 
 #[test]
-fn a_server_that_hides_its_tablespaces_is_refused_with_the_option() {
+fn a_server_that_hides_its_tablespaces_is_refused() {
     let server = Server::new().option("innodb-sys-tablespaces", "OFF").start();
     let done = run(snap(&server));
     done.assert_codes(&[1]);
     assert!(done.stderr(0).contains("hint: start the server without --innodb-sys-tablespaces=OFF"), "{}", done.story());
 }
 
-test_on!(an_older_copy_that_is_mounted_over_a_part_ends_the_backup: mariadb, mysql97);
+test_on!(an_older_copy_mounted_over_ends_the_backup: mariadb, mysql97);
 
-fn an_older_copy_that_is_mounted_over_a_part_ends_the_backup(flavour: Flavour) {
+fn an_older_copy_mounted_over_ends_the_backup(flavour: Flavour) {
     if !root() {
         return skip("only root can mount");
     }

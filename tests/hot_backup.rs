@@ -40,9 +40,9 @@ fn everything(load: Load) -> Load {
     load.everything()
 }
 
-test_on!(a_busy_server_is_restored_as_it_was_at_the_recorded_position: mariadb, mariadb118);
+test_on!(a_busy_server_is_restored_at_the_recorded_position: mariadb, mariadb118);
 
-fn a_busy_server_is_restored_as_it_was_at_the_recorded_position(flavour: Flavour) {
+fn a_busy_server_is_restored_at_the_recorded_position(flavour: Flavour) {
     let builder = Server::new().flavour(flavour);
     let run = prove(builder, 1, everything, &["-j", "3"], Relay::default());
     let said = run.stderr(0);

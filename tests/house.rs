@@ -58,7 +58,7 @@ fn the_check_notices_a_lost_row() {
 }
 
 #[test]
-fn the_check_notices_a_copy_that_is_ahead_of_its_position() {
+fn the_check_notices_a_copy_ahead_of_its_position() {
     let (server, restored) = bank_and_backup();
     let mut early = check::position(restored.path()).unwrap();
     // The position of a transaction that the copy already has.

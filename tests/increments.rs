@@ -536,9 +536,9 @@ fn killed_anywhere_and_run_again_a_merge_goes_on(flavour: Flavour) {
     prove(&server, &whole, &[]);
 }
 
-test_on!(what_does_not_fit_is_refused_before_a_byte_is_changed: mariadb; long: mysql97);
+test_on!(a_wrong_increment_is_refused_before_any_change: mariadb; long: mysql97);
 
-fn what_does_not_fit_is_refused_before_a_byte_is_changed(flavour: Flavour) {
+fn a_wrong_increment_is_refused_before_any_change(flavour: Flavour) {
     let (mut server, chain) = small(flavour);
     let log = match flavour.family() {
         Family::Mariadb => "ib_logfile0",
@@ -637,7 +637,7 @@ fn bind(backup: &Path) {
 }
 
 #[test]
-fn a_merge_goes_on_only_with_the_base_that_it_began_with() {
+fn a_merge_goes_on_only_with_its_own_base() {
     let (_server, chain) = small(Flavour::Installed);
     let begin: serde_json::Value = serde_json::from_slice(&fs::read(chain.path(1).join("xb_begin")).unwrap()).unwrap();
     let journal = serde_json::json!({
@@ -650,7 +650,7 @@ fn a_merge_goes_on_only_with_the_base_that_it_began_with() {
 }
 
 #[test]
-fn what_stands_where_the_copy_goes_is_merged_only_if_it_is_one() {
+fn an_existing_target_is_merged_only_if_a_copy() {
     let (_server, chain) = small(Flavour::Installed);
     let (base, first) = (chain.base(), chain.path(1));
     let merge = |mode: &str, to: &Path| {
@@ -700,11 +700,11 @@ fn to_lsn(dir: &Path) -> u64 {
     checkpoints(dir, "to_lsn")
 }
 
-test_on!(a_base_is_known_by_a_few_files_or_by_its_stream: mariadb, mysql97);
+test_on!(a_base_can_be_a_few_files_or_a_stream: mariadb, mysql97);
 
 /// The base need not be unpacked on the host of the increment: `--extra-lsndir`, or the file with its stream, is
 /// enough.
-fn a_base_is_known_by_a_few_files_or_by_its_stream(flavour: Flavour) {
+fn a_base_can_be_a_few_files_or_a_stream(flavour: Flavour) {
     let server = Server::new().flavour(flavour).start();
     let load = Load::on(&server).bank(1).seed(10).start();
     load.wait_for(50);
@@ -828,9 +828,9 @@ fn increments_are_exchanged_with_mariadb_backup(flavour: Flavour) {
     check::restored_at(&server, &ours, &ours_at).assert_good();
 }
 
-test_on!(a_base_is_found_in_the_table_of_mariadb_backups_backups: mariadb, mariadb118);
+test_on!(a_base_is_found_in_the_history_table: mariadb, mariadb118);
 
-fn a_base_is_found_in_the_table_of_mariadb_backups_backups(flavour: Flavour) {
+fn a_base_is_found_in_the_history_table(flavour: Flavour) {
     let server = Server::new().flavour(flavour).start();
     let dir = scratch();
     let [first, second, ours] = ["first", "second", "ours"].map(|name| dir.path().join(name));

@@ -247,9 +247,9 @@ fn prove_one(server: &mut Server, db: &str, options: &[&str], when: When) -> boo
     true
 }
 
-test_on!(ddl_that_is_over_before_the_backup_is_in_the_copy: mariadb, mysql97; long: mariadb118);
+test_on!(ddl_before_the_backup_is_in_the_copy: mariadb, mysql97; long: mariadb118);
 
-fn ddl_that_is_over_before_the_backup_is_in_the_copy(flavour: Flavour) {
+fn ddl_before_the_backup_is_in_the_copy(flavour: Flavour) {
     let modes: &[&[&str]] = match flavour.family() {
         Family::Mariadb => &[&[], &["--lock-ddl=early"], &["--lock-ddl=off"]],
         Family::Mysql => &[&[], &["--lock-ddl=end"]],
@@ -270,9 +270,9 @@ fn ddl_while_files_are_copied_is_in_the_copy(flavour: Flavour) {
     prove(flavour, &[(&["--lock-ddl=end"], When::Copied)]);
 }
 
-test_on!(ddl_before_the_lock_at_the_end_is_in_the_copy: mariadb, mariadb118, mysql97);
+test_on!(ddl_before_the_last_lock_is_in_the_copy: mariadb, mariadb118, mysql97);
 
-fn ddl_before_the_lock_at_the_end_is_in_the_copy(flavour: Flavour) {
+fn ddl_before_the_last_lock_is_in_the_copy(flavour: Flavour) {
     prove(flavour, &[(&["--lock-ddl=end"], When::Locking)]);
 }
 
@@ -348,7 +348,7 @@ fn an_import_while_files_are_copied_ends_the_backup(flavour: Flavour) {
     }
 }
 
-test_on!(with_an_encrypted_log_an_import_ends_the_backup_and_a_drop_does_not: mariadb; long: mariadb118);
+test_on!(an_import_with_encrypted_log_ends_the_backup: mariadb; long: mariadb118);
 
 /// xb-redo takes the whole stream before it fails, so `--extra-lsndir` is written.
 #[test]
@@ -369,7 +369,7 @@ fn mariadb_lsndir_of_a_failed_backup_fits_no_other() {
 }
 
 /// An encrypted log shows only the length of a deleted file's name.
-fn with_an_encrypted_log_an_import_ends_the_backup_and_a_drop_does_not(flavour: Flavour) {
+fn an_import_with_encrypted_log_ends_the_backup(flavour: Flavour) {
     let mut server = server_of(Server::new().flavour(flavour).encrypted());
     tables(&mut server, "d0");
     let (run, restored) = backup(&server, &[], When::Before, || imported(&server, "d0"));

@@ -213,7 +213,7 @@ proptest! {
 }
 
 #[test]
-fn a_stream_of_ours_keeps_its_first_and_its_last_member() {
+fn our_stream_keeps_its_first_and_last_member() {
     let dir = scratch();
     plant(dir.path(), &[("db/t.ibd", &Dice(3).bytes(300_000)), ("db/u.keep", b"as it is"), ("empty", b"")]);
     let packed = good(pack(dir.path(), &[]));
@@ -260,7 +260,7 @@ fn faults_tell_the_member_and_the_byte() {
 }
 
 #[test]
-fn holes_become_zeros_where_a_member_is_rewritten_and_stay_holes_where_not() {
+fn holes_become_zeros_only_in_rewritten_members() {
     for name in ["t.ibd", "t.keep"] {
         let mut stream = payload(name, 0, b"head");
         // Two holes with data behind, then a hole at the end.

@@ -124,7 +124,7 @@ fn filters_that_read_what_they_wrote_need_no_more() {
 
 /// If other programs cut the stream, each open member keeps its current frame or chunk.
 #[test]
-fn reading_what_others_cut_takes_a_frame_or_a_chunk_for_each_open_member() {
+fn memory_is_one_piece_for_each_open_member() {
     let (_dir, key) = key();
     let content = Dice(31).bytes(3 << 20);
     let random = woven((0..64).map(|n| (format!("t{n}"), vec![&content[n..][..1 << 20]])));

@@ -41,7 +41,7 @@ fn pipeline(width: u16, from: &Path, stages: &str) -> Shown {
 }
 
 #[test]
-fn one_tool_of_a_pipeline_draws_and_keeps_within_the_width() {
+fn one_tool_of_a_pipeline_draws_progress() {
     let files = files();
     for width in [30, 60, 200] {
         let stages =

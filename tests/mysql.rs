@@ -37,7 +37,7 @@ pub(crate) fn wait_for_files(server: &Server, count: u64) {
 }
 
 #[test]
-fn a_busy_server_is_restored_as_it_was_at_the_recorded_position() {
+fn a_busy_server_is_restored_at_the_recorded_position() {
     let Some(builder) = mysql() else { return };
     let run = prove(builder, 1, Load::everything, &["-j", "3"], Relay::default());
     assert!(run.stderr(0).trim_end().ends_with("snapshot complete"), "{}", run.stderr(0));
@@ -101,7 +101,7 @@ fn small_pages_and_large_ones() {
 }
 
 #[test]
-fn an_overrun_ends_the_backup_with_5_and_says_what_size_would_do() {
+fn an_overrun_ends_with_5_and_a_size() {
     let Some(builder) = small_log() else { return };
     let server = builder.start();
     let load = Load::on(&server).rows(3).start();
@@ -176,7 +176,7 @@ fn what_a_server_would_not_miss_is_missed() {
 }
 
 #[test]
-fn a_damaged_or_shortened_log_is_refused_before_a_server_sees_it() {
+fn a_damaged_log_is_refused_before_recovery() {
     let restored = scratch();
     let Some(server) = backup(restored.path()) else { return };
     let path = restored.path().join("xtrabackup_logfile");
@@ -195,7 +195,7 @@ fn a_damaged_or_shortened_log_is_refused_before_a_server_sees_it() {
 }
 
 #[test]
-fn an_applied_backup_is_copied_or_moved_back_without_what_was_only_the_backups() {
+fn copy_back_leaves_out_the_backups_own_files() {
     let restored = scratch();
     let Some(server) = backup(restored.path()) else { return };
     apply(&server, restored.path()).assert_ok();

@@ -141,7 +141,7 @@ fn backup_during(server: &Server, done: impl FnOnce()) -> (Run, TempDir) {
 }
 
 #[test]
-fn what_ddl_does_while_files_are_copied_is_in_the_copy() {
+fn ddl_while_tablespaces_are_copied_is_in_the_copy() {
     let Some(builder) = mysql() else { return };
     let mut server = builder.start();
     tables(&server);
@@ -186,7 +186,7 @@ fn what_ddl_does_while_files_are_copied_is_in_the_copy() {
 
 /// Recovery skips all log records of a tablespace whose file was once deleted.
 #[test]
-fn a_tablespace_that_is_imported_while_files_are_copied_ends_the_backup() {
+fn an_import_during_the_copy_ends_the_backup() {
     let Some(builder) = mysql() else { return };
     let mut server = builder.start();
     tables(&server);
@@ -257,7 +257,7 @@ fn ddl_goes_on_while_files_are_copied() {
 }
 
 #[test]
-fn redo_logging_that_was_off_for_a_while_makes_the_backup_invalid() {
+fn disabled_redo_logging_makes_the_backup_invalid() {
     let Some(builder) = mysql() else { return };
     let server = builder.start();
     let mut command = snap(&server);
@@ -284,7 +284,7 @@ fn a_storm_of_ddl_while_files_are_copied() {
 
 #[test]
 #[ignore = "half a minute"]
-fn a_storm_of_ddl_with_large_pages_and_several_system_files() {
+fn a_storm_with_large_pages_and_several_system_files() {
     let Some(builder) = mysql() else { return };
     let builder = builder
         .layout("innodb-page-size", "64k")

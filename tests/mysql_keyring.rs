@@ -44,7 +44,7 @@ fn backup_with(server: &Server, filter: &[&str], directory: &Path) -> Run {
 }
 
 #[test]
-fn a_busy_server_is_restored_and_no_block_of_its_log_is_in_clear() {
+fn a_busy_server_with_encrypted_log_is_restored() {
     let Some(builder) = mysql() else { return };
     let server = keyring::start_encrypting(builder);
     let load = Load::on(&server).bank(2).rows(1).formats(1).ddl(1).seed(1).start();
@@ -121,7 +121,7 @@ fn without_the_right_keyring_the_backup_ends_at_once() {
 }
 
 #[test]
-fn a_keyring_that_everybody_can_read_is_used_with_a_warning() {
+fn a_world_readable_keyring_is_used_with_a_warning() {
     let Some(builder) = mysql() else { return };
     let server = keyring::start_encrypting(builder);
     for (mode, warned) in [(0o640, false), (0o644, true)] {

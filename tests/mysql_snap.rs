@@ -196,7 +196,7 @@ fn tablespaces_elsewhere_are_restored_and_served() {
 
 /// What the group `mysql` of the packages is for.
 #[test]
-fn an_ordinary_user_of_the_servers_group_makes_a_backup_and_others_are_told_what_they_lack() {
+fn a_user_of_the_servers_group_can_back_up() {
     let Some(builder) = mysql().filter(|_| root()) else { return };
     let server = builder.start();
     let load = Load::on(&server).bank(1).engines(1).start();
@@ -465,7 +465,7 @@ fn a_partial_backup_has_the_tables_that_are_wanted() {
 
 /// At any moment there are transactions in the binary log that are only prepared in the redo log.
 #[test]
-fn the_copy_of_a_crashed_server_recovers_what_the_server_recovers() {
+fn a_crashed_servers_copy_recovers_the_same() {
     let Some(builder) = mysql() else { return };
     let mut server = builder.start();
     server.sql("CREATE TABLE test.t (id BIGINT AUTO_INCREMENT PRIMARY KEY)");
@@ -567,7 +567,7 @@ fn a_stopped_server_is_copied_without_a_connection() {
 
 /// The server may see a file that is not visible here: in a container, or a private mount.
 #[test]
-fn files_of_the_server_that_are_not_seen_end_the_backup() {
+fn unseen_files_of_the_server_end_the_backup() {
     let Some(builder) = mysql() else { return };
     let mut server = builder.undo_apart().start();
     tables(&server);

@@ -70,10 +70,10 @@ fn general_and_undo_tablespaces_of_one_name_are_restored(flavour: Flavour) {
     check::same(&server, &server.twin(dir.path()).start()).assert_good();
 }
 
-test_on!(a_database_called_as_a_file_of_the_backup_is_refused_at_once: mariadb, mysql97);
+test_on!(a_database_named_like_our_files_is_refused: mariadb, mysql97);
 
 /// A user who may create databases must not be able to make backups unreadable.
-fn a_database_called_as_a_file_of_the_backup_is_refused_at_once(flavour: Flavour) {
+fn a_database_named_like_our_files_is_refused(flavour: Flavour) {
     let server = Server::new().flavour(flavour).start();
     let mut known = vec!["xb_begin", "xb_manifest", "xb_incomplete", "xb_applied", "xb_merging", "xb_lock"];
     known.extend(["xtrabackup_checkpoints", "xtrabackup_info", "xtrabackup_slave_info", "xtrabackup_logfile"]);
@@ -128,10 +128,10 @@ fn such_a_database_created_meanwhile_ends_the_backup() {
     }
 }
 
-test_on!(names_of_a_file_systems_length_are_restored_or_refused_at_once: mariadb, mysql97);
+test_on!(the_longest_names_are_restored_or_refused_at_once: mariadb, mysql97);
 
 /// A table of 49 such letters has a file of 249 bytes, of which an increment's is 255.
-fn names_of_a_file_systems_length_are_restored_or_refused_at_once(flavour: Flavour) {
+fn the_longest_names_are_restored_or_refused_at_once(flavour: Flavour) {
     let server = Server::new().flavour(flavour).start();
     let (fits, long) = ("\u{6f22}".repeat(49), "\u{6f22}".repeat(50));
     server.sql(&format!(
@@ -227,7 +227,7 @@ fn mysql_longest_paths_are_restored_or_refused_at_once() {
 
 /// MariaDB's recovery ends at such a name; a failed statement leaves it in the log.
 #[test]
-fn a_log_with_a_name_that_is_too_long_makes_no_backup() {
+fn a_log_with_too_long_a_name_fails() {
     let server = Server::new().start();
     let table = "\u{6f22}".repeat(49) + "pp";
     server.sql("CREATE DATABASE d");

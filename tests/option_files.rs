@@ -82,7 +82,7 @@ fn user(command: &mut Command) -> String {
 }
 
 #[test]
-fn files_are_found_in_the_same_places_in_the_same_order() {
+fn files_are_searched_in_the_same_order() {
     let dir = scratch();
     let group = |name: &str| format!("[client]\nuser={name}\n[client_s]\nuser={name}-suffixed\n");
     plant(
@@ -131,7 +131,7 @@ fn files_are_found_in_the_same_places_in_the_same_order() {
 }
 
 #[test]
-fn a_file_that_anybody_can_write_to_is_passed_over_where_it_was_found_and_refused_where_it_was_named() {
+fn a_world_writable_option_file_is_never_used() {
     let dir = scratch();
     let file: &Path = &dir.path().join(".my.cnf");
     fs::write(file, "[client]\nuser=anybody\n").unwrap();

@@ -73,7 +73,7 @@ fn excludes_leave_out_files_and_whole_directories() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_fails_before_its_first_byte() {
+fn an_unreadable_file_fails_before_the_first_byte() {
     let dir = scratch();
     plant(dir.path(), &[("a", b"1")]);
     let run = feed(tool("xb-pack").arg("-C").arg(dir.path()).args(["a", "missing"]), b"");
@@ -210,7 +210,7 @@ fn memory_does_not_follow_the_size_of_files() {
 }
 
 #[test]
-fn what_memory_does_not_hold_waits_where_spools_are_and_goes_away() {
+fn large_queues_are_spooled_to_disk_and_removed() {
     let (dir, spool) = (scratch(), scratch());
     let (files, list) = (dir.path().join("files"), dir.path().join("list"));
     let long = "d".repeat(240);

@@ -377,7 +377,7 @@ fn pieces(stream: &[u8], path: &str) -> Vec<Piece> {
 }
 
 #[test]
-fn a_page_damaged_before_it_came_into_the_stream_is_found() {
+fn a_page_damaged_before_the_stream_is_found() {
     let server = Server::new().encrypted().layout("innodb-undo-tablespaces", "2");
     let mut server = server.layout("innodb-data-file-path", "ibdata1:12M;ibdata2:1M:autoextend").start();
     server.sql(&every_kind(16 << 10));

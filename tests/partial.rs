@@ -79,16 +79,16 @@ fn they_have_what_mariadb_backup_has() {
     assert!(run.stderr(0).contains("\"t\" is not db.table"), "{}", run.story());
 }
 
-test_on!(what_was_wanted_is_served_and_the_rest_is_not_there: mariadb, mariadb118);
+test_on!(only_chosen_tables_are_served: mariadb, mariadb118);
 
-fn what_was_wanted_is_served_and_the_rest_is_not_there(flavour: Flavour) {
+fn only_chosen_tables_are_served(flavour: Flavour) {
     let server = Server::new().flavour(flavour).start();
     server.sql(&format!("CREATE DATABASE c; CREATE TABLE c.far (id INT) DATA DIRECTORY='{}'", outside(&server)));
     served(server, "Aria");
 }
 
 #[test]
-fn what_was_wanted_of_mysql_is_served_and_the_rest_is_not_there() {
+fn only_chosen_tables_of_mysql_are_served() {
     let Some(server) = mysql() else { return };
     server.sql(&format!("CREATE DATABASE c; CREATE TABLE c.far (id INT) DATA DIRECTORY='{}'", outside(&server)));
     // A server that recovers the copy would write to the file of this one.
@@ -286,7 +286,7 @@ fn hidden_parts_go_with_their_table(flavour: Flavour) {
 
 /// A table that gets its full-text index, or its name, while files are copied.
 #[test]
-fn full_text_indexes_of_the_last_moment_go_with_their_table() {
+fn new_full_text_indexes_go_with_their_table() {
     let server = crate::snap::filled();
     server.sql(
         "CREATE TABLE sb.f (a INT PRIMARY KEY, t TEXT); INSERT INTO sb.f VALUES (1, 'hello'); \

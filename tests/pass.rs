@@ -70,7 +70,7 @@ fn good_streams_of_all_programs_pass_bit_for_bit() {
 
 /// A fault in a header is refused with the reader's message; payloads are not checked.
 #[test]
-fn bad_heads_and_early_ends_are_refused_as_by_the_reader() {
+fn bad_heads_and_early_ends_are_refused() {
     let mut refused = 0;
     for (name, bytes) in vectors("xbstream-bad") {
         let mut reader = Reader::new(bytes.as_slice(), "stdin");

@@ -203,7 +203,7 @@ fn the_binary_log_brings_a_backup_up_to_the_present() {
 
 #[test]
 #[ignore = "a minute"]
-fn every_recipe_shows_on_both_sides_that_a_program_was_killed_or_the_disk_was_full() {
+fn every_recipe_shows_a_fault_on_both_sides() {
     let Some(bench) = Bench::start() else { return };
     let mut failures = Vec::new();
     for recipe in Recipe::all().0 {

@@ -138,7 +138,7 @@ fn data_gets_half_of_the_stream_however_much_log_waits() {
 /// The log is sent between the members, but never beyond a durable LSN mark: it may be captured beyond the end of the
 /// backup.
 #[test]
-fn the_log_is_sent_as_it_is_captured_and_not_beyond_the_newest_mark() {
+fn the_log_is_sent_up_to_the_newest_mark() {
     let log = Log::new(2_000_000);
     // Durable to its end, as a checkpoint proves.
     log.write(C0, log.end());
@@ -180,7 +180,7 @@ fn the_log_is_sent_as_it_is_captured_and_not_beyond_the_newest_mark() {
 }
 
 #[test]
-fn a_stream_that_ends_early_is_truncated_wherever_it_is_cut() {
+fn a_stream_cut_anywhere_is_truncated() {
     let log = Log::new(50_000);
     let stream = Stream::of(&log).begin().member("ibdata1", &[7; 1000]).mark(log.end()).manifest().bytes();
     let mut random = Random::new(3);
@@ -245,7 +245,7 @@ fn a_manifest_must_fit_the_log() {
 }
 
 #[test]
-fn a_log_that_cannot_be_followed_is_refused_before_anything_is_sent() {
+fn an_unusable_log_is_refused_before_anything_is_sent() {
     let log = Log::new(1000);
     let stream = || Stream::of(&log).begin().manifest().bytes();
     fs::write(log.path(), b"PHYS".repeat(100_000)).unwrap();

@@ -103,9 +103,9 @@ fn captured(log: &Log, mtrs: &[(Lsn, Vec<u8>)]) -> Vec<u8> {
     file
 }
 
-test_on!(a_log_is_framed_up_to_where_the_server_finds_its_end: mariadb, mariadb118);
+test_on!(a_log_is_framed_up_to_the_servers_end: mariadb, mariadb118);
 
-fn a_log_is_framed_up_to_where_the_server_finds_its_end(flavour: Flavour) {
+fn a_log_is_framed_up_to_the_servers_end(flavour: Flavour) {
     let mut server = Server::new().flag("skip-log-bin").flavour(flavour).start();
     killed(&mut server, 3);
     let log = Log::read(server.data());
@@ -213,7 +213,7 @@ fn a_captured_log_may_be_cut_after_any_mini_transaction() {
 }
 
 #[test]
-fn a_recovering_server_does_not_open_the_original_of_a_table_with_a_data_directory() {
+fn recovery_does_not_open_an_original_with_data_directory() {
     let mut server = Server::new().flag("skip-log-bin").start();
     let outside = server.home().join("outside").display().to_string();
     server.sql(&format!(

@@ -253,9 +253,9 @@ fn safe_replica_waits_for_a_moment_without_temporary_tables(flavour: Flavour) {
     }
 }
 
-test_on!(what_is_started_while_it_must_stand_still_makes_a_backup_invalid: mysql97);
+test_on!(replication_started_during_the_copy_makes_it_invalid: mysql97);
 
-fn what_is_started_while_it_must_stand_still_makes_a_backup_invalid(flavour: Flavour) {
+fn replication_started_during_the_copy_makes_it_invalid(flavour: Flavour) {
     let pair = Pair::start(flavour, false);
     let mut snap = pair.snap();
     snap.args(["--safe-replica", "--replica-info"]);
@@ -267,9 +267,9 @@ fn what_is_started_while_it_must_stand_still_makes_a_backup_invalid(flavour: Fla
     assert!(run.stderr(0).contains("replication was started while it had to stand still"), "{}", run.story());
 }
 
-test_on!(replication_goes_on_after_a_backup_that_failed_and_stays_as_the_operator_left_it: mariadb, mysql97);
+test_on!(replication_is_left_as_it_was: mariadb, mysql97);
 
-fn replication_goes_on_after_a_backup_that_failed_and_stays_as_the_operator_left_it(flavour: Flavour) {
+fn replication_is_left_as_it_was(flavour: Flavour) {
     let pair = Pair::start(flavour, true);
     pair.source.sql(
         "CREATE TABLE test.m (text TEXT) ENGINE=MyISAM; \

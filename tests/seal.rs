@@ -202,7 +202,7 @@ fn chunks_that_are_swapped_lost_doubled_or_added_are_noticed() {
 }
 
 #[test]
-fn chunks_of_another_member_are_noticed_even_of_the_same_name_and_text() {
+fn chunks_of_another_member_are_found() {
     for algorithm in ALGORITHMS {
         let (keys, sealed, plain) = small(algorithm);
         let other = parts(&small(algorithm).1);

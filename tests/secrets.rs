@@ -449,7 +449,7 @@ fn nothing_that_is_made_can_be_read_by_others() {
 }
 
 #[test]
-fn a_stream_in_a_file_that_others_can_read_is_warned_of() {
+fn a_stream_readable_by_others_is_warned_of() {
     let server = Server::new().start();
     let scratch = scratch();
     for (mode, warned) in [(0o644, true), (0o640, false)] {

@@ -191,10 +191,10 @@ fn every_layout_is_copied_and_verified() {
     }
 }
 
-test_on!(rows_of_an_archive_that_is_being_read_are_in_the_backup: mariadb, mariadb118);
+test_on!(rows_of_an_open_archive_table_are_copied: mariadb, mariadb118);
 
 /// A reader keeps it open, so that `BACKUP STAGE FLUSH` cannot close it, and a row may be in nothing but memory.
-fn rows_of_an_archive_that_is_being_read_are_in_the_backup(flavour: Flavour) {
+fn rows_of_an_open_archive_table_are_copied(flavour: Flavour) {
     let server = Server::new().flavour(flavour).start();
     server.sql("CREATE TABLE test.archive (id INT NOT NULL) ENGINE=ARCHIVE; INSERT INTO test.archive SELECT seq FROM test.seq_1_to_1000");
     let mut reader = server.connect();
@@ -316,7 +316,7 @@ fn an_import_during_the_copy_is_noticed() {
 }
 
 #[test]
-fn ddl_that_was_promised_not_to_happen_makes_the_backup_invalid() {
+fn ddl_despite_lock_ddl_off_makes_the_backup_invalid() {
     let server = filled();
     for option in ["--lock-ddl=off", "--no-lock"] {
         let mut command = snap(&server);
@@ -460,7 +460,7 @@ fn a_stopped_server_is_copied_and_a_running_one_refused() {
 }
 
 #[test]
-fn a_bad_page_on_disk_ends_the_backup_and_is_named() {
+fn a_bad_page_ends_the_backup_and_is_named() {
     let mut server = filled();
     server.stop();
     let path = server.data().join("sb/zbig.ibd");
@@ -476,7 +476,7 @@ fn a_bad_page_on_disk_ends_the_backup_and_is_named() {
 }
 
 #[test]
-fn files_that_may_not_be_read_end_the_backup_with_advice() {
+fn unreadable_files_end_the_backup_with_a_hint() {
     let server = Server::new().start();
     if !crate::support::root() {
         return;
@@ -491,9 +491,9 @@ fn files_that_may_not_be_read_end_the_backup_with_advice() {
     assert!(run.stderr(0).contains("permission denied\nhint: run xb-snap as the server's user"), "{}", run.story());
 }
 
-test_on!(a_reader_that_goes_away_is_a_broken_pipe_and_frees_the_server: mariadb, mysql97);
+test_on!(a_reader_that_goes_away_frees_the_server: mariadb, mysql97);
 
-fn a_reader_that_goes_away_is_a_broken_pipe_and_frees_the_server(flavour: Flavour) {
+fn a_reader_that_goes_away_frees_the_server(flavour: Flavour) {
     let server = filled_of(flavour);
     let run: Run =
         Pipeline::new().stage(snap(&server)).relay(Relay::default().cut(3_000_000)).stage(program("cat")).run();
@@ -571,7 +571,7 @@ fn tables_elsewhere_are_stored_as_if_they_were_here() {
 
 /// The server may see a file that is not visible here: in a container, or a private mount.
 #[test]
-fn files_of_the_server_that_are_not_seen_end_the_backup() {
+fn unseen_files_of_the_server_end_the_backup() {
     let mut server = Server::new().layout("innodb-undo-tablespaces", "3").undo_apart().start();
     let outside = server.home().join("outside");
     fs::create_dir_all(&outside).unwrap();
@@ -622,7 +622,7 @@ fn tables_of_engines_that_are_not_copied_end_the_backup() {
 }
 
 #[test]
-fn a_server_with_rocksdb_is_copied_while_it_has_no_tables_there() {
+fn a_server_without_rocksdb_tables_is_copied() {
     let plugins = Flavour::beside("rocksdb");
     if !plugins.join("ha_rocksdb.so").exists() {
         return crate::support::skip("RocksDB is not here; run tests/setup");
@@ -640,7 +640,7 @@ fn a_server_with_rocksdb_is_copied_while_it_has_no_tables_there() {
 
 /// As servers before 10.2 and 5.7 left it.
 #[test]
-fn a_flush_lsn_on_an_unused_page_of_ibdata2_is_no_damage() {
+fn a_flush_lsn_on_an_unused_page_is_accepted() {
     let mut server = Server::new().layout("innodb-data-file-path", "ibdata1:12M;ibdata2:1M:autoextend").start();
     server.stop();
     let file = fs::OpenOptions::new().read(true).write(true).open(server.data().join("ibdata2")).unwrap();

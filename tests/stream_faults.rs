@@ -68,7 +68,7 @@ fn a_cut_of_a_backup_is_noticed_wherever_it_is() {
 }
 
 #[test]
-fn a_flipped_bit_of_a_backup_is_noticed_wherever_it_is() {
+fn any_flipped_bit_of_a_backup_is_found() {
     let mut stream = backup().to_vec();
     let mut dice = Dice(13);
     let bits = stream.len() * 8;
@@ -77,7 +77,7 @@ fn a_flipped_bit_of_a_backup_is_noticed_wherever_it_is() {
 
 /// There are too many of them for a backup.
 #[test]
-fn a_flipped_bit_is_noticed_wherever_it_is_in_a_head() {
+fn any_flipped_bit_of_a_head_is_found() {
     let mut stream = stream();
     let bits = stream.len() * 8;
     let heads: Vec<usize> = boundaries(&stream).into_iter().flat_map(|at| (at * 8)..((at + 50) * 8)).collect();

@@ -58,7 +58,7 @@ fn sums_without_a_program_are_those_of_their_documents() {
 }
 
 #[test]
-fn several_sums_in_one_file_are_checked_by_us_and_by_coreutils() {
+fn several_sums_in_one_file_are_checked() {
     let (dir, input) = (scratch(), Random::new(2).bytes(300_000));
     let file = dir.path().join("sums");
     let name = file.to_str().unwrap();
@@ -203,7 +203,7 @@ fn any_other_input_is_just_summed() {
 
 /// The sums of empty input are equal on both ends: the result of a sender that failed at once must not look good.
 #[test]
-fn no_input_at_all_is_an_error_and_leaves_no_sums() {
+fn an_empty_input_is_an_error_without_sums() {
     let dir = scratch();
     let sums = dir.path().join("sums");
     let file = sums.to_str().unwrap();
@@ -216,7 +216,7 @@ fn no_input_at_all_is_an_error_and_leaves_no_sums() {
 
 /// What `tee >(sha1sum > FILE)` does not give: after the last byte, the file is there.
 #[test]
-fn whoever_has_read_the_end_finds_the_file_whole_a_thousand_times() {
+fn the_file_is_whole_when_the_end_is_read() {
     let dir = scratch();
     let file = dir.path().join("sums");
     let input = Random::new(4).bytes(100_000);
@@ -237,7 +237,7 @@ fn whoever_has_read_the_end_finds_the_file_whole_a_thousand_times() {
 }
 
 #[test]
-fn a_file_that_cannot_be_written_is_told_before_anything_is_read() {
+fn an_unwritable_file_is_reported_before_anything_is_read() {
     let dir = scratch();
     let nowhere = dir.path().join("no/sums");
     let run = feed(tool("xb-sum").arg("-o").arg(&nowhere), b"hello");
@@ -255,7 +255,7 @@ fn a_file_that_cannot_be_written_is_told_before_anything_is_read() {
 }
 
 #[test]
-fn a_reader_that_went_away_and_a_full_disk_leave_no_file() {
+fn a_lost_reader_or_full_disk_leaves_no_file() {
     let dir = scratch();
     let file = dir.path().join("sums");
     let mut ours = xb("xb-sum");

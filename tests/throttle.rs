@@ -48,7 +48,7 @@ fn sum(sent: &[(u64, u64)], from: u64, time: u64) -> u64 {
 }
 
 #[test]
-fn any_second_is_within_one_per_cent_and_ten_within_a_fifth() {
+fn the_rate_is_kept_within_one_per_cent() {
     let mut random = Random::new(1);
     for rate in [64 << 10, 1 << 20, 10_000_000, 100 << 20, 999_999_937, 1_000_000_000] {
         let mut schedule = Schedule::new(rate, BURST, 7);
@@ -67,7 +67,7 @@ fn any_second_is_within_one_per_cent_and_ten_within_a_fifth() {
 
 /// On a busy machine every sleep ends late: nothing is lost permanently.
 #[test]
-fn a_sleeper_who_wakes_late_makes_up_for_it_at_once_up_to_the_burst() {
+fn a_late_wakeup_is_made_up_within_the_burst() {
     let mut random = Random::new(2);
     for (rate, burst) in RATES
         .into_iter()
@@ -109,7 +109,7 @@ fn what_one_sleep_is_too_long_is_lost_once() {
 }
 
 #[test]
-fn after_a_stall_of_any_length_the_burst_is_at_most_fifty_milliseconds() {
+fn a_burst_after_a_stall_is_fifty_milliseconds() {
     for rate in RATES {
         for stall in [0, BURST / 2, BURST, SECOND, 3600 * SECOND, u64::MAX / 4] {
             let mut schedule = Schedule::new(rate, BURST, 0);
@@ -166,7 +166,7 @@ fn a_limit_can_be_set_and_taken_away() {
 }
 
 #[test]
-fn every_slice_fits_the_burst_and_is_worth_its_system_calls() {
+fn every_slice_fits_the_burst() {
     for rate in RATES {
         let slice = Schedule::new(rate, BURST, 0).slice();
         assert!(slice >= 1 && slice <= (rate / 20).max(1), "{rate}: {slice}");
@@ -225,7 +225,7 @@ fn heads_are_found_however_the_bytes_come() {
 }
 
 #[test]
-fn the_meter_tells_exact_bytes_and_the_share_of_what_is_announced() {
+fn the_meter_shows_exact_bytes_and_the_share() {
     let input = stream();
     let ours = |args: &[&str]| said(&feed(tool("xb-throttle").args(args), &input));
     let line = ours(&["--progress=json"]);

@@ -132,9 +132,9 @@ fn args(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
-test_on!(accounts_that_require_tls_are_let_in_by_tcp_and_socket: mariadb, mariadb118, mysql97);
+test_on!(accounts_that_require_tls_can_connect: mariadb, mariadb118, mysql97);
 
-fn accounts_that_require_tls_are_let_in_by_tcp_and_socket(flavour: Flavour) {
+fn accounts_that_require_tls_can_connect(flavour: Flavour) {
     let encrypted = Encrypted::start(flavour, "server", &[]);
     encrypted.account("safe", "BY 'secret word'", "REQUIRE SSL");
     encrypted.account("known", "BY 'secret word'", "REQUIRE X509");
@@ -193,7 +193,7 @@ fn a_server_s_certificate_is_verified(flavour: Flavour) {
 }
 
 #[test]
-fn a_certificate_for_another_host_passes_only_as_far_as_asked() {
+fn a_certificate_for_another_host_passes_unless_names_count() {
     let encrypted = Encrypted::start(Flavour::Installed, "moved", &[]);
     encrypted.account("safe", "BY 'secret word'", "REQUIRE SSL");
     let ca = encrypted.certificates.option("ssl-ca", "ca.pem");
@@ -203,7 +203,7 @@ fn a_certificate_for_another_host_passes_only_as_far_as_asked() {
 }
 
 #[test]
-fn a_server_without_tls_is_refused_only_where_tls_is_demanded() {
+fn a_server_without_tls_is_refused_on_demand() {
     let server = Server::new().networked().start();
     let port = server.rows("SELECT @@port")[0][0].clone();
     let snap = || {
@@ -267,7 +267,7 @@ fn every_way_to_log_in_is_known(flavour: Flavour) {
 
 /// What answers at a port and is no server, or ends in the middle of the login.
 #[test]
-fn a_login_that_comes_to_nothing_ends_at_once_and_says_why() {
+fn a_failed_login_ends_at_once_with_the_reason() {
     use std::io::{Read, Write};
     let mut greeting = b"\x0a10.11.19-MariaDB\0".to_vec();
     greeting.extend([1, 0, 0, 0]);

@@ -45,7 +45,7 @@ fn the_same_path_twice_is_damage() {
 }
 
 #[test]
-fn a_file_that_cannot_be_written_ends_the_run_with_1_and_its_name() {
+fn an_unwritable_file_is_named_and_ends_the_run() {
     let dir = scratch();
     let long = "n".repeat(300);
     bad(&unpack(dir.path(), &[], &member(&long, b"1")), 1, &long);
@@ -143,7 +143,7 @@ fn names_that_begin_with_a_dot_are_taken() {
 }
 
 #[test]
-fn both_names_of_a_rename_and_that_of_a_remove_are_checked() {
+fn the_names_of_renames_and_removes_are_checked() {
     let dir = scratch();
     let target = dir.path().join("target");
     plant(dir.path(), &[("victim", b"kept")]);
@@ -229,7 +229,7 @@ fn a_killed_run_leaves_a_marked_directory() {
 }
 
 #[test]
-fn a_full_disk_is_1_and_the_sender_gets_its_sigpipe() {
+fn a_full_disk_fails_and_the_sender_gets_sigpipe() {
     let dir = scratch();
     plant(dir.path(), &[("src/a", &Dice(1).bytes(3 << 20)), ("src/b", &Dice(2).bytes(3 << 20))]);
     std::fs::create_dir(dir.path().join("full")).unwrap();

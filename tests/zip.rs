@@ -144,7 +144,7 @@ fn the_programs_of_others_read_ours() {
 }
 
 #[test]
-fn frames_have_a_mebibyte_its_size_and_a_checksum_at_every_level() {
+fn frames_have_size_and_checksum_at_every_level() {
     let dir = scratch();
     // Words, so that looking longer for matches pays.
     let mut dice = Dice(32);
@@ -185,7 +185,7 @@ fn frames_have_a_mebibyte_its_size_and_a_checksum_at_every_level() {
 }
 
 #[test]
-fn what_has_come_of_a_member_goes_out_before_the_rest_comes() {
+fn the_start_of_a_member_is_passed_on_early() {
     let content = pages(&mut Dice(33), 3 << 20);
     let (first, rest) = (payload("t.ibd", 0, &content[..2 << 20]), payload("t.ibd", 2 << 20, &content[2 << 20..]));
     for options in [&["-j1"][..], &["-j3", "-alz4"]] {
@@ -245,7 +245,7 @@ fn frames_of_the_commands_are_read() {
 }
 
 #[test]
-fn some_members_stay_plain_and_what_is_compressed_is_not_compressed_again() {
+fn small_and_compressed_members_stay_as_they_are() {
     let (_dir, packed) = sample();
     let once = through(&ZSTD, 2, &packed).unwrap();
     let names: Vec<_> = contents(&once).into_keys().collect();
@@ -330,7 +330,7 @@ fn a_cut_of_a_stream_is_noticed_at_every_byte() {
 }
 
 #[test]
-fn a_flipped_bit_of_a_stream_is_noticed_wherever_it_is() {
+fn any_flipped_bit_of_a_stream_is_found() {
     for codec in [ZSTD, LZ4] {
         let mut stream = small(&codec);
         for bit in 0..stream.len() * 8 {

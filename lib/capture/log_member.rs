@@ -144,7 +144,7 @@ mod tests {
 
     /// Whenever log is captured and marked, the member is the log up to exactly the end LSN.
     #[test]
-    fn however_it_is_sent_the_member_is_the_log_up_to_the_end() {
+    fn the_log_member_ends_at_the_end_lsn() {
         let (bytes, ends) = log(3 << 20);
         let end = ends[ends.len() - 5];
         for (mark, captured) in [(0, 4), (1, 2), (2, 1), (3, 3), (7, 5), (4, 6)] {

@@ -95,7 +95,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     #[test]
-    fn two_slow_spans_in_a_row_are_told_once_a_minute() {
+    fn two_slow_spans_are_reported_once_a_minute() {
         // Seconds at the end of an interval, MiB that wait by then, and whether a warning is expected.
         let looks = [
             (3, 1, false),
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_that_is_enough_is_twice_that_of_the_log() {
+    fn the_sufficient_rate_is_twice_the_logs() {
         // In 2 s the log grows by 20 MiB, of which 4 are sent, in addition to 4 of data.
         let span =
             Span { time: Duration::from_secs(2), log: 20 * MIB, passed: 4 * MIB, before: 8 * MIB, waiting: 24 * MIB };

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_encrypted_log_a_file_that_was_there_is_not_what_came_later() {
+    fn an_encrypted_log_tells_old_files_from_new() {
         let mut deletions = Deletions::default();
         deletions.see(b"\x9cabcdefghijkl\x01....", Lsn::new(500), true);
         for (there_since, conflict) in [(None, true), (Some(500), false), (Some(501), true)] {

@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_fed_before_a_fault_of_the_input_goes_out() {
+    fn input_before_a_fault_is_passed_on() {
         for threads in [1, 3] {
             let mut got = 0;
             let feed = |feed: Feed<'_, usize>| {
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_of_a_worker_is_an_error_and_never_a_hang() {
+    fn a_panic_of_a_worker_is_an_error() {
         let work = || |n: usize| if n % 100 == 99 { panic!("on purpose") } else { Ok(n) };
         let error = run(2, numbers(1_000_000), work, |_| Ok(())).unwrap_err();
         assert!(error.to_string().contains("a thread ended"), "{error}");

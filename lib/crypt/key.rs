@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_raw_hex_or_base64_with_or_without_a_newline() {
+    fn a_key_is_raw_hex_or_base64() {
         let secret: Vec<u8> = (0x81..0xa1).collect();
         for length in [16, 24, 32] {
             let secret = &secret[..length];
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_like_text_but_has_a_keys_length_is_the_key_itself() {
+    fn bytes_of_a_keys_length_are_the_key_itself() {
         for text in ["0123456789abcdef", "MDEyMzQ1Njc4OWFiY2RlZg==", "0123456789abcdef0123456789abcdef"] {
             assert_eq!(bytes(&parse(text.as_bytes()).unwrap()), text.as_bytes());
         }

@@ -137,7 +137,7 @@ mod tests {
     const REAL: &[u8] = include_bytes!("../../tests/vectors/mysql-redo/keyring");
 
     #[test]
-    fn the_keys_of_a_real_file_are_found_by_name_and_never_shown() {
+    fn keys_of_a_real_keyring_are_found_by_name() {
         let keyring = Keyring::parse(REAL).unwrap();
         let key = keyring.key("INNODBKey-da0b9576-e5e5-11f1-b37b-02fc00000001-1").unwrap();
         assert_eq!(key[..4], [0xe3, 0x81, 0x14, 0xb7]);

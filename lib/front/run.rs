@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_tool_says_is_said_as_the_stock_program_would() {
+    fn messages_are_worded_as_the_stock_programs() {
         let voice = Arc::new(Kept(Mutex::default()));
         let ear = Ear { style: Style::Mariadb, voice: voice.clone(), facts: Mutex::default() };
         for line in [

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_is_told_in_the_words_that_callers_look_for() {
+    fn callers_find_the_lines_that_they_look_for() {
         let facts = serde_json::json!({
             "start_lsn": 44404, "end_lsn": 47992,
             "binlog": { "file": "bl.000001", "position": 760, "gtid": "0-1-3" },

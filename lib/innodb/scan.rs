@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_last_piece_of_a_page_is_noticed_unless_it_is_zero() {
+    fn a_partial_last_page_is_damage_unless_zero() {
         for (end, good) in [(&[0; 100][..], true), (&[1; 100], false)] {
             let mut scan = Scan::table();
             scan.bytes(&file()).unwrap();

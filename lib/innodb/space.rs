@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unused_page_of_the_system_tablespace_may_have_a_flush_lsn() {
+    fn an_unused_system_page_may_have_a_flush_lsn() {
         let mut page = vec![0; 16384];
         page[26..34].copy_from_slice(&4711u64.to_be_bytes());
         let (page_size, format) = decode(0x15, SpaceId::SYSTEM).unwrap();
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_whose_page_0_is_not_yet_written_is_deferred() {
+    fn a_file_with_uninitialized_page_0_is_deferred() {
         assert_eq!(Space::parse(&[0; HEAD]), Ok(None));
         assert_eq!(Space::parse(&[0; 4096]), Ok(None));
         // The next page is initialized already.

@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fingerprint_sees_names_and_sizes_but_not_our_own_files() {
+    fn a_fingerprint_covers_all_but_our_own_files() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("db")).unwrap();
         fs::write(dir.path().join("db/t"), "abc").unwrap();

@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn where_no_marker_is_at_the_root_a_file_there_stays_as_it_is() {
+    fn a_file_at_the_root_is_no_marker() {
         let files = [("notes.new", "mine"), ("old", "mine"), ("old.del", "mine"), ("x.isl", "mine")];
         let dir = tree(&files);
         names(dir.path(), false).unwrap();

@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tablespace_is_the_number_in_its_file_at_the_servers_place() {
+    fn a_tablespace_is_identified_by_id_and_path() {
         let two = [(5, "./d/t.ibd"), (7, "./d/u.ibd")];
         let far = [(5, "/far/d/far.ibd")];
         for (rows, files, expect) in [

@@ -326,7 +326,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_that_is_missing_or_no_number_is_an_error() {
+    fn a_missing_or_invalid_value_is_an_error() {
         let record = |pairs: &[(&str, &str)]| -> Record {
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
         };

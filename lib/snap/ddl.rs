@@ -90,7 +90,7 @@ mod tests {
 
     /// Every combination that `decide` looks at, and its decision.
     #[test]
-    fn every_state_of_a_copy_and_its_file_has_one_decision() {
+    fn every_state_of_a_copy_has_one_decision() {
         let dir = tempfile::tempdir().unwrap();
         let file = |name: &str| {
             let path = dir.path().join(name);

@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_that_the_base_has_otherwise_are_chosen_though_they_are_old() {
+    fn old_pages_that_differ_from_the_base_are_chosen() {
         let mut changes = Changes::default();
         let old = page(5, 1);
         for (place, (page, now, before, area)) in (1..).zip([

@@ -129,9 +129,9 @@ fn lost(flavour: Flavour, happens: impl Fn(&mut Server, &Path)) {
     prove(&mut server, &chain.base(), &[&chain.path(1), &chain.path(2)]);
 }
 
-test_on!(a_server_put_back_to_an_older_state_of_its_disk: mariadb; long: mysql97);
+test_on!(a_server_on_an_older_state_of_its_disk: mariadb; long: mysql97);
 
-fn a_server_put_back_to_an_older_state_of_its_disk(flavour: Flavour) {
+fn a_server_on_an_older_state_of_its_disk(flavour: Flavour) {
     lost(flavour, |server, old| {
         put_back(old, server.data());
         server.start_again();
@@ -369,7 +369,7 @@ fn what_nobody_took_is_no_base() {
 
 /// The disk has room for the new digests, and for nothing after them.
 #[test]
-fn a_new_base_that_does_not_fit_leaves_the_old_one() {
+fn a_new_base_that_fails_keeps_the_old() {
     let Some(disk) = SmallDisk::new(1 << 20) else { return };
     let mut server = Server::new().start();
     server.stop();
@@ -403,7 +403,7 @@ fn a_new_base_that_does_not_fit_leaves_the_old_one() {
 
 /// The stock program's increments have no digests, and ours on its backups prove nothing.
 #[test]
-fn a_base_of_mariadb_backup_proves_nothing_and_that_is_said() {
+fn a_base_of_mariadb_backup_is_taken_with_a_warning() {
     let server = Server::new().start();
     assert_eq!(server.flavour().family(), Family::Mariadb);
     let dir = scratch();

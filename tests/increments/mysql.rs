@@ -150,7 +150,7 @@ fn tables(server: &Server) {
 
 /// What happens to a server between two backups, all of it.
 #[test]
-fn restart_import_key_rotation_undo_truncation_and_ddl_between_the_backups() {
+fn restarts_imports_rotations_and_ddl_between_the_backups() {
     let Some(builder) = mysql() else { return };
     let mut server = keyring::start(builder.layout("innodb-directories", "@HOME@/outside"));
     server.sql("SET PERSIST innodb_redo_log_encrypt=ON; SET PERSIST innodb_undo_log_encrypt=ON");

@@ -188,7 +188,7 @@ fn a_changed_delta_is_refused_or_merged_as_it_is() {
 
 #[test]
 #[ignore = "minutes"]
-fn thousands_of_changed_deltas_are_refused_or_merged_as_they_are() {
+fn thousands_of_changed_deltas_are_refused_or_merged() {
     for seed in 1..6 {
         hunt_in_chains(seed * 2003, 600);
     }

@@ -53,9 +53,9 @@ fn pause(running: &Running, stage: usize, meanwhile: impl FnOnce()) {
     running.signal(stage, Signal::CONT);
 }
 
-test_on!(a_reader_that_stands_still_loses_nothing_while_the_log_wraps: mariadb, mariadb118);
+test_on!(a_stalled_reader_loses_nothing_while_the_log_wraps: mariadb, mariadb118);
 
-fn a_reader_that_stands_still_loses_nothing_while_the_log_wraps(flavour: Flavour) {
+fn a_stalled_reader_loses_nothing_while_the_log_wraps(flavour: Flavour) {
     let server = small_log().flavour(flavour).start();
     let load = Load::on(&server).bank(1).rows(2).start();
     load.wait_for(50);
@@ -84,7 +84,7 @@ fn a_server_that_writes_nothing_is_copied_at_once(flavour: Flavour) {
 }
 
 #[test]
-fn an_overrun_ends_the_backup_with_5_and_leaves_nothing_that_looks_good() {
+fn an_overrun_ends_the_backup_with_5() {
     let server = small_log().start();
     let load = Load::on(&server).rows(2).start();
     load.wait_for(50);
@@ -103,7 +103,7 @@ fn an_overrun_ends_the_backup_with_5_and_leaves_nothing_that_looks_good() {
 }
 
 #[test]
-fn a_filter_that_is_killed_ends_xb_snap_and_leaves_nothing_that_looks_good() {
+fn a_killed_filter_ends_xb_snap_without_a_backup() {
     let server = small_log().start();
     Load::on(&server).rows(1).prepare();
     for after in [0, 100_000, 5_000_000] {
@@ -153,7 +153,7 @@ fn every_way_of_writing_the_log_is_followed() {
 
 /// The log has the original's path, which exists on this host: recovery of a copy must not change it.
 #[test]
-fn a_table_outside_the_data_directory_is_recovered_in_the_copy() {
+fn an_external_table_is_recovered_in_the_copy() {
     let server = small_log().start();
     let outside = server.home().join("outside");
     server.sql(&format!(
@@ -224,9 +224,9 @@ impl Drop for Flood {
     }
 }
 
-test_on!(a_slow_pipeline_is_told_the_rate_that_would_be_enough: mariadb; long: mysql97);
+test_on!(a_slow_pipeline_gets_the_sufficient_rate_reported: mariadb; long: mysql97);
 
-fn a_slow_pipeline_is_told_the_rate_that_would_be_enough(flavour: Flavour) {
+fn a_slow_pipeline_gets_the_sufficient_rate_reported(flavour: Flavour) {
     let server = Server::new().flavour(flavour).log_size("512M").start();
     let flood = Flood::on(&server);
     let run = Pipeline::new()

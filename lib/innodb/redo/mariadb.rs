@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_head_of_a_captured_log_is_what_the_server_reads() {
+    fn a_captured_log_has_the_servers_header() {
         let head =
             header().captured(Checkpoint { lsn: Lsn::new(0x1_2345), end_lsn: Lsn::new(0x1_3000) }, "xb-tools 0.1.0");
         assert_eq!(head.len(), START);

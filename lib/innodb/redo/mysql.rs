@@ -168,7 +168,7 @@ mod tests {
     const REAL: &[u8] = include_bytes!("../../../tests/vectors/mysql-redo/redo-9.7.4");
 
     #[test]
-    fn the_head_of_a_real_file_is_read_and_made_again() {
+    fn a_real_header_is_read_and_written_again() {
         let header = Header::parse(REAL).unwrap();
         assert!(header.creator.starts_with(b"MySQL 9.7.4\0"));
         assert_eq!((header.flags, header.start_lsn.get() % 512), (0, 0));

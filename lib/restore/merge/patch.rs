@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_zeros_and_length_are_those_of_the_increment_however_often() {
+    fn a_repeated_merge_gives_the_same_pages() {
         let dir = tempfile::tempdir().unwrap();
         let many: Vec<u32> = (0..1023).collect();
         let path = delta(dir.path(), &[(&many, false), (&[1030, 1031, 1039], true)]);

@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_made_again_under_its_name_shares_nothing_with_the_old_one() {
+    fn a_recreated_table_shares_nothing_with_the_old() {
         let base = [whole("d/a.ibd", 5)];
         let again = [delta("d/a.ibd", 9)];
         assert_eq!(told(&base, &[&again]), "d/a.ibd: new 0, -d/a.ibd");

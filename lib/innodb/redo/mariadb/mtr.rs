@@ -483,7 +483,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_whole_one_is_complete_and_a_part_of_it_is_not(
+        fn only_a_whole_manifest_is_complete(
             records in records(), nonce in prop::option::of(any::<[u8; NONCE]>()), cut in any::<prop::sample::Index>(),
             capacity in 4096u64..100_000, more in prop::collection::vec(any::<u8>(), 0..20),
         ) {

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn real_blocks_are_here_up_to_the_end_of_the_log_and_stale_behind_it() {
+    fn blocks_behind_the_end_of_the_log_are_stale() {
         let header = Header::parse(REAL).unwrap();
         let checkpoint_lsn = checkpoint(REAL, &header, REAL.len() as u64).unwrap();
         let mut lsn = header.start_lsn;
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_without_a_sum_and_encrypted_ones_are_known_as_such() {
+    fn blocks_without_checksum_and_encrypted_blocks_are_recognized() {
         let mut unsealed = block(1024, 512);
         unsealed[508..].copy_from_slice(&[0xde, 0xad, 0xbe, 0xef]);
         assert_eq!(check(&unsealed, 1024), Block::Unsealed);

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_right_master_key_opens_the_key_of_a_log() {
+    fn only_the_right_master_key_opens_a_log_key() {
         let locked = Locked::parse(encryption(REAL).unwrap()).unwrap();
         assert_eq!(locked.master(), "INNODBKey-da0b9576-e5e5-11f1-b37b-02fc00000001-1");
         let ring = Keyring::parse(RING).unwrap();
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_without_a_sum_has_none_under_its_key_either() {
+    fn a_block_without_checksum_has_none_when_decrypted() {
         let (lsn, block) = blocks().next().unwrap();
         let mut clear = key().decrypt(&block);
         clear[508..].copy_from_slice(&[0xde, 0xad, 0xbe, 0xef]);

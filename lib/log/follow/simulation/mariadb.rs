@@ -184,7 +184,7 @@ impl Reader {
 
 /// Capacities are odd numbers, so that the end of the ring falls on every part of a mini-transaction.
 #[test]
-fn nothing_is_lost_and_nothing_stale_is_taken_through_many_laps() {
+fn many_laps_lose_nothing_and_repeat_nothing() {
     for format in [Format::Phys, Format::Encrypted] {
         let mut server = Server::start(30_011, format);
         let mut reader = server.follow();
@@ -222,7 +222,7 @@ fn without_the_bound_stale_log_would_be_taken() {
 }
 
 #[test]
-fn an_overrun_says_by_how_much_and_what_would_have_been_enough() {
+fn an_overrun_says_what_would_have_been_enough() {
     let mut server = Server::new(30_011);
     let mut reader = server.follow();
     while server.lsn < 50_000 + 40_000 {
@@ -267,7 +267,7 @@ fn an_overrun_by_two_laps_is_noticed() {
 }
 
 #[test]
-fn a_log_of_another_size_is_followed_from_the_right_byte_on() {
+fn a_resized_log_is_followed_from_the_right_byte() {
     let mut server = Server::new(30_011);
     let mut reader = server.follow();
     for (round, capacity) in [60_013, 20_021, 90_001, 25_000].into_iter().enumerate() {
@@ -329,7 +329,7 @@ fn the_log_must_reach_the_end_of_the_backup() {
 
 /// Recovery looks for FILE_CHECKPOINT at the checkpoint's end LSN; a log without it cannot be recovered.
 #[test]
-fn the_record_of_the_checkpoint_must_be_where_recovery_looks_for_it() {
+fn the_checkpoint_record_must_be_where_recovery_looks() {
     let mut server = Server::new(30_011);
     let checkpoint = server.checkpoint;
     server.write(20);

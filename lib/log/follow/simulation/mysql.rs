@@ -176,7 +176,7 @@ fn every_full_block_is_taken_once_from_file_to_file() {
 
 /// Old files have no name any more, but were opened when they appeared; nothing in them has been overwritten yet.
 #[test]
-fn a_file_that_was_deleted_or_renamed_is_read_to_its_end() {
+fn a_deleted_or_renamed_file_is_read_to_its_end() {
     let mut server = Server::new();
     let mut reader = server.follow();
     server.write(BLOCKS + 5, 99);
@@ -205,7 +205,7 @@ fn a_file_that_is_cut_off_is_an_overrun() {
 }
 
 #[test]
-fn the_block_that_is_being_written_waits_and_the_last_one_does_not() {
+fn an_unfinished_block_waits_unless_it_is_last() {
     let mut server = Server::new();
     let mut reader = server.follow();
     server.write(3, 4);
@@ -232,7 +232,7 @@ fn the_block_that_is_being_written_waits_and_the_last_one_does_not() {
 }
 
 #[test]
-fn a_backup_that_ends_between_two_blocks_needs_only_the_first() {
+fn an_end_between_two_blocks_needs_only_the_first() {
     let mut server = Server::new();
     let mut reader = server.follow();
     server.write(5, 4);
@@ -243,7 +243,7 @@ fn a_backup_that_ends_between_two_blocks_needs_only_the_first() {
 }
 
 #[test]
-fn an_overrun_says_by_how_much_and_what_would_have_been_enough() {
+fn an_overrun_says_what_would_have_been_enough() {
     // The next file was reused before it was opened, or an open file was overwritten.
     for read_first in [false, true] {
         let mut server = Server::new();
@@ -273,7 +273,7 @@ fn the_log_must_reach_the_end_of_the_backup() {
 }
 
 #[test]
-fn encrypted_blocks_are_taken_when_they_are_right_under_their_key() {
+fn encrypted_blocks_are_verified_with_their_key() {
     let mut server = Server::encrypted();
     let mut reader = server.follow_with(Some(&keyring()));
     for round in 0..20 {
