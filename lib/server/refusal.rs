@@ -1,4 +1,4 @@
-//! What comes of a statement, or of a connection, when the server says no.
+//! Errors that the server returns, and broken connections.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -27,7 +27,7 @@ impl Refusal {
     /// (MySQL): the last errors of a connection that the server ends.
     const FAREWELL: [u16; 4] = [1053, 1317, 1927, 4031];
 
-    /// A connection that broke, or did not come about.
+    /// A connection that broke, or could not be made.
     pub(super) fn broken(cause: &std::io::Error) -> Self {
         Refusal { code: None, message: broken(cause) }
     }
