@@ -23,7 +23,7 @@ _xb__snap() {
 
     case "${cmd}" in
         xb__snap)
-            opts="-j -u -S -P -v -q -h -V --datadir --trust-datadir --parallel --threads --cache --lock-ddl --lock-timeout --no-lock --safe-slave-backup --safe-replica --slave-info --replica-info --galera-info --extra-lsndir --innodb-log-checkpoint-now --checkpoint-now --spool-dir --offline --incremental-basedir --incremental-lsn --incremental-history-name --incremental-history --incremental-history-uuid --history --history-field --tables --tables-exclude --tables-file --databases --databases-exclude --databases-file --defaults-file --defaults-extra-file --defaults-group-suffix --no-defaults --user --socket --host --port --protocol --connect-timeout --password-file --ssl --skip-ssl --ssl-mode --ssl-ca --ssl-capath --ssl-cert --ssl-key --ssl-verify-server-cert --skip-ssl-verify-server-cert --verbose --quiet --progress --log --generate --help --version"
+            opts="-j -u -S -P -v -q -h -V --datadir --trust-datadir --parallel --threads --cache --lock-ddl --lock-timeout --no-lock --safe-slave-backup --safe-replica --slave-info --replica-info --galera-info --extra-lsndir --innodb-log-checkpoint-now --checkpoint-now --spool-dir --offline --incremental-basedir --incremental-lsn --incremental-history-name --incremental-history --incremental-history-uuid --history --history-field --tables --tables-exclude --tables-file --databases --databases-exclude --databases-file --defaults-file --defaults-extra-file --defaults-group-suffix --no-defaults --login-path --user --socket --host --port --protocol --connect-timeout --password-file --ssl --skip-ssl --ssl-mode --ssl-ca --ssl-capath --ssl-cert --ssl-key --ssl-verify-server-cert --skip-ssl-verify-server-cert --verbose --quiet --progress --log --generate --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -126,6 +126,10 @@ _xb__snap() {
                     return 0
                     ;;
                 --defaults-group-suffix)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --login-path)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -25,6 +25,7 @@ complete -c xb-snap -l databases-file -d 'Copy only the databases and tables in 
 complete -c xb-snap -l defaults-file -d 'Read this option file only' -r -F
 complete -c xb-snap -l defaults-extra-file -d 'Read this option file after the system\'s' -r -F
 complete -c xb-snap -l defaults-group-suffix -d 'Also read groups with this suffix' -r
+complete -c xb-snap -l login-path -d 'Also read the group NAME of .mylogin.cnf, which mysql_config_editor writes' -r
 complete -c xb-snap -s u -l user -d 'Connect as this account [default: the system user]' -r
 complete -c xb-snap -s S -l socket -d 'Connect through this socket' -r -F
 complete -c xb-snap -l host -d 'Connect by TCP, except to localhost; the server\'s files must still be on this host' -r

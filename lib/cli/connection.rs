@@ -31,6 +31,9 @@ pub struct Connection {
     /// Read no option file
     #[arg(long)]
     no_defaults: bool,
+    /// Also read the group NAME of .mylogin.cnf, which mysql_config_editor writes
+    #[arg(long, value_name = "NAME")]
+    login_path: Option<String>,
     /// Connect as this account [default: the system user]
     #[arg(short, long)]
     user: Option<String>,
@@ -112,6 +115,7 @@ impl Connection {
             extra: self.defaults_extra_file.clone(),
             none: self.no_defaults,
             suffix: self.defaults_group_suffix.clone(),
+            login_path: self.login_path.clone(),
         }
     }
 

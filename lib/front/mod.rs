@@ -237,6 +237,8 @@ impl Call {
             extra: line.value("defaults-extra-file").map(Into::into),
             none: line.has("no-defaults"),
             suffix: line.text("defaults-group-suffix"),
+            // For xb-snap only.
+            login_path: None,
         };
         let options = sources.read(&())?;
         let settings: Vec<_> = options.all(&GROUPS).map(|(key, value)| (key.to_owned(), value.to_owned())).collect();

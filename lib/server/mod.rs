@@ -12,6 +12,7 @@ pub mod dictionary;
 mod family;
 pub mod files;
 pub mod locks;
+pub mod login_path;
 pub mod mariadb;
 pub mod messages;
 pub mod mysql;

@@ -5,6 +5,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::login_path;
 use crate::error::{Error, Result};
 use crate::report::{Level, Report};
 
@@ -45,6 +46,8 @@ pub struct Sources {
     pub none: bool,
     /// Also read groups with this suffix; by default the suffix in the environment.
     pub suffix: Option<String>,
+    /// Read `.mylogin.cnf` last, and this group of it as one of all clients.
+    pub login_path: Option<String>,
 }
 
 /// The content of the option files.
@@ -82,12 +85,19 @@ impl Sources {
     pub fn read(&self, report: &dyn Report) -> Result<Options> {
         let suffix = self.suffix.clone().or_else(|| set(&SUFFIX)?.into_string().ok());
         let mut options = Options { suffix, ..Options::default() };
+        self.files(&mut options, report)?;
+        if let Some(name) = &self.login_path {
+            options.login_path(name)?;
+        }
+        Ok(options)
+    }
+
+    fn files(&self, options: &mut Options, report: &dyn Report) -> Result<()> {
         if self.none {
-            return Ok(options);
+            return Ok(());
         }
         if let Some(file) = &self.file {
-            options.read(file, true, 0, report)?;
-            return Ok(options);
+            return options.read(file, true, 0, report);
         }
         for file in SYSTEM {
             options.read(Path::new(file), false, 0, report)?;
@@ -101,7 +111,7 @@ impl Sources {
         if let Some(home) = std::env::var_os("HOME") {
             options.read(&Path::new(&home).join(".my.cnf"), false, 0, report)?;
         }
-        Ok(options)
+        Ok(())
     }
 }
 
@@ -166,6 +176,30 @@ impl Options {
             }
         }
         Ok(())
+    }
+
+    /// Of `.mylogin.cnf`, the groups of clients, and the one with this name.
+    fn login_path(&mut self, name: &str) -> Result<()> {
+        let text = login_path::text()?;
+        let (mut group, mut found) = (String::new(), false);
+        for text in text.lines() {
+            match line(text) {
+                Line::Group(of) => {
+                    let suffixed = self.suffix.as_deref().is_some_and(|suffix| of.strip_prefix(name) == Some(suffix));
+                    let asked = of == name || suffixed;
+                    found |= asked;
+                    group = if asked { CLIENT[0].to_owned() } else { of };
+                }
+                Line::Setting(key, value) => self.settings.push(Setting { group: group.clone(), key, value }),
+                // Nothing that is said there includes another file.
+                Line::Nothing | Line::Include(_) | Line::IncludeDir(_) => {}
+            }
+        }
+        if found {
+            return Ok(());
+        }
+        Err(Error::usage("--login-path", format_args!("{name} is not in .mylogin.cnf"))
+            .hint("mysql_config_editor print --all lists those that are"))
     }
 
     fn read_dir(&mut self, dir: &Path, depth: u32, report: &dyn Report) -> Result<()> {
