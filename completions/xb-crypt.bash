@@ -23,7 +23,7 @@ _xb__crypt() {
 
     case "${cmd}" in
         xb__crypt)
-            opts="-d -k -a -j -v -q -h -V --decrypt --key-file --key-fd --format --algorithm --raw --name --allow-plain --allow-empty --parallel --threads --buffer-size --generate-key --memory --hole-limit --verbose --quiet --progress --log --generate --help --version"
+            opts="-d -k -a -j -v -q -h -V --decrypt --key-file --allow-readable-key --key-fd --format --algorithm --raw --name --allow-plain --allow-empty --parallel --threads --buffer-size --generate-key --memory --hole-limit --verbose --quiet --progress --log --generate --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

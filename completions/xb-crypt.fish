@@ -21,6 +21,7 @@ bash\t''
 zsh\t''
 fish\t''"
 complete -c xb-crypt -s d -l decrypt -d 'Decrypt the members, whatever the format of each'
+complete -c xb-crypt -l allow-readable-key -d 'Accept a key file that other users can read, but not change, such as a mounted Kubernetes secret'
 complete -c xb-crypt -l raw -d 'Encrypt or decrypt the whole input, which need not be a stream'
 complete -c xb-crypt -l allow-plain -d 'Pass on members that are not encrypted; an attacker could have put them into the stream'
 complete -c xb-crypt -l allow-empty -d 'Accept an empty input as a stream without members'

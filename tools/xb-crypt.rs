@@ -9,6 +9,7 @@ use xb::codec::members::Options;
 use xb::crypt::keyfile::{self, Source};
 use xb::crypt::seal::Algorithm;
 use xb::crypt::{self, Decrypt, Encrypt, Format, Keys, Scope};
+use xb::report::{Level, Report};
 use xb::{Error, Result};
 
 const TOOL: Tool = Tool {
@@ -25,6 +26,9 @@ struct Crypt {
     /// Read the key from FILE, which only its owner may read
     #[arg(short, long, value_name = "FILE", conflicts_with = "key_fd")]
     key_file: Option<PathBuf>,
+    /// Accept a key file that other users can read, but not change, such as a mounted Kubernetes secret
+    #[arg(long, requires = "key_file")]
+    allow_readable_key: bool,
     /// Read the key from the open descriptor N
     #[arg(long, value_name = "N")]
     key_fd: Option<i32>,
@@ -82,10 +86,14 @@ fn run(args: Crypt, console: &Console) -> Result<()> {
         return keyfile::generate(&file);
     }
     let source = match (&args.key_file, args.key_fd) {
+        (Some(file), _) if args.allow_readable_key => Source::Shared(file.clone()),
         (Some(file), _) => Source::File(file.clone()),
         (_, Some(fd)) => Source::Fd(fd),
         _ => Source::Environment,
     };
+    if let Some(path) = source.readable_by_others() {
+        console.note(Level::Warning, format_args!("{}: other users can read this key", path.display()));
+    }
     let keys = Keys::new(source.read()?);
     let scope = if args.raw { Scope::Whole } else { Scope::Members };
     let options = Options {

@@ -23,13 +23,26 @@ pub const CREDENTIAL: &str = "xb-key";
 pub enum Source {
     /// A file that no other user can read.
     File(PathBuf),
+    /// A file that others may read, but not change: a mounted secret.
+    Shared(PathBuf),
     /// A descriptor that the parent left open.
     Fd(RawFd),
     /// From the environment: [`VARIABLE`], then the credential [`CREDENTIAL`].
     Environment,
 }
 
+/// Bits of a mode that a key file must not have: for the owner only; and for a mounted secret, which is 0644 or 0440 by
+/// default, and read-only.
+const PRIVATE: u32 = 0o177;
+const SHARED: u32 = 0o022;
+
 impl Source {
+    /// The path, if this is a file that other users can read.
+    pub fn readable_by_others(&self) -> Option<&Path> {
+        let Source::Shared(path) = self else { return None };
+        fs::metadata(path).is_ok_and(|facts| facts.mode() & PRIVATE != 0).then_some(path)
+    }
+
     /// Reads the key. Before that, it disables core files and tracing of the process by others.
     ///
     /// # Errors
@@ -40,15 +53,16 @@ impl Source {
     pub fn read(&self) -> Result<Key> {
         harden()?;
         match self {
-            Source::File(path) => read_file(path, true),
+            Source::File(path) => read_file(path, Some(PRIVATE)),
+            Source::Shared(path) => read_file(path, Some(SHARED)),
             Source::Fd(fd) => read_fd(*fd),
             Source::Environment => {
                 if let Some(path) = std::env::var_os(VARIABLE) {
-                    return read_file(Path::new(&path), true);
+                    return read_file(Path::new(&path), Some(PRIVATE));
                 }
                 let path = std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join(CREDENTIAL));
                 // systemd sets mode and owner of credentials by its own rules; no other user can reach them.
-                path.filter(|path| path.exists()).map_or_else(|| Err(missing()), |path| read_file(&path, false))
+                path.filter(|path| path.exists()).map_or_else(|| Err(missing()), |path| read_file(&path, None))
             }
         }
     }
@@ -95,18 +109,18 @@ fn missing() -> Error {
     .hint("xb-crypt --generate-key FILE makes one; then xb-crypt --key-file FILE")
 }
 
-fn read_file(path: &Path, strict: bool) -> Result<Key> {
+fn read_file(path: &Path, forbidden: Option<u32>) -> Result<Key> {
     let place = path.display().to_string();
     let file = File::open(path).map_err(|cause| Error::io(&place, "cannot open", &cause))?;
-    if strict {
-        check(&place, &file)?;
+    if let Some(forbidden) = forbidden {
+        check(&place, &file, forbidden)?;
     }
     read(&place, file)
 }
 
 /// Refuses a file whose key other users could read or replace. A pipe (`<(pass show backup)`) is accepted: its mode is
 /// 0600.
-fn check(place: &str, file: &File) -> Result<()> {
+fn check(place: &str, file: &File, forbidden: u32) -> Result<()> {
     let meta = file.metadata().map_err(|cause| Error::io(place, "cannot look at", &cause))?;
     if !meta.is_file() && !meta.file_type().is_fifo() {
         return Err(Error::failed(place, "neither a file nor a pipe: no key can be in it"));
@@ -116,13 +130,13 @@ fn check(place: &str, file: &File) -> Result<()> {
         return Err(Error::failed(place, format_args!("refused: it belongs to user {owner}, and this is user {user}"))
             .hint(format_args!("chown {user} {place}, if you trust what is in it")));
     }
-    if meta.mode() & 0o177 != 0 {
+    if meta.mode() & forbidden != 0 {
         let mode = meta.mode() & 0o7777;
-        return Err(Error::failed(
-            place,
-            format_args!("refused: its mode {mode:04o} lets others read or change the key"),
-        )
-        .hint(format_args!("chmod 600 {place}")));
+        let what = if forbidden == PRIVATE { "read or change" } else { "change" };
+        return Err(Error::failed(place, format_args!("refused: its mode {mode:04o} lets others {what} the key"))
+            .hint(format_args!(
+                "chmod 600 {place}; --allow-readable-key accepts a mounted secret that others can only read"
+            )));
     }
     Ok(())
 }
