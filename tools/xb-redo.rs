@@ -95,6 +95,13 @@ struct Restore {
     /// started on DIR. What a server would not do by itself is done now
     #[arg(long, requires = "apply", conflicts_with = "to")]
     wait: bool,
+    /// With --apply: also roll back XA transactions that clients have prepared and not ended; no increment fits any more
+    #[arg(long, requires = "apply")]
+    rollback_prepared: bool,
+    /// With --apply: pass over damaged pages and files (innodb_force_recovery=1). Rows may be missing in the result: dump it,
+    /// and do not go on with it
+    #[arg(long, requires = "apply")]
+    force_recovery: bool,
     /// With --status: print a JSON object instead of the line
     #[arg(long, requires = "status")]
     json: bool,
@@ -134,10 +141,23 @@ fn run(args: Redo, console: &Console) -> Result<()> {
     }
     if let Some(dir) = restore.apply {
         let Restore { incremental_dir: increments, to, server, wait, .. } = restore;
+        let (rollback_prepared, forced) = (restore.rollback_prepared, restore.force_recovery);
         let memory = restore.use_memory.map(|size| size.0);
         let server_options = restore.server_option.into_iter().collect();
-        let options =
-            apply::Options { dir, increments, to, memory, server, server_options, threads, thorough, holes, wait };
+        let options = apply::Options {
+            dir,
+            increments,
+            to,
+            memory,
+            server,
+            server_options,
+            threads,
+            thorough,
+            holes,
+            wait,
+            rollback_prepared,
+            forced,
+        };
         return apply::run(&options, console);
     }
     if let Some(dir) = restore.status {

@@ -57,6 +57,10 @@ pub struct Options {
     /// Leave the log, so that increments fit, until the backup is copied back or a server is started on it: as long as
     /// nothing else is to be done before.
     pub wait: bool,
+    /// Roll back transactions that clients have prepared (XA) and not ended.
+    pub rollback_prepared: bool,
+    /// Pass over files that differ from the manifest, and pages that are damaged.
+    pub forced: bool,
 }
 
 impl Options {
@@ -73,6 +77,8 @@ impl Options {
             thorough: Thorough::Changed,
             holes: 0,
             wait: false,
+            rollback_prepared: false,
+            forced: false,
         }
     }
 }
@@ -145,7 +151,7 @@ fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Re
         }
         None => {
             let program = recovery.as_ref().map(|(program, _)| program);
-            let state = examine(&backup, program, (!proved).then_some((options.thorough, options.threads)), report)?;
+            let state = examine(&backup, program, (!proved).then_some(options), report)?;
             if let Some(waiting) = waiting(&backup, &state, options)? {
                 wait(&backup, &state, &waiting, report)?;
                 return lock::give_back(dir);
@@ -156,21 +162,19 @@ fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Re
     };
     let state = lay_out(&backup, state, report)?;
     let state = match &recovery {
-        Some((program, server_options)) => {
-            recover(&backup, state, program, server_options, options.memory, &lock, report)?
-        }
+        Some((program, server_options)) => recover(&backup, state, program, server_options, options, &lock, report)?,
         None => state,
     };
     finish(&backup, state, report)?;
     lock::give_back(dir)
 }
 
-/// Checks the directory against its manifest, and reads files with this many threads to verify their digests. Nothing is
-/// written.
+/// Checks the directory against its manifest, and reads files to verify their digests, if there are options for that.
+/// Nothing is written.
 fn examine(
     backup: &Backup,
     program: Option<&Program>,
-    digests: Option<(Thorough, usize)>,
+    digests: Option<&Options>,
     report: &dyn Report,
 ) -> Result<State> {
     if backup.ours.is_none() {
@@ -178,7 +182,9 @@ fn examine(
         report.note(Level::Warning, format_args!("{}: {what}", backup.path.display()));
     }
     backup.check()?;
-    digests.map_or(Ok(()), |(thorough, threads)| check::digests(backup, thorough, threads, report))?;
+    if let Some(Options { thorough, threads, forced, .. }) = digests {
+        check::digests(backup, *thorough, *threads, *forced, report)?;
+    }
     let locations = layout::locations(backup)?;
     let (start_lsn, end_lsn) = match backup.family {
         _ if backup.without_innodb() => (Lsn::ZERO, Lsn::ZERO),
@@ -203,6 +209,8 @@ fn waiting(backup: &Backup, state: &State, options: &Options) -> Result<Option<W
         && !state.without_log
         && state.locations.is_empty()
         && options.server.is_none()
+        && !options.rollback_prepared
+        && !options.forced
         && options.server_options.is_empty();
     if may { waiting::plan(&backup.path) } else { Ok(None) }
 }
@@ -283,7 +291,7 @@ fn recover(
     state: State,
     program: &Program,
     options: &BTreeMap<String, String>,
-    memory: Option<u64>,
+    asked: &Options,
     lock: &File,
     report: &dyn Report,
 ) -> Result<State> {
@@ -295,7 +303,7 @@ fn recover(
         }
         Family::MySql => 0,
     };
-    let memory = memory.unwrap_or_else(|| buffer_pool(state.end_lsn.since(state.start_lsn)));
+    let memory = asked.memory.unwrap_or_else(|| buffer_pool(state.end_lsn.since(state.start_lsn)));
     let server = format_args!("{} ({})", program.path.display(), program.release).to_string();
     report.note(
         Level::Info,
@@ -319,12 +327,19 @@ fn recover(
         },
         first: state.runs == 0,
         partial: backup.partial,
-        roll_back: false,
+        rollback_prepared: asked.rollback_prepared,
+        forced: asked.forced,
+        pass: recover::Pass::Usual,
         lock,
     };
     let state =
         State { runs: state.runs.saturating_add(1), server: Some(program.release.version.to_string()), ..state };
+    let state = State { forced: state.forced || asked.forced, ..state };
     state.write(dir)?;
+    if asked.forced {
+        let what = "innodb_force_recovery = 1: damaged pages are passed over";
+        report.note(Level::Warning, format_args!("{}: {what}", dir.display()));
+    }
     report.stage("recovering");
     match recover::run(&run, report) {
         Ok(()) => Ok(state),
@@ -375,6 +390,11 @@ fn finish(backup: &Backup, state: State, report: &dyn Report) -> Result<()> {
         let what = "run ALTER TABLE … FORCE, ALGORITHM=COPY on such a table before any other ALTER TABLE, which ends the server";
         report.note(Level::Warning, format_args!("{}: {what}", dir.display()));
     }
+    if state.forced {
+        let what =
+            "damaged pages were passed over, and rows may be missing: dump the tables, and load them into a new server";
+        report.note(Level::Warning, format_args!("{}: {what}", dir.display()));
+    }
     let to = match state.end() {
         Some(lsn) => format!("applied up to lsn {lsn}"),
         None => "applied: the server has no InnoDB, so there was no redo log to apply".to_owned(),
@@ -385,6 +405,7 @@ fn finish(backup: &Backup, state: State, report: &dyn Report) -> Result<()> {
         "start_lsn": state.start_lsn,
         "end_lsn": state.end(),
         "server": state.server,
+        "forced": state.forced,
     }));
     report.note(Level::Info, format_args!("{}: {to}; ready for xb-redo --copy-back", dir.display()));
     Ok(())

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::backup::Backup;
 use super::files::{self, fail};
 use crate::bytes::Part as _;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::report::{Level, Report};
 use crate::stream::native::Entry;
 use crate::stream::native::prints::Prints;
@@ -25,7 +25,14 @@ pub enum Thorough {
 }
 
 /// Reads files and compares their digests with the manifest. Backups of other programs have no digests.
-pub(super) fn digests(backup: &Backup, thorough: Thorough, threads: usize, report: &dyn Report) -> Result<()> {
+/// With `forced`, one that differs is only told.
+pub(super) fn digests(
+    backup: &Backup,
+    thorough: Thorough,
+    threads: usize,
+    forced: bool,
+    report: &dyn Report,
+) -> Result<()> {
     let Some(ours) = &backup.ours else { return Ok(()) };
     report.stage("checking");
     // The largest come first, so that no thread reads one alone at the end.
@@ -45,7 +52,13 @@ pub(super) fn digests(backup: &Backup, thorough: Thorough, threads: usize, repor
     }
     report.expect(entries.iter().map(|entry| entry.size).sum());
     entries.sort_by_key(|entry| std::cmp::Reverse(entry.size));
-    files::each(&entries, threads, |entry| digest(backup, entry, report))
+    files::each(&entries, threads, |entry| match digest(backup, entry, report) {
+        Err(error) if forced && error.kind() == Kind::Damaged => {
+            report.note(Level::Warning, format_args!("{error}"));
+            Ok(())
+        }
+        outcome => outcome,
+    })
 }
 
 fn digest(backup: &Backup, entry: &Entry, report: &dyn Report) -> Result<()> {

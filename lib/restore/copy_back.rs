@@ -130,6 +130,11 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
         Level::Info,
         format_args!("{}: {count} files, {bytes} bytes; a server can be started on it", datadir.display()),
     );
+    if backup.state.as_ref().is_some_and(|state| state.forced) {
+        let what = "was recovered over damaged pages (--force-recovery), and rows may be missing: dump the tables, and load \
+            them into a new server";
+        report.note(Level::Warning, format_args!("{}: {what}", datadir.display()));
+    }
     if owner.is_some_and(|(user, _)| user == 0) {
         let what = "belongs to root now, and servers do not run as root; --owner changes it";
         report.note(Level::Warning, format_args!("{}: {what}", datadir.display()));

@@ -66,6 +66,9 @@ pub(super) struct State {
     /// The server that recovered it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) server: Option<String>,
+    /// Damaged pages were passed over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) forced: bool,
     /// After recovery: the files that exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) files: Option<Fingerprint>,
@@ -89,6 +92,7 @@ impl State {
             runs: 0,
             locations: BTreeMap::new(),
             server: None,
+            forced: false,
             files: None,
             datadir: None,
             program: concat!("xb-redo ", env!("CARGO_PKG_VERSION")).to_owned(),

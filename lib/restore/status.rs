@@ -65,6 +65,8 @@ fn describe(backup: &Backup, line: &mut String, json: &mut Value, good: bool) {
         line.push_str(&format!(", id {}", ours.begin.backup_id));
     }
     line.push_str(if backup.partial { ", partial" } else { "" });
+    let forced = backup.state.as_ref().is_some_and(|state| state.forced);
+    line.push_str(if forced { ", recovered over damaged pages" } else { "" });
     line.push_str(match (good, backup.progress) {
         (true, Progress::Applied) => ", complete, applied: ready for xb-redo --copy-back",
         (true, _) if backup.kind == StreamKind::Incremental => ", complete: ready for xb-redo --merge",
@@ -83,6 +85,7 @@ fn describe(backup: &Backup, line: &mut String, json: &mut Value, good: bool) {
         "end_lsn": backup.end_lsn,
         "partial": backup.partial,
         "applied": applied && good,
+        "forced": forced,
         "base_id": base.and_then(|base| base.id.as_ref()),
         "base_lsn": base.map(|base| base.lsn),
         "start_time": backup.ours.as_ref().map(|ours| &ours.begin.start_time),

@@ -170,7 +170,7 @@ fn prove(base: &Backup, increments: &[Backup], options: &Options, report: &dyn R
 }
 
 fn digests(directories: &[Backup], thorough: Thorough, threads: usize, report: &dyn Report) -> Result<()> {
-    directories.iter().try_for_each(|backup| check::digests(backup, thorough, threads, report))
+    directories.iter().try_for_each(|backup| check::digests(backup, thorough, threads, false, report))
 }
 
 fn entries(backup: &Backup) -> Result<&[Entry]> {

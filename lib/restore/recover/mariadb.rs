@@ -16,8 +16,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::Run;
 use super::options::loaded;
+use super::{Pass, Run};
 use crate::error::{Error, Result};
 use crate::innodb::ids::Lsn;
 use crate::restore::files::{self, fail};
@@ -30,9 +30,14 @@ const LOG_BIN: &str = "log_bin";
 const HEURISTIC: &str = "tc_heuristic_recover";
 
 /// Sets the arguments of the server.
-pub(super) fn arguments(command: &mut Command, run: &Run<'_>) -> Result<()> {
+pub(super) fn arguments(command: &mut Command, run: &Run<'_>, socket: &Path) -> Result<()> {
     clean(run.dir)?;
     match super::binlog(run)? {
+        // What the binary log decides, it has decided.
+        _ if run.pass == Pass::Prepared => {
+            command.args([super::prefixed("--socket=", socket), "--pid-file=xb_server.pid".into()]);
+            command.args(["--skip-grant-tables", "--secure-file-priv=/dev/null", "--skip-log-bin"]);
+        }
         Some(binlog) => {
             let init = run.dir.join(INIT);
             fs::write(&init, "SHUTDOWN;\n").map_err(|cause| fail(&init, "cannot write", &cause))?;
@@ -43,7 +48,7 @@ pub(super) fn arguments(command: &mut Command, run: &Run<'_>) -> Result<()> {
         }
         None => {
             command.args(["--bootstrap", "--skip-log-bin"]);
-            if run.roll_back {
+            if run.pass == Pass::Heuristic {
                 command.arg("--tc-heuristic-recover=ROLLBACK");
             }
         }

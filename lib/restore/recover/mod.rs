@@ -10,6 +10,7 @@
 mod mariadb;
 mod mysql;
 mod options;
+mod prepared;
 
 use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
@@ -19,7 +20,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bstr::ByteSlice;
@@ -67,10 +68,32 @@ pub(super) struct Run<'a> {
     pub(super) first: bool,
     /// True if the operator left tables out of the backup.
     pub(super) partial: bool,
-    /// True if this run rolls back prepared transactions; its exit status does not matter.
-    pub(super) roll_back: bool,
+    /// True if transactions that clients have prepared are rolled back at the end.
+    pub(super) rollback_prepared: bool,
+    /// True if damaged pages are passed over.
+    pub(super) forced: bool,
+    /// What this start of the server is for.
+    pub(super) pass: Pass,
     /// The lock file.
     pub(super) lock: &'a File,
+}
+
+impl Run<'_> {
+    /// True for an error that is no reason to fail.
+    fn excuses(&self, text: &str) -> bool {
+        self.partial && is_left_out(self.dir, text) || self.forced && !mariadb::is_undecided(text)
+    }
+}
+
+/// What a start of the server is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pass {
+    /// To recover the directory.
+    Usual,
+    /// To roll back prepared transactions of the server's own; its exit status does not matter.
+    Heuristic,
+    /// To roll back those of clients.
+    Prepared,
 }
 
 /// Options for the server that recovers a directory: those of the backup, each checked against its type, and the
@@ -102,6 +125,14 @@ pub(super) fn options(backup: &Backup, operator: &BTreeMap<String, String>) -> R
 /// - Invalid is final: nothing decides about prepared transactions.
 /// - After any other error the run can be repeated.
 pub(super) fn run(run: &Run<'_>, report: &dyn Report) -> Result<()> {
+    usual(run, report)?;
+    if run.rollback_prepared {
+        once(&Run { pass: Pass::Prepared, first: false, ..*run }, report)?;
+    }
+    Ok(())
+}
+
+fn usual(run: &Run<'_>, report: &dyn Report) -> Result<()> {
     match once(run, report) {
         Err(error) if error.kind() == Kind::Invalid && mariadb::rolls_back(run) => {}
         outcome => return outcome,
@@ -111,7 +142,7 @@ pub(super) fn run(run: &Run<'_>, report: &dyn Report) -> Result<()> {
         format_args!("{}: rolling back transactions that were prepared and not acknowledged", run.dir.display()),
     );
     // Since version 11 the server ends with an error after that; the last run shows whether it succeeded.
-    match once(&Run { roll_back: true, first: false, ..*run }, report) {
+    match once(&Run { pass: Pass::Heuristic, first: false, ..*run }, report) {
         Err(error) if error.kind() != Kind::Failed => Err(error),
         _ => once(&Run { first: false, ..*run }, report),
     }
@@ -155,6 +186,7 @@ fn once(run: &Run<'_>, report: &dyn Report) -> Result<()> {
         report.note(Level::Warning, format_args!("{}: {what}", run.dir.display()));
     }
     let said = child.stderr.take();
+    let (gone, failed) = (AtomicBool::new(false), AtomicBool::new(false));
     let (sender, lines) = crossbeam_channel::bounded(64);
     std::thread::scope(|scope| {
         scope.spawn(move || {
@@ -166,12 +198,34 @@ fn once(run: &Run<'_>, report: &dyn Report) -> Result<()> {
                 }
             }
         });
-        let outcome = watch(run, &room, &mut child, lines, &stop, report);
+        let client = (run.pass == Pass::Prepared).then(|| {
+            scope.spawn(|| {
+                let outcome = prepared::roll_back(&room.socket(), run.program.release.family, &gone, report);
+                failed.store(outcome.is_err(), Ordering::Relaxed);
+                outcome
+            })
+        });
+        let outcome = watch(run, &room, &mut child, lines, &Halt { stop: &stop, failed: &failed }, report);
+        gone.store(true, Ordering::Relaxed);
         if outcome.is_err() {
             end(&mut child);
         }
-        outcome
+        let client =
+            client.map_or(Ok(()), |client| client.join().unwrap_or_else(|_| Err(Error::internal("a thread was lost"))));
+        match outcome {
+            // What the client of a server has found comes before the end of that server.
+            Err(error) if !matches!(error.kind(), Kind::Signal(_)) => client.and(Err(error)),
+            outcome => outcome.and(client),
+        }
     })
+}
+
+/// What ends a server early.
+struct Halt<'a> {
+    /// A signal that we got.
+    stop: &'a AtomicUsize,
+    /// Our own client could not do its work.
+    failed: &'a AtomicBool,
 }
 
 /// The capabilities that a server of root needs to access files of other owners. Most backups belong to root entirely.
@@ -211,6 +265,13 @@ impl Room {
     }
 }
 
+impl Room {
+    /// Where the server listens, if it does.
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join(prepared::SOCKET)
+    }
+}
+
 fn command(run: &Run<'_>, room: &Room) -> Result<Command> {
     let owner = std::fs::metadata(run.dir).map_err(|cause| fail(run.dir, "cannot read", &cause))?;
     let mut command = Command::new(&run.program.path);
@@ -222,8 +283,11 @@ fn command(run: &Run<'_>, room: &Room) -> Result<Command> {
     command.arg(prefixed("--tmpdir=", &room.temporary));
     command.arg(format!("--innodb-buffer-pool-size={}", run.memory));
     match run.program.release.family {
-        Family::MariaDb => mariadb::arguments(&mut command, run)?,
-        Family::MySql => mysql::prepare(&mut command, run, &room.plugins)?,
+        Family::MariaDb => mariadb::arguments(&mut command, run, &room.socket())?,
+        Family::MySql => mysql::prepare(&mut command, run, &room.plugins, &room.socket())?,
+    }
+    if run.forced {
+        command.arg("--innodb-force-recovery=1");
     }
     if rustix::process::geteuid().is_root() {
         match owner.uid() {
@@ -250,14 +314,17 @@ fn watch(
     room: &Room,
     child: &mut Child,
     lines: Receiver<Vec<u8>>,
-    stop: &AtomicUsize,
+    halt: &Halt<'_>,
     report: &dyn Report,
 ) -> Result<()> {
     let path = run.dir.join(SERVER_LOG);
     let mut log = File::create(&path).map_err(|cause| fail(&path, "cannot write", &cause))?;
     let mut heard = Heard::default();
     loop {
-        match stop.load(Ordering::Relaxed) {
+        if halt.failed.load(Ordering::Relaxed) {
+            end(child);
+        }
+        match halt.stop.load(Ordering::Relaxed) {
             0 => {}
             signal => return Err(stopped(signal)),
         }
@@ -307,7 +374,7 @@ impl Heard {
             Message::Sequence(lsn) => self.reached = self.reached.or(Some(lsn)),
             Message::Scanned(lsn) => self.scanned = Some(lsn),
             Message::ShutDown => self.shut_down = true,
-            Message::Error(text) if self.error.is_none() && !(run.partial && is_left_out(run.dir, &text)) => {
+            Message::Error(text) if self.error.is_none() && !run.excuses(&text) => {
                 self.error = Some((text, Instant::now()));
             }
             Message::Error(text) => {

@@ -16,8 +16,8 @@ use std::process::Command;
 
 use bstr::ByteSlice;
 
-use super::Run;
 use super::options::PLUGIN_DIR;
+use super::{Pass, Run};
 use crate::error::{Error, Result};
 use crate::innodb::ids::Lsn;
 use crate::innodb::redo::mysql::block;
@@ -97,13 +97,18 @@ pub(super) fn is_component(plugins: &Path, text: &str) -> bool {
 }
 
 /// Writes the init file and sets the arguments of the server.
-pub(super) fn prepare(command: &mut Command, run: &Run<'_>, plugins: &Path) -> Result<()> {
+pub(super) fn prepare(command: &mut Command, run: &Run<'_>, plugins: &Path, socket: &Path) -> Result<()> {
     clean(run.dir)?;
     link_keyrings(run, plugins)?;
-    let init = run.dir.join(INIT);
-    fs::write(&init, "SHUTDOWN;\n").map_err(|cause| fail(&init, "cannot write", &cause))?;
-    // Names without a directory are below the data directory. An empty name means no socket.
-    command.args([&format!("--init-file={INIT}"), "--socket=", "--pid-file=xb_server.pid", "--skip-grant-tables"]);
+    if run.pass == Pass::Prepared {
+        command.arg(super::prefixed("--socket=", socket));
+    } else {
+        let init = run.dir.join(INIT);
+        fs::write(&init, "SHUTDOWN;\n").map_err(|cause| fail(&init, "cannot write", &cause))?;
+        // Names without a directory are below the data directory. An empty name means no socket.
+        command.args([&format!("--init-file={INIT}"), "--socket="]);
+    }
+    command.args(["--pid-file=xb_server.pid", "--skip-grant-tables"]);
     command.arg(super::prefixed("--plugin-dir=", plugins));
     command.args(["--log-error-verbosity=3", "--skip-networking", "--mysqlx=OFF", "--event-scheduler=OFF"]);
     command.args(["--skip-replica-start", "--upgrade=NONE", "--performance-schema=OFF", "--secure-file-priv=NULL"]);
