@@ -1,6 +1,7 @@
 //! Command lines of the stock programs, carried out by xb-front: what they make is restored, and is the source.
 
 mod callers;
+mod restoring;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -231,25 +232,6 @@ fn only_what_is_asked_for_is_copied() {
     let restored = server.twin(data.path()).start();
     assert_eq!(restored.value("SELECT id FROM one.t"), "7");
     assert!(!data.path().join("two").exists());
-}
-
-#[test]
-fn a_note_in_the_server_is_a_base() {
-    let server = Server::new().start();
-    server.sql("CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY); INSERT INTO d.t VALUES (1)");
-    let (base, one) = (scratch(), scratch());
-    back_up(&server, &["--history=full"], base.path());
-    server.sql("INSERT INTO d.t VALUES (2)");
-    back_up(&server, &["--history=one", "--incremental-history-name=full"], one.path());
-    let rows = server.rows(
-        "SELECT name, tool_name, incremental, format, compressed FROM mysql.mariadb_backup_history ORDER BY name",
-    );
-    assert_eq!(rows, [["full", "mariabackup", "N", "file", "N"], ["one", "mariabackup", "Y", "file", "N"]]);
-    prepare(&server, &[], base.path());
-    prepare(&server, &[&option("incremental-dir", one.path())], base.path());
-    let data = copy_back(&server, base.path());
-    let restored = server.twin(data.path()).start();
-    assert_eq!(restored.value("SELECT COUNT(*) FROM d.t"), "2");
 }
 
 /// What other users see of a process while it works.

@@ -260,13 +260,18 @@ fn decrypt(line: &Line) -> Result<Option<Stage>> {
         return Ok(None);
     }
     cipher("--decrypt", line.text("decrypt"))?;
-    let stage = Stage::new("xb-crypt").with(["--decrypt"]).option("--key-file", key_file(line, "--decrypt")?);
+    let stage = Stage::new("xb-crypt").with(["--decrypt"]);
+    let stage = keyed(stage, line, "--decrypt")?;
     Ok(Some(stage.valued(line, "--threads", "encrypt-threads")))
 }
 
-fn key_file<'l>(line: &'l Line, option: &str) -> Result<&'l OsStr> {
-    line.value("encrypt-key-file")
-        .ok_or_else(|| Error::usage(option, "no key is named").hint("--encrypt-key-file=FILE"))
+/// Adds the key. The stock programs read one that others can read, too, and secrets of Kubernetes are mounted so: callers
+/// have no way to say more.
+fn keyed(stage: Stage, line: &Line, option: &str) -> Result<Stage> {
+    let file = line
+        .value("encrypt-key-file")
+        .ok_or_else(|| Error::usage(option, "no key is named").hint("--encrypt-key-file=FILE"))?;
+    Ok(stage.option("--key-file", file).with(["--allow-readable-key"]))
 }
 
 /// `xb-zip -d`, if it was asked for.

@@ -66,7 +66,7 @@ fn a_backup_becomes_a_pipeline() {
         ),
         (
             "xtrabackup --backup --compress=lz4 --encrypt=AES256 --encrypt-key-file=/k --encrypt-threads=2 --target-dir=/b",
-            "xb-snap | xb-redo | xb-zip --algorithm=lz4 | xb-crypt --format=xbcrypt --key-file=/k --threads=2 | \
+            "xb-snap | xb-redo | xb-zip --algorithm=lz4 | xb-crypt --format=xbcrypt --key-file=/k --allow-readable-key --threads=2 | \
              xb-unpack --directory=/b",
         ),
         (
@@ -92,6 +92,7 @@ fn what_is_copied_is_told_to_xb_snap() {
         ("-uu -pp", "--user=u --password-file=/dev/stdin"),
         ("--defaults-file=/f --defaults-group-suffix=.2", "--defaults-file=/f --defaults-group-suffix=.2"),
         ("--ssl --ssl-ca=/ca --ssl-verify-server-cert", "--ssl-ca=/ca --ssl --ssl-verify-server-cert"),
+        ("--login-path=me", "--login-path=me"),
         ("--skip-ssl", "--skip-ssl"),
         ("--ssl=0 --ssl-mode=VERIFY_CA", "--ssl-mode=VERIFY_CA --skip-ssl"),
         ("--slave-info --safe-slave-backup --galera-info", "--replica-info --safe-replica --galera-info"),
@@ -100,6 +101,7 @@ fn what_is_copied_is_told_to_xb_snap() {
         ("--incremental-basedir=/b --extra-lsndir=/l", "--extra-lsndir=/l --incremental-basedir=/b"),
         ("--backup-incremental-base=/b", "--incremental-basedir=/b"),
         ("--incremental-lsn=1:2", "--incremental-lsn=4294967298"),
+        ("--incremental-basedir=. --incremental-lsn=9", "--incremental-lsn=9"),
         ("--incremental-history-uuid=u", "--incremental-history-uuid=u"),
         ("--innodb_log_checkpoint_now=1", "--checkpoint-now"),
         ("--innodb-log-checkpoint-now=0", ""),
@@ -137,6 +139,19 @@ fn restoring_is_for_xb_redo() {
             "xb-redo --apply=/b --incremental-dir=/i --wait --use-memory=1G",
         ),
         ("xtrabackup --prepare --apply-log-only --target-dir=/b", "xb-redo --status=/b"),
+        (
+            "xtrabackup --prepare --rollback-prepared-trx --target-dir=/b",
+            "xb-redo --apply=/b --rollback-prepared --wait",
+        ),
+        ("xtrabackup --prepare --rollback-prepared-trx --apply-log-only --target-dir=/b", "xb-redo --status=/b"),
+        (
+            "mariadb-backup --prepare --rollback-xa --innodb-force-recovery --target-dir=/b",
+            "xb-redo --apply=/b --rollback-prepared --force-recovery --wait",
+        ),
+        (
+            "mariadb-backup --prepare --innodb-force-recovery=6 --target-dir=/b",
+            "xb-redo --apply=/b --force-recovery --wait",
+        ),
         (
             "xtrabackup --prepare --apply-redo-only --target-dir=/b --prepare-incremental-from-dir=/i",
             "xb-redo --merge=/b --incremental-dir=/i",
@@ -189,11 +204,11 @@ fn streams_and_single_files_are_for_their_tools() {
         ("xbstream -xv -C /d", "xb-unpack --verbose --keep-existing --directory=/d --"),
         (
             "xbstream --directory /d --extract --decompress --decompress-threads 2 --decrypt AES256 --encrypt-key-file /k",
-            "xb-crypt --decrypt --key-file=/k | xb-zip --decompress --threads=2 | xb-unpack --keep-existing \
+            "xb-crypt --decrypt --key-file=/k --allow-readable-key | xb-zip --decompress --threads=2 | xb-unpack --keep-existing \
              --directory=/d --",
         ),
-        ("xbcrypt -d -f /k -i a -o b", "xb-crypt --raw --decrypt --key-file=/k < a > b"),
-        ("xbcrypt -a AES256 -f /k", "xb-crypt --raw --format=xbcrypt --key-file=/k >"),
+        ("xbcrypt -d -f /k -i a -o b", "xb-crypt --raw --decrypt --key-file=/k --allow-readable-key < a > b"),
+        ("xbcrypt -a AES256 -f /k", "xb-crypt --raw --format=xbcrypt --key-file=/k --allow-readable-key >"),
     ]);
 }
 
@@ -210,7 +225,9 @@ fn what_would_change_the_result_is_refused() {
         ("mariadb-backup --backup --log-innodb-page-corruption", "--log-innodb-page-corruption"),
         ("mariadb-backup --backup --innodb-log-write-ahead-size=4095", "power of two"),
         ("mariadb-backup --prepare --export", "--export"),
-        ("mariadb-backup --prepare --innodb-force-recovery=1", "--innodb-force-recovery"),
+        ("mariadb-backup --backup --innodb-force-recovery=1", "should only be used with \"--prepare\""),
+        ("innobackupex --innodb-force-recovery=1 /b", "should only be used with \"--apply-log\""),
+        ("mariadb-backup --prepare --innodb-force-recovery=x", "is not a number"),
         ("mariadb-backup --backup --prepare", "one thing"),
         ("mariadb-backup --target-dir=/b", "not told what to do"),
         ("mariadb-backup --copy-back --target-dir=/b", "data directory"),

@@ -157,15 +157,132 @@ const MYSQL: &[Caller] = &[
     },
 ];
 
+/// Those that make increments, or connect by TCP. `sql` begins what the server does meanwhile.
+const MARIADB_MORE: &[Caller] = &[
+    Caller {
+        // What it runs is the user's own command, to which it adds.
+        name: "WAL-G",
+        lines: &[
+            "mkdir $W/lsn $W/lsn2 && mariadb-backup --defaults-file=$F --backup --stream=xbstream --user=maxscale \
+             --password=geheim --extra-lsndir=$W/lsn > $W/f",
+            "sql INSERT IGNORE INTO d.t VALUES (3, 'three')",
+            "mariadb-backup --defaults-file=$F --backup --stream=xbstream --user=maxscale --password=geheim \
+             --extra-lsndir=$W/lsn2 --incremental-lsn=$(sed -n 's/^to_lsn = //p' $W/lsn/xtrabackup_checkpoints) > $W/i",
+            "mkdir $T $W/inc && mbstream -x -C $T < $W/f && mbstream -x -C $W/inc < $W/i",
+            "mariadb-backup --prepare --target-dir=$T --apply-log-only",
+            "mariadb-backup --prepare --target-dir=$T --incremental-dir=$W/inc",
+            "mariadb-backup --copy-back --target-dir=$T --datadir=$D",
+        ],
+    },
+    Caller {
+        name: "TwinDB",
+        lines: &[
+            "xtrabackup --defaults-file=$F --stream=xbstream --host=127.0.0.1 --port=$P --user=maxscale --password=geheim --backup --target-dir . --galera-info \
+             --no-backup-locks > $W/f",
+            "mkdir $T $W/inc && xbstream -x -C $T < $W/f",
+            "sql INSERT IGNORE INTO d.t VALUES (4, 'four')",
+            "xtrabackup --defaults-file=$F --stream=xbstream --host=127.0.0.1 --port=$P --user=maxscale --password=geheim --backup --target-dir . --galera-info \
+             --no-backup-locks --incremental-basedir . \
+             --incremental-lsn=$(sed -n 's/^to_lsn = //p' $T/xtrabackup_checkpoints) > $W/i",
+            "xbstream -x -C $W/inc < $W/i",
+            "xtrabackup --prepare --apply-log-only --target-dir=$T",
+            "xtrabackup --prepare --target-dir=$T --incremental-dir=$W/inc",
+            "xtrabackup --copy-back --target-dir=$T --datadir=$D",
+        ],
+    },
+    Caller {
+        name: "Holland",
+        lines: &[
+            "mariadb-backup --defaults-file=$F --backup --stream=xbstream --tmpdir=$W --slave-info --safe-slave-backup \
+             --no-lock --target-dir=$W > $W/f",
+            "mbstream -x -C $D < $W/f",
+            "mariadb-backup --prepare --target-dir=$D",
+        ],
+    },
+    Caller {
+        // Which options there are, and files of its own before the stream.
+        name: "wsrep_sst_mariabackup, aside",
+        lines: &[
+            "mariadb-backup --help | grep -- --version-check",
+            "mkdir $T $W/info && echo 1 > $W/info/xtrabackup_galera_info && echo 2 > $W/info/donor_galera_info",
+            "cd $W/info && mbstream -c xtrabackup_galera_info donor_galera_info > $W/f",
+            "mariadb-backup --defaults-file=$F --backup --stream=mbstream > $W/g && mkdir $W/.sst",
+            "mbstream -x -C $W/.sst < $W/f && mbstream -x -C $T < $W/g && cmp $W/.sst/donor_galera_info $W/info/donor_galera_info",
+            "mariadb-backup --innobackupex --apply-log $T",
+            "mariadb-backup --innobackupex --defaults-file=$O --move-back --force-non-empty-directories $T",
+        ],
+    },
+];
+
+const MYSQL_MORE: &[Caller] = &[
+    Caller {
+        name: "Percona's operators, increments",
+        lines: &[
+            "mkdir $W/info && echo 1 > $W/info/sst_info && xbstream -C $W/info -c sst_info > $W/s",
+            "xtrabackup --defaults-file=$F --backup --stream=xbstream --safe-slave-backup --slave-info --target-dir=$W \
+             --databases-exclude=lost+found --user=maxscale --password=geheim --compress > $W/f",
+            "mkdir $T $W/inc $W/far && xbstream -x -C $W/far < $W/s && cmp $W/far/sst_info $W/info/sst_info && xbstream -x --decompress -C $T < $W/f",
+            "sql INSERT IGNORE INTO d.t VALUES (3, 'three')",
+            "xtrabackup --defaults-file=$F --backup --stream=xbstream --safe-slave-backup --slave-info --target-dir=$W \
+             --databases-exclude=lost+found --user=maxscale --password=geheim \
+             --incremental-lsn=$(sed -n 's/^to_lsn = //p' $T/xtrabackup_checkpoints) > $W/i",
+            "xbstream -xv -C $W/inc --parallel=2 < $W/i",
+            "xtrabackup --prepare --apply-log-only --target-dir=$T",
+            "xtrabackup --prepare --rollback-prepared-trx --target-dir=$T --incremental-dir=$W/inc",
+            "xtrabackup --datadir=$D --move-back --force-non-empty-directories --target-dir=$T",
+        ],
+    },
+    Caller {
+        name: "kubeblocks, increments",
+        lines: &[
+            "xtrabackup --defaults-file=$F --compress=zstd --backup --safe-slave-backup --slave-info --stream=xbstream \
+             --host=127.0.0.1 --port=$P --user=maxscale --password=geheim --datadir=$M 2> $W/log > $W/f",
+            "sql INSERT IGNORE INTO d.t VALUES (4, 'four')",
+            "xtrabackup --defaults-file=$F --compress=zstd --backup --safe-slave-backup --slave-info --stream=xbstream \
+             --host=127.0.0.1 --port=$P --user=maxscale --password=geheim --datadir=$M \
+             --incremental-lsn=$(grep 'The latest check point (for incremental)' $W/log | grep -o \"'[0-9]*'\" | tr -d \"'\") > $W/i",
+            "mkdir $T $W/inc && xbstream -x -C $T < $W/f && xbstream -x -C $W/inc < $W/i",
+            "xtrabackup --decompress --remove-original --target-dir=$T",
+            "xtrabackup --decompress --remove-original --target-dir=$W/inc",
+            "xtrabackup --prepare --apply-log-only --target-dir=$T",
+            "xtrabackup --prepare --apply-log-only --target-dir=$T --incremental-dir=$W/inc",
+            "xtrabackup --prepare --target-dir=$T",
+            "xtrabackup --move-back --target-dir=$T --datadir=$D --log-bin=$W/binlog",
+        ],
+    },
+    Caller {
+        name: "AutoXtraBackup",
+        lines: &[
+            "xtrabackup --defaults-file=$F --user=maxscale --password=geheim --target-dir=$T --backup",
+            "sql INSERT IGNORE INTO d.t VALUES (5, 'five')",
+            "xtrabackup --defaults-file=$F --user=maxscale --password=geheim --target-dir=$W/inc --incremental-basedir=$T \
+             --backup",
+            "xtrabackup --prepare --apply-log-only --target-dir=$T",
+            "xtrabackup --prepare --target-dir=$T --incremental-dir=$W/inc",
+            "xtrabackup --copy-back --target-dir=$T --datadir=$D",
+            "echo text > $W/a && xbcrypt -a AES256 -f $K -i $W/a -o $W/b && xbcrypt -d -f $K -a AES256 -i $W/b -o $W/c && cmp $W/a $W/c",
+        ],
+    },
+];
+
 test_on!(known_callers_get_what_they_ask_for: mariadb, mysql97);
 
 fn known_callers_get_what_they_ask_for(flavour: Flavour) {
-    let server = Server::new().flavour(flavour).start();
+    all(flavour, if flavour == Flavour::Mysql97 { MYSQL } else { MARIADB });
+}
+
+test_on!(callers_of_increments_get_what_they_ask_for: mariadb, mysql97);
+
+fn callers_of_increments_get_what_they_ask_for(flavour: Flavour) {
+    all(flavour, if flavour == Flavour::Mysql97 { MYSQL_MORE } else { MARIADB_MORE });
+}
+
+fn all(flavour: Flavour, callers: &[Caller]) {
+    let server = Server::new().flavour(flavour).networked().start();
     server.sql(
         "CREATE USER maxscale IDENTIFIED BY 'geheim'; GRANT ALL ON *.* TO maxscale; CREATE DATABASE d; \
          CREATE TABLE d.t (id INT PRIMARY KEY, v VARCHAR(99)); INSERT INTO d.t VALUES (1, 'one'), (2, 'two')",
     );
-    let callers = if flavour == Flavour::Mysql97 { MYSQL } else { MARIADB };
     for caller in callers {
         eprintln!("{}", caller.name);
         replay(&server, caller);
@@ -179,14 +296,19 @@ fn replay(server: &Server, caller: &Caller) {
     fs::write(at("new.cnf"), format!("[mysqld]\ndatadir={}\n", data.path().display())).unwrap();
     let links = links(&at("links"));
     let servers = server.flavour().server().parent().unwrap().to_owned();
+    let port = server.value("SELECT @@port");
     let path = std::env::var("PATH").unwrap_or_default();
     let path = format!("{}:{}:{path}", links.display(), servers.display());
     for line in caller.lines {
+        if let Some(statement) = line.strip_prefix("sql ") {
+            server.sql(statement);
+            continue;
+        }
         let mut shell = Command::new("bash");
         shell.args(["-o", "pipefail", "-c", line]).current_dir(work.path()).env("PATH", &path);
         shell.env("F", server.option_file()).env("S", server.socket()).env("M", server.data());
         shell.env("O", at("new.cnf")).env("W", work.path()).env("T", at("target")).env("D", data.path());
-        shell.env("K", super::key_file(work.path())).env("HOME", work.path());
+        shell.env("K", super::key_file(work.path())).env("HOME", work.path()).env("P", &port);
         let run = Pipeline::new().stage(shell).limit(Duration::from_secs(120)).run();
         assert!(!run.late && run.codes() == [0], "{}: {line}\n{}", caller.name, run.story());
     }

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
-use super::{Ending, Input, Output, Pipeline, Stage, cipher, key_file};
+use super::{Ending, Input, Output, Pipeline, Stage, cipher, keyed};
 use crate::error::{Error, Result};
 use crate::front::Program;
 use crate::front::line::Line;
@@ -20,10 +20,11 @@ const SWITCHES: [(&str, &str); 6] = [
 /// Switches that may be turned off, too; ours have the same names.
 const TURNED: [&str; 2] = ["ssl", "ssl-verify-server-cert"];
 /// Options of theirs, and ours with the same values.
-const OPTIONS: [(&str, &str); 25] = [
+const OPTIONS: [(&str, &str); 26] = [
     ("defaults-file", "--defaults-file"),
     ("defaults-extra-file", "--defaults-extra-file"),
     ("defaults-group-suffix", "--defaults-group-suffix"),
+    ("login-path", "--login-path"),
     ("user", "--user"),
     ("host", "--host"),
     ("socket", "--socket"),
@@ -50,6 +51,11 @@ const OPTIONS: [(&str, &str); 25] = [
 
 /// A backup, into `dir` or to standard output.
 pub(super) fn plan(program: Program, line: &Line, dir: PathBuf) -> Result<Pipeline> {
+    if super::restore::forced(line)? {
+        let mode = if program == Program::Innobackupex { "--apply-log" } else { "--prepare" };
+        let what = format_args!("should only be used with \"{mode}\"");
+        return Err(Error::usage("--innodb-force-recovery", what));
+    }
     let streamed = streamed(line)?;
     write_ahead(line)?;
     let stages = [
@@ -117,7 +123,9 @@ fn snap(line: &Line) -> Result<Stage> {
     for (theirs, ours) in SWITCHES {
         stage = stage.switched(line, ours, theirs);
     }
-    for (theirs, ours) in OPTIONS {
+    // The stock programs do not look at the directory if they are told the LSN.
+    let passed_over = |theirs: &str| theirs == "incremental-basedir" && line.value("incremental-lsn").is_some();
+    for (theirs, ours) in OPTIONS.iter().filter(|(theirs, _)| !passed_over(theirs)) {
         stage = stage.valued(line, ours, theirs);
     }
     if let Some(port) = line.number::<u16>("port")?.filter(|port| *port > 0) {
@@ -206,7 +214,6 @@ fn crypt(line: &Line) -> Result<Option<Stage>> {
         return Ok(None);
     }
     cipher("--encrypt", line.text("encrypt"))?;
-    let key = key_file(line, "--encrypt")?;
-    let stage = Stage::new("xb-crypt").with(["--format=xbcrypt"]).option("--key-file", key);
+    let stage = keyed(Stage::new("xb-crypt").with(["--format=xbcrypt"]), line, "--encrypt")?;
     Ok(Some(stage.valued(line, "--threads", "encrypt-threads")))
 }

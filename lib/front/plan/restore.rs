@@ -38,9 +38,20 @@ pub(super) fn prepare(line: &Line, dir: PathBuf, merge: bool) -> Result<Pipeline
     if merge {
         return Ok(alone(stage, Ending::Done));
     }
+    // With its log alone nothing is rolled back: above.
+    let stage = stage.switched(line, "--rollback-prepared", "rollback-prepared-trx");
+    let stage = if forced(line)? { stage.with(["--force-recovery"]) } else { stage };
     let stage = stage.with(["--wait"]).valued(line, "--use-memory", "use-memory");
     let stage = server_option(stage, line, "plugin-dir").valued(line, "--threads", "parallel");
     Ok(alone(stage, Ending::Prepared(dir)))
+}
+
+/// Whether damaged pages are passed over. The stock program knows more levels, and makes 1 of each.
+pub(super) fn forced(line: &Line) -> Result<bool> {
+    match line.number::<u32>("innodb-force-recovery")? {
+        Some(level) => Ok(level > 0),
+        None => Ok(line.has("innodb-force-recovery")),
+    }
 }
 
 /// Adds an option of the server, if it was given.

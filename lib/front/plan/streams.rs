@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Ending, Input, Output, Pipeline, Stage, cipher, decompress, decrypt, key_file};
+use super::{Ending, Input, Output, Pipeline, Stage, cipher, decompress, decrypt, keyed};
 use crate::error::{Error, Result};
 use crate::front::line::Line;
 
@@ -60,10 +60,7 @@ pub(super) fn xbcrypt(line: &Line) -> Result<Pipeline> {
         return Err(Error::usage(PathBuf::from(operand).display(), what).hint("--input=FILE, --output=FILE"));
     }
     let way: &[&str] = if line.has("decrypt") { &["--decrypt"] } else { &["--format=xbcrypt"] };
-    let stage = Stage::new("xb-crypt")
-        .with(["--raw"])
-        .with(way)
-        .option("--key-file", key_file(line, "xbcrypt")?)
+    let stage = keyed(Stage::new("xb-crypt").with(["--raw"]).with(way), line, "xbcrypt")?
         .valued(line, "--threads", "encrypt-threads")
         .switched(line, "--verbose", "verbose");
     let file = |name: &str| line.value(name).filter(|name| *name != "-").map(PathBuf::from);
