@@ -1,6 +1,7 @@
 //! Command lines of the stock programs, carried out by xb-front: what they make is restored, and is the source.
 
 mod callers;
+mod galera;
 mod recipes;
 mod restoring;
 

@@ -323,7 +323,7 @@ fn replay(server: &Server, caller: &Caller) {
 }
 
 /// A directory with links of all names.
-fn links(dir: &Path) -> std::path::PathBuf {
+pub(super) fn links(dir: &Path) -> std::path::PathBuf {
     fs::create_dir(dir).unwrap();
     for name in xb::front::NAMES {
         std::os::unix::fs::symlink(xb("xb-front").get_program(), dir.join(name)).unwrap();
