@@ -36,6 +36,11 @@ fn program(server: &Server) -> &'static str {
 fn of(server: &Server, arguments: &[&str]) -> Command {
     let mut command = xb("xb-front");
     command.arg(program(server)).args(server.options()).args(arguments);
+    with_servers(command, server)
+}
+
+/// Has the program of this server recover.
+fn with_servers(mut command: Command, server: &Server) -> Command {
     let first = server.flavour().server().parent().unwrap().to_owned();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let dirs = [first].into_iter().chain(std::env::split_paths(&path));

@@ -52,6 +52,9 @@ const PLACES: [&str; 7] = [
     "aria-log-dir-path",
 ];
 
+/// Says that damaged pages are passed over.
+const FORCED: &str = "innodb-force-recovery";
+
 /// The names under which a stock program is called.
 pub const NAMES: [&str; 7] =
     ["mariadb-backup", "mariabackup", "xtrabackup", "innobackupex", "mbstream", "xbstream", "xbcrypt"];
@@ -241,7 +244,12 @@ impl Call {
             login_path: None,
         };
         let options = sources.read(&())?;
-        let settings: Vec<_> = options.all(&GROUPS).map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let mut settings: Vec<_> =
+            options.all(&GROUPS).map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        // Of a server's options in a file that is named, the stock program takes this one when it prepares.
+        let prepares = line.has("prepare") || line.has("apply-log");
+        let forced = options.server(FORCED).filter(|_| prepares && line.value("defaults-file").is_some());
+        settings.extend(forced.map(|level| (FORCED.to_owned(), level.to_owned())));
         Ok((options, line.behind(grammar, &settings)?))
     }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{back_up, copy_back, front, good, key_file, of, option, prepare};
+use super::{back_up, copy_back, front, good, key_file, of, option, prepare, with_servers};
 use crate::support::backup::status;
 use crate::support::{Family, Flavour, Pipeline, Server, root_of_package, scratch, test_on, xb};
 
@@ -57,7 +57,19 @@ fn force_passes_over_damage_and_says_so(flavour: Flavour) {
     let plain = Pipeline::new().stage(of(&server, &["--prepare", &target])).run();
     plain.assert_codes(&[1]);
     assert!(plain.stderr(0).contains("differs from what the manifest says"), "{}", plain.story());
-    let run = prepare(&server, &["--innodb-force-recovery=6"], dir.path());
+    // Of the server's own group in a file that is named, as the stock program has it; the command line counts more.
+    let file = dir.path().with_extension("cnf");
+    fs::write(&file, "[mysqld]\ninnodb_force_recovery=2\n").unwrap();
+    let named = || {
+        let mut command = xb("xb-front");
+        command.arg(super::program(&server)).arg(option("defaults-file", &file)).args(["--prepare", &target]);
+        command
+    };
+    let mut unforced = named();
+    unforced.arg("--innodb-force-recovery=0");
+    Pipeline::new().stage(with_servers(unforced, &server)).run().assert_codes(&[1]);
+    let run = good(with_servers(named(), &server));
+    fs::remove_file(&file).unwrap();
     for words in ["innodb_force_recovery = 1", "its content differs", "damaged pages were passed over"] {
         assert!(run.stderr(0).contains(words), "{words}: {}", run.story());
     }
