@@ -8,6 +8,7 @@ mod meter;
 mod others;
 mod screen;
 mod snapshot;
+mod sst;
 mod units;
 mod values;
 
@@ -29,6 +30,7 @@ pub use console::Console;
 pub use front::front;
 pub use meter::Pace;
 pub use snapshot::{History, Increment, Partial};
+pub use sst::sst;
 pub use units::{Seconds, Size, human};
 
 /// The description of a tool, without its arguments.
