@@ -201,7 +201,12 @@ mod tests {
             (Some("sst:"), Some("xb:abc"), "", (Some("sst"), Some(""), Some("abc"))),
             (Some("sst"), None, "", (Some("sst"), None, None)),
             (Some(""), None, "", (None, None, None)),
-            (None, None, "sst_user=u\nsst_password=p=q\nsst_remote_user=xb\nsst_remote_password=s\n", (Some("u"), Some("p=q"), Some("s"))),
+            (
+                None,
+                None,
+                "sst_user=u\nsst_password=p=q\nsst_remote_user=xb\nsst_remote_password=s\n",
+                (Some("u"), Some("p=q"), Some("s")),
+            ),
             (Some("sst:p"), None, "sst_user=u\nsst_password=q\n", (Some("sst"), Some("p"), None)),
             (None, None, "nonsense\n\n", (None, None, None)),
         ] {

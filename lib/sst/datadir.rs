@@ -22,7 +22,7 @@ const AT_WORK: &str = "sst_in_progress";
 /// Which script works here; locked while it does.
 const LOCK: &str = "wsrep_sst.pid";
 /// How long the script before may take to notice that its server is gone.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A data directory in which no other script works.
 pub(super) struct Datadir {
@@ -40,7 +40,8 @@ impl Datadir {
         let lock = path.join(LOCK);
         let fail = |cause: std::io::Error| Error::io(lock.display(), "cannot write", &cause);
         let nofollow = OFlags::NOFOLLOW.bits().cast_signed();
-        let file = OpenOptions::new().write(true).create(true).mode(0o640).truncate(false).custom_flags(nofollow).open(&lock);
+        let file =
+            OpenOptions::new().write(true).create(true).mode(0o640).truncate(false).custom_flags(nofollow).open(&lock);
         let mut file = file.map_err(fail)?;
         let begun = Instant::now();
         while let Err(cause) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -157,17 +158,20 @@ impl Places {
         if let Some(dir) = self.option("innodb_data_home_dir") {
             let listed = self.options.iter().find(|(key, _)| key == "innodb_data_file_path");
             let listed = listed.map_or("ibdata1", |(_, value)| value.as_str());
-            let files: Vec<String> = listed.split(';').filter_map(|file| file.split(':').next()).map(str::to_owned).collect();
+            let files: Vec<String> =
+                listed.split(';').filter_map(|file| file.split(':').next()).map(str::to_owned).collect();
             found.push((dir, Box::new(move |name| files.iter().any(|file| file.as_bytes() == name))));
         }
         if let Some(base) = self.binlog.as_ref().map(|base| self.datadir.join(base))
-            && let (Some(dir), Some(base)) = (base.parent().map(Path::to_owned), base.file_stem().map(OsStrExt::as_bytes))
+            && let (Some(dir), Some(base)) =
+                (base.parent().map(Path::to_owned), base.file_stem().map(OsStrExt::as_bytes))
         {
             let base = base.to_vec();
             found.push((dir, Box::new(move |name| is_binlog(name, &base))));
         }
         if let Some(index) = self.binlog_index.as_ref().map(|index| self.datadir.join(index))
-            && let (Some(dir), Some(name)) = (index.parent().map(Path::to_owned), index.file_name().map(OsStrExt::as_bytes))
+            && let (Some(dir), Some(name)) =
+                (index.parent().map(Path::to_owned), index.file_name().map(OsStrExt::as_bytes))
         {
             let own = name.to_vec();
             found.push((dir, Box::new(move |name| name == own)));
@@ -221,9 +225,22 @@ mod tests {
             fs::create_dir(dir).unwrap();
         }
         let files = [
-            "data/ibdata1", "data/shop/t.ibd", "data/keys/keyfile", "data/grastate.dat", "data/gcache.page.000001",
-            "data/galera.cache", "data/a.pem", "data/.sst/ibdata1", "data/wsrep_sst.pid", "undo/undo001",
-            "undo/undoes", "undo/other", "log/bin.000001", "log/bin.index", "log/bin.txt", "log/binary.000001",
+            "data/ibdata1",
+            "data/shop/t.ibd",
+            "data/keys/keyfile",
+            "data/grastate.dat",
+            "data/gcache.page.000001",
+            "data/galera.cache",
+            "data/a.pem",
+            "data/.sst/ibdata1",
+            "data/wsrep_sst.pid",
+            "undo/undo001",
+            "undo/undoes",
+            "undo/other",
+            "log/bin.000001",
+            "log/bin.index",
+            "log/bin.txt",
+            "log/binary.000001",
         ];
         for file in files {
             fs::write(top.path().join(file), "x").unwrap();

@@ -179,7 +179,9 @@ fn pump(
 /// `xb-snap | xb-redo [| xb-zip] [| xb-crypt] [| xb-throttle] [| compressor]`
 fn programs(call: &Call, settings: &Settings, accounts: &Accounts) -> Vec<Command> {
     let mut snap = children::tool("xb-snap");
-    for (option, file) in [("--defaults-file", &call.defaults_file), ("--defaults-extra-file", &call.defaults_extra_file)] {
+    for (option, file) in
+        [("--defaults-file", &call.defaults_file), ("--defaults-extra-file", &call.defaults_extra_file)]
+    {
         if let Some(file) = file {
             snap.arg(option).arg(file);
         }

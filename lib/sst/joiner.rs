@@ -156,7 +156,9 @@ fn pump(
     mut to: std::io::PipeWriter,
     stage: &Stage,
 ) -> Result<()> {
-    let lost = |cause: std::io::Error| Error::damaged("donor", format_args!("the connection broke: {}", crate::error::reason(&cause)));
+    let lost = |cause: std::io::Error| {
+        Error::damaged("donor", format_args!("the connection broke: {}", crate::error::reason(&cause)))
+    };
     let begin = data.arrival().join(names::BEGIN);
     let (mut taken, mut looked) = (0_u64, false);
     let mut buffer = Vec::new();

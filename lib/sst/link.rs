@@ -173,8 +173,7 @@ fn client(files: &Files) -> Result<ClientConfig> {
     let issuer = match files.check {
         Check::Nothing => None,
         Check::Chain | Check::ChainAndName => {
-            let verifier =
-                WebPkiServerVerifier::builder_with_provider(authorities(files)?, provider.clone()).build();
+            let verifier = WebPkiServerVerifier::builder_with_provider(authorities(files)?, provider.clone()).build();
             Some(verifier.map_err(|cause| fail("TLS", &cause))?)
         }
     };

@@ -23,7 +23,8 @@ pub(super) struct Syslog(Mutex<ChildStdin>);
 impl Syslog {
     /// Starts it; `prefix` stands before the tag.
     pub(super) fn start(prefix: &str, role: Role) -> Result<Syslog> {
-        let prefix = if prefix.is_empty() { std::env::var("SST_SYSLOG_TAG").unwrap_or_default() } else { prefix.to_owned() };
+        let prefix =
+            if prefix.is_empty() { std::env::var("SST_SYSLOG_TAG").unwrap_or_default() } else { prefix.to_owned() };
         let dash = if prefix.is_empty() { "" } else { "-" };
         let role = if role == Role::Donor { "donor" } else { "joiner" };
         let mut logger = Command::new("logger");
@@ -78,7 +79,8 @@ fn store(log: &Path, dir: &Path) -> Result<()> {
 /// A file or FIFO for progress. A FIFO that nobody reads is an error, not a wait.
 pub(super) fn progress(path: &Path) -> Result<Mutex<File>> {
     let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
-    let file = OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags.bits().cast_signed()).open(path);
+    let file =
+        OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags.bits().cast_signed()).open(path);
     file.map(Mutex::new).map_err(|cause| Error::io(path.display(), "cannot write progress there", &cause))
 }
 

@@ -156,7 +156,8 @@ fn transfer(
 
 /// A line for people about a failure.
 pub fn failure(error: &Error) -> String {
-    let hint = error.advice().map_or(String::new(), |hint| format!("\n{}", logs::line("INFO", &format!("hint: {hint}"))));
+    let hint =
+        error.advice().map_or(String::new(), |hint| format!("\n{}", logs::line("INFO", &format!("hint: {hint}"))));
     logs::line("ERROR", &error.to_string()) + &hint
 }
 
@@ -219,11 +220,7 @@ fn places(call: &Call, arguments: &[OsString], options: &Options) -> Places {
 }
 
 /// What also gets the lines of the program at this place, which shows progress.
-fn progress_file(
-    settings: &Settings,
-    place: usize,
-    stage: &Stage,
-) -> Result<Box<dyn Fn(usize, &[u8]) + Send + Sync>> {
+fn progress_file(settings: &Settings, place: usize, stage: &Stage) -> Result<Box<dyn Fn(usize, &[u8]) + Send + Sync>> {
     let own = move |at: usize| at == place;
     Ok(match &settings.progress {
         Progress::Nobody => Box::new(|_, _| {}),

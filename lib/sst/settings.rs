@@ -122,7 +122,10 @@ impl Asked<'_> {
 
     fn seconds(&self, key: &str, default: u64) -> Result<Duration> {
         let number = self.sst(key).map_or(Ok(default), |text| {
-            text.parse().ok().filter(|number| *number <= 31_536_000).ok_or_else(|| refused(key, text, "is no number of seconds"))
+            text.parse()
+                .ok()
+                .filter(|number| *number <= 31_536_000)
+                .ok_or_else(|| refused(key, text, "is no number of seconds"))
         });
         number.map(Duration::from_secs)
     }
@@ -197,9 +200,9 @@ impl Settings {
             move_words: asked.words("inno-move-opts")?,
             use_memory: owned(asked.backup("use-memory")),
             threads: owned(asked.shared("backup-threads")),
-            archive: asked.switch("sst-log-archive", true)?.then(|| {
-                PathBuf::from(asked.sst("sst-log-archive-dir").unwrap_or("/tmp/sst_log_archive"))
-            }),
+            archive: asked
+                .switch("sst-log-archive", true)?
+                .then(|| PathBuf::from(asked.sst("sst-log-archive-dir").unwrap_or("/tmp/sst_log_archive"))),
             syslog: syslog(&asked)?,
             auth: owned(asked.sst("wsrep-sst-auth")),
         })
@@ -208,7 +211,8 @@ impl Settings {
 
 /// `sst-syslog` decides; otherwise whether `[mysqld_safe]` has `syslog`.
 fn syslog(asked: &Asked<'_>) -> Result<Option<String>> {
-    let safe = asked.0.of(&["mysqld_safe"], "syslog").is_some() && asked.0.of(&["mysqld_safe"], "skip-syslog").is_none();
+    let safe =
+        asked.0.of(&["mysqld_safe"], "syslog").is_some() && asked.0.of(&["mysqld_safe"], "skip-syslog").is_none();
     let on = match asked.sst("sst-syslog") {
         None | Some("0") => safe,
         Some("1") => true,

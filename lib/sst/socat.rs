@@ -69,8 +69,10 @@ fn certificates(files: &Files) -> Result<Vec<String>> {
 }
 
 fn option(name: &str, path: &Path) -> Result<String> {
-    let text = path.to_str().filter(|text| !text.contains([',', ':', '!', '"', '\'', '\\', '(', ')', '[', ']', '{', '}']));
-    let text = text.ok_or_else(|| Error::usage(path.display(), "has a character that socat does not take in a path"))?;
+    let text =
+        path.to_str().filter(|text| !text.contains([',', ':', '!', '"', '\'', '\\', '(', ')', '[', ']', '{', '}']));
+    let text =
+        text.ok_or_else(|| Error::usage(path.display(), "has a character that socat does not take in a path"))?;
     Ok(format!("{name}={text}"))
 }
 
@@ -101,7 +103,13 @@ mod tests {
 
     #[test]
     fn command_lines_are_those_of_the_manual() {
-        let files = |check| Files { ca: Some("/c/ca".into()), capath: None, cert: "/c/cert".into(), key: "/c/key".into(), check };
+        let files = |check| Files {
+            ca: Some("/c/ca".into()),
+            capath: None,
+            cert: "/c/cert".into(),
+            key: "/c/key".into(),
+            check,
+        };
         let at = |text: &str| Address::parse(text).unwrap();
         for (found, want) in [
             (sender(&at("n1:1"), None, ""), "-u stdio TCP:n1:1"),

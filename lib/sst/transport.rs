@@ -151,12 +151,7 @@ pub(super) enum Port {
 
 impl Port {
     /// Listens; from now on the donor can connect.
-    pub(super) fn open(
-        address: &Address,
-        settings: &Settings,
-        journal: &Arc<Journal>,
-        watch: &Watch,
-    ) -> Result<Port> {
+    pub(super) fn open(address: &Address, settings: &Settings, journal: &Arc<Journal>, watch: &Watch) -> Result<Port> {
         let place = address.place();
         let busy = |cause: &io::Error| {
             Error::io(&place, "cannot listen", cause).hint("another transfer, or another program, may use this port")
