@@ -73,10 +73,13 @@ fn certificates(dir: &Path) {
     }
     std::fs::write(dir.join("good.ext"), "subjectAltName=IP:127.0.0.1\n").unwrap();
     std::fs::write(dir.join("moved.ext"), "subjectAltName=DNS:elsewhere.example\n").unwrap();
-    for (name, names, days) in [("good", "good", "2"), ("moved", "moved", "2"), ("expired", "good", "-1")] {
+    for (name, names, days) in
+        [("good", "good", "2"), ("moved", "moved", "2"), ("expired", "good", "-1"), ("strange", "good", "2")]
+    {
+        let ca = if name == "strange" { "stranger" } else { "ca" };
         openssl(&format!("req -newkey rsa:2048 -nodes -subj /CN=node -keyout {name}-key.pem -out {name}.csr"));
         openssl(&format!(
-            "x509 -req -days {days} -set_serial 7 -in {name}.csr -CA ca.pem -CAkey ca-key.pem -extfile {names}.ext -out {name}.pem"
+            "x509 -req -days {days} -set_serial 7 -in {name}.csr -CA {ca}.pem -CAkey {ca}-key.pem -extfile {names}.ext -out {name}.pem"
         ));
     }
 }
@@ -119,7 +122,7 @@ fn a_wrong_certificate_is_refused() {
     for (ca, cert, words) in [
         ("ca.pem", "moved", "it is for another host"),
         ("ca.pem", "expired", "it has expired"),
-        ("ca.pem", "stranger", "not issued by an authority"),
+        ("ca.pem", "strange", "not issued by an authority"),
         ("", "", "wants clear text"),
     ] {
         let lines = match cert {

@@ -81,7 +81,15 @@ fn greet(mut port: Port, settings: &Settings, secret: &str, stage: &Stage) -> Re
 
 /// Reads who it is.
 fn known(mut end: End, secret: &str) -> Result<(End, Hello)> {
-    let hello = Hello::read(&mut end).map_err(|cause| Error::io("connection", "nobody speaks there", &cause))?;
+    let hello = match Hello::read(&mut end) {
+        Ok(hello) => hello,
+        // socat may know more of it.
+        Err(cause) if !end.answers() => {
+            let error = Error::io("connection", "broke before anybody spoke", &cause);
+            return Err(end.close().err().unwrap_or(error));
+        }
+        Err(cause) => return Err(Error::io("connection", "broke before anybody spoke", &cause)),
+    };
     let hello = hello.filter(|hello| bool::from(hello.secret.as_bytes().ct_eq(secret.as_bytes())));
     let hello = hello.ok_or_else(|| Error::failed("connection", "refused: not that of a donor of this transfer"))?;
     end.known()?;

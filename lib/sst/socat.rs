@@ -19,7 +19,8 @@ pub(super) fn sender(address: &Address, tls: Option<&Files>, more: &str) -> Resu
             options.extend(certificates(files)?);
             options.push(match files.check {
                 Check::Nothing => String::new(),
-                Check::Chain => "commonname=".to_owned(),
+                // No name is verified, and an empty one cannot be sent.
+                Check::Chain => "commonname=,no-sni=1".to_owned(),
                 Check::ChainAndName => format!("commonname={}", address.host),
             });
             "OPENSSL"
@@ -120,7 +121,7 @@ mod tests {
             ),
             (
                 sender(&at("n1:1"), Some(&files(Check::Chain)), ""),
-                "-u stdio OPENSSL:n1:1,cert=/c/cert,key=/c/key,cafile=/c/ca,verify=1,commonname=",
+                "-u stdio OPENSSL:n1:1,cert=/c/cert,key=/c/key,cafile=/c/ca,verify=1,commonname=,no-sni=1",
             ),
             (receiver(&at("n1:1"), None, ""), "-u TCP-LISTEN:1,reuseaddr stdio"),
             (

@@ -159,7 +159,7 @@ impl Port {
         if let Transport::Socat(options) = &settings.transport {
             let program = socat::receiver(address, settings.tls.as_ref(), options)?;
             if socat::listens(address.port()) {
-                return Err(busy(&io::ErrorKind::AddrInUse.into()));
+                return Err(busy(&rustix::io::Errno::ADDRINUSE.into()));
             }
             let mut work = start(program, Stdio::null(), Stdio::piped(), journal, watch)?;
             let begun = Instant::now();
