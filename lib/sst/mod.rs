@@ -72,6 +72,9 @@ pub trait Voice: Send + Sync {
     fn say(&self, line: &str);
 }
 
+/// Hears the lines of programs, and from which place each comes.
+type Ear = Box<dyn Fn(usize, &[u8]) + Send + Sync>;
+
 /// What every step needs.
 struct Stage {
     watch: Watch,
@@ -220,7 +223,7 @@ fn places(call: &Call, arguments: &[OsString], options: &Options) -> Places {
 }
 
 /// What also gets the lines of the program at this place, which shows progress.
-fn progress_file(settings: &Settings, place: usize, stage: &Stage) -> Result<Box<dyn Fn(usize, &[u8]) + Send + Sync>> {
+fn progress_file(settings: &Settings, place: usize, stage: &Stage) -> Result<Ear> {
     let own = move |at: usize| at == place;
     Ok(match &settings.progress {
         Progress::Nobody => Box::new(|_, _| {}),

@@ -109,7 +109,7 @@ mod tests {
             (format!("{UUID}:7 0 x"), None),
             (format!("{UUID}:7 x"), None),
             (format!("{UUID}:"), None),
-            (format!("{UUID}"), None),
+            (UUID.to_owned(), None),
             (format!("x{UUID}:7"), None),
             ("9e6d297b:7".into(), None),
             (String::new(), None),

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// What sends standard input to the joiner.
 pub(super) fn sender(address: &Address, tls: Option<&Files>, more: &str) -> Result<Command> {
     let place = address.place();
-    let mut options = vec![family(address)];
+    let mut options = vec![family(address, more)];
     let kind = match tls {
         None => "TCP",
         Some(files) => {
@@ -31,7 +31,7 @@ pub(super) fn sender(address: &Address, tls: Option<&Files>, more: &str) -> Resu
 
 /// What writes to standard output what the donor sends.
 pub(super) fn receiver(address: &Address, tls: Option<&Files>, more: &str) -> Result<Command> {
-    let mut options = vec![family(address), "reuseaddr".to_owned()];
+    let mut options = vec![family(address, more), "reuseaddr".to_owned()];
     let kind = match tls {
         None => "TCP-LISTEN",
         Some(files) => {
@@ -48,8 +48,10 @@ fn socat(arguments: &[&str]) -> Command {
     command
 }
 
-fn family(address: &Address) -> String {
-    if address.host.contains(':') { "pf=ip6".to_owned() } else { String::new() }
+fn family(address: &Address, more: &str) -> String {
+    // socat refuses an option that comes twice.
+    let asked = more.split(',').any(|option| option.starts_with("pf="));
+    if address.host.contains(':') && !asked { "pf=ip6".to_owned() } else { String::new() }
 }
 
 fn line(address: &str, options: &[String], more: &str) -> String {
@@ -123,6 +125,7 @@ mod tests {
                 sender(&at("n1:1"), Some(&files(Check::Chain)), ""),
                 "-u stdio OPENSSL:n1:1,cert=/c/cert,key=/c/key,cafile=/c/ca,verify=1,commonname=,no-sni=1",
             ),
+            (sender(&at("[::1]:1"), None, "pf=ip6"), "-u stdio TCP:[::1]:1,pf=ip6"),
             (receiver(&at("n1:1"), None, ""), "-u TCP-LISTEN:1,reuseaddr stdio"),
             (
                 receiver(&at("[::1]:1"), Some(&files(Check::Chain)), "x=1"),
