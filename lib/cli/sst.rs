@@ -51,12 +51,15 @@ pub fn sst<A: Args>(tool: &Tool, work: impl FnOnce(A, &Arc<dyn Voice>) -> Result
     let parsed = command.try_get_matches_from_mut(std::env::args_os());
     let line = match parsed.and_then(|matches| Line::<A>::from_arg_matches(&matches)) {
         Ok(line) => line,
-        Err(error) if !error.use_stderr() => {
+        Err(error) if !error.use_stderr() && super::is_alone() => {
             let _ = error.print();
             return ExitCode::SUCCESS;
         }
         Err(error) => {
-            let refusal = super::refusal(tool.name, &error);
+            let refusal = match error.use_stderr() {
+                true => super::refusal(tool.name, &error),
+                false => super::misplaced(tool.name, error.kind()),
+            };
             meter::say(&format!("{}: {}", tool.name, refusal.what));
             meter::say(&format!("hint: {}", refusal.hint));
             return ExitCode::from(code(Kind::Usage));
