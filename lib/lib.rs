@@ -60,6 +60,7 @@ pub mod report;
 pub mod restore;
 pub mod server;
 pub mod snap;
+pub mod sst;
 pub mod stream;
 pub mod sum;
 pub mod throttle;

@@ -19,6 +19,7 @@ mod docs;
 mod faults;
 mod fileset;
 mod front;
+mod galera;
 mod hot_backup;
 mod house;
 mod increments;

@@ -8,6 +8,7 @@ mod meter;
 mod others;
 mod screen;
 mod snapshot;
+mod sst;
 mod units;
 mod values;
 
@@ -29,6 +30,7 @@ pub use console::Console;
 pub use front::front;
 pub use meter::Pace;
 pub use snapshot::{History, Increment, Partial};
+pub use sst::sst;
 pub use units::{Seconds, Size, human};
 
 /// The description of a tool, without its arguments.
@@ -147,7 +149,7 @@ pub fn run<A: Args>(tool: &Tool, work: impl FnOnce(A, &Console) -> Result<()>) -
 fn refuse(tool: &Tool, error: &clap::Error) -> ExitCode {
     let Refusal { what, hint } = if error.use_stderr() {
         refusal(tool.name, error)
-    } else if std::env::args_os().len() == 2 || std::io::stdout().is_terminal() {
+    } else if is_alone() {
         let _ = error.print();
         return ExitCode::SUCCESS;
     } else {
@@ -158,6 +160,11 @@ fn refuse(tool: &Tool, error: &clap::Error) -> ExitCode {
     meter::say(&console::message(tool.name, log, "error", &what));
     meter::say(&console::message(tool.name, log, "hint", &hint));
     ExitCode::from(Kind::Usage.code())
+}
+
+/// True if help or version are all that was asked for, or somebody reads them on a terminal.
+fn is_alone() -> bool {
+    std::env::args_os().len() == 2 || std::io::stdout().is_terminal()
 }
 
 /// What is wrong with a command line, and a hint.

@@ -28,6 +28,7 @@ pub mod disk;
 pub mod documents;
 pub mod fault;
 pub mod flavour;
+pub mod galera;
 pub mod import;
 pub mod keyring;
 pub mod load;
