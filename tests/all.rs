@@ -22,6 +22,7 @@ mod front;
 mod hot_backup;
 mod house;
 mod increments;
+mod keep;
 mod lives;
 mod map;
 mod memory;
