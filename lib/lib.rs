@@ -52,6 +52,7 @@ pub mod facts;
 pub mod front;
 pub mod innodb;
 pub mod io;
+pub mod keep;
 mod log;
 mod metadata;
 pub mod pack;

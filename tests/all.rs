@@ -23,6 +23,7 @@ mod galera;
 mod hot_backup;
 mod house;
 mod increments;
+mod keep;
 mod lives;
 mod map;
 mod memory;

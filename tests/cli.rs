@@ -253,6 +253,9 @@ fn the_help_of_every_tool_fits_a_terminal() {
 
 /// A tool, arguments, and a part of the hint.
 const WRONG: &[(&str, &str, &str)] = &[
+    ("xb-keep", "fulll", "unrecognized subcommand"),
+    ("xb-keep", "full s t", "unexpected argument 't'"),
+    ("xb-keep", "full s --lable", "did you mean --label?"),
     ("xb-snap", "--backup", "--backup: is not an option of xb-snap\nhint: here: xb-snap always makes a backup"),
     ("xb-snap", "--target-dir=/srv/x", "hint: here: xb-snap … | xb-redo | xb-unpack -C DIR"),
     ("xb-snap", "--stream=xbstream", "the output is an xbstream"),

@@ -4,6 +4,7 @@ mod connection;
 mod console;
 mod docs;
 mod front;
+mod keep;
 mod meter;
 mod others;
 mod screen;
@@ -28,6 +29,7 @@ use crate::report::{Level, Report};
 pub use connection::Connection;
 pub use console::Console;
 pub use front::front;
+pub use keep::keep;
 pub use meter::Pace;
 pub use snapshot::{History, Increment, Partial};
 pub use sst::sst;
@@ -48,16 +50,16 @@ pub struct Tool {
 #[command(next_help_heading = "Common options")]
 pub struct Common {
     /// Print more: each file when it is done
-    #[arg(short, long, conflicts_with = "quiet")]
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
     verbose: bool,
     /// Print only warnings and errors
-    #[arg(short, long)]
+    #[arg(short, long, global = true)]
     quiet: bool,
     /// Show progress on stderr; auto: only on a terminal
-    #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_value = "auto", default_missing_value = "always")]
+    #[arg(long, global = true, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_value = "auto", default_missing_value = "always")]
     progress: When,
     /// Format of messages on stderr
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     log: Log,
     /// Print the man page or a shell's completions
     #[arg(long, hide = true, value_name = "WHAT", exclusive = true)]
@@ -149,7 +151,7 @@ pub fn run<A: Args>(tool: &Tool, work: impl FnOnce(A, &Console) -> Result<()>) -
 fn refuse(tool: &Tool, error: &clap::Error) -> ExitCode {
     let Refusal { what, hint } = if error.use_stderr() {
         refusal(tool.name, error)
-    } else if is_alone() {
+    } else if is_alone() || is_verb(tool.name) {
         let _ = error.print();
         return ExitCode::SUCCESS;
     } else {
@@ -165,6 +167,13 @@ fn refuse(tool: &Tool, error: &clap::Error) -> ExitCode {
 /// True if help or version are all that was asked for, or somebody reads them on a terminal.
 fn is_alone() -> bool {
     std::env::args_os().len() == 2 || std::io::stdout().is_terminal()
+}
+
+/// True for `xb-keep VERB --help`, which nobody means for another program.
+fn is_verb(tool: &str) -> bool {
+    let mut words = std::env::args_os().skip(1);
+    let verb = words.next().is_some_and(|word| !word.to_string_lossy().starts_with('-'));
+    tool == keep::NAME && verb && words.len() == 1
 }
 
 /// What is wrong with a command line, and a hint.
@@ -194,7 +203,14 @@ fn refusal(tool: &str, error: &clap::Error) -> Refusal {
         Some(ContextValue::Strings(texts)) => texts.first().cloned(),
         _ => None,
     };
-    let usual = || format!("{tool} --help lists the options");
+    let has_verbs = tool == keep::NAME;
+    let usual = || match has_verbs {
+        true => format!("{tool} --help lists the verbs, {tool} VERB --help the options of one"),
+        false => format!("{tool} --help lists the options"),
+    };
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Refusal { what: "what to do is missing".to_owned(), hint: usual() };
+    }
     let argument = context(ContextKind::InvalidArg);
     let value = context(ContextKind::InvalidValue);
     // A word where no operand is expected.
@@ -206,11 +222,13 @@ fn refusal(tool: &str, error: &clap::Error) -> Refusal {
         }
         _ => None,
     };
-    if let Some(word) = word.filter(|word| !word.starts_with('-')) {
+    if let Some(word) = word.filter(|word| !word.starts_with('-') && !has_verbs) {
         let hint = if tool == "xb-snap" { usual() } else { format!("{tool} reads stdin: {tool} … < {word}") };
         return Refusal { what: format!("{word}: is not an option, and this program takes no files"), hint };
     }
-    if let (ErrorKind::UnknownArgument, Some(option)) = (error.kind(), &argument) {
+    if let (ErrorKind::UnknownArgument, Some(option)) =
+        (error.kind(), argument.as_ref().filter(|word| word.starts_with('-')))
+    {
         let similar = context(ContextKind::SuggestedArg).map(|option| format!("did you mean {option}?"));
         let hint = others::answer(tool, option).map(|answer| format!("here: {answer}")).or(similar);
         return Refusal { what: format!("{option}: is not an option of {tool}"), hint: hint.unwrap_or_else(usual) };

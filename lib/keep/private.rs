@@ -1,0 +1,217 @@
+//! A server of our own on a restored directory: no network, no users, no plugins that the directory brings.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use mysql::prelude::Queryable as _;
+use mysql::{Conn, OptsBuilder, Row, Value};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::CapabilitySet;
+
+use super::Keep;
+use super::meta::Meta;
+use crate::error::{Error, Result};
+use crate::io::{confine, small};
+use crate::metadata;
+use crate::server::Family;
+use crate::server::program::{self, Program};
+
+/// How long a server may take until it answers.
+const START: Duration = Duration::from_secs(600);
+/// How long it may take to end.
+const STOP: Duration = Duration::from_secs(300);
+const TICK: Duration = Duration::from_millis(50);
+/// The longest path of a socket.
+const SOCKET_MAX: usize = 107;
+
+/// What the directory needs to be read, out of its `backup-my.cnf`, and the characters of its value.
+const NEEDED: [(&str, &str); 5] = [
+    ("innodb_page_size", "0123456789"),
+    ("innodb_undo_tablespaces", "0123456789"),
+    ("lower_case_table_names", "012"),
+    ("innodb_data_file_path", "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-.:;"),
+    ("innodb_checksum_algorithm", "abcdefghijklmnopqrstuvwxyz_0123456789"),
+];
+
+/// A running server; it is killed if this is dropped.
+pub struct Private {
+    child: Child,
+    conn: Conn,
+    log: PathBuf,
+}
+
+impl Private {
+    /// Starts a server on `data`; its socket and its log are in `room`.
+    ///
+    /// # Errors
+    ///
+    /// Failed, if there is no server of the right version; Damaged, if it does not start on the directory.
+    pub fn start(keep: &Keep, meta: &Meta, data: &Path, room: &Path) -> Result<Private> {
+        let version = meta.server.version.as_deref().and_then(program::version);
+        let release = version.ok_or_else(|| Error::failed(&meta.id, "the version of its server is not known"))?;
+        let release = crate::server::Release { family: meta.server.family.unwrap_or(release.family), ..release };
+        let program = program::find(release, keep.settings.restore.server.as_deref())?;
+        let (socket, log, plugins) = (room.join("socket"), room.join("server.log"), room.join("plugins"));
+        if socket.as_os_str().len() > SOCKET_MAX {
+            return Err(
+                Error::failed(room.display(), "its path is too long for a socket").hint("choose another --scratch")
+            );
+        }
+        fs::create_dir(&plugins).map_err(|cause| Error::io(plugins.display(), "cannot create", &cause))?;
+        let stderr = fs::File::create(&log).map_err(|cause| Error::io(log.display(), "cannot create", &cause))?;
+        let mut command = command(&program, data, room, &socket);
+        command.args(of_backup(data)?);
+        command.args(keep.settings.restore.server_options.iter().map(|option| format!("--{option}")));
+        command.current_dir(data).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+        let (child, _) = confine::spawn(&mut command, &[data, room], CapabilitySet::empty())
+            .map_err(|cause| Error::io(program.path.display(), "cannot run", &cause))?;
+        let mut child = Ending(Some(child));
+        let begun = Instant::now();
+        loop {
+            let running = child.0.as_mut().map(Child::try_wait).transpose();
+            let ended = running.map_err(|cause| Error::io("server", "cannot be waited for", &cause))?.flatten();
+            if let Some(status) = ended {
+                let what = format!("no server starts on it ({status}): {}", last_error(&log));
+                return Err(Error::damaged(&meta.id, what));
+            }
+            if let Ok(conn) = connect(&socket)
+                && let Some(child) = child.0.take()
+            {
+                return Ok(Private { child, conn, log });
+            }
+            if begun.elapsed() > START {
+                return Err(Error::failed("server", format_args!("does not answer: {}", last_error(&log))));
+            }
+            std::thread::sleep(TICK);
+        }
+    }
+
+    /// The rows of a query, as text; `None` is NULL.
+    ///
+    /// # Errors
+    ///
+    /// Damaged, if the server fails, for it fails on what was restored.
+    pub fn rows(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
+        let rows: Vec<Row> = self
+            .conn
+            .query(sql)
+            .map_err(|cause| Error::damaged("server", format_args!("{cause}, in: {sql}; {}", last_error(&self.log))))?;
+        let text = |value: Value| match value {
+            Value::NULL => None,
+            Value::Bytes(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+            other => Some(other.as_sql(true)),
+        };
+        Ok(rows.into_iter().map(|row| row.unwrap().into_iter().map(text).collect()).collect())
+    }
+
+    /// Has the server end, and waits for it.
+    ///
+    /// # Errors
+    ///
+    /// Damaged, if it ends badly; Failed, if it does not end.
+    pub fn stop(mut self) -> Result<()> {
+        let fail = |cause: &std::io::Error| Error::io("server", "cannot be ended", cause);
+        kill_process(Pid::from_child(&self.child), Signal::TERM).map_err(|errno| fail(&errno.into()))?;
+        let begun = Instant::now();
+        while begun.elapsed() < STOP {
+            match self.child.try_wait().map_err(|cause| fail(&cause))? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => {
+                    return Err(Error::damaged(
+                        "server",
+                        format_args!("ended with {status}: {}", last_error(&self.log)),
+                    ));
+                }
+                None => std::thread::sleep(TICK),
+            }
+        }
+        Err(Error::failed("server", format_args!("did not end within {} s", STOP.as_secs())))
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A server that does not answer yet.
+struct Ending(Option<Child>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn command(program: &Program, data: &Path, room: &Path, socket: &Path) -> Command {
+    let mut command = Command::new(&program.path);
+    let at = |option: &str, path: &Path| {
+        let mut word = std::ffi::OsString::from(option);
+        word.push(path);
+        word
+    };
+    command.arg("--no-defaults");
+    if let Some(basedir) = program.basedir().filter(|basedir| basedir != Path::new("/usr")) {
+        command.arg(at("--basedir=", &basedir));
+    }
+    command.arg(at("--datadir=", data)).arg(at("--tmpdir=", room)).arg(at("--socket=", socket));
+    command.arg(at("--pid-file=", &room.join("pid"))).arg(at("--plugin-dir=", &room.join("plugins")));
+    command.args(["--skip-networking", "--skip-grant-tables", "--skip-log-bin", "--innodb-buffer-pool-size=128M"]);
+    command.args(match program.release.family {
+        Family::MariaDb => {
+            &["--skip-slave-start", "--innodb-buffer-pool-load-at-startup=OFF", "--event-scheduler=DISABLED"][..]
+        }
+        Family::MySql => &[
+            "--skip-replica-start",
+            "--mysqlx=OFF",
+            "--persisted-globals-load=OFF",
+            "--innodb-buffer-pool-load-at-startup=OFF",
+            "--secure-file-priv=NULL",
+            "--auto-generate-certs=OFF",
+            "--loose-caching-sha2-password-auto-generate-rsa-keys=OFF",
+            "--loose-sha256-password-auto-generate-rsa-keys=OFF",
+            "--upgrade=NONE",
+            "--event-scheduler=OFF",
+            "--server-id=0",
+        ],
+    });
+    if rustix::process::geteuid().is_root() {
+        command.arg("--user=root");
+    }
+    command
+}
+
+/// Options out of the backup, each of which is known and of a form that can do no harm.
+fn of_backup(data: &Path) -> Result<Vec<String>> {
+    let path = data.join("backup-my.cnf");
+    let pairs = metadata::pairs(&small(&path)?.unwrap_or_default());
+    let option = |(name, allowed): &(&str, &str)| {
+        let value = pairs.get(*name)?;
+        Some(match value.chars().all(|char| allowed.contains(char)) {
+            true => Ok(format!("--loose-{}={value}", name.replace('_', "-"))),
+            false => Err(Error::damaged(path.display(), format_args!("{name} has a value that no server has"))),
+        })
+    };
+    NEEDED.iter().filter_map(option).collect()
+}
+
+fn connect(socket: &Path) -> mysql::Result<Conn> {
+    Conn::new(OptsBuilder::new().socket(Some(socket.to_string_lossy())).user(Some("root")))
+}
+
+/// What the server said that sounds like a reason: of several errors the last but for those that only announce the end.
+fn last_error(log: &Path) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let reason = |line: &&str| line.contains("[ERROR]") && !line.ends_with("Aborting") && !line.ends_with("Aborted");
+    let line = text.lines().rev().find(reason).or_else(|| text.lines().next_back());
+    line.unwrap_or("it said nothing").to_owned()
+}

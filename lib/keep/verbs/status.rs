@@ -1,0 +1,18 @@
+//! `status`: for monitoring.
+
+use jiff::Timestamp;
+
+use crate::error::Result;
+use crate::keep::Keep;
+use crate::keep::status::{self, Status};
+
+/// Judges the store. It takes no lock: monitoring must not wait, nor keep others waiting.
+///
+/// # Errors
+///
+/// Failed, if the store cannot be read.
+pub fn run(keep: &Keep) -> Result<Status> {
+    let catalog = keep.catalog()?;
+    let space = keep.store.space()?;
+    Ok(status::judge(&catalog, &keep.settings.status, space, Timestamp::now()))
+}
