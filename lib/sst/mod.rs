@@ -121,6 +121,7 @@ pub fn run(call: &Call, arguments: &[OsString], voice: &Arc<dyn Voice>) -> Resul
     // The server has left descriptors open, its own pipes among them: no program may keep them.
     close_fds::set_fds_cloexec_threadsafe(3, &[]);
     let sources = Sources {
+        login_path: None,
         file: call.defaults_file.clone(),
         extra: call.defaults_extra_file.clone(),
         none: false,

@@ -2,6 +2,9 @@
 
 use proptest::prelude::*;
 
+/// Hours ago, its parent, whether it is pinned, bad and verified, and what is rare.
+type Drawn = (u32, Option<usize>, [bool; 3], u8);
+
 use super::*;
 
 fn item(id: &str, parent: Option<&str>, time: &str) -> Item {
@@ -86,10 +89,7 @@ fn catalogues() -> impl Strategy<Value = Vec<Item>> {
     let one = (0u32..3 * 365 * 24, prop::option::weighted(0.7, 0usize..40), any::<[bool; 3]>(), 0u8..8);
     prop::collection::vec(one, 0..40).prop_map(|rows| {
         let start = jiff::SignedDuration::from_hours(500_000);
-        let row = |(number, (hours, parent, [pinned, bad, verified], rare)): (
-            usize,
-            &(u32, Option<usize>, [bool; 3], u8),
-        )| Item {
+        let row = |(number, (hours, parent, [pinned, bad, verified], rare)): (usize, &Drawn)| Item {
             id: format!("b{number}"),
             parent: parent.map(|parent| format!("b{parent}")),
             time: Timestamp::UNIX_EPOCH + start + jiff::SignedDuration::from_hours(i64::from(*hours)),
