@@ -1,6 +1,6 @@
 complete -c wsrep_sst_xb -l role -d 'Which side of the transfer this is' -r -f -a "joiner\t''
 donor\t''"
-complete -c wsrep_sst_xb -l address -d 'HOST[:PORT][/MODULE]: where the joiner listens; the port is 4444 if there is none' -r
+complete -c wsrep_sst_xb -l address -d 'Where the joiner listens; the port is 4444 if there is none' -r
 complete -c wsrep_sst_xb -l datadir -d 'Data directory' -r -F
 complete -c wsrep_sst_xb -l defaults-file -d 'Read this option file only' -r -F
 complete -c wsrep_sst_xb -l defaults-extra-file -d 'Read this option file after the system\'s' -r -F

@@ -29,7 +29,7 @@ struct Sst {
     /// Which side of the transfer this is
     #[arg(long, value_name = "ROLE", required_unless_present = "generate")]
     role: Option<Side>,
-    /// HOST[:PORT][/MODULE]: where the joiner listens; the port is 4444 if there is none
+    /// Where the joiner listens; the port is 4444 if there is none
     #[arg(long, value_name = "ADDRESS", required_unless_present = "generate")]
     address: Option<String>,
     /// Data directory
