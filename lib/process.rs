@@ -6,6 +6,7 @@
 
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -52,6 +53,18 @@ pub struct Ended {
     pub name: String,
     /// Its exit status.
     pub status: ExitStatus,
+}
+
+impl Ended {
+    /// How it ended, to be said behind its name.
+    pub fn how(&self) -> String {
+        match (self.status.code(), self.status.signal()) {
+            (_, Some(number)) if number == Signal::PIPE.as_raw() => "ended, for its reader went away".to_owned(),
+            (_, Some(number)) => format!("was ended by signal {number}"),
+            (Some(code), _) => format!("ended with exit status {code}"),
+            _ => "ended".to_owned(),
+        }
+    }
 }
 
 impl Chain {
@@ -187,6 +200,12 @@ pub fn cause(ended: &[Ended]) -> Option<&Ended> {
 fn is_broken_pipe(status: ExitStatus) -> bool {
     let number = Signal::PIPE.as_raw();
     status.signal() == Some(number) || status.code() == Some(128 + number)
+}
+
+/// Where one of our programs is: beside this one, wherever links to it are; otherwise it is looked for in `PATH`.
+pub fn tool(name: &str) -> PathBuf {
+    let beside = std::env::current_exe().ok().map(|own| own.with_file_name(name)).filter(|tool| tool.is_file());
+    beside.unwrap_or_else(|| PathBuf::from(name))
 }
 
 fn name(command: &Command) -> String {

@@ -3,9 +3,8 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -189,10 +188,8 @@ fn output(output: &Output) -> Result<Stdio> {
     }
 }
 
-/// One of our programs: beside this one, wherever links to it are; otherwise in `PATH`.
 fn command(stage: &Stage) -> Command {
-    let beside = std::env::current_exe().ok().map(|own| own.with_file_name(stage.tool)).filter(|tool| tool.is_file());
-    let mut command = Command::new(beside.unwrap_or_else(|| PathBuf::from(stage.tool)));
+    let mut command = Command::new(process::tool(stage.tool));
     command.args(&stage.arguments);
     command
 }
@@ -202,17 +199,8 @@ fn judge(ended: &[Ended]) -> Result<()> {
     process::cause(ended).map_or(Ok(()), |one| {
         let damaged = one.name == "xb-snap" && one.status.code() == Some(DAMAGED);
         let stock = if damaged { "Database page corruption detected: " } else { "" };
-        Err(Error::failed(&one.name, format_args!("{stock}{}", how(one.status))))
+        Err(Error::failed(&one.name, format_args!("{stock}{}", one.how())))
     })
-}
-
-fn how(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (_, Some(number)) if number == Signal::PIPE.as_raw() => "ended, for its reader went away".to_owned(),
-        (_, Some(number)) => format!("was ended by signal {number}"),
-        (Some(code), _) => format!("ended with exit status {code}"),
-        _ => "ended".to_owned(),
-    }
 }
 
 fn absolute(dir: &Path) -> PathBuf {

@@ -1,10 +1,8 @@
 //! Programs at work: started, listened to, judged one by one.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
-use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -251,25 +249,15 @@ fn judge(ended: &[Ended], ear: &Ear) -> Result<()> {
         Some(5) => Kind::Invalid,
         _ => Kind::Failed,
     };
-    Err(Error::new(kind, &one.name, format_args!("{}{}", how(one.status), last.unwrap_or_default())))
-}
-
-fn how(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (_, Some(number)) if number == Signal::PIPE.as_raw() => "ended, for its reader went away".to_owned(),
-        (_, Some(number)) => format!("was ended by signal {number}"),
-        (Some(code), _) => format!("ended with exit status {code}"),
-        _ => "ended".to_owned(),
-    }
+    Err(Error::new(kind, &one.name, format_args!("{}{}", one.how(), last.unwrap_or_default())))
 }
 
 fn command(run: &[String]) -> Result<Command> {
     let program = run.first().or_internal("a stage without a program")?;
     let name = stages::name(run);
     let ours = OURS.contains(&name);
-    let beside = std::env::current_exe().ok().map(|own| own.with_file_name(name)).filter(|tool| tool.is_file());
-    let beside = beside.filter(|_| ours && !program.contains('/'));
-    let mut command = Command::new(beside.map_or_else(|| OsString::from(program), PathBuf::into_os_string));
+    let mut command =
+        Command::new(if ours && !program.contains('/') { process::tool(name) } else { PathBuf::from(program) });
     command.args(run.iter().skip(1));
     if ours {
         command.args(["--log=json", "--progress=never"]);

@@ -101,7 +101,7 @@ fn members(tee: &mut impl Read) -> Result<Known> {
     let bytes = reader.position();
     members.finish(PLACE, bytes)?;
     verifier.finish(PLACE, bytes)?;
-    verifier.check_log().map_err(|error| Error::damaged(PLACE, error.to_string().trim_start_matches("stdin: ")))?;
+    verifier.check_log(PLACE)?;
     Ok((index.finish(bytes), suffixes.into_iter().collect()))
 }
 

@@ -6,12 +6,9 @@ use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-
-use rustix::process::Signal;
 
 use super::watch::Watch;
 use crate::error::{Error, Kind, Result};
@@ -22,10 +19,9 @@ const LINES: usize = 4;
 /// What must not get into the environment of programs: accounts.
 const SECRET: [&str; 3] = ["WSREP_SST_OPT_AUTH", "WSREP_SST_OPT_REMOTE_AUTH", "MYSQL_PWD"];
 
-/// One of our programs: beside this one, wherever links to it are; otherwise in `PATH`.
+/// One of our programs.
 pub(super) fn tool(name: &str) -> Command {
-    let beside = std::env::current_exe().ok().map(|own| own.with_file_name(name)).filter(|tool| tool.is_file());
-    mortal(beside.unwrap_or_else(|| PathBuf::from(name)).as_os_str())
+    mortal(process::tool(name).as_os_str())
 }
 
 /// A shell that runs what an option says.
@@ -146,11 +142,7 @@ impl Work {
 fn judge(ended: &[Ended], journal: &Journal) -> Result<()> {
     let Some(failed) = process::cause(ended) else { return Ok(()) };
     let place = ended.iter().position(|one| std::ptr::eq(one, failed)).unwrap_or_default();
-    let how = match (failed.status.code(), failed.status.signal()) {
-        (_, Some(number)) if number == Signal::PIPE.as_raw() => "its reader went away".to_owned(),
-        (_, Some(number)) => format!("was ended by signal {number}"),
-        (code, _) => format!("ended with exit status {}", code.unwrap_or(1)),
-    };
+    let how = failed.how();
     let kind = match failed.status.code() {
         Some(2) => Kind::Usage,
         Some(3) => Kind::Damaged,

@@ -52,7 +52,7 @@ pub(super) fn follow(input: impl Read, wanted: Option<&[Algorithm]>, options: &O
     }
     reading.members.finish("stdin", reader.position())?;
     reading.verifier.finish("stdin", reader.position())?;
-    reading.verifier.check_log()?;
+    reading.verifier.check_log("stdin")?;
     Ok(reading.done)
 }
 

@@ -111,7 +111,7 @@ impl Proof {
                 note(Level::Info, "every member is complete; without xb_begin nothing proves that none is missing");
             }
             Verdict::Coded(_) => {
-                self.verifier.check_log()?;
+                self.verifier.check_log("stdin")?;
                 note(Level::Info, "the manifest is encrypted or compressed: members were checked chunk by chunk only");
             }
             Verdict::Complete(..) if self.coded > 0 => {
@@ -124,7 +124,7 @@ impl Proof {
             }
             Verdict::Foreign | Verdict::Complete(..) => {}
         }
-        self.verifier.check_log()
+        self.verifier.check_log("stdin")
     }
 }
 

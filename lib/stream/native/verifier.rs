@@ -154,15 +154,15 @@ impl Verifier {
     /// # Errors
     ///
     /// Damaged, if it has none.
-    pub fn check_log(&self) -> Result<()> {
+    pub fn check_log(&self, place: &str) -> Result<()> {
         let log = if self.proved { self.log } else { self.order.has_log() };
         match &self.begin {
             Some(begin) if begin.without_innodb && log => {
-                Err(Error::damaged("stdin", "has a redo log, although xb_begin says that the server has no InnoDB"))
+                Err(Error::damaged(place, "has a redo log, although xb_begin says that the server has no InnoDB"))
             }
             Some(begin) if begin.has_log() && !log => {
                 let what = "not a backup: the snapshot was not piped through xb-redo, and without redo log no server can use it";
-                Err(Error::damaged("stdin", what)
+                Err(Error::damaged(place, what)
                     .hint("xb-snap | xb-redo | …: take it again; the log of that time cannot be added now"))
             }
             _ => Ok(()),
