@@ -24,7 +24,7 @@ impl Store {
         let plugins = plugins.iter().filter_map(|option| option.strip_prefix("--server-option="));
         let plugins: Vec<String> = plugins.map(|option| format!("{option:?}")).collect();
         let settings = format!(
-            "[backup]\ndefaults_file = {:?}\n{more}\n[restore]\nserver = {:?}\nserver_options = [{}]\n",
+            "[backup]\ndefaults_file = {:?}\n{more}\n[status]\nfree = \"0:0\"\n[restore]\nserver = {:?}\nserver_options = [{}]\n",
             server.option_file(),
             server.flavour().server(),
             plugins.join(", "),

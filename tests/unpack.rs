@@ -231,7 +231,8 @@ fn a_killed_run_leaves_a_marked_directory() {
 #[test]
 fn a_full_disk_fails_and_the_sender_gets_sigpipe() {
     let dir = scratch();
-    plant(dir.path(), &[("src/a", &Dice(1).bytes(3 << 20)), ("src/b", &Dice(2).bytes(3 << 20))]);
+    // More than the pipe and the reader's buffers hold.
+    plant(dir.path(), &[("src/a", &Dice(1).bytes(3 << 20)), ("src/b", &Dice(2).bytes(60 << 20))]);
     std::fs::create_dir(dir.path().join("full")).unwrap();
     let script = r#"
         mount -t tmpfs -o size=1m none full || exit 77

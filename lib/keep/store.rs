@@ -47,7 +47,7 @@ pub trait Held: Send {}
 pub struct Space {
     /// Free for this user.
     pub free: u64,
-    /// In all.
+    /// Used and free, as `df` has it: without what is reserved for root.
     pub total: u64,
 }
 

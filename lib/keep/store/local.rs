@@ -190,7 +190,9 @@ impl Store for Local {
         let space = rustix::fs::statvfs(&self.root)
             .map_err(|errno| Error::io(self.root.display(), "cannot tell its space", &errno.into()))?;
         let bytes = |blocks: u64| blocks.saturating_mul(space.f_frsize);
-        Ok(Some(Space { free: bytes(space.f_bavail), total: bytes(space.f_blocks) }))
+        // As df reckons: blocks that are reserved for root are neither used nor free.
+        let used = space.f_blocks.saturating_sub(space.f_bfree);
+        Ok(Some(Space { free: bytes(space.f_bavail), total: bytes(used.saturating_add(space.f_bavail)) }))
     }
 
     fn hold(&self, how: Use) -> Result<Box<dyn Held>> {
