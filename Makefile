@@ -44,7 +44,7 @@ test-long: test
 bench:
 	tests/setup bench
 	$(CARGO) build --release --locked
-	set -e; for script in snap impact locks tables apply increment mysql pack zip crypt flow chain; do \
+	set -e; for script in snap impact locks tables apply increment mysql pack zip crypt flow chain sst; do \
 	    tests/bench/$$script.sh; done
 
 lint:

@@ -23,7 +23,7 @@ _wsrep_sst_xb() {
 
     case "${cmd}" in
         wsrep_sst_xb)
-            opts="-h -V --role --address --datadir --defaults-file --defaults-extra-file --defaults-group-suffix --parent --socket --local-port --gtid --gtid-domain-id --bypass --binlog --binlog-index --progress --mysqld-args --generate --help --version"
+            opts="-h -V --role --address --datadir --seed --defaults-file --defaults-extra-file --defaults-group-suffix --parent --socket --local-port --gtid --gtid-domain-id --bypass --binlog --binlog-index --progress --mysqld-args --generate --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -38,6 +38,10 @@ _wsrep_sst_xb() {
                     return 0
                     ;;
                 --datadir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --seed)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

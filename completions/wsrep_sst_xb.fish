@@ -2,6 +2,7 @@ complete -c wsrep_sst_xb -l role -d 'Which side of the transfer this is' -r -f -
 donor\t''"
 complete -c wsrep_sst_xb -l address -d 'Where the joiner listens; the port is 4444 if there is none' -r
 complete -c wsrep_sst_xb -l datadir -d 'Data directory' -r -F
+complete -c wsrep_sst_xb -l seed -d 'Write the position of the backup in DIR, which is applied or copied back, into its grastate.dat; nothing else' -r -F
 complete -c wsrep_sst_xb -l defaults-file -d 'Read this option file only' -r -F
 complete -c wsrep_sst_xb -l defaults-extra-file -d 'Read this option file after the system\'s' -r -F
 complete -c wsrep_sst_xb -l defaults-group-suffix -d 'Also read groups with this suffix' -r

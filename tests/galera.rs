@@ -1,5 +1,9 @@
 //! Nodes that join a cluster by `wsrep_sst_xb`.
 
+mod kills;
+mod places;
+mod seeds;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -33,9 +37,8 @@ fn with_load<T>(node: &Node, work: impl FnOnce() -> T) -> T {
 test_on!(an_empty_node_joins_under_load: mariadb, mariadb118);
 
 fn an_empty_node_joins_under_load(flavour: Flavour) {
-    let Cluster { first, mut second } = Cluster::start(flavour, "127.0.0.1", "time=1");
-    with_load(&first, || second.join());
-    let mut cluster = Cluster { first, second };
+    let mut cluster = Cluster::start(flavour, "127.0.0.1", "time=1");
+    with_load(&cluster.first, || cluster.second.join());
     cluster.assert_equal();
     let log = cluster.second.log();
     assert!(log.contains("WSREP_SST: [INFO] receiving took"), "{log}");

@@ -27,14 +27,17 @@ const TOOL: Tool = Tool {
 #[derive(Args)]
 struct Sst {
     /// Which side of the transfer this is
-    #[arg(long, value_name = "ROLE", required_unless_present = "generate")]
+    #[arg(long, value_name = "ROLE", required_unless_present_any = ["seed", "generate"])]
     role: Option<Side>,
     /// Where the joiner listens; the port is 4444 if there is none
-    #[arg(long, value_name = "ADDRESS", required_unless_present = "generate")]
+    #[arg(long, value_name = "ADDRESS", required_unless_present_any = ["seed", "generate"])]
     address: Option<String>,
     /// Data directory
-    #[arg(long, value_name = "DIR", required_unless_present = "generate")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["seed", "generate"])]
     datadir: Option<PathBuf>,
+    /// Write the position of the backup in DIR, which is applied or copied back, into its grastate.dat; nothing else
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["role", "address", "datadir"])]
+    seed: Option<PathBuf>,
     /// Read this option file only
     #[arg(long, value_name = "FILE")]
     defaults_file: Option<PathBuf>,
@@ -87,6 +90,11 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Sst, voice: &Arc<dyn Voice>) -> Result<()> {
+    if let Some(dir) = args.seed {
+        let position = sst::seed::run(&dir)?;
+        voice.say(&format!("{}: has the state {}", dir.display(), position.bare()));
+        return Ok(());
+    }
     let _ = (args.local_port, args.progress);
     let domain = args.gtid_domain_id.unwrap_or_default();
     let position = args.gtid.map(|text| Position::parse(&text)).transpose()?;

@@ -7,6 +7,7 @@
 
 pub mod address;
 pub mod applier;
+pub(crate) mod certificates;
 mod channel;
 pub mod dictionary;
 mod family;

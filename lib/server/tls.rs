@@ -16,13 +16,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::crypto::ring;
+use rustls::{CertificateError, ClientConfig};
 
+use super::certificates::{self, Verifier};
 use super::options::Options;
 use crate::error::{Error, Result};
 
@@ -207,67 +204,24 @@ impl Tls {
         let provider = Arc::new(ring::default_provider());
         let invalid = |place: &Path, cause: &dyn std::fmt::Display| Error::failed(place.display(), cause);
         let fail = |cause: rustls::Error| Error::failed("TLS", cause);
-        let issuer = match self.verify {
+        let trusted = match self.verify {
             Verify::Nothing => None,
             Verify::Issuer | Verify::IssuerAndName => {
-                let roots = Arc::new(self.authorities()?);
-                let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build();
-                Some(verifier.map_err(|cause| Error::failed("TLS", cause))?)
+                Some(certificates::authorities(self.ca.as_deref(), self.capath.as_deref())?)
             }
         };
-        let verifier = Verifier { provider: provider.clone(), issuer, name: self.verify == Verify::IssuerAndName };
+        let verifier = Verifier::new(provider.clone(), trusted, self.verify == Verify::IssuerAndName)?;
         let config =
             ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(fail)?;
         let config = config.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
         match &self.identity {
             None => Ok(config.with_no_client_auth()),
             Some((cert, key)) => {
-                let chain = certificates(cert)?;
-                let private = PrivateKeyDer::from_pem_file(key);
-                let private = private.map_err(|cause| invalid(key, &format_args!("is not a private key: {cause}")))?;
+                let (chain, private) = (certificates::of(cert)?, certificates::key(key)?);
                 config.with_client_auth_cert(chain, private).map_err(|cause| invalid(key, &cause))
             }
         }
     }
-
-    fn authorities(&self) -> Result<RootCertStore> {
-        let mut roots = RootCertStore::empty();
-        let mut add = |path: &Path, certs: Vec<CertificateDer<'static>>| {
-            certs.into_iter().try_for_each(|cert| {
-                let is_none = |cause: rustls::Error| {
-                    Error::failed(path.display(), format_args!("not a certificate authority: {cause}"))
-                };
-                roots.add(cert).map_err(is_none)
-            })
-        };
-        if let Some(file) = &self.ca {
-            add(file, certificates(file)?)?;
-        }
-        if let Some(dir) = &self.capath {
-            let fail = |cause| Error::io(dir.display(), "cannot read", &cause);
-            for entry in std::fs::read_dir(dir).map_err(fail)? {
-                let path = entry.map_err(fail)?.path();
-                // The directory may also contain lists of revoked certificates.
-                if path.is_file()
-                    && let Ok(certs) = certificates(&path)
-                {
-                    add(&path, certs)?;
-                }
-            }
-        }
-        match (roots.is_empty(), &self.capath) {
-            (true, Some(dir)) => Err(Error::failed(dir.display(), "has no certificate of an authority")),
-            _ => Ok(roots),
-        }
-    }
-}
-
-/// The certificates in a PEM file, which must have at least one.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let is_none = |cause| Error::failed(path.display(), format_args!("is not a certificate: {cause}"));
-    let found: Vec<_> =
-        CertificateDer::pem_file_iter(path).map_err(is_none)?.collect::<Result<_, _>>().map_err(is_none)?;
-    if found.is_empty() { Err(Error::failed(path.display(), "has no certificate in PEM format")) } else { Ok(found) }
 }
 
 /// The reason why a connection cannot be encrypted.
@@ -285,62 +239,6 @@ pub(super) fn reason(error: &rustls::Error) -> String {
         InvalidCertificate(cause) => format!("the server's certificate is not accepted: {cause}"),
         AlertReceived(alert) => format!("the server ended the TLS handshake: {alert:?}"),
         other => format!("TLS: {other}"),
-    }
-}
-
-/// Verifies the server's certificate as far as requested.
-#[derive(Debug)]
-struct Verifier {
-    provider: Arc<CryptoProvider>,
-    issuer: Option<Arc<WebPkiServerVerifier>>,
-    name: bool,
-}
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let Some(issuer) = &self.issuer else { return Ok(ServerCertVerified::assertion()) };
-        match issuer.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            // The name is checked last.
-            Err(rustls::Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) if !self.name => Ok(ServerCertVerified::assertion()),
-            verified => verified,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        match &self.issuer {
-            Some(issuer) => issuer.verify_tls12_signature(message, cert, signed),
-            None => Ok(HandshakeSignatureValid::assertion()),
-        }
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        match &self.issuer {
-            Some(issuer) => issuer.verify_tls13_signature(message, cert, signed),
-            None => Ok(HandshakeSignatureValid::assertion()),
-        }
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 

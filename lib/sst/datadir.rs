@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use regex::Regex;
 use rustix::fs::{FlockOperation, OFlags, flock};
 
 use super::keep;
+use super::places::Places;
 use super::watch::Watch;
 use crate::error::{Error, Result};
 
@@ -23,6 +24,25 @@ const AT_WORK: &str = "sst_in_progress";
 const LOCK: &str = "wsrep_sst.pid";
 /// How long the script before may take to notice that its server is gone.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether new data fit in beside the old ones.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// They do.
+    Both,
+    /// They do not, but they fit in without the old ones.
+    One {
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that both need in addition.
+        wanted: u64,
+    },
+    /// They do not even fit in without the old ones.
+    None {
+        /// Bytes that would be free.
+        possible: u64,
+    },
+}
 
 /// A data directory in which no other script works.
 pub(super) struct Datadir {
@@ -82,21 +102,46 @@ impl Datadir {
         remove(&self.path.join(AT_WORK))
     }
 
-    /// True if there is room for this many bytes beside what is there.
-    pub(super) fn has_room(&self, bytes: u64) -> bool {
+    /// Whether there is room for this many bytes.
+    ///
+    /// # Errors
+    ///
+    /// Failed: nobody can tell.
+    pub(super) fn room(&self, bytes: u64, cpat: &Regex, places: &Places) -> Result<Room> {
+        let facts = rustix::fs::statvfs(&self.path)
+            .map_err(|cause| Error::io(self.path.display(), "cannot ask for room", &cause.into()))?;
+        let free = facts.f_bavail.saturating_mul(facts.f_frsize);
         // A tenth more: recovery adds to files.
         let wanted = bytes.saturating_add(bytes / 10);
-        rustix::fs::statvfs(&self.path).is_ok_and(|facts| facts.f_bavail.saturating_mul(facts.f_frsize) > wanted)
+        if free > wanted {
+            return Ok(Room::Both);
+        }
+        let mut freed = 0_u64;
+        for path in self.doomed(cpat, places)? {
+            freed = freed.saturating_add(occupied(&path)?);
+        }
+        // What recovery adds may still be too much; but the data themselves must have their place.
+        let possible = free.saturating_add(freed);
+        Ok(if possible > bytes { Room::One { free, wanted } } else { Room::None { possible } })
+    }
+
+    /// What is not kept at the top of the data directory.
+    fn doomed(&self, cpat: &Regex, places: &Places) -> Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for entry in entries(&self.path)? {
+            let path = self.path.join(&entry);
+            let kept = keep::always(&entry.to_string_lossy()) || cpat.is_match(&path.to_string_lossy());
+            if !kept && !places.needs(&path) {
+                found.push(path);
+            }
+        }
+        Ok(found)
     }
 
     /// Removes the data that are there, here and in other places, but nothing that is kept.
     pub(super) fn clear(&self, cpat: &Regex, places: &Places) -> Result<()> {
-        for entry in entries(&self.path)? {
-            let name = entry.to_string_lossy();
-            let path = self.path.join(&entry);
-            if !keep::always(&name) && !cpat.is_match(&path.to_string_lossy()) && !places.secret(&path) {
-                remove(&path)?;
-            }
+        for path in self.doomed(cpat, places)? {
+            remove(&path)?;
         }
         for (dir, is_ours) in places.outside() {
             let Ok(names) = entries(&dir) else { continue };
@@ -115,85 +160,19 @@ impl Drop for Datadir {
     }
 }
 
-/// Directories that the server's options name.
-pub(super) struct Places {
-    pub(super) datadir: PathBuf,
-    /// Options and their values, with `_` in their names.
-    pub(super) options: Vec<(String, String)>,
-    /// The binary log's base name.
-    pub(super) binlog: Option<PathBuf>,
-    pub(super) binlog_index: Option<PathBuf>,
-}
-
-type Ours = Box<dyn Fn(&[u8]) -> bool>;
-
-impl Places {
-    fn option(&self, name: &str) -> Option<PathBuf> {
-        let found = self.options.iter().find(|(key, _)| key == name);
-        found.map(|(_, value)| self.datadir.join(value))
-    }
-
-    /// True for a file of keys below the data directory: keys are not transferred.
-    fn secret(&self, path: &Path) -> bool {
-        self.options.iter().any(|(key, value)| {
-            key.starts_with("file_key_management_file") && {
-                let value = value.strip_prefix("FILE:").unwrap_or(value);
-                self.datadir.join(value).starts_with(path)
-            }
-        })
-    }
-
-    /// Directories, and which of their files belong to this server.
-    fn outside(&self) -> Vec<(PathBuf, Ours)> {
-        let mut found: Vec<(PathBuf, Ours)> = Vec::new();
-        if let Some(dir) = self.option("innodb_undo_directory") {
-            found.push((dir, Box::new(|name| numbered(name, b"undo"))));
-        }
-        if let Some(dir) = self.option("innodb_log_group_home_dir") {
-            found.push((dir, Box::new(|name| numbered(name, b"ib_logfile"))));
-        }
-        if let Some(dir) = self.option("aria_log_dir_path") {
-            found.push((dir, Box::new(|name| name == b"aria_log_control" || numbered(name, b"aria_log."))));
-        }
-        if let Some(dir) = self.option("innodb_data_home_dir") {
-            let listed = self.options.iter().find(|(key, _)| key == "innodb_data_file_path");
-            let listed = listed.map_or("ibdata1", |(_, value)| value.as_str());
-            let files: Vec<String> =
-                listed.split(';').filter_map(|file| file.split(':').next()).map(str::to_owned).collect();
-            found.push((dir, Box::new(move |name| files.iter().any(|file| file.as_bytes() == name))));
-        }
-        if let Some(base) = self.binlog.as_ref().map(|base| self.datadir.join(base))
-            && let (Some(dir), Some(base)) =
-                (base.parent().map(Path::to_owned), base.file_stem().map(OsStrExt::as_bytes))
-        {
-            let base = base.to_vec();
-            found.push((dir, Box::new(move |name| is_binlog(name, &base))));
-        }
-        if let Some(index) = self.binlog_index.as_ref().map(|index| self.datadir.join(index))
-            && let (Some(dir), Some(name)) =
-                (index.parent().map(Path::to_owned), index.file_name().map(OsStrExt::as_bytes))
-        {
-            let own = name.to_vec();
-            found.push((dir, Box::new(move |name| name == own)));
-        }
-        found
-    }
-}
-
-fn is_binlog(name: &[u8], base: &[u8]) -> bool {
-    let rest = name.strip_prefix(base).and_then(|rest| rest.strip_prefix(b"."));
-    rest.is_some_and(|rest| {
-        matches!(rest, b"index" | b"state") || (rest.len() >= 6 && rest.iter().all(u8::is_ascii_digit))
-    })
-}
-
-fn numbered(name: &[u8], prefix: &[u8]) -> bool {
-    name.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty() && rest.iter().all(u8::is_ascii_digit))
-}
-
 fn entries(dir: &Path) -> Result<Vec<OsString>> {
     let fail = |cause| Error::io(dir.display(), "cannot read", &cause);
     fs::read_dir(dir).map_err(fail)?.map(|entry| entry.map(|entry| entry.file_name()).map_err(fail)).collect()
+}
+
+/// How many bytes become free with this.
+fn occupied(path: &Path) -> Result<u64> {
+    let fail = |cause| Error::io(path.display(), "cannot read", &cause);
+    let facts = fs::symlink_metadata(path).map_err(fail)?;
+    if facts.is_dir() {
+        return entries(path)?.iter().try_fold(0_u64, |sum, name| Ok(sum.saturating_add(occupied(&path.join(name))?)));
+    }
+    Ok(if facts.nlink() == 1 { facts.blocks().saturating_mul(512) } else { 0 })
 }
 
 /// Removes a file, a link or a directory with all that is in it, if it is there.
@@ -221,7 +200,7 @@ mod tests {
     fn what_belongs_to_others_stays() {
         let top = tempfile::tempdir().unwrap();
         let (data, undo, log) = (top.path().join("data"), top.path().join("undo"), top.path().join("log"));
-        for dir in [&data, &undo, &log, &data.join("shop"), &data.join("keys"), &data.join(".sst")] {
+        for dir in [&data, &undo, &log, &data.join("shop"), &data.join("keys"), &data.join("tls"), &data.join(".sst")] {
             fs::create_dir(dir).unwrap();
         }
         let files = [
@@ -232,6 +211,9 @@ mod tests {
             "data/gcache.page.000001",
             "data/galera.cache",
             "data/a.pem",
+            "data/tls/key",
+            "data/transfer-key",
+            "data/log-of-errors",
             "data/.sst/ibdata1",
             "data/wsrep_sst.pid",
             "undo/undo001",
@@ -250,9 +232,12 @@ mod tests {
             options: vec![
                 ("innodb_undo_directory".into(), undo.display().to_string()),
                 ("file_key_management_filename".into(), "keys/keyfile".into()),
+                ("ssl_key".into(), data.join("tls/key").display().to_string()),
+                ("log_error".into(), "./log-of-errors".into()),
             ],
             binlog: Some(log.join("bin")),
             binlog_index: None,
+            own: vec![data.join("transfer-key")],
         };
         let dir = Datadir::claim(&data, &Watch::default()).unwrap();
         dir.clear(&keep::pattern(keep::USUAL).unwrap(), &places).unwrap();

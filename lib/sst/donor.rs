@@ -14,12 +14,15 @@ use super::settings::{Progress, Settings};
 use super::transport::{self, End};
 use super::wire::{self, Frame, Hello, PIECE};
 use super::{Stage, link, progress_file};
-use crate::error::{Error, OrInternal as _, Result};
+use crate::error::{Error, Kind, OrInternal as _, Result};
 
 /// How often the joiner hears that the donor is alive.
 const BEAT: Duration = Duration::from_secs(5);
 /// How many pieces wait to be sent.
 const QUEUE: usize = 8;
+/// How long a joiner's server has to end when its script is gone, before the cluster hears of it: at the same moment,
+/// both could make it wait for ever.
+const LAST: Duration = Duration::from_secs(1);
 
 /// Sends the data, or says that an incremental transfer follows.
 pub(super) fn run(call: &Call, settings: &Settings, mut accounts: Accounts, stage: &Stage) -> Result<()> {
@@ -44,6 +47,9 @@ pub(super) fn run(call: &Call, settings: &Settings, mut accounts: Accounts, stag
     {
         // If it is not there to hear it, it knows anyway.
         let _ = wire::tell(&mut end, &Frame::Failed(error.to_string()));
+        if error.kind() == Kind::Pipe {
+            std::thread::sleep(LAST);
+        }
     }
     outcome.map_err(|error| stage.watch.blame(error))?;
     stage.watch.limit(Some(settings.silence), "the joiner does not take the end of the data");
@@ -51,6 +57,12 @@ pub(super) fn run(call: &Call, settings: &Settings, mut accounts: Accounts, stag
     stage.watch.relax();
     stage.watch.check()?;
     stage.tell(&Line::Done(&position))
+}
+
+/// The joiner is not there any more.
+#[allow(clippy::needless_pass_by_value, reason = "as map_err gives it")]
+fn lost(cause: std::io::Error) -> Error {
+    Error::new(Kind::Pipe, "joiner", format_args!("the connection broke: {}", crate::error::reason(&cause)))
 }
 
 fn converse(
@@ -62,7 +74,6 @@ fn converse(
     position: &Position,
     secret: Option<Zeroizing<String>>,
 ) -> Result<()> {
-    let lost = |cause: std::io::Error| Error::io("joiner", "the connection broke", &cause);
     let framed = secret.is_some();
     if let Some(secret) = secret {
         let hello = Hello { bypass: call.bypass, position: position.clone(), secret };
@@ -171,7 +182,7 @@ fn pump(
                 return Ok(sent);
             }
         };
-        told.map_err(|cause| Error::io("joiner", "the connection broke", &cause))?;
+        told.map_err(lost)?;
         stage.watch.relax();
     }
 }
@@ -195,14 +206,24 @@ fn programs(call: &Call, settings: &Settings, accounts: &Accounts) -> Vec<Comman
     if accounts.password.is_some() {
         snap.args(["--password-file", "/dev/stdin"]);
     }
-    if let Some(socket) = &call.socket {
-        snap.arg("--socket").arg(socket);
+    match (settings.extra_port, &call.socket) {
+        (Some(port), _) => {
+            snap.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
+        }
+        (None, Some(socket)) => {
+            snap.arg("--socket").arg(socket);
+        }
+        (None, None) => {}
     }
     snap.arg("--galera-info").arg("--datadir").arg(&call.datadir);
     threads(&mut snap, settings);
     snap.args(&settings.backup_words);
+    // The stream says where its log is, which need not be the data directory.
     let mut redo = children::tool("xb-redo");
-    redo.arg("--datadir").arg(&call.datadir);
+    if let Some(dir) = &settings.tmpdir {
+        snap.args(["--spool-dir", dir]);
+        redo.args(["--spool-dir", dir]);
+    }
     let mut programs = vec![snap, redo];
     if let Some(algorithm) = &settings.compress {
         let mut zip = children::tool("xb-zip");

@@ -8,8 +8,9 @@ use subtle::ConstantTimeEq;
 
 use super::args::Call;
 use super::children::{self, Journal, Work};
-use super::datadir::{Datadir, Places};
+use super::datadir::{Datadir, Room};
 use super::donor::{threads, throttle};
+use super::places::Places;
 use super::protocol::Line;
 use super::settings::Settings;
 use super::transport::{self, End, Port};
@@ -20,6 +21,9 @@ use crate::stream::native::{names, parse_begin};
 
 /// How often the donor hears that the joiner is at work.
 const BEAT: Duration = Duration::from_secs(5);
+/// How long the server may take to end when it has heard from the cluster that no state will come. If it heard of this
+/// program's end in the same moment, its two ways to end could wait for each other for ever (MariaDB 10.11).
+const LAST: Duration = Duration::from_secs(5);
 
 /// Takes the data, or hears that an incremental transfer follows.
 pub(super) fn run(call: &Call, settings: &Settings, data: &Datadir, places: &Places, stage: &Stage) -> Result<()> {
@@ -34,7 +38,7 @@ pub(super) fn run(call: &Call, settings: &Settings, data: &Datadir, places: &Pla
     let (mut end, hello) = greet(port, settings, &secret, stage).map_err(|error| stage.watch.blame(error))?;
     if hello.bypass {
         stage.say("an incremental transfer follows; the data stay");
-        ist(&mut end)?;
+        ist(&mut end).inspect_err(|_| stage.watch.outlive(LAST))?;
     } else {
         let taken = take(settings, data, places, &mut end, stage).map_err(|error| stage.watch.blame(error));
         if let Err(error) = &taken
@@ -42,6 +46,9 @@ pub(super) fn run(call: &Call, settings: &Settings, data: &Datadir, places: &Pla
         {
             // If it is not there to hear it, it knows anyway.
             let _ = wire::tell(&mut end, &Frame::Failed(error.to_string()));
+        }
+        if taken.is_err() {
+            stage.watch.outlive(LAST);
         }
         taken?;
         if end.answers() {
@@ -187,10 +194,29 @@ fn pump(
         if !looked && let Ok(bytes) = std::fs::read(&begin) {
             let Ok(begin) = parse_begin("stream", &bytes) else { continue };
             looked = true;
-            if !data.has_room(begin.estimated_bytes) {
-                stage.say("there is no room for old and new data: the old ones are removed now");
-                data.clear(&settings.keep, places)?;
-            }
+            make_room(begin.estimated_bytes, settings, data, places, stage)?;
+        }
+    }
+}
+
+/// Removes the old data before the new ones are proved, but only if there is no room for both.
+fn make_room(bytes: u64, settings: &Settings, data: &Datadir, places: &Places, stage: &Stage) -> Result<()> {
+    match data.room(bytes, &settings.keep, places)? {
+        Room::Both => Ok(()),
+        Room::None { possible } => {
+            let what = format_args!(
+                "no room: the new data have {bytes} bytes, and without the old ones there would be {possible}; nothing was \
+                 removed"
+            );
+            Err(Error::failed(data.path().display(), what))
+        }
+        Room::One { free, wanted } => {
+            stage.say(&format!(
+                "there is no room for old and new data ({free} bytes are free, {wanted} needed): the old ones are removed \
+                 now, before the new ones are verified"
+            ));
+            stage.watch.check()?;
+            data.clear(&settings.keep, places)
         }
     }
 }
@@ -210,6 +236,7 @@ fn put_in_place(settings: &Settings, data: &Datadir, places: &Places, stage: &St
     work(apply, &stage.log("innobackup.prepare.log", settings, data.path())?, stage)?;
     stage.took(settings, "applying", begun);
     let begun = Instant::now();
+    stage.watch.check()?;
     data.clear(&settings.keep, places)?;
     let mut put = children::tool("xb-redo");
     put.arg("--copy-back").arg(data.arrival()).args(["--move", "--keep-existing", "--datadir"]).arg(data.path());

@@ -2,14 +2,14 @@
 
 use regex::Regex;
 
-use super::settings::refused;
+use super::asked::refused;
 use crate::error::Result;
 
 /// `cpat` if the option files have none: certificates, logs, and what upgrades of packages leave.
 pub(super) const USUAL: &str = r".*\.pem$\|.*\.err$\|.*\.log$\|.*RPM_UPGRADE_MARKER$\|.*RPM_UPGRADE_HISTORY$";
 
 /// Names at the top of the data directory that stay whatever `cpat` says: they are the server's, or ours.
-const ALWAYS: [&str; 10] = [
+const ALWAYS: [&str; 12] = [
     "grastate.dat",
     "gvwstate.dat",
     "galera.cache",
@@ -18,6 +18,8 @@ const ALWAYS: [&str; 10] = [
     ".sst",
     "lost+found",
     "auto.cnf",
+    "innobackup.backup.log",
+    "innobackup.receive.log",
     "innobackup.prepare.log",
     "innobackup.move.log",
 ];

@@ -2,22 +2,18 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, ServerConfig,
-    ServerConnection, SignatureScheme, StreamOwned,
+    CertificateError, ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
 };
 
 use super::tls::{Check, Files};
 use crate::error::{Error, Result};
+use crate::server::certificates::{self, Verifier};
 
 /// Bytes to and from the other node.
 pub(super) enum Link {
@@ -131,53 +127,28 @@ fn why(reason: &CertificateError) -> String {
     }
 }
 
+/// Files that cannot be used are a fault of the options.
+fn refused(error: Error) -> Error {
+    Error::usage("TLS", error)
+}
+
 fn identity(files: &Files) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
-    let key = PrivateKeyDer::from_pem_file(&files.key);
-    let key = key.map_err(|cause| Error::usage(files.key.display(), format_args!("is not a private key: {cause}")))?;
-    Ok((certificates(&files.cert)?, key))
+    let key = certificates::key(&files.key).map_err(refused)?;
+    Ok((certificates::of(&files.cert).map_err(refused)?, key))
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let is_none = |cause| Error::usage(path.display(), format_args!("is not a certificate: {cause}"));
-    let found: Vec<_> =
-        CertificateDer::pem_file_iter(path).map_err(is_none)?.collect::<Result<_, _>>().map_err(is_none)?;
-    match found.is_empty() {
-        true => Err(Error::usage(path.display(), "has no certificate in PEM format")),
-        false => Ok(found),
+/// `None`: whoever has a certificate is accepted.
+fn authorities(files: &Files) -> Result<Option<RootCertStore>> {
+    if files.check == Check::Nothing {
+        return Ok(None);
     }
-}
-
-fn authorities(files: &Files) -> Result<Arc<RootCertStore>> {
-    let mut roots = RootCertStore::empty();
-    let mut found = files.ca.iter().cloned().collect::<Vec<_>>();
-    if let Some(dir) = &files.capath {
-        let entries = std::fs::read_dir(dir).map_err(|cause| Error::io(dir.display(), "cannot read", &cause))?;
-        // The directory may also have lists of revoked certificates.
-        found.extend(entries.flatten().map(|entry| entry.path()).filter(|path| certificates(path).is_ok()));
-    }
-    for path in &found {
-        for cert in certificates(path)? {
-            roots.add(cert).map_err(|cause| {
-                Error::usage(path.display(), format_args!("not a certificate of an authority: {cause}"))
-            })?;
-        }
-    }
-    if roots.is_empty() {
-        return Err(Error::usage("tca, ssl-ca", "there is no certificate of an authority"));
-    }
-    Ok(Arc::new(roots))
+    certificates::authorities(files.ca.as_deref(), files.capath.as_deref()).map(Some).map_err(refused)
 }
 
 fn client(files: &Files) -> Result<ClientConfig> {
     let provider = Arc::new(ring::default_provider());
-    let issuer = match files.check {
-        Check::Nothing => None,
-        Check::Chain | Check::ChainAndName => {
-            let verifier = WebPkiServerVerifier::builder_with_provider(authorities(files)?, provider.clone()).build();
-            Some(verifier.map_err(|cause| fail("TLS", &cause))?)
-        }
-    };
-    let verifier = Verifier { provider: provider.clone(), issuer, name: files.check == Check::ChainAndName };
+    let name = files.check == Check::ChainAndName;
+    let verifier = Verifier::new(provider.clone(), authorities(files)?, name)?;
     let (chain, key) = identity(files)?;
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     config
@@ -192,10 +163,10 @@ fn server(files: &Files) -> Result<ServerConfig> {
     let provider = Arc::new(ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
     let config = config.map_err(|cause| fail("TLS", &cause))?;
-    let config = match files.check {
-        Check::Nothing => config.with_no_client_auth(),
-        Check::Chain | Check::ChainAndName => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(authorities(files)?, provider).build();
+    let config = match authorities(files)? {
+        None => config.with_no_client_auth(),
+        Some(roots) => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
             config.with_client_cert_verifier(verifier.map_err(|cause| fail("TLS", &cause))?)
         }
     };
@@ -209,54 +180,4 @@ fn server(files: &Files) -> Result<ServerConfig> {
 pub(super) fn usable(files: &Files) -> Result<()> {
     client(files)?;
     server(files).map(drop)
-}
-
-/// Verifies the joiner's certificate as far as options say.
-#[derive(Debug)]
-struct Verifier {
-    provider: Arc<CryptoProvider>,
-    issuer: Option<Arc<WebPkiServerVerifier>>,
-    name: bool,
-}
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let Some(issuer) = &self.issuer else { return Ok(ServerCertVerified::assertion()) };
-        match issuer.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            // The name is checked last.
-            Err(rustls::Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) if !self.name => Ok(ServerCertVerified::assertion()),
-            verified => verified,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, signed, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, signed, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }

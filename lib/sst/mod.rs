@@ -1,15 +1,16 @@
 //! wsrep_sst_xb: mariadbd calls it when a node joins a Galera cluster, on the joiner and on the donor.
 //!
-//! `args`, `protocol`, `wire`, `settings`, `tls`, `keep` and `socat` are pure: what the server says and is told, what the
+//! `args`, `protocol`, `wire`, `settings`, `asked`, `tls`, `keep` and `socat` are pure: what the server says and is told, what the
 //! nodes say to each other, and what option files mean. `transport` and `link` are the connection, `children` the
-//! programs that do the work, `watch` what ends all of it early, `datadir` the joiner's directory. The order of steps
-//! stands in `donor` and `joiner`.
+//! programs that do the work, `watch` what ends all of it early, `datadir` and `places` the joiner's directories. The order
+//! of steps stands in `donor` and `joiner`. `seed` is for a node whose data come from a backup.
 //!
 //! The joiner removes nothing before a donor has given back the secret of the joiner's address, which only members of
-//! the cluster get to know, and all data have arrived, were verified and applied (or, if there is no room for both, the
-//! first member of the stream has arrived).
+//! the cluster get to know, and all data have arrived, were verified and applied. If there is no room for both, the first
+//! member of the stream must have arrived, and say that the new data fit in where the old ones are.
 
 pub mod args;
+mod asked;
 mod children;
 mod datadir;
 mod donor;
@@ -17,7 +18,9 @@ mod joiner;
 mod keep;
 mod link;
 mod logs;
+mod places;
 pub mod protocol;
+pub mod seed;
 mod settings;
 mod socat;
 mod tls;
@@ -38,7 +41,8 @@ use crate::error::{Error, Result};
 use crate::server::options::{Options, Sources};
 use args::{Accounts, Call, Role};
 use children::Journal;
-use datadir::{Datadir, Places};
+use datadir::Datadir;
+use places::Places;
 use protocol::Line;
 use settings::{Progress, Settings};
 use watch::Watch;
@@ -49,17 +53,6 @@ const ACCOUNT: Duration = Duration::from_secs(10);
 const ACCOUNT_MAX: u64 = 64 << 10;
 /// Groups with options of the server.
 const SERVER: [&str; 6] = ["mysqld", "server", "mariadb", "mariadbd", "client-server", "galera"];
-/// Options that say where files are, or how they are read.
-const PLACES: [&str; 7] = [
-    "aria_log_dir_path",
-    "innodb_data_file_path",
-    "innodb_data_home_dir",
-    "innodb_log_group_home_dir",
-    "innodb_undo_directory",
-    "plugin_dir",
-    "file_key_management",
-];
-
 /// Where a transfer speaks.
 pub trait Voice: Send + Sync {
     /// A line for mariadbd.
@@ -154,7 +147,7 @@ fn transfer(
     let stage = Stage { watch: watch.clone(), journal, voice: voice.clone(), role: call.role, syslog };
     match call.role {
         Role::Donor => donor::run(call, settings, accounts(settings)?, &stage),
-        Role::Joiner => joiner::run(call, settings, &data, &places(call, arguments, options), &stage),
+        Role::Joiner => joiner::run(call, settings, &data, &places(call, arguments, options, settings), &stage),
     }
 }
 
@@ -198,12 +191,11 @@ fn standard_input() -> Result<Zeroizing<String>> {
 }
 
 /// Where the server's files are: its command line goes before option files.
-fn places(call: &Call, arguments: &[OsString], options: &Options) -> Places {
+fn places(call: &Call, arguments: &[OsString], options: &Options, settings: &Settings) -> Places {
     let mut found: Vec<(String, String)> = Vec::new();
     let mut note = |key: &str, value: &str| {
         let key = key.replace('-', "_");
-        let wanted = PLACES.contains(&key.as_str()) || key.starts_with("file_key_management_");
-        if wanted && !value.is_empty() && !found.iter().any(|(known, _)| *known == key) {
+        if places::counts(&key) && !value.is_empty() && !found.iter().any(|(known, _)| *known == key) {
             found.push((key, value.to_owned()));
         }
     };
@@ -220,6 +212,7 @@ fn places(call: &Call, arguments: &[OsString], options: &Options) -> Places {
         options: found,
         binlog: call.binlog.clone(),
         binlog_index: call.binlog_index.clone(),
+        own: settings.files(),
     }
 }
 

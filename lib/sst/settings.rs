@@ -7,28 +7,11 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::args::Role;
-use super::keep;
+use super::asked::{Asked, refused};
 use super::tls::Files;
-use crate::error::{Error, Result};
+use super::{SERVER, keep};
+use crate::error::Result;
 use crate::server::options::Options;
-
-/// Groups that are only about transfers; the first that has a value is used.
-const SST: [&str; 2] = ["sst-xb", "sst"];
-/// Groups for programs that make backups.
-const BACKUP: [&str; 4] = ["sst-xb", "sst", "xtrabackup", "mariabackup"];
-/// The same, behind those of the server.
-const SHARED: [&str; 10] = [
-    "sst-xb",
-    "mysqld",
-    "server",
-    "mariadb",
-    "mariadbd",
-    "client-server",
-    "galera",
-    "sst",
-    "xtrabackup",
-    "mariabackup",
-];
 
 /// How bytes get to the other node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +58,10 @@ pub(super) struct Settings {
     pub(super) move_words: Vec<String>,
     pub(super) use_memory: Option<String>,
     pub(super) threads: Option<String>,
+    /// Where the donor keeps what cannot be sent yet.
+    pub(super) tmpdir: Option<String>,
+    /// The donor's port for administrators, to be used instead of its socket.
+    pub(super) extra_port: Option<u16>,
     /// Where older logs go; `None`: they are overwritten.
     pub(super) archive: Option<PathBuf>,
     /// The tag under which syslog gets the messages; `None`: they go to standard error.
@@ -83,69 +70,14 @@ pub(super) struct Settings {
     pub(super) auth: Option<String>,
 }
 
-/// Reads values by their groups.
-pub(super) struct Asked<'o>(pub(super) &'o Options);
-
-impl Asked<'_> {
-    fn first(&self, groups: &[&str], key: &str) -> Option<&str> {
-        groups.iter().find_map(|group| self.0.of(&[group], key).filter(|value| !value.is_empty()))
-    }
-
-    /// In `[sst-xb]` or `[sst]`.
-    pub(super) fn sst(&self, key: &str) -> Option<&str> {
-        self.first(&SST, key)
-    }
-
-    /// Also in the groups of backup programs.
-    pub(super) fn backup(&self, key: &str) -> Option<&str> {
-        self.first(&BACKUP, key)
-    }
-
-    /// Also in those of the server, which go before.
-    pub(super) fn shared(&self, key: &str) -> Option<&str> {
-        self.first(&SHARED, key)
-    }
-
-    /// In a group of its own for options that only we have.
-    fn ours(&self, key: &str) -> Option<&str> {
-        self.first(&["sst-xb"], key)
-    }
-
-    fn switch(&self, key: &str, default: bool) -> Result<bool> {
-        match self.sst(key).map(str::to_ascii_lowercase).as_deref() {
-            None => Ok(default),
-            Some("1" | "on" | "yes" | "true") => Ok(true),
-            Some("0" | "off" | "no" | "false") => Ok(false),
-            Some(other) => Err(refused(key, other, "is neither on nor off")),
-        }
-    }
-
-    fn seconds(&self, key: &str, default: u64) -> Result<Duration> {
-        let number = self.sst(key).map_or(Ok(default), |text| {
-            text.parse()
-                .ok()
-                .filter(|number| *number <= 31_536_000)
-                .ok_or_else(|| refused(key, text, "is no number of seconds"))
-        });
-        number.map(Duration::from_secs)
-    }
-
-    /// Words for a program of ours. No shell reads them.
-    fn words(&self, key: &str) -> Result<Vec<String>> {
-        let text = self.backup(key).unwrap_or_default();
-        if text.contains(['\'', '"', '\\', '$', '`']) {
-            return Err(refused(key, text, "has quotes or expressions of a shell; words are separated by blanks"));
-        }
-        Ok(text.split_ascii_whitespace().map(str::to_owned).collect())
-    }
-}
-
-/// An option whose value cannot be honoured.
-pub(super) fn refused(key: &str, value: &str, what: &str) -> Error {
-    Error::usage(format_args!("{key}={value}"), what)
-}
-
 impl Settings {
+    /// Files that a transfer needs, on either side.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let tls =
+            self.tls.iter().flat_map(|tls| [Some(&tls.cert), Some(&tls.key), tls.ca.as_ref(), tls.capath.as_ref()]);
+        tls.chain([self.key_file.as_ref()]).flatten().cloned().collect()
+    }
+
     /// Reads and checks them.
     ///
     /// # Errors
@@ -200,6 +132,8 @@ impl Settings {
             move_words: asked.words("inno-move-opts")?,
             use_memory: owned(asked.backup("use-memory")),
             threads: owned(asked.shared("backup-threads")),
+            tmpdir: asked.shared("tmpdir").and_then(|dirs| dirs.split(':').next()).map(str::to_owned),
+            extra_port: extra_port(&asked, role)?,
             archive: asked
                 .switch("sst-log-archive", true)?
                 .then(|| PathBuf::from(asked.sst("sst-log-archive-dir").unwrap_or("/tmp/sst_log_archive"))),
@@ -207,6 +141,16 @@ impl Settings {
             auth: owned(asked.sst("wsrep-sst-auth")),
         })
     }
+}
+
+/// `use-extra`: by the port for administrators, if the server has a thread pool, which may have no thread to spare.
+fn extra_port(asked: &Asked<'_>, role: Role) -> Result<Option<u16>> {
+    let pool = asked.first(&SERVER, "thread-handling") == Some("pool-of-threads");
+    if !asked.switch("use-extra", false)? || !pool || role == Role::Joiner {
+        return Ok(None);
+    }
+    let port = asked.first(&SERVER, "extra-port").and_then(|text| text.parse().ok()).filter(|port| *port != 0);
+    port.map(Some).ok_or_else(|| refused("use-extra", "1", "needs extra-port of the server"))
 }
 
 /// `sst-syslog` decides; otherwise whether `[mysqld_safe]` has `syslog`.
@@ -255,6 +199,7 @@ mod tests {
             ("encrypt=1", "encrypt=1"),
             ("encrypt=9", "encrypt=9"),
             ("ssl-mode=PERHAPS", "ssl-mode"),
+            ("use-extra=perhaps", "neither on nor off"),
         ] {
             for role in [Role::Donor, Role::Joiner] {
                 let error = Settings::of(&options(&format!("[sst]\n{line}\n")), role).unwrap_err();
@@ -282,6 +227,12 @@ mod tests {
         assert_eq!((usual.transport, usual.tls, usual.syslog), (Transport::Own, None, None));
         assert_eq!(usual.silence, Duration::from_secs(60));
         assert_eq!(usual.archive.as_deref(), Some(Path::new("/tmp/sst_log_archive")));
+        assert_eq!((usual.extra_port, usual.tmpdir), (None, None));
+        let pool = "[sst]\nuse-extra=1\n[mysqld]\ntmpdir=/a:/b\nthread-handling=pool-of-threads\n";
+        let found = Settings::of(&options(&format!("{pool}extra_port=4000\n")), Role::Donor).unwrap();
+        assert_eq!((found.extra_port, found.tmpdir.as_deref()), (Some(4000), Some("/a")));
+        let error = Settings::of(&options(pool), Role::Donor).unwrap_err().to_string();
+        assert!(error.contains("needs extra-port"), "{error}");
         let none = Settings::of(&options("[sst]\nrlimit=1m\nprogress=none\n"), Role::Donor).unwrap();
         assert_eq!((none.rate, none.progress), (None, Progress::Nobody));
     }

@@ -67,6 +67,9 @@ fn certificates(files: &Files) -> Result<Vec<String>> {
     if let Some(dir) = &files.capath {
         options.push(option("capath", dir)?);
     }
+    if let Some(file) = &files.dhparams {
+        options.push(option("dhparams", file)?);
+    }
     options.push(format!("verify={}", u8::from(files.check != Check::Nothing)));
     Ok(options)
 }
@@ -111,6 +114,7 @@ mod tests {
             capath: None,
             cert: "/c/cert".into(),
             key: "/c/key".into(),
+            dhparams: None,
             check,
         };
         let at = |text: &str| Address::parse(text).unwrap();
@@ -134,6 +138,8 @@ mod tests {
         ] {
             assert_eq!(words(&found.unwrap()), want);
         }
+        let params = Files { dhparams: Some("/c/dh".into()), ..files(Check::Chain) };
+        assert!(words(&receiver(&at("n1:1"), Some(&params), "").unwrap()).contains(",dhparams=/c/dh,verify=1"));
         let odd = Files { cert: "/c/a,verify=0".into(), ..files(Check::Chain) };
         assert!(sender(&at("n1:1"), Some(&odd), "").is_err());
     }

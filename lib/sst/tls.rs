@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::args::Role;
-use super::settings::{Asked, file, refused};
+use super::asked::{Asked, refused};
+use super::settings::file;
 use crate::error::{Error, Result};
 
 /// What is verified of the other side's certificate.
@@ -24,6 +25,8 @@ pub(super) struct Files {
     pub(super) capath: Option<PathBuf>,
     pub(super) cert: PathBuf,
     pub(super) key: PathBuf,
+    /// Parameters for socat; our own TLS has no key exchange that needs any.
+    pub(super) dhparams: Option<PathBuf>,
     pub(super) check: Check,
 }
 
@@ -34,6 +37,7 @@ struct Named {
     capath: Option<PathBuf>,
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
+    dhparams: Option<PathBuf>,
 }
 
 impl Named {
@@ -61,13 +65,13 @@ impl Named {
         let cert = self.cert.ok_or_else(|| lacks("a certificate: tcert or ssl-cert"))?;
         let key = self.key.ok_or_else(|| lacks("the key of the certificate: tkey or ssl-key"))?;
         let (ca, capath) = if check == Check::Nothing { (None, None) } else { (self.ca, self.capath) };
-        for path in [Some(&cert), Some(&key), ca.as_ref()].into_iter().flatten() {
+        for path in [Some(&cert), Some(&key), ca.as_ref(), self.dhparams.as_ref()].into_iter().flatten() {
             std::fs::File::open(path).map_err(|cause| {
                 let error = Error::io(path.display(), "cannot read", &cause);
                 Error::usage(option, error)
             })?;
         }
-        Ok(Some(Files { ca, capath, cert, key, check }))
+        Ok(Some(Files { ca, capath, cert, key, dhparams: self.dhparams, check }))
     }
 }
 
@@ -85,11 +89,14 @@ impl Files {
             value.map(file)
         };
         let only = |key: &str| asked.backup(&format!("ssl-{key}")).is_some();
-        let t = Named { ca: old("tca"), capath: old("tcapath"), cert: old("tcert"), key: old("tkey") };
-        let ssl = Named { ca: own("ca"), capath: own("capath"), cert: own("cert"), key: own("key") };
+        let t =
+            Named { ca: old("tca"), capath: old("tcapath"), cert: old("tcert"), key: old("tkey"), ..Named::default() };
+        let ssl =
+            Named { ca: own("ca"), capath: own("capath"), cert: own("cert"), key: own("key"), ..Named::default() };
         // The servers' own certificates are for their clients; those of a transfer are not to be ignored.
         let meant = t.any() || only("ca") || only("capath") || only("cert") || only("key");
-        let named = if t.any() { t } else { ssl }.sorted();
+        let dhparams = asked.shared("ssl-dhparams").map(file);
+        let named = Named { dhparams, ..if t.any() { t } else { ssl }.sorted() };
         let mode = asked.shared("ssl-mode").map(str::to_ascii_uppercase);
         let by_mode = match mode.as_deref() {
             None | Some("DISABLED") => None,
@@ -147,6 +154,8 @@ mod tests {
             ("[sst]\nencrypt=4\n@", Ok(Some(Check::Chain))),
             ("[sst]\nencrypt=4\n", Err("authority")),
             ("[sst]\nencrypt=4\nssl-ca=D/ca\nssl-cert=D/nothing\nssl-key=D/key\n", Err("cannot read")),
+            ("[sst]\nencrypt=4\nssl-dhparams=D/cert\n@", Ok(Some(Check::Chain))),
+            ("[sst]\nencrypt=4\nssl-dhparams=D/none\n@", Err("cannot read")),
             ("[sst]\nssl-mode=REQUIRED\n@", Ok(Some(Check::Nothing))),
             ("[sst]\nssl-mode=VERIFY_CA\n@", Ok(Some(Check::Chain))),
             ("[sst]\nssl-mode=verify_identity\n@", Ok(Some(Check::ChainAndName))),

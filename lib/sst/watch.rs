@@ -25,6 +25,8 @@ pub(super) struct Watch(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
+    /// mariadbd.
+    parent: Option<Arc<OwnedFd>>,
     groups: Vec<Group>,
     links: Vec<TcpStream>,
     /// Until when something has to happen, and what is said if it does not.
@@ -44,12 +46,12 @@ impl Watch {
             let pid = Pid::from_raw(pid).ok_or_else(gone)?;
             pidfd_open(pid, PidfdFlags::empty()).map_err(|_| gone())
         };
-        let parent = parent.map(open).transpose()?;
+        let parent = parent.map(open).transpose()?.map(Arc::new);
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
             .map_err(|cause| Error::io("signals", "cannot be caught", &cause))?;
-        let watch = Watch::default();
+        let watch = Watch(Arc::new(Mutex::new(State { parent: parent.clone(), ..State::default() })));
         let (own, from) = (watch.clone(), watch.clone());
-        let look = move || own.look(parent.as_ref());
+        let look = move || own.look(parent.as_deref());
         let hear = move || {
             for signal in signals.forever() {
                 from.end(Error::new(Kind::Signal(signal), "signal", format_args!("ended by signal {signal}")));
@@ -106,6 +108,16 @@ impl Watch {
     /// There is no limit any more.
     pub(super) fn relax(&self) {
         self.lock().limit = None;
+    }
+
+    /// Waits until the process is gone, but not for longer than this.
+    pub(super) fn outlive(&self, time: Duration) {
+        let parent = self.lock().parent.clone();
+        let time = Timespec { tv_sec: time.as_secs().cast_signed(), tv_nsec: time.subsec_nanos().into() };
+        if let Some(parent) = parent {
+            // An interrupted wait is only shorter.
+            let _ = poll(&mut [PollFd::new(&*parent, PollFlags::IN)], Some(&time));
+        }
     }
 
     /// The reason why the transfer has ended early.
@@ -165,6 +177,7 @@ mod tests {
         let begun = Instant::now();
         chain.wait().unwrap();
         assert!(begun.elapsed() < Duration::from_secs(10));
+        watch.outlive(Duration::from_secs(1000));
         assert!(watch.check().unwrap_err().to_string().contains("mariadbd: is gone"));
         server.wait().unwrap();
         let gone = i32::try_from(server.id()).ok();
