@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::error::{Error, Kind, Result};
 use crate::keep::Keep;
 use crate::keep::meta::{Note, What};
-use crate::keep::private::Private;
+use crate::keep::private::{self, Private};
 use crate::keep::store::Use;
 use crate::keep::verbs::{restore, verify};
 use crate::report::{Level, Report};
@@ -87,6 +87,10 @@ fn check(server: &mut Private, report: &dyn Report) -> Result<Checked> {
             let (kind, text) = (column(2).to_lowercase(), column(3));
             let fine =
                 kind == "note" || kind == "status" && (text == "OK" || text.starts_with("Table is already up to date"));
+            if (kind == "error" || kind == "status" && !fine) && private::blames_host(&text) {
+                return Err(Error::failed(format_args!("CHECK TABLE {schema}.{table}"), text)
+                    .hint("this says nothing about the backup; try again when the reason is gone"));
+            }
             if kind == "error" || kind == "status" && !fine {
                 bad.push(format!("{schema}.{table}: {text}"));
             }

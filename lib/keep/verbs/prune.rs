@@ -6,10 +6,11 @@ use jiff::Timestamp;
 
 use crate::error::{Error, Result};
 use crate::keep::Keep;
-use crate::keep::catalog::{self, Catalog, META, Remains};
+use crate::keep::catalog::{self, Catalog, Remains};
+use crate::keep::marks;
 use crate::keep::meta::{BACKUPS, Note, What};
 use crate::keep::retention::{self, Decision, Rules};
-use crate::keep::store::{Object, Use};
+use crate::keep::store::Use;
 use crate::report::Report;
 
 /// How many notes of failed runs are kept.
@@ -48,7 +49,7 @@ pub fn run(keep: &Keep, options: &Options, report: &dyn Report) -> Result<Pruned
     let _held = keep.store.hold(how)?;
     let rules = options.rules.clone().or(&keep.settings.retention);
     rules.check()?;
-    let catalog = keep.catalog()?;
+    let catalog = if options.dry_run { keep.catalog()? } else { keep.recovered()? };
     if let Some((id, error)) = catalog.damaged.first() {
         let what =
             format_args!("nothing is pruned while {id} cannot be read, for what it builds on is not known: {error}");
@@ -68,10 +69,10 @@ pub fn run(keep: &Keep, options: &Options, report: &dyn Report) -> Result<Pruned
         for backup in backups().collect::<Vec<_>>().into_iter().rev() {
             report.stage(&backup.meta.id);
             catalog::note(&*keep.store, &backup.meta.id, &Note::new(What::Deleted, true))?;
-            remove(keep, &backup.meta.id, keep.store.list(&backup.object(""))?)?;
+            marks::remove(&*keep.store, &backup.meta.id, keep.store.list(&backup.object(""))?)?;
         }
         for one in &remains {
-            remove(keep, &one.id, one.objects.clone())?;
+            marks::remove(&*keep.store, &one.id, one.objects.clone())?;
         }
         old_failures(keep, &catalog)?;
         bytes = bytes.saturating_add(keep.store.sweep()?);
@@ -79,20 +80,12 @@ pub fn run(keep: &Keep, options: &Options, report: &dyn Report) -> Result<Pruned
     Ok(Pruned { decisions, remains: remains.iter().map(|remains| remains.id.clone()).collect(), bytes })
 }
 
-/// Removes the objects of a backup that is marked as deleted, the marks last: until then, a run that was cut off shows.
-fn remove(keep: &Keep, id: &str, mut objects: Vec<Object>) -> Result<()> {
-    let notes = format!("{BACKUPS}{id}/notes/");
-    let meta = format!("{BACKUPS}{id}/{META}");
-    objects.sort_by_key(|object| (object.name.starts_with(&notes), object.name == meta));
-    objects.iter().try_for_each(|object| keep.store.remove(&object.name))
-}
-
-/// A run that was cut off long ago. Whatever was a backup once is none of these.
+/// A run that was cut off long ago, and is marked so. Whatever may have been a backup is none of these.
 fn is_abandoned(remains: &Remains) -> bool {
     let time = remains.id.get(..16).and_then(|stamp| jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", stamp).ok());
     let time = time.and_then(|time| time.to_zoned(jiff::tz::TimeZone::UTC).ok()).map(|time| time.timestamp());
     let old = time.is_some_and(|time| Timestamp::now().duration_since(time).as_secs() > YOUNG);
-    old && !remains.lost
+    old && remains.begun && !remains.lost
 }
 
 fn old_failures(keep: &Keep, catalog: &Catalog) -> Result<()> {

@@ -23,6 +23,9 @@ pub struct Options {
     pub pages: bool,
 }
 
+/// What can be done about a lost `meta.json`.
+const LOST: &str = "take it from another copy of the store, or add its stream again: xb-keep add";
+
 /// Verifies backups, and notes the verdict of each. All are verified, also if one is bad.
 ///
 /// # Errors
@@ -40,9 +43,7 @@ pub fn run(keep: &Keep, options: &Options, report: &dyn Report) -> Result<()> {
     if options.all {
         catalog.damaged.iter().for_each(|(_, error)| fail(error.clone()));
         for remains in catalog.remains.iter().filter(|remains| remains.lost) {
-            fail(
-                Error::damaged(&remains.id, "its meta.json is missing").hint("take it from another copy of the store"),
-            );
+            fail(Error::damaged(&remains.id, "its meta.json is missing").hint(LOST));
         }
     }
     for backup in wanted(&catalog, options)? {
