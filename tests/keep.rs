@@ -1,5 +1,7 @@
 //! xb-keep: what it keeps restores to what the server had, and what is not a backup never looks like one.
 
+mod moments;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

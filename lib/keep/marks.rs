@@ -103,7 +103,8 @@ pub fn recover(store: &dyn Store) -> Result<()> {
         let has = |name: &str| names.iter().any(|other| other == name);
         let deleted = names.iter().any(|name| name.starts_with("notes/") && name.ends_with("-deleted.json"));
         let prefix = format!("{BACKUPS}{id}/");
-        if deleted || !has(READY) && !(has(META) && has(BEGUN)) {
+        let cut_off = has(READY) || has(META) && has(BEGUN);
+        if deleted || !cut_off {
             continue;
         }
         if has(META) {

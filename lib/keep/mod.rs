@@ -5,6 +5,7 @@
 //! compared with their sum on their way out ([`source`]). [`retention`], [`index`], [`stages`] and [`status`] are pure.
 
 pub mod admit;
+pub mod binlog;
 pub mod catalog;
 pub mod chain;
 pub mod describe;

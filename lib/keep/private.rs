@@ -2,6 +2,7 @@
 
 mod verdict;
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -53,6 +54,15 @@ impl Private {
     ///
     /// Damaged, if it finds bad data in the directory; Failed, if it does not start for another reason, or none is here.
     pub fn start(keep: &Keep, meta: &Meta, data: &Path, room: &Path) -> Result<Private> {
+        Private::start_with(keep, meta, data, room, &[])
+    }
+
+    /// The same with options that come after all others.
+    ///
+    /// # Errors
+    ///
+    /// As [`Private::start`].
+    pub fn start_with(keep: &Keep, meta: &Meta, data: &Path, room: &Path, more: &[String]) -> Result<Private> {
         let version = meta.server.version.as_deref().and_then(program::version);
         let release = version.ok_or_else(|| Error::failed(&meta.id, "the version of its server is not known"))?;
         let release = crate::server::Release { family: meta.server.family.unwrap_or(release.family), ..release };
@@ -69,6 +79,7 @@ impl Private {
         let mut command = command(&program, data, room, &socket, keyed);
         command.args(of_backup(data)?);
         command.args(keep.settings.restore.server_options.iter().map(|option| format!("--{option}")));
+        command.args(more);
         command.current_dir(data).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         let (child, _) = confine::spawn(&mut command, &[data, room], CapabilitySet::empty())
             .map_err(|cause| Error::io(program.path.display(), "cannot run", &cause))?;
@@ -105,6 +116,23 @@ impl Private {
             other => Some(other.as_sql(true)),
         };
         Ok(rows.into_iter().map(|row| row.unwrap().into_iter().map(text).collect()).collect())
+    }
+
+    /// The first row by column names, in lower case, without NULL values.
+    ///
+    /// # Errors
+    ///
+    /// As [`Private::rows`].
+    pub fn record(&mut self, sql: &str) -> Result<HashMap<String, String>> {
+        let row: Option<Row> = self.conn.query_first(sql).map_err(|cause| self.refused(sql, &cause))?;
+        let Some(row) = row else { return Ok(HashMap::new()) };
+        let names: Vec<String> = row.columns_ref().iter().map(|column| column.name_str().to_lowercase()).collect();
+        let text = |value: Value| match value {
+            Value::NULL => None,
+            Value::Bytes(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+            other => Some(other.as_sql(true)),
+        };
+        Ok(names.into_iter().zip(row.unwrap()).filter_map(|(name, value)| Some((name, text(value)?))).collect())
     }
 
     /// Why a statement failed: the server refused it, or has ended.

@@ -6,11 +6,12 @@ use jiff::Timestamp;
 
 use crate::error::{Error, Result};
 use crate::keep::Keep;
-use crate::keep::catalog::{self, Catalog, Remains};
+use crate::keep::binlog::{self, Archive};
+use crate::keep::catalog::{self, Backup, Catalog, Remains};
 use crate::keep::marks;
 use crate::keep::meta::{BACKUPS, Note, What};
 use crate::keep::retention::{self, Decision, Rules};
-use crate::keep::store::Use;
+use crate::keep::store::{Object, Use};
 use crate::report::Report;
 
 /// How many notes of failed runs are kept.
@@ -34,6 +35,8 @@ pub struct Pruned {
     pub decisions: Vec<Decision>,
     /// Remains of crashed runs.
     pub remains: Vec<String>,
+    /// How many objects of binary logs.
+    pub logs: usize,
     /// How many bytes.
     pub bytes: u64,
 }
@@ -64,6 +67,9 @@ pub fn run(keep: &Keep, options: &Options, report: &dyn Report) -> Result<Pruned
     let mut bytes = backups().fold(0, |sum: u64, backup| sum.saturating_add(backup.stored));
     let leftovers = || remains.iter().flat_map(|remains| &remains.objects);
     bytes = leftovers().fold(bytes, |sum, object| sum.saturating_add(object.size));
+    let kept = catalog.backups.iter().filter(|backup| !gone.contains(&backup.meta.id.as_str()));
+    let logs = below(&Archive::all(&*keep.store)?, &kept.collect::<Vec<_>>());
+    bytes = logs.iter().fold(bytes, |sum, object| sum.saturating_add(object.size));
     if !options.dry_run {
         // The newest first: an increment goes before its base.
         for backup in backups().collect::<Vec<_>>().into_iter().rev() {
@@ -74,10 +80,34 @@ pub fn run(keep: &Keep, options: &Options, report: &dyn Report) -> Result<Pruned
         for one in &remains {
             marks::remove(&*keep.store, &one.id, one.objects.clone())?;
         }
+        for object in &logs {
+            keep.store.remove(&object.name)?;
+        }
         old_failures(keep, &catalog)?;
         bytes = bytes.saturating_add(keep.store.sweep()?);
     }
-    Ok(Pruned { decisions, remains: remains.iter().map(|remains| remains.id.clone()).collect(), bytes })
+    let remains = remains.iter().map(|remains| remains.id.clone()).collect();
+    Ok(Pruned { decisions, remains, logs: logs.len(), bytes })
+}
+
+/// Binary logs that no backup needs: those before the oldest position of a backup of their server. Without such a backup
+/// all stay, and so do those of other names.
+fn below(archives: &[Archive], kept: &[&Backup]) -> Vec<Object> {
+    let mut objects = Vec::new();
+    for archive in archives {
+        let of_server =
+            kept.iter().filter(|backup| binlog::server(backup.meta.server.uuid.as_deref()) == archive.server);
+        let positions: Vec<&str> =
+            of_server.filter_map(|backup| backup.meta.binlog.as_ref()).map(|binlog| binlog.file.as_str()).collect();
+        for log in &archive.logs {
+            let of_series = positions.iter().filter_map(|file| binlog::parts(file));
+            let floor = of_series.filter(|(series, _)| *series == log.series).map(|(_, number)| number).min();
+            if floor.is_some_and(|floor| log.number < floor) {
+                objects.extend(log.pieces.iter().map(|piece| piece.object.clone()));
+            }
+        }
+    }
+    objects
 }
 
 /// A run that was cut off long ago, and is marked so. Whatever may have been a backup is none of these.
@@ -103,6 +133,9 @@ impl Pruned {
         }
         for id in &self.remains {
             let _ = writeln!(text, "remove {id}: remains of a run that was cut off");
+        }
+        if self.logs > 0 {
+            let _ = writeln!(text, "remove {} objects of binary logs before the oldest backup", self.logs);
         }
         text
     }
