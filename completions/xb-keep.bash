@@ -496,7 +496,7 @@ _xb__keep() {
             return 0
             ;;
         xb__subcmd__keep__subcmd__restore)
-            opts="-k -v -q -h --config --to --plan --until --copy-back --datadir --owner --key-file --verbose --quiet --progress --log --help"
+            opts="-k -v -q -h --config --to --plan --until --replica --copy-back --datadir --owner --key-file --verbose --quiet --progress --log --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -512,6 +512,10 @@ _xb__keep() {
                     ;;
                 --until)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --replica)
+                    COMPREPLY=($(compgen -W "server source" -- "${cur}"))
                     return 0
                     ;;
                 --datadir)

@@ -1,6 +1,7 @@
 //! xb-keep: what it keeps restores to what the server had, and what is not a backup never looks like one.
 
 mod moments;
+mod week;
 
 use std::fs;
 use std::path::{Path, PathBuf};

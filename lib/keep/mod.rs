@@ -14,6 +14,7 @@ pub mod intake;
 pub mod marks;
 pub mod meta;
 pub mod private;
+pub mod replica;
 pub mod retention;
 pub mod sealed;
 pub mod settings;

@@ -214,8 +214,11 @@ fn a_gap_in_the_archive_is_shown_and_refused() {
     store.bad("restore", &["--to", to.to_str().unwrap(), "--until", "end"], 3, "the archive has a gap");
     // A new full backup needs nothing of it, and prune removes what nobody needs.
     store.good("full", &[]);
+    // The newest that was verified stays.
+    store.good("verify", &["latest"]);
     store.good("prune", &["--keep-last", "1"]);
-    store.good("status", &[]);
+    let status = store.run("status", &[]);
+    assert_eq!(status.codes(), [0], "{}", String::from_utf8_lossy(&status.stdout));
     assert!(store.logs().iter().all(|log| !logs.contains(log)), "{:?}", store.logs());
     server.sql("INSERT INTO d.t VALUES (60, 'y')");
     store.good("binlog", &["--once"]);
@@ -283,4 +286,38 @@ fn the_archive_follows_the_server_and_goes_on(flavour: Flavour) {
     assert!(compared >= 3, "{compared} files");
     let (restored, _room) = store.at(&server, "end");
     check::same(&server, &restored).assert_good();
+}
+
+test_on!(a_restored_server_becomes_a_replica: mariadb, mysql97);
+
+fn a_restored_server_becomes_a_replica(flavour: Flavour) {
+    let server = Server::new().flavour(flavour).networked().start();
+    server.sql(super::TABLES);
+    server.sql("CREATE USER repl@127.0.0.1 IDENTIFIED BY 'secret'; GRANT REPLICATION SLAVE ON *.* TO repl@127.0.0.1");
+    let store = Store::of(&server, "");
+    store.good("full", &[]);
+    server.sql("INSERT INTO d.t VALUES (50, 'after the backup')");
+    let room = scratch();
+    let to = room.path().join("to");
+    let to = to.to_str().unwrap();
+    store.bad("restore", &["--to", to, "--replica", "source"], 1, "does not say from where its server replicated");
+    let statements = store.good("restore", &["--to", to, "--replica", "server"]);
+    let (word, more) = match flavour.family() {
+        Family::Mariadb => ("MASTER", ""),
+        Family::Mysql => ("SOURCE", ", SOURCE_SSL=0, GET_SOURCE_PUBLIC_KEY=1"),
+    };
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let port = server.value("SELECT @@port");
+    let own =
+        format!("{word}_HOST='127.0.0.1', {word}_PORT={port}, {word}_USER='repl', {word}_PASSWORD='secret'{more}");
+    let completed = statements.replace(&format!("{word}_HOST='{host}'"), &own);
+    assert_ne!(completed, statements, "it names the host");
+    let replica = Server::new().flavour(flavour).on(std::path::Path::new(to)).option("server-id", "2").start();
+    // The comment ends with its line.
+    let lines: Vec<&str> = completed.lines().filter(|line| !line.starts_with("--")).collect();
+    replica.sql(lines.join("\n").trim_end_matches(';'));
+    wait_until("the replica", Duration::from_secs(60), || {
+        replica.value("SELECT COUNT(*) FROM d.t WHERE id = 50") == "1"
+    });
+    check::same(&server, &replica).assert_good();
 }

@@ -143,6 +143,9 @@ pub(super) enum Verb {
         /// end for all that is archived; latest is the newest backup before it
         #[arg(long, value_name = "TIME|GTID|FILE:POS")]
         until: Option<Until>,
+        /// Print the statements that make the restored server a replica
+        #[arg(long, value_name = "OF", conflicts_with_all = ["until", "plan"])]
+        replica: Option<Of>,
         /// Copy the result into the data directory of a server that is stopped
         #[arg(long, requires = "datadir")]
         copy_back: bool,
@@ -233,6 +236,14 @@ pub(super) enum Kind {
     Incremental,
     /// Files, which are no backup of a server
     Files,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Of {
+    /// Of the server that was copied
+    Server,
+    /// Of the server from which that one replicated
+    Source,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -23,8 +23,10 @@ pub(super) fn of(archives: &[Archive], backups: &[&Backup], now: Timestamp) -> V
         if let Some((_, at)) = positions.first().filter(|(number, _)| *number < first.number) {
             missing.push((State::Warning, format!("{} is missing, in which the oldest backup ends", at.file)));
         }
-        let Some((_, at)) = positions.iter().find(|(number, _)| *number >= first.number) else { continue };
-        // What the newest file lacks is still to come.
+        // What is after the newest file is still to come.
+        let there = first.number..=newest.number;
+        let Some((_, at)) = positions.iter().find(|(number, _)| there.contains(number)) else { continue };
+        // So is what the newest file lacks.
         let position = if newest.name == at.file { at.position.min(newest.bytes()) } else { at.position };
         missing.extend(archive.gaps(&at.file, position).into_iter().map(|gap| (State::Critical, gap)));
     }

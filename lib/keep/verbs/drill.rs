@@ -26,7 +26,8 @@ pub fn run(keep: &Keep, id: &str, scratch: &Path, report: &dyn Report) -> Result
     let room = room.map_err(|cause| Error::io(scratch.display(), "cannot write", &cause))?;
     let attempt = || -> Result<(Checked, u64)> {
         let to = room.path().join("data");
-        let options = restore::Options { id: id.to_owned(), to: to.clone(), until: None, copy_back: None };
+        let options =
+            restore::Options { id: id.to_owned(), to: to.clone(), until: None, replica: None, copy_back: None };
         restore::restore(keep, &catalog.chain(backup)?, &options, report)?;
         let restored = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         report.stage("checking tables");

@@ -11,6 +11,7 @@ use crate::keep::binlog::{self, replay};
 use crate::keep::catalog::{Backup, Catalog};
 use crate::keep::chain::{self, Ear};
 use crate::keep::meta::{BackupKind, Note, What};
+use crate::keep::replica::{self, Of};
 use crate::keep::source::Wanted;
 use crate::keep::store::Use;
 use crate::keep::verbs::verify;
@@ -25,6 +26,8 @@ pub struct Options {
     pub to: PathBuf,
     /// The moment up to which binary logs are replayed.
     pub until: Option<Until>,
+    /// Whose replica the restored server becomes.
+    pub replica: Option<Of>,
     /// A data directory to which the result is copied.
     pub copy_back: Option<CopyBack>,
 }
@@ -45,15 +48,16 @@ struct Plan {
     copy_back: Option<Vec<String>>,
 }
 
-/// Restores a backup.
+/// Restores a backup; returns the statements that make it a replica, if that is wanted.
 ///
 /// # Errors
 ///
 /// Damaged, if a backup that is needed is missing or bad; the kind of the program that failed.
-pub fn run(keep: &Keep, options: &Options, report: &dyn Report) -> Result<()> {
+pub fn run(keep: &Keep, options: &Options, report: &dyn Report) -> Result<Option<String>> {
     let _held = keep.store.hold(Use::Read)?;
     let catalog = keep.catalog()?;
     let backup = chosen(&catalog, options)?;
+    let statements = options.replica.map(|of| replica::statements(&backup.meta, of)).transpose()?;
     let began = Instant::now();
     let outcome = restore(keep, &catalog.chain(backup)?, options, report);
     if outcome.is_ok() {
@@ -65,7 +69,7 @@ pub fn run(keep: &Keep, options: &Options, report: &dyn Report) -> Result<()> {
         report.note(Level::Info, format_args!("{id}: restored to {to} in {seconds} s"));
         report.facts(serde_json::json!({ "id": id, "directory": options.to, "binlog": backup.meta.binlog }));
     }
-    outcome
+    outcome.map(|()| statements)
 }
 
 /// The steps, a line each.
