@@ -70,7 +70,7 @@ impl Store {
 test_on!(a_moment_is_restored_to_the_transaction: mariadb, mariadb118, mysql97);
 
 fn a_moment_is_restored_to_the_transaction(flavour: Flavour) {
-    moments(flavour, 6, 4);
+    moments(flavour, 3, 4);
 }
 
 test_on!(any_moment_is_restored_to_the_transaction: ; long: mariadb, mysql97);
