@@ -19,6 +19,9 @@ _xb__keep() {
             xb__keep,add)
                 cmd="xb__keep__subcmd__add"
                 ;;
+            xb__keep,binlog)
+                cmd="xb__keep__subcmd__binlog"
+                ;;
             xb__keep,binlog-floor)
                 cmd="xb__keep__subcmd__binlog__subcmd__floor"
                 ;;
@@ -71,7 +74,7 @@ _xb__keep() {
 
     case "${cmd}" in
         xb__keep)
-            opts="-v -q -h -V --verbose --quiet --progress --log --generate --help --version init full incr add list show cat verify restore drill prune pin unpin status binlog-floor last-lsn"
+            opts="-v -q -h -V --verbose --quiet --progress --log --generate --help --version init full incr add list show cat verify restore drill prune pin unpin status binlog binlog-floor last-lsn"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -128,6 +131,32 @@ _xb__keep() {
                     return 0
                     ;;
                 -k)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto always never json" -- "${cur}"))
+                    return 0
+                    ;;
+                --log)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        xb__subcmd__keep__subcmd__binlog)
+            opts="-v -q -h --config --once --after-gap --verbose --quiet --progress --log --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -467,7 +496,7 @@ _xb__keep() {
             return 0
             ;;
         xb__subcmd__keep__subcmd__restore)
-            opts="-k -v -q -h --config --to --plan --copy-back --datadir --owner --key-file --verbose --quiet --progress --log --help"
+            opts="-k -v -q -h --config --to --plan --until --replica --copy-back --datadir --owner --key-file --verbose --quiet --progress --log --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -479,6 +508,14 @@ _xb__keep() {
                     ;;
                 --to)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --until)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --replica)
+                    COMPREPLY=($(compgen -W "server source" -- "${cur}"))
                     return 0
                     ;;
                 --datadir)

@@ -52,6 +52,7 @@ complete -c xb-keep -n "__fish_xb_keep_needs_command" -f -a "prune" -d 'Remove t
 complete -c xb-keep -n "__fish_xb_keep_needs_command" -f -a "pin" -d 'Keep a backup whatever the rules say'
 complete -c xb-keep -n "__fish_xb_keep_needs_command" -f -a "unpin" -d 'No longer do so'
 complete -c xb-keep -n "__fish_xb_keep_needs_command" -f -a "status" -d 'Judge the store for monitoring: exit status 0 OK, 1 warning, 2 critical, 3 unknown'
+complete -c xb-keep -n "__fish_xb_keep_needs_command" -f -a "binlog" -d 'Archive the binary logs of the server, as they grow'
 complete -c xb-keep -n "__fish_xb_keep_needs_command" -f -a "binlog-floor" -d 'Print the oldest binary log that a backup of the store still needs'
 complete -c xb-keep -n "__fish_xb_keep_needs_command" -f -a "last-lsn" -d 'Print the LSN from which a hand-made increment begins'
 complete -c xb-keep -n "__fish_xb_keep_using_subcommand init" -l config -d 'Settings [default: config.toml in the store]' -r -F
@@ -154,6 +155,9 @@ complete -c xb-keep -n "__fish_xb_keep_using_subcommand verify" -s q -l quiet -d
 complete -c xb-keep -n "__fish_xb_keep_using_subcommand verify" -s h -l help -d 'Print help'
 complete -c xb-keep -n "__fish_xb_keep_using_subcommand restore" -l config -d 'Settings [default: config.toml in the store]' -r -F
 complete -c xb-keep -n "__fish_xb_keep_using_subcommand restore" -l to -d 'The directory, which is empty or does not exist' -r -F
+complete -c xb-keep -n "__fish_xb_keep_using_subcommand restore" -l until -d 'Then replay the archived binary logs up to a moment: a time (local, or UTC with a Z), a GTID, FILE:POSITION, or end for all that is archived; latest is the newest backup before it' -r
+complete -c xb-keep -n "__fish_xb_keep_using_subcommand restore" -l replica -d 'Print the statements that make the restored server a replica' -r -f -a "server\t'Of the server that was copied'
+source\t'Of the server from which that one replicated'"
 complete -c xb-keep -n "__fish_xb_keep_using_subcommand restore" -l datadir -d 'With --copy-back: the data directory, which is empty' -r -F
 complete -c xb-keep -n "__fish_xb_keep_using_subcommand restore" -l owner -d 'With --copy-back: the owner of the files' -r
 complete -c xb-keep -n "__fish_xb_keep_using_subcommand restore" -s k -l key-file -d 'The key, if it is not where it was when the backup was made' -r -F
@@ -167,7 +171,7 @@ complete -c xb-keep -n "__fish_xb_keep_using_subcommand restore" -l plan -d 'Pri
 complete -c xb-keep -n "__fish_xb_keep_using_subcommand restore" -l copy-back -d 'Copy the result into the data directory of a server that is stopped'
 complete -c xb-keep -n "__fish_xb_keep_using_subcommand restore" -s v -l verbose -d 'Print more: each file when it is done'
 complete -c xb-keep -n "__fish_xb_keep_using_subcommand restore" -s q -l quiet -d 'Print only warnings and errors'
-complete -c xb-keep -n "__fish_xb_keep_using_subcommand restore" -s h -l help -d 'Print help'
+complete -c xb-keep -n "__fish_xb_keep_using_subcommand restore" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c xb-keep -n "__fish_xb_keep_using_subcommand drill" -l config -d 'Settings [default: config.toml in the store]' -r -F
 complete -c xb-keep -n "__fish_xb_keep_using_subcommand drill" -l scratch -d 'Restore below DIR, and remove it afterwards [default: that of the settings, $TMPDIR or /var/tmp]' -r -F
 complete -c xb-keep -n "__fish_xb_keep_using_subcommand drill" -s k -l key-file -d 'The key, if it is not where it was when the backup was made' -r -F
@@ -232,6 +236,18 @@ json\t''"
 complete -c xb-keep -n "__fish_xb_keep_using_subcommand status" -s v -l verbose -d 'Print more: each file when it is done'
 complete -c xb-keep -n "__fish_xb_keep_using_subcommand status" -s q -l quiet -d 'Print only warnings and errors'
 complete -c xb-keep -n "__fish_xb_keep_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c xb-keep -n "__fish_xb_keep_using_subcommand binlog" -l config -d 'Settings [default: config.toml in the store]' -r -F
+complete -c xb-keep -n "__fish_xb_keep_using_subcommand binlog" -l progress -d 'Show progress on stderr; auto: only on a terminal' -r -f -a "auto\t''
+always\t''
+never\t''
+json\t''"
+complete -c xb-keep -n "__fish_xb_keep_using_subcommand binlog" -l log -d 'Format of messages on stderr' -r -f -a "text\t''
+json\t''"
+complete -c xb-keep -n "__fish_xb_keep_using_subcommand binlog" -l once -d 'Archive what is there, and end'
+complete -c xb-keep -n "__fish_xb_keep_using_subcommand binlog" -l after-gap -d 'Go on although the server has purged what the archive needs next'
+complete -c xb-keep -n "__fish_xb_keep_using_subcommand binlog" -s v -l verbose -d 'Print more: each file when it is done'
+complete -c xb-keep -n "__fish_xb_keep_using_subcommand binlog" -s q -l quiet -d 'Print only warnings and errors'
+complete -c xb-keep -n "__fish_xb_keep_using_subcommand binlog" -s h -l help -d 'Print help'
 complete -c xb-keep -n "__fish_xb_keep_using_subcommand binlog-floor" -l config -d 'Settings [default: config.toml in the store]' -r -F
 complete -c xb-keep -n "__fish_xb_keep_using_subcommand binlog-floor" -l progress -d 'Show progress on stderr; auto: only on a terminal' -r -f -a "auto\t''
 always\t''

@@ -1,5 +1,8 @@
 //! xb-keep: what it keeps restores to what the server had, and what is not a backup never looks like one.
 
+mod moments;
+mod week;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -413,4 +416,61 @@ fn one_adds_at_a_time_and_a_full_disk_is_told() {
     let run = Pipeline::new().stage(full).run();
     assert!(run.codes() == [1] && run.stderr(0).contains("cannot write"), "{}", run.story());
     assert!(store.ids().is_empty() && store.objects_or_none().is_empty());
+}
+
+#[test]
+fn prune_leaves_what_may_be_a_backup_without_its_description() {
+    let server = a_server(Flavour::Installed);
+    let store = Store::of(&server, "");
+    store.good("full", &[]);
+    let id = store.ids()[0].clone();
+    let of = |id: &str| store.path().join("backups").join(id);
+    // As old as one likes, without notes and without an increment.
+    let old = "20200131T031500Z-full";
+    fs::rename(of(&id), of(old)).unwrap();
+    fs::remove_file(of(old).join("meta.json")).unwrap();
+    store.good("full", &[]);
+    store.good("prune", &["--keep-last", "1"]);
+    assert!(of(old).join("stream.xbs").exists());
+    store.bad("verify", &["--all"], 3, "its meta.json is missing");
+    let status = store.run("status", &[]);
+    assert_eq!(status.codes(), [2], "{}", String::from_utf8_lossy(&status.stdout));
+    // Its stream is a backup still.
+    let add = store.call("add", &["--kind=full", "--label=again"]);
+    Pipeline::new().stdin_from(&of(old).join("stream.xbs")).stage(add).run().assert_ok();
+    store.good("verify", &["again"]);
+    // What a run marked that was cut off goes.
+    fs::copy(of(&store.ids()[0]).join("meta.json"), of(old).join("begun.json")).unwrap();
+    store.good("prune", &["--keep-last", "1"]);
+    assert!(!of(old).exists());
+    assert_eq!(store.list().len(), 1);
+}
+
+#[test]
+fn a_drill_that_the_host_ends_is_no_verdict() {
+    let server = a_server(Flavour::Installed);
+    let store = Store::of(&server, "");
+    store.good("full", &[]);
+    let real = Flavour::Installed.server();
+    let wrapper = store.dir.path().join("mariadbd");
+    let settings = store.path().join("config.toml");
+    let text = fs::read_to_string(&settings).unwrap();
+    let text = text.replace(&format!("server = {real:?}"), &format!("server = {wrapper:?}"));
+    assert!(text.contains("/mariadbd\""));
+    fs::write(&settings, text).unwrap();
+    let scratch = ["--scratch", store.dir.path().to_str().unwrap()];
+    // Recovery runs; the server that would check the tables is ended from outside.
+    for (end, words) in [("kill -9 $$", "SIGKILL"), ("exit 1", "exit status: 1")] {
+        let script =
+            format!("#!/bin/sh\ncase \"$*\" in *--socket=/*) {end};; *) exec {} \"$@\";; esac\n", real.display());
+        fs::write(&wrapper, script).unwrap();
+        fs::set_permissions(&wrapper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        store.bad("drill", &scratch, 1, words);
+        assert!(store.list()[0]["drilled"].is_null());
+        assert!(store.good("status", &[]).starts_with("OK"));
+    }
+    fs::remove_file(&wrapper).unwrap();
+    std::os::unix::fs::symlink(real, &wrapper).unwrap();
+    store.good("drill", &scratch);
+    assert_eq!(store.list()[0]["drilled"]["good"], true);
 }

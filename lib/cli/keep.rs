@@ -1,20 +1,21 @@
 //! The command line of xb-keep: each verb is one call.
 
+mod keeping;
 mod line;
 
 use std::process::ExitCode;
 
 use clap::Args;
 
-use self::line::{Form, Key, Kind, Place, Verb};
+use self::line::{Form, Key, Kind, Of, Place, Verb};
 use super::{Console, Tool, human, stdin, stdout};
 use crate::error::Result;
 use crate::keep::meta::BackupKind;
 use crate::keep::status::Format;
 use crate::keep::verbs::{
-    add, binlog_floor, cat, drill, init, last_lsn, list, pin, prune, restore, show, status, take, verify,
+    add, binlog, binlog_floor, cat, drill, init, last_lsn, list, pin, prune, restore, show, status, take, verify,
 };
-use crate::keep::{Keep, admit};
+use crate::keep::{Keep, admit, replica};
 use crate::report::{Level, Report as _};
 
 /// The name of the program that has verbs.
@@ -75,14 +76,19 @@ fn run(verb: Verb, console: &Console, state: &mut Option<u8>) -> Result<()> {
         Verb::Verify { place, ids, all, pages, key } => {
             verify::run(&open(&place, Some(key))?, &verify::Options { ids, all, pages }, console)
         }
-        Verb::Restore { place, id, to, plan, datadir, owner, key, .. } => {
+        Verb::Restore { place, id, to, plan, until, replica, datadir, owner, key, .. } => {
+            let replica = replica.map(|of| match of {
+                Of::Server => replica::Of::Server,
+                Of::Source => replica::Of::Source,
+            });
             let copy_back = datadir.map(|datadir| restore::CopyBack { datadir, owner });
-            let options = restore::Options { id, to, copy_back };
+            let options = restore::Options { id, to, until, replica, copy_back };
             let keep = open(&place, Some(key))?;
             if plan {
                 return answer(restore::plan(&keep, &options)?.trim_end(), console);
             }
-            restore::run(&keep, &options, console)
+            let statements = restore::run(&keep, &options, console)?;
+            answer(statements.as_deref().unwrap_or_default(), console)
         }
         Verb::Drill { place, id, scratch, key } => {
             let keep = open(&place, Some(key))?;
@@ -126,6 +132,9 @@ fn run(verb: Verb, console: &Console, state: &mut Option<u8>) -> Result<()> {
                     Err(error)
                 }
             }
+        }
+        Verb::Binlog { place, once, after_gap } => {
+            binlog::run(&open(&place, None)?, binlog::Options { once, after_gap }, console)
         }
         Verb::BinlogFloor(place) => answer(&binlog_floor::run(&open(&place, None)?)?, console),
         Verb::LastLsn { place, id } => answer(&last_lsn::run(&open(&place, None)?, &id)?, console),

@@ -5,12 +5,12 @@ use std::io::Write as _;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::catalog::{Backup, Catalog, META};
+use super::catalog::{Backup, Catalog};
 use super::intake::Arrived;
 use super::meta::{BACKUPS, BackupKind, FAILURES, FORMAT, Failure, Meta, Server, Stage, Stored};
 use super::source::Source;
 use super::store;
-use super::{Keep, describe, sealed};
+use super::{Keep, describe, marks, sealed};
 use crate::error::{Error, Result};
 use crate::report::{Level, Report};
 
@@ -52,12 +52,10 @@ pub fn publish(
     draft: Draft,
     report: &dyn Report,
 ) -> Result<Meta> {
-    let prefix = format!("{BACKUPS}{}/", draft.id);
+    let (id, prefix) = (draft.id.clone(), format!("{BACKUPS}{}/", draft.id));
     let outcome = publish_under(keep, catalog, &prefix, arrived, undo, draft, report);
     if outcome.is_err() {
-        for object in keep.store.list(&prefix)? {
-            keep.store.remove(&object.name)?;
-        }
+        marks::abandon(&*keep.store, &id)?;
     }
     outcome
 }
@@ -74,6 +72,7 @@ fn publish_under(
     let Arrived { upload, stored, index, .. } = arrived;
     let mut index = index;
     report.stage("syncing");
+    marks::begin(&*keep.store, prefix)?;
     upload.publish()?;
     let mut meta = Meta {
         format: FORMAT,
@@ -129,7 +128,7 @@ fn publish_under(
     if !draft.log.is_empty() {
         meta.log = Some(put(LOG, draft.log.as_bytes())?);
     }
-    store::put(&*keep.store, &format!("{prefix}{META}"), &sealed::write(&meta)?)?;
+    marks::finish(&*keep.store, prefix, &meta)?;
     Ok(meta)
 }
 

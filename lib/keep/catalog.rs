@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 
+use super::marks;
 use super::meta::{self, BACKUPS, BackupKind, FAILURES, Failure, Meta, Note, What};
 use super::retention::Item;
 use super::store::{self, Object, Store};
@@ -63,8 +64,10 @@ pub struct Remains {
     pub objects: Vec<Object>,
     /// It was a backup: it is marked as deleted.
     pub deleted: bool,
-    /// It was a backup: something refers to it.
+    /// It was a backup, and nothing but its `meta.json` tells what it was.
     pub lost: bool,
+    /// It is marked as a run that was cut off.
+    pub begun: bool,
 }
 
 /// All backups of a store.
@@ -103,7 +106,7 @@ impl Catalog {
         catalog.backups.sort_by(|a, b| (a.meta.start, &a.meta.id).cmp(&(b.meta.start, &b.meta.id)));
         let parents: Vec<String> = catalog.backups.iter().filter_map(|backup| backup.meta.parent.clone()).collect();
         for remains in &mut catalog.remains {
-            remains.lost |= parents.contains(&remains.id);
+            remains.lost |= !remains.deleted && parents.contains(&remains.id);
         }
         catalog.failures = store.list(FAILURES)?;
         let newest = catalog.failures.last();
@@ -120,7 +123,10 @@ impl Catalog {
         let deleted = names().filter_map(|(name, _)| note(name)).any(|name| name.ends_with("-deleted.json"));
         let has_notes = names().any(|(name, _)| name.starts_with("notes/"));
         if deleted || !names().any(|(name, _)| name == META) {
-            return self.remains.push(Remains { id, deleted, lost: has_notes && !deleted, objects });
+            let has = |mark: &str| names().any(|(name, _)| name == mark);
+            let (begun, ready) = (has(marks::BEGUN), has(marks::READY));
+            let lost = !deleted && (has_notes || !begun && !ready);
+            return self.remains.push(Remains { id, deleted, lost, begun, objects });
         }
         match self.backup(store, &id, &objects) {
             Ok(backup) => self.backups.push(backup),

@@ -5,13 +5,16 @@
 //! compared with their sum on their way out ([`source`]). [`retention`], [`index`], [`stages`] and [`status`] are pure.
 
 pub mod admit;
+pub mod binlog;
 pub mod catalog;
 pub mod chain;
 pub mod describe;
 pub mod index;
 pub mod intake;
+pub mod marks;
 pub mod meta;
 pub mod private;
+pub mod replica;
 pub mod retention;
 pub mod sealed;
 pub mod settings;
@@ -66,6 +69,16 @@ impl Keep {
     /// Failed, if the store cannot be read.
     pub fn catalog(&self) -> Result<Catalog> {
         Catalog::read(&*self.store)
+    }
+
+    /// The catalogue, for a verb that adds or removes backups: what a run could not finish is finished first.
+    ///
+    /// # Errors
+    ///
+    /// Failed, if the store cannot be read or written.
+    pub fn recovered(&self) -> Result<Catalog> {
+        marks::recover(&*self.store)?;
+        self.catalog()
     }
 
     /// The programs that undo the stages of a backup.

@@ -1,5 +1,8 @@
 //! A server of our own on a restored directory: no network, no users, no plugins that the directory brings.
 
+mod verdict;
+
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -22,6 +25,8 @@ use crate::server::program::{self, Program};
 const START: Duration = Duration::from_secs(600);
 /// How long it may take to end.
 const STOP: Duration = Duration::from_secs(300);
+/// How long the end of its process may come after that of its connection.
+const GONE: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(50);
 /// The longest path of a socket.
 const SOCKET_MAX: usize = 107;
@@ -47,8 +52,17 @@ impl Private {
     ///
     /// # Errors
     ///
-    /// Failed, if there is no server of the right version; Damaged, if it does not start on the directory.
+    /// Damaged, if it finds bad data in the directory; Failed, if it does not start for another reason, or none is here.
     pub fn start(keep: &Keep, meta: &Meta, data: &Path, room: &Path) -> Result<Private> {
+        Private::start_with(keep, meta, data, room, &[])
+    }
+
+    /// The same with options that come after all others.
+    ///
+    /// # Errors
+    ///
+    /// As [`Private::start`].
+    pub fn start_with(keep: &Keep, meta: &Meta, data: &Path, room: &Path, more: &[String]) -> Result<Private> {
         let version = meta.server.version.as_deref().and_then(program::version);
         let release = version.ok_or_else(|| Error::failed(&meta.id, "the version of its server is not known"))?;
         let release = crate::server::Release { family: meta.server.family.unwrap_or(release.family), ..release };
@@ -61,9 +75,11 @@ impl Private {
         }
         fs::create_dir(&plugins).map_err(|cause| Error::io(plugins.display(), "cannot create", &cause))?;
         let stderr = fs::File::create(&log).map_err(|cause| Error::io(log.display(), "cannot create", &cause))?;
-        let mut command = command(&program, data, room, &socket);
+        let keyed = keep.settings.restore.server_options.iter().any(|option| option.starts_with("plugin"));
+        let mut command = command(&program, data, room, &socket, keyed);
         command.args(of_backup(data)?);
         command.args(keep.settings.restore.server_options.iter().map(|option| format!("--{option}")));
+        command.args(more);
         command.current_dir(data).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         let (child, _) = confine::spawn(&mut command, &[data, room], CapabilitySet::empty())
             .map_err(|cause| Error::io(program.path.display(), "cannot run", &cause))?;
@@ -73,8 +89,7 @@ impl Private {
             let running = child.0.as_mut().map(Child::try_wait).transpose();
             let ended = running.map_err(|cause| Error::io("server", "cannot be waited for", &cause))?.flatten();
             if let Some(status) = ended {
-                let what = format!("no server starts on it ({status}): {}", last_error(&log));
-                return Err(Error::damaged(&meta.id, what));
+                return Err(verdict::ended(&meta.id, "no server starts on it", status, &said(&log)));
             }
             if let Ok(conn) = connect(&socket)
                 && let Some(child) = child.0.take()
@@ -82,7 +97,7 @@ impl Private {
                 return Ok(Private { child, conn, log });
             }
             if begun.elapsed() > START {
-                return Err(Error::failed("server", format_args!("does not answer: {}", last_error(&log))));
+                return Err(Error::failed("server", format_args!("does not answer: {}", verdict::last(&said(&log)))));
             }
             std::thread::sleep(TICK);
         }
@@ -92,12 +107,9 @@ impl Private {
     ///
     /// # Errors
     ///
-    /// Damaged, if the server fails, for it fails on what was restored.
+    /// Damaged, if the server finds bad data; Failed, if it fails for another reason.
     pub fn rows(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
-        let rows: Vec<Row> = self
-            .conn
-            .query(sql)
-            .map_err(|cause| Error::damaged("server", format_args!("{cause}, in: {sql}; {}", last_error(&self.log))))?;
+        let rows: Vec<Row> = self.conn.query(sql).map_err(|cause| self.refused(sql, &cause))?;
         let text = |value: Value| match value {
             Value::NULL => None,
             Value::Bytes(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
@@ -106,11 +118,44 @@ impl Private {
         Ok(rows.into_iter().map(|row| row.unwrap().into_iter().map(text).collect()).collect())
     }
 
+    /// The first row by column names, in lower case, without NULL values.
+    ///
+    /// # Errors
+    ///
+    /// As [`Private::rows`].
+    pub fn record(&mut self, sql: &str) -> Result<HashMap<String, String>> {
+        let row: Option<Row> = self.conn.query_first(sql).map_err(|cause| self.refused(sql, &cause))?;
+        let Some(row) = row else { return Ok(HashMap::new()) };
+        let names: Vec<String> = row.columns_ref().iter().map(|column| column.name_str().to_lowercase()).collect();
+        let text = |value: Value| match value {
+            Value::NULL => None,
+            Value::Bytes(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+            other => Some(other.as_sql(true)),
+        };
+        Ok(names.into_iter().zip(row.unwrap()).filter_map(|(name, value)| Some((name, text(value)?))).collect())
+    }
+
+    /// Why a statement failed: the server refused it, or has ended.
+    fn refused(&mut self, sql: &str, cause: &mysql::Error) -> Error {
+        if let mysql::Error::MySqlError(refusal) = cause {
+            let what = format_args!("{}, in: {sql}", refusal.message);
+            return Error::new(verdict::kind(&refusal.message), "server", what);
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < GONE {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return verdict::ended("server", &format!("it ended during {sql}"), status, &said(&self.log));
+            }
+            std::thread::sleep(TICK);
+        }
+        Error::failed("server", format_args!("{cause}, in: {sql}"))
+    }
+
     /// Has the server end, and waits for it.
     ///
     /// # Errors
     ///
-    /// Damaged, if it ends badly; Failed, if it does not end.
+    /// Damaged, if it ends badly because of bad data; Failed, if it does so for another reason, or does not end.
     pub fn stop(mut self) -> Result<()> {
         let fail = |cause: &std::io::Error| Error::io("server", "cannot be ended", cause);
         kill_process(Pid::from_child(&self.child), Signal::TERM).map_err(|errno| fail(&errno.into()))?;
@@ -119,10 +164,7 @@ impl Private {
             match self.child.try_wait().map_err(|cause| fail(&cause))? {
                 Some(status) if status.success() => return Ok(()),
                 Some(status) => {
-                    return Err(Error::damaged(
-                        "server",
-                        format_args!("ended with {status}: {}", last_error(&self.log)),
-                    ));
+                    return Err(verdict::ended("server", "it ended badly", status, &said(&self.log)));
                 }
                 None => std::thread::sleep(TICK),
             }
@@ -151,7 +193,7 @@ impl Drop for Ending {
     }
 }
 
-fn command(program: &Program, data: &Path, room: &Path, socket: &Path) -> Command {
+fn command(program: &Program, data: &Path, room: &Path, socket: &Path, keyed: bool) -> Command {
     let mut command = Command::new(&program.path);
     let at = |option: &str, path: &Path| {
         let mut word = std::ffi::OsString::from(option);
@@ -163,7 +205,11 @@ fn command(program: &Program, data: &Path, room: &Path, socket: &Path) -> Comman
         command.arg(at("--basedir=", &basedir));
     }
     command.arg(at("--datadir=", data)).arg(at("--tmpdir=", room)).arg(at("--socket=", socket));
-    command.arg(at("--pid-file=", &room.join("pid"))).arg(at("--plugin-dir=", &room.join("plugins")));
+    command.arg(at("--pid-file=", &room.join("pid")));
+    if !keyed {
+        // Not even those of the server; a key, which the operator names, is a plugin of MariaDB.
+        command.arg(at("--plugin-dir=", &room.join("plugins")));
+    }
     command.args(["--skip-networking", "--skip-grant-tables", "--skip-log-bin", "--innodb-buffer-pool-size=128M"]);
     command.args(match program.release.family {
         Family::MariaDb => {
@@ -207,11 +253,12 @@ fn connect(socket: &Path) -> mysql::Result<Conn> {
     Conn::new(OptsBuilder::new().socket(Some(socket.to_string_lossy())).user(Some("root")))
 }
 
-/// What the server said that sounds like a reason: of several errors the last but for those that only announce the end.
-fn last_error(log: &Path) -> String {
-    let text = fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let reason = |line: &&str| line.contains("[ERROR]") && !line.ends_with("Aborting") && !line.ends_with("Aborted");
-    let line = text.lines().rev().find(reason).or_else(|| text.lines().next_back());
-    line.unwrap_or("it said nothing").to_owned()
+/// What the server said.
+fn said(log: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned()
+}
+
+/// True if a message of `CHECK TABLE` blames this host.
+pub fn blames_host(text: &str) -> bool {
+    verdict::blames_host(text)
 }

@@ -28,6 +28,8 @@ pub struct Settings {
     pub status: Limits,
     /// How `restore` and `drill` recover.
     pub restore: Restoring,
+    /// How binary logs are archived.
+    pub binlog: Binlogs,
     /// What runs after a backup.
     pub hooks: Hooks,
 }
@@ -119,6 +121,16 @@ pub struct Restoring {
     pub server_options: Vec<String>,
     /// Where `drill` works; otherwise `TMPDIR` or `/var/tmp`.
     pub scratch: Option<PathBuf>,
+}
+
+/// `[binlog]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Binlogs {
+    /// The program that follows the server; otherwise `mariadb-binlog` or `mysqlbinlog`.
+    pub program: Option<PathBuf>,
+    /// Its server id, which no replica of the server may have.
+    pub server_id: Option<u32>,
 }
 
 /// `[hooks]`: argument vectors.

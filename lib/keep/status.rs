@@ -1,10 +1,13 @@
 //! What monitoring wants to know. Pure: a catalogue, limits and the time go in; a state and its figures come out.
 
+mod logs;
+
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::binlog::Archive;
 use super::catalog::{Backup, Catalog};
 use super::meta::{BackupKind, What};
 use super::settings::{Levels, Limits};
@@ -75,7 +78,7 @@ pub enum Format {
 }
 
 /// Judges a store.
-pub fn judge(catalog: &Catalog, limits: &Limits, space: Option<Space>, now: Timestamp) -> Status {
+pub fn judge(catalog: &Catalog, archives: &[Archive], limits: &Limits, space: Option<Space>, now: Timestamp) -> Status {
     let mut found: Vec<(State, String)> = Vec::new();
     let mut figures = Vec::new();
     let backups = || catalog.backups.iter().filter(|backup| backup.meta.kind != BackupKind::Files);
@@ -112,6 +115,9 @@ pub fn judge(catalog: &Catalog, limits: &Limits, space: Option<Space>, now: Time
     for remains in catalog.remains.iter().filter(|remains| remains.lost) {
         found.push((State::Critical, format!("{} has lost its meta.json", remains.id)));
     }
+    let missing = logs::of(archives, &good().collect::<Vec<_>>(), now);
+    let gaps = missing.len() as u64;
+    found.extend(missing.into_iter().map(|(state, what)| (state, format!("binary logs: {what}"))));
     let newest = good().map(|backup| backup.meta.end).max();
     if let Some(failure) = catalog.failure.as_ref().filter(|failure| newest.is_none_or(|newest| failure.at > newest)) {
         found.push((State::Warning, format!("the last run failed: {}", failure.error)));
@@ -130,6 +136,9 @@ pub fn judge(catalog: &Catalog, limits: &Limits, space: Option<Space>, now: Time
     figures.push(Figure { name: "backups", value: Some(backups().count() as u64), unit: "", limits: None });
     let stored = catalog.backups.iter().fold(0, |sum: u64, backup| sum.saturating_add(backup.stored));
     figures.push(Figure { name: "stored", value: Some(stored), unit: "B", limits: None });
+    if !archives.is_empty() {
+        figures.push(Figure { name: "binlog_gaps", value: Some(gaps), unit: "", limits: None });
+    }
     found.sort_by_key(|(state, _)| std::cmp::Reverse(*state));
     let state = found.iter().map(|(state, _)| *state).max().unwrap_or(State::Ok);
     let mut words: Vec<String> = found.into_iter().map(|(_, words)| words).collect();
@@ -235,7 +244,7 @@ mod tests {
     fn an_empty_store_is_critical_in_every_form() {
         let limits = Limits::default();
         let space = Some(Space { free: 4_000, total: 100_000 });
-        let status = judge(&Catalog::default(), &limits, space, Timestamp::UNIX_EPOCH);
+        let status = judge(&Catalog::default(), &[], &limits, space, Timestamp::UNIX_EPOCH);
         assert_eq!(status.state, State::Critical);
         let line = status.print(Format::Nagios);
         assert!(

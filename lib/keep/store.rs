@@ -35,6 +35,8 @@ pub enum Use {
     Read,
     /// Adds a backup. One at a time.
     Add,
+    /// Adds binary logs, also while others add and remove backups. One at a time.
+    Follow,
     /// Removes backups: alone.
     Prune,
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::keep::retention::{Rules, Within};
+use super::keeping::Keeping;
+use crate::keep::binlog::until::Until;
 
 /// Where the store is.
 #[derive(Args, Clone, Debug)]
@@ -138,6 +139,13 @@ pub(super) enum Verb {
         /// Print the steps, and do nothing
         #[arg(long)]
         plan: bool,
+        /// Then replay the archived binary logs up to a moment: a time (local, or UTC with a Z), a GTID, FILE:POSITION, or
+        /// end for all that is archived; latest is the newest backup before it
+        #[arg(long, value_name = "TIME|GTID|FILE:POS")]
+        until: Option<Until>,
+        /// Print the statements that make the restored server a replica
+        #[arg(long, value_name = "OF", conflicts_with_all = ["until", "plan"])]
+        replica: Option<Of>,
         /// Copy the result into the data directory of a server that is stopped
         #[arg(long, requires = "datadir")]
         copy_back: bool,
@@ -197,6 +205,17 @@ pub(super) enum Verb {
         #[arg(long, value_name = "FORM", default_value = "nagios")]
         format: Form,
     },
+    /// Archive the binary logs of the server, as they grow
+    Binlog {
+        #[command(flatten)]
+        place: Place,
+        /// Archive what is there, and end
+        #[arg(long)]
+        once: bool,
+        /// Go on although the server has purged what the archive needs next
+        #[arg(long)]
+        after_gap: bool,
+    },
     /// Print the oldest binary log that a backup of the store still needs
     BinlogFloor(Place),
     /// Print the LSN from which a hand-made increment begins
@@ -209,46 +228,6 @@ pub(super) enum Verb {
     },
 }
 
-/// Rules of retention; without any those of the settings.
-#[derive(Args, Clone, Debug)]
-pub(super) struct Keeping {
-    /// Keep the last N sets: a full backup with its increments
-    #[arg(long, value_name = "N")]
-    pub(super) keep_last: Option<u32>,
-    /// Keep the newest set of each of the last N hours that have one
-    #[arg(long, value_name = "N")]
-    pub(super) keep_hourly: Option<u32>,
-    /// The same for days
-    #[arg(long, value_name = "N")]
-    pub(super) keep_daily: Option<u32>,
-    /// The same for weeks
-    #[arg(long, value_name = "N")]
-    pub(super) keep_weekly: Option<u32>,
-    /// The same for months
-    #[arg(long, value_name = "N")]
-    pub(super) keep_monthly: Option<u32>,
-    /// The same for years
-    #[arg(long, value_name = "N")]
-    pub(super) keep_yearly: Option<u32>,
-    /// Keep all sets with a backup that is not older than this, counted back from the newest one: 2y5m7d3h
-    #[arg(long, value_name = "SPAN")]
-    pub(super) keep_within: Option<Within>,
-}
-
-impl From<Keeping> for Rules {
-    fn from(keeping: Keeping) -> Rules {
-        Rules {
-            keep_last: keeping.keep_last,
-            keep_hourly: keeping.keep_hourly,
-            keep_daily: keeping.keep_daily,
-            keep_weekly: keeping.keep_weekly,
-            keep_monthly: keeping.keep_monthly,
-            keep_yearly: keeping.keep_yearly,
-            keep_within: keeping.keep_within,
-        }
-    }
-}
-
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum Kind {
     /// A full backup
@@ -257,6 +236,14 @@ pub(super) enum Kind {
     Incremental,
     /// Files, which are no backup of a server
     Files,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Of {
+    /// Of the server that was copied
+    Server,
+    /// Of the server from which that one replicated
+    Source,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -3,8 +3,10 @@
 //! An object is a file. While it is written it is a file in `tmp/`; then it is synced and renamed, and the directories
 //! that lead to it are synced. `tmp/` and the lock files are no objects.
 
+mod files;
+
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +14,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
+use self::files::{Exactly, Upward, sync};
 use super::{Held, Object, Space, Store, Upload, Use, is_name};
 use crate::error::{Error, Result};
 
@@ -19,6 +22,8 @@ use crate::error::{Error, Result};
 const TMP: &str = "tmp";
 /// Locked by whoever adds or prunes.
 const WRITERS: &str = "lock";
+/// Locked by whoever follows a server.
+const FOLLOWER: &str = "lock.binlog";
 /// Locked, shared, by whoever reads backups, and exclusively by whoever prunes.
 const READERS: &str = "lock.readers";
 
@@ -121,6 +126,9 @@ impl Store for Local {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&tmp);
         made.map_err(|cause| Error::io(tmp.display(), "cannot create", &cause))?;
         let file = NamedTempFile::new_in(&tmp).map_err(|cause| Error::io(tmp.display(), "cannot write", &cause))?;
+        // Whoever cleans up leaves it alone as long as it is open.
+        rustix::fs::flock(file.as_file(), FlockOperation::LockExclusive)
+            .map_err(|errno| Error::io(tmp.display(), "cannot lock", &errno.into()))?;
         Ok(Box::new(Upward { file, path, root: self.root.clone() }))
     }
 
@@ -180,6 +188,11 @@ impl Store for Local {
         };
         for entry in entries {
             let entry = entry.map_err(|cause| fail(&cause))?;
+            let file = File::open(entry.path()).map_err(|cause| fail(&cause))?;
+            if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+                // Somebody writes it: the follower of a server.
+                continue;
+            }
             bytes = bytes.saturating_add(entry.metadata().map_err(|cause| fail(&cause))?.len());
             fs::remove_file(entry.path()).map_err(|cause| fail(&cause))?;
         }
@@ -199,6 +212,7 @@ impl Store for Local {
         let exclusive = FlockOperation::NonBlockingLockExclusive;
         let held = match how {
             Use::Read => vec![self.lock(READERS, FlockOperation::NonBlockingLockShared)?],
+            Use::Follow => vec![self.lock(FOLLOWER, exclusive)?],
             Use::Add => vec![self.lock(WRITERS, exclusive)?],
             Use::Prune => vec![self.lock(WRITERS, exclusive)?, self.lock(READERS, exclusive)?],
         };
@@ -213,143 +227,5 @@ struct Locks {
 
 impl Held for Locks {}
 
-/// A file that becomes an object.
-struct Upward {
-    file: NamedTempFile,
-    path: PathBuf,
-    root: PathBuf,
-}
-
-impl Write for Upward {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.as_file_mut().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Upload for Upward {
-    fn publish(self: Box<Self>) -> Result<()> {
-        let Upward { file, path, root } = *self;
-        let fail = |cause: &io::Error| Error::io(path.display(), "cannot write", cause);
-        file.as_file().sync_all().map_err(|cause| fail(&cause))?;
-        let parent = path.parent().unwrap_or(&root);
-        DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(|cause| fail(&cause))?;
-        file.persist_noclobber(&path).map_err(|refused| match refused.error.kind() {
-            ErrorKind::AlreadyExists => {
-                Error::failed(path.display(), "exists already; nothing in a store is overwritten")
-            }
-            _ => fail(&refused.error),
-        })?;
-        for dir in parent.ancestors().take_while(|dir| dir.starts_with(&root)) {
-            sync(dir).map_err(|cause| fail(&cause))?;
-        }
-        Ok(())
-    }
-}
-
-/// So many bytes of a file; if it ends before, somebody has changed it meanwhile.
-struct Exactly {
-    file: File,
-    left: u64,
-}
-
-impl Read for Exactly {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let got = Read::by_ref(&mut self.file).take(self.left).read(buffer)?;
-        if got == 0 && self.left > 0 && !buffer.is_empty() {
-            return Err(io::Error::new(ErrorKind::UnexpectedEof, "it has become shorter"));
-        }
-        self.left = self.left.saturating_sub(got as u64);
-        Ok(got)
-    }
-}
-
-fn sync(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-    use crate::error::Kind;
-    use crate::keep::store::{put, small};
-
-    fn store() -> (tempfile::TempDir, Local) {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Local::init(&dir.path().join("store")).unwrap();
-        (dir, store)
-    }
-
-    #[test]
-    fn an_object_is_there_whole_or_not_at_all() {
-        let (_dir, store) = store();
-        let mut upload = store.create("backups/a/stream.xbs").unwrap();
-        upload.write_all(b"half").unwrap();
-        assert_eq!(store.list("").unwrap(), []);
-        drop(upload);
-        assert_eq!(fs::read_dir(store.path(TMP)).unwrap().count(), 0);
-        put(&store, "backups/a/stream.xbs", b"whole").unwrap();
-        let mode = fs::metadata(store.path("backups/a/stream.xbs")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o077, 0);
-        let again = put(&store, "backups/a/stream.xbs", b"other").unwrap_err();
-        assert!(again.to_string().contains("nothing in a store is overwritten"), "{again}");
-        assert_eq!(small(&store, "backups/a/stream.xbs").unwrap(), b"whole");
-        store.remove("backups/a/stream.xbs").unwrap();
-        store.remove("backups/a/stream.xbs").unwrap();
-        assert!(!store.path("backups").exists() && store.path(TMP).exists());
-    }
-
-    #[test]
-    fn ranges_are_read_exactly_or_refused() {
-        let (_dir, store) = store();
-        put(&store, "o", b"0123456789").unwrap();
-        let range = |from, len| -> Result<Vec<u8>> {
-            let mut bytes = Vec::new();
-            store.read("o", from, len)?.read_to_end(&mut bytes).unwrap();
-            Ok(bytes)
-        };
-        assert_eq!(range(3, Some(4)).unwrap(), b"3456");
-        assert_eq!(range(8, None).unwrap(), b"89");
-        assert_eq!(range(10, Some(0)).unwrap(), b"");
-        assert_eq!(range(8, Some(3)).unwrap_err().kind(), Kind::Damaged);
-        assert_eq!(store.read("p", 0, None).err().unwrap().kind(), Kind::Damaged);
-    }
-
-    #[test]
-    fn a_listing_has_objects_alone_in_order() {
-        let (_dir, store) = store();
-        for name in ["backups/b/meta.json", "backups/a/meta.json", "failures/x.json", "backups/a/stream"] {
-            put(&store, name, b"x").unwrap();
-        }
-        let names = |prefix| store.list(prefix).unwrap().into_iter().map(|object| object.name).collect::<Vec<_>>();
-        assert_eq!(names("backups/a/"), ["backups/a/meta.json", "backups/a/stream"]);
-        assert_eq!(names("").len(), 4);
-        assert_eq!(names("backups").len(), 3);
-    }
-
-    #[test]
-    fn who_prunes_is_alone_and_who_adds_is_the_only_one() {
-        let (_dir, store) = store();
-        let (read, add) = (store.hold(Use::Read).unwrap(), store.hold(Use::Add).unwrap());
-        let also = store.hold(Use::Read).unwrap();
-        assert!(store.hold(Use::Add).is_err() && store.hold(Use::Prune).is_err());
-        drop(add);
-        assert!(store.hold(Use::Prune).is_err());
-        drop((read, also));
-        let prune = store.hold(Use::Prune).unwrap();
-        assert!(store.hold(Use::Read).is_err() && store.hold(Use::Add).is_err());
-        drop(prune);
-        store.hold(Use::Add).unwrap();
-    }
-
-    #[test]
-    fn a_store_takes_no_directory_with_something_in_it() {
-        let (dir, _store) = store();
-        assert!(Local::init(&dir.path().join("store")).is_err());
-    }
-}
+mod tests;

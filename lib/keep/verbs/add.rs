@@ -34,7 +34,7 @@ pub struct Options {
 /// stored.
 pub fn run(keep: &Keep, options: &Options, input: File, report: &dyn Report) -> Result<Meta> {
     let _held = keep.store.hold(Use::Add)?;
-    let catalog = keep.catalog()?;
+    let catalog = keep.recovered()?;
     let parent = options.parent.as_deref().map(|parent| catalog.find(parent)).transpose()?;
     let parent = parent.map(|parent| parent.meta.id.clone());
     let start = Timestamp::now();

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::keep::Keep;
+use crate::keep::binlog::parts;
 use crate::keep::catalog::Catalog;
 use crate::keep::meta::BackupKind;
 use crate::keep::store::Use;
@@ -39,20 +40,12 @@ fn floor(catalog: &Catalog) -> Result<String> {
     oldest.map(|(.., file)| file.to_owned()).ok_or_else(|| Error::failed("binlog-floor", "no backup has a position"))
 }
 
-/// The name of a series and the number: `binlog.000012`. Numbers have more than six digits after 999999.
-fn parts(file: &str) -> Option<(&str, u64)> {
-    let (series, number) = file.rsplit_once('.')?;
-    Some((series, number.parse().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_compared_as_numbers() {
-        assert_eq!(parts("db.one-bin.1000000"), Some(("db.one-bin", 1_000_000)));
-        assert_eq!(parts("binlog"), None);
+    fn a_store_without_backups_has_none() {
         assert_eq!(floor(&Catalog::default()).unwrap_err().to_string(), "binlog-floor: no backup has a position");
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::error::{Error, Kind, Result};
 use crate::keep::Keep;
 use crate::keep::meta::{Note, What};
-use crate::keep::private::Private;
+use crate::keep::private::{self, Private};
 use crate::keep::store::Use;
 use crate::keep::verbs::{restore, verify};
 use crate::report::{Level, Report};
@@ -26,7 +26,8 @@ pub fn run(keep: &Keep, id: &str, scratch: &Path, report: &dyn Report) -> Result
     let room = room.map_err(|cause| Error::io(scratch.display(), "cannot write", &cause))?;
     let attempt = || -> Result<(Checked, u64)> {
         let to = room.path().join("data");
-        let options = restore::Options { id: id.to_owned(), to: to.clone(), copy_back: None };
+        let options =
+            restore::Options { id: id.to_owned(), to: to.clone(), until: None, replica: None, copy_back: None };
         restore::restore(keep, &catalog.chain(backup)?, &options, report)?;
         let restored = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         report.stage("checking tables");
@@ -87,6 +88,10 @@ fn check(server: &mut Private, report: &dyn Report) -> Result<Checked> {
             let (kind, text) = (column(2).to_lowercase(), column(3));
             let fine =
                 kind == "note" || kind == "status" && (text == "OK" || text.starts_with("Table is already up to date"));
+            if (kind == "error" || kind == "status" && !fine) && private::blames_host(&text) {
+                return Err(Error::failed(format_args!("CHECK TABLE {schema}.{table}"), text)
+                    .hint("this says nothing about the backup; try again when the reason is gone"));
+            }
             if kind == "error" || kind == "status" && !fine {
                 bad.push(format!("{schema}.{table}: {text}"));
             }

@@ -1,6 +1,7 @@
 //! The verbs of xb-keep, one to a file.
 
 pub mod add;
+pub mod binlog;
 pub mod binlog_floor;
 pub mod cat;
 pub mod drill;

@@ -6,7 +6,9 @@ use jiff::Timestamp;
 
 use crate::error::{Error, Result};
 use crate::keep::Keep;
-use crate::keep::catalog::{self, Catalog, META, Remains};
+use crate::keep::binlog::{self, Archive};
+use crate::keep::catalog::{self, Backup, Catalog, Remains};
+use crate::keep::marks;
 use crate::keep::meta::{BACKUPS, Note, What};
 use crate::keep::retention::{self, Decision, Rules};
 use crate::keep::store::{Object, Use};
@@ -33,6 +35,8 @@ pub struct Pruned {
     pub decisions: Vec<Decision>,
     /// Remains of crashed runs.
     pub remains: Vec<String>,
+    /// How many objects of binary logs.
+    pub logs: usize,
     /// How many bytes.
     pub bytes: u64,
 }
@@ -48,7 +52,7 @@ pub fn run(keep: &Keep, options: &Options, report: &dyn Report) -> Result<Pruned
     let _held = keep.store.hold(how)?;
     let rules = options.rules.clone().or(&keep.settings.retention);
     rules.check()?;
-    let catalog = keep.catalog()?;
+    let catalog = if options.dry_run { keep.catalog()? } else { keep.recovered()? };
     if let Some((id, error)) = catalog.damaged.first() {
         let what =
             format_args!("nothing is pruned while {id} cannot be read, for what it builds on is not known: {error}");
@@ -63,36 +67,55 @@ pub fn run(keep: &Keep, options: &Options, report: &dyn Report) -> Result<Pruned
     let mut bytes = backups().fold(0, |sum: u64, backup| sum.saturating_add(backup.stored));
     let leftovers = || remains.iter().flat_map(|remains| &remains.objects);
     bytes = leftovers().fold(bytes, |sum, object| sum.saturating_add(object.size));
+    let kept = catalog.backups.iter().filter(|backup| !gone.contains(&backup.meta.id.as_str()));
+    let logs = below(&Archive::all(&*keep.store)?, &kept.collect::<Vec<_>>());
+    bytes = logs.iter().fold(bytes, |sum, object| sum.saturating_add(object.size));
     if !options.dry_run {
         // The newest first: an increment goes before its base.
         for backup in backups().collect::<Vec<_>>().into_iter().rev() {
             report.stage(&backup.meta.id);
             catalog::note(&*keep.store, &backup.meta.id, &Note::new(What::Deleted, true))?;
-            remove(keep, &backup.meta.id, keep.store.list(&backup.object(""))?)?;
+            marks::remove(&*keep.store, &backup.meta.id, keep.store.list(&backup.object(""))?)?;
         }
         for one in &remains {
-            remove(keep, &one.id, one.objects.clone())?;
+            marks::remove(&*keep.store, &one.id, one.objects.clone())?;
+        }
+        for object in &logs {
+            keep.store.remove(&object.name)?;
         }
         old_failures(keep, &catalog)?;
         bytes = bytes.saturating_add(keep.store.sweep()?);
     }
-    Ok(Pruned { decisions, remains: remains.iter().map(|remains| remains.id.clone()).collect(), bytes })
+    let remains = remains.iter().map(|remains| remains.id.clone()).collect();
+    Ok(Pruned { decisions, remains, logs: logs.len(), bytes })
 }
 
-/// Removes the objects of a backup that is marked as deleted, the marks last: until then, a run that was cut off shows.
-fn remove(keep: &Keep, id: &str, mut objects: Vec<Object>) -> Result<()> {
-    let notes = format!("{BACKUPS}{id}/notes/");
-    let meta = format!("{BACKUPS}{id}/{META}");
-    objects.sort_by_key(|object| (object.name.starts_with(&notes), object.name == meta));
-    objects.iter().try_for_each(|object| keep.store.remove(&object.name))
+/// Binary logs that no backup needs: those before the oldest position of a backup of their server. Without such a backup
+/// all stay, and so do those of other names.
+fn below(archives: &[Archive], kept: &[&Backup]) -> Vec<Object> {
+    let mut objects = Vec::new();
+    for archive in archives {
+        let of_server =
+            kept.iter().filter(|backup| binlog::server(backup.meta.server.uuid.as_deref()) == archive.server);
+        let positions: Vec<&str> =
+            of_server.filter_map(|backup| backup.meta.binlog.as_ref()).map(|binlog| binlog.file.as_str()).collect();
+        for log in &archive.logs {
+            let of_series = positions.iter().filter_map(|file| binlog::parts(file));
+            let floor = of_series.filter(|(series, _)| *series == log.series).map(|(_, number)| number).min();
+            if floor.is_some_and(|floor| log.number < floor) {
+                objects.extend(log.pieces.iter().map(|piece| piece.object.clone()));
+            }
+        }
+    }
+    objects
 }
 
-/// A run that was cut off long ago. Whatever was a backup once is none of these.
+/// A run that was cut off long ago, and is marked so. Whatever may have been a backup is none of these.
 fn is_abandoned(remains: &Remains) -> bool {
     let time = remains.id.get(..16).and_then(|stamp| jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", stamp).ok());
     let time = time.and_then(|time| time.to_zoned(jiff::tz::TimeZone::UTC).ok()).map(|time| time.timestamp());
     let old = time.is_some_and(|time| Timestamp::now().duration_since(time).as_secs() > YOUNG);
-    old && !remains.lost
+    old && remains.begun && !remains.lost
 }
 
 fn old_failures(keep: &Keep, catalog: &Catalog) -> Result<()> {
@@ -110,6 +133,9 @@ impl Pruned {
         }
         for id in &self.remains {
             let _ = writeln!(text, "remove {id}: remains of a run that was cut off");
+        }
+        if self.logs > 0 {
+            let _ = writeln!(text, "remove {} objects of binary logs before the oldest backup", self.logs);
         }
         text
     }

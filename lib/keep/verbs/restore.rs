@@ -6,9 +6,12 @@ use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::keep::Keep;
-use crate::keep::catalog::Backup;
+use crate::keep::binlog::until::Until;
+use crate::keep::binlog::{self, replay};
+use crate::keep::catalog::{Backup, Catalog};
 use crate::keep::chain::{self, Ear};
 use crate::keep::meta::{BackupKind, Note, What};
+use crate::keep::replica::{self, Of};
 use crate::keep::source::Wanted;
 use crate::keep::store::Use;
 use crate::keep::verbs::verify;
@@ -21,6 +24,10 @@ pub struct Options {
     pub id: String,
     /// The directory, which must be empty or not exist.
     pub to: PathBuf,
+    /// The moment up to which binary logs are replayed.
+    pub until: Option<Until>,
+    /// Whose replica the restored server becomes.
+    pub replica: Option<Of>,
     /// A data directory to which the result is copied.
     pub copy_back: Option<CopyBack>,
 }
@@ -41,26 +48,28 @@ struct Plan {
     copy_back: Option<Vec<String>>,
 }
 
-/// Restores a backup.
+/// Restores a backup; returns the statements that make it a replica, if that is wanted.
 ///
 /// # Errors
 ///
 /// Damaged, if a backup that is needed is missing or bad; the kind of the program that failed.
-pub fn run(keep: &Keep, options: &Options, report: &dyn Report) -> Result<()> {
+pub fn run(keep: &Keep, options: &Options, report: &dyn Report) -> Result<Option<String>> {
     let _held = keep.store.hold(Use::Read)?;
     let catalog = keep.catalog()?;
-    let backup = catalog.find(&options.id)?;
+    let backup = chosen(&catalog, options)?;
+    let statements = options.replica.map(|of| replica::statements(&backup.meta, of)).transpose()?;
     let began = Instant::now();
     let outcome = restore(keep, &catalog.chain(backup)?, options, report);
     if outcome.is_ok() {
         let millis = u64::try_from(began.elapsed().as_millis()).ok();
-        let detail = options.to.display().to_string();
+        let until = options.until.as_ref().map(|until| format!(", until {until}")).unwrap_or_default();
+        let detail = format!("{}{until}", options.to.display());
         verify::note(keep, backup, Note { millis, detail, ..Note::new(What::Restored, true) }, report);
         let (id, to, seconds) = (&backup.meta.id, options.to.display(), began.elapsed().as_secs());
         report.note(Level::Info, format_args!("{id}: restored to {to} in {seconds} s"));
         report.facts(serde_json::json!({ "id": id, "directory": options.to, "binlog": backup.meta.binlog }));
     }
-    outcome
+    outcome.map(|()| statements)
 }
 
 /// The steps, a line each.
@@ -71,7 +80,7 @@ pub fn run(keep: &Keep, options: &Options, report: &dyn Report) -> Result<()> {
 pub fn plan(keep: &Keep, options: &Options) -> Result<String> {
     let _held = keep.store.hold(Use::Read)?;
     let catalog = keep.catalog()?;
-    let backup = catalog.find(&options.id)?;
+    let backup = chosen(&catalog, options)?;
     let chain = catalog.chain(backup)?;
     let (_, increments) = split(&chain)?;
     let directories: Vec<PathBuf> = increments.iter().map(|one| Path::new("…").join(&one.meta.id)).collect();
@@ -87,10 +96,69 @@ pub fn plan(keep: &Keep, options: &Options) -> Result<String> {
         step(number + 1, &format!("{} ({} bytes) | {}", one.meta.id, one.meta.stream.bytes, programs.join(" | ")));
     }
     step(chain.len() + 1, &plan.apply.join(" "));
+    let mut number = chain.len() + 2;
+    if let (Some(until), Some(binlog)) = (&options.until, &backup.meta.binlog) {
+        let from = format!("{}:{}", binlog.file, binlog.position);
+        step(number, &format!("a private server replays the archived binary logs from {from} until {until}"));
+        number += 1;
+    }
     if let Some(run) = &plan.copy_back {
-        step(chain.len() + 2, &run.join(" "));
+        step(number, &run.join(" "));
     }
     Ok(text)
+}
+
+/// The backup to begin with: that with the id or, for a moment, the newest good one before it.
+fn chosen<'a>(catalog: &'a Catalog, options: &Options) -> Result<&'a Backup> {
+    let Some(until) = &options.until else { return catalog.find(&options.id) };
+    let usable = |backup: &&Backup| {
+        let chain = || catalog.chain(backup).is_ok_and(|chain| chain.iter().all(|one| one.is_good()));
+        backup.meta.kind != BackupKind::Files && backup.meta.binlog.is_some() && chain()
+    };
+    let before = |backup: &&Backup| match (until, &backup.meta.binlog) {
+        (Until::Time(time), _) => backup.meta.end <= *time,
+        (Until::Position(file, position), Some(at)) => match (binlog::parts(&at.file), binlog::parts(file)) {
+            (Some((of, number)), Some((series, wanted))) => {
+                of == series && (number, at.position) <= (wanted, *position)
+            }
+            _ => false,
+        },
+        (Until::Gtid(gtid), Some(at)) => !executed(&at.gtid, gtid),
+        _ => true,
+    };
+    if options.id != "latest" {
+        let named = catalog.find(&options.id)?;
+        return Some(named).filter(before).ok_or_else(|| {
+            Error::failed(format_args!("--until {until}"), format_args!("{} ends after that", named.meta.id))
+                .hint("without an ID the newest backup before the moment is taken")
+        });
+    }
+    let found = catalog.backups.iter().rev().filter(usable).find(before);
+    found.ok_or_else(|| {
+        Error::failed(format_args!("--until {until}"), "no backup of the store ends before it")
+            .hint("xb-keep list STORE shows them with their positions")
+    })
+}
+
+/// True if a GTID position includes a transaction: `0-1-17,1-1-3` of MariaDB, `UUID:1-5:7,…` of MySQL.
+fn executed(position: &str, gtid: &str) -> bool {
+    if let Some((uuid, number)) = gtid.split_once(':') {
+        let number: u64 = number.parse().unwrap_or(u64::MAX);
+        let inside = |range: &str| {
+            let (from, to) = range.split_once('-').unwrap_or((range, range));
+            let bounds = from.trim().parse::<u64>().ok().zip(to.trim().parse::<u64>().ok());
+            bounds.is_some_and(|(from, to)| (from..=to).contains(&number))
+        };
+        let set = position.split(',').filter_map(|set| set.trim().split_once(':'));
+        return set.filter(|(of, _)| of.eq_ignore_ascii_case(uuid)).any(|(_, ranges)| ranges.split(':').any(inside));
+    }
+    let parts = |text: &str| -> Option<(u64, u64)> {
+        let mut parts = text.trim().split('-').map(|part| part.parse().ok());
+        let (domain, _, sequence) = (parts.next()??, parts.next()??, parts.next()??);
+        Some((domain, sequence))
+    };
+    let Some((domain, sequence)) = parts(gtid) else { return false };
+    position.split(',').filter_map(parts).any(|(of, last)| of == domain && last >= sequence)
 }
 
 fn split<'a>(chain: &'a [&'a Backup]) -> Result<(&'a Backup, &'a [&'a Backup])> {
@@ -117,6 +185,18 @@ pub(super) fn restore(keep: &Keep, chain: &[&Backup], options: &Options, report:
         Some(tempfile::Builder::new().prefix(".xb-keep-").tempdir_in(parent).map_err(|cause| fail(&cause))?)
     };
     let at = |one: &Backup| beside.as_ref().map_or(parent, |dir| dir.path()).join(&one.meta.id);
+    // What cannot be replayed is known before the long work.
+    let room = match &options.until {
+        Some(_) => Some(tempfile::Builder::new().prefix(".xb-keep-").tempdir_in(parent).map_err(|cause| fail(&cause))?),
+        None => None,
+    };
+    let replay = match (&options.until, &room, chain.last()) {
+        (Some(until), Some(room), Some(last)) => {
+            let room = room.path().canonicalize().map_err(|cause| fail(&cause))?;
+            Some((replay::prepare(keep, &last.meta, until, &room, report)?, &last.meta))
+        }
+        _ => None,
+    };
     unpack(keep, base, to, report)?;
     for one in increments {
         unpack(keep, one, &at(one), report)?;
@@ -125,6 +205,11 @@ pub(super) fn restore(keep: &Keep, chain: &[&Backup], options: &Options, report:
     let plan = Plan::new(keep, &directories, options);
     report.stage("applying");
     heard(plan.apply, report)?;
+    if let (Some((replay, meta)), Some(room)) = (&replay, &room) {
+        let room = room.path().canonicalize().map_err(|cause| fail(&cause))?;
+        let data = to.canonicalize().map_err(|cause| fail(&cause))?;
+        replay.run(keep, meta, &data, &room, report)?;
+    }
     if let Some(run) = plan.copy_back {
         report.stage("copying back");
         heard(run, report)?;
@@ -173,5 +258,20 @@ impl Plan {
             run
         });
         Plan { apply, copy_back }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_includes_what_was_executed() {
+        assert!(executed("0-1-17,1-1-3", "0-2-17") && executed("0-1-17", "0-1-1"));
+        assert!(!executed("0-1-17,1-1-3", "0-1-18") && !executed("0-1-17", "2-1-1") && !executed("", "0-1-1"));
+        let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+        let set = format!("{}:1-5:7, aaaaaaaa-71ca-11e1-9e33-c80aa9429562:1-100", uuid.to_uppercase());
+        let of = |number: u64| executed(&set, &format!("{uuid}:{number}"));
+        assert_eq!([1, 5, 6, 7, 8].map(of), [true, true, false, true, false]);
     }
 }

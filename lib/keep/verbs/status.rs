@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use crate::error::Result;
 use crate::keep::Keep;
+use crate::keep::binlog::Archive;
 use crate::keep::status::{self, Status};
 
 /// Judges the store. It takes no lock: monitoring must not wait, nor keep others waiting.
@@ -13,6 +14,7 @@ use crate::keep::status::{self, Status};
 /// Failed, if the store cannot be read.
 pub fn run(keep: &Keep) -> Result<Status> {
     let catalog = keep.catalog()?;
+    let archives = Archive::all(&*keep.store)?;
     let space = keep.store.space()?;
-    Ok(status::judge(&catalog, &keep.settings.status, space, Timestamp::now()))
+    Ok(status::judge(&catalog, &archives, &keep.settings.status, space, Timestamp::now()))
 }

@@ -34,7 +34,7 @@ pub fn run(keep: &Keep, options: &Options, report: &dyn Report) -> Result<Meta> 
     let _held = keep.store.hold(Use::Add)?;
     let making = &keep.settings.backup;
     stages::check(&making.stages, making.key_file.as_deref())?;
-    let catalog = keep.catalog()?;
+    let catalog = keep.recovered()?;
     let base = options.base.as_deref().map(|asked| base(&catalog, asked)).transpose()?;
     let kind = if base.is_some() { BackupKind::Incremental } else { BackupKind::Full };
     let start = Timestamp::now();

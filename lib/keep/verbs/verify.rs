@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::error::{Error, Kind, Result};
 use crate::keep::Keep;
+use crate::keep::binlog::{Archive, pieces};
 use crate::keep::catalog::{self, Backup, Catalog};
 use crate::keep::chain::Ear;
 use crate::keep::meta::{Note, What};
@@ -23,6 +24,9 @@ pub struct Options {
     pub pages: bool,
 }
 
+/// What can be done about a lost `meta.json`.
+const LOST: &str = "take it from another copy of the store, or add its stream again: xb-keep add";
+
 /// Verifies backups, and notes the verdict of each. All are verified, also if one is bad.
 ///
 /// # Errors
@@ -40,9 +44,15 @@ pub fn run(keep: &Keep, options: &Options, report: &dyn Report) -> Result<()> {
     if options.all {
         catalog.damaged.iter().for_each(|(_, error)| fail(error.clone()));
         for remains in catalog.remains.iter().filter(|remains| remains.lost) {
-            fail(
-                Error::damaged(&remains.id, "its meta.json is missing").hint("take it from another copy of the store"),
-            );
+            fail(Error::damaged(&remains.id, "its meta.json is missing").hint(LOST));
+        }
+    }
+    if options.all {
+        for piece in Archive::all(&*keep.store)?.iter().flat_map(|archive| &archive.logs).flat_map(|log| &log.pieces) {
+            match pieces::one(keep, piece) {
+                Err(error) if error.kind() != Kind::Damaged => return Err(error),
+                outcome => outcome.map(drop).unwrap_or_else(&mut fail),
+            }
         }
     }
     for backup in wanted(&catalog, options)? {
