@@ -1,0 +1,195 @@
+//! `xb-redo --apply --native`: the log is applied without a server. What `mariadb-backup --prepare` makes of a copy is
+//! the measure: every page of every file must be the same.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use xb::innodb::space::HEAD;
+use xb::innodb::{Doublewrite, PageNo, Space, SpaceId, page, stamp};
+
+use crate::hot_backup::pipeline;
+use crate::support::backup::apply;
+use crate::support::pipeline::Relay;
+use crate::support::server::Builder;
+use crate::support::{Flavour, Load, Pipeline, Random, Server, check, program, rounds, scratch, test_on};
+
+/// The files of InnoDB, except its log, relative to the directory.
+fn tablespaces(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut places = vec![PathBuf::new()];
+    while let Some(place) = places.pop() {
+        for entry in fs::read_dir(dir.join(&place)).unwrap() {
+            let entry = entry.unwrap();
+            let (path, name) = (place.join(entry.file_name()), entry.file_name().into_string().unwrap());
+            if entry.file_type().unwrap().is_dir() {
+                places.push(path);
+            } else if name.ends_with(".ibd") || name.starts_with("ibdata") || name.starts_with("undo0") {
+                found.insert(path, fs::read(entry.path()).unwrap());
+            }
+        }
+    }
+    found
+}
+
+/// How many pages were compared, and what differs.
+fn differences(ours: &Path, theirs: &Path) -> (usize, Vec<String>) {
+    let (ours, theirs) = (tablespaces(ours), tablespaces(theirs));
+    let (mut pages, mut bad) = (0, Vec::new());
+    for (path, want) in &theirs {
+        let name = path.display();
+        let Some(have) = ours.get(path) else {
+            bad.push(format!("{name} is missing"));
+            continue;
+        };
+        if have.len() != want.len() {
+            bad.push(format!("{name} has {} bytes, not {}", have.len(), want.len()));
+        }
+        let space = Space::parse(&want[..HEAD.min(want.len())]).ok().flatten();
+        // The second file of a system tablespace.
+        let (space, first) = match space {
+            Some(space) => (space, 0),
+            None if want.iter().all(|byte| *byte == 0) => {
+                if have != want {
+                    bad.push(format!("{name} is not empty"));
+                }
+                continue;
+            }
+            None => {
+                let (space, number, at) = Space::of_system_page(want).expect("a file without a page");
+                let index = u32::try_from(at / u64::from(space.page_size)).unwrap();
+                (space, number.get() - index)
+            }
+        };
+        let size = space.page_size.bytes();
+        let skip = (space.id == SpaceId::SYSTEM).then(|| {
+            let page5 = want.get(5 * size..6 * size).filter(|_| first == 0).unwrap_or_default();
+            Doublewrite::parse(page5, space.page_size).unwrap_or(Doublewrite::usual(space.page_size))
+        });
+        for (index, (have, want)) in have.chunks(size).zip(want.chunks(size)).enumerate() {
+            let number = PageNo::new(first + u32::try_from(index).unwrap());
+            if skip.as_ref().is_some_and(|area| area.covers(number)) {
+                continue;
+            }
+            pages += 1;
+            if have == want || same_content(&space, have, want) {
+                continue;
+            }
+            let at: Vec<usize> = (0..have.len()).filter(|at| have[*at] != want[*at]).collect();
+            let lsns = (page::lsn(have), page::lsn(want));
+            bad.push(format!(
+                "{name} page {number} type {:?}/{:?} lsn {lsns:?}: {} bytes differ, from {} to {}",
+                page::kind(have),
+                page::kind(want),
+                at.len(),
+                at[0],
+                at[at.len() - 1]
+            ));
+        }
+    }
+    for path in ours.keys().filter(|path| !theirs.contains_key(*path)) {
+        bad.push(format!("{} should not be there", path.display()));
+    }
+    (pages, bad)
+}
+
+/// Compressed pages are the same if their content is: there is more than one way to compress it. What a server has in
+/// the trailer of a page that it compresses is not read by anyone.
+fn same_content(space: &Space, have: &[u8], want: &[u8]) -> bool {
+    if space.squeezed_by().is_none() || have[..24] != want[..24] {
+        return false;
+    }
+    let plain = |page: &[u8]| stamp::unsqueezed(page).ok().flatten().unwrap_or_else(|| page.to_vec());
+    let (have, want) = (plain(have), plain(want));
+    let body = have.len() - 8;
+    have[..body] == want[..body]
+}
+
+fn copy(from: &Path, to: &Path) {
+    let mut cp = program("cp");
+    cp.args(["-a", "--sparse=auto"]).arg(from).arg(to);
+    Pipeline::new().stage(cp).run().assert_ok();
+}
+
+/// A backup under load, applied in both ways. Returns how many bytes of log it had.
+fn agrees(builder: Builder, seed: u64, load: impl FnOnce(Load) -> Load, relay: Relay, native: &[&str]) {
+    let server = builder.start();
+    let load = load(Load::on(&server).seed(seed)).start();
+    load.wait_for(300);
+    let dir = scratch();
+    let (ours, theirs) = (dir.path().join("ours"), dir.path().join("theirs"));
+    pipeline(&server, &[], relay, &ours).run().assert_ok();
+    load.wait_for(20);
+    load.stop();
+    copy(&ours, &theirs);
+    let mut prepare = server.program("mariadb-backup");
+    prepare.arg("--no-defaults").arg("--prepare").arg(format!("--target-dir={}", theirs.display()));
+    Pipeline::new().stage(prepare).limit(Duration::from_secs(300)).run().assert_ok();
+    let mut command = apply(&ours);
+    command.arg("--native").args(native);
+    let run = Pipeline::new().stage(command).limit(Duration::from_secs(300)).run();
+    run.assert_ok();
+    let (pages, bad) = differences(&ours, &theirs);
+    eprintln!("seed {seed}: {pages} pages compared, {} differ; {}", bad.len(), run.stderr(0).replace('\n', " "));
+    if !bad.is_empty() && std::env::var_os("XB_KEEP").is_some() {
+        eprintln!("kept: {}", dir.keep().display());
+    }
+    assert!(bad.is_empty() && pages > 500, "{pages} pages, of which differ:\n{}", bad.join("\n"));
+    check::restored(&server, &ours).assert_good();
+}
+
+test_on!(every_page_is_that_of_the_stock_prepare: mariadb, mariadb118);
+
+fn every_page_is_that_of_the_stock_prepare(flavour: Flavour) {
+    let builder = Server::new().flavour(flavour);
+    agrees(builder, 1, |load| load.bank(2).rows(1).formats(1).odd(1).ddl(1), Relay::rate(20 << 20), &[]);
+}
+
+/// Rounds of random load on servers of all kinds.
+#[test]
+#[ignore = "long: forty backups, each applied twice"]
+fn forty_in_a_row() {
+    let kinds: [fn() -> Builder; 8] = [
+        Server::new,
+        || Server::new().log_size("16M"),
+        || Server::new().layout("innodb-page-size", "4k"),
+        || Server::new().layout("innodb-page-size", "64k").log_size("64M"),
+        || Server::new().layout("innodb-checksum-algorithm", "crc32"),
+        || Server::new().layout("innodb-page-size", "8k").layout("innodb-checksum-algorithm", "strict_crc32"),
+        || {
+            Server::new()
+                .layout("innodb-data-file-path", "ibdata1:12M;ibdata2:12M:autoextend")
+                .layout("innodb-undo-tablespaces", "3")
+                .option("innodb-undo-log-truncate", "ON")
+                .option("innodb-max-undo-log-size", "10485760")
+                .option("innodb-purge-rseg-truncate-frequency", "1")
+        },
+        || Server::new().layout("innodb-file-per-table", "OFF"),
+    ];
+    let flavours = Flavour::all();
+    let mut bad = Vec::new();
+    for round in rounds(40) {
+        let index = usize::try_from(round).unwrap();
+        let flavour = flavours[index % flavours.len()];
+        let kind = index / flavours.len() % kinds.len();
+        let builder = kinds[kind]().flavour(flavour);
+        let mut random = Random::new(round);
+        let relay = Relay::rate((5 + random.below(30)) << 20);
+        let memory = ["--use-memory=1M", "--use-memory=64M", "-j1", "-j4"][index % 4];
+        let load = |load: Load| match round % 4 {
+            0 => load.bank(1).rows(2).odd(2),
+            1 => load.formats(3).odd(1).ddl(1),
+            2 => load.rows(3).formats(1).odd(1),
+            _ => load.bank(2).rows(1).formats(1).odd(1).ddl(2),
+        };
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            agrees(builder, 1000 + round, load, relay, &[memory])
+        }));
+        eprintln!("round {round} {flavour:?} kind {kind}: {}", if outcome.is_ok() { "good" } else { "BAD" });
+        if outcome.is_err() {
+            bad.push(round);
+        }
+    }
+    assert!(bad.is_empty(), "bad rounds: {bad:?}");
+}
