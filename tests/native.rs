@@ -124,7 +124,9 @@ fn agrees(builder: Builder, seed: u64, load: impl FnOnce(Load) -> Load, relay: R
     load.stop();
     copy(&ours, &theirs);
     let mut prepare = server.program("mariadb-backup");
-    prepare.arg("--no-defaults").arg("--prepare").arg(format!("--target-dir={}", theirs.display()));
+    // Page size, files and checksums are in there.
+    prepare.arg(format!("--defaults-file={}", theirs.join("backup-my.cnf").display()));
+    prepare.arg("--prepare").arg(format!("--target-dir={}", theirs.display()));
     Pipeline::new().stage(prepare).limit(Duration::from_secs(300)).run().assert_ok();
     let mut command = apply(&ours);
     command.arg("--native").args(native);
@@ -143,7 +145,86 @@ test_on!(every_page_is_that_of_the_stock_prepare: mariadb, mariadb118);
 
 fn every_page_is_that_of_the_stock_prepare(flavour: Flavour) {
     let builder = Server::new().flavour(flavour);
-    agrees(builder, 1, |load| load.bank(2).rows(1).formats(1).odd(1).ddl(1), Relay::rate(20 << 20), &[]);
+    agrees(builder, 1, |load| load.bank(2).rows(1).formats(1).odd(1).ddl(1), Relay::rate(40 << 20), &[]);
+}
+
+/// How a kill, or a power cut, leaves the directory: a page of the last round half written, if there was one.
+fn tear(dir: &Path, random: &mut Random) -> bool {
+    let Ok(kept) = fs::read(dir.join("xb_images")) else { return false };
+    let number = |bytes: &[u8], at: usize, len: usize| {
+        bytes.get(at..at + len).map(|bytes| bytes.iter().fold(0, |value, byte| value << 8 | *byte as usize))
+    };
+    let (mut at, mut last) = (0, None);
+    while kept.get(at..at + 8) == Some(b"xbimage1") {
+        let len = number(&kept, at + 8, 8).unwrap();
+        let Some(body) = kept.get(at + 48..at + 48 + len) else { break };
+        if blake3::hash(body).as_bytes()[..] != kept[at + 16..at + 48] {
+            break;
+        }
+        last = Some(body);
+        at += 48 + len;
+    }
+    let Some(body) = last else { return false };
+    let (mut at, mut torn) = (0, 0);
+    while at < body.len() {
+        let path = at + 2..at + 2 + number(body, at, 2).unwrap();
+        let (place, len, unused) = (path.end, path.end + 8, path.end + 12);
+        let file = dir.join(std::str::from_utf8(&body[path]).unwrap());
+        let (place, len, unused) = (number(body, place, 8).unwrap(), number(body, len, 4).unwrap(), unused + 4);
+        if random.chance(40) {
+            let file = fs::OpenOptions::new().write(true).open(file).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, &vec![0x5a; len / 2], (place + len / 4) as u64).unwrap();
+            torn += 1;
+        }
+        at = unused + len;
+    }
+    torn > 0
+}
+
+/// Killed at any write, with torn pages, and run again, it ends the same.
+#[test]
+fn killed_anywhere_it_ends_the_same() {
+    let server = Server::new().start();
+    let load = Load::on(&server).bank(1).rows(1).formats(2).odd(1).start();
+    load.wait_for(200);
+    let dir = scratch();
+    let [whole, straight, killed] = ["whole", "straight", "killed"].map(|name| dir.path().join(name));
+    pipeline(&server, &[], Relay::rate(40 << 20), &whole).run().assert_ok();
+    load.stop();
+    let native = |dir: &Path| {
+        let mut command = apply(dir);
+        // So little that there are many rounds of writing.
+        command.args(["--native", "--use-memory=2M", "-j2"]);
+        command
+    };
+    copy(&whole, &straight);
+    let started = std::time::Instant::now();
+    Pipeline::new().stage(native(&straight)).run().assert_ok();
+    let time = u64::try_from(started.elapsed().as_micros()).unwrap();
+    let mut random = Random::new(11);
+    let (mut kills, mut torn) = (0, 0);
+    for _ in 0..6 {
+        let _ = fs::remove_dir_all(&killed);
+        copy(&whole, &killed);
+        loop {
+            let running = Pipeline::new().stage(native(&killed)).start();
+            std::thread::sleep(Duration::from_micros(random.below(time)));
+            running.signal(0, rustix::process::Signal::KILL);
+            let run = running.wait();
+            if run.codes() == [0] {
+                break;
+            }
+            assert_eq!(run.codes(), [137], "{}", run.story());
+            kills += 1;
+            torn += u32::from(tear(&killed, &mut random));
+        }
+        let (pages, bad) = differences(&killed, &straight);
+        eprintln!("{kills} kills, {torn} with torn pages, {pages} pages");
+        assert!(bad.is_empty() && pages > 500, "{}", bad.join("\n"));
+        assert!(fs::read_dir(&killed).unwrap().all(|entry| entry.unwrap().file_name() != "xb_images"));
+    }
+    assert!(kills > 2 && torn > 0, "{kills} kills, {torn} with torn pages: nothing was tried");
+    check::restored(&server, &killed).assert_good();
 }
 
 /// Rounds of random load on servers of all kinds.
@@ -175,7 +256,7 @@ fn forty_in_a_row() {
         let kind = index / flavours.len() % kinds.len();
         let builder = kinds[kind]().flavour(flavour);
         let mut random = Random::new(round);
-        let relay = Relay::rate((5 + random.below(30)) << 20);
+        let relay = Relay::rate((30 + random.below(60)) << 20);
         let memory = ["--use-memory=1M", "--use-memory=64M", "-j1", "-j4"][index % 4];
         let load = |load: Load| match round % 4 {
             0 => load.bank(1).rows(2).odd(2),

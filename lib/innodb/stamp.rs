@@ -119,3 +119,70 @@ const UNIT: usize = 256;
 const SUM: usize = 4;
 /// `innodb_compression_level` by default.
 const LEVEL: u8 = 6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::innodb::page::{self, Content};
+
+    /// The pages of `tests/vectors/pages` that a server has written: stamped again with their own LSN they stay the same.
+    #[test]
+    fn pages_of_servers_are_stamped_as_they_are() {
+        for (name, expect) in [("full-plain", 6), ("old-plain", 6), ("old-zip", 8)] {
+            let path = format!("{}/tests/vectors/pages/{name}.zst", env!("CARGO_MANIFEST_DIR"));
+            let bytes = zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap();
+            let space = Space::parse(&bytes).unwrap().unwrap();
+            let mut pages = 0;
+            for (number, page) in PageNo::new(0).onward().zip(bytes.chunks(space.page_size.bytes())) {
+                if space.check(number, page) == Ok(Content::Zero) {
+                    continue;
+                }
+                let mut again = page.to_vec();
+                space.stamp(number, &mut again, page::lsn(page).unwrap()).unwrap();
+                assert!(again == page, "{name} page {number}");
+                assert!(!space.is_encrypted(number, page));
+                again[100] ^= 1;
+                space.stamp(number, &mut again, Lsn::new(12345)).unwrap();
+                assert_eq!(space.check(number, &again), Ok(Content::Verified));
+                assert_eq!(page::lsn(&again), Some(Lsn::new(12345)));
+                pages += 1;
+            }
+            assert_eq!(pages, expect, "{name}");
+        }
+    }
+
+    #[test]
+    fn encrypted_pages_are_known() {
+        for name in ["full-secret", "old-secret", "old-zip-secret"] {
+            let path = format!("{}/tests/vectors/pages/{name}.zst", env!("CARGO_MANIFEST_DIR"));
+            let bytes = zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap();
+            let space = Space::parse(&bytes).unwrap().unwrap();
+            let pages = PageNo::new(0).onward().zip(bytes.chunks(space.page_size.bytes()));
+            let encrypted = pages.filter(|(number, page)| space.is_encrypted(*number, page)).count();
+            assert!(encrypted >= 3, "{name}: {encrypted}");
+        }
+    }
+
+    #[test]
+    fn compressed_pages_come_back() {
+        let path = format!("{}/tests/vectors/pages/full-squeezed.zst", env!("CARGO_MANIFEST_DIR"));
+        let bytes = zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap();
+        let space = Space::parse(&bytes).unwrap().unwrap();
+        assert_eq!(space.squeezed_by(), Some(1));
+        let mut compressed = 0;
+        for (number, stored) in PageNo::new(0).onward().zip(bytes.chunks(space.page_size.bytes())) {
+            let Some(plain) = unsqueezed(stored).unwrap() else { continue };
+            let again = squeezed(&plain).unwrap();
+            let mut whole = again.clone();
+            whole.resize(stored.len(), 0);
+            assert_eq!(space.check(number, &whole), Ok(Content::Verified));
+            assert_eq!(unsqueezed(&whole).unwrap().unwrap(), plain);
+            // What is no zlib stream.
+            let mut torn = whole.clone();
+            torn[40..].fill(0xff);
+            assert!(unsqueezed(&torn).is_err());
+            compressed += 1;
+        }
+        assert!(compressed > 0);
+    }
+}

@@ -189,3 +189,81 @@ fn next(input: &mut impl Read, dir: &Path) -> Result<Option<Image>> {
     let path = dir.join(OsStr::from_bytes(&path));
     Ok(Some(Image { path, at: u64::from_be_bytes(eight), bytes, unused: size(unused)?, precious: true }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A page of this byte.
+    fn image(dir: &Path, name: &str, page: u64, byte: u8, len: usize, precious: bool) -> Image {
+        let bytes = vec![byte; len];
+        Image { path: dir.join(name), at: page * 4096, bytes, unused: 4096 - len, precious }
+    }
+
+    fn written(dir: &Path) -> [Vec<u8>; 2] {
+        ["db/t.ibd", "ibdata1"].map(|name| fs::read(dir.join(name)).unwrap())
+    }
+
+    #[test]
+    fn torn_pages_are_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        fs::create_dir(dir.join("db")).unwrap();
+        for name in ["db/t.ibd", "ibdata1"] {
+            fs::write(dir.join(name), vec![0xee; 8 * 4096]).unwrap();
+        }
+        let rounds = [
+            vec![image(dir, "db/t.ibd", 1, 1, 4096, true), image(dir, "ibdata1", 2, 2, 4096, true)],
+            // Of the second, the log has everything.
+            vec![image(dir, "db/t.ibd", 5, 3, 4096, true), image(dir, "ibdata1", 3, 4, 4096, false)],
+            // One that is stored compressed, and one that was written before.
+            vec![image(dir, "db/t.ibd", 7, 5, 1000, true), image(dir, "ibdata1", 2, 6, 4096, true)],
+        ];
+        let mut images = Images::create(dir).unwrap();
+        let mut last = Last::default();
+        for round in &rounds {
+            images.keep(round).unwrap();
+            round.iter().for_each(|image| write(&mut last, image).unwrap());
+        }
+        let whole = written(dir);
+        assert_eq!(whole[0][7 * 4096..7 * 4096 + 1000], [5; 1000]);
+        assert!(whole[0][7 * 4096 + 1000..].iter().all(|byte| *byte == 0));
+        let kept = fs::read(dir.join(IMAGES)).unwrap();
+        // All that may be lost of the pages, and of a last round that is not whole.
+        for garbage in [&b""[..], b"xbimage1", &kept[..60], &kept[..kept.len() / 4]] {
+            let tear = |name: &str, page: u64| {
+                let file = OpenOptions::new().write(true).open(dir.join(name)).unwrap();
+                file.write_all_at(&[0x5a; 2048], page * 4096 + 1024).unwrap();
+            };
+            [1, 5, 7].iter().for_each(|page| tear("db/t.ibd", *page));
+            tear("ibdata1", 2);
+            fs::write(dir.join(IMAGES), [&kept, garbage].concat()).unwrap();
+            mend(dir).unwrap();
+            assert!(written(dir) == whole && !dir.join(IMAGES).exists());
+        }
+        mend(dir).unwrap();
+        // A round that is not whole is not written.
+        let mut cut = kept.clone();
+        *cut.last_mut().unwrap() ^= 1;
+        for bytes in [&kept[..kept.len() - 1], &cut] {
+            fs::write(dir.join("ibdata1"), vec![0; 8 * 4096]).unwrap();
+            fs::write(dir.join(IMAGES), bytes).unwrap();
+            mend(dir).unwrap();
+            assert_eq!(written(dir)[1][2 * 4096], 2);
+        }
+    }
+
+    #[test]
+    fn nothing_outside_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let inside = dir.path().join("inside");
+        fs::create_dir(&inside).unwrap();
+        fs::write(dir.path().join("victim"), "mine").unwrap();
+        let mut images = Images::create(&inside).unwrap();
+        images.keep(&[image(&inside, "../victim", 0, 1, 4096, true)]).unwrap();
+        assert_eq!(mend(&inside).unwrap_err().kind(), crate::error::Kind::Damaged);
+        assert_eq!(fs::read(dir.path().join("victim")).unwrap(), b"mine");
+    }
+}

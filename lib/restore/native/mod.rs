@@ -84,6 +84,7 @@ pub(super) fn run(run: &Run<'_>, report: &dyn Report) -> Result<()> {
     let mut batches = Batches::new(run, &captured, &log, &survey, &spaces, &mut images, report);
     captured.walk(|at, mtr| batches.add(at, mtr))?;
     let pages = batches.finish()?;
+    spaces.release(&survey)?;
     spaces.resize(&survey)?;
     files::sync(run.dir)?;
     files::replace(run.dir, mariadb::FILE, &captured.empty(run.end_lsn))?;

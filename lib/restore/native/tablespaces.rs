@@ -10,8 +10,9 @@ use std::path::{Component, Path, PathBuf};
 
 use bstr::ByteSlice;
 
+use super::page::{Image, Last};
 use super::survey::{Run, Survey};
-use super::{damaged, needs_server};
+use super::{damaged, images, needs_server};
 use crate::bytes::Part as _;
 use crate::error::{Error, Result};
 use crate::innodb::redo::mariadb::apply::Target;
@@ -189,6 +190,24 @@ impl Tablespaces {
         Ok(())
     }
 
+    /// Gives back the room of pages of page_compressed tables that were freed, as the server does when it writes.
+    pub(super) fn release(&self, survey: &Survey) -> Result<()> {
+        let mut last = Last::default();
+        for page in survey.voids.iter().filter(|(_, void)| void.freed).map(|(page, _)| page) {
+            let cut = survey.cuts.contains_key(&page.space);
+            let Some(here) = self.by_id.get(&page.space).filter(|here| !cut && here.space.squeezed_by().is_some()) else {
+                continue;
+            };
+            let (path, at) = here.place(page.number)?;
+            let unused = here.space.page_size.bytes();
+            if at.saturating_add(unused as u64) <= super::len(path)? {
+                let image = Image { path: path.to_owned(), at, bytes: Vec::new(), unused, precious: false };
+                images::write(&mut last, &image)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Gives files the size that page 0 says, if the log has written it.
     pub(super) fn resize(&self, survey: &Survey) -> Result<()> {
         for id in survey.sized.iter().chain(survey.cuts.keys()) {
@@ -241,7 +260,7 @@ fn parse(path: &Path) -> Result<Option<Space>> {
 
 fn start(path: &Path) -> Result<Vec<u8>> {
     let mut start = vec![0; HEAD];
-    let read = || {
+    let mut read = || {
         let file = File::open(path)?;
         let mut len = 0;
         while let Some(rest) = start.get_mut(len..).filter(|rest| !rest.is_empty()) {
@@ -253,10 +272,9 @@ fn start(path: &Path) -> Result<Vec<u8>> {
             }
         }
         start.truncate(len);
-        Ok(())
+        Ok::<_, io::Error>(())
     };
-    let outcome: io::Result<()> = { read }();
-    outcome.map_err(|cause| fail(path, "cannot read", &cause))?;
+    read().map_err(|cause| fail(path, "cannot read", &cause))?;
     Ok(start)
 }
 

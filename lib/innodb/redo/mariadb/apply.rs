@@ -187,3 +187,6 @@ fn undo_append(page: &mut Frame<'_>, bytes: &[u8]) -> Result<(), Misfit> {
 pub fn is_page(bytes: &[u8]) -> bool {
     u32::try_from(bytes.len()).is_ok_and(|len| PageSize::new(len).is_some())
 }
+
+#[cfg(test)]
+mod tests;

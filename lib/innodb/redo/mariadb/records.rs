@@ -420,3 +420,6 @@ impl<'a> Cursor<'a> {
         if self.0.is_empty() { Ok(()) } else { Err("it is too long") }
     }
 }
+
+#[cfg(test)]
+mod tests;
