@@ -14,6 +14,7 @@ pub mod page;
 pub mod redo;
 pub mod scan;
 pub mod space;
+pub mod squeeze;
 pub mod stamp;
 
 pub use aria::Aria;

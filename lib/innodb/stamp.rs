@@ -1,7 +1,7 @@
 //! Finishes a page that was changed, as the server does before it writes it: LSN and checksums. Source:
 //! `facts/mariadb-hot-backup#page-checks`, `buf0flu.cc` (`buf_flush_init_for_writing`, `buf_page_encrypt`).
 
-use super::page::{LSN, Page, TYPE};
+use super::page::{LSN, Page};
 use super::space::Format;
 use super::{Lsn, PageNo, Space, SpaceId, checksum};
 use crate::bytes::Part as _;
@@ -11,7 +11,7 @@ use crate::innodb::page::kind;
 /// Where full_crc32 has the version of the key, and the older format key version and checksum after encryption.
 const KEY: std::ops::Range<usize> = 0..4;
 const OLD_KEY: std::ops::Range<usize> = 26..34;
-/// R-tree pages have another field there.
+/// R-tree pages of old servers have another field there.
 const RTREE: u16 = 17_854;
 /// The page of the system tablespace whose field there is left alone, too.
 const TRX_SYS: PageNo = PageNo::new(5);
@@ -34,7 +34,8 @@ impl Space {
             return Ok(());
         }
         let whole = number == PageNo::new(0) || self.id == SpaceId::SYSTEM && number == TRX_SYS;
-        if !whole && kind(page) != Some(RTREE) {
+        // Of R-tree pages, too, whose own field is there.
+        if !whole {
             page.part_mut(OLD_KEY)?.fill(0);
         }
         let short = Internal("a page is too short for its checksum");
@@ -60,65 +61,11 @@ impl Space {
         number != PageNo::new(0) && page.get(at..at + 4).is_some_and(|version| version != [0; 4])
     }
 
-    /// The algorithm of page_compressed, if the tablespace has it: 1 is zlib. The format before full_crc32 does not
-    /// show it.
-    pub fn squeezed_by(&self) -> Option<u32> {
-        match self.format {
-            Format::Full => Some(self.flags >> 5 & 7).filter(|algorithm| *algorithm != 0),
-            Format::Old { page_compressed, .. } => page_compressed.then_some(0),
-            Format::Zip { .. } => None,
-        }
-    }
-
     /// True if this is a tablespace of MySQL.
     pub fn is_of_mysql(&self) -> bool {
         matches!(self.format, Format::Old { mysql: true, .. } | Format::Zip { mysql: true })
     }
 }
-
-/// The uncompressed page, of a stored page of a tablespace in the format full_crc32 with page_compressed=zlib; `None`
-/// if it is not compressed. Source: `fil0pagecompress.cc`.
-///
-/// # Errors
-///
-/// The page cannot be decompressed.
-pub fn unsqueezed(stored: &[u8]) -> Result<Option<Vec<u8>>, super::Fault> {
-    let fault = super::Fault::Squeezed { algorithm: 1 };
-    let Some(kind) = kind(stored).filter(|kind| kind & MARK != 0) else { return Ok(None) };
-    let len = usize::from(kind & !MARK) * UNIT;
-    let squeezed = len.checked_sub(SUM).and_then(|end| stored.get(TYPE + 2..end)).ok_or(fault)?;
-    let mut page = vec![0; stored.len()];
-    let written =
-        miniz_oxide::inflate::decompress_slice_iter_to_slice(&mut page, std::iter::once(squeezed), true, false);
-    if written == Ok(page.len()) { Ok(Some(page)) } else { Err(fault) }
-}
-
-/// The stored form of a page of such a tablespace: shorter than a page; `None` if it is stored as it is.
-pub fn squeezed(page: &[u8]) -> Option<Vec<u8>> {
-    // Free pages and those that describe the tablespace are never compressed.
-    if matches!(kind(page)?, 0 | 8 | 9) {
-        return None;
-    }
-    let squeezed = miniz_oxide::deflate::compress_to_vec_zlib(page, LEVEL);
-    let len = (TYPE + 2 + squeezed.len() + SUM).next_multiple_of(UNIT);
-    if len >= page.len() || TYPE + 2 + squeezed.len() > page.len() {
-        return None;
-    }
-    let mut stored = Vec::with_capacity(len);
-    stored.extend_from_slice(page.get(..TYPE)?);
-    stored.extend((MARK | u16::try_from(len / UNIT).ok()?).to_be_bytes());
-    stored.extend(squeezed);
-    stored.resize(len - SUM, 0);
-    stored.extend(checksum::full_crc32(&stored).to_be_bytes());
-    Some(stored)
-}
-
-/// Bit of the type that makes it a length, in units; the checksum that ends it.
-const MARK: u16 = 0x8000;
-const UNIT: usize = 256;
-const SUM: usize = 4;
-/// `innodb_compression_level` by default.
-const LEVEL: u8 = 6;
 
 #[cfg(test)]
 mod tests {
@@ -163,26 +110,4 @@ mod tests {
         }
     }
 
-    #[test]
-    fn compressed_pages_come_back() {
-        let path = format!("{}/tests/vectors/pages/full-squeezed.zst", env!("CARGO_MANIFEST_DIR"));
-        let bytes = zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap();
-        let space = Space::parse(&bytes).unwrap().unwrap();
-        assert_eq!(space.squeezed_by(), Some(1));
-        let mut compressed = 0;
-        for (number, stored) in PageNo::new(0).onward().zip(bytes.chunks(space.page_size.bytes())) {
-            let Some(plain) = unsqueezed(stored).unwrap() else { continue };
-            let again = squeezed(&plain).unwrap();
-            let mut whole = again.clone();
-            whole.resize(stored.len(), 0);
-            assert_eq!(space.check(number, &whole), Ok(Content::Verified));
-            assert_eq!(unsqueezed(&whole).unwrap().unwrap(), plain);
-            // What is no zlib stream.
-            let mut torn = whole.clone();
-            torn[40..].fill(0xff);
-            assert!(unsqueezed(&torn).is_err());
-            compressed += 1;
-        }
-        assert!(compressed > 0);
-    }
 }

@@ -74,10 +74,13 @@ pub(super) fn run(run: &Run<'_>, report: &dyn Report) -> Result<()> {
     images::mend(run.dir)?;
     report.stage("reading the log");
     let survey = Survey::of(&captured, run.end_lsn)?;
+    let counts: Vec<String> = survey.counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    report.note(Level::Detail, format_args!("{}: records: {}", captured.path().display(), counts.join(", ")));
     let mut spaces = Tablespaces::open(run.dir, run.system)?;
     spaces.agree(&survey)?;
     let log = captured.bytes(run.end_lsn)?;
     spaces.create(&survey, &log)?;
+    spaces.cut(&survey)?;
     report.stage("applying");
     report.expect(run.end_lsn.since(captured.start_lsn()));
     let mut images = Images::create(run.dir)?;

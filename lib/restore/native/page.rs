@@ -12,8 +12,8 @@ use crate::bytes::Part as _;
 use crate::error::{Error, Result};
 use crate::innodb::page::Content;
 use crate::innodb::redo::mariadb::apply::{Misfit, Target};
-use crate::innodb::redo::mariadb::records::{Body, PageOp, Records};
-use crate::innodb::{Lsn, PageNo, page, stamp};
+use crate::innodb::redo::mariadb::records::{Body, Records};
+use crate::innodb::{Lsn, PageNo, page};
 use crate::restore::files::fail;
 
 /// The file that was used last, open.
@@ -87,7 +87,7 @@ pub(super) fn bring(
             let record = record.map_err(|what| fault(run, &what))?;
             let Body::Page(_, op) = record.body else { continue };
             target.apply(&op).map_err(|misfit| {
-                let name = name(&op);
+                let name = op.name();
                 fault(run, &format_args!("{name}: {misfit}"))
             })?;
         }
@@ -101,9 +101,7 @@ pub(super) fn bring(
     let Some(lsn) = applied else { return Ok(None) };
     here.space.stamp(number, &mut bytes, lsn)?;
     let whole = bytes.len();
-    if here.space.squeezed_by().is_some()
-        && let Some(short) = stamp::squeezed(&bytes)
-    {
+    if let Some(short) = here.space.squeezed(&bytes) {
         bytes = short;
     }
     let precious = !inits || number == PageNo::new(0);
@@ -126,9 +124,7 @@ fn plain(
     if here.space.is_encrypted(number, bytes) {
         return Err(needs_server(here.path(), "is encrypted"));
     }
-    if here.space.squeezed_by().is_some()
-        && let Some(page) = stamp::unsqueezed(bytes).map_err(|what| fault(&what))?
-    {
+    if let Some(page) = here.space.unsqueezed(bytes).map_err(|what| fault(&what))? {
         *bytes = page;
     }
     Ok(())
@@ -146,23 +142,4 @@ fn read(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// What an operator may read of a record.
-fn name(op: &PageOp<'_>) -> &'static str {
-    match op {
-        PageOp::Free => "FREE_PAGE",
-        PageOp::Init => "INIT_PAGE",
-        PageOp::Write { .. } => "WRITE",
-        PageOp::Memset { .. } => "MEMSET",
-        PageOp::Memmove { .. } => "MEMMOVE",
-        PageOp::InitIndex { .. } => "INIT_ROW_FORMAT",
-        PageOp::UndoInit => "UNDO_INIT",
-        PageOp::UndoAppend(_) => "UNDO_APPEND",
-        PageOp::Insert(_) => "INSERT",
-        PageOp::DeleteRedundant { .. } => "DELETE_ROW_FORMAT_REDUNDANT",
-        PageOp::DeleteDynamic { .. } => "DELETE_ROW_FORMAT_DYNAMIC",
-        PageOp::Trim => "TRIM_PAGES",
-        PageOp::Checksum(_) | PageOp::Option => "OPTION",
-    }
 }

@@ -37,6 +37,17 @@ pub(super) struct Void {
     pub(super) freed: bool,
 }
 
+/// A tablespace that is cut and made anew: nothing before counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cut {
+    /// Offset of the mini-transaction.
+    pub(super) at: u64,
+    /// Where that begins.
+    pub(super) lsn: Lsn,
+    /// How many pages are left, the smallest number of all cuts.
+    pub(super) pages: u32,
+}
+
 /// What the log says of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Named {
@@ -51,14 +62,16 @@ pub(super) struct Named {
 pub(super) struct Survey {
     /// Pages that were freed or initialized.
     pub(super) voids: HashMap<PageId, Void>,
-    /// Undo tablespaces that were truncated: offset of the mini-transaction, LSN.
-    pub(super) cuts: BTreeMap<SpaceId, (u64, Lsn)>,
+    /// Tablespaces that were cut.
+    pub(super) cuts: BTreeMap<SpaceId, Cut>,
     /// Tablespaces whose files the log names.
     pub(super) named: BTreeMap<SpaceId, Named>,
     /// Tablespaces with records of pages: the first one.
     pub(super) used: BTreeMap<SpaceId, (PageId, Lsn)>,
     /// Tablespaces whose size was written.
     pub(super) sized: BTreeSet<SpaceId>,
+    /// How many records there are of each kind.
+    pub(super) counts: BTreeMap<&'static str, u64>,
     /// Records of the first page of each tablespace that was initialized by the log.
     pub(super) heads: BTreeMap<SpaceId, Vec<Run>>,
 }
@@ -105,10 +118,15 @@ impl Survey {
                     }
                 },
                 Body::Page(page, op) => {
+                    *self.counts.entry(op.name()).or_default() += 1;
                     self.used.entry(page.space).or_insert((page, lsns.0));
                     let here = at + record.place.start as u64;
                     match op {
-                        PageOp::Trim => drop(self.cuts.insert(page.space, (at, lsns.0))),
+                        PageOp::Trim => {
+                            let before = self.cuts.get(&page.space).map_or(u32::MAX, |cut| cut.pages);
+                            let pages = page.number.get().min(before);
+                            self.cuts.insert(page.space, Cut { at, lsn: lsns.0, pages });
+                        }
                         PageOp::Free => drop(self.voids.insert(page, Void { at: here, freed: true })),
                         PageOp::Init => drop(self.voids.insert(page, Void { at: here, freed: false })),
                         PageOp::Write { at, bytes }
@@ -133,7 +151,7 @@ impl Survey {
 
     /// True if the records of this run count for nothing.
     pub(super) fn passes_over(&self, run: &Run) -> bool {
-        let cut = self.cuts.get(&run.page.space).is_some_and(|(at, _)| run.at < *at);
+        let cut = self.cuts.get(&run.page.space).is_some_and(|cut| run.at < cut.at);
         cut || self.voids.get(&run.page).is_some_and(|void| run.at < void.at || run.at == void.at && void.freed)
     }
 }

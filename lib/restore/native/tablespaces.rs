@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::innodb::redo::mariadb::apply::Target;
 use crate::innodb::redo::mariadb::records::{Body, Records};
 use crate::innodb::space::{self, HEAD};
+use crate::innodb::squeeze::Squeezer;
 use crate::innodb::{PageNo, Space, SpaceId};
 use crate::restore::files::{self, fail};
 
@@ -138,9 +139,9 @@ impl Tablespaces {
                 return Err(needs_server(here.path(), what));
             }
         }
-        for (id, (_, lsn)) in &survey.cuts {
-            if !self.by_id.get(id).is_some_and(|here| here.undo) {
-                let what = format_args!("the log cuts tablespace {id} at lsn {lsn}");
+        for (id, cut) in &survey.cuts {
+            if !self.by_id.get(id).is_some_and(|here| here.undo) || cut.pages == 0 {
+                let what = format_args!("the log cuts tablespace {id} at lsn {}, to {} pages", cut.lsn, cut.pages);
                 return Err(needs_server(&self.dir, what));
             }
         }
@@ -149,10 +150,7 @@ impl Tablespaces {
             if here.space.is_of_mysql() {
                 return Err(needs_server(here.path(), "is a tablespace of MySQL"));
             }
-            match here.space.squeezed_by() {
-                None | Some(1) => {}
-                Some(_) => return Err(needs_server(here.path(), "is page_compressed, and not by zlib in full_crc32")),
-            }
+            refuse_squeezer(here.path(), &here.space)?;
             refuse_encrypted(here.path())?;
         }
         Ok(())
@@ -177,9 +175,7 @@ impl Tablespaces {
             }
             let runs = survey.heads.get(id).map(Vec::as_slice).unwrap_or_default();
             let space = head(&path, *id, runs, survey, log)?;
-            if let Some(_algorithm) = space.squeezed_by().filter(|algorithm| *algorithm != 1) {
-                return Err(needs_server(&path, "is page_compressed, and not by zlib in full_crc32"));
-            }
+            refuse_squeezer(&path, &space)?;
             if !blank {
                 let options = OpenOptions::new().write(true).create_new(true).mode(0o640).open(&path);
                 options.map_err(|cause| fail(&path, "cannot create", &cause))?;
@@ -190,12 +186,26 @@ impl Tablespaces {
         Ok(())
     }
 
+    /// Cuts files. All that they have after that is in the log, from the first mention of a page on.
+    pub(super) fn cut(&self, survey: &Survey) -> Result<()> {
+        for (id, cut) in &survey.cuts {
+            let Some(here) = self.by_id.get(id) else { continue };
+            let (path, size) = (here.path(), here.space.page_size.offset(cut.pages));
+            if super::len(path)? > size {
+                let file = OpenOptions::new().write(true).open(path);
+                let cut = file.and_then(|file| file.set_len(size));
+                cut.map_err(|cause| fail(path, "cannot cut", &cause))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Gives back the room of pages of page_compressed tables that were freed, as the server does when it writes.
     pub(super) fn release(&self, survey: &Survey) -> Result<()> {
         let mut last = Last::default();
         for page in survey.voids.iter().filter(|(_, void)| void.freed).map(|(page, _)| page) {
             let cut = survey.cuts.contains_key(&page.space);
-            let Some(here) = self.by_id.get(&page.space).filter(|here| !cut && here.space.squeezed_by().is_some()) else {
+            let Some(here) = self.by_id.get(&page.space).filter(|here| !cut && here.space.squeezer() != Squeezer::None) else {
                 continue;
             };
             let (path, at) = here.place(page.number)?;
@@ -276,6 +286,15 @@ fn start(path: &Path) -> Result<Vec<u8>> {
     };
     read().map_err(|cause| fail(path, "cannot read", &cause))?;
     Ok(start)
+}
+
+fn refuse_squeezer(path: &Path, space: &Space) -> Result<()> {
+    match space.squeezer() {
+        Squeezer::None | Squeezer::Zlib => Ok(()),
+        Squeezer::Other(number) => {
+            Err(needs_server(path, format_args!("is page_compressed by algorithm {number}, not by zlib")))
+        }
+    }
 }
 
 fn refuse_encrypted(path: &Path) -> Result<()> {

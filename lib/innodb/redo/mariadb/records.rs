@@ -138,6 +138,34 @@ pub enum PageOp<'a> {
     Option,
 }
 
+impl PageOp<'_> {
+    /// The server's name of it.
+    pub fn name(&self) -> &'static str {
+        let insert = |insert: &Insert<'_>| match (insert.format, insert.reuse) {
+            (RowFormat::Redundant, false) => "INSERT_HEAP_REDUNDANT",
+            (RowFormat::Redundant, true) => "INSERT_REUSE_REDUNDANT",
+            (RowFormat::Dynamic { .. }, false) => "INSERT_HEAP_DYNAMIC",
+            (RowFormat::Dynamic { .. }, true) => "INSERT_REUSE_DYNAMIC",
+        };
+        match self {
+            PageOp::Free => "FREE_PAGE",
+            PageOp::Init => "INIT_PAGE",
+            PageOp::Write { .. } => "WRITE",
+            PageOp::Memset { .. } => "MEMSET",
+            PageOp::Memmove { .. } => "MEMMOVE",
+            PageOp::InitIndex { compact: false } => "INIT_ROW_FORMAT_REDUNDANT",
+            PageOp::InitIndex { compact: true } => "INIT_ROW_FORMAT_DYNAMIC",
+            PageOp::UndoInit => "UNDO_INIT",
+            PageOp::UndoAppend(_) => "UNDO_APPEND",
+            PageOp::Insert(row) => insert(row),
+            PageOp::DeleteRedundant { .. } => "DELETE_ROW_FORMAT_REDUNDANT",
+            PageOp::DeleteDynamic { .. } => "DELETE_ROW_FORMAT_DYNAMIC",
+            PageOp::Trim => "TRIM_PAGES",
+            PageOp::Checksum(_) | PageOp::Option => "OPTION",
+        }
+    }
+}
+
 /// How a row is inserted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Insert<'a> {
