@@ -126,8 +126,8 @@ fn decompressed(body: Option<&[u8]>, len: usize, algorithm: u64) -> Result<Vec<u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::innodb::page::Content;
     use crate::innodb::PageNo;
+    use crate::innodb::page::Content;
 
     #[test]
     fn compressed_pages_come_back() {

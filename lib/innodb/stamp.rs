@@ -109,5 +109,4 @@ mod tests {
             assert!(encrypted >= 3, "{name}: {encrypted}");
         }
     }
-
 }

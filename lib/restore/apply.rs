@@ -404,7 +404,7 @@ fn finish(backup: &Backup, state: State, report: &dyn Report) -> Result<()> {
             files::replace(dir, name, &text)?;
         }
     }
-    if backup.family == Family::MariaDb {
+    if backup.family == Family::MariaDb && state.runs > 0 {
         note_position(dir)?;
     }
     // The server has created its own log.

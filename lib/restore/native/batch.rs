@@ -2,11 +2,11 @@
 
 use std::sync::Mutex;
 
+use super::Run;
 use super::images::{self, Images};
 use super::page::{self, Image, Last};
 use super::survey::{self, Survey};
 use super::tablespaces::Tablespaces;
-use super::Run;
 use crate::codec::pool::{self, FirstError};
 use crate::error::{Error, Result};
 use crate::innodb::SpaceId;

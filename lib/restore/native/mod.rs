@@ -17,6 +17,7 @@
 mod batch;
 mod images;
 mod page;
+mod position;
 mod survey;
 mod tablespaces;
 
@@ -34,6 +35,7 @@ use crate::innodb::redo::mariadb;
 use crate::innodb::redo::mariadb::records::PageId;
 use crate::log::captured::mariadb::Captured;
 use crate::report::{Level, Report};
+use crate::stream::native::names::BINLOG_POSITION;
 
 /// The parameters of a run.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +91,9 @@ pub(super) fn run(run: &Run<'_>, report: &dyn Report) -> Result<()> {
     let pages = batches.finish()?;
     spaces.release(&survey)?;
     spaces.resize(&survey)?;
+    if let Some(position) = position::of(&spaces)? {
+        files::replace(run.dir, BINLOG_POSITION, &position)?;
+    }
     files::sync(run.dir)?;
     files::replace(run.dir, mariadb::FILE, &captured.empty(run.end_lsn))?;
     images.remove()?;

@@ -95,7 +95,8 @@ pub(super) fn bring(
     }
     // The page was written by a mini-transaction that the log has.
     if let Some(run) = skipped.filter(|run| run.end_lsn != page_lsn && applied.is_some()) {
-        let what = format_args!("the page is of lsn {page_lsn}, and the last record before that ends at {}", run.end_lsn);
+        let what =
+            format_args!("the page is of lsn {page_lsn}, and the last record before that ends at {}", run.end_lsn);
         return Err(fault(run, &what));
     }
     let Some(lsn) = applied else { return Ok(None) };
@@ -107,6 +108,16 @@ pub(super) fn bring(
     let precious = !inits || number == PageNo::new(0);
     let unused = whole - bytes.len();
     Ok(Some(Image { path: path.to_owned(), at, bytes, unused, precious }))
+}
+
+/// A page as it is in its file, checked.
+pub(super) fn whole(here: &Tablespace, number: PageNo, last: &mut Last) -> Result<Vec<u8>> {
+    let (path, at) = here.place(number)?;
+    let mut bytes = vec![0; here.space.page_size.bytes()];
+    read(last.open(path)?, &mut bytes, at).map_err(|cause| fail(path, "cannot read", &cause))?;
+    let fault = |what: &dyn std::fmt::Display| Error::damaged(path.display(), format_args!("page {number}: {what}"));
+    plain(here, number, &mut bytes, fault)?;
+    Ok(bytes)
 }
 
 /// Checks a page from a file, and decompresses it.

@@ -205,7 +205,8 @@ impl Tablespaces {
         let mut last = Last::default();
         for page in survey.voids.iter().filter(|(_, void)| void.freed).map(|(page, _)| page) {
             let cut = survey.cuts.contains_key(&page.space);
-            let Some(here) = self.by_id.get(&page.space).filter(|here| !cut && here.space.squeezer() != Squeezer::None) else {
+            let Some(here) = self.by_id.get(&page.space).filter(|here| !cut && here.space.squeezer() != Squeezer::None)
+            else {
                 continue;
             };
             let (path, at) = here.place(page.number)?;
@@ -259,7 +260,8 @@ fn head(path: &Path, id: SpaceId, runs: &[Run], survey: &Survey, log: &[u8]) -> 
         return Err(needs_server(path, "is encrypted, or was"));
     }
     let space = Space::of_flags(id, space::flags(&page), 0).filter(|_| known);
-    space.ok_or_else(|| needs_server(path, format_args!("is missing, and the log does not have all of tablespace {id}")))
+    space
+        .ok_or_else(|| needs_server(path, format_args!("is missing, and the log does not have all of tablespace {id}")))
 }
 
 /// Page 0 of a file; `None` if it is not initialized.

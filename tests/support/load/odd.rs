@@ -26,13 +26,33 @@ const STAGE: &[&str] = &[
 
 /// One after another; each leaves what it found.
 const SCENES: &[&[&str]] = &[
-    &["DELETE FROM odd.places@ WHERE id % 3 = 0", "INSERT INTO odd.places@ SELECT seq * 3, POINT(seq % 53, seq % 71) FROM seq_1_to_666"],
-    &["ALTER TABLE odd.instant@ ADD COLUMN extra INT DEFAULT 5, ALGORITHM=INSTANT", "UPDATE odd.instant@ SET extra = a WHERE id % 4 = 0", "INSERT INTO odd.instant@ (id, a, b, extra) SELECT seq, 1, 'new', 2 FROM seq_5001_to_5200"],
+    &[
+        "DELETE FROM odd.places@ WHERE id % 3 = 0",
+        "INSERT INTO odd.places@ SELECT seq * 3, POINT(seq % 53, seq % 71) FROM seq_1_to_666",
+    ],
+    &[
+        "ALTER TABLE odd.instant@ ADD COLUMN extra INT DEFAULT 5, ALGORITHM=INSTANT",
+        "UPDATE odd.instant@ SET extra = a WHERE id % 4 = 0",
+        "INSERT INTO odd.instant@ (id, a, b, extra) SELECT seq, 1, 'new', 2 FROM seq_5001_to_5200",
+    ],
     &["ALTER TABLE odd.instant@ DROP COLUMN extra, ALGORITHM=INSTANT", "DELETE FROM odd.instant@ WHERE id > 5000"],
-    &["ALTER TABLE odd.instant@ MODIFY b VARCHAR(200) FIRST, ALGORITHM=INSTANT", "ALTER TABLE odd.instant@ MODIFY b VARCHAR(200) AFTER id, ALGORITHM=INSTANT", "UPDATE odd.instant@ SET b = REVERSE(b) WHERE id % 6 = 0"],
-    &["UPDATE odd.wide@ SET c3 = SHA2(id, 256), c5 = REPEAT('z', id % 900) WHERE id % 3 = 1", "UPDATE odd.wide@ SET c3 = NULL, c9 = id WHERE id % 2 = 1"],
-    &["DELETE FROM odd.wide@ WHERE id % 10 <> 0", "INSERT IGNORE INTO odd.wide@ SELECT seq, SHA2(seq, 224), seq % 13, NULL, 'x', REPEAT('y', seq % 400), seq, NULL, SHA2(seq, 256), NULL FROM seq_1_to_1500"],
-    &["DELETE FROM odd.long@ WHERE v % 7 <> 0", "INSERT IGNORE INTO odd.long@ SELECT CONCAT(SHA2(seq, 256), REPEAT('k', 500)), seq FROM seq_1_to_600"],
+    &[
+        "ALTER TABLE odd.instant@ MODIFY b VARCHAR(200) FIRST, ALGORITHM=INSTANT",
+        "ALTER TABLE odd.instant@ MODIFY b VARCHAR(200) AFTER id, ALGORITHM=INSTANT",
+        "UPDATE odd.instant@ SET b = REVERSE(b) WHERE id % 6 = 0",
+    ],
+    &[
+        "UPDATE odd.wide@ SET c3 = SHA2(id, 256), c5 = REPEAT('z', id % 900) WHERE id % 3 = 1",
+        "UPDATE odd.wide@ SET c3 = NULL, c9 = id WHERE id % 2 = 1",
+    ],
+    &[
+        "DELETE FROM odd.wide@ WHERE id % 10 <> 0",
+        "INSERT IGNORE INTO odd.wide@ SELECT seq, SHA2(seq, 224), seq % 13, NULL, 'x', REPEAT('y', seq % 400), seq, NULL, SHA2(seq, 256), NULL FROM seq_1_to_1500",
+    ],
+    &[
+        "DELETE FROM odd.long@ WHERE v % 7 <> 0",
+        "INSERT IGNORE INTO odd.long@ SELECT CONCAT(SHA2(seq, 256), REPEAT('k', 500)), seq FROM seq_1_to_600",
+    ],
     &["UPDATE odd.places@ SET p = POINT(id % 41, id % 43) WHERE id % 5 = 0"],
     &["UPDATE odd.long@ SET v = v + 7000 WHERE v % 3 = 0", "UPDATE odd.long@ SET v = v - 7000 WHERE v >= 7000"],
 ];

@@ -191,7 +191,7 @@ impl Layout {
     /// Divides a slot that owns one row too many: a new slot below it takes the first four.
     fn split(&self, page: &mut Frame<'_>, at: usize) -> Result<(), Misfit> {
         let mut middle = page.u16(at + 2)?;
-        for _ in 0..(MOST + 1) / 2 {
+        for _ in 0..LEAST {
             middle = self.next(page, middle)?;
         }
         let slots = page.u16(SLOTS)?;
@@ -237,7 +237,11 @@ impl Layout {
             page.set16(FREE, row)?;
             page.set16(GARBAGE, garbage + header + data)?;
             // The end of the list is 0, relative or not.
-            if free == 0 { page.set16(row - 2, 0)? } else { self.link(page, row, free)? }
+            if free == 0 {
+                page.set16(row - 2, 0)?
+            } else {
+                self.link(page, row, free)?
+            }
             row
         };
         page.set16(LAST_INSERT, 0)?;

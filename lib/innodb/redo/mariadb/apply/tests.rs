@@ -32,7 +32,10 @@ fn a_page_is_initialized_and_written() {
         PageOp::Memmove { at: 102, len: 4, from: 100 },
         PageOp::Memmove { at: 300, len: 3, from: 204 },
     ]);
-    assert_eq!(page[..38], *b"\0\0\0\0\0\0\x01\x2c\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x07");
+    assert_eq!(
+        page[..38],
+        *b"\0\0\0\0\0\0\x01\x2c\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x07"
+    );
     // A copy onto itself is that of memmove.
     assert_eq!(page[100..107], *b"ababcd\0");
     assert_eq!(page[200..208], *b"xyzxyzx\0");
@@ -139,7 +142,10 @@ fn validate(page: &mut [u8], layout: Layout) -> Vec<usize> {
         assert!(numbers.insert(layout.heap_number(&page, free).unwrap()), "two rows of one number");
         free = if page.u16(free - 2).unwrap() == 0 { 0 } else { layout.next(&page, free).unwrap() };
     }
-    assert_eq!(numbers.into_iter().collect::<Vec<_>>(), (2..page.u16(HEAP_COUNT).unwrap() & 0x7fff).collect::<Vec<_>>());
+    assert_eq!(
+        numbers.into_iter().collect::<Vec<_>>(),
+        (2..page.u16(HEAP_COUNT).unwrap() & 0x7fff).collect::<Vec<_>>()
+    );
     rows
 }
 
@@ -192,11 +198,14 @@ fn changes(format: RowFormat, steps: &[(bool, usize, usize)]) {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    let good = initialized(&[PageOp::InitIndex { compact: true }, insert(RowFormat::Dynamic { shift: 0 }, 0, b"\x03abc", false)]);
+    let good = initialized(&[
+        PageOp::InitIndex { compact: true },
+        insert(RowFormat::Dynamic { shift: 0 }, 0, b"\x03abc", false),
+    ]);
     let refused = |harm: &dyn Fn(&mut Vec<u8>), op: PageOp<'_>| {
         let mut page = good.clone();
         harm(&mut page);
-        let outcome = apply(&mut page, &[op.clone()]);
+        let outcome = apply(&mut page, std::slice::from_ref(&op));
         outcome.expect_err(&format!("{op:?}"))
     };
     let dynamic = RowFormat::Dynamic { shift: 0 };

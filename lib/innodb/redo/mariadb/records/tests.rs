@@ -24,15 +24,7 @@ fn op(bytes: &[u8]) -> Result<PageOp<'_>, &'static str> {
 #[test]
 fn every_record_of_a_page_is_read() {
     let insert = |format, reuse, literal| {
-        Ok(PageOp::Insert(Insert {
-            format,
-            reuse,
-            after: 5,
-            bits: 0x12,
-            header_copied: 2,
-            data_copied: 1,
-            literal,
-        }))
+        Ok(PageOp::Insert(Insert { format, reuse, after: 5, bits: 0x12, header_copied: 2, data_copied: 1, literal }))
     };
     for (kind, content, expect) in [
         (0x00, &b""[..], Ok(PageOp::Free)),
@@ -93,7 +85,10 @@ fn what_no_server_writes_is_a_fault() {
     // Rows and undo are not on the first three pages.
     assert!(parse(b"\x23\x07\x02\x01").is_err());
     // Nothing can follow in the same page when it was freed; and both must name their page.
-    assert_eq!(parse(b"\x02\x07\x03\xb2\x20a").unwrap_err().what, "it follows a record after which its page must be named");
+    assert_eq!(
+        parse(b"\x02\x07\x03\xb2\x20a").unwrap_err().what,
+        "it follows a record after which its page must be named"
+    );
     assert_eq!(parse(b"\x33\x07\x03\x20\x80").unwrap_err().at, 0);
     assert_eq!(parse(b"\x12\x07\x03\x91\x01").unwrap_err().what, "it must name its page");
 }
