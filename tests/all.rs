@@ -34,6 +34,7 @@ mod mysql_ddl;
 mod mysql_keyring;
 mod mysql_snap;
 mod names;
+mod native;
 mod option_files;
 mod pack;
 mod package;

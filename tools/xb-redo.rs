@@ -102,6 +102,9 @@ struct Restore {
     /// and do not go on with it
     #[arg(long, requires = "apply")]
     force_recovery: bool,
+    /// With --apply: apply the log without a server. Only MariaDB; not with encryption
+    #[arg(long, hide = true, requires = "apply", conflicts_with_all = ["server", "server_option", "wait", "rollback_prepared", "force_recovery"])]
+    native: bool,
     /// With --status: print a JSON object instead of the line
     #[arg(long, requires = "status")]
     json: bool,
@@ -157,6 +160,7 @@ fn run(args: Redo, console: &Console) -> Result<()> {
             wait,
             rollback_prepared,
             forced,
+            native: restore.native,
         };
         return apply::run(&options, console);
     }

@@ -14,6 +14,8 @@ pub mod page;
 pub mod redo;
 pub mod scan;
 pub mod space;
+pub mod squeeze;
+pub mod stamp;
 
 pub use aria::Aria;
 pub use doublewrite::Doublewrite;

@@ -35,12 +35,12 @@ pub struct Space {
     /// server also rounds the length of a file down to 4 KiB, so the last page of a ROW_FORMAT=COMPRESSED table may be
     /// missing.
     pub pages: u32,
-    format: Format,
+    pub(super) format: Format,
 }
 
 /// Which checksum the pages have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
+pub(super) enum Format {
     /// One CRC-32C at the end, over the stored page.
     Full,
     /// Two fields, with several algorithms. Only MariaDB has `page_compressed`.
@@ -109,6 +109,12 @@ impl Space {
         let short = Fault::Size { want: page_size.get(), found: head.len() };
         space.check(PageNo::new(0), head.get(..page_size.bytes()).ok_or(short)?)?;
         Ok(Some(space))
+    }
+
+    /// A tablespace with these flags; `None` if every server would refuse them.
+    pub fn of_flags(id: SpaceId, flags: u32, pages: u32) -> Option<Space> {
+        let (page_size, format) = decode(flags, id)?;
+        Some(Space { id, flags, page_size, pages, format })
     }
 
     /// The page size of a ROW_FORMAT=COMPRESSED table; otherwise `None`.

@@ -34,6 +34,20 @@ impl Window {
         map.advise(memmap2::Advice::Sequential)?;
         Ok(Window { map, more: rest > WINDOW })
     }
+
+    /// Maps the first `len` bytes of a file.
+    ///
+    /// # Errors
+    ///
+    /// The system's error; `UnexpectedEof` for a file that is shorter.
+    pub fn first(file: &File, len: u64) -> io::Result<Window> {
+        let size = file.metadata()?.len();
+        if size < len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let map = map(file, 0, usize::try_from(len).map_err(io::Error::other)?)?;
+        Ok(Window { map, more: size > len })
+    }
 }
 
 impl Deref for Window {

@@ -15,7 +15,7 @@ pub use super::check::Thorough;
 use super::files::{self, fail};
 use super::state::{State, Step};
 use super::waiting::{self, Waiting};
-use super::{check, clone, layout, lock, merge, recover};
+use super::{check, clone, layout, lock, merge, native, recover};
 use crate::error::{Error, Kind, OrInternal as _, Result};
 use crate::innodb::ids::Lsn;
 use crate::innodb::redo::{mariadb, mysql};
@@ -61,6 +61,8 @@ pub struct Options {
     pub rollback_prepared: bool,
     /// Pass over files that differ from the manifest, and pages that are damaged.
     pub forced: bool,
+    /// Apply the log without a server (MariaDB).
+    pub native: bool,
 }
 
 impl Options {
@@ -79,6 +81,7 @@ impl Options {
             wait: false,
             rollback_prepared: false,
             forced: false,
+            native: false,
         }
     }
 }
@@ -108,7 +111,7 @@ pub fn run(options: &Options, report: &dyn Report) -> Result<()> {
             holes: options.holes,
         };
         // A missing server program is reported before anything is merged.
-        let ready = |last: &Backup| match last.without_innodb() {
+        let ready = |last: &Backup| match last.without_innodb() || options.native {
             true => Ok(()),
             false => of_version(last, options).map(drop),
         };
@@ -137,7 +140,7 @@ fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Re
         return lock::give_back(dir);
     }
     // Other engines recover when a server starts on the copy.
-    let recovery = match backup.without_innodb() {
+    let recovery = match backup.without_innodb() || options.native {
         true => None,
         false => Some((server(&backup, options)?, recover::options(&backup, &options.server_options)?)),
     };
@@ -150,6 +153,10 @@ fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Re
             state
         }
         None => {
+            if options.native && backup.family == Family::MySql {
+                let what = "is a backup of MySQL, whose log only a server applies";
+                return Err(Error::failed(dir.display(), what).hint("apply it without --native"));
+            }
             let program = recovery.as_ref().map(|(program, _)| program);
             let state = examine(&backup, program, (!proved).then_some(options), report)?;
             if let Some(waiting) = waiting(&backup, &state, options)? {
@@ -162,6 +169,7 @@ fn apply(dir: &Path, options: &Options, proved: bool, report: &dyn Report) -> Re
     };
     let state = lay_out(&backup, state, report)?;
     let state = match &recovery {
+        None if options.native && !backup.without_innodb() => by_ourselves(&backup, state, options, report)?,
         Some((program, server_options)) => recover(&backup, state, program, server_options, options, &lock, report)?,
         None => state,
     };
@@ -303,6 +311,7 @@ fn recover(
         }
         Family::MySql => 0,
     };
+    native::mend(dir)?;
     let memory = asked.memory.unwrap_or_else(|| buffer_pool(state.end_lsn.since(state.start_lsn)));
     let server = format_args!("{} ({})", program.path.display(), program.release).to_string();
     report.note(
@@ -357,6 +366,30 @@ fn recover(
     }
 }
 
+/// Applies the log without a server.
+fn by_ourselves(backup: &Backup, state: State, asked: &Options, report: &dyn Report) -> Result<State> {
+    let dir = &backup.path;
+    if state.runs > 0 {
+        let what = "a server has begun to recover it, and only a server can go on";
+        return Err(Error::failed(dir.display(), what).hint("run it again without --native"));
+    }
+    if native::is_done(dir, state.end_lsn)? {
+        return Ok(state);
+    }
+    let memory = asked.memory.unwrap_or_else(|| buffer_pool(state.end_lsn.since(state.start_lsn)));
+    let range = format_args!("lsn {}..{}", state.start_lsn, state.end_lsn).to_string();
+    report.note(Level::Info, format_args!("{}: applying {range}, {} MiB of memory", dir.display(), memory >> 20));
+    let system = backup.options.get("innodb_data_file_path").map_or("ibdata1", String::as_str);
+    let system: Vec<String> = system
+        .split(';')
+        .map(|file| file.split(':').next().unwrap_or_default())
+        .map(|file| file.rsplit('/').next().unwrap_or(file).to_owned())
+        .collect();
+    let run = native::Run { dir, end_lsn: state.end_lsn, memory, threads: asked.threads, system: &system };
+    native::run(&run, report)?;
+    Ok(state)
+}
+
 /// Records that the directory is applied: in our own file, and where mariadb-backup looks for it.
 fn finish(backup: &Backup, state: State, report: &dyn Report) -> Result<()> {
     let dir = &backup.path;
@@ -371,7 +404,7 @@ fn finish(backup: &Backup, state: State, report: &dyn Report) -> Result<()> {
             files::replace(dir, name, &text)?;
         }
     }
-    if backup.family == Family::MariaDb {
+    if backup.family == Family::MariaDb && state.runs > 0 {
         note_position(dir)?;
     }
     // The server has created its own log.

@@ -11,6 +11,7 @@ mod foreign_tables;
 mod layout;
 mod lock;
 pub mod merge;
+mod native;
 mod recover;
 mod state;
 pub mod status;

@@ -9,8 +9,10 @@
 //! 12288        mini-transactions: the ring, to the end of the file
 //! ```
 
+pub mod apply;
 mod deletions;
 pub mod mtr;
+pub mod records;
 
 use super::{Fault, creator, seal, sums};
 use crate::bytes::Fields as _;

@@ -9,7 +9,7 @@ use crate::innodb::redo::mariadb::{self, Checkpoint, Mtr, Ring, mtr};
 use crate::innodb::redo::mysql::{self, Block, LogKey, block};
 
 /// The program that makes it, for its head.
-const TOOL: &str = concat!("xb-redo ", env!("CARGO_PKG_VERSION"));
+pub(super) const TOOL: &str = concat!("xb-redo ", env!("CARGO_PKG_VERSION"));
 /// MariaDB: the size of the file is a multiple of this many bytes, so that a server can read it unbuffered.
 const SECTOR: usize = 4096;
 

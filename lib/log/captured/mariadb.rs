@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::format::TOOL;
 use super::space_of;
 use crate::error::{Error, Result};
 use crate::innodb::ids::{Lsn, SpaceId};
@@ -60,6 +61,35 @@ impl Captured {
     /// Where recovery begins.
     pub(crate) fn start_lsn(&self) -> Lsn {
         self.checkpoint.lsn
+    }
+
+    /// The path of the file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The LSN of the byte at an offset in the file.
+    pub(crate) fn lsn(&self, at: u64) -> Lsn {
+        self.header.first_lsn.saturating_add(at.saturating_sub(START as u64))
+    }
+
+    /// The bytes of the file before `end`, mapped.
+    pub(crate) fn bytes(&self, end: Lsn) -> Result<Window> {
+        Window::first(&self.file, self.ring.offset(end)).map_err(|cause| fail(&self.path, "cannot map", &cause))
+    }
+
+    /// True if it has nothing but a checkpoint at `end`.
+    pub(crate) fn is_empty_at(&self, end: Lsn) -> bool {
+        self.header.first_lsn == end && self.checkpoint == Checkpoint { lsn: end, end_lsn: end }
+    }
+
+    /// Replaces the file by a log that has nothing but a checkpoint at `end`: a server that finds it has nothing to
+    /// recover. Source: `facts/mariadb-hot-backup#after-apply`.
+    pub(crate) fn empty(&self, end: Lsn) -> Vec<u8> {
+        let mut log = self.header.captured(Checkpoint { lsn: end, end_lsn: end }, TOOL);
+        log.extend(mtr::checkpoint(end));
+        log.resize(log.len().next_multiple_of(4 << 10), 0);
+        log
     }
 
     /// True if the names in it cannot be read without the server's key.

@@ -17,6 +17,8 @@ pub(crate) const PRINTS: &str = "xb_prints";
 pub(crate) const APPLIED: &str = "xb_applied";
 /// Stands in a directory whose log is to be applied when it is copied back.
 pub(crate) const WAITS: &str = "xb_waits";
+/// Pages that `--apply` is about to write.
+pub(crate) const IMAGES: &str = "xb_images";
 /// The state of `--merge`.
 pub(crate) const MERGING: &str = "xb_merging";
 /// Locked while `xb-redo`, or a server that it has started, works in the directory.
@@ -39,8 +41,8 @@ pub(crate) const MERGED: &str = "xb_merged.";
 pub(crate) const ASIDE: &str = "xb_aside.";
 
 /// All names without a variable part.
-const FILES: [&str; 11] =
-    [BEGIN, MANIFEST, PAGES, MANIFEST_PART, INCOMPLETE, PRINTS, APPLIED, WAITS, MERGING, LOCK, SERVER_LOG];
+const FILES: [&str; 12] =
+    [BEGIN, MANIFEST, PAGES, MANIFEST_PART, INCOMPLETE, PRINTS, APPLIED, WAITS, IMAGES, MERGING, LOCK, SERVER_LOG];
 /// All names that may follow [`NEW`].
 const REPLACED: [&str; 7] =
     [APPLIED, WAITS, MERGING, "ib_logfile0", "xtrabackup_checkpoints", "mariadb_backup_checkpoints", BINLOG_POSITION];

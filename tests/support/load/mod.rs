@@ -8,6 +8,7 @@ mod builds;
 mod ddl;
 mod engines;
 mod imports;
+mod odd;
 mod rows;
 
 use std::collections::BTreeMap;
@@ -118,6 +119,12 @@ impl Load {
     #[must_use]
     pub fn imports(self, workers: usize) -> Self {
         self.with(&imports::IMPORTS, workers)
+    }
+
+    /// Of MariaDB: spatial indexes, instant ALTER, wide rows of the oldest format, long keys.
+    #[must_use]
+    pub fn odd(self, workers: usize) -> Self {
+        self.with(&odd::ODD, workers)
     }
 
     /// All of the above that both families support and that every backup must handle.

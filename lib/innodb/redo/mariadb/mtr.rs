@@ -116,7 +116,7 @@ fn records_len(bytes: &[u8]) -> Result<Option<usize>, MtrFault> {
 }
 
 /// The length of the record that begins here, including its first byte; the bytes themselves may be missing.
-fn record_len(bytes: &[u8]) -> Result<Option<usize>, MtrFault> {
+pub(super) fn record_len(bytes: &[u8]) -> Result<Option<usize>, MtrFault> {
     let Some((first, rest)) = bytes.split_first() else { return Ok(None) };
     match usize::from(first & 15) {
         0 => {
@@ -170,6 +170,13 @@ pub fn set_first_lap(mtr: &mut [u8], encrypted: bool) -> Result<(), Internal> {
     let end = mtr.len().checked_sub(trailer).and_then(|at| mtr.get_mut(at));
     *end.or_internal("a mini-transaction has no end")? = 1;
     Ok(())
+}
+
+/// The mini-transaction of a checkpoint at this LSN, in the first lap.
+pub fn checkpoint(lsn: Lsn) -> Vec<u8> {
+    let records = [&[0xfa, 0, 0][..], &lsn.get().to_be_bytes()].concat();
+    let sum = crc32c_of(&records, &[]).to_be_bytes();
+    [&records[..], &[1], &sum].concat()
 }
 
 /// What happened to a file.
@@ -260,12 +267,12 @@ fn file_record(mtr: &[u8], at: usize) -> Option<(Place, usize)> {
 }
 
 /// The length of a record's type and length fields.
-fn head_len(record: &[u8]) -> Option<usize> {
+pub(super) fn head_len(record: &[u8]) -> Option<usize> {
     let alone = record.first()? & 15 != 0;
     Some(if alone { 1 } else { 1 + varint(record.get(1..)?)?.1 })
 }
 
-fn file(kind: u8, space: SpaceId, body: &[u8]) -> Option<FileRecord<'_>> {
+pub(super) fn file(kind: u8, space: SpaceId, body: &[u8]) -> Option<FileRecord<'_>> {
     let op = match kind {
         0x80 => FileOp::Create(body),
         DELETE => FileOp::Delete(body),
