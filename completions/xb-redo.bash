@@ -23,7 +23,7 @@ _xb__redo() {
 
     case "${cmd}" in
         xb__redo)
-            opts="-j -v -q -h -V --datadir --keyring --spool-dir --spool-memory --spool-limit --memory --apply --merge --incremental-dir --status --copy-back --defaults-file --defaults-group-suffix --innodb-directories --to --verify --hole-limit --use-memory --server --server-option --wait --rollback-prepared --force-recovery --json --move --keep-existing --owner --parallel --threads --verbose --quiet --progress --log --generate --help --version"
+            opts="-j -v -q -h -V --datadir --keyring --spool-dir --spool-memory --spool-limit --memory --apply --merge --incremental-dir --status --copy-back --defaults-file --defaults-group-suffix --innodb-directories --to --verify --hole-limit --use-memory --server --server-option --wait --rollback-prepared --force-recovery --native --json --move --keep-existing --owner --parallel --threads --verbose --quiet --progress --log --generate --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -33,6 +33,7 @@ complete -c xb-redo -l verify -d 'Read and verify every file, including those th
 complete -c xb-redo -l wait -d 'With --apply: increments may follow; check everything, and leave the log to --copy-back, or to the server that is started on DIR. What a server would not do by itself is done now'
 complete -c xb-redo -l rollback-prepared -d 'With --apply: also roll back XA transactions that clients have prepared and not ended; no increment fits any more'
 complete -c xb-redo -l force-recovery -d 'With --apply: pass over damaged pages and files (innodb_force_recovery=1). Rows may be missing in the result: dump it, and do not go on with it'
+complete -c xb-redo -l native -d 'With --apply: apply the log without a server. Only MariaDB; not with encryption'
 complete -c xb-redo -l json -d 'With --status: print a JSON object instead of the line'
 complete -c xb-redo -l move -d 'With --copy-back: move the files; the backup no longer exists afterwards'
 complete -c xb-redo -l keep-existing -d 'With --copy-back: the data directory may hold something else, which stays; no file of the backup may be there'
