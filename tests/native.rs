@@ -14,6 +14,7 @@ use xb::innodb::{Doublewrite, PageNo, Space, SpaceId, page};
 
 use crate::hot_backup::pipeline;
 use crate::support::backup::apply;
+use crate::support::fault::SmallDisk;
 use crate::support::pipeline::Relay;
 use crate::support::server::Builder;
 use crate::support::{
@@ -359,6 +360,91 @@ fn what_only_a_server_can_do_is_left_to_it() {
     assert!(tablespaces(&backup) == before, "something was changed");
     crate::hot_backup::apply(&server, &backup).assert_ok();
     check::restored(&server, &backup).assert_good();
+}
+
+/// An increment, tables in a directory of their own, and tables that were left out.
+#[test]
+fn what_was_merged_moved_or_left_out_is_applied() {
+    use std::os::unix::fs::PermissionsExt;
+    let server = Server::new().start();
+    let place = scratch();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let far = place.path().display();
+    server.sql(&format!(
+        "CREATE TABLE test.far (id INT PRIMARY KEY, v VARCHAR(200)) ENGINE=InnoDB DATA DIRECTORY='{far}'"
+    ));
+    let load = Load::on(&server).bank(1).rows(1).formats(1).odd(1).start();
+    load.wait_for(200);
+    let dir = scratch();
+    let [base, increment, part] = ["base", "increment", "part"].map(|name| dir.path().join(name));
+    pipeline(&server, &[], Relay::default(), &base).run().assert_ok();
+    load.wait_for(100);
+    server.sql("USE test; INSERT INTO test.far SELECT seq, REPEAT('x', 100) FROM seq_1_to_3000");
+    let since = format!("--incremental-basedir={}", base.display());
+    pipeline(&server, &[&since], Relay::rate(40 << 20), &increment).run().assert_ok();
+    pipeline(&server, &["--databases=mysql sys bank test"], Relay::rate(40 << 20), &part).run().assert_ok();
+    load.stop();
+    // As after a crash: the original is not touched.
+    let original = place.path().join("test/far.ibd");
+    let before = fs::read(&original).unwrap();
+    let mut command = apply(&base);
+    command.arg("--native").arg("--incremental-dir").arg(&increment);
+    let run = Pipeline::new().stage(command).run();
+    run.assert_ok();
+    assert!(run.stderr(0).contains("test/far: was at"), "{}", run.story());
+    let mut command = apply(&part);
+    command.arg("--native");
+    let run = Pipeline::new().stage(command).run();
+    run.assert_ok();
+    assert!(fs::read(&original).unwrap() == before, "the original was written to");
+    assert!(tablespaces(&part).into_keys().all(|path| !path.starts_with("bench") && !path.starts_with("odd")));
+    let copy = server.twin(&part).start();
+    assert_eq!(copy.value("SELECT COUNT(*) FROM test.far WHERE v = REPEAT('x', 100)"), "3000");
+    assert_eq!(copy.value("SELECT COUNT(*) > 0 AND SUM(balance) = COUNT(*) * 1000000 FROM bank.accounts"), "1");
+    for table in ["test.far", "bank.accounts", "bank.ledger"] {
+        assert_eq!(copy.rows(&format!("CHECK TABLE {table} EXTENDED"))[0][3], "OK", "{table}");
+    }
+    drop(copy);
+    check::restored(&server, &base).assert_good();
+}
+
+/// A full disk ends it, and with room it goes on.
+#[test]
+fn a_full_disk_is_no_end() {
+    let server = Server::new().start();
+    let load = Load::on(&server).bank(1).rows(1).start();
+    load.wait_for(300);
+    let dir = scratch();
+    let [whole, straight] = ["whole", "straight"].map(|name| dir.path().join(name));
+    pipeline(&server, &[], Relay::rate(40 << 20), &whole).run().assert_ok();
+    load.stop();
+    copy(&whole, &straight);
+    let native = |dir: &Path| {
+        let mut command = apply(dir);
+        command.args(["--native", "--use-memory=1M"]);
+        command
+    };
+    Pipeline::new().stage(native(&straight)).run().assert_ok();
+    let size = |dir: &Path| {
+        let text = output({
+            let mut du = program("du");
+            du.arg("-sB1").arg(dir);
+            du
+        });
+        text.split('\t').next().unwrap().parse::<u64>().unwrap()
+    };
+    let Some(disk) = SmallDisk::new(size(&whole) + (5 << 20)) else { return };
+    let limited = disk.path().join("backup");
+    copy(&whole, &limited);
+    let run = Pipeline::new().stage(native(&limited)).run();
+    assert_eq!(run.codes(), [1], "{}", run.story());
+    assert!(run.story().contains("no space left on device"), "{}", run.story());
+    let room = dir.path().join("room");
+    copy(&limited, &room);
+    Pipeline::new().stage(native(&room)).run().assert_ok();
+    let (pages, bad) = differences(&room, &straight, &|_, _| false);
+    assert!(bad.is_empty() && pages > 500, "{}", bad.join("\n"));
+    check::restored(&server, &room).assert_good();
 }
 
 /// A record that no server writes, and a page that does not fit its records: nothing is taken for good.

@@ -373,6 +373,8 @@ fn by_ourselves(backup: &Backup, state: State, asked: &Options, report: &dyn Rep
         let what = "a server has begun to recover it, and only a server can go on";
         return Err(Error::failed(dir.display(), what).hint("run it again without --native"));
     }
+    // Also after a kill between the end of the last run and its note of that: the pages are then written as they are.
+    native::mend(dir)?;
     if native::is_done(dir, state.end_lsn)? {
         return Ok(state);
     }
