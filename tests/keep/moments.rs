@@ -232,6 +232,34 @@ fn a_gap_in_the_archive_is_shown_and_refused() {
     store.bad("binlog", &["--once"], 5, "is not the one of the archive");
 }
 
+test_on!(an_archive_of_another_history_is_refused: mariadb, mysql97);
+
+fn an_archive_of_another_history_is_refused(flavour: Flavour) {
+    let server = a_server(flavour);
+    let store = Store::of(&server, "");
+    store.good("full", &[]);
+    server.sql("INSERT INTO d.t VALUES (50, 'then')");
+    let then = server.rows(ROWS);
+    store.good("binlog", &["--once"]);
+    // The archive has whole seconds.
+    std::thread::sleep(Duration::from_millis(1100));
+    let reset = if flavour.family() == Family::Mysql { "RESET BINARY LOGS AND GTIDS" } else { "RESET MASTER" };
+    server.sql(&format!("DELETE FROM d.t WHERE id = 50; {reset}"));
+    store.good("full", &[]);
+    // The file of the archive has the name of the one in which this backup ends, and is longer.
+    let list = store.list();
+    let (file, position) = (&list[1]["binlog"]["file"], &list[1]["binlog"]["position"]);
+    let archived = store.logs().iter().any(|log| log.parent().unwrap().ends_with(file.as_str().unwrap()));
+    assert!(archived && file == &list[0]["binlog"]["file"], "{list:?}");
+    assert!(position.as_u64() < list[0]["binlog"]["position"].as_u64(), "{list:?}");
+    let to = store.dir.path().join("to");
+    store.bad("restore", &["--to", to.to_str().unwrap(), "--until", "end"], 3, "is another file than that of");
+    assert!(!to.exists(), "it is refused before the long work");
+    // The backup before goes with the archive.
+    store.good("restore", &[list[0]["id"].as_str().unwrap(), "--to", to.to_str().unwrap(), "--until", "end"]);
+    assert_eq!(server.twin(&to).start().rows(ROWS), then);
+}
+
 test_on!(the_archive_follows_the_server_and_goes_on: mariadb, mysql97);
 
 fn the_archive_follows_the_server_and_goes_on(flavour: Flavour) {

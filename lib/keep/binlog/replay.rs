@@ -36,8 +36,8 @@ pub struct Replay {
 ///
 /// # Errors
 ///
-/// Failed, if the backup has no position, or the moment is not in the archive; Damaged, if the archive has a gap before it or
-/// is bad.
+/// Failed, if the backup has no position, or the moment is not in the archive; Damaged, if the archive has a gap before it, is
+/// of another history of the server, or is bad.
 pub fn prepare(keep: &Keep, meta: &Meta, until: &Until, room: &Path, report: &dyn Report) -> Result<Replay> {
     let binlog = meta.binlog.as_ref().ok_or_else(|| {
         Error::failed(&meta.id, "has no position in a binary log").hint("the server wrote none when it was taken")
@@ -84,6 +84,9 @@ pub fn prepare(keep: &Keep, meta: &Meta, until: &Until, room: &Path, report: &dy
         }
         from = 0;
     }
+    if replay.groups > 0 && time.is_some_and(|time| is_before(time, meta.start)) {
+        return Err(another_history(&archive, meta, &binlog.file));
+    }
     for relay in replay.relays.drain(wanted..) {
         fs::remove_file(&relay).map_err(|cause| Error::io(relay.display(), "cannot remove", &cause))?;
     }
@@ -92,6 +95,22 @@ pub fn prepare(keep: &Keep, meta: &Meta, until: &Until, room: &Path, report: &dy
         cut.map_err(|cause| Error::io(last.display(), "cannot cut", &cause))?;
     }
     Ok(replay)
+}
+
+/// True if a transaction was committed before a backup began. Binary logs of MariaDB have whole seconds.
+fn is_before(micros: u64, start: jiff::Timestamp) -> bool {
+    i64::try_from(micros / 1_000_000).is_ok_and(|second| second < start.as_second())
+}
+
+/// After `RESET MASTER`, or on a server that was restored, another file has the name and may be as long. What follows the
+/// position of a backup was committed after the backup began; and the archive never mixes two histories.
+fn another_history(archive: &Archive, meta: &Meta, file: &str) -> Error {
+    let (server, id) = (&archive.server, &meta.id);
+    let what = format_args!("{file} of the archive is another file than that of {id}: it ends before the backup began");
+    Error::damaged("binlogs", what).hint(format_args!(
+        "the binary logs of the server began anew: move {}{server} away, and archive them from this backup on",
+        super::BINLOGS
+    ))
 }
 
 /// The moment is not in the archive.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{BufReader, ErrorKind, Read};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -124,7 +124,6 @@ pub fn scan(path: &Path, name: &str, from: u64, family: Family, until: &Until) -
             break;
         }
     }
-    let _ = input.seek(SeekFrom::Start(0));
     if let Until::Position(file, position) = until
         && file == name
         && at >= *position
